@@ -1,0 +1,1 @@
+"""The endstation: configuration, devices, engine, storage, import and export, command line."""

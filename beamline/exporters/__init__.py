@@ -1,0 +1,1 @@
+"""Runs written in the file formats of other programs."""

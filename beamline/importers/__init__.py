@@ -1,0 +1,1 @@
+"""Measured data of other instruments, turned into raw runs."""

@@ -1,0 +1,1 @@
+"""What is computed while it is measured: reduction of XAS and RIXS data."""

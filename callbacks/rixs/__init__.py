@@ -1,0 +1,1 @@
+"""Steps of the RIXS reduction, one module a step."""

@@ -1,0 +1,1 @@
+"""What to measure: Bluesky plans of the endstation."""

@@ -1,0 +1,1 @@
+"""The endstation without the hardware: physics and soft twins of every device."""
