@@ -192,12 +192,10 @@ class RunReduction(event_model.DocumentRouter):
         return ""
 
     def _open_frames(self, values: Mapping[str, Any]) -> None:
-        units = {
-            key: described[key].get("units", UNITS.get(key, "")) if key in described else UNITS.get(key, "")
-            for key in values
-        }
+        units = UNITS | {key: described.get("units", "") for key, described in self.chain.described.items()}
         self._frames = self._run.compose_descriptor(
-            name=str(Stream.FRAMES), data_keys={key: data_key(value, units[key]) for key, value in values.items()}
+            name=str(Stream.FRAMES),
+            data_keys={key: data_key(value, units.get(key, "")) for key, value in values.items()},
         )
         self._emit("descriptor", self._frames.descriptor_doc)
 
