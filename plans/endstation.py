@@ -1,0 +1,57 @@
+"""The devices a plan measures with, and what it asks of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bluesky.protocols import Movable, Readable, Stageable, Triggerable
+
+
+class Positioner(Movable[Any], Readable[Any], Protocol):
+    """A device with one position that is set and read back."""
+
+    def check_value(self, value: Any) -> None:
+        """Raise ValueError naming device, value and limits where `value` cannot be reached."""
+        ...
+
+
+class SampleHolder(Movable[str], Readable[str], Protocol):
+    """Moves a sample into the beam by its name."""
+
+    @property
+    def samples(self) -> Sequence[str]:
+        """Names of the samples it holds."""
+        ...
+
+
+class Scaler(Triggerable, Stageable, Readable[Any], Protocol):
+    """Counts I0, TEY and TFY for `dwell` s."""
+
+    dwell: Positioner
+
+
+class Ccd(Triggerable, Stageable, Readable[Any], Protocol):
+    """Takes frames of `exposure_time` s."""
+
+    exposure_time: Positioner
+
+
+@dataclass(frozen=True)
+class Endstation:
+    """The devices of an endstation, each under the name it has in documents."""
+
+    energy: Positioner  # excitation energy, eV
+    scaler: Scaler
+    ring: Readable[Any]
+    front_end_shutter: Readable[str]  # the facility's; plans look at it only
+    shutter: Movable[str]  # "open" or "closed"
+    sample: SampleHolder
+    exit_slit: Positioner  # um
+    spectrograph: Readable[Any]
+    ccd: Ccd
+    ccd_dark: Ccd  # the same camera, with frames into the stream `dark`
+
+
+OPEN, CLOSED = "open", "closed"  # states of both shutters

@@ -1,0 +1,155 @@
+"""Energy regions: the text "520:526:0.5, 526:535:0.1" as the energies to visit, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from itertools import pairwise
+from typing import Self
+
+import numpy as np
+
+from plans.errors import PlanError
+
+EXPECTED = "expected start:stop:step or one energy, in eV, with @seconds for a dwell of its own, as in 520:526:0.5@0.2"
+MAX_POINTS = 100_000  # a week at one point in 6 s; beyond it, a step was mistyped
+SMALLEST, LARGEST = Decimal("0.000001"), Decimal(1_000_000)  # eV and s; outside, a number was mistyped
+
+
+@dataclass(frozen=True)
+class EnergyRegion:
+    """Evenly spaced energies, both ends included; a single energy has ``start == stop`` and no step.
+
+    Decimal numbers, so that 0.1 eV steps land on the energies as typed.
+    """
+
+    start: Decimal  # eV
+    stop: Decimal  # eV
+    step: Decimal  # eV; 0 for a single energy
+    dwell: Decimal | None = None  # s; None: the plan's own
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read one region.
+
+        Parameters
+        ----------
+        text : str
+            ``start:stop:step``, or a single energy, in eV; ``@seconds`` behind it gives the region a dwell.
+
+        Raises
+        ------
+        PlanError
+            Naming the region and what was expected.
+        """
+        energies, at, dwell_text = text.partition("@")
+        fields = energies.split(":")
+        if len(fields) not in (1, 3):
+            raise PlanError(f"energy region {text!r}: {EXPECTED}")
+        numbers = [_number(field, text) for field in fields]
+        dwell = _number(dwell_text, text) if at else None
+        if len(numbers) == 1:
+            return cls(start=numbers[0], stop=numbers[0], step=Decimal(0), dwell=dwell)
+        start, stop, step = numbers
+        if stop <= start:
+            raise PlanError(f"energy region {text!r}: stop {_plain(stop)} eV is not above start {_plain(start)} eV")
+        region = cls(start=start, stop=stop, step=step, dwell=dwell)
+        if len(region) > MAX_POINTS:
+            raise PlanError(f"energy region {text!r}: {len(region)} points, expected at most {MAX_POINTS}")
+        if last := (stop - start) % step:
+            raise PlanError(
+                f"energy region {text!r}: stop is not a whole number of steps from start; "
+                f"the last step within it ends at {_plain(stop - last)} eV"
+            )
+        return region
+
+    def __len__(self) -> int:
+        """Count the energies."""
+        return int((self.stop - self.start) // self.step) + 1 if self.step else 1
+
+    def __iter__(self) -> Iterator[Decimal]:
+        """Give the energies, ascending."""
+        return (self.start + index * self.step for index in range(len(self)))
+
+    def __str__(self) -> str:
+        """Give the text that parses to this region."""
+        fields = [self.start, self.stop, self.step] if self.step else [self.start]
+        dwell = f"@{_plain(self.dwell)}" if self.dwell else ""
+        return ":".join(_plain(field) for field in fields) + dwell
+
+
+@dataclass(frozen=True)
+class EnergyRegions:
+    """Energy regions in ascending order. `str` gives the text that parses to the same regions.
+
+    An end that two regions share is visited once, as the last point of the first of them, with its dwell.
+    """
+
+    regions: tuple[EnergyRegion, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read regions separated by commas, as in ``"520:526:0.5, 526:535:0.1@0.2, 540"``.
+
+        Raises
+        ------
+        PlanError
+            Naming the region and what was expected: numbers, ascending, not overlapping.
+        """
+        if not text.strip():
+            raise PlanError(f"energy regions: none given; {EXPECTED}")
+        regions = tuple(EnergyRegion.parse(part.strip()) for part in text.split(","))
+        for before, region in pairwise(regions):
+            if region.start < before.stop:
+                raise PlanError(
+                    f"energy region '{region}': starts below {_plain(before.stop)} eV, where '{before}' ends; "
+                    "expected ascending regions that share no more than an end"
+                )
+        if (points := sum(len(region) for region in regions)) > MAX_POINTS:
+            raise PlanError(f"energy regions {text!r}: {points} points, expected at most {MAX_POINTS}")
+        return cls(regions)
+
+    @classmethod
+    def of(cls, regions: Self | str) -> Self:
+        """Give `regions` as they are, or parsed where they are text."""
+        return cls.parse(regions) if isinstance(regions, str) else regions
+
+    @property
+    def points(self) -> np.ndarray:
+        """Energies to visit in eV, shape (n,), strictly ascending; each the float nearest to the decimal typed."""
+        return np.array([float(energy) for energy, _ in self._visits()])
+
+    @property
+    def dwell(self) -> np.ndarray:
+        """Dwell of each point in s, shape (n,); NaN where its region leaves that to the plan."""
+        return np.array([float("nan") if dwell is None else float(dwell) for _, dwell in self._visits()])
+
+    def __len__(self) -> int:
+        """Count the energies to visit."""
+        return len(self._visits())
+
+    def __str__(self) -> str:
+        """Give the text that parses to these regions."""
+        return ", ".join(str(region) for region in self.regions)
+
+    def _visits(self) -> list[tuple[Decimal, Decimal | None]]:
+        visits: dict[Decimal, Decimal | None] = {}
+        for region in self.regions:
+            for energy in region:
+                visits.setdefault(energy, region.dwell)
+        return list(visits.items())
+
+
+def _number(text: str, region: str) -> Decimal:
+    try:
+        number = Decimal(text.strip()).normalize()
+    except InvalidOperation:
+        raise PlanError(f"energy region {region!r}: {text.strip()!r} is not a number; {EXPECTED}") from None
+    if not (number.is_finite() and SMALLEST <= number <= LARGEST):
+        raise PlanError(f"energy region {region!r}: {text.strip()} is not between {SMALLEST} and {LARGEST}; {EXPECTED}")
+    return number
+
+
+def _plain(number: Decimal) -> str:
+    return f"{number:f}"

@@ -1,0 +1,68 @@
+"""What is checked before anything moves: one line says what cannot be done and why."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+
+import bluesky.plan_stubs as bps
+from bluesky.utils import MsgGenerator
+
+from plans.endstation import OPEN, Endstation, Positioner
+from plans.errors import PlanError
+
+
+def check_reachable(device: Positioner, values: Iterable[float]) -> None:
+    """Check every value against the limits of its device.
+
+    Raises
+    ------
+    PlanError
+        Naming the device, the first value out of reach and the limits.
+    """
+    for value in values:
+        try:
+            device.check_value(value)
+        except ValueError as error:
+            raise PlanError(str(error)) from error
+
+
+def check_positive(**values: float) -> None:
+    """Check that the named values are finite and above zero; `PlanError` names the first that is not."""
+    for name, value in values.items():
+        if not 0 < value < math.inf:
+            raise PlanError(f"{name}: {value} is not positive")
+
+
+def check_beamline(endstation: Endstation, sample: str) -> MsgGenerator[str]:
+    """Check that light can come and that the sample is there.
+
+    Parameters
+    ----------
+    endstation : Endstation
+        The devices.
+    sample : str
+        Name of a sample; where empty, the one in the beam.
+
+    Returns
+    -------
+    str
+        Name of the sample that will be measured.
+
+    Raises
+    ------
+    PlanError
+        When the front-end shutter is not open, or the holder has no such sample.
+    """
+    # The default values are for those who list a plan's messages without an engine.
+    state = yield from bps.rd(endstation.front_end_shutter, default_value=OPEN)
+    if state != OPEN:
+        raise PlanError(f"{endstation.front_end_shutter.name}: is {state!r}, expected {OPEN!r}; there is no light")
+    if not sample:
+        return (yield from bps.rd(endstation.sample, default_value=""))
+    if sample not in (held := tuple(endstation.sample.samples)):
+        near = difflib.get_close_matches(sample, held, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise PlanError(f"{endstation.sample.name}: holds no {sample!r}, only {', '.join(held)}{hint}")
+    return sample

@@ -1,0 +1,205 @@
+"""The plans by name, with their parameters as command lines and forms need them.
+
+Names, types, defaults, units and help come from the signature and the docstring of each plan, and from nowhere else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from plans.energy_regions import EnergyRegions
+from plans.errors import PlanError
+from plans.live_view import live_view
+from plans.rixs import elastic_scan, rixs_map
+from plans.xas import xas
+
+_PARAMETER_LINE = re.compile(r"^(?P<name>\w+) : [^,]*(?:, (?P<unit>\S+))?$")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a plan.
+
+    Attributes
+    ----------
+    name : str
+        As in the plan's signature.
+    type : type
+        `str`, `int`, `float` or `EnergyRegions`.
+    default : Any
+        `inspect.Parameter.empty` where one must be given.
+    unit : str
+        Empty where it has none.
+    help : str
+        One line.
+    choices : tuple of str
+        What a text may be; empty for any.
+    """
+
+    name: str
+    type: type
+    default: Any
+    unit: str
+    help: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def required(self) -> bool:
+        """Whether it must be given."""
+        return self.default is inspect.Parameter.empty
+
+    def convert(self, text: str) -> Any:
+        """Turn text into a value of the parameter's type.
+
+        Raises
+        ------
+        PlanError
+            Naming the parameter, the text and what was expected.
+        """
+        if self.type is EnergyRegions:
+            return EnergyRegions.parse(text)
+        if self.choices and text not in self.choices:
+            raise PlanError(f"{self.name}: {text!r} is none of {', '.join(self.choices)}")
+        try:
+            return self.type(text)
+        except ValueError:
+            expected = "a whole number" if self.type is int else "a number"
+            unit = f" in {self.unit}" if self.unit else ""
+            raise PlanError(f"{self.name}: {text!r} is not {expected}{unit}") from None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan by its name: the function and what it takes after the endstation."""
+
+    function: Callable[..., Any]
+
+    @property
+    def name(self) -> str:
+        """The name it is run by."""
+        return self.function.__name__
+
+    @property
+    def summary(self) -> str:
+        """One line on what it measures."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """The parameters by name, in order."""
+        hints = typing.get_type_hints(self.function)
+        documented = _documented(self.function)
+        _endstation, *signature = inspect.signature(self.function).parameters.values()
+        return {
+            parameter.name: Parameter(
+                parameter.name,
+                _type(hints[parameter.name]),
+                parameter.default,
+                *documented[parameter.name],
+                choices=_choices(hints[parameter.name]),
+            )
+            for parameter in signature
+        }
+
+    def convert(self, texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """Turn (name, text) pairs into the plan's keyword arguments.
+
+        Parameters
+        ----------
+        texts : iterable of (str, str)
+            Names with underscores or hyphens.
+
+        Raises
+        ------
+        PlanError
+            For a name the plan does not have (with the nearest it has), one that comes twice, a text that is not of
+            the parameter's type, or one that is missing.
+        """
+        values: dict[str, Any] = {}
+        for written, text in texts:
+            name = written.replace("-", "_")
+            if name not in self.parameters:
+                near = difflib.get_close_matches(name, self.parameters, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(self.parameters)}"
+                raise PlanError(f"{self.name} has no parameter {written!r}; {hint}")
+            if name in values:
+                raise PlanError(f"{self.name}: {name} is given twice")
+            values[name] = self.parameters[name].convert(text)
+        for parameter in self.parameters.values():
+            if parameter.required and parameter.name not in values:
+                raise PlanError(f"{self.name} needs {parameter.name}: {parameter.help}")
+        return values
+
+    def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """Turn a command line's ``--name value`` or ``--name=value`` into the plan's keyword arguments.
+
+        Raises
+        ------
+        PlanError
+            As `convert`, and for what is neither a name nor a value.
+        """
+        pairs, rest = [], iter(arguments)
+        for argument in rest:
+            if not argument.startswith("--"):
+                raise PlanError(f"{self.name}: {argument!r} belongs to no parameter; expected --name value")
+            name, equals, text = argument.removeprefix("--").partition("=")
+            if not equals:
+                try:
+                    text = next(rest)
+                except StopIteration:
+                    raise PlanError(f"{self.name}: --{name} has no value") from None
+            pairs.append((name, text))
+        return self.convert(pairs)
+
+
+def find_plan(name: str) -> Plan:
+    """Give the plan of that name.
+
+    Raises
+    ------
+    PlanError
+        When there is none, with the nearest name there is.
+    """
+    if plan := PLANS.get(name.replace("-", "_")):
+        return plan
+    near = difflib.get_close_matches(name, PLANS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PLANS)}"
+    raise PlanError(f"no plan {name!r}; {hint}")
+
+
+def _type(hint: Any) -> type:
+    alternatives = typing.get_args(hint)
+    if EnergyRegions in alternatives:
+        return EnergyRegions
+    if typing.get_origin(hint) is typing.Literal:
+        return str
+    return hint
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+
+
+def _documented(function: Callable[..., Any]) -> dict[str, tuple[str, str]]:
+    """Give unit and help of each parameter, from the section `Parameters` of a numpydoc docstring."""
+    section = (inspect.getdoc(function) or "").partition("Parameters\n----------\n")[2].partition("\n\n")[0]
+    documented: dict[str, tuple[str, str]] = {}
+    name = ""
+    for line in section.splitlines():
+        if match := _PARAMETER_LINE.match(line):
+            name = match["name"]
+            documented[name] = (match["unit"] or "", "")
+        else:
+            unit, text = documented[name]
+            documented[name] = (unit, f"{text} {line.strip()}".strip())
+    return documented
+
+
+PLANS = {function.__name__: Plan(function) for function in (xas, rixs_map, elastic_scan, live_view)}

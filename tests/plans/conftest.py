@@ -1,0 +1,168 @@
+"""Devices that do no more than a plan asks of them, on a clock of their own, and what runs plans on them."""
+
+from types import SimpleNamespace
+
+import pytest
+from bluesky import RunEngine
+from bluesky.simulators import RunEngineSimulator
+from ophyd.sim import NullStatus
+
+from callbacks.contract import Key
+from plans.endstation import Endstation
+
+START = 1_700_000_000.0  # s; the devices' clock, far from the wall clock
+
+
+class Device:
+    parent = None
+
+    def __init__(self, name, clock, value=0.0):
+        self.name, self.clock, self.value = name, clock, value
+        self.staged = False
+
+    def values(self):
+        return {self.name: self.value}
+
+    def read(self):
+        return {key: {"value": value, "timestamp": self.clock.now} for key, value in self.values().items()}
+
+    def describe(self):
+        return {
+            key: {"source": "test", "dtype": "string" if isinstance(value, str) else "number", "shape": []}
+            for key, value in self.values().items()
+        }
+
+    def read_configuration(self):
+        return {}
+
+    def describe_configuration(self):
+        return {}
+
+
+class Positioner(Device):
+    limits = (200.0, 1500.0)
+    units = "eV"
+
+    def __init__(self, name, clock, value=0.0, *, shown=None):
+        super().__init__(name, clock, value)
+        self.shown = shown or {name: lambda: self.value}
+        self.history = []
+
+    def values(self):
+        return {key: value() for key, value in self.shown.items()}
+
+    def check_value(self, value):
+        low, high = self.limits
+        if not low <= value <= high:
+            raise ValueError(
+                f"{self.name}: {value:g} {self.units} is outside its limits {low:g} to {high:g} {self.units}"
+            )
+
+    def set(self, value):
+        self.value = value
+        self.history.append(value)
+        return NullStatus()
+
+
+class Shutter(Positioner):
+    pass
+
+
+class Sample(Positioner):
+    samples = ("NMC charged", "NMC pristine", "carbon")
+
+
+class Time(Positioner):
+    limits = (0.0, 1000.0)
+    units = "s"
+
+
+class Detector(Device):
+    """Counts for a time; the camera's moves the shared clock on, the scaler counts beside it."""
+
+    def __init__(self, name, clock, *, time, keys, moves_clock=True):
+        super().__init__(name, clock)
+        self.time, self.keys, self.moves_clock = time, keys, moves_clock
+        self.before_trigger = lambda: None
+
+    def values(self):
+        return dict.fromkeys(self.keys, 1.0) | {self.time.name: self.time.value}
+
+    def stage(self):
+        self.staged = True
+        return [self]
+
+    def unstage(self):
+        self.staged = False
+        return [self]
+
+    def trigger(self):
+        self.before_trigger()
+        self.clock.now += self.time.value if self.moves_clock else 0.0
+        return NullStatus()
+
+
+@pytest.fixture
+def endstation():
+    clock = SimpleNamespace(now=START)
+    energy = Positioner("energy", clock, 500.0)
+    energy.shown = {str(Key.ENERGY): lambda: energy.value, str(Key.ENERGY_SETPOINT): lambda: energy.value}
+    dwell, exposure = Time(str(Key.DWELL), clock, 1.0), Time(str(Key.EXPOSURE_TIME), clock, 1.0)
+    scaler = Detector("scaler", clock, time=dwell, keys=[str(Key.I0), str(Key.TEY), str(Key.TFY)], moves_clock=False)
+    scaler.dwell = dwell
+    ccd = Detector("ccd", clock, time=exposure, keys=[str(Key.CCD_IMAGE)])
+    ccd_dark = Detector("ccd_dark", clock, time=exposure, keys=[str(Key.CCD_DARK_IMAGE)])
+    ccd.exposure_time = ccd_dark.exposure_time = exposure
+    return Endstation(
+        energy=energy,
+        scaler=scaler,
+        ring=Device("ring", clock, 500.0),
+        front_end_shutter=Device("front_end_shutter", clock, "open"),
+        shutter=Shutter("shutter", clock, "closed"),
+        sample=Sample("sample", clock, "carbon"),
+        exit_slit=Positioner("exit_slit", clock, 20.0),
+        spectrograph=Device("spectrograph", clock, 525.0),
+        ccd=ccd,
+        ccd_dark=ccd_dark,
+    )
+
+
+@pytest.fixture
+def simulator():
+    """A simulator whose messages reach the devices."""
+    simulator = RunEngineSimulator()
+    simulator.add_handler("read", lambda message: message.obj.read())
+    simulator.add_handler(
+        ["set", "trigger", "stage", "unstage"], lambda message: getattr(message.obj, message.command)(*message.args)
+    )
+    simulator.add_handler("open_run", lambda message: "uid")
+    return simulator
+
+
+@pytest.fixture
+def engine():
+    return RunEngine(context_managers=[])
+
+
+class Documents:
+    """All documents of an engine, in order."""
+
+    def __init__(self):
+        self.all = []
+
+    def __call__(self, name, doc):
+        self.all.append((name, doc))
+
+    def of(self, kind):
+        return [doc for name, doc in self.all if name == kind]
+
+    def events(self, stream):
+        descriptors = {doc["uid"] for doc in self.of("descriptor") if doc["name"] == stream}
+        return [doc for doc in self.of("event") if doc["descriptor"] in descriptors]
+
+
+@pytest.fixture
+def documents(engine):
+    documents = Documents()
+    engine.subscribe(documents)
+    return documents
