@@ -1,0 +1,309 @@
+"""Import of an iRIXS scan: the measured one as it is, and each fault on a copy of its first frames."""
+
+import shutil
+from datetime import datetime
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+
+from beamline.errors import BeamlineError
+from beamline.importers.irixs import LOG_ZONE, irixs_documents, read_log
+from callbacks.contract import CCD, MEASUREMENT, CcdConfig, Key, Measurement
+from callbacks.external import ExternalFrames
+
+FRAMES = 5  # of the copy
+
+
+@pytest.fixture
+def measured_scan(measured_data):
+    return measured_data / "als-irixs" / "CCD Scan 17174"
+
+
+@pytest.fixture
+def scan(measured_scan, tmp_path):
+    """A copy of the first frames, to be damaged."""
+    copy = tmp_path / "CCD Scan 17174"
+    (copy / "Andor").mkdir(parents=True)
+    log = (measured_scan / "cox17174-AI.txt").read_bytes().splitlines(keepends=True)
+    (copy / "cox17174-AI.txt").write_bytes(b"".join(log[: 13 + FRAMES]))
+    for number in range(1, FRAMES + 1):
+        name = f"Andor/cox17174-{number:05d}.tif"
+        shutil.copyfile(measured_scan / name, copy / name)
+    return copy
+
+
+def frame_file(scan, number):
+    return scan / "Andor" / f"cox17174-{number:05d}.tif"
+
+
+def edit_log(scan, old, new, count=1):
+    path = scan / "cox17174-AI.txt"
+    text = path.read_bytes().decode("latin-1")
+    assert old in text
+    path.write_bytes(text.replace(old, new, count).encode("latin-1"))
+
+
+class Imported:
+    """The documents of an import, and the frames they refer to."""
+
+    def __init__(self, folder, frames_dir):
+        self.documents = list(irixs_documents(folder, frames_dir=frames_dir))
+        self.events = self.of("event")
+        self.start = self.of("start")[0]
+        self.problems = self.start["import_problems"]
+        self.marked = {
+            event["seq_num"]: event["data"][Key.FRAME_PROBLEM]
+            for event in self.events
+            if event["data"][Key.FRAME_PROBLEM]
+        }
+
+    def of(self, kind):
+        return [doc for name, doc in self.documents if name == kind]
+
+    def frames(self):
+        files = ExternalFrames()
+        for name, doc in self.documents:
+            if name in ("stream_resource", "stream_datum"):
+                getattr(files, name)(doc)
+        frames = np.array([files.read(event, Key.CCD_IMAGE) for event in self.events])
+        files.close()
+        return frames
+
+
+@pytest.mark.measured
+def test_the_measured_scan_is_imported_whole(measured_scan, tmp_path):
+    imported = Imported(measured_scan, tmp_path)
+    assert len(imported.events) == 48
+    assert imported.problems == []
+    assert imported.marked == {}
+    first = imported.events[0]["data"]
+    assert first[Key.ENERGY] == 774.98950142
+    assert first[Key.I0] == 15663398.0
+    assert (first[Key.TFY], first[Key.TEY], first[Key.CCD_BACKGROUND]) == (4643716.0, 149761.0, 336.0)
+    assert {"izero_2", "sample_current", "beam_current", "total_flux", "counts"} <= first.keys()
+    assert imported.start["scan_id"] == 17174
+    assert len(imported.start["instrument_log"]) == 12
+    assert "X Motor: BL 8 Energy" in imported.start["instrument_log"]
+    measurement = Measurement.model_validate(imported.start[MEASUREMENT])
+    assert (measurement.technique, measurement.points, measurement.exposure_time) == ("rixs", 48, 307.0)
+    configuration = imported.of("descriptor")[0]["configuration"][CCD]["data"]
+    assert configuration[CcdConfig.PEDESTAL_SUBTRACTED] == 1
+    assert configuration[CcdConfig.FULL_SCALE] == 65535 - 337
+    assert np.isnan(configuration[CcdConfig.COUNTS_PER_EV])
+    assert imported.of("stop")[0]["num_events"] == {"primary": 48}
+
+
+@pytest.mark.measured
+def test_column_sums_of_the_converted_frame_are_the_instruments_own(measured_scan, tmp_path):
+    table = (measured_scan / "Andor" / "cox17174-00001-1D.txt").read_text().split("X\tCounts\n")[1]
+    instrument = np.array([line.split("\t")[1] for line in table.splitlines()], dtype=float)
+    frame = Imported(measured_scan, tmp_path).frames()[0]
+    np.testing.assert_array_equal(frame.sum(axis=0, dtype=np.int64), instrument)
+
+
+@pytest.mark.measured
+def test_every_pixel_and_the_total_of_every_frame_survive(measured_scan, tmp_path):
+    imported = Imported(measured_scan, tmp_path)
+    frames = imported.frames()
+    assert frames.dtype == np.uint16
+    for number, (frame, event) in enumerate(zip(frames, imported.events, strict=True), start=1):
+        np.testing.assert_array_equal(frame, tifffile.imread(frame_file(measured_scan, number)))
+        assert frame.sum(dtype=np.int64) == event["data"]["counts"]
+
+
+@pytest.mark.measured
+def test_frames_are_stored_one_a_chunk_at_the_place_the_documents_name(measured_scan, tmp_path):
+    imported = Imported(measured_scan, tmp_path / "with space")
+    resource = imported.of("stream_resource")[0]
+    assert resource["mimetype"] == "application/x-hdf5"
+    assert resource["uri"].startswith("file://localhost/")
+    assert resource["parameters"] == {"dataset": "/entry/data/data", "chunk_shape": [1, 64, 2048]}
+    with h5py.File(next((tmp_path / "with space").glob("irixs_17174_*.h5"))) as file:
+        assert file["/entry/data/data"].chunks == (1, 64, 2048)
+        assert file["/entry/data/data"].shape == (48, 64, 2048)
+    assert imported.frames().shape == (48, 64, 2048)
+
+
+@pytest.mark.measured
+def test_times_are_those_of_the_log_in_california(measured_scan, tmp_path):
+    events = Imported(measured_scan, tmp_path).events
+    assert datetime.fromtimestamp(events[0]["time"], LOG_ZONE).isoformat() == "2024-07-05T15:18:24-07:00"
+    assert datetime.fromtimestamp(events[-1]["time"], LOG_ZONE).isoformat() == "2024-07-05T19:18:47-07:00"
+
+
+@pytest.mark.measured
+def test_a_scan_over_midnight_goes_on_the_next_day(scan, tmp_path):
+    for number, time in enumerate(("15:18:24", "15:23:30", "15:28:38", "15:33:46", "15:38:52")):
+        edit_log(scan, time, ("23:50:00", "23:55:07", "00:00:14", "00:05:21", "00:10:28")[number])
+    times = [event["time"] for event in Imported(scan, tmp_path / "frames").events]
+    np.testing.assert_array_equal(np.diff(times), 307.0)
+    assert datetime.fromtimestamp(times[-1], LOG_ZONE).date().isoformat() == "2024-07-06"
+
+
+@pytest.mark.measured
+@pytest.mark.parametrize("size", [0, 6, 100_000, 262_160, 262_300])
+def test_a_truncated_frame_is_marked_and_the_others_are_imported(scan, tmp_path, size):
+    with frame_file(scan, 3).open("r+b") as file:
+        file.truncate(size)
+    imported = Imported(scan, tmp_path / "frames")
+    reason = f"cox17174-00003.tif: not a whole TIFF file ({size} bytes)"
+    assert imported.marked == {3: reason}
+    assert imported.problems == [f"frame 3: {reason}"]
+    frames = imported.frames()
+    assert frames[2].max() == 0
+    np.testing.assert_array_equal(frames[3], tifffile.imread(frame_file(scan, 4)))
+
+
+@pytest.mark.measured
+def test_a_frame_whose_header_comes_first_is_found_truncated_too(scan, tmp_path):
+    frame = tifffile.imread(frame_file(scan, 3))
+    tifffile.imwrite(frame_file(scan, 3), frame)
+    assert Imported(scan, tmp_path / "whole").marked == {}
+    with frame_file(scan, 3).open("r+b") as file:
+        file.truncate(200_000)
+    assert Imported(scan, tmp_path / "cut").marked == {3: "cox17174-00003.tif: not a whole TIFF file (200000 bytes)"}
+
+
+@pytest.mark.measured
+def test_a_missing_frame_is_marked_and_keeps_its_energy_and_i0(scan, tmp_path):
+    frame_file(scan, 2).unlink()
+    imported = Imported(scan, tmp_path / "frames")
+    assert imported.marked == {2: "cox17174-00002.tif: missing"}
+    assert imported.problems == ["frame 2: cox17174-00002.tif: missing"]
+    assert imported.events[1]["data"][Key.ENERGY] == 775.50606725
+
+
+@pytest.mark.measured
+def test_a_frame_of_another_size_is_marked_even_when_it_is_the_first(scan, tmp_path):
+    tifffile.imwrite(frame_file(scan, 1), np.ones((64, 1024), np.uint16))
+    imported = Imported(scan, tmp_path / "frames")
+    reason = "cox17174-00001.tif: 64 x 1024 pixels of uint16, expected 64 x 2048 of uint16"
+    assert imported.marked == {1: reason}
+    assert imported.frames().shape == (FRAMES, 64, 2048)
+
+
+@pytest.mark.measured
+def test_a_frame_of_another_type_is_marked(scan, tmp_path):
+    tifffile.imwrite(frame_file(scan, 1), np.ones((64, 2048), np.float32))
+    assert Imported(scan, tmp_path / "frames").marked == {
+        1: "cox17174-00001.tif: 64 x 2048 pixels of float32, expected 64 x 2048 of uint16"
+    }
+
+
+@pytest.mark.measured
+def test_a_frame_that_the_log_does_not_know_is_named_and_left_out(scan, tmp_path):
+    shutil.copyfile(frame_file(scan, 5), frame_file(scan, 6))
+    imported = Imported(scan, tmp_path / "frames")
+    assert imported.problems == ["Andor/cox17174-00006.tif: not in cox17174-AI.txt, left out"]
+    assert len(imported.events) == FRAMES
+    assert imported.marked == {}
+
+
+@pytest.mark.measured
+def test_a_frame_that_is_not_the_one_the_log_summed_is_marked(scan, tmp_path):
+    shutil.copyfile(frame_file(scan, 5), frame_file(scan, 2))
+    assert Imported(scan, tmp_path / "frames").marked == {
+        2: "cox17174-00002.tif: holds 487254 counts, the log says 463679"
+    }
+
+
+@pytest.mark.measured
+def test_sums_of_something_else_mark_no_frame(scan, tmp_path):
+    for sum_of_frame in ("421237.0", "463679.0", "462697.0"):
+        edit_log(scan, sum_of_frame, "17.0")
+    assert Imported(scan, tmp_path / "frames").marked == {}
+
+
+@pytest.mark.measured
+def test_a_cut_line_of_the_log_is_named_and_its_frame_left_out(scan, tmp_path):
+    path = scan / "cox17174-AI.txt"
+    path.write_bytes(path.read_bytes()[:-60])
+    imported = Imported(scan, tmp_path / "frames")
+    assert imported.problems == [
+        "cox17174-AI.txt line 18: 9 columns, expected 13; left out",
+        "Andor/cox17174-00005.tif: not in cox17174-AI.txt, left out",
+    ]
+    assert len(imported.events) == FRAMES - 1
+
+
+@pytest.mark.measured
+def test_a_log_line_without_a_number_is_named(scan, tmp_path):
+    edit_log(scan, "775.50606725", "NaN?")
+    imported = Imported(scan, tmp_path / "frames")
+    assert imported.problems[0] == "cox17174-AI.txt line 15: could not convert string to float: 'NaN?'; left out"
+
+
+@pytest.mark.measured
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Time\tFrame", "Tome\tFrame", "no table; expected a line that starts with 'Time' and a tab"),
+        ("\tIzero\t", "\tI0\t", "the table has no column 'Izero'"),
+        ("\tBL 8 Energy\t", "\tMono\t", "the table has no column 'BL 8 Energy'"),
+        ("X Motor: BL 8 Energy", "X Motor: Sample X", "'X Motor' is 'Sample X', expected an energy"),
+        ("\\240705\\", "\\july\\", "no date; expected one like 240705 in 'Data File Path:"),
+        ("\\240705\\", "\\241399\\", "no date; expected one like 240705 in 'Data File Path:"),
+    ],
+)
+def test_a_log_that_cannot_be_read_is_one_line_and_nothing_is_imported(scan, tmp_path, old, new, message):
+    edit_log(scan, old, new)
+    with pytest.raises(BeamlineError) as error:
+        list(irixs_documents(scan, frames_dir=tmp_path / "frames"))
+    assert message in str(error.value)
+    assert "cox17174-AI.txt" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "frames").exists()
+
+
+@pytest.mark.measured
+def test_a_log_that_is_not_text_is_one_line(scan):
+    (scan / "cox17174-AI.txt").write_bytes(bytes(range(256)))
+    with pytest.raises(BeamlineError, match="no table"):
+        read_log(scan)
+
+
+@pytest.mark.measured
+def test_a_table_without_a_readable_line_is_one_line(scan):
+    path = scan / "cox17174-AI.txt"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:13]))
+    with pytest.raises(BeamlineError, match="the table holds no line that can be read"):
+        read_log(scan)
+
+
+@pytest.mark.measured
+def test_no_log_two_logs_and_no_folder_are_one_line_each(scan, tmp_path):
+    shutil.copyfile(scan / "cox17174-AI.txt", scan / "cox17175-AI.txt")
+    with pytest.raises(BeamlineError, match=r"expected one log .*, found cox17174-AI.txt, cox17175-AI.txt"):
+        read_log(scan)
+    for log in scan.glob("*-AI.txt"):
+        log.unlink()
+    with pytest.raises(BeamlineError, match="found none"):
+        read_log(scan)
+    with pytest.raises(BeamlineError, match="no such folder"):
+        read_log(tmp_path / "elsewhere")
+
+
+@pytest.mark.measured
+def test_a_scan_without_any_readable_frame_is_one_line(scan, tmp_path):
+    shutil.rmtree(scan / "Andor")
+    with pytest.raises(BeamlineError, match=r"none of the 5 frames can be read; cox17174-00001.tif: missing"):
+        list(irixs_documents(scan, frames_dir=tmp_path / "frames"))
+    assert not (tmp_path / "frames").exists()
+
+
+@pytest.mark.measured
+def test_frames_that_cannot_be_written_are_one_line(scan, tmp_path):
+    (tmp_path / "frames").write_text("a file where the folder should be")
+    with pytest.raises(BeamlineError, match="frames cannot be written"):
+        list(irixs_documents(scan, frames_dir=tmp_path / "frames"))
+
+
+@pytest.mark.measured
+def test_a_disk_too_small_for_the_frames_is_one_line_and_nothing_is_written(scan, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=5_000_000))
+    with pytest.raises(BeamlineError, match="frames: 5 MB free, the frames need 11 MB"):
+        list(irixs_documents(scan, frames_dir=tmp_path / "frames"))
+    assert list((tmp_path / "frames").iterdir()) == []
