@@ -1,0 +1,319 @@
+"""What the recorder acknowledged is on the disk, whatever happens then."""
+
+import copy
+import os
+import pickle
+import resource
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import bluesky.plan_stubs as bps
+import bluesky.plans as bp
+import event_model
+import numpy as np
+import pytest
+from bluesky import RunEngine
+from soft import Camera, Kept, Motor, Values, number
+
+from beamline.recorder import (
+    LogError,
+    LogReader,
+    LogState,
+    Recorder,
+    RecorderError,
+    close_interrupted,
+    find_log,
+    find_logs,
+    inspect_log,
+    is_being_written,
+    logs,
+    read_log,
+    unpack_pages,
+)
+
+
+@pytest.fixture
+def engine():
+    return RunEngine()
+
+
+def same(one, other):
+    """Whether documents are equal, arrays and NaN included."""
+    np.testing.assert_equal([tuple(item) for item in one], [tuple(item) for item in other])
+    return True
+
+
+def test_a_log_gives_every_document_back_as_it_was_emitted(tmp_path, engine):
+    recorder, kept = Recorder(tmp_path), Kept()
+    engine.subscribe(recorder)
+    engine.subscribe(kept)
+    keys = {
+        "i0": {"dtype": "number"},
+        "line": {"dtype": "array", "shape": [500], "dtype_numpy": "<f8"},
+        "label": {"dtype": "string"},
+        "names": {"dtype": "array", "shape": [2], "dtype_numpy": "<U3"},
+    }
+    line = np.linspace(0, 1, 500)
+    line[7] = np.nan
+    readings = [
+        {"i0": np.float32(0.1), "line": line * n, "label": "é", "names": np.array(["a", "bcd"])} for n in range(3)
+    ]
+    detector = Values("det", keys, readings, configuration={"gain": float("nan")})
+    camera = Camera("ccd", tmp_path / "frames")
+    uid = engine(bp.scan([detector, camera], Motor("energy"), 520.0, 530.0, 3))[0]
+    path = find_log(tmp_path, uid)
+    assert same(read_log(path), kept.documents)
+    names = [name for name, _ in kept.documents]
+    assert names == ["start", "descriptor", "resource", *["datum", "event"] * 3, "stop"]
+    event = next(doc for name, doc in read_log(path) if name == "event")
+    assert event["data"]["i0"].dtype == np.float32
+    assert event["data"]["line"].flags.writeable
+
+
+def test_documents_of_two_open_runs_go_to_their_own_logs(tmp_path):
+    recorder = Recorder(tmp_path)
+    one, two = event_model.compose_run(), event_model.compose_run()
+    for run in (one, two):
+        recorder("start", run.start_doc)
+    for run in (two, one):
+        stream = run.compose_descriptor(name="primary", data_keys={"a": {"dtype": "number", "shape": [], "source": ""}})
+        recorder("descriptor", stream.descriptor_doc)
+        file = run.compose_resource(spec="AD_HDF5", root="/", resource_path="a", resource_kwargs={})
+        recorder("resource", file.resource_doc)
+        recorder("datum", file.compose_datum({"point_number": 0}))
+        recorder("event", stream.compose_event(data={"a": 1.0}, timestamps={"a": 0.0}))
+    recorder("stop", one.compose_stop())
+    expected = ["start", "descriptor", "resource", "datum", "event"]
+    assert [name for name, _ in read_log(find_log(tmp_path, one.start_doc["uid"]))] == [*expected, "stop"]
+    assert [name for name, _ in read_log(find_log(tmp_path, two.start_doc["uid"]))] == expected
+
+
+def test_a_run_is_open_while_its_writer_lives_then_closed_or_interrupted(tmp_path):
+    recorder = Recorder(tmp_path)
+    one, two = event_model.compose_run(), event_model.compose_run()
+    recorder("start", one.start_doc)
+    recorder("start", two.start_doc)
+    assert [log.state for log in logs(tmp_path)] == [LogState.OPEN, LogState.OPEN]
+    assert is_being_written(find_log(tmp_path, one.start_doc["uid"]))
+    recorder("stop", one.compose_stop())
+    recorder.close()
+    assert [log.state for log in logs(tmp_path)] == [LogState.CLOSED, LogState.INTERRUPTED]
+
+
+def test_a_torn_tail_is_read_up_to_the_last_whole_document_at_every_byte(tmp_path, engine):
+    engine.subscribe(Recorder(tmp_path))
+    uid = engine(bp.count([number(range(3))], num=3))[0]
+    path = find_log(tmp_path, uid)
+    whole = list(read_log(path))
+    data = path.read_bytes()
+    with LogReader(path) as reader:
+        ends = [reader.end for _ in reader]
+    for size in range(ends[2], len(data)):
+        path.write_bytes(data[:size])
+        assert same(read_log(path), whole[: sum(end <= size for end in ends)])
+    path.write_bytes(data[: ends[3]] + bytes(100))  # what a power failure can leave: zeros
+    assert same(read_log(path), whole[:4])
+
+
+def test_a_reader_goes_on_where_a_growing_log_ended(tmp_path):
+    recorder = Recorder(tmp_path)
+    run = event_model.compose_run()
+    recorder("start", run.start_doc)
+    with recorder.read(run.start_doc["uid"]) as reader:
+        assert [name for name, _ in reader] == ["start"]
+        assert list(reader) == []
+        recorder("stop", run.compose_stop())
+        assert [name for name, _ in reader] == ["stop"]
+        assert reader.number == 2
+
+
+def test_an_interrupted_run_is_closed_once_with_its_events_counted_and_its_torn_tail_set_aside(tmp_path):
+    recorder = Recorder(tmp_path)
+    run = event_model.compose_run()
+    recorder("start", run.start_doc)
+    stream = run.compose_descriptor(name="primary", data_keys={"a": {"dtype": "number", "shape": [], "source": ""}})
+    recorder("descriptor", stream.descriptor_doc)
+    for value in range(3):
+        recorder("event", stream.compose_event(data={"a": value}, timestamps={"a": 0.0}))
+    path = find_log(tmp_path, run.start_doc["uid"])
+    assert close_interrupted(path, reason="gone") is None  # the writer lives
+    recorder.close()
+    with path.open("ab") as file:
+        file.write(b"torn")
+    stop = close_interrupted(path, reason="gone")
+    assert (stop["exit_status"], stop["reason"], stop["num_events"]) == ("abort", "gone", {"primary": 3})
+    event_model.schema_validators[event_model.DocumentNames.stop].validate(stop)
+    assert list(read_log(path))[-1] == ("stop", stop)
+    assert path.with_name(f"{path.name}.torn").read_bytes() == b"torn"
+    assert close_interrupted(path, reason="gone") is None
+    assert inspect_log(path).state is LogState.CLOSED
+
+
+def test_a_frame_taken_twice_is_counted_once(tmp_path):
+    recorder = Recorder(tmp_path)
+    run = event_model.compose_run()
+    recorder("start", run.start_doc)
+    stream = run.compose_descriptor(name="primary", data_keys={"a": {"dtype": "number", "shape": [], "source": ""}})
+    recorder("descriptor", stream.descriptor_doc)
+    for seq_num in (1, 2, 2, 3):  # as after a pause between two checkpoints
+        recorder("event", stream.compose_event(data={"a": 0}, timestamps={"a": 0.0}, seq_num=seq_num))
+    recorder.close()
+    stop = close_interrupted(find_log(tmp_path, run.start_doc["uid"]), reason="gone")
+    assert stop["num_events"] == {"primary": 3}
+
+
+def test_pages_are_recorded_as_they_come_and_unpacked_on_request(tmp_path):
+    recorder = Recorder(tmp_path)
+    run = event_model.compose_run()
+    stream = run.compose_descriptor(name="primary", data_keys={"a": {"dtype": "number", "shape": [], "source": ""}})
+    page = stream.compose_event_page(data={"a": [1.0, 2.0]}, timestamps={"a": [0.0, 0.0]}, seq_num=[1, 2])
+    for name, doc in [
+        ("start", run.start_doc),
+        ("descriptor", stream.descriptor_doc),
+        ("event_page", page),
+        ("stop", run.compose_stop()),
+    ]:
+        recorder(name, doc)
+    path = find_log(tmp_path, run.start_doc["uid"])
+    assert [name for name, _ in read_log(path)] == ["start", "descriptor", "event_page", "stop"]
+    events = [doc for name, doc in unpack_pages(read_log(path)) if name == "event"]
+    assert [event["data"]["a"] for event in events] == [1.0, 2.0]
+
+
+def test_a_document_that_cannot_be_recorded_stops_the_scan_in_one_line_that_says_what(tmp_path, engine):
+    engine.subscribe(Recorder(tmp_path))
+    with pytest.raises(RecorderError, match="a document 'start' cannot be recorded: a object cannot") as caught:
+        engine(bp.count([number(range(3))], num=3), operator=object())
+    assert "\n" not in str(caught.value)
+    assert find_logs(tmp_path) == []
+
+
+def test_what_is_no_log_is_said_to_be_none_and_keeps_nobody_from_the_others(tmp_path, engine):
+    engine.subscribe(Recorder(tmp_path))
+    uid = engine(bp.count([number(range(1))]))[0]
+    stranger = tmp_path / "log" / "notes.log"
+    stranger.write_text("tea at four")
+    with pytest.raises(LogError, match="not a log of documents"):
+        list(read_log(stranger))
+    with pytest.raises(LogError, match="no log of run abc"):
+        find_log(tmp_path, "abc")
+    assert [log.uid for log in logs(tmp_path)] == [uid]
+
+
+def test_a_pickle_in_a_log_is_not_run(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/exploded",)
+
+    recorder = Recorder(tmp_path)
+    packed = {b"nd": True, b"kind": b"O", b"data": pickle.dumps(Bomb())}
+    recorder("start", {"uid": "bomb", "time": 0.0, "bomb": packed})
+    with pytest.raises(LogError, match="Python objects"):
+        list(read_log(find_log(tmp_path, "bomb")))
+    assert not (tmp_path / "exploded").exists()
+    with pytest.raises(RecorderError, match="array of Python objects"):
+        recorder("start", {"uid": "objects", "time": 0.0, "a": np.array([object()])})
+
+
+FULL_DISK = """
+    import sys
+    from pathlib import Path
+    import bluesky.plans as bp
+    from bluesky import RunEngine
+    from beamline.recorder import Recorder
+    from soft import Values
+    import numpy as np
+
+    recorder = Recorder(Path(sys.argv[1]))
+    acknowledged = []
+    keys = {"line": {"dtype": "array", "shape": [2000], "dtype_numpy": "<f8"}}
+    detector = Values("det", keys, ({"line": np.full(2000, n)} for n in range(10_000)))
+    RE = RunEngine()
+    RE.subscribe(recorder)
+    RE.subscribe(lambda name, doc: acknowledged.append(name))
+    try:
+        RE(bp.count([detector], num=10_000))
+    except Exception as error:
+        print(type(error).__name__, error, sep="|")
+    print(len(acknowledged))
+"""
+
+
+def run_script(script, *arguments, **options):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True, **options)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 3 MB."""
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(tmp_path)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.decode().strip()}")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_full_disk_stops_the_scan_in_one_line_and_the_run_is_closed_in_the_reserve(small_disk):
+    answer = run_script(FULL_DISK, small_disk).stdout.splitlines()
+    kind, message = answer[0].split("|")
+    assert kind == "RecorderError"
+    assert "No space left on device; the scan must stop, all documents so far are kept" in message
+    documents = list(read_log(find_logs(small_disk)[0]))
+    assert documents[-1][0] == "stop"
+    assert documents[-1][1]["exit_status"] == "fail"
+    # The event for which there was no room is kept as well: the others, "start", "descriptor" and "stop" were seen.
+    assert len(documents) == int(answer[1]) + 1
+    events = [doc["data"]["line"][0] for name, doc in documents if name == "event"]
+    assert events == list(range(len(events)))
+    assert len(events) > 100
+
+
+def test_a_disk_that_refuses_the_log_for_good_stops_the_scan_and_the_log_is_whole_up_to_there(tmp_path):
+    limit = 200_000  # bytes a file: no reserve helps
+
+    answer = run_script(
+        FULL_DISK.replace(
+            "recorder = ", "import beamline.recorder; beamline.recorder.RESERVE_BYTES = 1000\n    recorder = "
+        ),
+        tmp_path,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    ).stdout.splitlines()
+    kind, message = answer[0].split("|")
+    assert kind == "RecorderError"
+    assert "File too large; a document is lost, the scan must stop" in message
+    path = find_logs(tmp_path)[0]
+    documents = list(read_log(path))
+    assert path.stat().st_size <= limit
+    assert sum(name == "event" for name, _ in documents) == 12  # 16 kB each
+    # The stop document is small enough to land all the same.
+    assert documents[-1][0] == "stop"
+
+
+def test_recording_changes_no_document(tmp_path, engine):
+    recorder, kept = Recorder(tmp_path), Kept()
+    before = []
+    engine.subscribe(lambda name, doc: before.append(copy.deepcopy((name, doc))))
+    engine.subscribe(recorder)
+    engine.subscribe(kept)
+    engine(bp.count([Camera("ccd", tmp_path / "frames"), number(range(2))], num=2))
+    assert same(before, kept.documents)
+
+
+def test_the_log_is_complete_when_a_plan_is_aborted(tmp_path, engine):
+    engine.subscribe(Recorder(tmp_path))
+
+    def plan():
+        yield from bps.open_run()
+        raise ValueError("no beam")
+
+    with pytest.raises(ValueError, match="no beam"):
+        engine(plan())
+    (log,) = logs(tmp_path)
+    assert log.state is LogState.CLOSED
+    assert list(read_log(log.path))[-1][1]["reason"] == "no beam"
