@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -208,6 +208,45 @@ class RunReduction(event_model.DocumentRouter):
 
     def _emit_frame(self, values: Mapping[str, Any], time: float) -> None:
         self._emit("event", _compose_event(self._frames, self.chain.missing() | values, time))
+
+
+def outputs_of_frame(
+    documents: Iterable[tuple[str, dict[str, Any]]], frame: int, settings: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Reduce one frame of a run again and give all that every step made of it, images too.
+
+    Parameters
+    ----------
+    documents : iterable of (name, document)
+        The raw run.
+    frame : int
+        Number of the frame, from 1.
+    settings : mapping
+        Settings of the steps: a derived run's `Derivation.settings`.
+
+    Returns
+    -------
+    dict of str to dict
+        Outputs by step; the steps see the dark frames and this frame only.
+    """
+    outputs: dict[str, dict[str, Any]] = {}
+    streams: dict[str, str] = {}
+    reduction: RunReduction | None = None
+    for name, doc in documents:
+        match name:
+            case "start":
+                measurement = Measurement.model_validate(doc[MEASUREMENT])
+                reduction = RunReduction(PIPELINES[measurement.technique], settings, lambda _name, _doc: None)
+                reduction.chain.watch = lambda step, values: outputs.__setitem__(step, dict(values))
+            case "descriptor":
+                streams[doc["uid"]] = doc["name"]
+            case "event" if streams[doc["descriptor"]] == Stream.PRIMARY and doc["seq_num"] != frame:
+                continue
+            case "stop":
+                break
+        if reduction is not None:
+            reduction(name, doc)
+    return outputs
 
 
 _DTYPES = {"b": "boolean", "i": "integer", "u": "integer", "f": "number", "U": "string"}  # of numpy's kinds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,11 +37,19 @@ class Chain:
     ----------
     steps : mapping of str to Step
         The steps by name, in order.
+
+    Attributes
+    ----------
+    errors : int
+        How often a step failed.
+    watch : callable or None
+        Called with the name of a step and all its outputs, also those that are not kept.
     """
 
     def __init__(self, steps: Mapping[str, Step]) -> None:
         self.steps = dict(steps)
         self.errors = 0
+        self.watch: Callable[[str, Mapping[str, Any]], None] | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
 
     def push_dark(self, event: Mapping[str, Any]) -> None:
@@ -80,6 +88,8 @@ class Chain:
                 break
             kept.update(wanted)
             values.update(outputs)
+            if self.watch is not None:
+                self.watch(name, outputs)
         self._shapes.update({key: np.shape(value) for key, value in kept.items()})
         return kept, problem
 

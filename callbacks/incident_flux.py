@@ -1,0 +1,102 @@
+"""Judge the incident flux of every frame or point against its trend over the run: whole, partial or lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+NORMALISATION_COUNTS = 1e6  # spectra are given for this many counts of I0: numbers of a handy size
+
+
+class IncidentFluxSettings(BaseModel):
+    """How I0 is judged and trusted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    neighbours: int = Field(5, ge=1)  # frames on either side that make the trend: drift and top-up steps pass
+    lost_below: float = Field(0.05, gt=0, lt=1)  # of the run's median flux
+    partial_below: float = Field(0.8, gt=0, lt=1)  # of the trend; the flux of a beamline bends by less over a few points
+    monitor_noise: float = Field(0.001, ge=0)  # relative error of I0 beyond counting statistics, e.g. of its amplifier
+
+
+@dataclass(frozen=True)
+class FluxJudgement:
+    """What is known of the flux of each frame.
+
+    Attributes
+    ----------
+    relative : numpy.ndarray, shape (n,)
+        Flux over its trend; NaN where there is no trend to compare with, or no flux.
+    lost : numpy.ndarray of bool, shape (n,)
+        Frames that cannot be normalised.
+    reasons : list of str, length n
+        "" for a frame that is as it should be.
+    """
+
+    relative: NDArray[np.float64]
+    lost: NDArray[np.bool_]
+    reasons: list[str]
+
+
+def judge_flux(flux: ArrayLike, settings: IncidentFluxSettings | None = None) -> FluxJudgement:
+    """Compare the flux of each frame with the median of its neighbours in time.
+
+    Parameters
+    ----------
+    flux : array_like, shape (n,)
+        I0 over the time it was counted for, counts/s, in the order of measurement; NaN where it was not recorded.
+    settings : IncidentFluxSettings, optional
+
+    Returns
+    -------
+    FluxJudgement
+
+    Notes
+    -----
+    A frame is never part of its own trend, and lost frames of nobody's: a long beam dump does not become the trend.
+    """
+    settings = settings or IncidentFluxSettings()
+    flux = np.asarray(flux, dtype=float)
+    positive = np.isfinite(flux) & (flux > 0)
+    usual = np.median(flux[positive]) if positive.any() else np.nan
+    lost = ~positive | (np.where(positive, flux, 0) < settings.lost_below * usual)
+    trend = _trend(np.where(lost, np.nan, flux), settings.neighbours)
+    relative = np.where(lost, np.nan, flux) / trend
+    reasons = []
+    for value, share, gone in zip(flux, relative, lost, strict=True):
+        if not np.isfinite(value):
+            reasons.append("I0 lost: not recorded")
+        elif gone:
+            reasons.append(f"I0 lost: {value:.4g} counts/s" + (f", usually {usual:.4g}" if np.isfinite(usual) else ""))
+        elif share < settings.partial_below:
+            reasons.append(f"I0 partial: {share:.2f} of its trend")
+        else:
+            reasons.append("")
+    return FluxJudgement(relative, lost, reasons)
+
+
+def _trend(flux: NDArray[np.float64], neighbours: int) -> NDArray[np.float64]:
+    """Give the median of the neighbours of each value that are not NaN; NaN where there are none."""
+    padded = np.pad(flux, neighbours, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * neighbours + 1).copy()
+    windows[:, neighbours] = np.nan
+    trend = np.full(len(flux), np.nan)
+    known = np.isfinite(windows).any(axis=1)
+    trend[known] = np.nanmedian(windows[known], axis=1)
+    return trend
+
+
+def relative_variance(i0: float, *, monitor_noise: float) -> float:
+    """Give the relative variance of I0: counting statistics and the monitor's own noise.
+
+    Parameters
+    ----------
+    i0 : float
+        Counts, above zero.
+    monitor_noise : float
+        Relative.
+    """
+    return 1.0 / i0 + monitor_noise**2

@@ -1,0 +1,220 @@
+"""From elastic lines to the emission energy of every column: a robust fit that refuses when the lines cannot carry it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+FloatArray = NDArray[np.float64]
+
+FEWEST_LINES = 4
+CONSENSUS_SIGMAS = 4.0  # a line farther than this from the others' common calibration is an outlier
+LEAST_TOLERANCE = 0.75  # pixels; lines nearer than this are never called outliers while a consensus is looked for
+FEWEST_FOR_QUADRATIC = 7
+QUADRATIC_P_VALUE = 0.01
+LARGEST_RELATIVE_SIGMA = 0.1  # of the dispersion
+DISPERSION_RANGE = (0.005, 2.0)  # eV/pixel: what soft X-ray spectrographs have
+SMALLEST_SHARE = 0.3  # of the lines must agree
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Emission energy against pixel: ``sum(c[k] * (pixel - pivot)**k)``.
+
+    Attributes
+    ----------
+    coefficients : numpy.ndarray, shape (2,) or (3,)
+        Ascending powers: eV, eV/pixel, eV/pixel². NaN where refused.
+    pivot : float
+        Pixel about which the powers are taken.
+    covariance : numpy.ndarray, shape (k, k)
+        Of the coefficients.
+    accepted : numpy.ndarray of bool, shape (n,)
+        Which of the lines the fit rests on.
+    status : str
+        "ok", or the reason why there is no calibration.
+    rms : float
+        Of what the fit leaves over of the accepted lines, eV.
+    """
+
+    coefficients: FloatArray
+    pivot: float
+    covariance: FloatArray
+    accepted: NDArray[np.bool_]
+    status: str
+    rms: float
+
+    @property
+    def dispersion(self) -> float:
+        """Dispersion at the pivot, eV/pixel."""
+        return float(self.coefficients[1])
+
+    @property
+    def dispersion_sigma(self) -> float:
+        """Standard uncertainty of `dispersion`, eV/pixel."""
+        return float(np.sqrt(self.covariance[1, 1]))
+
+    def energy(self, pixel: ArrayLike) -> FloatArray:
+        """Emission energy at a pixel, eV."""
+        return np.polynomial.polynomial.polyval(np.asarray(pixel, float) - self.pivot, self.coefficients)
+
+    def sigma(self, pixel: ArrayLike) -> FloatArray:
+        """Standard uncertainty of `energy`, eV."""
+        powers = _powers(np.asarray(pixel, float) - self.pivot, len(self.coefficients))
+        return np.sqrt(np.einsum("...i,ij,...j->...", powers, self.covariance, powers))
+
+    def pixel(self, energy: ArrayLike) -> FloatArray:
+        """Pixel at which an emission energy is seen: the inverse of `energy`."""
+        energy = np.asarray(energy, float)
+        offset = (energy - self.coefficients[0]) / self.coefficients[1]
+        if len(self.coefficients) == 3:  # Newton's method from the linear answer; the square term is small
+            for _ in range(5):
+                slope = self.coefficients[1] + 2 * self.coefficients[2] * offset
+                offset = offset - (self.energy(self.pivot + offset) - energy) / slope
+        return self.pivot + offset
+
+
+def fit_calibration(pixels: ArrayLike, energies: ArrayLike, sigmas: ArrayLike) -> Calibration:
+    """Fit emission energy against the pixel of elastic lines, leaving out lines that disagree with most others.
+
+    Parameters
+    ----------
+    pixels : array_like, shape (n,)
+        Positions of elastic lines; NaN where none was found.
+    energies : array_like, shape (n,)
+        Their energies, eV: those of excitation.
+    sigmas : array_like, shape (n,)
+        Standard uncertainties of the positions, pixels.
+
+    Returns
+    -------
+    Calibration
+        Its `status` is "ok", or says why the lines cannot carry a calibration.
+
+    Raises
+    ------
+    ValueError
+        When the three differ in length.
+
+    Notes
+    -----
+    The consensus is the straight line through two of the points that most others agree with (every pair is tried, so
+    nothing is left to chance; least squares capped at the tolerance, as in MSAC, decides between equals). The lines
+    near it are fitted by weighted least squares, a second power is added where an F test calls for it, and both are
+    repeated until the accepted lines stay the same. Uncertainties are scaled up, never down, by the root of the
+    reduced chi square, with Student's factor for the few degrees of freedom that estimate it.
+    """
+    pixels, energies, sigmas = (np.asarray(each, dtype=float) for each in (pixels, energies, sigmas))
+    if not pixels.shape == energies.shape == sigmas.shape or pixels.ndim != 1:
+        raise ValueError(
+            f"pixels, energies and sigmas have the shapes {pixels.shape}, {energies.shape} and {sigmas.shape},"
+            " expected one length"
+        )
+    usable = np.isfinite(pixels) & np.isfinite(energies) & np.isfinite(sigmas) & (sigmas > 0)
+    if usable.sum() < FEWEST_LINES:
+        return _refuse(len(pixels), f"{usable.sum()} elastic lines, at least {FEWEST_LINES} are needed")
+    indices = np.flatnonzero(usable)
+    x, y, s = pixels[indices], energies[indices], sigmas[indices]
+    inside = _consensus(x, y, s)
+    if inside.sum() < FEWEST_LINES:
+        return _refuse(len(pixels), f"only {inside.sum()} of {len(x)} elastic lines agree, {FEWEST_LINES} are needed")
+
+    degree, pivot = 1, float(np.round(x[inside].mean()))
+    coefficients, covariance = _fit(x[inside] - pivot, y[inside], s[inside], degree)
+    for _ in range(10):
+        degree = _degree(x[inside] - pivot, y[inside], s[inside])
+        coefficients, covariance = _fit(x[inside] - pivot, y[inside], s[inside], degree)
+        again = _near(x - pivot, y, s, coefficients)
+        if again.sum() < FEWEST_LINES or np.array_equal(again, inside):
+            break
+        inside = again
+    accepted = np.zeros(len(pixels), dtype=bool)
+    accepted[indices[inside]] = True
+    left = y[inside] - np.polynomial.polynomial.polyval(x[inside] - pivot, coefficients)
+    fitted = Calibration(coefficients, pivot, covariance, accepted, "ok", float(np.sqrt(np.mean(left**2))))
+    reason = _why_not(fitted, x[inside], s[inside], len(x))
+    return _refuse(len(pixels), reason) if reason else fitted
+
+
+def _why_not(fitted: Calibration, x: FloatArray, s: FloatArray, n_lines: int) -> str:
+    low, high = DISPERSION_RANGE
+    if len(x) < SMALLEST_SHARE * n_lines:
+        return f"only {len(x)} of {n_lines} elastic lines agree with one another"
+    if not low <= fitted.dispersion <= high:
+        return f"the lines give {fitted.dispersion:.4g} eV/pixel, expected {low} to {high}"
+    if np.ptp(x) < 3 * np.median(s):
+        return f"the lines span {np.ptp(x):.2g} pixels, no more than their uncertainty"
+    if not fitted.dispersion_sigma <= LARGEST_RELATIVE_SIGMA * fitted.dispersion:
+        share = fitted.dispersion_sigma / fitted.dispersion
+        return f"the dispersion is uncertain by {share:.0%}, at most {LARGEST_RELATIVE_SIGMA:.0%} is of use"
+    return ""
+
+
+def _refuse(n: int, reason: str) -> Calibration:
+    nothing = np.full((2, 2), np.nan)
+    return Calibration(np.full(2, np.nan), float("nan"), nothing, np.zeros(n, dtype=bool), reason, float("nan"))
+
+
+def _consensus(x: FloatArray, y: FloatArray, s: FloatArray) -> NDArray[np.bool_]:
+    """Find the lines near the straight line, through two of them, that most others are near."""
+    first, second = np.triu_indices(len(x), 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = (x[second] - x[first]) / (y[second] - y[first])  # pixels/eV
+    low, high = DISPERSION_RANGE
+    credible = np.isfinite(slope) & (slope >= 1 / high) & (slope <= 1 / low)
+    if not credible.any():
+        return np.zeros(len(x), dtype=bool)
+    first, slope = first[credible], slope[credible]
+    expected = x[first, None] + slope[:, None] * (y[None, :] - y[first, None])
+    tolerance = np.maximum(CONSENSUS_SIGMAS * s, LEAST_TOLERANCE)
+    misfit = np.minimum(((x - expected) / tolerance) ** 2, 1.0)
+    return misfit[misfit.sum(axis=1).argmin()] < 1.0
+
+
+def _near(x: FloatArray, y: FloatArray, s: FloatArray, coefficients: FloatArray) -> NDArray[np.bool_]:
+    left = (y - np.polynomial.polynomial.polyval(x, coefficients)) / coefficients[1]
+    return np.abs(left) < np.maximum(CONSENSUS_SIGMAS * s, LEAST_TOLERANCE)
+
+
+def _degree(x: FloatArray, y: FloatArray, s: FloatArray) -> int:
+    """Choose between a straight line and one with a second power, by the F test."""
+    n = len(x)
+    if n < FEWEST_FOR_QUADRATIC:
+        return 1
+    linear, quadratic = (_chi_square(x, y, s, degree) for degree in (1, 2))
+    scale = max(1.0, quadratic / (n - 3))
+    return 2 if stats.f.sf((linear - quadratic) / scale, 1, n - 3) < QUADRATIC_P_VALUE else 1
+
+
+def _chi_square(x: FloatArray, y: FloatArray, s: FloatArray, degree: int) -> float:
+    coefficients, _ = _fit(x, y, s, degree)
+    left = (y - np.polynomial.polynomial.polyval(x, coefficients)) / (coefficients[1] * s)
+    return float(left @ left)
+
+
+def _fit(x: FloatArray, y: FloatArray, s: FloatArray, degree: int) -> tuple[FloatArray, FloatArray]:
+    """Fit a polynomial by weighted least squares; uncertainties in x become ones in y through the slope."""
+    powers = _powers(x, degree + 1)
+    slope = abs(np.polyfit(x, y, 1)[0]) or 1.0
+    weight = 1.0 / (s * slope)
+    scale = np.abs(powers * weight[:, None]).max(axis=0)
+    design = powers * weight[:, None] / scale
+    solution, *_ = np.linalg.lstsq(design, y * weight, rcond=None)
+    freedom = len(x) - degree - 1
+    left = y * weight - design @ solution
+    reduced = float(left @ left) / freedom if freedom > 0 else 1.0
+    factor = reduced * _student_factor(freedom) ** 2 if reduced > 1 else 1.0
+    covariance = np.linalg.inv(design.T @ design) * factor
+    return solution / scale, covariance / np.outer(scale, scale)
+
+
+def _student_factor(freedom: int) -> float:
+    """Half width of Student's 68 % interval, in standard deviations."""
+    return float(stats.t.ppf(0.5 + 0.6827 / 2, freedom)) if freedom > 0 else 1.0
+
+
+def _powers(x: FloatArray, number: int) -> FloatArray:
+    return np.stack([x**power for power in range(number)], axis=-1)

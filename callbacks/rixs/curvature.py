@@ -1,0 +1,173 @@
+"""The curved and tilted image of the slit: how far a line lies aside at each detector row, and how to straighten it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+_REFINEMENTS = 12  # of the reference and the shifts; they settle in three to five
+_LARGEST_SHIFT = 60  # columns; lines of unbinned chips bend by up to about 40
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """How far a line lies aside at each row, as a polynomial.
+
+    Attributes
+    ----------
+    coefficients : numpy.ndarray, shape (2,)
+        Tilt and curvature: columns of displacement, ``c[0] y + c[1] y**2`` with y from -1 at the first row to 1 at the
+        last; no displacement at the middle row.
+    covariance : numpy.ndarray, shape (2, 2)
+        columns²; zero where the coefficients were given.
+    status : str
+        "ok" or why there is none.
+    """
+
+    coefficients: FloatArray
+    covariance: FloatArray
+    status: str
+
+    def displacement(self, rows: int) -> FloatArray:
+        """Columns by which a line lies aside, shape (rows,)."""
+        return _basis(rows) @ self.coefficients
+
+    @property
+    def edge_sigma(self) -> float:
+        """Uncertainty of the displacement at the first or last row, whichever is larger; columns."""
+        edges = _basis(2)
+        return float(np.sqrt(np.einsum("ij,jk,ik->i", edges, self.covariance, edges).max()))
+
+
+NO_CURVATURE = Curvature(np.zeros(2), np.zeros((2, 2)), "ok")
+
+
+def _basis(rows: int) -> FloatArray:
+    y = np.linspace(-1.0, 1.0, rows) if rows > 1 else np.zeros(1)
+    return np.stack([y, y**2], axis=1)
+
+
+def straighten(image: FloatArray, displacement: FloatArray) -> FloatArray:
+    """Move each row back by its displacement, splitting counts between the two columns they fall on.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (rows, columns)
+        Counts, or a variance of counts.
+    displacement : numpy.ndarray, shape (rows,)
+        Columns by which the row's lines lie too far right.
+
+    Returns
+    -------
+    numpy.ndarray, shape (rows, columns)
+        The sum over columns of a row is kept, but for what leaves the chip.
+
+    Notes
+    -----
+    A variance is split as counts are. Neighbouring columns then share a little noise, which narrows the scatter of a
+    single column (at worst to half) and not that of a sum over a line: quoted so, no uncertainty is too small.
+    """
+    if not np.any(displacement):
+        return image.copy()
+    rows, columns = image.shape
+    whole = np.floor(-displacement).astype(int)
+    fraction = -displacement - whole
+    margin = int(np.abs(whole).max()) + 1
+    padded = np.zeros((rows, columns + 2 * margin))
+    padded[:, margin:-margin] = image
+    flat, row_start = padded.ravel(), np.arange(rows) * padded.shape[1] + margin
+    source = row_start[:, None] + np.arange(columns)[None, :] - whole[:, None]
+    return (1 - fraction)[:, None] * flat[source] + fraction[:, None] * flat[source - 1]
+
+
+def fit_curvature(groups: FloatArray, variance: FloatArray, *, largest_sigma: float) -> Curvature:
+    """Find the curvature from the spectra of groups of rows.
+
+    The displacement of each group is the shift that fits it best to the sum of all groups, straightened with the
+    curvature found so far; a polynomial is fitted through the displacements by their uncertainties.
+
+    Parameters
+    ----------
+    groups : numpy.ndarray, shape (n_groups, columns)
+        Counts of equally many neighbouring rows, in the order of the rows.
+    variance : numpy.ndarray, shape (n_groups, columns)
+        counts².
+    largest_sigma : float
+        Refuse when the displacement at the edge is less certain than this, columns.
+
+    Returns
+    -------
+    Curvature
+        With zero coefficients and the reason in `status` where the data cannot carry it.
+    """
+    n_groups = len(groups)
+    if n_groups < 4:
+        return _refused(f"{n_groups} groups of rows are too few to see a curvature")
+    background = np.median(groups, axis=1, keepdims=True)
+    signal = groups - background
+    basis = _basis(n_groups) if n_groups > 1 else np.zeros((1, 2))
+    coefficients = _start(signal, basis)
+    covariance = np.full((2, 2), np.inf)
+    for _ in range(_REFINEMENTS):
+        modelled = basis @ coefficients
+        aligned, aligned_variance = straighten(signal, modelled), straighten(variance, modelled)
+        step, sigma = _shifts(aligned, aligned_variance)
+        seen = np.isfinite(step) & (sigma < 5.0)
+        if seen.sum() < 4:
+            return _refused("too few photons to follow a line over the rows")
+        # A shift common to all groups is the line's position, not its shape.
+        design = np.column_stack([np.ones(n_groups), basis])[seen] / sigma[seen, None]
+        solution, *_ = np.linalg.lstsq(design, step[seen] / sigma[seen], rcond=None)
+        residual = step[seen] / sigma[seen] - design @ solution
+        scale = max(1.0, float(residual @ residual) / max(1, seen.sum() - 3))
+        covariance = scale * np.linalg.inv(design.T @ design)[1:, 1:]
+        coefficients = coefficients + solution[1:]
+        if np.abs(solution[1:]).max() < 0.005:
+            break
+    curvature = Curvature(coefficients, covariance, "ok")
+    if not curvature.edge_sigma <= largest_sigma:
+        return _refused(f"too few photons: the bend is uncertain by {curvature.edge_sigma:.2f} columns at the edge")
+    return curvature
+
+
+def _refused(reason: str) -> Curvature:
+    return Curvature(np.zeros(2), np.zeros((2, 2)), reason)
+
+
+def _start(signal: FloatArray, basis: FloatArray) -> FloatArray:
+    """Give coefficients to start from: none, or those that follow the groups, whichever makes the sum sharper."""
+    followed = _coarse(signal)
+    candidates = [np.zeros(2), np.linalg.lstsq(np.column_stack([np.ones(len(basis)), basis]), followed, rcond=None)[0][1:]]
+    sharpness = [float((straighten(signal, basis @ each).sum(axis=0) ** 2).sum()) for each in candidates]
+    return candidates[int(np.argmax(sharpness))]
+
+
+def _coarse(signal: FloatArray) -> FloatArray:
+    """Displacement of each group against the next, to whole columns, added up over the groups."""
+    spectrum = np.fft.rfft(_smooth(signal), 2 * signal.shape[1], axis=1)
+    correlation = np.fft.irfft(spectrum[1:] * spectrum[:-1].conj(), axis=1)
+    lags = np.r_[0 : _LARGEST_SHIFT + 1, -_LARGEST_SHIFT:0]
+    return np.concatenate([[0], np.cumsum(lags[correlation[:, lags].argmax(axis=1)])]).astype(float)
+
+
+def _smooth(signal: FloatArray) -> FloatArray:
+    kernel = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9.0
+    return np.apply_along_axis(np.convolve, 1, signal, kernel, mode="same")
+
+
+def _shifts(aligned: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Shift of each group against the sum of the others, and its uncertainty, by one step of Gauss and Newton."""
+    total = _smooth(aligned).sum(axis=0)
+    others = total[None, :] - _smooth(aligned)
+    weight = 1.0 / np.maximum(_smooth(variance), np.finfo(float).tiny)
+    scale = (weight * aligned * others).sum(axis=1) / (weight * others**2).sum(axis=1)
+    slope = -np.gradient(others, axis=1) * scale[:, None]  # change of the group where it moves right by one column
+    information = (weight * slope**2).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        step = (weight * slope * (aligned - scale[:, None] * others)).sum(axis=1) / information
+        sigma = 1.0 / np.sqrt(information)
+    return np.clip(step, -2.0, 2.0), sigma

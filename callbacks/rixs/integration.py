@@ -1,0 +1,158 @@
+"""Step 3 of a RIXS map: straighten a frame and sum it along the energy channels, with variance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from callbacks.rixs.curvature import Curvature, fit_curvature, straighten
+from callbacks.step import DataKey
+
+FloatArray = NDArray[np.float64]
+
+
+class IntegrationSettings(BaseModel):
+    """Settings of `Integration`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # Tilt and curvature as `Curvature.coefficients`, in columns; "fit" finds them in the first frames that can carry it.
+    curvature: Literal["fit"] | tuple[float, float] = "fit"
+    row_groups: int = Field(8, ge=4)  # rows are summed in so many groups to find the curvature
+    largest_sigma: float = Field(0.2, gt=0)  # columns; a curvature less certain than this at the edge is not used
+    fit_frames: int = Field(64, ge=1)  # frames after which the search is given up
+
+
+def spectrum_of(
+    image: FloatArray,
+    displacement: FloatArray,
+    *,
+    photon_counts: float,
+    read_noise: float,
+    unmeasured: NDArray[np.bool_] | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    """Straighten an image and sum it over its rows.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (rows, columns)
+        Counts, pedestal removed, cosmic rays replaced.
+    displacement : numpy.ndarray, shape (rows,)
+        Columns by which each row's lines lie aside, see `callbacks.rixs.curvature`.
+    photon_counts : float
+        Counts of one photon.
+    read_noise : float
+        Counts rms a pixel.
+    unmeasured : numpy.ndarray of bool, shape (rows, columns), optional
+        Pixels whose counts are a model's, not measured; their noise is not in the variance.
+
+    Returns
+    -------
+    spectrum, variance : numpy.ndarray, shape (columns,)
+        Counts and counts².
+
+    Notes
+    -----
+    The variance of N photons of g counts each is g² N, that is g times the counts; to it the read noise of the pixels
+    is added. Counts are averaged over five columns for it, so that a column that happens to be empty does not get too
+    much weight in a fit.
+    """
+    straight = straighten(image, displacement) if displacement.any() else image
+    spectrum = straight.sum(axis=0)
+    measured = image.shape[0] - (0 if unmeasured is None else unmeasured.sum(axis=0))
+    mean = np.convolve(np.pad(spectrum, 2, mode="edge"), np.full(5, 0.2), mode="valid")
+    share = measured / image.shape[0]
+    return spectrum, photon_counts * np.clip(mean, 0, None) * share + measured * read_noise**2
+
+
+class Integration:
+    """Turn cleaned frames into spectra.
+
+    Where the curvature is to be found in the data, the frames so far are summed until their sum carries it; it is then
+    kept for the run. The spectra of the frames before are made anew and handed on as `revised_spectra`.
+    """
+
+    def __init__(self, settings: IntegrationSettings) -> None:
+        self._settings = settings
+        self._curvature: Curvature | None = None
+        if settings.curvature != "fit":
+            self._curvature = Curvature(np.array(settings.curvature), np.zeros((2, 2)), "ok")
+        self._waiting: dict[int, tuple[FloatArray, FloatArray]] = {}  # by frame: groups of rows and their variance
+        self._columns = 0
+
+    def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a cleaned frame; give its spectrum."""
+        image = event["image"]
+        rows, self._columns = image.shape
+        noise = {"photon_counts": event["photon_counts"], "read_noise": event["read_noise"]}
+        unmeasured = event["cosmic_mask"] | event["image_saturated"]
+        revised: dict[int, tuple[FloatArray, FloatArray]] = {}
+        if self._curvature is None:
+            self._waiting[int(event["seq_num"])] = self._groups(image, unmeasured=unmeasured, **noise)
+            revised = self._try_to_fit()
+        displacement = np.zeros(rows) if self._curvature is None else self._curvature.displacement(rows)
+        spectrum, variance = spectrum_of(image, displacement, unmeasured=unmeasured, **noise)
+        return {
+            "spectrum": spectrum,
+            "spectrum_variance": variance,
+            "revised_spectra": revised,
+            "curvature_status": "not known yet" if self._curvature is None else self._curvature.status,
+        }
+
+    def describe(self) -> dict[str, DataKey]:
+        """Describe the outputs that are kept."""
+        shape = [self._columns]
+        return {
+            "spectrum": {"dtype": "array", "shape": shape, "units": "counts"},
+            "spectrum_variance": {"dtype": "array", "shape": shape, "units": "counts^2"},
+            "curvature_status": {"dtype": "string", "shape": [], "units": ""},
+        }
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The curvature that the frames were straightened with."""
+        if self._curvature is None:
+            return {"curvature": np.zeros(2), "curvature_sigma": math.nan, "curvature_status": "too few frames"}
+        return {
+            "curvature": self._curvature.coefficients,
+            "curvature_sigma": self._curvature.edge_sigma,
+            "curvature_status": self._curvature.status,
+        }
+
+    def _groups(
+        self, image: FloatArray, *, unmeasured: NDArray[np.bool_], photon_counts: float, read_noise: float
+    ) -> tuple[FloatArray, FloatArray]:
+        edges = np.linspace(0, len(image), self._settings.row_groups + 1).astype(int)
+        parts = [
+            spectrum_of(
+                image[low:high],
+                np.zeros(high - low),
+                photon_counts=photon_counts,
+                read_noise=read_noise,
+                unmeasured=unmeasured[low:high],
+            )
+            for low, high in zip(edges[:-1], edges[1:], strict=True)
+        ]
+        return np.stack([spectrum for spectrum, _ in parts]), np.stack([variance for _, variance in parts])
+
+    def _try_to_fit(self) -> dict[int, tuple[FloatArray, FloatArray]]:
+        """Look for the curvature in the sum of the frames so far; give their spectra anew once it is found."""
+        groups = sum(groups for groups, _ in self._waiting.values())
+        variance = sum(variance for _, variance in self._waiting.values())
+        found = fit_curvature(groups, variance, largest_sigma=self._settings.largest_sigma)
+        given_up = len(self._waiting) >= self._settings.fit_frames
+        if found.status != "ok" and not given_up:
+            return {}
+        self._curvature = found
+        displacement = found.displacement(self._settings.row_groups)
+        revised = {
+            number: (straighten(one, displacement).sum(axis=0), straighten(noise, displacement).sum(axis=0))
+            for number, (one, noise) in self._waiting.items()
+        }
+        self._waiting.clear()
+        return revised
