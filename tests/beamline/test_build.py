@@ -1,0 +1,110 @@
+"""From a configuration to devices: what each is built with, and what is said when that cannot be."""
+
+from pathlib import Path
+
+import pytest
+
+from beamline.build import NAMES, build_endstation, config_problems, device_problems
+from beamline.config import SIMULATED, load_config
+from beamline.errors import BeamlineError
+from plans.endstation import Endstation
+
+
+class World:
+    """What the devices share."""
+
+    def __init__(self, seed=0):
+        if seed < 0:
+            raise ValueError(f"seed: {seed} is below zero")
+        self.seed = seed
+
+
+class Device:
+    """Remembers what it was built with."""
+
+    def __init__(self, prefix, *, name, shared=None, gain=1.0):
+        self.prefix, self.name, self.shared, self.gain = prefix, name, shared, gain
+
+
+@pytest.fixture
+def file(tmp_path):
+    devices = "".join(f'[devices.{name}]\nclass = "{__name__}.Device"\nprefix = "BL:{name}"\n' for name in NAMES)
+    shared = f'[endstation.shared]\nclass = "{__name__}.World"\noptions = {{ seed = 3 }}\n'
+    path = tmp_path / "endstation.toml"
+    path.write_text(f'[endstation]\nname = "test"\n{shared}{devices}')
+    return path
+
+
+def edit(file, old, new):
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+
+
+def test_each_device_has_its_name_its_prefix_its_options_and_the_shared_object(file, tmp_path):
+    edit(file, 'prefix = "BL:scaler"', 'prefix = "BL:scaler"\noptions = { gain = 2.5 }')
+    endstation = build_endstation(load_config(file), frames_dir=tmp_path / "data" / "frames")
+    assert isinstance(endstation, Endstation)
+    for name in NAMES:
+        device = getattr(endstation, name)
+        assert (device.name, device.prefix) == (name, f"BL:{name}")
+        assert device.shared is endstation.energy.shared
+    assert endstation.energy.shared.seed == 3
+    assert (endstation.scaler.gain, endstation.energy.gain) == (2.5, 1.0)
+
+
+def test_both_cameras_write_into_the_folder_of_frames(file, tmp_path):
+    endstation = build_endstation(load_config(file), frames_dir=tmp_path / "frames")
+    assert endstation.ccd.write_path == endstation.ccd_dark.write_path == str(tmp_path / "frames")
+    assert (tmp_path / "frames").is_dir()
+
+
+def test_without_a_shared_object_devices_are_built_without(file, tmp_path):
+    edit(file, f'[endstation.shared]\nclass = "{__name__}.World"\noptions = {{ seed = 3 }}\n', "")
+    assert build_endstation(load_config(file), frames_dir=tmp_path).energy.shared is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[devices.scaler]", "[devices.scalar]", "devices: unknown device 'scalar'; did you mean 'scaler'?"),
+        ("[devices.scaler]", "[devices.scalar]", "devices: scaler is missing"),
+        ("World", "Wrld", f"endstation.shared: class '{__name__}.Wrld': unknown class of {__name__} 'Wrld'; did you"),
+        (f"{__name__}.Device", "no.Device", "devices.energy: class 'no.Device': module 'no' cannot be imported"),
+        ("seed = 3", "seed = -3", "endstation.shared: seed: -3 is below zero"),
+    ],
+)
+def test_what_cannot_be_built_is_one_line_with_file_and_device(file, tmp_path, old, new, message):
+    edit(file, old, new)
+    with pytest.raises(BeamlineError) as error:
+        build_endstation(load_config(file), frames_dir=tmp_path / "frames")
+    assert any(line.startswith(f"{file}: {message}") for line in str(error.value).splitlines())
+    assert not (tmp_path / "frames").exists()
+
+
+def test_an_option_that_a_class_does_not_take_is_named(file, tmp_path):
+    edit(file, '"BL:ring"', '"BL:ring"\noptions = { gian = 1 }')
+    with pytest.raises(BeamlineError, match=r"devices.ring: .*unexpected keyword argument 'gian'"):
+        build_endstation(load_config(file), frames_dir=tmp_path / "frames")
+
+
+def test_problems_are_found_without_building_anything(file):
+    assert device_problems(load_config(file)) == []
+    edit(file, "[devices.ccd]", "[devices.detector]")
+    assert device_problems(load_config(file)) == [
+        f"{file}: devices: unknown device 'detector'",
+        f"{file}: devices: ccd is missing",
+    ]
+
+
+def test_the_shipped_configuration_has_no_problems_and_builds(tmp_path):
+    config = load_config()
+    assert config.path == SIMULATED
+    assert config_problems(config) == []
+    endstation = build_endstation(config, frames_dir=tmp_path / "frames")
+    assert [getattr(endstation, name).name for name in NAMES] == list(NAMES)
+    assert Path(endstation.ccd.write_path) == tmp_path / "frames"
+
+
+def test_the_baseline_of_the_shipped_configuration_is_everything_but_the_detectors():
+    without = {name for name, device in load_config().devices.items() if not device.baseline}
+    assert without == {"scaler", "ccd", "ccd_dark"}
