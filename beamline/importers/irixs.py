@@ -160,7 +160,10 @@ def read_log(folder: Path) -> ScanLog:
         line of the table can be read.
     """
     path, scan_id = _find_log(folder)
-    text = path.read_text(encoding="latin-1").splitlines()  # every byte is a character, as Windows wrote it
+    try:
+        text = path.read_text(encoding="latin-1").split("\n")  # every byte is a character, as Windows wrote it
+    except OSError as error:
+        raise BeamlineError(f"{path}: cannot be read: {error.strerror}") from error
     top = next((number for number, line in enumerate(text) if line.startswith("Time\t")), None)
     if top is None:
         raise BeamlineError(f"{path}: no table; expected a line that starts with 'Time' and a tab")
@@ -276,6 +279,8 @@ def _read_line(line: str, names: Sequence[str], keys: dict[str, str], midnight: 
     while moment.timestamp() < after - 43_200:  # half a day back: midnight has passed
         moment += timedelta(days=1)
     values = {key: float(by_name[name]) for name, key in keys.items()}
+    if not math.isfinite(values[Key.ENERGY]):
+        raise ValueError(f"energy is {values[Key.ENERGY]}")
     return LogLine(moment.timestamp(), values, by_name["Filename"].strip())
 
 

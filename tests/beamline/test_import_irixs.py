@@ -230,10 +230,14 @@ def test_a_cut_line_of_the_log_is_named_and_its_frame_left_out(scan, tmp_path):
 
 
 @pytest.mark.measured
-def test_a_log_line_without_a_number_is_named(scan, tmp_path):
-    edit_log(scan, "775.50606725", "NaN?")
+@pytest.mark.parametrize(
+    ("energy", "reason"), [("77?", "could not convert string to float: '77?'"), ("NaN", "energy is nan")]
+)
+def test_a_log_line_without_an_energy_is_named(scan, tmp_path, energy, reason):
+    edit_log(scan, "775.50606725", energy)
     imported = Imported(scan, tmp_path / "frames")
-    assert imported.problems[0] == "cox17174-AI.txt line 15: could not convert string to float: 'NaN?'; left out"
+    assert imported.problems[0] == f"cox17174-AI.txt line 15: {reason}; left out"
+    assert len(imported.events) == FRAMES - 1
 
 
 @pytest.mark.measured
