@@ -10,6 +10,7 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 
 from callbacks.contract import Measurement, Stream, Technique
+from callbacks.rixs.calibration import FEWEST_LINES
 from plans.endstation import CLOSED, OPEN, Endstation
 from plans.energy_regions import EnergyRegions
 from plans.errors import PlanError
@@ -17,7 +18,6 @@ from plans.point import run_with_light, start_metadata, take_point
 from plans.preflight import check_beamline, check_positive, check_reachable
 
 Order = Literal["up", "up_down", "random"]
-FEWEST_ELASTIC_ENERGIES = 3  # a line through two points leaves no residual to judge it by
 
 
 def rixs_map(
@@ -104,7 +104,7 @@ def elastic_scan(
     endstation : Endstation
         The devices.
     regions : EnergyRegions, eV
-        At least three excitation energies away from any resonance of the sample, as in "515, 518, 521".
+        At least four excitation energies away from any resonance of the sample, as in "512, 515, 518, 521".
     exposure_time : float, s
         Exposure of a frame, where the region has none of its own.
     sample : str
@@ -127,8 +127,8 @@ def elastic_scan(
         Before anything moves, when the scan cannot be measured as asked.
     """
     regions = EnergyRegions.of(regions)
-    if len(regions) < FEWEST_ELASTIC_ENERGIES:
-        raise PlanError(f"regions: {len(regions)} energies, expected at least {FEWEST_ELASTIC_ENERGIES} to calibrate")
+    if len(regions) < FEWEST_LINES:
+        raise PlanError(f"regions: {len(regions)} energies, expected at least {FEWEST_LINES} to calibrate with")
     return (
         yield from _take_map(
             endstation,

@@ -106,13 +106,13 @@ def test_orders():
 
 
 def test_an_elastic_scan_is_marked_as_one(engine, documents, endstation):
-    engine(elastic_scan(endstation, "515, 518, 521", 60.0, sample="carbon"))
+    engine(elastic_scan(endstation, "512, 515, 518, 521", 60.0, sample="carbon"))
     assert documents.of("start")[0][MEASUREMENT]["technique"] == "elastic"
-    assert measured(documents) == [515.0, 518.0, 521.0]
+    assert measured(documents) == [512.0, 515.0, 518.0, 521.0]
 
 
 def test_the_sample_in_the_beam_is_measured_when_none_is_named(engine, documents, endstation):
-    engine(elastic_scan(endstation, "515, 518, 521", 60.0))
+    engine(elastic_scan(endstation, "512, 515, 518, 521", 60.0))
     assert documents.of("start")[0]["sample"] == {"name": "carbon"}
     assert endstation.sample.history == []
 
@@ -162,6 +162,6 @@ def test_no_light_is_found_out_before_anything_moves(simulator, endstation):
     assert endstation.shutter.history == []
 
 
-def test_two_energies_calibrate_nothing(simulator, endstation):
-    with pytest.raises(PlanError, match="regions: 2 energies, expected at least 3"):
-        simulator.simulate_plan(elastic_scan(endstation, "515, 521", 60.0))
+def test_fewer_energies_than_a_calibration_needs_are_refused(simulator, endstation):
+    with pytest.raises(PlanError, match="regions: 3 energies, expected at least 4 to calibrate with"):
+        simulator.simulate_plan(elastic_scan(endstation, "515, 518, 521", 60.0))
