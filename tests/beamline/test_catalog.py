@@ -1,0 +1,251 @@
+"""Runs get from the recorder's logs into a databroker catalogue."""
+
+import math
+import shutil
+import time
+from contextlib import closing
+
+import bluesky.plan_stubs as bps
+import bluesky.plans as bp
+import bluesky.preprocessors as bpp
+import event_model
+import numpy as np
+import pytest
+from soft import Camera, Motor, Values, number
+from store import Store
+
+from beamline.catalog import (
+    RunNotFoundError,
+    derived_of,
+    derived_runs,
+    raw_runs,
+    resolve_run,
+)
+from beamline.ingest import FLUSH_INTERVAL, Ingester
+from beamline.recorder import find_log, find_logs, spooled_logs
+
+pytestmark = pytest.mark.filterwarnings("ignore:The data type \\(FixedLengthUTF32")  # of arrays of strings, by Zarr
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory, empty_catalogue):
+    """A catalogue with three raw runs, taken in out of order, and a derived one."""
+    data_dir = tmp_path_factory.mktemp("filled")
+    shutil.copytree(empty_catalogue, data_dir / "catalog")
+    store = Store(data_dir)
+    detector = Values("det", {"i0": {"dtype": "number"}}, ({"i0": 0.1 * n} for n in range(100)))
+    camera = Camera("ccd", store.data_dir / "frames")
+    uids = [store.measure(bp.scan([detector, camera], Motor("energy"), 520, 521, 2), sample={"name": "LCO"})]
+    uids.append(store.measure(bp.count([detector], num=3)))
+    late = find_log(store.data_dir, uids[0])
+    late.rename(store.data_dir / "late")
+    store.ingest()
+    (store.data_dir / "late").rename(late)
+    uids.append(store.measure(bp.count([detector], num=4)))
+    derived = event_model.compose_run(metadata={"derivation": {"raw_uids": [uids[1]]}, "sample": {"name": "LCO"}})
+    store.recorder("start", derived.start_doc)
+    store.recorder("stop", derived.compose_stop())
+    store.ingest()
+    return store.open(), uids, derived.start_doc["uid"]
+
+
+def test_the_catalogue_answers_as_databroker_does(filled):
+    catalogue, uids, derived = filled
+    assert [run.start["uid"] for run in catalogue.values()] == [*uids, derived]  # by time, not by arrival
+    assert catalogue[-1].start["uid"] == derived
+    assert catalogue[2].start["uid"] == uids[1]  # by scan id
+    assert catalogue[uids[0][:8]].start["uid"] == uids[0]
+    table = catalogue[uids[0]]["primary"].read()
+    assert np.array_equal(table["energy"], [520, 521])
+    assert table["ccd"].shape == (2, 4, 16)
+    assert np.array_equal(np.asarray(table["ccd"])[:, 0, 0], [0, 1])
+
+
+def test_the_catalogue_is_searched_as_databroker_is(filled):
+    from bluesky_tiled_plugins.queries import TimeRange
+    from tiled.queries import Eq
+
+    catalogue, uids, _ = filled
+    second = catalogue[uids[1]].start["time"]
+    assert [run.start["uid"] for run in catalogue.search(TimeRange(until=second)).values()] == uids[:1]
+    assert [run.start["scan_id"] for run in catalogue.search(Eq("plan_name", "count")).values()] == [2, 3]
+
+
+def test_the_older_databroker_interface_gives_documents_and_tables(filled):
+    catalogue, uids, _ = filled
+    names = [name for name, _ in catalogue.v1[uids[0]].documents()]
+    assert names.count("event") == 2
+    assert (names[0], names[-1]) == ("start", "stop")
+    table = catalogue.v1[uids[1]].table()
+    assert np.allclose(table["i0"], [0.2, 0.3, 0.4], rtol=0, atol=1e-12)
+    assert len(raw_runs(catalogue).v1[-1].table()) == 4
+    assert type(catalogue[-1]).__name__ == "BlueskyRunV3"  # as it was before the older one was asked
+
+
+def test_a_user_names_a_run_by_uid_prefix_scan_id_or_how_long_ago(filled):
+    catalogue, uids, derived = filled
+    assert resolve_run(catalogue, "-1").start["uid"] == uids[2]  # the newest raw run, not the derived one
+    assert resolve_run(catalogue, "-3").start["uid"] == uids[0]
+    assert resolve_run(catalogue, "2").start["uid"] == uids[1]
+    assert resolve_run(catalogue, uids[1][:9]).start["uid"] == uids[1]
+    assert resolve_run(catalogue, derived).start["uid"] == derived
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("-4", "run -4: the catalogue holds 3 measured runs"),
+        ("77", "run 77: no such scan id; as the start of a uid it needs at least 5 characters"),
+        ("zzzzz", "run zzzzz: no run of the catalogue has this uid or scan id"),
+        ("1234567", "run 1234567: no run of the catalogue has this uid or scan id"),
+    ],
+)
+def test_a_name_without_a_run_gets_one_line(filled, name, message):
+    with pytest.raises(RunNotFoundError) as caught:
+        resolve_run(filled[0], name)
+    assert str(caught.value) == message
+
+
+def test_derived_runs_are_found_from_their_raw_run(filled):
+    catalogue, uids, derived = filled
+    assert [run.start["uid"] for run in raw_runs(catalogue).values()] == uids
+    assert [run.start["uid"] for run in derived_runs(catalogue).values()] == [derived]
+    assert [run.start["uid"] for run in derived_of(catalogue, uids[1])] == [derived]
+    assert derived_of(catalogue, uids[0]) == []
+
+
+def test_a_frame_taken_twice_leaves_each_event_with_its_own_frame(tmp_path, store):
+    camera, energy = Camera("ccd", tmp_path / "frames"), Motor("energy")
+    detector = number(range(100))
+
+    @bpp.stage_decorator([camera, detector])
+    @bpp.run_decorator()
+    def plan():
+        for step in range(5):
+            yield from bps.mv(energy, step)
+            if step in (2, 3):
+                yield from bps.trigger(camera, wait=True)  # an exposure that a suspender threw away
+            yield from bps.trigger_and_read([camera, detector, energy])
+
+    store.measure(plan())
+    store.ingest()
+    frames = store.open()[-1]["primary"]["ccd"].read()
+    assert frames.dtype == np.uint16
+    assert frames[:, 0, 0].tolist() == [0, 1, 3, 5, 6]
+
+
+def test_frames_in_a_second_file_of_one_run_follow_those_in_the_first(tmp_path, store):
+    camera = Camera("ccd", tmp_path / "frames")
+
+    @bpp.run_decorator()
+    def plan():
+        for shots in (2, 3):
+            yield from bps.stage(camera)
+            for _ in range(shots):
+                yield from bps.trigger_and_read([camera])
+            yield from bps.unstage(camera)
+
+    store.measure(plan())
+    store.ingest()
+    assert store.open()[-1]["primary"]["ccd"].read()[:, 0, 0].tolist() == [0, 1, 0, 1, 2]
+
+
+def test_frames_of_an_area_detector_that_counts_its_one_image_are_read(tmp_path, store):
+    store.measure(bp.count([Camera("ccd", tmp_path / "frames", frame_axis=True)], num=3))
+    store.ingest()
+    frames = store.open()[-1]["primary"]["ccd"].read()
+    assert frames.shape == (3, 4, 16)
+    assert frames[:, 0, 0].tolist() == [0, 1, 2]
+
+
+MISDESCRIBED = {
+    "a_soft_signal_that_began_with_a_whole_number": ({"dtype": "integer"}, [1, 2, 2.5]),
+    "integers_with_a_gap": ({"dtype": "integer"}, [1, None, 3]),
+    "numbers_with_a_gap": ({"dtype": "number"}, [1, 2.5, None]),
+    "truth_with_a_gap": ({"dtype": "boolean"}, [True, None, False]),
+    "whole_numbers_to_begin_with": (
+        {"dtype": "array", "shape": [2], "dtype_numpy": "<i8"},
+        [np.array([1, 2]), np.array([1.5, np.nan]), np.array([1.0, 1.0])],
+    ),
+    "longer_and_longer": (
+        {"dtype": "array", "shape": [2], "dtype_numpy": "<U1"},
+        [np.array(["a", "b"]), np.array(["a", "longer"]), np.array(["", "longest of all"])],
+    ),
+    "another_shape": ({"dtype": "array", "shape": [1]}, [np.arange(2.0), np.arange(2.0), np.arange(2.0)]),
+    "lists_of_no_said_type": ({"dtype": "array", "shape": [3]}, [[1, 2, 3], [4.5, 5, 6], [7, 8, 9]]),
+}
+
+
+def test_what_a_descriptor_says_wrongly_does_not_change_or_lose_a_value(store):
+    keys = {key: data_key for key, (data_key, _) in MISDESCRIBED.items()}
+    readings = [{key: values[n] for key, (_, values) in MISDESCRIBED.items()} for n in range(3)]
+    store.measure(bp.count([Values("det", keys, readings)], num=3))
+    assert store.ingest() == {}
+    stream = store.open()[-1]["primary"]
+    for key, (_, values) in MISDESCRIBED.items():
+        expected = np.array([math.nan if value is None else value for value in values])
+        np.testing.assert_array_equal(np.asarray(stream[key].read()), expected, err_msg=key)
+
+
+def test_a_run_that_the_catalogue_cannot_hold_is_kept_out_with_the_reason_and_the_others_go_in(tmp_path, store):
+    keys = {"x": {"dtype": "array", "shape": [2]}}
+    ragged = Values("det", keys, ({"x": np.ones(size)} for size in (2, 3, 4)))
+    bad = store.measure(bp.count([ragged], num=3))
+    good = store.measure(bp.count([number(range(3))], num=3))
+    errors = store.ingest()
+    assert list(errors) == [bad]
+    assert "x of stream primary has not one shape" in errors[bad]
+    assert [path.stem for path in spooled_logs(tmp_path)] == [bad]
+    assert store.open()[good].stop["num_events"] == {"primary": 3}
+
+
+def test_a_run_being_measured_is_in_the_catalogue_and_grows(tmp_path, store):
+    camera = Camera("ccd", tmp_path / "frames")
+    seen = []
+    ingester = Ingester(tmp_path)
+
+    def look():
+        deadline = time.monotonic() + 2 * FLUSH_INTERVAL
+        while time.monotonic() < deadline:
+            ingester.turn()
+        run = store.open()[-1]
+        stream = run["primary"]
+        seen.append((len(stream.read()["i0"]), stream["ccd"].read()[:, 0, 0].tolist(), "stop" in run.metadata))
+        yield from bps.null()
+
+    detector = Values("det", {"i0": {"dtype": "number"}}, ({"i0": n} for n in range(100)))
+
+    @bpp.stage_decorator([camera, detector])
+    @bpp.run_decorator()
+    def plan():
+        for shots in (2, 3):
+            for _ in range(shots):
+                yield from bps.trigger_and_read([camera, detector])
+            yield from bps.trigger(camera, wait=True)  # frames are ahead of events
+            yield from look()
+
+    with closing(ingester):
+        store.measure(plan())
+    assert seen == [
+        (2, [0, 1], False),
+        (5, [0, 1, 3, 4, 5], False),  # frame 2 was thrown away
+    ]
+
+
+def test_an_attempt_that_failed_half_way_leaves_no_half_and_the_run_is_taken_in_again(tmp_path, store):
+    uid = store.measure(bp.count([number(range(50)), Camera("ccd", tmp_path / "frames")], num=50))
+    path = find_log(tmp_path, uid)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with closing(Ingester(tmp_path)) as ingester:  # dies in the middle of the run
+        while ingester.turn():
+            pass
+    half = store.open()[uid]
+    assert 0 < len(half["primary"]["signal"].read()) < 50
+    path.write_bytes(whole)
+    assert store.ingest() == {}
+    run = store.open()[uid]
+    assert run["primary"]["signal"].read().tolist() == list(range(50))
+    assert run["primary"]["ccd"].shape == (50, 4, 16)
+    assert find_logs(tmp_path) == [find_log(tmp_path, uid)]
+    assert len(store.open()) == 1

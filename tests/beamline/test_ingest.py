@@ -1,0 +1,141 @@
+"""The process that fills the catalogue: others read meanwhile, and nothing that happens to it touches the scan."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import closing
+from pathlib import Path
+
+import bluesky.plans as bp
+import pytest
+from soft import Camera, number
+
+from beamline.catalog import CatalogIngester
+from beamline.recorder import spooled_logs
+
+SECOND_PROCESS = """
+    import json, sys, time
+    from pathlib import Path
+    from beamline.catalog import open_catalog, resolve_run
+    from beamline.replay import documents
+    from callbacks.external import ExternalFrames
+
+    catalogue = open_catalog(Path(sys.argv[1]))
+    print("ready", flush=True)
+    seen = []
+    while not seen or seen[-1]["scan_id"] < 2 or seen[-1]["open"]:
+        run = resolve_run(catalogue, "-1")
+        files, values, frames, names = ExternalFrames(), [], [], []
+        for name, doc in documents(run):
+            names.append(name)
+            if name.startswith("stream_"):
+                getattr(files, name)(doc)
+            elif name == "event":
+                values.append(doc["data"]["signal"])
+                frames.append(int(files.read(doc, "ccd")[0, 0]))
+        files.close()
+        seen.append({"scan_id": run.start["scan_id"], "values": values, "frames": frames, "open": names[-1] != "stop"})
+        time.sleep(0.1)
+    print(json.dumps(seen))
+"""
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_second_process_reads_a_scan_while_it_is_written(tmp_path, store):
+    ingester = CatalogIngester(tmp_path)
+    ingester.start()
+    first = store.measure(bp.count([number([1.0]), Camera("ccd", tmp_path / "frames")]))
+    assert ingester.wait_for(first, 60)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", textwrap.dedent(SECOND_PROCESS), str(tmp_path)]
+    try:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as reader:
+            assert reader.stdout.readline() == "ready\n"
+            plan = bp.count([number(range(40)), Camera("ccd", tmp_path / "frames")], num=40, delay=0.1)
+            uid = store.measure(plan)
+            seen = json.loads(reader.stdout.readline())
+        assert ingester.wait_for(uid, 20)
+        assert ingester.status().errors == {}
+    finally:
+        ingester.stop()
+    seen = [look for look in seen if look["scan_id"] == 2]
+    lengths = [len(look["values"]) for look in seen if look["open"]]
+    assert lengths == sorted(lengths)
+    assert len({length for length in lengths if length}) >= 2  # seen at several lengths before it was over
+    for look in seen:
+        assert look["values"] == look["frames"] == list(range(len(look["values"])))
+    assert len(seen[-1]["values"]) == 40
+
+
+def test_a_scan_goes_on_while_the_catalogue_does_not_answer_and_the_run_is_taken_in_afterwards(tmp_path, store):
+    ingester = CatalogIngester(tmp_path)
+    ingester.start()
+    first = store.measure(bp.count([number([1.0])]))
+    assert ingester.wait_for(first, 60)
+    # It stands still: the scan does not.
+    os.kill(ingester._process.pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    frozen = store.measure(bp.count([number(range(50))], num=50))
+    assert time.monotonic() - begun < 2.0
+    assert not ingester.wait_for(frozen, 0.5)
+    assert ingester.status().waiting == 1
+    os.kill(ingester._process.pid, signal.SIGCONT)
+    assert ingester.wait_for(frozen, 20)
+    # Its database is locked by somebody else in mid-scan.
+    database = tmp_path / "catalog" / "catalog.db"
+    with closing(sqlite3.connect(database)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        locked = store.measure(bp.count([number(range(50))], num=50))
+        deadline = time.monotonic() + 20
+        while not ingester.status().errors and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert "locked" in ingester.status().errors[locked]
+        other.rollback()
+    assert ingester.wait_for(locked, 30)
+    # It is killed in mid-scan: another takes its place.
+    os.kill(ingester._process.pid, signal.SIGKILL)
+    killed = store.measure(bp.count([number(range(50))], num=50))
+    assert ingester.wait_for(killed, 60)
+    assert ingester.status().restarts == 1
+    catalogue = store.open()
+    for uid in (frozen, locked, killed):
+        assert catalogue[uid]["primary"]["signal"].read().tolist() == list(range(50))
+    # Frozen for good, it is ended all the same, within seconds, and leaves no zombie.
+    pid = ingester._process.pid
+    os.kill(pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    ingester.stop(timeout=1.0)
+    assert time.monotonic() - begun < 3.0
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_the_process_ends_by_itself_when_its_parent_is_gone_and_all_is_taken_in(tmp_path, store):
+    store.measure(bp.count([number(range(3))], num=3))
+    script = f"""
+        from pathlib import Path
+        from beamline.catalog import CatalogIngester
+        ingester = CatalogIngester(Path({str(tmp_path)!r}))
+        ingester.start()
+        print(ingester._process.pid, flush=True)
+    """
+    answer = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True, timeout=30
+    )
+    pid = int(answer.stdout)
+    deadline = time.monotonic() + 60
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not is_alive(pid)
+    assert spooled_logs(tmp_path) == []
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
