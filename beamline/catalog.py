@@ -138,8 +138,8 @@ class CatalogIngester:
     """Keeps a process (`beamline.ingest`) that takes the runs of a data folder into its catalogue.
 
     The process shares nothing with this one but the folder: whatever happens to it, the scan goes on, and what was
-    measured waits in the recorder's logs. It is started again when it dies, three times. When this process is gone, it
-    takes in what is left, and ends.
+    measured waits in the recorder's logs. It is started again when it dies, three times. When this process is gone, or
+    said to `finish`, it takes in what is left, and ends.
 
     Parameters
     ----------
@@ -167,10 +167,15 @@ class CatalogIngester:
         self._watcher = threading.Thread(target=self._watch, name="catalogue process", daemon=True)
         self._watcher.start()
 
-    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
-        """End the process, wherever it is; what is not in the catalogue yet is taken in by the next one."""
+    def finish(self) -> None:
+        """Let the process end as soon as everything is in the catalogue, and return at once."""
         with self._launching:
             self._stopping.set()
+            self._let_go()
+
+    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
+        """End the process, wherever it is; what is not in the catalogue yet is taken in by the next one."""
+        self.finish()
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
@@ -203,9 +208,9 @@ class CatalogIngester:
         """
         deadline = time.monotonic() + timeout
         while not self._is_ingested(uid):
-            over = time.monotonic() > deadline or self._failed or self._given_up(uid)
-            if over or self._stopping.wait(POLL_INTERVAL):
-                return self._is_ingested(uid)
+            if time.monotonic() > deadline or self._failed or self._given_up(uid):
+                return False
+            time.sleep(POLL_INTERVAL)
         return True
 
     def status(self) -> IngestStatus:
@@ -226,8 +231,10 @@ class CatalogIngester:
 
     def _told(self) -> dict[str, Any]:
         """Read what the process that holds the catalogue told last; it need not be ours."""
-        with suppress(FileNotFoundError):
-            return json.loads((self._data_dir / STATUS_FILE).read_text())
+        with suppress(FileNotFoundError, ProcessLookupError):
+            told = json.loads((self._data_dir / STATUS_FILE).read_text())
+            os.kill(told["pid"], 0)  # what a dead one told holds no more
+            return told
         return {}
 
     def _given_up(self, uid: str) -> bool:
@@ -238,15 +245,20 @@ class CatalogIngester:
         return path.parent.parent.name == INGESTED_FOLDER
 
     def _launch(self) -> None:
-        command = [sys.executable, "-m", "beamline.ingest", str(self._data_dir), "--follow", str(os.getpid())]
+        self._let_go()
+        command = [sys.executable, "-m", "beamline.ingest", str(self._data_dir), "--follow"]
         with (self._data_dir / "ingest.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # open as long as this process lives and wants it
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C at the prompt pauses a scan; it is not meant for this process
             )
+
+    def _let_go(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
 
     def _watch(self) -> None:
         """Start the process again when it ends without being told to; wait for it, so that it leaves no zombie."""

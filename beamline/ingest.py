@@ -232,15 +232,24 @@ def _try_lock(fd: int) -> bool:
 class _Process:
     """The process: what it is told, and what it tells."""
 
-    def __init__(self, data_dir: Path, parent: int | None) -> None:
+    def __init__(self, data_dir: Path, *, follow: bool) -> None:
         self._data_dir = data_dir
-        self._parent = parent
         self._stopped = threading.Event()
+        self._followed = threading.Event()
         self._told = 0.0
         signal.signal(signal.SIGTERM, lambda *_: self._stopped.set())
+        if follow:
+            self._followed.set()
+            threading.Thread(target=self._follow, daemon=True).start()
+
+    def _follow(self) -> None:
+        """Wait for the end of standard input: who started this process is gone, or has said that it is done."""
+        while os.read(0, 1):
+            pass
+        self._followed.clear()
 
     def run(self) -> None:
-        """Take in logs until told to stop, or until the parent is gone and all is taken in."""
+        """Take in logs until told to stop, or until nobody is followed and all is taken in."""
         with ingesting(self._data_dir, keep_waiting=self._wanted) as held:
             if not held:
                 return
@@ -274,7 +283,7 @@ class _Process:
         return None
 
     def _wanted(self) -> bool:
-        return not self._stopped.is_set() and self._parent in (None, os.getppid()) and self._parent is not None
+        return self._followed.is_set() and not self._stopped.is_set()
 
     def _tell(self, state: str, runs: list[dict[str, Any]], *, error: str = "") -> None:
         now = time.time()
@@ -283,20 +292,23 @@ class _Process:
         self._told = now
         status = {"pid": os.getpid(), "time": now, "state": state, "error": error, "runs": runs}
         new = self._data_dir / f".{STATUS_FILE}.new"
-        new.write_text(json.dumps(status))
-        new.replace(self._data_dir / STATUS_FILE)
+        try:
+            new.write_text(json.dumps(status))
+            new.replace(self._data_dir / STATUS_FILE)
+        except OSError as reason:  # a full disk: those who ask see that it is silent
+            logger.error("%s: %s", new, reason.strerror)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run as a process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data_dir", type=Path)
-    parser.add_argument("--follow", type=int, metavar="PID", help="stay as long as the parent process, PID, lives")
+    parser.add_argument("--follow", action="store_true", help="stay as long as standard input is open")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logger.setLevel(logging.INFO)
     os.nice(NICENESS)
-    _Process(options.data_dir, options.follow).run()
+    _Process(options.data_dir, follow=options.follow).run()
 
 
 if __name__ == "__main__":

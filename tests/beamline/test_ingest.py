@@ -12,7 +12,6 @@ from contextlib import closing
 from pathlib import Path
 
 import bluesky.plans as bp
-import pytest
 from soft import Camera, number
 
 from beamline.catalog import CatalogIngester
@@ -45,7 +44,6 @@ SECOND_PROCESS = """
 """
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_second_process_reads_a_scan_while_it_is_written(tmp_path, store):
     ingester = CatalogIngester(tmp_path)
     ingester.start()
@@ -132,6 +130,18 @@ def test_the_process_ends_by_itself_when_its_parent_is_gone_and_all_is_taken_in(
         time.sleep(0.1)
     assert not is_alive(pid)
     assert spooled_logs(tmp_path) == []
+
+
+def test_told_to_finish_the_process_takes_in_what_is_left_and_ends(tmp_path, store):
+    ingester = CatalogIngester(tmp_path)
+    ingester.start()
+    uid = store.measure(bp.count([number(range(20))], num=20))
+    ingester.finish()
+    assert ingester.wait_for(uid, 60)
+    deadline = time.monotonic() + 10
+    while ingester.status().state != "off" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert (ingester.status().state, ingester.status().restarts) == ("off", 0)
 
 
 def is_alive(pid):
