@@ -99,10 +99,10 @@ class _Stream:
 
     def event(self, row: int) -> Iterator[Document]:
         """Give an event, after the documents that say where its frames are."""
-        descriptor = self._descriptor(self._times[row])["uid"]
-        seq_num = int(self._columns["seq_num"][row])
+        document = self._descriptor(self._times[row])
+        descriptor, seq_num = document["uid"], int(self._columns["seq_num"][row])
         for frames in self._frames.values():
-            yield from frames.documents(row, descriptor, seq_num)
+            yield from frames.documents(row, document, seq_num)
         keys = self._keys(external=False)
         yield (
             "event",
@@ -153,10 +153,11 @@ class _Frames:
             self._places = [(paths[0], index) for index in range(node.shape[0])]
         self._told: set[str] = set()
 
-    def documents(self, row: int, descriptor: str, seq_num: int) -> Iterator[Document]:
+    def documents(self, row: int, document: Doc, seq_num: int) -> Iterator[Document]:
         """Give the documents that say where the frame of an event is."""
         if row >= len(self._places):
             return  # the run is being measured, and its frames come after its events
+        descriptor, run = document["uid"], document["run_start"]
         path, index = self._places[row]
         resource = f"{descriptor}/{self._key}/{path.name}"
         if resource not in self._told:
@@ -165,6 +166,7 @@ class _Frames:
                 "stream_resource",
                 {
                     "uid": resource,
+                    "run_start": run,
                     "data_key": self._key,
                     "mimetype": HDF5,
                     "uri": f"file://localhost{path}",

@@ -18,7 +18,9 @@ class IncidentFluxSettings(BaseModel):
 
     neighbours: int = Field(5, ge=1)  # frames on either side that make the trend: drift and top-up steps pass
     lost_below: float = Field(0.05, gt=0, lt=1)  # of the run's median flux
-    partial_below: float = Field(0.8, gt=0, lt=1)  # of the trend; the flux of a beamline bends by less over a few points
+    partial_below: float = Field(
+        0.8, gt=0, lt=1
+    )  # of the trend; the flux of a beamline bends by less over a few points
     monitor_noise: float = Field(0.001, ge=0)  # relative error of I0 beyond counting statistics, e.g. of its amplifier
 
 

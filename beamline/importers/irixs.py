@@ -38,6 +38,7 @@ ENERGY_HEADER = "X Motor"  # the header line that names the column of the scanne
 COLUMNS = {"Izero": Key.I0, "TFY": Key.TFY, "TEY": Key.TEY, "Background": Key.CCD_BACKGROUND}  # the others keep theirs
 NEEDED = ("Time", "Filename", "Izero")
 SUM = "counts"  # the instrument's own sum of the frame
+COUNTS_PER_EV = 0.2085  # of the endstation's CCD: single photons of 777 eV leave about 162 counts
 FULL_SCALE = 65535  # counts; the camera digitises to 16 bits, before the background is subtracted
 SPARE = 10_000_000  # bytes left free when the frames are written
 NOT_RECORDED = "not recorded"
@@ -415,7 +416,7 @@ def _ccd_configuration(log: ScanLog) -> dict[str, Any]:
     """Give what is known of the camera; NaN where the reduction has to estimate it from the frames."""
     backgrounds = [line.values.get(Key.CCD_BACKGROUND, 0.0) for line in log.lines]
     data: dict[str, float] = {
-        str(CcdConfig.COUNTS_PER_EV): math.nan,
+        str(CcdConfig.COUNTS_PER_EV): COUNTS_PER_EV,
         str(CcdConfig.READ_NOISE): math.nan,
         str(CcdConfig.FULL_SCALE): float(FULL_SCALE - max(backgrounds)),
         str(CcdConfig.PEDESTAL_SUBTRACTED): 1,

@@ -1,4 +1,4 @@
-"""From elastic lines to the emission energy of every column: a robust fit that refuses when the lines cannot carry it."""
+"""From elastic lines to the emission energy of every column: a robust fit that refuses where they cannot carry it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Calibration:
         return np.polynomial.polynomial.polyval(np.asarray(pixel, float) - self.pivot, self.coefficients)
 
     def sigma(self, pixel: ArrayLike) -> FloatArray:
-        """Standard uncertainty of `energy`, eV."""
+        """Give the standard uncertainty of `energy`, eV."""
         powers = _powers(np.asarray(pixel, float) - self.pivot, len(self.coefficients))
         return np.sqrt(np.einsum("...i,ij,...j->...", powers, self.covariance, powers))
 

@@ -141,7 +141,10 @@ def _refused(reason: str) -> Curvature:
 def _start(signal: FloatArray, basis: FloatArray) -> FloatArray:
     """Give coefficients to start from: none, or those that follow the groups, whichever makes the sum sharper."""
     followed = _coarse(signal)
-    candidates = [np.zeros(2), np.linalg.lstsq(np.column_stack([np.ones(len(basis)), basis]), followed, rcond=None)[0][1:]]
+    candidates = [
+        np.zeros(2),
+        np.linalg.lstsq(np.column_stack([np.ones(len(basis)), basis]), followed, rcond=None)[0][1:],
+    ]
     sharpness = [float((straighten(signal, basis @ each).sum(axis=0) ** 2).sum()) for each in candidates]
     return candidates[int(np.argmax(sharpness))]
 

@@ -84,7 +84,9 @@ class Peak:
 
     def model(self, columns: FloatArray) -> FloatArray:
         """Evaluate the fitted line with its background."""
-        return _line(columns, np.array([self.pixel, self.fwhm / SIGMA_TO_FWHM, self.amplitude, self.below, self.above]))[0]
+        return _line(
+            columns, np.array([self.pixel, self.fwhm / SIGMA_TO_FWHM, self.amplitude, self.below, self.above])
+        )[0]
 
 
 def _no_peak(reason: str) -> Peak:
@@ -124,7 +126,9 @@ def find_elastic_line(
     """
     settings = settings or ElasticLineSettings()
     if spectrum.shape != variance.shape or spectrum.ndim != 1:
-        raise ValueError(f"spectrum and variance have the shapes {spectrum.shape} and {variance.shape}, expected one length")
+        raise ValueError(
+            f"spectrum and variance have the shapes {spectrum.shape} and {variance.shape}, expected one length"
+        )
     if not np.isfinite(spectrum).all():
         return _no_peak("the spectrum is not measured")
     seen = _matched_filter(spectrum, variance, settings.fwhm)
@@ -133,7 +137,9 @@ def find_elastic_line(
         high = min(int(expected_pixel + search) + 2, len(seen))
         if high - low < 1:
             return _no_peak(f"expected at column {expected_pixel:.0f}, off the detector")
-        return _fit_peak(spectrum, variance, low + int(seen[low:high].argmax()), settings, settings.expected_significance)
+        return _fit_peak(
+            spectrum, variance, low + int(seen[low:high].argmax()), settings, settings.expected_significance
+        )
     for start in _highest_features(seen, settings):
         peak = _fit_peak(spectrum, variance, start, settings, settings.significance)
         too_narrow = peak.fwhm < settings.fwhm_range[0] * settings.fwhm  # what a cosmic ray left, or noise
@@ -184,7 +190,9 @@ def _fit_peak(
         return _no_peak(f"at column {start}, at the edge of the detector")
     columns = np.arange(low, high, dtype=float)
     counts, noise = spectrum[low:high], np.sqrt(variance[low:high])
-    begin = np.array([start, fwhm / SIGMA_TO_FWHM, spectrum[start], counts[: start - low - 2].min(), np.median(counts[-8:])])
+    begin = np.array(
+        [start, fwhm / SIGMA_TO_FWHM, spectrum[start], counts[: start - low - 2].min(), np.median(counts[-8:])]
+    )
     parameters, covariance, reduced = _levenberg_marquardt(columns, counts, noise, begin, fwhm)
     centre, width, amplitude, below, above = parameters
     error = math.sqrt(covariance[2, 2])

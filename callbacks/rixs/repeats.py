@@ -164,7 +164,9 @@ class RepeatedFrames:
         row.energy = float(np.mean([frame.energy for frame in frames]))
         spectrum, variance = frames[0].spectrum.copy(), frames[0].variance.copy()
         known = frames[0] if np.isfinite(frames[0].factor) else None
-        counts, noise = (spectrum.copy(), variance.copy()) if known else (np.zeros_like(spectrum), np.zeros_like(spectrum))
+        counts, noise = (
+            (spectrum.copy(), variance.copy()) if known else (np.zeros_like(spectrum), np.zeros_like(spectrum))
+        )
         for frame in frames[1:]:
             frame.drift, frame.drift_sigma = self._drift(frame, spectrum)
             shift = np.array([frame.drift])

@@ -1,0 +1,231 @@
+"""The command `beamline`: measure, import, look at, replay, export and recover runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+from beamline.errors import BeamlineError
+
+app = typer.Typer(
+    help="Run a soft X-ray STXM/RIXS endstation and reduce its data live.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Where runs are kept. Default: the configuration's, else the user's data folder.")
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="Endstation (TOML). Default: the simulated one.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="A uid, a unique start of one, a scan id, or -1 for the newest.")
+]
+
+
+TAKES_RUN = {"ignore_unknown_options": True}  # -1 is a run, not an option
+
+
+def main() -> None:
+    """Run the command line; an error a user can act on is one line and exit code 1."""
+    try:
+        app()
+    except BeamlineError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("interrupted")
+
+
+def fail(message: str) -> NoReturn:
+    """Print one line on standard error and exit with code 1."""
+    print(f"beamline: {message}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; what is not a number becomes null."""
+    print(json.dumps(_plain(value), indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+@app.command()
+def demo(
+    what: Annotated[Literal["rixs", "xas"], typer.Argument(help="Which measurement.")] = "rixs",
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Measure on the simulated endstation, reduce live, store, replay, and compare with the simulated truth."""
+    from beamline.demo import run_demo
+
+    outcome = run_demo(what, seed=seed, data_dir=data_dir, quiet=as_json)
+    if as_json:
+        print_json(outcome.as_dict())
+    else:
+        outcome.show()
+    if not outcome.live_equals_replay:
+        raise SystemExit(1)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(
+    context: typer.Context,
+    plan: Annotated[str, typer.Argument(help="Name of a plan; `beamline run --list` names them all.")] = "",
+    list_plans: Annotated[bool, typer.Option("--list", help="List the plans and their parameters.")] = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Run a plan: beamline run rixs_map --regions "526:536:0.2" --exposure-time 300."""
+    from beamline import commands
+
+    if list_plans or not plan:
+        commands.show_plans(as_json=as_json)
+        return
+    summary = commands.run_plan(plan, context.args, config=config, data_dir=data_dir, quiet=as_json)
+    _show(summary, as_json=as_json)
+    if summary["exit_status"] != "success":
+        raise SystemExit(1)
+
+
+@app.command()
+def runs(
+    last: Annotated[int, typer.Option("-n", "--last", min=1, help="How many, newest first.")] = 20,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """List the runs."""
+    from beamline import commands
+
+    commands.list_runs(data_dir=data_dir, last=last, as_json=as_json)
+
+
+@app.command(context_settings=TAKES_RUN)
+def show(run: RunName = "-1", data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Show what a run measured and what its reduction found."""
+    from beamline import commands
+
+    _show(commands.summary_of(run, data_dir=data_dir), as_json=as_json)
+
+
+@app.command(context_settings=TAKES_RUN)
+def replay(
+    run: RunName = "-1",
+    config: ConfigFile = None,
+    source: Annotated[Literal["catalogue", "log"], typer.Option(help="Where the documents come from.")] = "catalogue",
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the outcome as a new derived run.")] = False,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Reduce a run again from the catalogue and compare with the live reduction, array for array."""
+    from beamline import commands
+
+    outcome = commands.replay(run, config=config, source=source, keep=keep, data_dir=data_dir)
+    if as_json:
+        print_json(outcome)
+    else:
+        commands.show_replay(outcome)
+    if outcome["equal"] is False:
+        raise SystemExit(1)
+
+
+@app.command(name="import")
+def import_(
+    kind: Annotated[
+        Literal["irixs"], typer.Argument(help="Format: irixs (ALS BCS CCD scan: TIFF frames and -AI.txt log).")
+    ],
+    folder: Annotated[Path, typer.Argument(help="The scan's folder.")],
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Turn data of another instrument into a raw run of the catalogue, and reduce it."""
+    from beamline import commands
+
+    _show(commands.import_scan(kind, folder, config=config, data_dir=data_dir, quiet=as_json), as_json=as_json)
+
+
+@app.command(context_settings=TAKES_RUN)
+def export(
+    run: RunName = "-1",
+    file_format: Annotated[
+        Literal["nexus", "columns"], typer.Option("--format", help="nexus: one HDF5 file; columns: text tables.")
+    ] = "nexus",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File or folder. Default: named after the run.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Write a run and its reduction for other programs (silx, h5web, a spreadsheet)."""
+    from beamline import commands
+
+    written = commands.export(run, file_format, output, data_dir=data_dir)
+    if as_json:
+        print_json({"files": [str(path) for path in written]})
+    else:
+        print(*written, sep="\n")
+
+
+@app.command(context_settings=TAKES_RUN)
+def report(
+    run: RunName = "-1",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File. Default: named after the run.")] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Write one self-contained HTML page with figures, uncertainties and provenance."""
+    from beamline import commands
+
+    path = commands.write_report(run, output, data_dir=data_dir)
+    if as_json:
+        print_json({"report": str(path)})
+    else:
+        print(path)
+
+
+@app.command()
+def recover(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Close the runs that a dead process left open, and bring every run into the catalogue."""
+    from beamline import commands
+
+    commands.recover(data_dir=data_dir, as_json=as_json)
+
+
+@app.command()
+def check(config: ConfigFile = None, as_json: Json = False) -> None:
+    """Check a configuration: its keys, its device classes, its processing settings."""
+    from beamline import commands
+
+    commands.check(config, as_json=as_json)
+
+
+def _show(summary: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(summary)
+        return
+    from beamline.summary import print_summary
+
+    print_summary(summary)
+
+
+if __name__ == "__main__":
+    main()

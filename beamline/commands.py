@@ -1,0 +1,346 @@
+"""What each subcommand of `beamline` does, once its options are read."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.prompt import Confirm
+from rich.table import Table as TextTable
+
+from beamline.cli import print_json
+from beamline.config import load_config
+from beamline.derived import DerivedRuns
+from beamline.errors import BeamlineError
+from beamline.results import collect, differences
+from beamline.runs import Entry, Runs
+from beamline.summary import summarise
+from callbacks.contract import MEASUREMENT, Stream
+from callbacks.reduction import Reducer
+
+logger = logging.getLogger(__name__)
+console = Console(highlight=False)
+INGEST_TIMEOUT = 60.0  # s
+Source = Literal["catalogue", "log"]
+
+
+def open_runs(data_dir: Path | None) -> Runs:
+    """Open the runs of a data folder, the configuration's where none is given."""
+    return Runs(data_dir or load_config(None).storage.data_dir)
+
+
+@contextmanager
+def progress_bar(*, quiet: bool) -> Iterator[Progress]:
+    """Show a progress bar on standard error, with the time left."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=quiet,
+    ) as progress:
+        yield progress
+
+
+class PointCounter:
+    """Move a progress bar on with every event of the stream `primary`. Callable with (name, document)."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: Any = None
+        self._primary = ""
+
+    def __call__(self, name: str, doc: dict[str, Any]) -> None:
+        """Take the next document."""
+        match name:
+            case "start" if MEASUREMENT in doc:
+                block = doc[MEASUREMENT]
+                self._task = self._progress.add_task(
+                    f"{block['technique']} of {block['sample']}", total=block["points"]
+                )
+            case "descriptor" if doc["name"] == Stream.PRIMARY:
+                self._primary = doc["uid"]
+            case "event" if doc["descriptor"] == self._primary and self._task is not None:
+                self._progress.advance(self._task)
+
+
+def reduce_documents(
+    documents: Iterable[tuple[str, dict[str, Any]]], settings: dict[str, Any]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Reduce the documents of one run; give the documents of the derived run."""
+    derived: list[tuple[str, dict[str, Any]]] = []
+    reducer = Reducer(lambda name, doc: derived.append((name, doc)), settings)
+    for name, doc in documents:
+        reducer(name, doc)
+    return derived
+
+
+def show_plans(*, as_json: bool) -> None:
+    """List the plans and their parameters."""
+    from plans import PLANS
+
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": plan.name,
+                    "summary": plan.summary,
+                    "parameters": [
+                        {
+                            "name": parameter.name,
+                            "type": parameter.type.__name__,
+                            "unit": parameter.unit,
+                            "required": parameter.required,
+                            "default": None if parameter.required else parameter.default,
+                            "help": parameter.help,
+                        }
+                        for parameter in plan.parameters.values()
+                    ],
+                }
+                for plan in PLANS.values()
+            ]
+        )
+        return
+    for plan in PLANS.values():
+        console.print(f"[bold]{plan.name}[/]  {plan.summary}")
+        table = TextTable.grid(padding=(0, 2))
+        for parameter in plan.parameters.values():
+            default = "required" if parameter.required else f"default {parameter.default!r}"
+            table.add_row(f"  --{parameter.name.replace('_', '-')}", parameter.unit, default, parameter.help)
+        console.print(table)
+
+
+def run_plan(
+    name: str, arguments: Sequence[str], *, config: Path | None, data_dir: Path | None, quiet: bool
+) -> dict[str, Any]:
+    """Run a plan with its parameters as text, and summarise the run."""
+    from beamline.engine import Session, measure
+    from plans import PlanError, find_plan
+
+    loaded = load_config(config)
+    try:
+        plan = find_plan(name)
+        parameters = plan.parse(arguments)
+    except PlanError as error:
+        raise BeamlineError(str(error)) from error
+    with progress_bar(quiet=quiet) as progress, Session(loaded, data_dir or loaded.storage.data_dir) as session:
+        session.watch(PointCounter(progress), "progress")
+        uid = measure(session, plan.function(session.endstation, **parameters), on_pause=_ask_to_resume)
+        session.drain()
+        session.ingester.wait_for(uid, INGEST_TIMEOUT)
+    return summary_of(uid, data_dir=session.data_dir)
+
+
+def _ask_to_resume() -> bool:
+    """Ask at the terminal whether to go on after Ctrl-C; without a terminal the answer is no."""
+    if not sys.stdin.isatty():
+        return False
+    return Confirm.ask("paused; resume? (no aborts, and keeps what was measured)", default=True)
+
+
+def summary_of(name: str, *, data_dir: Path | None) -> dict[str, Any]:
+    """Summarise a run and its newest reduction."""
+    raw, derived = open_runs(data_dir).load_with_derived(name)
+    return summarise(raw, derived)
+
+
+def list_runs(*, data_dir: Path | None, last: int, as_json: bool) -> None:
+    """Print the newest runs."""
+    runs = open_runs(data_dir)
+    entries = runs.raw()[-last:][::-1]
+    if as_json:
+        print_json([{"uid": entry.uid, **_row(entry)} for entry in entries])
+        return
+    table = TextTable("uid", "scan", "when", "technique", "sample", "points", box=None, padding=(0, 2))
+    for entry in entries:
+        table.add_row(entry.uid[:8], *("" if value is None else str(value) for value in _row(entry).values()))
+    console.print(table if entries else f"no runs in {runs.data_dir}")
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    block = entry.start.get(MEASUREMENT, {})
+    return {
+        "scan_id": entry.start.get("scan_id"),
+        "time": datetime.fromtimestamp(entry.start["time"]).astimezone().isoformat(" ", "seconds"),
+        "technique": block.get("technique", entry.start.get("plan_name", "")),
+        "sample": block.get("sample", ""),
+        "points": block.get("points"),
+    }
+
+
+def replay(name: str, *, config: Path | None, source: Source, keep: bool, data_dir: Path | None) -> dict[str, Any]:
+    """Reduce a run again and compare with the reduction that is kept.
+
+    Returns
+    -------
+    dict
+        `equal` is None where the run was not reduced before, or with other settings.
+    """
+    runs = open_runs(data_dir)
+    entry = runs.find(name)
+    kept = runs.derived(entry)
+    before = runs.load(kept) if kept else None
+    settings = load_config(config).processing
+    if before and before.derivation and not config:
+        settings = {before.derivation.pipeline: before.derivation.settings}
+    derived = reduce_documents(documents_of(runs, entry, source), settings)
+    after = collect(derived)
+    if keep:
+        with closing(DerivedRuns(runs.data_dir)) as store:
+            for name_, doc in derived:
+                store(name_, doc)
+        bring_in(runs.data_dir, after.uid)
+    same = before is not None and before.derivation.settings == after.derivation.settings
+    found = differences(before, after) if same else None
+    return {
+        "raw_uid": entry.uid,
+        "derived_uid": after.uid if keep else None,
+        "source": source,
+        "compared_with": before.uid if before else None,
+        "equal": None if found is None else not found,
+        "differences": found or [],
+        "arrays_compared": sum(len(table.columns) for table in after.streams.values()),
+    }
+
+
+def documents_of(runs: Runs, entry: Entry, source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give the documents of a run from the catalogue or from its log."""
+    from beamline import replay as replays
+
+    if source == "log":
+        return replays.logged_documents(entry.path)
+    from beamline.catalog import open_catalog
+
+    try:
+        run = open_catalog(runs.data_dir)[entry.uid]
+    except KeyError as error:
+        raise BeamlineError(f"run {entry.uid} is not in the catalogue yet; `beamline recover` brings it in") from error
+    return replays.documents(run)
+
+
+def show_replay(outcome: dict[str, Any]) -> None:
+    """Print the outcome of a replay."""
+    if outcome["equal"] is None:
+        console.print("replayed; there is no reduction with the same settings to compare with")
+    else:
+        answer = "yes" if outcome["equal"] else f"no: {', '.join(outcome['differences'])}"
+        console.print(
+            f"live equals replay: {answer}  ({outcome['arrays_compared']} arrays, from the {outcome['source']})"
+        )
+
+
+def import_scan(
+    kind: Literal["irixs"], folder: Path, *, config: Path | None, data_dir: Path | None, quiet: bool
+) -> dict[str, Any]:
+    """Import a scan of another instrument, reduce it, and summarise it."""
+    from beamline.importers.irixs import irixs_documents
+    from beamline.recorder import Recorder
+
+    loaded = load_config(config)
+    data_dir = data_dir or loaded.storage.data_dir
+    uid = ""
+    with (
+        progress_bar(quiet=quiet) as progress,
+        closing(Recorder(data_dir)) as recorder,
+        closing(DerivedRuns(data_dir)) as derived,
+    ):
+        count, reducer = PointCounter(progress), Reducer(derived, loaded.processing)
+        for name, doc in irixs_documents(folder, frames_dir=data_dir / "frames"):
+            recorder(name, doc)
+            reducer(name, doc)
+            count(name, doc)
+            uid = doc["uid"] if name == "start" else uid
+    runs = Runs(data_dir)
+    summary = summary_of(uid, data_dir=data_dir)
+    bring_in(data_dir, uid, *filter(None, [summary["derived_uid"]]))
+    problems = runs.find(uid).start.get("import_problems", [])
+    return summary | {"problems": list(problems)}
+
+
+def bring_in(data_dir: Path, *uids: str) -> None:
+    """Bring runs into the catalogue, and say so on standard error where that takes too long."""
+    from beamline.catalog import CatalogIngester
+
+    ingester = CatalogIngester(data_dir)
+    ingester.start()
+    late = [uid for uid in uids if not ingester.wait_for(uid, INGEST_TIMEOUT)]
+    ingester.finish()
+    if late:
+        why = "; ".join(filter(None, ingester.status().errors.values())) or "it does not answer"
+        logger.error("the catalogue has not taken in %s: %s. `beamline recover` does it later", ", ".join(late), why)
+
+
+def export(
+    name: str, file_format: Literal["nexus", "columns"], output: Path | None, *, data_dir: Path | None
+) -> list[Path]:
+    """Write a run for other programs."""
+    from beamline.exporters.columns import write_columns
+    from beamline.exporters.nexus import write_nexus
+    from beamline.recorder import read_log
+
+    runs = open_runs(data_dir)
+    entry = runs.find(name)
+    raw, derived = runs.load_with_derived(name)
+    if file_format == "columns":
+        return write_columns(output or Path(_file_name(entry)), raw, derived)
+    path = output or Path(f"{_file_name(entry)}.nxs")
+    write_nexus(path, read_log(entry.path), derived)
+    return [path]
+
+
+def write_report(name: str, output: Path | None, *, data_dir: Path | None) -> Path:
+    """Write the report of a run."""
+    from beamline.recorder import read_log
+    from beamline.report import write_report as write
+
+    runs = open_runs(data_dir)
+    entry = runs.find(name)
+    derived = runs.derived(entry)
+    if derived is None:
+        raise BeamlineError(f"run {entry.uid} has not been reduced; `beamline replay --keep {entry.uid[:8]}` does it")
+    path = output or Path(f"{_file_name(entry)}.html")
+    write(path, read_log(entry.path), runs.load(derived))
+    return path
+
+
+def _file_name(entry: Entry) -> str:
+    scan_id = entry.start.get("scan_id")
+    return f"run-{entry.uid[:8]}" if scan_id is None else f"scan-{scan_id}-{entry.uid[:8]}"
+
+
+def recover(*, data_dir: Path | None, as_json: bool) -> None:
+    """Close interrupted runs and bring every run into the catalogue."""
+    from beamline.recover import recover as recover_runs
+
+    report = recover_runs(open_runs(data_dir).data_dir)
+    if as_json:
+        print_json(asdict(report))
+    else:
+        console.print(report)
+
+
+def check(config: Path | None, *, as_json: bool) -> None:
+    """Check a configuration, and fail where something is wrong with it."""
+    from beamline.build import config_problems
+
+    loaded = load_config(config)
+    problems = config_problems(loaded)
+    if as_json:
+        print_json({"config": str(loaded.path), "ok": not problems, "problems": problems})
+    elif not problems:
+        console.print(f"{loaded.path}: ok; {len(loaded.devices)} devices, data in {loaded.storage.data_dir}")
+    if problems and not as_json:
+        raise BeamlineError("\n".join(problems))
+    if problems:
+        raise SystemExit(1)

@@ -1,0 +1,137 @@
+"""The RunEngine with everything attached: recorder first, then the live reduction and the catalogue beside it."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bluesky import RunEngine, SupplementalData
+from bluesky.utils import RunEngineInterrupted
+
+from beamline.build import build_endstation
+from beamline.catalog import CatalogIngester
+from beamline.config import Config
+from beamline.derived import DerivedRuns
+from beamline.live import LiveFeed
+from beamline.recorder import Recorder
+from beamline.errors import BeamlineError
+from callbacks.reduction import Reducer
+from plans.errors import PlanError
+
+DRAIN_TIMEOUT = 600.0  # s; a reduction that is this far behind the end of its run is given up on
+
+
+class Session:
+    """An endstation ready to measure: devices, engine, recorder, live reduction, catalogue.
+
+    Parameters
+    ----------
+    config : Config
+        The endstation.
+    data_dir : Path
+        Where logs, frames, derived data and the catalogue are kept.
+    """
+
+    def __init__(self, config: Config, data_dir: Path) -> None:
+        self.config = config
+        self.data_dir = data_dir
+        self.endstation = build_endstation(config, frames_dir=data_dir / "frames")
+        self.RE = RunEngine(call_returns_result=True)
+        self.RE.md["endstation"] = config.endstation.name
+        self.RE.record_interruptions = True
+        self.RE.scan_id_source = lambda _md: next_scan_id(data_dir)
+        baseline = [getattr(self.endstation, name) for name, device in config.devices.items() if device.baseline]
+        self.RE.preprocessors.append(SupplementalData(baseline=baseline))
+
+        self.recorder = Recorder(data_dir)
+        self.RE.subscribe(self.recorder)
+        self.derived = DerivedRuns(data_dir)
+        self.reducer = Reducer(self.derived, config.processing)
+        self.reduction = LiveFeed(
+            self.reducer, depth=config.storage.queue_depth, log=self.recorder.read, name="reduction"
+        )
+        self.RE.subscribe(self.reduction)
+        self.ingester = CatalogIngester(data_dir)
+        self._feeds = [self.reduction]
+
+    def __enter__(self) -> Self:
+        self.ingester.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def watch(self, consumer: Callable[[str, dict[str, Any]], None], name: str) -> None:
+        """Let `consumer` see the documents on a thread of its own, where it can neither slow nor stop the scan."""
+        feed = LiveFeed(consumer, depth=self.config.storage.queue_depth, log=self.recorder.read, name=name)
+        self._feeds.append(feed)
+        self.RE.subscribe(feed)
+
+    def drain(self) -> None:
+        """Wait until every document measured so far has been reduced."""
+        for feed in self._feeds:
+            feed.drain(DRAIN_TIMEOUT)
+
+    def close(self) -> None:
+        """Finish the reduction, and let the catalogue finish on its own."""
+        for feed in self._feeds:
+            feed.close()
+        self.recorder.close()
+        self.derived.close()
+        self.ingester.finish()
+
+
+def measure(session: Session, plan: Any, *, on_pause: Callable[[], bool] = lambda: False) -> str:
+    """Run a plan to its end.
+
+    Parameters
+    ----------
+    session : Session
+    plan : iterable of Msg
+    on_pause : callable
+        Asked after an interruption whether to resume; the run is aborted where it says no.
+
+    Returns
+    -------
+    str
+        Uid of the run.
+
+    Raises
+    ------
+    BeamlineError
+        One line on why the plan could not be finished. The run is closed, and what was measured is kept.
+    """
+    engine = session.RE
+    try:
+        try:
+            outcome = engine(plan)
+        except RunEngineInterrupted:
+            while engine.state == "paused" and on_pause():
+                with suppress(RunEngineInterrupted):
+                    outcome = engine.resume()
+            if engine.state == "paused":
+                outcome = engine.abort("interrupted by the user")
+    except (BeamlineError, PlanError) as error:
+        raise BeamlineError(str(error)) from error
+    except Exception as error:  # a device or the plan: the engine has closed the run and said so in its stop document
+        raise BeamlineError(f"the plan failed: {' '.join(str(error).split()) or type(error).__name__}") from error
+    return outcome.run_start_uids[-1]
+
+
+def next_scan_id(data_dir: Path) -> int:
+    """Count the scans of a data folder; two processes never get the same number."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "scan_id").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        scan_id = int(file.read() or 0) + 1
+        file.seek(0)
+        file.truncate()
+        file.write(str(scan_id))
+    return scan_id

@@ -1,0 +1,236 @@
+"""One self-contained HTML page of a run: figures, uncertainties, what was marked and why, provenance."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
+
+from beamline import figures
+from beamline.results import Documents, Run, collect
+from beamline.summary import calibration_line, summarise
+from callbacks.contract import Key, Stream
+from callbacks.reduction import outputs_of_frame
+
+DPI = 110
+
+
+def write_report(path: Path, raw_documents: Documents, derived: Run) -> None:
+    """Write the report of a run.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML file.
+    raw_documents : iterable of (name, document)
+        The raw run.
+    derived : Run
+        What was made of it.
+    """
+    documents = list(raw_documents)
+    raw = collect(documents)
+    summary = summarise(raw, derived)
+    drawn = _xas(raw, derived) if raw.measurement.technique == "xas" else _rixs(raw, derived, documents)
+    template = jinja2.Environment(loader=jinja2.PackageLoader("beamline"), autoescape=True).get_template("report.html")
+    warnings = [f"frame {mark['frame']}: {mark['reason']}" for mark in summary["marked_frames"]]
+    if (calibration := summary.get("calibration")) and calibration["alarm"]:
+        warnings.insert(0, calibration["alarm"])
+    if calibration and calibration["status"] != "ok":
+        warnings.insert(0, f"no energy calibration: {calibration['status']}")
+    if summary["exit_status"] != "success":
+        warnings.insert(0, f"the run ended with {summary['exit_status']}: {summary['reason'] or 'no reason given'}")
+    page = template.render(
+        title=_title(raw),
+        subtitle=_subtitle(raw),
+        verdict=_verdict(summary),
+        warnings=warnings,
+        figures=[{"heading": heading, "caption": caption, "png": _png(figure)} for heading, caption, figure in drawn],
+        provenance=_provenance(raw, derived),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+
+
+Drawn = tuple[str, str, Figure]  # heading, caption, figure
+
+
+def _rixs(raw: Run, derived: Run, documents: Documents) -> Iterable[Drawn]:
+    result, frames = derived.result, derived.frames
+    ok = result["calibration_status"] == "ok"
+    excitation, intensity = result["excitation_energy"], result["map"]
+    axis = result["emission_energy"] if ok else np.arange(intensity.shape[1], dtype=float)
+    label = "emission energy (eV)" if ok else "column (pixel): no energy calibration"
+    window = _window(axis, intensity, excitation if ok else None)
+    yield (
+        "RIXS map",
+        "Photons normalised to I0 and exposure time. The dashed line is emission = excitation, where the elastic line lies."
+        " The colour scale is compressed (power 0.45) so that weak emission shows.",
+        figures.rixs_map(excitation, axis, intensity, title=_title(raw), axis_label=label, diagonal=ok, window=window),
+    )
+    if ok:
+        loss = result["energy_loss"]
+        yield (
+            "Energy loss",
+            "The same map against energy loss (excitation minus emission): the elastic line stands at 0.",
+            figures.rixs_map(
+                excitation,
+                loss,
+                result["map_loss"],
+                title="energy loss",
+                axis_label="energy loss (eV)",
+                diagonal=False,
+                window=(max(-3.0, float(loss.min())), min(25.0, float(loss.max()))),
+            ),
+        )
+    yield (
+        "Energy calibration",
+        "Elastic lines used (blue) and not used (grey). Below: what the calibration leaves over, with its own 68 % band.",
+        figures.calibration(
+            result["elastic_pixel"],
+            result["elastic_sigma"],
+            result["elastic_energy"],
+            result["elastic_accepted"].astype(bool),
+            coefficients=result["calibration_coefficients"],
+            covariance=result["calibration_covariance"],
+            pivot=result["calibration_pivot"],
+            status=result["calibration_status"],
+        ),
+    )
+    fits = _elastic_fits(result)
+    if fits:
+        yield (
+            "Elastic line in the spectra",
+            "Counts around the elastic line with the fitted model; below, the residuals in units of their uncertainty.",
+            figures.elastic_fits(fits),
+        )
+    yield _hits(derived, documents)
+    yield (
+        "Emission spectra",
+        "Spectra at excitation energies spread over the map, with their 68 % bands, one above another.",
+        figures.spectra(axis, intensity, np.sqrt(result["map_variance"]), excitation, window=window, axis_label=label),
+    )
+    yield _flux(raw, result, frames["frame"])
+
+
+def _xas(raw: Run, derived: Run) -> Iterable[Drawn]:
+    result = derived.result
+    yields = {
+        name: (result[name], result[f"{name}_sigma"]) for name in ("tey", "tfy") if result[f"{name}_status"] == "ok"
+    }
+    yield (
+        "Absorption spectra",
+        "Normalised to I0, pre-edge subtracted, edge normalised; with 68 % bands.",
+        figures.absorption(result["xas_energy"], yields, title=_title(raw), label="normalised yield"),
+    )
+    yield _flux(raw, result, derived.frames["frame"])
+
+
+def _flux(raw: Run, result: dict[str, Any], frame: np.ndarray) -> Drawn:
+    primary = raw.streams[Stream.PRIMARY]
+    ring = primary.columns.get(Key.RING_CURRENT)
+    marked = np.isin(frame, result["marked_frames"])
+    return (
+        "Incident flux",
+        "I0 of every frame or point, with the ring current where it was recorded. Red: marked.",
+        figures.flux(primary.timestamps[Key.I0], primary[Key.I0], ring, marked),
+    )
+
+
+def _hits(derived: Run, documents: Documents) -> Drawn:
+    """Draw the frame that lost most to cosmic rays, reduced again up to that step."""
+    removed = np.nan_to_num(derived.frames["cosmic_removed_counts"])
+    number = int(derived.frames["frame"][removed.argmax()])
+    assert derived.derivation is not None
+    steps = outputs_of_frame(documents, number, derived.derivation.settings)
+    return (
+        "Cosmic rays",
+        f"Frame {number}, the one that lost most charge to cosmic rays: as read without its pedestal, and cleaned."
+        " Rings mark the pixels that were replaced by the model of their column.",
+        figures.frame_before_and_after(
+            steps["dark"]["image"],
+            steps["cosmic_rays"]["image"],
+            steps["cosmic_rays"]["cosmic_mask"],
+            title=f"frame {number} at {derived.frames[Key.ENERGY][removed.argmax()]:.2f} eV",
+        ),
+    )
+
+
+def _elastic_fits(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give the lines that the calibration rests on; without one, those that come nearest."""
+    used = result["elastic_accepted"].astype(bool)
+    chosen = np.flatnonzero(used if used.any() else np.isfinite(result["elastic_pixel"]))
+    return [
+        {
+            "title": f"{result['elastic_energy'][row]:.2f} eV: column {result['elastic_pixel'][row]:.2f}"
+            f" ± {result['elastic_sigma'][row]:.2f}",
+            "pixel": result["elastic_window_column"][row],
+            "counts": result["elastic_window_counts"][row],
+            "sigma": result["elastic_window_sigma"][row],
+            "model": result["elastic_window_model"][row],
+        }
+        for row in chosen
+    ]
+
+
+def _window(axis: np.ndarray, intensity: np.ndarray, excitation: np.ndarray | None) -> tuple[float, float]:
+    """Choose the part of the axis that holds the emission: 99.8 % of it, and the elastic line."""
+    total = np.clip(np.nansum(intensity, axis=0), 0, None)
+    share = np.cumsum(total) / max(total.sum(), np.finfo(float).tiny)
+    low, high = axis[np.searchsorted(share, 0.02)], axis[min(np.searchsorted(share, 0.98), len(axis) - 1)]
+    if excitation is not None:
+        low, high = min(low, excitation.min()), max(high, excitation.max())
+    margin = 0.08 * (high - low)
+    return float(max(low - margin, axis.min())), float(min(high + margin, axis.max()))
+
+
+def _title(raw: Run) -> str:
+    block = raw.measurement
+    scan = f"scan {raw.start['scan_id']}: " if "scan_id" in raw.start else ""
+    return f"{scan}{block.technique.upper()} of {block.sample}" + (f" at the {block.edge} edge" if block.edge else "")
+
+
+def _subtitle(raw: Run) -> str:
+    began = datetime.fromtimestamp(raw.start["time"]).astimezone()
+    lasted = f", {(raw.stop['time'] - raw.start['time']) / 60:.1f} min" if raw.stop else ", not closed"
+    return f"{raw.start.get('plan_name', '')} begun {began:%Y-%m-%d %H:%M:%S %Z}{lasted}; run {raw.uid}"
+
+
+def _verdict(summary: dict[str, Any]) -> str:
+    parts = [f"{summary['frames']} {'points' if summary['technique'] == 'xas' else 'frames'} measured"]
+    if cosmic := summary.get("cosmic_rays"):
+        parts.append(f"{cosmic['hits']} cosmic-ray hits removed ({cosmic['removed_counts']:,.0f} counts)")
+    if calibration := summary.get("calibration"):
+        parts.append(f"calibration: {calibration_line(calibration)}")
+    return "; ".join(parts) + "."
+
+
+def _provenance(raw: Run, derived: Run) -> list[tuple[str, str]]:
+    derivation = derived.derivation
+    assert derivation is not None
+    return [
+        ("raw run", raw.uid),
+        ("derived run", derived.uid),
+        ("pipeline", derivation.pipeline),
+        ("software", ", ".join(f"{name} {version}" for name, version in derivation.software.items())),
+        ("settings", json.dumps(derivation.settings)),
+        ("measurement", raw.measurement.model_dump_json()),
+        *(
+            (key, json.dumps(raw.start[key], default=str))
+            for key in ("plan_args", "versions", "instrument_log")
+            if key in raw.start
+        ),
+    ]
+
+
+def _png(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,272 @@
+"""Step 2 of a RIXS map: find cosmic rays by what photons cannot do, and replace them.
+
+Pixels of one column see one emission energy, so the others of a column say how many photons a pixel should hold. A
+cosmic ray is charge, in one pixel, in 2 x 2 or in 3 x 3, that so many photons would hardly ever leave there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.ndimage import maximum_filter1d, median_filter, uniform_filter1d
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+from scipy.stats import norm, poisson
+
+from callbacks.step import DataKey
+
+FloatArray = NDArray[np.float64]
+
+BLOCK_ROWS = 64  # rows that share a model: a tilted line stays in its columns, and photons are enough for a mean
+# A threshold of 6 sigma lets photons through by chance once in 1e9 pixels of a bright column. Where photons are few,
+# clumps of them are judged by Poisson's tail at this many times that chance, 1e-5 a box: there a clump is two or three
+# photons, which cost less than the hits that would be missed.
+_CHANCE_OF_CLUMPS = 1e4
+_WING_SIGMAS = 2.0  # a pixel beside a hit belongs to it above so many times its noise
+_NOISE_MARGIN = 1.5  # times read noise and side of the box
+_COUNTS_PER_SHARE = (0.5, 0.7, 1.0)  # charge of a photon that falls into one of the boxes below, as its tail shows it
+_WHOLE_PHOTON = (0.3, 0.5, 0.7)  # share of a box in which photons leave all their charge to it
+_MARGIN = 0.5  # of a photon, beyond the largest credible number of photons
+
+
+@dataclass(frozen=True)
+class CleanedFrame:
+    """A frame without its cosmic rays.
+
+    Attributes
+    ----------
+    frame : numpy.ndarray of float64, shape (rows, columns)
+        The pixels of hits hold the mean of their column.
+    mask : numpy.ndarray of bool, shape (rows, columns)
+        Pixels that were replaced.
+    hits : int
+        Groups of touching replaced pixels.
+    removed_counts : float
+        Sum of what was taken away.
+    """
+
+    frame: FloatArray
+    mask: NDArray[np.bool_]
+    hits: int
+    removed_counts: float
+
+
+def remove_cosmic_rays(
+    frame: FloatArray, *, photon_counts: float, read_noise: float, threshold: float = 6.0
+) -> CleanedFrame:
+    """Find cosmic rays in a frame and put the mean of their column in their place.
+
+    Parameters
+    ----------
+    frame : array_like, shape (rows, columns)
+        Counts, pedestal removed, emission energy along the columns. It is not changed.
+    photon_counts : float
+        Counts that one photon leaves.
+    read_noise : float
+        Counts rms a pixel.
+    threshold : float
+        How improbable photons must be, in standard deviations of a normal distribution.
+
+    Returns
+    -------
+    CleanedFrame
+
+    Raises
+    ------
+    ValueError
+        When the frame is not of two dimensions or not finite, or a number is not above zero.
+
+    Notes
+    -----
+    In blocks of 64 rows the mean of each column is taken over pixels capped at what photons can leave, and smoothed
+    over columns where photons are few. The charge of N photons in a box follows Poisson's law, in units of the share
+    of a photon's charge that a box catches. What is above the threshold is a hit; it is grown to touching pixels that
+    stand out of the noise.
+    """
+    image = np.asarray(frame, dtype=float)
+    if image.ndim != 2:
+        raise ValueError(f"a frame has the shape (rows, columns), not {image.shape}")
+    for name, value in (("photon_counts", photon_counts), ("read_noise", read_noise), ("threshold", threshold)):
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"{name} is {value}, expected a number above zero")
+    if not np.isfinite(image.sum()):
+        raise ValueError("the frame holds values that are not finite")
+
+    model = _Model(image, photon_counts, read_noise, threshold)
+    rows, columns = _grow(image, *_seeds(image, model), model)
+    cleaned, mask = image.copy(), np.zeros(image.shape, dtype=bool)
+    mask[rows, columns] = True
+    cleaned[rows, columns] = model.mean[model.block_of[rows], columns]
+    removed = float((image[rows, columns] - cleaned[rows, columns]).sum())
+    return CleanedFrame(cleaned, mask, _count_groups(rows, columns), removed)
+
+
+class _Model:
+    """What photons leave in each column, block of rows by block.
+
+    Attributes
+    ----------
+    edges, block_of : numpy.ndarray
+        First row of each block and the end; the block of each row.
+    mean, expected : numpy.ndarray, shape (blocks, columns)
+        Counts a pixel: the measured mean, and a cautious one that is nowhere too low.
+    thresholds : numpy.ndarray, shape (3, blocks, columns)
+        Counts in a pixel, in 2 x 2 and in 3 x 3 pixels that are no longer photons.
+    """
+
+    def __init__(self, image: FloatArray, photon_counts: float, read_noise: float, threshold: float) -> None:
+        n_rows = len(image)
+        n_blocks = max(1, round(n_rows / BLOCK_ROWS))
+        self.edges = np.linspace(0, n_rows, n_blocks + 1).astype(int)
+        self.block_of = np.repeat(np.arange(n_blocks), np.diff(self.edges))
+        blocks = [image[low:high] for low, high in zip(self.edges[:-1], self.edges[1:], strict=True)]
+        self.mean = np.stack([_capped_mean(block, photon_counts, read_noise) for block in blocks])
+        self.expected = _cautious_mean(self.mean, n_rows / n_blocks, photon_counts, read_noise)
+        chance = min(norm.sf(threshold) * _CHANCE_OF_CLUMPS, 0.01)
+        self.thresholds = np.stack(
+            [_threshold(self.expected, side, chance, photon_counts, read_noise) for side in (1, 2, 3)]
+        )
+        self.pixel_noise = np.sqrt(_COUNTS_PER_SHARE[0] * photon_counts * self.expected + read_noise**2)
+
+
+def _capped_mean(block: FloatArray, photon_counts: float, read_noise: float) -> FloatArray:
+    """Mean of each column over pixels capped at what photons can leave: no hit weighs more than a few photons."""
+    parts = np.array_split(block, min(4, len(block)))
+    middle = np.median([part.mean(axis=0) for part in parts], axis=0)  # passes a hit by, if only roughly right
+    positive = np.clip(middle, 0, None)
+    cap = positive + 6 * np.sqrt(photon_counts * positive + read_noise**2) + 3 * photon_counts
+    return np.minimum(block, cap).mean(axis=0)
+
+
+def _cautious_mean(mean: FloatArray, rows: float, photon_counts: float, read_noise: float) -> FloatArray:
+    """Expect the surroundings' light in dim columns, where a column's own mean is a photon or none; more at lines."""
+
+    def smooth(values: FloatArray, size: int) -> FloatArray:
+        return np.clip(uniform_filter1d(values, size, axis=1, mode="nearest"), 0, None)
+
+    near, far = smooth(mean, 5), smooth(mean, 41)
+    dim = np.minimum(far, median_filter(smooth(mean, 15), size=(1, 61), mode="nearest"))
+    lines = near > dim + 3 * np.sqrt((photon_counts * dim + read_noise**2) / (5 * rows))
+    return maximum_filter1d(np.where(lines, near, dim), 5, axis=1, mode="nearest")
+
+
+def _threshold(expected: FloatArray, side: int, chance: float, photon_counts: float, read_noise: float) -> FloatArray:
+    """Charge in a box of side x side pixels that photons leave with no more than this chance."""
+    share, whole = _COUNTS_PER_SHARE[side - 1] * photon_counts, _WHOLE_PHOTON[side - 1]
+    charge = side**2 * np.maximum(expected, 1e-9 * photon_counts)
+    clumps = photon_counts * (_poisson_limit(chance, whole * charge / photon_counts) + _MARGIN)
+    shared = share * _poisson_limit(chance, charge / share)
+    return np.maximum(clumps, shared) + _NOISE_MARGIN * read_noise * side
+
+
+def _poisson_limit(chance: float, expected: FloatArray) -> FloatArray:
+    """Largest number of events that Poisson's law allows; computed on a grid, since it varies slowly."""
+    grid = np.geomspace(expected.min(), expected.max() * 1.0001, 256)
+    return poisson.isf(chance, grid)[np.searchsorted(grid, expected, side="left").clip(0, 255)]
+
+
+def _seeds(image: FloatArray, model: _Model) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Find the pixels whose charge, alone or with their neighbours', is above the thresholds."""
+    least = np.minimum(model.thresholds[0], np.minimum(model.thresholds[1] / 4, model.thresholds[2] / 9))
+    found = []
+    for block, (low, high) in enumerate(zip(model.edges[:-1], model.edges[1:], strict=True)):
+        rows, columns = np.nonzero(image[low:high] > least[block])
+        found.append((rows + low, columns))
+    rows, columns = (np.concatenate(each) for each in zip(*found, strict=True))
+
+    def charge(row: int, column: int) -> FloatArray:
+        at = (rows + row, columns + column)
+        inside = (at[0] >= 0) & (at[0] < image.shape[0]) & (at[1] >= 0) & (at[1] < image.shape[1])
+        return np.where(inside, image[at[0] * inside, at[1] * inside], 0.0)
+
+    own = charge(0, 0)
+    around = {(row, column): charge(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column}
+    four = np.max(
+        [own + around[row, 0] + around[0, column] + around[row, column] for row in (-1, 1) for column in (-1, 1)],
+        axis=0,
+    )
+    nine = own + np.sum(list(around.values()), axis=0)
+    is_peak = own >= np.max(list(around.values()), axis=0)
+    pixel, square, box = model.thresholds[:, model.block_of[rows], columns]
+    hit = (own > pixel) | (four > square) | (is_peak & (nine > box))
+    return rows[hit], columns[hit]
+
+
+def _grow(
+    image: FloatArray, rows: NDArray[np.intp], columns: NDArray[np.intp], model: _Model
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Add touching pixels that stand out of the noise of their column, until there are no more."""
+    n_rows, n_columns = image.shape
+    row_steps, column_steps = (steps.ravel() for steps in np.mgrid[-1:2, -1:2])
+    hit = np.unique(rows * n_columns + columns)
+    front = hit
+    while front.size:
+        row = (front[:, None] // n_columns + row_steps).ravel()
+        column = (front[:, None] % n_columns + column_steps).ravel()
+        inside = (row >= 0) & (row < n_rows) & (column >= 0) & (column < n_columns)
+        beside = np.setdiff1d(row[inside] * n_columns + column[inside], hit)
+        row, column = beside // n_columns, beside % n_columns
+        block = model.block_of[row]
+        limit = model.expected[block, column] + _WING_SIGMAS * model.pixel_noise[block, column]
+        front = beside[image[row, column] > limit]
+        hit = np.union1d(hit, front)
+    return hit // n_columns, hit % n_columns
+
+
+def _count_groups(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> int:
+    if not len(rows):
+        return 0
+    points = np.stack([rows, columns], axis=1)
+    pairs = cKDTree(points).query_pairs(1.1, p=np.inf, output_type="ndarray")
+    links = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(points), len(points)))
+    return int(connected_components(links, directed=False)[0])
+
+
+class CosmicRaySettings(BaseModel):
+    """Settings of `CosmicRayRemoval`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    threshold: float = Field(6.0, gt=0)  # standard deviations
+
+
+class CosmicRayRemoval:
+    """Clean each frame, and keep account of what was taken away."""
+
+    def __init__(self, settings: CosmicRaySettings) -> None:
+        self._settings = settings
+
+    def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a frame without its pedestal; give it without its cosmic rays."""
+        if not np.isfinite(event["photon_counts"]):
+            raise ValueError(f"the counts of a photon are not known: {event['photon_counts_reason']}")
+        cleaned = remove_cosmic_rays(
+            event["image"],
+            photon_counts=event["photon_counts"],
+            read_noise=event["read_noise"],
+            threshold=self._settings.threshold,
+        )
+        return {
+            "image": cleaned.frame,
+            "cosmic_mask": cleaned.mask,
+            "cosmic_hits": cleaned.hits,
+            "cosmic_removed_counts": cleaned.removed_counts,
+        }
+
+    def describe(self) -> dict[str, DataKey]:
+        """Describe the outputs that are kept."""
+        return {
+            "cosmic_hits": {"dtype": "integer", "shape": [], "units": ""},
+            "cosmic_removed_counts": {"dtype": "number", "shape": [], "units": "counts"},
+        }
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """Nothing: the account is kept by frame."""
+        return {}

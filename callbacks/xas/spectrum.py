@@ -1,0 +1,232 @@
+"""Absorption spectra: yields normalised to I0, pre-edge subtracted, edge or area normalised, with uncertainties."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from callbacks.contract import Key
+from callbacks.incident_flux import IncidentFluxSettings, judge_flux, relative_variance
+from callbacks.step import DataKey
+
+FloatArray = NDArray[np.float64]
+YIELDS = (Key.TEY, Key.TFY)
+
+PRE_EDGE_SHARE, POST_EDGE_SHARE = 0.12, 0.15  # of the energy range, where no window is given
+
+
+class XasSettings(IncidentFluxSettings):
+    """Settings of an absorption spectrum; windows in eV."""
+
+    pre_edge: tuple[float, float] | None = None  # below the edge: the background is fitted here
+    background: Literal["constant", "linear"] = "linear"
+    normalise: Literal["edge", "area"] = "edge"
+    post_edge: tuple[float, float] | None = None  # the edge jump is the mean here; with "area" the area is taken here
+    fewest_points: int = Field(3, ge=2)  # in a window
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """A normalised absorption spectrum.
+
+    Attributes
+    ----------
+    normalised, sigma : numpy.ndarray, shape (n,)
+        NaN throughout where `status` is not "ok".
+    jump, jump_sigma : float
+        What was divided by: the edge jump, or the area (eV).
+    status : str
+        "ok", or why the spectrum is not normalised.
+    """
+
+    normalised: FloatArray
+    sigma: FloatArray
+    jump: float
+    jump_sigma: float
+    status: str
+
+
+def normalise_spectrum(
+    energy: FloatArray, intensity: FloatArray, variance: FloatArray, settings: XasSettings | None = None
+) -> Spectrum:
+    """Subtract the pre-edge background and normalise by the edge jump or the area.
+
+    Parameters
+    ----------
+    energy : numpy.ndarray, shape (n,)
+        eV, ascending.
+    intensity, variance : numpy.ndarray, shape (n,)
+        Yield over I0, of independent points; NaN where not measured. A partial yield of a RIXS map serves as well.
+    settings : XasSettings, optional
+
+    Returns
+    -------
+    Spectrum
+
+    Notes
+    -----
+    The normalised spectrum is a function of all points: of each one itself, and through background and jump of those
+    in the windows. Its uncertainty is propagated through the whole Jacobian, correlations included.
+    """
+    settings = settings or XasSettings()
+    measured = np.isfinite(intensity) & np.isfinite(variance)
+    span = np.ptp(energy) if len(energy) else 0.0
+    pre = settings.pre_edge or (energy[0], energy[0] + PRE_EDGE_SHARE * span) if len(energy) else (0.0, 0.0)
+    post = settings.post_edge or (energy[-1] - POST_EDGE_SHARE * span, energy[-1]) if len(energy) else (0.0, 0.0)
+    in_pre = measured & (energy >= pre[0]) & (energy <= pre[1])
+    in_post = measured & (energy >= post[0]) & (energy <= post[1])
+    for name, window, inside in (("pre-edge", pre, in_pre), ("post-edge", post, in_post)):
+        if inside.sum() < settings.fewest_points:
+            return _refused(
+                energy,
+                f"the {name} window {window[0]:g} to {window[1]:g} eV holds {inside.sum()} points,"
+                f" expected {settings.fewest_points} or more",
+            )
+    subtract = np.eye(len(energy)) - _background_operator(energy, variance, in_pre, settings.background)
+    weight = _jump_weight(energy, in_post, settings.normalise)
+    values, noise = np.where(measured, intensity, 0.0), np.where(measured, variance, 0.0)
+    subtracted = subtract @ values
+    jump_row = weight @ subtract
+    jump, jump_sigma = float(weight @ subtracted), math.sqrt(float(jump_row**2 @ noise))
+    if not jump > 3 * jump_sigma:
+        return _refused(energy, f"no edge: the jump is {jump:.3g} ± {jump_sigma:.3g}")
+    normalised = subtracted / jump
+    jacobian = (subtract - np.outer(normalised, jump_row)) / jump
+    sigma = np.sqrt(jacobian**2 @ noise)
+    return Spectrum(np.where(measured, normalised, np.nan), np.where(measured, sigma, np.nan), jump, jump_sigma, "ok")
+
+
+def _background_operator(energy: FloatArray, variance: FloatArray, inside: NDArray[np.bool_], kind: str) -> FloatArray:
+    """Give the matrix that turns a spectrum into its background: a weighted fit to the points inside, drawn on."""
+    design = np.ones((len(energy), 1))
+    if kind == "linear":
+        design = np.column_stack([design, energy - energy[inside].mean()])
+    weight = 1.0 / np.sqrt(variance[inside])
+    operator = np.zeros((len(energy), len(energy)))
+    operator[:, inside] = design @ np.linalg.pinv(design[inside] * weight[:, None]) * weight
+    return operator
+
+
+def _jump_weight(energy: FloatArray, inside: NDArray[np.bool_], kind: str) -> FloatArray:
+    """Give the weights whose sum over a spectrum is the jump (the mean inside), or the area by trapezoids."""
+    weight = np.zeros(len(energy))
+    if kind == "edge":
+        weight[inside] = 1.0 / inside.sum()
+    else:
+        widths = np.diff(energy[inside])
+        weight[inside] = (np.r_[widths, 0.0] + np.r_[0.0, widths]) / 2
+    return weight
+
+
+def _refused(energy: FloatArray, reason: str) -> Spectrum:
+    nothing = np.full(len(energy), np.nan)
+    return Spectrum(nothing, nothing.copy(), math.nan, math.nan, reason)
+
+
+class XasPoint:
+    """Normalise the yields of each point to I0."""
+
+    def __init__(self, settings: XasSettings) -> None:
+        self._settings = settings
+
+    def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a point; give its yields over I0."""
+        i0 = _number(event.get(Key.I0))
+        outputs = {}
+        for key in YIELDS:
+            ratio, sigma = _ratio(_number(event.get(key)), i0, self._settings.monitor_noise)
+            outputs |= {f"{key}_over_i0": ratio, f"{key}_over_i0_sigma": sigma}
+        return outputs
+
+    def describe(self) -> dict[str, DataKey]:
+        """Describe the outputs that are kept."""
+        number = {"dtype": "number", "shape": [], "units": ""}
+        return {f"{key}_over_i0{suffix}": dict(number) for key in YIELDS for suffix in ("", "_sigma")}
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """Nothing: a point knows nothing of the others."""
+        return {}
+
+
+class XasSpectrum:
+    """Put the points together: ordered by energy, repeats added, background subtracted, normalised."""
+
+    def __init__(self, settings: XasSettings) -> None:
+        self._settings = settings
+        self._points: list[dict[str, float]] = []
+
+    def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a point."""
+        point = {str(key): _number(event.get(key)) for key in (Key.ENERGY, Key.I0, Key.DWELL, *YIELDS)}
+        point["setpoint"] = _number(event.get(Key.ENERGY_SETPOINT, event[Key.ENERGY]))
+        point["seq_num"] = event["seq_num"]
+        self._points.append(point)
+        return {}
+
+    def describe(self) -> dict[str, DataKey]:
+        """Describe the outputs that are kept: none."""
+        return {}
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The spectra so far."""
+        flux = [point[Key.I0] / point[Key.DWELL] if point[Key.DWELL] > 0 else point[Key.I0] for point in self._points]
+        judged = judge_flux(flux, self._settings)
+        numbers = np.array([point["seq_num"] for point in self._points], dtype=int)
+        marked = np.array([bool(reason) for reason in judged.reasons], dtype=bool)
+        energy, sums = self._add_up(judged.lost)
+        result: dict[str, Any] = {
+            "xas_energy": energy,
+            "marked_frames": numbers[marked],
+            "marks": np.array([reason for reason in judged.reasons if reason], dtype=str),
+        }
+        for key in YIELDS:
+            pairs = [_ratio(total[key], total[Key.I0], self._settings.monitor_noise) for total in sums]
+            ratio, sigma = np.array(pairs).reshape(-1, 2).T
+            spectrum = normalise_spectrum(energy, ratio, sigma**2, self._settings)
+            result |= {
+                str(key): spectrum.normalised,
+                f"{key}_sigma": spectrum.sigma,
+                f"{key}_status": spectrum.status,
+                f"{key}_edge_jump": spectrum.jump,
+                f"{key}_edge_jump_sigma": spectrum.jump_sigma,
+                f"{key}_over_i0_spectrum": ratio,
+                f"{key}_over_i0_spectrum_sigma": sigma,
+            }
+        return result
+
+    def _add_up(self, lost: NDArray[np.bool_]) -> tuple[FloatArray, list[dict[str, float]]]:
+        """Add the counts of points at the same energy; those whose I0 is lost count for nothing."""
+        groups: dict[float, list[dict[str, float]]] = {}
+        kept: dict[float, list[dict[str, float]]] = {}
+        for point, gone in zip(self._points, lost, strict=True):
+            groups.setdefault(point["setpoint"], []).append(point)
+            if not gone:
+                kept.setdefault(point["setpoint"], []).append(point)
+        totals = []
+        for setpoint, points in groups.items():
+            good = kept.get(setpoint, [])
+            total = {str(key): sum(point[key] for point in good) if good else math.nan for key in (Key.I0, *YIELDS)}
+            total["energy"] = float(np.mean([point[Key.ENERGY] for point in points]))
+            totals.append(total)
+        totals.sort(key=lambda total: total["energy"])
+        return np.array([total["energy"] for total in totals]), totals
+
+
+def _ratio(counts: float, i0: float, monitor_noise: float) -> tuple[float, float]:
+    """Give counts over I0 and its standard uncertainty; NaN where I0 is not above zero."""
+    if not i0 > 0 or not math.isfinite(counts):
+        return math.nan, math.nan
+    ratio = counts / i0
+    return ratio, math.sqrt(max(counts, 1.0) / i0**2 + ratio**2 * relative_variance(i0, monitor_noise=monitor_noise))
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
