@@ -192,8 +192,8 @@ def replay(name: str, *, config: Path | None, source: Source, keep: bool, data_d
     kept = runs.derived(entry)
     before = runs.load(kept) if kept else None
     settings = load_config(config).processing
-    if before and before.derivation and not config:
-        settings = {before.derivation.pipeline: before.derivation.settings}
+    if before and not config:
+        settings = before.settings
     derived = reduce_documents(documents_of(runs, entry, source), settings)
     after = collect(derived)
     if keep:
@@ -201,8 +201,7 @@ def replay(name: str, *, config: Path | None, source: Source, keep: bool, data_d
             for name_, doc in derived:
                 store(name_, doc)
         bring_in(runs.data_dir, after.uid)
-    same = before is not None and before.derivation.settings == after.derivation.settings
-    found = differences(before, after) if same else None
+    found = differences(before, after) if before and before.settings == after.settings else None
     return {
         "raw_uid": entry.uid,
         "derived_uid": after.uid if keep else None,

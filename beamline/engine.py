@@ -16,9 +16,9 @@ from beamline.build import build_endstation
 from beamline.catalog import CatalogIngester
 from beamline.config import Config
 from beamline.derived import DerivedRuns
+from beamline.errors import BeamlineError
 from beamline.live import LiveFeed
 from beamline.recorder import Recorder
-from beamline.errors import BeamlineError
 from callbacks.reduction import Reducer
 from plans.errors import PlanError
 
@@ -107,7 +107,7 @@ def measure(session: Session, plan: Any, *, on_pause: Callable[[], bool] = lambd
     BeamlineError
         One line on why the plan could not be finished. The run is closed, and what was measured is kept.
     """
-    engine = session.RE
+    engine: Any = session.RE
     try:
         try:
             outcome = engine(plan)

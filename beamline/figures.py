@@ -36,7 +36,7 @@ def rixs_map(
     emission : numpy.ndarray, shape (m,)
         The horizontal axis: emission energy or energy loss, eV, or pixel.
     intensity : numpy.ndarray, shape (n, m)
-        Photons per 10^6 counts of I0; NaN where not measured.
+        Counts per column and 10^6 counts of I0; NaN where not measured.
     title, axis_label : str
     diagonal : bool
         Mark where emission equals excitation.
@@ -57,7 +57,7 @@ def rixs_map(
     axes.set(xlabel=axis_label, ylabel="excitation energy (eV)", title=title)
     if window is not None:
         axes.set_xlim(*window)
-    figure.colorbar(image, ax=axes, label="photons per column and 10⁶ counts of I0", pad=0.01)
+    figure.colorbar(image, ax=axes, label="counts per column and 10⁶ counts of I0", pad=0.01)
     side.plot(np.nansum(shown, axis=1), excitation, color=ACCEPTED, lw=1.2)
     side.set(xlabel="sum over window", title="partial yield")
     side.grid(alpha=0.3)
@@ -202,7 +202,7 @@ def spectra(
         axes.annotate(f"{excitation[row]:.2f} eV", (window[1], place * step), fontsize=8, ha="right", va="bottom")
     axes.set(
         xlabel=axis_label,
-        ylabel=f"photons per column and 10⁶ counts of I0, each {step:.3g} higher",
+        ylabel=f"counts per column and 10⁶ counts of I0, each {step:.3g} higher",
         xlim=window,
         title="emission spectra by excitation energy, with 68 % bands",
     )

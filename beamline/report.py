@@ -21,6 +21,7 @@ from callbacks.contract import Key, Stream
 from callbacks.reduction import outputs_of_frame
 
 DPI = 110
+BELOW_EXCITATION = 25.0  # eV of emission below the lowest excitation energy that the map shows
 
 
 def write_report(path: Path, raw_documents: Documents, derived: Run) -> None:
@@ -68,13 +69,24 @@ def _rixs(raw: Run, derived: Run, documents: Documents) -> Iterable[Drawn]:
     excitation, intensity = result["excitation_energy"], result["map"]
     axis = result["emission_energy"] if ok else np.arange(intensity.shape[1], dtype=float)
     label = "emission energy (eV)" if ok else "column (pixel): no energy calibration"
-    window = _window(axis, intensity, excitation if ok else None)
+    whole = (float(axis.min()), float(axis.max()))
+    window = (
+        (max(whole[0], float(excitation.min()) - BELOW_EXCITATION), min(whole[1], float(excitation.max()) + 5.0))
+        if ok
+        else whole
+    )
     yield (
         "RIXS map",
-        "Photons normalised to I0 and exposure time. The dashed line is emission = excitation, where the elastic line lies."
-        " The colour scale is compressed (power 0.45) so that weak emission shows.",
+        "Counts normalised to I0 and exposure time. The dashed line is emission = excitation, where the elastic line"
+        " lies. The colour scale is compressed (power 0.45) so that weak emission shows.",
         figures.rixs_map(excitation, axis, intensity, title=_title(raw), axis_label=label, diagonal=ok, window=window),
     )
+    if ok:
+        yield (
+            "The whole detector",
+            "The same map with all that the detector sees; beyond the elastic lines its energy is extrapolated.",
+            figures.rixs_map(excitation, axis, intensity, title=_title(raw), axis_label=label, window=whole),
+        )
     if ok:
         loss = result["energy_loss"]
         yield (
@@ -92,7 +104,7 @@ def _rixs(raw: Run, derived: Run, documents: Documents) -> Iterable[Drawn]:
         )
     yield (
         "Energy calibration",
-        "Elastic lines used (blue) and not used (grey). Below: what the calibration leaves over, with its own 68 % band.",
+        "Elastic lines used (blue) and not used (grey). Below: what the calibration leaves over, with its 68 % band.",
         figures.calibration(
             result["elastic_pixel"],
             result["elastic_sigma"],
@@ -178,17 +190,6 @@ def _elastic_fits(result: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for row in chosen
     ]
-
-
-def _window(axis: np.ndarray, intensity: np.ndarray, excitation: np.ndarray | None) -> tuple[float, float]:
-    """Choose the part of the axis that holds the emission: 99.8 % of it, and the elastic line."""
-    total = np.clip(np.nansum(intensity, axis=0), 0, None)
-    share = np.cumsum(total) / max(total.sum(), np.finfo(float).tiny)
-    low, high = axis[np.searchsorted(share, 0.02)], axis[min(np.searchsorted(share, 0.98), len(axis) - 1)]
-    if excitation is not None:
-        low, high = min(low, excitation.min()), max(high, excitation.max())
-    margin = 0.08 * (high - low)
-    return float(max(low - margin, axis.min())), float(min(high + margin, axis.max()))
 
 
 def _title(raw: Run) -> str:

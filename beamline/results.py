@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import event_model
 import numpy as np
 
+from beamline.recorder import unpack_pages
 from callbacks.contract import DERIVATION, MEASUREMENT, Derivation, Measurement, Stream
 
 Documents = Iterable[tuple[str, dict[str, Any]]]
@@ -74,6 +74,11 @@ class Run:
         return Derivation.model_validate(self.start[DERIVATION]) if DERIVATION in self.start else None
 
     @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """The settings a derived run was made with, by pipeline; empty for a raw run."""
+        return {self.derivation.pipeline: self.derivation.settings} if self.derivation else {}
+
+    @property
     def frames(self) -> Table:
         """Stream `frames` of a derived run."""
         return self.streams[Stream.FRAMES]
@@ -100,15 +105,14 @@ def collect(documents: Documents) -> Run:
     run: Run | None = None
     descriptors: dict[str, dict[str, Any]] = {}
     events: dict[str, list[dict[str, Any]]] = {}
-    for name, doc in documents:
+    for name, doc in unpack_pages(iter(documents)):
         match name:
             case "start":
                 run = Run(start=doc)
             case "descriptor":
                 descriptors[doc["uid"]] = doc
-            case "event" | "event_page":
-                unpacked = event_model.unpack_event_page(doc) if name == "event_page" else (doc,)
-                events.setdefault(descriptors[doc["descriptor"]]["name"], []).extend(unpacked)
+            case "event":
+                events.setdefault(descriptors[doc["descriptor"]]["name"], []).append(doc)
             case "stop" if run:
                 run.stop = doc
     if run is None:

@@ -58,15 +58,14 @@ class Reducer:
         return [self.current], []
 
 
-class RunReduction(event_model.DocumentRouter):
+class RunReduction:
     """Reduce one raw run.
 
     The derived run has a stream `frames`, one event for each event of the raw run's stream `primary`, and a stream
-    `result` with one event when the raw run ends.
+    `result` with one event when the raw run ends. Callable with (name, document).
     """
 
     def __init__(self, pipeline: Pipeline, settings: Mapping[str, Any], emit: Emit) -> None:
-        super().__init__()
         self._pipeline = pipeline
         self._settings = pipeline.settings_model.model_validate(settings)
         self.chain = pipeline.build(self._settings)
@@ -86,8 +85,33 @@ class RunReduction(event_model.DocumentRouter):
         """What is known from the events so far."""
         return self.chain.result
 
-    def start(self, doc: dict[str, Any]) -> None:
-        """Open the derived run."""
+    def __call__(self, name: str, doc: Any) -> None:
+        """Take the next document of the run."""
+        match name:
+            case "start":
+                self._start(doc)
+            case "descriptor":
+                self._descriptors[doc["uid"]] = doc
+            case "resource":
+                self._files.resource(doc)
+            case "datum":
+                self._files.datum(doc)
+            case "datum_page":
+                for datum in event_model.unpack_datum_page(doc):
+                    self._files.datum(datum)
+            case "stream_resource":
+                self._files.stream_resource(doc)
+            case "stream_datum":
+                self._files.stream_datum(doc)
+            case "event":
+                self._event(doc)
+            case "event_page":
+                for event in event_model.unpack_event_page(doc):
+                    self._event(event)
+            case "stop":
+                self._stop(doc)
+
+    def _start(self, doc: dict[str, Any]) -> None:
         derivation = Derivation(
             raw_uids=[doc["uid"]],
             pipeline=self._pipeline.name,
@@ -98,37 +122,14 @@ class RunReduction(event_model.DocumentRouter):
         self._run = event_model.compose_run(metadata={**carried, DERIVATION: derivation.model_dump(mode="json")})
         self._emit("start", self._run.start_doc)
 
-    def descriptor(self, doc: dict[str, Any]) -> None:
-        """Remember which stream a descriptor belongs to, and what is external."""
-        self._descriptors[doc["uid"]] = doc
-
-    def resource(self, doc: dict[str, Any]) -> None:
-        """Remember a file."""
-        self._files.resource(doc)
-
-    def datum(self, doc: dict[str, Any]) -> None:
-        """Remember a frame of a file."""
-        self._files.datum(doc)
-
-    def stream_resource(self, doc: dict[str, Any]) -> None:
-        """Remember a file."""
-        self._files.stream_resource(doc)
-
-    def stream_datum(self, doc: dict[str, Any]) -> None:
-        """Remember frames of a file."""
-        self._files.stream_datum(doc)
-
-    def event(self, doc: dict[str, Any]) -> dict[str, Any]:
-        """Reduce one event."""
+    def _event(self, doc: Mapping[str, Any]) -> None:
         match self._descriptors[doc["descriptor"]]["name"]:
             case Stream.PRIMARY:
                 self._primary(doc)
             case Stream.DARK:
                 self._dark(doc)
-        return doc
 
-    def stop(self, doc: dict[str, Any]) -> None:
-        """Emit the result and close the derived run."""
+    def _stop(self, doc: Mapping[str, Any]) -> None:
         self._files.close()
         self._emit_waiting()
         result = self.result | {
@@ -143,7 +144,7 @@ class RunReduction(event_model.DocumentRouter):
         self._emit("event", _compose_event(composer, result, doc["time"]))
         self._emit("stop", self._run.compose_stop(exit_status=doc["exit_status"], reason=doc.get("reason", "")))
 
-    def _primary(self, doc: dict[str, Any]) -> None:
+    def _primary(self, doc: Mapping[str, Any]) -> None:
         self._n_frames += 1
         values = self._values(doc)
         problem = str(values.get(Key.FRAME_PROBLEM, ""))
@@ -162,7 +163,7 @@ class RunReduction(event_model.DocumentRouter):
             self._emit_waiting()
         self._emit_frame(carried | kept, doc["time"])
 
-    def _dark(self, doc: dict[str, Any]) -> None:
+    def _dark(self, doc: Mapping[str, Any]) -> None:
         values = self._values(doc)
         problem = self._fill(doc, values)
         if problem:
@@ -171,7 +172,7 @@ class RunReduction(event_model.DocumentRouter):
         else:
             self.chain.push_dark(values)
 
-    def _values(self, doc: dict[str, Any]) -> dict[str, Any]:
+    def _values(self, doc: Mapping[str, Any]) -> dict[str, Any]:
         """Give the values of an event with the configuration of its devices, its number and its time."""
         descriptor = self._descriptors[doc["descriptor"]]
         configuration: dict[str, Any] = {}
@@ -181,7 +182,7 @@ class RunReduction(event_model.DocumentRouter):
         data = {key: value for key, value in doc["data"].items() if key not in external}
         return configuration | data | {"seq_num": doc["seq_num"], "time": doc["time"]}
 
-    def _fill(self, doc: dict[str, Any], values: dict[str, Any]) -> str:
+    def _fill(self, doc: Mapping[str, Any], values: dict[str, Any]) -> str:
         """Read the event's frames into `values`; say why where one cannot be read."""
         for key, described in self._descriptors[doc["descriptor"]]["data_keys"].items():
             if described.get("external"):
@@ -207,7 +208,7 @@ class RunReduction(event_model.DocumentRouter):
         self._waiting.clear()
 
     def _emit_frame(self, values: Mapping[str, Any], time: float) -> None:
-        self._emit("event", _compose_event(self._frames, self.chain.missing() | values, time))
+        self._emit("event", _compose_event(self._frames, {**self.chain.missing(), **values}, time))
 
 
 def outputs_of_frame(

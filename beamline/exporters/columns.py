@@ -52,7 +52,7 @@ def _xas(path: Path, result: Mapping[str, Any], header: list[str]) -> Path:
 
 
 def _rixs(folder: Path, result: Mapping[str, Any], header: list[str]) -> list[Path]:
-    header = [*header, f"calibration: {result['calibration_status']}", "intensity: photons per 1e6 counts of I0"]
+    header = [*header, f"calibration: {result['calibration_status']}", "intensity: counts per 1e6 counts of I0"]
     excitation = result["excitation_energy"]
     calibrated = result["calibration_status"] == "ok"
     across = result["emission_energy"] if calibrated else np.arange(result["map"].shape[1])

@@ -90,7 +90,7 @@ def _results(entry: h5py.Group, technique: str, result: Mapping[str, Any]) -> No
             result[signal],
             sigma=np.sqrt(result[variance]),
             axes=["excitation_energy", axis],
-            units="photons per 1e6 counts of I0",
+            units="counts per 1e6 counts of I0",
         )
         _dataset(data, "excitation_energy", result["excitation_energy"], "eV", "excitation energy")
         _dataset(data, axis, values, units, label)

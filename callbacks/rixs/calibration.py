@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating]
 
 FEWEST_LINES = 4
 CONSENSUS_SIGMAS = 4.0  # a line farther than this from the others' common calibration is an outlier

@@ -21,7 +21,7 @@ from scipy.stats import norm, poisson
 
 from callbacks.step import DataKey
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating]
 
 BLOCK_ROWS = 64  # rows that share a model: a tilted line stays in its columns, and photons are enough for a mean
 # A threshold of 6 sigma lets photons through by chance once in 1e9 pixels of a bright column. Where photons are few,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating]
 
 _REFINEMENTS = 12  # of the reference and the shifts; they settle in three to five
 _LARGEST_SHIFT = 60  # columns; lines of unbinned chips bend by up to about 40

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from callbacks.contract import CcdConfig, Key
 from callbacks.step import DataKey
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating]
 
 _MAD_TO_SIGMA = 1.4826
 _BLOCK_ROWS, _BLOCK_COLUMNS = 8, 4  # of the blocks whose scatter gives the gain; a photon's charge fits into one

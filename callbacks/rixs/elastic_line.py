@@ -22,7 +22,7 @@ from callbacks.step import DataKey
 
 __all__ = ["Calibration", "ElasticLine", "ElasticLineSettings", "Peak", "find_elastic_line", "fit_calibration"]
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating]
 
 SIGMA_TO_FWHM = 2.3548
 _FIT_LEFT, _FIT_RIGHT = 2.1, 3.8  # FWHM on either side of the line that are fitted; less below it, where emission is
@@ -403,8 +403,9 @@ class ElasticLine:
         if abs(seen - expected) <= max(self._settings.alarm_sigmas * sigma, found.dispersion):
             return ""
         return (
-            f"the loaded calibration is off by {seen - expected:+.2f} eV ({(seen - expected) / found.dispersion:+.1f} pixels)"
-            f" at column {pixel:.0f}: {seen:.2f} eV measured, {expected:.2f} eV loaded"
+            f"the loaded calibration is off by {seen - expected:+.2f} eV"
+            f" ({(seen - expected) / found.dispersion:+.1f} pixels) at column {pixel:.0f}:"
+            f" {seen:.2f} eV measured, {expected:.2f} eV loaded"
         )
 
     def _padded(self) -> tuple[FloatArray, FloatArray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from callbacks.rixs.curvature import Curvature, fit_curvature, straighten
 from callbacks.step import DataKey
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating]
 
 
 class IntegrationSettings(BaseModel):
@@ -21,7 +22,7 @@ class IntegrationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    # Tilt and curvature as `Curvature.coefficients`, in columns; "fit" finds them in the first frames that can carry it.
+    # Tilt and curvature as `Curvature.coefficients`, in columns; "fit" finds them in the first frames that carry it.
     curvature: Literal["fit"] | tuple[float, float] = "fit"
     row_groups: int = Field(8, ge=4)  # rows are summed in so many groups to find the curvature
     largest_sigma: float = Field(0.2, gt=0)  # columns; a curvature less certain than this at the edge is not used
@@ -136,14 +137,14 @@ class Integration:
                 read_noise=read_noise,
                 unmeasured=unmeasured[low:high],
             )
-            for low, high in zip(edges[:-1], edges[1:], strict=True)
+            for low, high in pairwise(edges)
         ]
         return np.stack([spectrum for spectrum, _ in parts]), np.stack([variance for _, variance in parts])
 
     def _try_to_fit(self) -> dict[int, tuple[FloatArray, FloatArray]]:
         """Look for the curvature in the sum of the frames so far; give their spectra anew once it is found."""
-        groups = sum(groups for groups, _ in self._waiting.values())
-        variance = sum(variance for _, variance in self._waiting.values())
+        groups = np.sum([groups for groups, _ in self._waiting.values()], axis=0)
+        variance = np.sum([variance for _, variance in self._waiting.values()], axis=0)
         found = fit_curvature(groups, variance, largest_sigma=self._settings.largest_sigma)
         given_up = len(self._waiting) >= self._settings.fit_frames
         if found.status != "ok" and not given_up:

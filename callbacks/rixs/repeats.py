@@ -15,7 +15,7 @@ from callbacks.contract import Key
 from callbacks.rixs.curvature import straighten
 from callbacks.step import DataKey
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating]
 
 
 class RepeatedFramesSettings(BaseModel):

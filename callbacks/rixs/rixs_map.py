@@ -14,7 +14,7 @@ from callbacks.rixs.calibration import Calibration
 from callbacks.rixs.repeats import Row
 from callbacks.step import DataKey
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating]
 
 
 class Calibrated(Protocol):

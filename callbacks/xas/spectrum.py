@@ -15,7 +15,7 @@ from callbacks.contract import Key
 from callbacks.incident_flux import IncidentFluxSettings, judge_flux, relative_variance
 from callbacks.step import DataKey
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating]
 YIELDS = (Key.TEY, Key.TFY)
 
 PRE_EDGE_SHARE, POST_EDGE_SHARE = 0.12, 0.15  # of the energy range, where no window is given
@@ -138,7 +138,7 @@ class XasPoint:
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take a point; give its yields over I0."""
         i0 = _number(event.get(Key.I0))
-        outputs = {}
+        outputs: dict[str, float] = {}
         for key in YIELDS:
             ratio, sigma = _ratio(_number(event.get(key)), i0, self._settings.monitor_noise)
             outputs |= {f"{key}_over_i0": ratio, f"{key}_over_i0_sigma": sigma}
