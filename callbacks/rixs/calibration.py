@@ -105,7 +105,7 @@ def fit_calibration(pixels: ArrayLike, energies: ArrayLike, sigmas: ArrayLike) -
     nothing is left to chance; least squares capped at the tolerance, as in MSAC, decides between equals). The lines
     near it are fitted by weighted least squares, a second power is added where an F test calls for it, and both are
     repeated until the accepted lines stay the same. Uncertainties are scaled up, never down, by the root of the
-    reduced chi square, with Student's factor for the few degrees of freedom that estimate it.
+    reduced chi square.
     """
     pixels, energies, sigmas = (np.asarray(each, dtype=float) for each in (pixels, energies, sigmas))
     if not pixels.shape == energies.shape == sigmas.shape or pixels.ndim != 1:
@@ -206,14 +206,8 @@ def _fit(x: FloatArray, y: FloatArray, s: FloatArray, degree: int) -> tuple[Floa
     freedom = len(x) - degree - 1
     left = y * weight - design @ solution
     reduced = float(left @ left) / freedom if freedom > 0 else 1.0
-    factor = reduced * _student_factor(freedom) ** 2 if reduced > 1 else 1.0
-    covariance = np.linalg.inv(design.T @ design) * factor
+    covariance = np.linalg.inv(design.T @ design) * max(1.0, reduced)
     return solution / scale, covariance / np.outer(scale, scale)
-
-
-def _student_factor(freedom: int) -> float:
-    """Half width of Student's 68 % interval, in standard deviations."""
-    return float(stats.t.ppf(0.5 + 0.6827 / 2, freedom)) if freedom > 0 else 1.0
 
 
 def _powers(x: FloatArray, number: int) -> FloatArray:
