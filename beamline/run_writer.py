@@ -9,6 +9,8 @@ catalogue in SQLite and JSON would lose or refuse is seen to:
 - SQLite has no columns of arrays: all arrays but empty ones, which are not written, become Zarr arrays;
 - it counts frames where it should number them: when a frame was taken twice (pause, suspender), the frames of the
   events are linked in their order, see `beamline.frames.link_frames`;
+- it leaves out the resource and datum documents that no event refers to (a process died, an exposure was thrown away):
+  they are kept in the run's metadata (`UNREFERENCED`);
 - JSON has no NaN and no large integers: what it cannot say is kept beside it, see `beamline.exact`.
 """
 
@@ -33,6 +35,7 @@ from beamline.ingest import CATALOG_FOLDER
 from beamline.recorder import Doc
 from callbacks.external import HDF5_DATASET
 
+UNREFERENCED = "unreferenced"  # key of a run's metadata: [[name, document], ...]
 AD_HDF5 = "AD_HDF5"
 BATCH = 10_000  # events; the run writer's own limit, flushes come earlier
 
@@ -106,6 +109,7 @@ class RunWriter:
         self._files: dict[str, Path] = {}  # uid of a resource -> file; of frames that can be put in order
         self._datums: dict[str, tuple[str, int]] = {}  # datum id -> uid of the resource, number of the frame
         self._frames: dict[tuple[str, str], _Frames] = {}  # by stream and data key
+        self._unreferenced: dict[str, tuple[str, Doc]] = {}  # by uid of a resource or datum
         self._exact: dict[str, list[Any]] = {}
 
     def __call__(self, name: str, doc: Doc) -> None:
@@ -119,6 +123,7 @@ class RunWriter:
                 self._resource(doc)
             case "datum":
                 self._datums[doc["datum_id"]] = doc["resource"], doc["datum_kwargs"].get("point_number", 0)
+                self._unreferenced[doc["datum_id"]] = name, doc
                 self._normalizer("datum", doc)
             case "event":
                 self._event(doc)
@@ -153,6 +158,7 @@ class RunWriter:
         self._normalizer("descriptor", self._json(doc, doc["uid"]))
 
     def _resource(self, doc: Doc) -> None:
+        self._unreferenced[doc["uid"]] = "resource", doc
         kwargs = doc["resource_kwargs"]
         if doc["spec"] == AD_HDF5 and kwargs.get("frame_per_point", 1) == 1:
             self._files[doc["uid"]] = Path(doc["root"]) / doc["resource_path"]
@@ -182,6 +188,8 @@ class RunWriter:
     def _in_order(self, stream: str, key: str, data_key: Doc, datum_id: str) -> bool:
         """Note which frame an event refers to; say whether the run writer can be left to count it."""
         resource, index = self._datums.get(datum_id, ("", 0))
+        self._unreferenced.pop(datum_id, None)
+        self._unreferenced.pop(resource, None)
         if resource not in self._files:
             return True  # frames of another kind
         frames = self._frames.setdefault(
@@ -196,8 +204,11 @@ class RunWriter:
     def _stop(self, doc: Doc) -> None:
         self.flush()
         self._normalizer("stop", self._json(doc, "stop"))
-        if self._exact:
-            self._writer.root_node.update_metadata(metadata={EXACT: self._exact}, drop_revision=True)
+        unreferenced = self._json(dict(self._unreferenced), UNREFERENCED)
+        beside = {EXACT: self._exact, UNREFERENCED: list(unreferenced.values())}
+        if any(beside.values()):
+            found = {key: value for key, value in beside.items() if value}
+            self._writer.root_node.update_metadata(metadata=found, drop_revision=True)
 
     def _link(self, stream: str, key: str, frames: _Frames) -> None:
         """Let the array in the catalogue be that of links to the frames, in the order of the events."""

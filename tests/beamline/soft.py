@@ -103,13 +103,13 @@ class Camera:
 
     def stage(self):
         self._folder.mkdir(parents=True, exist_ok=True)
-        self.path = self._folder / f"{uuid.uuid4()}.h5"
+        self._resource = str(uuid.uuid4())
+        self.path = self._folder / f"{self._resource}.h5"
         self._file = h5py.File(self.path, "w", libver="latest")
         self._dataset = self._file.create_dataset(
             "entry/data/data", (0, *self._shape), maxshape=(None, *self._shape), chunks=(1, *self._shape), dtype="u2"
         )
         self._file.swmr_mode = True
-        self._resource = str(uuid.uuid4())
         resource = {
             "uid": self._resource,
             "spec": "AD_HDF5",
