@@ -1,6 +1,7 @@
 """Fixtures of the tests of storage."""
 
 import shutil
+import subprocess
 
 import pytest
 from store import Store
@@ -20,3 +21,16 @@ def empty_catalogue(tmp_path_factory):
 def store(tmp_path, empty_catalogue):
     shutil.copytree(empty_catalogue, tmp_path / "catalog")
     return Store(tmp_path)
+
+
+@pytest.fixture
+def small_disk(tmp_path_factory):
+    """A file system of 3 MB."""
+    folder = tmp_path_factory.mktemp("small")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 import time
 import uuid
 from pathlib import Path
@@ -173,3 +177,10 @@ def as_logged(value):
     if isinstance(value, dict):
         return {key: as_logged(part) for key, part in value.items()}
     return [as_logged(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def run_script(script, *arguments, **options):
+    """Run a script that may use what is here, in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True, **options)
