@@ -15,6 +15,7 @@ CONSENSUS_SIGMAS = 4.0  # a line farther than this from the others' common calib
 LEAST_TOLERANCE = 0.75  # pixels; lines nearer than this are never called outliers while a consensus is looked for
 FEWEST_FOR_QUADRATIC = 7
 QUADRATIC_P_VALUE = 0.01
+SCATTER_P_VALUE = 0.1  # a chi square less likely than this is scatter that the uncertainties do not explain
 LARGEST_RELATIVE_SIGMA = 0.1  # of the dispersion
 DISPERSION_RANGE = (0.005, 2.0)  # eV/pixel: what soft X-ray spectrographs have
 SMALLEST_SHARE = 0.3  # of the lines must agree
@@ -104,8 +105,8 @@ def fit_calibration(pixels: ArrayLike, energies: ArrayLike, sigmas: ArrayLike) -
     The consensus is the straight line through two of the points that most others agree with (every pair is tried, so
     nothing is left to chance; least squares capped at the tolerance, as in MSAC, decides between equals). The lines
     near it are fitted by weighted least squares, a second power is added where an F test calls for it, and both are
-    repeated until the accepted lines stay the same. Uncertainties are scaled up, never down, by the root of the
-    reduced chi square.
+    repeated until the accepted lines stay the same. Where the lines scatter more than their uncertainties explain,
+    the uncertainties are scaled up by the root of the reduced chi square.
     """
     pixels, energies, sigmas = (np.asarray(each, dtype=float) for each in (pixels, energies, sigmas))
     if not pixels.shape == energies.shape == sigmas.shape or pixels.ndim != 1:
@@ -122,15 +123,9 @@ def fit_calibration(pixels: ArrayLike, energies: ArrayLike, sigmas: ArrayLike) -
     if inside.sum() < FEWEST_LINES:
         return _refuse(len(pixels), f"only {inside.sum()} of {len(x)} elastic lines agree, {FEWEST_LINES} are needed")
 
-    degree, pivot = 1, float(np.round(x[inside].mean()))
+    pivot = float(np.round(x[inside].mean()))
+    inside, degree = _settle(x - pivot, y, s, inside)
     coefficients, covariance = _fit(x[inside] - pivot, y[inside], s[inside], degree)
-    for _ in range(10):
-        degree = _degree(x[inside] - pivot, y[inside], s[inside])
-        coefficients, covariance = _fit(x[inside] - pivot, y[inside], s[inside], degree)
-        again = _near(x - pivot, y, s, coefficients)
-        if again.sum() < FEWEST_LINES or np.array_equal(again, inside):
-            break
-        inside = again
     accepted = np.zeros(len(pixels), dtype=bool)
     accepted[indices[inside]] = True
     left = y[inside] - np.polynomial.polynomial.polyval(x[inside] - pivot, coefficients)
@@ -179,14 +174,28 @@ def _near(x: FloatArray, y: FloatArray, s: FloatArray, coefficients: FloatArray)
     return np.abs(left) < np.maximum(CONSENSUS_SIGMAS * s, LEAST_TOLERANCE)
 
 
-def _degree(x: FloatArray, y: FloatArray, s: FloatArray) -> int:
-    """Choose between a straight line and one with a second power, by the F test."""
-    n = len(x)
+def _settle(x: FloatArray, y: FloatArray, s: FloatArray, consensus: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:
+    """Find the lines that agree with the fit to themselves, and whether it takes a second power to fit them."""
+    linear, quadratic = (_settle_with(x, y, s, consensus, degree) for degree in (1, 2))
+    n = int(quadratic.sum())
     if n < FEWEST_FOR_QUADRATIC:
-        return 1
-    linear, quadratic = (_chi_square(x, y, s, degree) for degree in (1, 2))
-    scale = max(1.0, quadratic / (n - 3))
-    return 2 if stats.f.sf((linear - quadratic) / scale, 1, n - 3) < QUADRATIC_P_VALUE else 1
+        return linear, 1
+    straight, bent = (_chi_square(x[quadratic], y[quadratic], s[quadratic], degree) for degree in (1, 2))
+    scale = max(1.0, bent / (n - 3))
+    bends = stats.f.sf((straight - bent) / scale, 1, n - 3) < QUADRATIC_P_VALUE
+    return (quadratic, 2) if bends else (linear, 1)
+
+
+def _settle_with(
+    x: FloatArray, y: FloatArray, s: FloatArray, inside: NDArray[np.bool_], degree: int
+) -> NDArray[np.bool_]:
+    for _ in range(10):
+        coefficients, _ = _fit(x[inside], y[inside], s[inside], degree)
+        again = _near(x, y, s, coefficients)
+        if again.sum() < FEWEST_LINES or np.array_equal(again, inside):
+            break
+        inside = again
+    return inside
 
 
 def _chi_square(x: FloatArray, y: FloatArray, s: FloatArray, degree: int) -> float:
@@ -205,8 +214,9 @@ def _fit(x: FloatArray, y: FloatArray, s: FloatArray, degree: int) -> tuple[Floa
     solution, *_ = np.linalg.lstsq(design, y * weight, rcond=None)
     freedom = len(x) - degree - 1
     left = y * weight - design @ solution
-    reduced = float(left @ left) / freedom if freedom > 0 else 1.0
-    covariance = np.linalg.inv(design.T @ design) * max(1.0, reduced)
+    chi_square = float(left @ left)
+    beyond = freedom > 0 and stats.chi2.sf(chi_square, freedom) < SCATTER_P_VALUE
+    covariance = np.linalg.inv(design.T @ design) * (chi_square / freedom if beyond else 1.0)
     return solution / scale, covariance / np.outer(scale, scale)
 
 

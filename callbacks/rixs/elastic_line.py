@@ -196,9 +196,10 @@ def _fit_peak(
     parameters, covariance, reduced = _levenberg_marquardt(columns, counts, noise, begin, fwhm)
     centre, width, amplitude, below, above = parameters
     error = math.sqrt(covariance[2, 2])
+    likely = 1 + 2 * math.sqrt(2 / (len(columns) - len(parameters)))  # a line of another shape, not noise, exceeds it
     peak = Peak(
         pixel=float(centre),
-        sigma=math.sqrt(covariance[0, 0] * max(1.0, reduced)),
+        sigma=math.sqrt(covariance[0, 0] * (reduced if reduced > likely else 1.0)),
         significance=float(amplitude / error),
         fwhm=float(width * SIGMA_TO_FWHM),
         amplitude=float(amplitude),
@@ -216,8 +217,8 @@ def _fit_peak(
     neighbour, neighbour_sigma = _neighbour(spectrum, variance, peak, fwhm)
     if neighbour > settings.largest_neighbour:
         return replace(peak, reason=f"emission just below it has {neighbour:.2f} of its height")
-    # Emission that is seen beside the line is also under it, and pulls the fit by about its share of the width.
-    pull = fwhm * max(0.0, neighbour - 2 * neighbour_sigma)
+    # Emission that is seen beside the line is also under it, and pulls the fit by up to its share of half the width.
+    pull = 0.5 * fwhm * max(0.0, neighbour - 2 * neighbour_sigma)
     return replace(peak, sigma=math.hypot(peak.sigma, pull))
 
 

@@ -59,16 +59,42 @@ def spectrum_of(
 
     Notes
     -----
-    The variance of N photons of g counts each is g² N, that is g times the counts; to it the read noise of the pixels
-    is added. Counts are averaged over five columns for it, so that a column that happens to be empty does not get too
-    much weight in a fit.
+    Pixels that a model has filled add to the counts and not to the variance. See also `spectrum_variance`.
     """
     straight = straighten(image, displacement) if displacement.any() else image
     spectrum = straight.sum(axis=0)
     measured = image.shape[0] - (0 if unmeasured is None else unmeasured.sum(axis=0))
-    mean = np.convolve(np.pad(spectrum, 2, mode="edge"), np.full(5, 0.2), mode="valid")
-    share = measured / image.shape[0]
-    return spectrum, photon_counts * np.clip(mean, 0, None) * share + measured * read_noise**2
+    variance = spectrum_variance(spectrum, photon_counts=photon_counts, read_noise=0.0)
+    return spectrum, variance * measured / image.shape[0] + measured * read_noise**2
+
+
+_VARIANCE_KERNEL = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9
+
+
+def spectrum_variance(spectrum: FloatArray, *, photon_counts: float, read_noise: float) -> FloatArray:
+    """Estimate the variance of a spectrum of photon counts.
+
+    Parameters
+    ----------
+    spectrum : numpy.ndarray, shape (columns,)
+        Counts.
+    photon_counts : float
+        Counts of one photon.
+    read_noise : float
+        Counts rms of a column.
+
+    Returns
+    -------
+    numpy.ndarray, shape (columns,)
+        counts².
+
+    Notes
+    -----
+    N photons of g counts each have the variance g² N, that is g times the counts. The counts are averaged over a few
+    columns for it: a column that happens to be empty must not get too much weight in a fit.
+    """
+    mean = np.convolve(np.pad(spectrum, 2, mode="edge"), _VARIANCE_KERNEL, mode="valid")
+    return photon_counts * np.clip(mean, 0, None) + read_noise**2
 
 
 class Integration:

@@ -1,0 +1,144 @@
+"""Elastic lines in spectra: found where they are, refused where they are not, and what they calibrate."""
+
+import numpy as np
+import pytest
+from irixs import COUNTS_PER_EV, READ_NOISE, read_scan
+
+from callbacks.rixs.cosmic_rays import remove_cosmic_rays
+from callbacks.rixs.elastic_line import ElasticLine, ElasticLineSettings, find_elastic_line
+from callbacks.rixs.integration import spectrum_of, spectrum_variance
+from callbacks.rixs.repeats import Row
+
+COLUMNS, FWHM, ROWS, PHOTON, NOISE = 2048, 5.0, 64, 110.0, 4.0
+ENERGY, DISPERSION, PIVOT = 530.0, 0.107, 1100.0  # truth of the simulated spectra
+EXCITATIONS = np.arange(527.0, 545.0, 1.5)
+
+
+def gaussian(centre, fwhm, area):
+    sigma = fwhm / 2.3548
+    return area / (sigma * np.sqrt(2 * np.pi)) * np.exp(-0.5 * ((np.arange(COLUMNS) - centre) / sigma) ** 2)
+
+
+def column(energy):
+    return PIVOT + (energy - ENERGY) / DISPERSION
+
+
+def expected_photons(excitation, *, elastic, emission, raman=0.0):
+    """Elastic line, valence emission of constant energy that grows at resonance, features of constant loss."""
+    resonance = np.exp(-0.5 * ((excitation - 531.0) / 1.0) ** 2) + 0.6 / (1 + np.exp(536.0 - excitation))
+    photons = np.full(COLUMNS, 0.15) + gaussian(column(excitation), FWHM, elastic)
+    photons += gaussian(column(524.5), 22, emission * (0.02 + resonance))
+    photons += gaussian(column(522.0), 30, 0.5 * emission * (0.02 + resonance))
+    return photons + gaussian(column(excitation - 6.0), 12, raman)
+
+
+def measure(excitation, rng, **light):
+    photons = rng.poisson(expected_photons(excitation, **light))
+    spectrum = PHOTON * photons + NOISE * np.sqrt(ROWS) * rng.standard_normal(COLUMNS)
+    return spectrum, spectrum_variance(spectrum, photon_counts=PHOTON, read_noise=NOISE * np.sqrt(ROWS))
+
+
+def calibrate(energies, spectra):
+    step = ElasticLine(ElasticLineSettings())
+    for index, (energy, (spectrum, variance)) in enumerate(zip(energies, spectra, strict=True)):
+        row = Row(index, energy=float(energy), spectrum=spectrum, variance=variance)
+        step.push({"rows": (row,), "row": index})
+    return step
+
+
+def simulated_map(seed, **light):
+    rng = np.random.default_rng(seed)
+    return calibrate(EXCITATIONS, [measure(energy, rng, **light) for energy in EXCITATIONS])
+
+
+def test_a_line_is_found_within_its_uncertainty():
+    inside = 0
+    for seed in range(300):
+        spectrum, variance = measure(540.0, np.random.default_rng(seed), elastic=250.0, emission=8000.0)
+        peak = find_elastic_line(spectrum, variance)
+        assert peak.reason == ""
+        inside += abs(peak.pixel - column(540.0)) <= peak.sigma
+    assert 0.60 <= inside / 300 <= 0.76
+
+
+def test_simulated_maps_are_calibrated_within_the_quoted_intervals():
+    trials, inside_dispersion, inside_offset = 200, 0, 0
+    for seed in range(trials):
+        found = simulated_map(seed, elastic=300.0, emission=8000.0).calibration
+        assert found.status == "ok", (seed, found.status)
+        truth = ENERGY + DISPERSION * (found.pivot - PIVOT)
+        inside_offset += abs(found.energy(found.pivot) - truth) <= found.sigma(found.pivot)
+        inside_dispersion += abs(found.dispersion - DISPERSION) <= found.dispersion_sigma
+    assert 0.60 <= inside_dispersion / trials <= 0.76, inside_dispersion
+    assert 0.60 <= inside_offset / trials <= 0.76, inside_offset
+
+
+@pytest.mark.parametrize(
+    "light",
+    [
+        {"elastic": 0.0, "emission": 8000.0},  # fluorescence only
+        {"elastic": 3.0, "emission": 8000.0},  # too weak to see
+        {"elastic": 0.0, "emission": 0.0},  # nothing
+        {"elastic": 0.0, "emission": 8000.0, "raman": 400.0},  # what moves with the excitation, and is too wide
+    ],
+)
+def test_without_an_elastic_line_calibration_refuses_every_time(light):
+    for seed in range(200):
+        found = simulated_map(seed, **light).calibration
+        assert found.status != "ok", (seed, found)
+
+
+def test_the_same_rows_give_the_same_answer_bit_for_bit():
+    first, second = (simulated_map(5, elastic=300.0, emission=8000.0).result for _ in range(2))
+    for key, value in first.items():
+        assert np.array_equal(value, second[key], equal_nan=np.asarray(value).dtype.kind == "f"), key
+
+
+def test_a_loaded_calibration_that_is_off_raises_the_alarm():
+    loaded = {"pivot": PIVOT, "coefficients": (ENERGY + 3.4, DISPERSION)}
+    rng = np.random.default_rng(0)
+    spectra = [measure(energy, rng, elastic=300.0, emission=8000.0) for energy in EXCITATIONS]
+    step = ElasticLine(ElasticLineSettings.model_validate({"loaded": loaded}))
+    for index, (energy, (spectrum, variance)) in enumerate(zip(EXCITATIONS, spectra, strict=True)):
+        row = Row(index, energy=float(energy), spectrum=spectrum, variance=variance)
+        step.push({"rows": (row,), "row": index})
+    assert "off by -3.4" in step.result["calibration_alarm"]
+
+
+def test_an_unmeasured_spectrum_has_no_line():
+    peak = find_elastic_line(np.full(100, np.nan), np.ones(100))
+    assert peak.reason == "the spectrum is not measured"
+
+
+@pytest.fixture(scope="module")
+def scan_17174(measured_data):
+    energies, frames = read_scan(measured_data)
+    spectra = []
+    for energy, frame in zip(energies, frames, strict=True):
+        noise = {"photon_counts": COUNTS_PER_EV * energy, "read_noise": READ_NOISE}
+        cleaned = remove_cosmic_rays(frame - 1.4, **noise)
+        spectra.append(spectrum_of(cleaned.frame, np.zeros(64), unmeasured=cleaned.mask, **noise))
+    return energies, calibrate(energies, spectra)
+
+
+@pytest.mark.measured
+def test_scan_17174_is_calibrated_by_its_isolated_lines(scan_17174):
+    energies, step = scan_17174
+    found, result = step.calibration, step.result
+    assert found.status == "ok"
+    assert found.accepted.sum() >= 6
+    assert 0.21 <= found.dispersion <= 0.28
+    assert 0.001 < found.dispersion_sigma < 0.02
+    assert found.rms <= 0.15
+    isolated = energies < 777.7
+    assert found.accepted[isolated].all()
+    np.testing.assert_allclose(result["elastic_pixel"][0], 1531.9, atol=0.5)
+    np.testing.assert_allclose(result["elastic_pixel"][5], 1543.3, atol=0.5)
+    assert np.all((result["elastic_fwhm"][isolated] > 3.5) & (result["elastic_fwhm"][isolated] < 6.5))
+
+
+@pytest.mark.measured
+def test_scan_17174_uses_no_line_where_emission_lies_beside_it(scan_17174):
+    energies, step = scan_17174
+    assert not step.calibration.accepted[energies > 779.6].any()
+    assert all(reason for reason in step.result["elastic_reason"][energies > 779.6])
