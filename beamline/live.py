@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from beamline.recorder import Doc, LogReader, RunIndex
 logger = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT = 10.0  # s
+# s; how long the thread, woken from its rest, lets documents gather. To change threads for each of them costs a fast
+# scan (700 events/s) a tenth of its speed; nobody sees 10 ms.
+GATHERING = 0.01
 
 
 @dataclass(frozen=True)
@@ -160,9 +164,13 @@ class LiveFeed:
     def _work(self) -> None:
         while True:
             with self._changed:
+                rested = not self._lag()
                 self._changed.wait_for(lambda: self._lag() or self._closing)
                 if not self._lag():
                     break
+            if rested:
+                time.sleep(GATHERING)
+            with self._changed:
                 item = self._queue.popleft() if self._queue else None
             if item is None:
                 self._catch_up_all()
