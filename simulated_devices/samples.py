@@ -1,0 +1,114 @@
+"""What is on the sample holder: absorption and emission spectra of a Li-rich oxide at several states of charge.
+
+Positions follow the supplement of the reference paper: hybridised metal-oxygen states at 528 to 533 eV, the band of
+the metals' 4sp states above 535 eV, valence emission at 522 to 526 eV, and, along the charge plateau, the oxidised
+oxygen: absorption at 530.8 eV with a narrow emission at 523.75 eV.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.floating]
+
+OXIDISED_ABSORPTION, OXIDISED_EMISSION = 530.8, 523.75  # eV
+EDGE = 535.0  # eV; onset of the 4sp band
+_FWHM = 2.3548
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample by what its spectra are made of.
+
+    Attributes
+    ----------
+    oxide : float
+        Share of Li-rich oxide in the beam's footprint.
+    carbon : float
+        Share of carbon and binder.
+    oxidised : float
+        Oxidised oxygen: 0 before the plateau, 1 at its end.
+    hybridised : float
+        Holes in the hybridised states, relative to the pristine oxide: they grow with charge.
+    """
+
+    oxide: float = 1.0
+    carbon: float = 0.15
+    oxidised: float = 0.0
+    hybridised: float = 1.0
+
+    def absorption(self, energy: ArrayLike) -> FloatArray:
+        """Absorption near the O K edge, relative to the oxide's step.
+
+        Parameters
+        ----------
+        energy : array_like
+            Photon energy, eV.
+        """
+        e = np.asarray(energy, dtype=float)
+        background = 0.12 * (520.0 / e) ** 3
+        oxide = (
+            self.hybridised * (0.55 * _peak(e, 529.0, 1.1) + 0.60 * _peak(e, 531.4, 1.5))
+            + 0.45 * self.oxidised * _peak(e, OXIDISED_ABSORPTION, 1.1)
+            + _step(e, EDGE, 1.2)
+            + 0.45 * _peak(e, 537.5, 3.0)
+            + 0.40 * _peak(e, 542.5, 5.0)
+        )
+        binder = 0.5 * _step(e, 533.5, 1.5) + 0.4 * _peak(e, 532.0, 1.2)
+        return background + self.oxide * oxide + self.carbon * binder
+
+    def emission(self, excitation: float, emission: ArrayLike) -> FloatArray:
+        """Fluorescence and resonant emission at one excitation energy.
+
+        Parameters
+        ----------
+        excitation : float
+            eV.
+        emission : array_like
+            Emission energy, eV.
+
+        Returns
+        -------
+        numpy.ndarray
+            Relative to the valence emission of the oxide well above its edge, whose area is 1; per eV.
+        """
+        e = np.asarray(emission, dtype=float)
+        hybridised = self.hybridised * (0.30 * _peak(excitation, 529.0, 1.1) + 0.40 * _peak(excitation, 531.4, 1.5))
+        band = _step(excitation, EDGE, 1.2)
+        valence = hybridised * (0.6 * _line(e, 525.2, 1.8) + 0.4 * _line(e, 522.6, 2.4))
+        itinerant = band * (0.55 * _line(e, 525.6, 2.6) + 0.45 * _line(e, 522.3, 3.4))
+        resonant = 0.30 * self.oxidised * _peak(excitation, OXIDISED_ABSORPTION, 0.8)
+        oxide = valence + itinerant + resonant * _line(e, OXIDISED_EMISSION, 0.9) + 0.004 * _line(e, 524.5, 3.0)
+        binder = 0.3 * _step(excitation, 533.5, 1.5) * _line(e, 526.2, 3.2)
+        return self.oxide * oxide + self.carbon * binder
+
+
+def _peak(x: ArrayLike, centre: float, fwhm: float) -> FloatArray:
+    """Give a Gaussian of height 1."""
+    return np.exp(-0.5 * ((np.asarray(x) - centre) * _FWHM / fwhm) ** 2)
+
+
+def _line(x: FloatArray, centre: float, fwhm: float) -> FloatArray:
+    """Give a Gaussian of area 1."""
+    return _peak(x, centre, fwhm) * _FWHM / (fwhm * np.sqrt(2 * np.pi))
+
+
+def _step(x: ArrayLike, centre: float, width: float) -> FloatArray:
+    return 0.5 + np.arctan((np.asarray(x) - centre) / (width / 2)) / np.pi
+
+
+def _charged(capacity: float) -> Sample:
+    """Li-rich NMC charged to a capacity, mAh/g: oxygen is oxidised on the plateau, from about 120 to 311 mAh/g."""
+    plateau = np.clip((capacity - 120.0) / (311.0 - 120.0), 0.0, 1.0)
+    return Sample(oxidised=float(plateau), hybridised=1.0 + 0.25 * min(capacity, 120.0) / 120.0)
+
+
+SAMPLES: dict[str, Sample] = {
+    "LRNMC pristine": Sample(),
+    **{f"LRNMC {capacity} mAh/g": _charged(capacity) for capacity in (131, 179, 230, 257, 280, 311)},
+    "LRNMC powder reference": Sample(carbon=0.0),
+    "carbon": Sample(oxide=0.02, carbon=1.0),
+}

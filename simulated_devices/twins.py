@@ -1,0 +1,407 @@
+"""Soft twins: ophyd devices with the names, keys and behaviour of the real ones, in process, without any hardware."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from ophyd import Component, Device, Kind, Signal
+from ophyd.status import DeviceStatus
+from ophyd.utils.errors import LimitError
+
+from callbacks.contract import UNITS, CcdConfig, Key
+from callbacks.external import HDF5_DATASET
+from simulated_devices.endstation import SimulatedEndstation
+from simulated_devices.samples import SAMPLES
+
+
+class Stopped(RuntimeError):
+    """A device was told to stop before it was done."""
+
+
+class SoftSignal(Signal):
+    """A signal with units and, for a number that is set, limits; it bears its data key as its name.
+
+    Parameters
+    ----------
+    key : str
+        Data key; the attribute's name with the device's in front where not given.
+    units : str
+    limits : (float, float), optional
+    """
+
+    def __init__(
+        self, *, key: str | None = None, units: str = "", limits: tuple[float, float] | None = None, **kwargs: Any
+    ) -> None:
+        if key is not None:
+            kwargs["name"] = key
+        super().__init__(**kwargs)
+        self._units = units
+        self._limits = limits
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Lowest and highest value."""
+        return self._limits
+
+    def check_value(self, value: Any, **_kwargs: Any) -> None:
+        """Raise LimitError where `value` is out of the limits."""
+        if self._limits is not None:
+            check_limits(self.name, value, self._limits, self._units)
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the signal, with its units and limits."""
+        described = super().describe()
+        extra: dict[str, Any] = {"source": f"SIM:{self.name}"}
+        if self._units:
+            extra["units"] = self._units
+        if self._limits is not None:
+            extra["lower_ctrl_limit"], extra["upper_ctrl_limit"] = self._limits
+        for description in described.values():
+            description.update(extra)
+        return described
+
+
+def check_limits(name: str, value: float, limits: tuple[float, float], units: str) -> None:
+    """Raise LimitError naming device, value and limits where a value is out of them."""
+    low, high = limits
+    if not low <= value <= high:
+        raise LimitError(f"{name}: {value:g} {units} is outside its limits {low:g} to {high:g} {units}")
+
+
+class Twin(Device):
+    """A device of the simulated endstation.
+
+    Parameters
+    ----------
+    prefix : str
+        Not used; real devices have one.
+    name : str
+    shared : SimulatedEndstation
+    """
+
+    def __init__(self, prefix: str = "", *, name: str, shared: SimulatedEndstation, **kwargs: Any) -> None:
+        self.world = shared
+        self._stopped = threading.Event()
+        super().__init__(prefix, name=name, **kwargs)
+
+    def stop(self, *, success: bool = False) -> None:
+        """Stop: what is under way ends as failed."""
+        self._stopped.set()
+        super().stop(success=success)
+
+    def in_background(self, work: Callable[[], None]) -> DeviceStatus:
+        """Do work on a thread; the status is done with it, and fails with what it raises."""
+        self._stopped = threading.Event()
+        status = DeviceStatus(self)
+
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - the status carries it to the plan
+                status.set_exception(error)
+            else:
+                status.set_finished()
+
+        threading.Thread(target=run, name=f"{self.name} at work", daemon=True).start()
+        return status
+
+    def wait_until(self, moment: float) -> None:
+        """Let simulated time pass; raise `Stopped` where the device is stopped before."""
+        if not self.world.clock.wait_until(moment, self._stopped):
+            raise Stopped(f"{self.name}: stopped")
+
+    def put(self, signal: Signal, value: Any) -> None:
+        """Put a value into a signal, stamped with the simulated time."""
+        signal.put(value, timestamp=self.world.clock.now(), force=True)
+
+
+class Energy(Twin):
+    """Monochromator and undulator: excitation energy, eV."""
+
+    readback = Component(SoftSignal, value=530.0, key=str(Key.ENERGY), units="eV", kind=Kind.hinted)
+    setpoint = Component(SoftSignal, value=530.0, key=str(Key.ENERGY_SETPOINT), units="eV", kind=Kind.normal)
+    limits = (200.0, 1500.0)
+    speed, settle_time, jitter = 5.0, 0.8, 0.002  # eV/s, s, eV rms
+
+    @property
+    def position(self) -> float:
+        """Energy read back, eV."""
+        return self.readback.get()
+
+    def check_value(self, value: float, **_kwargs: Any) -> None:
+        """Raise LimitError where the energy is out of reach."""
+        check_limits(self.name, value, self.limits, "eV")
+
+    def set(self, value: float) -> DeviceStatus:
+        """Move to an energy; done when it has settled."""
+        value = float(value)
+        self.check_value(value)
+        self.put(self.setpoint, value)
+        distance = abs(value - self.world.energy)
+
+        def move() -> None:
+            self.wait_until(self.world.clock.now() + distance / self.speed + self.settle_time)
+            self.world.energy = value
+            self.put(self.readback, value + self.jitter * self.world.rng("energy").standard_normal())
+
+        return self.in_background(move)
+
+
+class ExitSlit(Twin):
+    """Exit slit, um: flux against resolution."""
+
+    gap = Component(SoftSignal, value=30.0, key="exit_slit", units="um", kind=Kind.hinted)
+    limits = (5.0, 200.0)
+
+    def check_value(self, value: float, **_kwargs: Any) -> None:
+        """Raise LimitError where the gap is out of reach."""
+        check_limits(self.name, value, self.limits, "um")
+
+    def set(self, value: float) -> DeviceStatus:
+        """Move to a gap."""
+        self.check_value(value)
+
+        def move() -> None:
+            self.wait_until(self.world.clock.now() + 1.0)
+            self.world.slit = float(value)
+            self.put(self.gap, float(value))
+
+        return self.in_background(move)
+
+
+class Ring(Twin):
+    """Storage ring: current, mA."""
+
+    current = Component(SoftSignal, value=0.0, key=str(Key.RING_CURRENT), units="mA", kind=Kind.normal)
+
+    def read(self) -> OrderedDict[str, dict[str, Any]]:
+        """Read the current as it is now."""
+        now = self.world.clock.now()
+        self.put(self.current, float(self.world.ring.current(np.array([now]))[0]))
+        return super().read()
+
+
+class _Shutter(Twin):
+    state = Component(SoftSignal, value="closed", kind=Kind.normal)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.state.name = self.name
+        self.put(self.state, "open" if self._is_open() else "closed")
+
+    def _is_open(self) -> bool:
+        raise NotImplementedError
+
+    def _open(self, value: bool) -> None:
+        raise NotImplementedError
+
+    def set(self, value: str) -> DeviceStatus:
+        """Open or close it."""
+        if value not in ("open", "closed"):
+            raise ValueError(f"{self.name}: {value!r} is neither 'open' nor 'closed'")
+
+        def move() -> None:
+            self.wait_until(self.world.clock.now() + 0.1)
+            self._open(value == "open")
+            self.put(self.state, value)
+
+        return self.in_background(move)
+
+
+class Shutter(_Shutter):
+    """Sample shutter: "open" or "closed"."""
+
+    def _is_open(self) -> bool:
+        return self.world.shutter_open
+
+    def _open(self, value: bool) -> None:
+        self.world.shutter_open = value
+
+
+class FrontEndShutter(_Shutter):
+    """The facility's shutter: "open" or "closed"."""
+
+    def _is_open(self) -> bool:
+        return self.world.front_end_open
+
+    def _open(self, value: bool) -> None:
+        self.world.front_end_open = value
+
+
+class Sample(Twin):
+    """Sample holder: moves a sample into the beam by its name."""
+
+    samples = tuple(SAMPLES)
+    in_beam = Component(SoftSignal, value="", key="sample", kind=Kind.normal)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.put(self.in_beam, self.world.sample)
+
+    def set(self, value: str) -> DeviceStatus:
+        """Move a sample into the beam."""
+        if value not in self.samples:
+            raise ValueError(f"{self.name}: holds no {value!r}, only {', '.join(self.samples)}")
+        travel = 0.0 if value == self.world.sample else 5.0
+
+        def move() -> None:
+            self.wait_until(self.world.clock.now() + travel)
+            self.world.sample = value
+            self.put(self.in_beam, value)
+
+        return self.in_background(move)
+
+
+class Spectrograph(Twin):
+    """RIXS spectrograph: emission energy in the middle of the chip as its motors say, eV."""
+
+    energy = Component(SoftSignal, value=525.0, key="spectrograph_energy", units="eV", kind=Kind.normal)
+
+
+class Scaler(Twin):
+    """Counts I0, TEY and TFY for `dwell` s."""
+
+    i0 = Component(SoftSignal, value=0.0, key=str(Key.I0), units=UNITS[Key.I0], kind=Kind.hinted)
+    tey = Component(SoftSignal, value=0.0, key=str(Key.TEY), units=UNITS[Key.TEY], kind=Kind.hinted)
+    tfy = Component(SoftSignal, value=0.0, key=str(Key.TFY), units=UNITS[Key.TFY], kind=Kind.hinted)
+    dwell = Component(SoftSignal, value=1.0, key=str(Key.DWELL), units="s", limits=(0.001, 36000.0), kind=Kind.normal)
+
+    def trigger(self) -> DeviceStatus:
+        """Count."""
+        begin = self.world.clock.now()
+        end = begin + float(self.dwell.get())
+
+        def count() -> None:
+            self.wait_until(end)
+            for name, value in self.world.counts(begin, end).items():
+                self.put(getattr(self, name), value)
+
+        return self.in_background(count)
+
+
+class Ccd(Twin):
+    """RIXS camera: each trigger writes a frame to an HDF5 file and leaves a reference to it, as area detectors do."""
+
+    image_key = str(Key.CCD_IMAGE)
+    exposure_time = Component(
+        SoftSignal, value=1.0, key=str(Key.EXPOSURE_TIME), units="s", limits=(0.001, 36000.0), kind=Kind.normal
+    )
+    counts_per_ev = Component(
+        SoftSignal, value=0.0, key=str(CcdConfig.COUNTS_PER_EV), units="counts/eV", kind=Kind.config
+    )
+    read_noise = Component(SoftSignal, value=0.0, key=str(CcdConfig.READ_NOISE), units="counts", kind=Kind.config)
+    full_scale = Component(SoftSignal, value=0.0, key=str(CcdConfig.FULL_SCALE), units="counts", kind=Kind.config)
+    pedestal_subtracted = Component(SoftSignal, value=0, key=str(CcdConfig.PEDESTAL_SUBTRACTED), kind=Kind.config)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.write_path = ""  # folder of the files; the engine sets it
+        model = self.world.truth.spectrograph  # what a maker's data sheet says of a camera
+        for signal, value in (
+            (self.counts_per_ev, model.counts_per_ev),
+            (self.read_noise, model.read_noise),
+            (self.full_scale, float(model.full_scale)),
+        ):
+            self.put(signal, value)
+        self._shape = (model.rows, model.columns)
+        self._file: h5py.File | None = None
+        self._resource = ""
+        self._datum = ""
+        self._documents: list[tuple[str, dict[str, Any]]] = []
+
+    def stage(self) -> list[Any]:
+        """Open a new file."""
+        staged = super().stage()
+        folder = Path(self.write_path)
+        self._resource = str(uuid.uuid4())
+        path = folder / f"{self.name}_{self._resource}.h5"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = h5py.File(path, "w", libver="latest")
+            self._file.create_dataset(
+                HDF5_DATASET, (0, *self._shape), maxshape=(None, *self._shape), chunks=(1, *self._shape), dtype="uint16"
+            )
+            self._file.swmr_mode = True  # readable from now on, by this process and others
+        except OSError as error:
+            raise OSError(f"{self.name}: {path} cannot be written: {error}") from error
+        resource = {
+            "uid": self._resource,
+            "spec": "AD_HDF5",
+            "root": str(folder),
+            "resource_path": path.name,
+            "resource_kwargs": {"frame_per_point": 1},
+            "path_semantics": "posix",
+        }
+        self._documents = [("resource", resource)]
+        return staged
+
+    def unstage(self) -> list[Any]:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        return super().unstage()
+
+    def trigger(self) -> DeviceStatus:
+        """Expose a frame; done when it is in the file."""
+        if self._file is None:
+            raise RuntimeError(f"{self.name}: triggered without being staged")
+        file = self._file
+        begin = self.world.clock.now()
+        end = begin + float(self.exposure_time.get())
+
+        def expose() -> None:
+            self.wait_until(end)
+            self._write(file, self.world.frame(begin, end))
+
+        return self.in_background(expose)
+
+    def read(self) -> OrderedDict[str, dict[str, Any]]:
+        """Give the reference to the newest frame."""
+        reading = super().read()
+        reading[self.image_key] = {"value": self._datum, "timestamp": self.world.clock.now()}
+        return reading
+
+    def describe(self) -> OrderedDict[str, dict[str, Any]]:
+        """Describe the frames."""
+        described = super().describe()
+        described[self.image_key] = {
+            "dtype": "array",
+            "dtype_numpy": "<u2",
+            "shape": list(self._shape),
+            "source": f"SIM:{self.name}",
+            "external": "FILESTORE:",
+            "units": "counts",
+        }
+        return described
+
+    def collect_asset_docs(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Give the documents that say where the frames are."""
+        documents, self._documents = self._documents, []
+        yield from documents
+
+    def _write(self, file: h5py.File, frame: np.ndarray) -> None:
+        dataset = file[HDF5_DATASET]
+        number = len(dataset)
+        try:
+            dataset.resize(number + 1, axis=0)
+            dataset[number] = frame
+            dataset.flush()
+        except (OSError, RuntimeError) as error:
+            raise OSError(f"{self.name}: frame {number} cannot be written to {file.filename}: {error}") from error
+        self._datum = f"{self._resource}/{number}"
+        datum = {"resource": self._resource, "datum_id": self._datum, "datum_kwargs": {"point_number": number}}
+        self._documents.append(("datum", datum))
+
+
+class CcdDark(Ccd):
+    """The same camera with a second file, for dark frames."""
+
+    image_key = str(Key.CCD_DARK_IMAGE)
