@@ -250,14 +250,15 @@ def _take_frames(
     endstation: Endstation, frames: Sequence[tuple[float, float]], *, dark_frames: int, dark_ttl: float
 ) -> MsgGenerator[None]:
     """Take a frame for each (energy in eV, exposure in s), and dark frames whenever those at hand do not serve."""
+    camera, dark_camera = endstation.ccd, endstation.ccd_dark
+    devices = [endstation.energy, endstation.scaler, endstation.ring, camera]
     dark_exposure, dark_time, now = 0.0, 0.0, 0.0  # times by the camera's clock, which a simulation may speed up
     for energy, seconds in frames:
-        exposure = [endstation.ccd.exposure_time, seconds, endstation.scaler.dwell, seconds]
         if dark_frames and (seconds != dark_exposure or now - dark_time >= dark_ttl):
             for _ in range(dark_frames):
-                positions = [endstation.shutter, CLOSED, *exposure]
-                now = yield from take_point(positions, [endstation.ccd_dark], stream=Stream.DARK)
+                positions = [endstation.shutter, CLOSED, dark_camera.exposure_time, seconds]
+                now = yield from take_point(positions, [dark_camera], stream=Stream.DARK)
             dark_exposure, dark_time = seconds, now
+        exposure = [camera.exposure_time, seconds, endstation.scaler.dwell, seconds]
         positions = [endstation.shutter, OPEN, endstation.energy, energy, *exposure]
-        devices = [endstation.energy, endstation.scaler, endstation.ring, endstation.ccd]
         now = yield from take_point(positions, devices, stream=Stream.PRIMARY)

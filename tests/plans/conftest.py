@@ -10,6 +10,7 @@ from ophyd.sim import NullStatus
 from callbacks.contract import Key
 from plans.endstation import Endstation
 
+COUNTERS = [str(Key.I0), str(Key.TEY), str(Key.TFY)]
 START = 1_700_000_000.0  # s; the devices' clock, far from the wall clock
 
 
@@ -107,12 +108,13 @@ def endstation():
     clock = SimpleNamespace(now=START)
     energy = Positioner("energy", clock, 500.0)
     energy.shown = {str(Key.ENERGY): lambda: energy.value, str(Key.ENERGY_SETPOINT): lambda: energy.value}
-    dwell, exposure = Time(str(Key.DWELL), clock, 1.0), Time(str(Key.EXPOSURE_TIME), clock, 1.0)
-    scaler = Detector("scaler", clock, time=dwell, keys=[str(Key.I0), str(Key.TEY), str(Key.TFY)], moves_clock=False)
-    scaler.dwell = dwell
-    ccd = Detector("ccd", clock, time=exposure, keys=[str(Key.CCD_IMAGE)])
-    ccd_dark = Detector("ccd_dark", clock, time=exposure, keys=[str(Key.CCD_DARK_IMAGE)])
-    ccd.exposure_time = ccd_dark.exposure_time = exposure
+    scaler = Detector("scaler", clock, time=Time(str(Key.DWELL), clock, 1.0), keys=COUNTERS, moves_clock=False)
+    scaler.dwell = scaler.time
+    ccd, ccd_dark = (
+        Detector(name, clock, time=Time(str(Key.EXPOSURE_TIME), clock, 1.0), keys=[str(key)])
+        for name, key in (("ccd", Key.CCD_IMAGE), ("ccd_dark", Key.CCD_DARK_IMAGE))
+    )
+    ccd.exposure_time, ccd_dark.exposure_time = ccd.time, ccd_dark.time
     return Endstation(
         energy=energy,
         scaler=scaler,

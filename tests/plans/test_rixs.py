@@ -81,7 +81,8 @@ def test_dark_frames_are_taken_again_when_the_exposure_changes(simulator, endsta
         rixs_map(endstation, "520:521:1, 530@100, 540:541:1", 300.0, dark_frames=2, dark_ttl=1e6)
     )
     assert streams(messages) == "ddpp" + "ddp" + "ddpp"
-    assert [value for value in endstation.ccd.exposure_time.history if value != 300.0] == [100.0] * 3
+    assert [value for value in endstation.ccd.exposure_time.history if value != 300.0] == [100.0]
+    assert endstation.ccd_dark.exposure_time.history == [300.0, 300.0, 100.0, 100.0, 300.0, 300.0]
 
 
 def test_no_dark_frames_when_none_are_wanted(simulator, endstation):

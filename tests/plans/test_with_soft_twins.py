@@ -1,0 +1,129 @@
+"""Plans on the soft twins of the simulated endstation, in a real RunEngine: frames, interruptions, baseline."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from bluesky import SupplementalData
+from bluesky.utils import RunEngineInterrupted
+
+from beamline.build import build_endstation
+from beamline.config import load_config
+from callbacks.contract import Key
+from callbacks.external import ExternalFrames
+from plans.live_view import live_view
+from plans.rixs import elastic_scan, rixs_map
+from plans.xas import xas
+
+SAMPLE = "LRNMC pristine"
+
+
+@pytest.fixture
+def twins(tmp_path):
+    return build_endstation(load_config(), frames_dir=tmp_path / "frames")
+
+
+def frames(documents, stream, key):
+    files = ExternalFrames()
+    for name, doc in documents.all:
+        if name in ("resource", "datum"):
+            getattr(files, name)(doc)
+    read = [files.read(event, key) for event in documents.events(stream)]
+    files.close()
+    return read
+
+
+def energies(documents):
+    return [event["data"][Key.ENERGY_SETPOINT] for event in documents.events("primary")]
+
+
+def assert_all_closed(twins, documents, exit_status):
+    assert [stop["exit_status"] for stop in documents.of("stop")] == [exit_status]
+    assert twins.shutter.state.get() == "closed"
+    assert twins.ccd._file is None
+    assert twins.ccd_dark._file is None
+
+
+def test_a_map_has_dark_frames_without_light_and_frames_with_it(engine, documents, twins):
+    engine(rixs_map(twins, "528:530:1", 300.0, sample=SAMPLE, frames_per_energy=2))
+    assert energies(documents) == [528.0, 528.0, 529.0, 529.0, 530.0, 530.0]
+    darks = frames(documents, "dark", Key.CCD_DARK_IMAGE)
+    lights = frames(documents, "primary", Key.CCD_IMAGE)
+    assert (len(darks), len(lights)) == (3, 6)
+    lit = [np.count_nonzero(frame > np.median(frame) + 50) for frame in (*darks, *lights)]  # a photon: 111 counts
+    assert max(lit[:3]) < 100 < 0.1 * min(lit[3:])  # in the dark, cosmic rays
+    assert {event["data"][Key.EXPOSURE_TIME] for event in documents.of("event")} == {300.0}
+    assert_all_closed(twins, documents, "success")
+
+
+def test_event_times_run_with_the_simulated_clock(engine, documents, twins):
+    begin = time.monotonic()
+    engine(rixs_map(twins, "528:530:1", 300.0, dark_frames=0))
+    taken = [event["timestamps"][Key.CCD_IMAGE] for event in documents.events("primary")]
+    assert np.diff(taken) == pytest.approx([301.0, 301.0], abs=2.0)  # and the monochromator's moving
+    assert time.monotonic() - begin < 30.0
+
+
+def test_old_dark_frames_are_renewed_by_the_simulated_clock(engine, documents, twins):
+    engine(rixs_map(twins, "528:533:1", 300.0, dark_frames=1, dark_ttl=800.0))
+    assert len(documents.events("dark")) == 2
+
+
+def test_spectrum_elastic_scan_and_live_views_run(engine, documents, twins):
+    engine(xas(twins, "526:528:1, 528:528.4:0.2@0.5", sample=SAMPLE))
+    assert energies(documents) == [526.0, 527.0, 528.0, 528.2, 528.4]
+    engine(elastic_scan(twins, "518, 520, 522, 524", 60.0, dark_frames=1, sample="carbon"))
+    engine(live_view(twins, "scaler", 0.1, frames=2))
+    engine(live_view(twins, "ccd", 0.1, frames=2))
+    assert [stop["exit_status"] for stop in documents.of("stop")] == ["success"] * 4
+
+
+def test_the_baseline_sees_the_sample_at_start_and_end(engine, documents, twins):
+    baseline = [getattr(twins, name) for name, device in load_config().devices.items() if device.baseline]
+    engine.preprocessors.append(SupplementalData(baseline=baseline))
+    engine(rixs_map(twins, "528", 10.0, sample="carbon", dark_frames=1))
+    events = [event["data"] for event in documents.events("baseline")]
+    assert [event["sample"] for event in events] == ["carbon", "carbon"]
+    assert [event["shutter"] for event in events] == ["closed", "open"]
+    assert {"exit_slit", "spectrograph_energy", Key.RING_CURRENT, "front_end_shutter", Key.ENERGY} < events[0].keys()
+
+
+def pause_while(engine, documents, count, delay=0.1):
+    """Ask for a pause `delay` s after the `count`-th frame, while the next one is exposed."""
+
+    def pause():
+        time.sleep(delay)
+        engine.request_pause(defer=False)
+
+    def watch(name, _doc):
+        if name == "event" and len(documents.events("primary")) == count and not asked:
+            asked.append(True)
+            threading.Thread(target=pause).start()
+
+    asked = []
+    engine.subscribe(watch)
+
+
+def test_resume_takes_the_interrupted_frame_again_and_no_other(engine, documents, twins):
+    pause_while(engine, documents, 2)
+    with pytest.raises(RunEngineInterrupted):
+        engine(rixs_map(twins, "528:531:1", 300.0, dark_frames=1))
+    assert energies(documents) == [528.0, 529.0]
+    engine.resume()
+    assert energies(documents) == [528.0, 529.0, 530.0, 531.0]
+    assert [event["seq_num"] for event in documents.events("primary")] == [1, 2, 3, 4]
+    light = frames(documents, "primary", Key.CCD_IMAGE)
+    assert all(not np.array_equal(light[0], other) for other in light[1:])
+    assert_all_closed(twins, documents, "success")
+
+
+@pytest.mark.parametrize(("end", "exit_status"), [("abort", "abort"), ("stop", "success")])
+def test_an_ended_pause_leaves_run_shutter_and_files_closed(engine, documents, twins, end, exit_status):
+    pause_while(engine, documents, 2)
+    with pytest.raises(RunEngineInterrupted):
+        engine(rixs_map(twins, "528:531:1", 300.0, dark_frames=1))
+    getattr(engine, end)()
+    assert energies(documents) == [528.0, 529.0]
+    assert len(frames(documents, "primary", Key.CCD_IMAGE)) == 2
+    assert_all_closed(twins, documents, exit_status)
