@@ -92,7 +92,8 @@ def test_the_measured_scan_is_imported_whole(measured_scan, tmp_path):
     configuration = imported.of("descriptor")[0]["configuration"][CCD]["data"]
     assert configuration[CcdConfig.PEDESTAL_SUBTRACTED] == 1
     assert configuration[CcdConfig.FULL_SCALE] == 65535 - 337
-    assert np.isnan(configuration[CcdConfig.COUNTS_PER_EV])
+    assert configuration[CcdConfig.COUNTS_PER_EV] * 777 == pytest.approx(162, abs=0.5)
+    assert np.isnan(configuration[CcdConfig.READ_NOISE])
     assert imported.of("stop")[0]["num_events"] == {"primary": 48}
 
 
