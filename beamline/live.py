@@ -55,6 +55,7 @@ class _Progress:
 
     emitted: int = 0
     taken: int = 0
+    over: bool = False  # its stop document was emitted
     reader: LogReader | None = None  # kept for the next time that documents do not fit
 
 
@@ -115,6 +116,7 @@ class LiveFeed:
                 if copied is not None:
                     self._queue.append((run, progress.emitted, name, copied))
                 progress.emitted += 1
+                progress.over = name == "stop"
                 self._changed.notify_all()
             if name == "stop":
                 self._index.forget(run)
@@ -208,8 +210,7 @@ class LiveFeed:
         if progress.taken < number:
             with self._changed:
                 self._lost += number - progress.taken
-                progress.taken = number
-                self._changed.notify_all()
+                self._advance(run, progress, number)
 
     def _take(self, run: str, progress: _Progress, name: str, doc: Doc) -> None:
         try:
@@ -217,12 +218,16 @@ class LiveFeed:
         except Exception as error:  # noqa: BLE001 - it costs the consumer this document, nobody else anything
             self._failed(error)
         with self._changed:
-            progress.taken += 1
-            if name == "stop":
-                self._runs.pop(run, None)
-                if progress.reader is not None:
-                    progress.reader.close()
-            self._changed.notify_all()
+            self._advance(run, progress, progress.taken + 1)
+
+    def _advance(self, run: str, progress: _Progress, taken: int) -> None:
+        """Count documents as taken, and forget the run after its last. The lock is held."""
+        progress.taken = taken
+        if progress.over and taken == progress.emitted:
+            del self._runs[run]
+            if progress.reader is not None:
+                progress.reader.close()
+        self._changed.notify_all()
 
     def _failed(self, error: Exception) -> None:
         with self._changed:

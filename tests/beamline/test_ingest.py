@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import bluesky.plans as bp
-from soft import Camera, number
+from soft import Camera, number, run_script
 
 from beamline.catalog import CatalogIngester
 from beamline.recorder import spooled_logs
@@ -142,6 +142,15 @@ def test_told_to_finish_the_process_takes_in_what_is_left_and_ends(tmp_path, sto
     while ingester.status().state != "off" and time.monotonic() < deadline:
         time.sleep(0.1)
     assert (ingester.status().state, ingester.status().restarts) == ("off", 0)
+
+
+def test_the_engine_pays_no_import_of_the_catalogue():
+    script = """
+        import sys
+        import beamline.catalog, beamline.frames, beamline.live, beamline.recorder, beamline.recover, beamline.replay
+        print([name for name in ("tiled", "pandas", "dask", "bluesky_tiled_plugins") if name in sys.modules])
+    """
+    assert run_script(script).stdout == "[]\n"
 
 
 def is_alive(pid):

@@ -149,7 +149,7 @@ def test_documents_that_only_a_lost_log_had_are_counted_and_the_feed_goes_on(eng
         raise OSError("the disk is gone")
 
     gate = Gate()
-    feed = LiveFeed(gate, depth=3, log=no_log)
+    feed = LiveFeed(gate, depth=4, log=no_log)
     engine.subscribe(feed)
     engine(bp.count([number(range(10))], num=10))
     gate.open.set()

@@ -1,0 +1,123 @@
+"""Recovering closes what the dead left open, leaves alone what the living measure, and says what it could not do."""
+
+import threading
+
+import bluesky.plans as bp
+import event_model
+import h5py
+import pytest
+from soft import Camera, Values, number, run_script
+
+from beamline import recover as recovery_module
+from beamline.ingest import ingesting
+from beamline.recorder import LogState, Recorder, logs
+from beamline.recover import recover
+
+DIES_IN_MID_RUN = """
+    import os, sys
+    from pathlib import Path
+    import bluesky.plan_stubs as bps
+    import bluesky.preprocessors as bpp
+    from bluesky import RunEngine
+    from beamline.recorder import Recorder
+    from soft import Camera
+
+    data_dir = Path(sys.argv[1])
+    camera = Camera("ccd", data_dir / "frames")
+
+    @bpp.stage_decorator([camera])
+    @bpp.run_decorator(md={"scan_id": 12})
+    def scan():
+        for _ in range(3):
+            yield from bps.trigger_and_read([camera])
+        yield from bps.trigger(camera, wait=True)
+        os._exit(0)  # as if killed: nothing is closed
+
+    RE = RunEngine()
+    RE.subscribe(Recorder(data_dir))
+    RE(scan())
+"""
+
+
+def test_a_run_whose_process_died_is_closed_its_frames_made_plain_and_all_is_told(tmp_path, store):
+    run_script(DIES_IN_MID_RUN, tmp_path)
+    recovery = recover(tmp_path)
+    (run,) = recovery.closed
+    (path,) = (tmp_path / "frames").iterdir()
+    assert (run.scan_id, run.documents, run.events) == (12, 9, {"primary": 3})
+    assert run.frames == {str(path): 4}  # one more than the documents know of
+    assert (recovery.ingested, recovery.still_open, recovery.problems) == (1, [], [])
+    with h5py.File(path, "r") as file:
+        assert file["entry/data/data"][:, 0, 0].tolist() == [0, 1, 2, 3]
+    stop = store.open()[12].stop
+    assert (stop["exit_status"], stop["num_events"]) == ("abort", {"primary": 3})
+    assert stop["reason"] == "the process that measured ended before the run was closed"
+
+
+def test_a_run_that_is_being_measured_is_left_alone(tmp_path, store):
+    run = event_model.compose_run()
+    store.recorder("start", run.start_doc)
+    uid = store.measure(bp.count([number(range(3))], num=3))
+    recovery = recover(tmp_path)
+    assert (recovery.still_open, recovery.ingested, recovery.closed) == ([run.start_doc["uid"]], 1, [])
+    assert [(log.uid, log.state) for log in logs(tmp_path)] == [(run.start_doc["uid"], LogState.OPEN)]
+    store.recorder("stop", run.compose_stop())
+    assert recover(tmp_path).ingested == 1
+    assert len(store.open()) == 2
+    assert store.open()[uid].stop["exit_status"] == "success"
+
+
+def test_what_cannot_be_put_in_order_is_named_and_the_rest_is_done(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(recovery_module, "RETRY_DELAYS", (0.1,))
+    store.measure(bp.count([number(range(3))], num=3))
+    (tmp_path / "log" / "notes.log").write_text("tea at four")
+    ragged = Values("det", {"x": {"dtype": "array", "shape": [1]}}, ({"x": [0] * size} for size in (1, 2, 3)))
+    bad = store.measure(bp.count([ragged], num=3))
+    recorder = Recorder(tmp_path)  # dies with its frames gone
+    camera = Camera("ccd", tmp_path / "frames")
+    camera.stage()
+    lost = event_model.compose_run()
+    recorder("start", lost.start_doc)
+    resource = next(iter(camera.collect_asset_docs()))[1]
+    recorder("resource", {**resource, "run_start": lost.start_doc["uid"]})
+    recorder.close()
+    camera.unstage()
+    camera.path.unlink()
+    recovery = recover(tmp_path)
+    assert len(recovery.problems) == 3
+    assert "notes.log: not a log of documents" in "\n".join(recovery.problems)
+    assert f"{camera.path}: " in "\n".join(recovery.problems)
+    assert f"run {bad} is not in the catalogue: IngestError: x of stream primary has not one shape" in "\n".join(
+        recovery.problems
+    )
+    assert recovery.ingested == 2
+    assert len(store.open()) == 3  # the half of the bad one stays, without a stop document, until it can be had
+
+
+@pytest.mark.parametrize("gets_on", [True, False])
+def test_where_another_process_fills_the_catalogue_it_is_waited_for_or_named(tmp_path, store, monkeypatch, gets_on):
+    monkeypatch.setattr(recovery_module, "OTHERS_TIMEOUT", 1.0)
+    store.measure(bp.count([number(range(3))], num=3))
+    done, held = threading.Event(), threading.Event()
+
+    def other():
+        with ingesting(tmp_path, keep_waiting=lambda: False) as got_it:
+            assert got_it
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    held.wait()
+    if gets_on:
+        threading.Timer(0.3, done.set).start()
+    recovery = recover(tmp_path)
+    done.set()
+    thread.join()
+    if gets_on:
+        assert (recovery.ingested, recovery.problems) == (1, [])
+    else:
+        assert recovery.ingested == 0
+        assert recovery.problems == [
+            f"{tmp_path}/catalog.lock: another process holds the catalogue and does not get on"
+        ]
