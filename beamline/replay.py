@@ -82,12 +82,13 @@ class _Stream:
         self.descriptors = [from_json(_copy(doc), exact.get(doc["uid"], [])) for doc in node.descriptors]
         self._data_keys: Doc = self.descriptors[0]["data_keys"]
         parts = node.base
+        names = sorted(parts)
         # Tables first: each of their rows has its arrays already, also while the run is being taken in.
-        tables = [_read(parts, part) for part in sorted(parts) if re.fullmatch(r"internal(_\d+)?", part)]
+        tables = [_read(parts, part) for part in names if re.fullmatch(r"internal(_\d+)?", part)]
         self._columns = {column: table[column].to_numpy() for table in tables for column in table.columns}
         self._times = self._columns.get("time", np.empty(0)).astype(float)
-        self._arrays = {key: _read(parts, key) for key in self._keys(external=False) if key in parts}
-        self._frames = {key: _Frames(self, key, parts[key]) for key in self._keys(external=True) if key in parts}
+        self._arrays = {key: _read(parts, key) for key in self._keys(external=False) if key in names}
+        self._frames = {key: _Frames(self, key, parts[key]) for key in self._keys(external=True) if key in names}
 
     def _keys(self, *, external: bool) -> list[str]:
         return [key for key, data_key in self._data_keys.items() if bool(data_key.get("external")) is external]
