@@ -94,6 +94,19 @@ class Runs:
         """Find the newest run that was derived from a raw run."""
         return next((entry for entry in reversed(self.entries()) if raw.uid in entry.raw_uids), None)
 
+    def derived_uid(self, raw_uid: str) -> str:
+        """Give the uid of the newest run that was derived from a raw run.
+
+        Raises
+        ------
+        BeamlineError
+            When it has not been reduced.
+        """
+        derived = self.derived(self.find(raw_uid))
+        if derived is None:
+            raise BeamlineError(f"run {raw_uid} has not been reduced")
+        return derived.uid
+
     def load_with_derived(self, name: str) -> tuple[Run, Run | None]:
         """Find a raw run by name and read it, and the newest run derived from it."""
         raw = self.find(name)

@@ -98,7 +98,8 @@ class ExternalFrames:
             if value not in self._datums:
                 raise FrameReadError(f"event {event['seq_num']}: no datum {value!r} came for {key}")
             return self._datums[value]
-        for first, end, start, resource in self._stream_datums.get((event["descriptor"], key), []):
+        # Newest first: a point that is taken again after a pause bears the number of the one before.
+        for first, end, start, resource in reversed(self._stream_datums.get((event["descriptor"], key), [])):
             if first <= event["seq_num"] < end:
                 return resource, start + event["seq_num"] - first
         raise FrameReadError(f"event {event['seq_num']}: no document says where its {key} is")

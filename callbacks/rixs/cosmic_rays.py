@@ -24,15 +24,19 @@ from callbacks.step import DataKey
 FloatArray = NDArray[np.floating]
 
 BLOCK_ROWS = 64  # rows that share a model: a tilted line stays in its columns, and photons are enough for a mean
-# A threshold of 6 sigma lets photons through by chance once in 1e9 pixels of a bright column. Where photons are few,
-# clumps of them are judged by Poisson's tail at this many times that chance, 1e-5 a box: there a clump is two or three
-# photons, which cost less than the hits that would be missed.
-_CHANCE_OF_CLUMPS = 1e4
-_WING_SIGMAS = 2.0  # a pixel beside a hit belongs to it above so many times its noise
-_NOISE_MARGIN = 1.5  # times read noise and side of the box
-_COUNTS_PER_SHARE = (0.5, 0.7, 1.0)  # charge of a photon that falls into one of the boxes below, as its tail shows it
-_WHOLE_PHOTON = (0.3, 0.5, 0.7)  # share of a box in which photons leave all their charge to it
-_MARGIN = 0.5  # of a photon, beyond the largest credible number of photons
+# Photons may pass for a hit by chance: once in 1e9 pixels at a threshold of 6 sigma. This is let happen more often, by
+# the factors below, where it costs less than the hits that would be missed: most where photons are few, and a clump of
+# them is two or three; less where charge is shared among many pixels.
+_CHANCE_OF_CLUMPS, _CHANCE_OF_SHARED = 1e5, 1e4
+# A pixel beside a hit belongs to it above so many times the read noise and so many times the noise of photons: where
+# there are photons, one of them is often beside a hit.
+_WING_READ_NOISE, _WING_PHOTON_NOISE = 1.2, 1.5
+_NOISE_MARGIN = 0.5  # times read noise and side of the box
+_COUNTS_PER_SHARE = (0.6, 0.8, 1.0)  # charge of a photon that falls into one of the boxes below, as its tail shows it
+_WHOLE_PHOTON = (0.2, 0.3, 0.5)  # share of a box in which photons leave all their charge to it
+_MARGIN = 0.25  # of a photon, beyond the largest credible number of photons
+_PHOTONS_AT_LEAST = (1, 2, 2)  # that are always credible in the boxes
+_FEWEST_PHOTONS = 3.0  # that may have been expected where none is seen
 
 
 @dataclass(frozen=True)
@@ -128,11 +132,27 @@ class _Model:
         blocks = [image[low:high] for low, high in zip(self.edges[:-1], self.edges[1:], strict=True)]
         self.mean = np.stack([_capped_mean(block, photon_counts, read_noise) for block in blocks])
         self.expected = _cautious_mean(self.mean, n_rows / n_blocks, photon_counts, read_noise)
-        chance = min(norm.sf(threshold) * _CHANCE_OF_CLUMPS, 0.01)
-        self.thresholds = np.stack(
-            [_threshold(self.expected, side, chance, photon_counts, read_noise) for side in (1, 2, 3)]
+        self.photon_counts, self.read_noise, self.chance = photon_counts, read_noise, float(norm.sf(threshold))
+        self.thresholds = self.thresholds_for(self.expected)
+
+    def thresholds_for(self, expected: FloatArray) -> FloatArray:
+        """Give the three thresholds for expected counts a pixel, shape (3, ...)."""
+        return np.stack(
+            [_threshold(expected, side, self.chance, self.photon_counts, self.read_noise) for side in (1, 2, 3)]
         )
-        self.pixel_noise = np.sqrt(_COUNTS_PER_SHARE[0] * photon_counts * self.expected + read_noise**2)
+
+    def expected_at(self, image: FloatArray, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> FloatArray:
+        """Give the counts expected in pixels: by their columns, or by their neighbours along the rows if that is more.
+
+        Light that varies along a column, as a line that runs along the rows does, is on both sides of a pixel.
+        """
+        sides = []
+        for first, last in ((-22, -2), (3, 23)):
+            at = (rows[:, None, None] + np.arange(-1, 2)[:, None], columns[:, None, None] + np.arange(first, last))
+            inside = (at[0] >= 0) & (at[0] < image.shape[0]) & (at[1] >= 0) & (at[1] < image.shape[1])
+            values = np.where(inside, np.minimum(image[at[0] * inside, at[1] * inside], 3 * self.photon_counts), 0.0)
+            sides.append(values.sum(axis=(1, 2)) / np.maximum(inside.sum(axis=(1, 2)), 1))
+        return np.maximum(self.expected[self.block_of[rows], columns], np.minimum(*sides))
 
 
 def _capped_mean(block: FloatArray, photon_counts: float, read_noise: float) -> FloatArray:
@@ -152,6 +172,7 @@ def _cautious_mean(mean: FloatArray, rows: float, photon_counts: float, read_noi
 
     near, far = smooth(mean, 5), smooth(mean, 41)
     dim = np.minimum(far, median_filter(smooth(mean, 15), size=(1, 61), mode="nearest"))
+    dim = np.maximum(dim, _FEWEST_PHOTONS * photon_counts / (41 * rows))
     lines = near > dim + 3 * np.sqrt((photon_counts * dim + read_noise**2) / (5 * rows))
     return maximum_filter1d(np.where(lines, near, dim), 5, axis=1, mode="nearest")
 
@@ -160,13 +181,17 @@ def _threshold(expected: FloatArray, side: int, chance: float, photon_counts: fl
     """Charge in a box of side x side pixels that photons leave with no more than this chance."""
     share, whole = _COUNTS_PER_SHARE[side - 1] * photon_counts, _WHOLE_PHOTON[side - 1]
     charge = side**2 * np.maximum(expected, 1e-9 * photon_counts)
-    clumps = photon_counts * (_poisson_limit(chance, whole * charge / photon_counts) + _MARGIN)
-    shared = share * _poisson_limit(chance, charge / share)
+    number = _poisson_limit(min(chance * _CHANCE_OF_CLUMPS, 0.01), whole * charge / photon_counts)
+    number = np.maximum(number, _PHOTONS_AT_LEAST[side - 1])
+    clumps = photon_counts * (number + _MARGIN)
+    shared = share * _poisson_limit(min(chance * _CHANCE_OF_SHARED, 0.01), charge / share)
     return np.maximum(clumps, shared) + _NOISE_MARGIN * read_noise * side
 
 
 def _poisson_limit(chance: float, expected: FloatArray) -> FloatArray:
     """Largest number of events that Poisson's law allows; computed on a grid, since it varies slowly."""
+    if not expected.size:
+        return expected
     grid = np.geomspace(expected.min(), expected.max() * 1.0001, 256)
     return poisson.isf(chance, grid)[np.searchsorted(grid, expected, side="left").clip(0, 255)]
 
@@ -195,6 +220,11 @@ def _seeds(image: FloatArray, model: _Model) -> tuple[NDArray[np.intp], NDArray[
     is_peak = own >= np.max(list(around.values()), axis=0)
     pixel, square, box = model.thresholds[:, model.block_of[rows], columns]
     hit = (own > pixel) | (four > square) | (is_peak & (nine > box))
+    rows, columns, own, four, nine = (
+        each[hit] for each in (rows, columns, own, four, np.where(is_peak, nine, -np.inf))
+    )
+    pixel, square, box = model.thresholds_for(model.expected_at(image, rows, columns))
+    hit = (own > pixel) | (four > square) | (nine > box)
     return rows[hit], columns[hit]
 
 
@@ -212,9 +242,10 @@ def _grow(
         inside = (row >= 0) & (row < n_rows) & (column >= 0) & (column < n_columns)
         beside = np.setdiff1d(row[inside] * n_columns + column[inside], hit)
         row, column = beside // n_columns, beside % n_columns
-        block = model.block_of[row]
-        limit = model.expected[block, column] + _WING_SIGMAS * model.pixel_noise[block, column]
-        front = beside[image[row, column] > limit]
+        expected = model.expected_at(image, row, column)
+        photon_noise = np.sqrt(_COUNTS_PER_SHARE[0] * model.photon_counts * expected)
+        wing = expected + _WING_READ_NOISE * model.read_noise + _WING_PHOTON_NOISE * photon_noise
+        front = beside[image[row, column] > wing]
         hit = np.union1d(hit, front)
     return hit // n_columns, hit % n_columns
 

@@ -20,8 +20,8 @@ class Curvature:
     Attributes
     ----------
     coefficients : numpy.ndarray, shape (2,)
-        Tilt and curvature: columns of displacement, ``c[0] y + c[1] y**2`` with y from -1 at the first row to 1 at the
-        last; no displacement at the middle row.
+        Tilt and curvature: columns of displacement, ``c[0] y + c[1] y**2`` with y from -1 at the lower edge of the
+        first row to 1 at the upper edge of the last; no displacement in the middle.
     covariance : numpy.ndarray, shape (2, 2)
         columns²; zero where the coefficients were given.
     status : str
@@ -39,7 +39,7 @@ class Curvature:
     @property
     def edge_sigma(self) -> float:
         """Uncertainty of the displacement at the first or last row, whichever is larger; columns."""
-        edges = _basis(2)
+        edges = np.array([[-1.0, 1.0], [1.0, 1.0]])
         return float(np.sqrt(np.einsum("ij,jk,ik->i", edges, self.covariance, edges).max()))
 
 
@@ -47,7 +47,7 @@ NO_CURVATURE = Curvature(np.zeros(2), np.zeros((2, 2)), "ok")
 
 
 def _basis(rows: int) -> FloatArray:
-    y = np.linspace(-1.0, 1.0, rows) if rows > 1 else np.zeros(1)
+    y = (np.arange(rows) + 0.5) * 2.0 / rows - 1.0
     return np.stack([y, y**2], axis=1)
 
 
@@ -109,7 +109,7 @@ def fit_curvature(groups: FloatArray, variance: FloatArray, *, largest_sigma: fl
         return _refused(f"{n_groups} groups of rows are too few to see a curvature")
     background = np.median(groups, axis=1, keepdims=True)
     signal = groups - background
-    basis = _basis(n_groups) if n_groups > 1 else np.zeros((1, 2))
+    basis = _basis(n_groups)
     coefficients = _start(signal, basis)
     covariance = np.full((2, 2), np.inf)
     for _ in range(_REFINEMENTS):
@@ -166,7 +166,8 @@ def _shifts(aligned: FloatArray, variance: FloatArray) -> tuple[FloatArray, Floa
     """Shift of each group against the sum of the others, and its uncertainty, by one step of Gauss and Newton."""
     total = _smooth(aligned).sum(axis=0)
     others = total[None, :] - _smooth(aligned)
-    weight = 1.0 / np.maximum(_smooth(variance), np.finfo(float).tiny)
+    smooth = _smooth(variance)
+    weight = np.where(smooth > 0, 1.0, 0.0) / np.where(smooth > 0, smooth, 1.0)  # beside the chip there is nothing
     scale = (weight * aligned * others).sum(axis=1) / (weight * others**2).sum(axis=1)
     slope = -np.gradient(others, axis=1) * scale[:, None]  # change of the group where it moves right by one column
     information = (weight * slope**2).sum(axis=1)

@@ -200,7 +200,7 @@ def _fit_peak(
     peak = Peak(
         pixel=float(centre),
         sigma=math.sqrt(covariance[0, 0] * (reduced if reduced > likely else 1.0)),
-        significance=float(amplitude / error),
+        significance=float(amplitude / error) if error > 0 else 0.0,
         fwhm=float(width * SIGMA_TO_FWHM),
         amplitude=float(amplitude),
         below=float(below),
