@@ -21,7 +21,7 @@ from simulated_devices.endstation import SimulatedEndstation
 from simulated_devices.samples import SAMPLES
 
 
-class Stopped(RuntimeError):
+class StoppedError(RuntimeError):
     """A device was told to stop before it was done."""
 
 
@@ -113,9 +113,9 @@ class Twin(Device):
         return status
 
     def wait_until(self, moment: float) -> None:
-        """Let simulated time pass; raise `Stopped` where the device is stopped before."""
+        """Let simulated time pass; raise `StoppedError` where the device is stopped before."""
         if not self.world.clock.wait_until(moment, self._stopped):
-            raise Stopped(f"{self.name}: stopped")
+            raise StoppedError(f"{self.name}: stopped")
 
     def put(self, signal: Signal, value: Any) -> None:
         """Put a value into a signal, stamped with the simulated time."""
