@@ -18,6 +18,7 @@ from beamline.errors import BeamlineError
 from beamline.results import Run
 from beamline.runs import Runs
 from beamline.summary import marked_frames, summarise
+from callbacks.rixs.curvature import Curvature
 from plans import rixs_map, xas
 
 SAMPLE = "LRNMC 311 mAh/g"
@@ -133,13 +134,15 @@ def run_demo(what: Literal["rixs", "xas"], *, seed: int, data_dir: Path | None, 
 def _rixs_found(derived: Run, truth: Any) -> list[tuple[str, str, str, str]]:
     result = derived.result
     pivot, (energy, dispersion, _) = result["calibration_pivot"], result["calibration_coefficients"]
+    # A column of the straightened frame stands for a place on the chip that depends on the curvature it was given.
+    model, bend = truth.spectrograph, Curvature(result["curvature"], np.zeros((2, 2)), "ok")
+    place = pivot - float(np.mean(model.shift(np.arange(model.rows)) - bend.displacement(model.rows)))
     sigma = np.sqrt(np.diag(result["calibration_covariance"]))
     hits = derived.frames["cosmic_removed_counts"]
-    charge = sum(float(frame.cosmic_charge.sum()) for frame in truth.frames.values())
-    model = truth.spectrograph
+    charge = sum(float(frame.cosmic_charge.sum()) for frame in truth.frames.values() if frame.expected_photons)
     return [
-        _row(f"emission energy at column {pivot:.0f}", energy, sigma[0], truth.emission_energy(pivot), "eV"),
-        _row("dispersion there", dispersion, sigma[1], truth.dispersion(pivot), "eV/pixel"),
+        _row(f"emission energy at column {pivot:.0f}", energy, sigma[0], truth.emission_energy(place), "eV"),
+        _row("dispersion there", dispersion, sigma[1], truth.dispersion(place), "eV/pixel"),
         (
             "tilt and curvature",
             f"{result['curvature'][0]:.2f}, {result['curvature'][1]:.2f} pixel",
@@ -149,7 +152,7 @@ def _rixs_found(derived: Run, truth: Any) -> list[tuple[str, str, str, str]]:
         (
             "cosmic-ray charge removed",
             f"{np.nansum(hits):,.0f} counts",
-            f"{charge:,.0f} counts with the dark frames",
+            f"{charge:,.0f} counts",
             "",
         ),
         ("frames marked", str(len(marked_frames(result))), "", ""),

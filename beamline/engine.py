@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bluesky import RunEngine, SupplementalData
+from bluesky.suspenders import SuspendFloor
 from bluesky.utils import RunEngineInterrupted
 
 from beamline.build import build_endstation
@@ -39,7 +41,7 @@ class Session:
     def __init__(self, config: Config, data_dir: Path) -> None:
         self.config = config
         self.data_dir = data_dir
-        self.endstation = build_endstation(config, frames_dir=data_dir / "frames")
+        self.endstation: Any = build_endstation(config, frames_dir=data_dir / "frames")
         self.RE = RunEngine(call_returns_result=True)
         self.RE.md["endstation"] = config.endstation.name
         self.RE.record_interruptions = True
@@ -57,6 +59,14 @@ class Session:
         self.RE.subscribe(self.reduction)
         self.ingester = CatalogIngester(data_dir)
         self._feeds = [self.reduction]
+        if config.suspenders is not None:
+            self.RE.install_suspender(
+                SuspendFloor(
+                    self.endstation.ring.current,  # the suspender wants the signal
+                    config.suspenders.ring_current_low,
+                    resume_thresh=config.suspenders.ring_current_resume,
+                )
+            )
 
     def __enter__(self) -> Self:
         self.ingester.start()
@@ -108,6 +118,7 @@ def measure(session: Session, plan: Any, *, on_pause: Callable[[], bool] = lambd
         One line on why the plan could not be finished. The run is closed, and what was measured is kept.
     """
     engine: Any = session.RE
+    check_free_space(session.data_dir, session.config.storage.minimum_free_gb)
     try:
         try:
             outcome = engine(plan)
@@ -122,6 +133,22 @@ def measure(session: Session, plan: Any, *, on_pause: Callable[[], bool] = lambd
     except Exception as error:  # a device or the plan: the engine has closed the run and said so in its stop document
         raise BeamlineError(f"the plan failed: {' '.join(str(error).split()) or type(error).__name__}") from error
     return outcome.run_start_uids[-1]
+
+
+def check_free_space(data_dir: Path, minimum_gb: float) -> None:
+    """Refuse to begin a run where the disk has less than `minimum_gb` left.
+
+    Raises
+    ------
+    BeamlineError
+        Naming the folder, what is free and what is asked for.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(data_dir).free / 1e9
+    if free < minimum_gb:
+        raise BeamlineError(
+            f"{data_dir}: {free:.2f} GB free, expected at least {minimum_gb:g} GB (storage.minimum_free_gb)"
+        )
 
 
 def next_scan_id(data_dir: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import uuid
 from collections import OrderedDict
@@ -19,6 +20,8 @@ from callbacks.contract import UNITS, CcdConfig, Key
 from callbacks.external import HDF5_DATASET
 from simulated_devices.endstation import SimulatedEndstation
 from simulated_devices.samples import SAMPLES
+
+FREE_FOR_HDF5 = 1 << 20  # bytes that a frame's file needs beside the frame
 
 
 class StoppedError(RuntimeError):
@@ -89,10 +92,12 @@ class Twin(Device):
     def __init__(self, prefix: str = "", *, name: str, shared: SimulatedEndstation, **kwargs: Any) -> None:
         self.world = shared
         self._stopped = threading.Event()
+        self._stop_is_failure = True
         super().__init__(prefix, name=name, **kwargs)
 
     def stop(self, *, success: bool = False) -> None:
-        """Stop: what is under way ends as failed."""
+        """Stop: what is under way ends, as failed unless `success`; the engine stops so for a pause."""
+        self._stop_is_failure = not success
         self._stopped.set()
         super().stop(success=success)
 
@@ -105,7 +110,10 @@ class Twin(Device):
             try:
                 work()
             except Exception as error:  # noqa: BLE001 - the status carries it to the plan
-                status.set_exception(error)
+                if isinstance(error, StoppedError) and not self._stop_is_failure:
+                    status.set_finished()
+                else:
+                    status.set_exception(error)
             else:
                 status.set_finished()
 
@@ -390,6 +398,10 @@ class Ccd(Twin):
     def _write(self, file: h5py.File, frame: np.ndarray) -> None:
         dataset = file[HDF5_DATASET]
         number = len(dataset)
+        # Asked before: a file that HDF5 could not extend is not to be closed in peace, and takes the process with it.
+        free = shutil.disk_usage(Path(file.filename).parent).free
+        if free < frame.nbytes + FREE_FOR_HDF5:
+            raise OSError(f"{self.name}: frame {number} cannot be written to {file.filename}: the disk is full")
         try:
             dataset.resize(number + 1, axis=0)
             dataset[number] = frame

@@ -25,7 +25,7 @@ class IntegrationSettings(BaseModel):
     # Tilt and curvature as `Curvature.coefficients`, in columns; "fit" finds them in the first frames that carry it.
     curvature: Literal["fit"] | tuple[float, float] = "fit"
     row_groups: int = Field(8, ge=4)  # rows are summed in so many groups to find the curvature
-    largest_sigma: float = Field(0.06, gt=0)  # columns; a curvature less certain than this at the edge is not used
+    largest_sigma: float = Field(0.25, gt=0)  # columns; a curvature less certain than this at the edge is not used
     fit_frames: int = Field(64, ge=1)  # frames after which the search is given up
 
 

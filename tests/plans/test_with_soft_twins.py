@@ -127,3 +127,14 @@ def test_an_ended_pause_leaves_run_shutter_and_files_closed(engine, documents, t
     assert energies(documents) == [528.0, 529.0]
     assert len(frames(documents, "primary", Key.CCD_IMAGE)) == 2
     assert_all_closed(twins, documents, exit_status)
+
+
+def test_resume_while_the_monochromator_moves_measures_at_the_right_energy(engine, documents, twins):
+    twins.energy.speed = 0.005  # eV/s: 1 eV in 0.2 s on the wall clock
+    pause_while(engine, documents, 1, delay=0.05)
+    with pytest.raises(RunEngineInterrupted):
+        engine(xas(twins, "528:531:1"))
+    engine.resume()
+    readback = [event["data"][Key.ENERGY] for event in documents.events("primary")]
+    assert readback == pytest.approx([528.0, 529.0, 530.0, 531.0], abs=0.02)
+    assert_all_closed(twins, documents, "success")
