@@ -109,7 +109,7 @@ def run_demo(what: Literal["rixs", "xas"], *, seed: int, data_dir: Path | None, 
             plan = xas(session.endstation, XAS_REGIONS, 1.0, sample=SAMPLE, edge="O K")
         uid = measure(session, plan)
         session.drain()
-        truth = session.endstation.energy.world.truth  # type: ignore[attr-defined]
+        truth = session.endstation.energy.world.truth
         derived_uid = Runs(data_dir).derived_uid(uid)
         for each in (uid, derived_uid):
             if not session.ingester.wait_for(each, INGEST_TIMEOUT):

@@ -62,7 +62,7 @@ class Session:
         if config.suspenders is not None:
             self.RE.install_suspender(
                 SuspendFloor(
-                    self.endstation.ring.current,  # the suspender wants the signal
+                    self.endstation.ring.current,
                     config.suspenders.ring_current_low,
                     resume_thresh=config.suspenders.ring_current_resume,
                 )

@@ -32,6 +32,12 @@ class Scaler(Triggerable, Stageable, Readable[Any], Protocol):
     dwell: Positioner
 
 
+class Ring(Readable[Any], Protocol):
+    """The storage ring, with the signal of its current for suspenders."""
+
+    current: Any
+
+
 class Ccd(Triggerable, Stageable, Readable[Any], Protocol):
     """Takes frames of `exposure_time` s."""
 
@@ -44,7 +50,7 @@ class Endstation:
 
     energy: Positioner  # excitation energy, eV
     scaler: Scaler
-    ring: Readable[Any]
+    ring: Ring
     front_end_shutter: Readable[str]  # the facility's; plans look at it only
     shutter: Movable[str]  # "open" or "closed"
     sample: SampleHolder
