@@ -1,0 +1,36 @@
+"""What an IPython session starts from: ``from beamline.startup import *``.
+
+Gives ``RE``, the devices by name, the plans bound to them (``RE(xas("520:560:0.5"))``), the catalogue ``cat`` and the
+``session``. The configuration is the simulated endstation, or the file that BEAMLINE_CONFIG names; the data folder is
+the configuration's, or the one that BEAMLINE_DATA_DIR names.
+"""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import os
+from functools import partial
+from pathlib import Path
+
+from beamline.catalog import open_catalog
+from beamline.config import load_config
+from beamline.engine import Session
+from plans import PLANS
+
+_config = os.environ.get("BEAMLINE_CONFIG")
+_data_dir = os.environ.get("BEAMLINE_DATA_DIR")
+
+config = load_config(Path(_config) if _config else None)
+session = Session(config, Path(_data_dir) if _data_dir else config.storage.data_dir)
+session.__enter__()
+atexit.register(session.close)
+
+RE = session.RE
+cat = open_catalog(session.data_dir)
+endstation = session.endstation
+devices = {field.name: getattr(endstation, field.name) for field in dataclasses.fields(endstation)}
+plans = {name: partial(plan.function, endstation) for name, plan in PLANS.items()}
+globals().update(devices | plans)
+
+__all__ = ["RE", "cat", "config", "devices", "endstation", "plans", "session", *devices, *plans]  # noqa: PLE0604 - names
