@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from callbacks.rixs.curvature import Curvature, fit_curvature, straighten
+from callbacks.rixs.photon_counting import find_photons, photon_spectrum
 from callbacks.step import DataKey
 
 FloatArray = NDArray[np.floating]
@@ -22,11 +23,19 @@ class IntegrationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    # "sum" adds counts; "photons" counts single photons at the centre of their charge, and adds where it cannot.
+    method: Literal["sum", "photons"] = "sum"
     # Tilt and curvature as `Curvature.coefficients`, in columns; "fit" finds them in the first frames that carry it.
     curvature: Literal["fit"] | tuple[float, float] = "fit"
     row_groups: int = Field(8, ge=4)  # rows are summed in so many groups to find the curvature
     largest_sigma: float = Field(0.25, gt=0)  # columns; a curvature less certain than this at the edge is not used
     fit_frames: int = Field(64, ge=1)  # frames after which the search is given up
+
+    @model_validator(mode="after")
+    def _photons_need_a_known_curvature(self) -> Self:
+        if self.method == "photons" and self.curvature == "fit":
+            raise ValueError('method "photons" needs the curvature as two numbers: photons are placed as frames come')
+        return self
 
 
 def spectrum_of(
@@ -124,9 +133,18 @@ class Integration:
             revised = self._try_to_fit()
         displacement = np.zeros(rows) if self._curvature is None else self._curvature.displacement(rows)
         spectrum, variance = spectrum_of(image, displacement, unmeasured=unmeasured, **noise)
+        method: str = self._settings.method
+        if method == "photons":
+            photons = find_photons(image, **noise)
+            if photons.status == "ok":
+                counted = photon_spectrum(photons, displacement, self._columns, photon_counts=noise["photon_counts"])
+                spectrum, variance = counted
+            else:
+                method = f"sum: {photons.status}"
         return {
             "spectrum": spectrum,
             "spectrum_variance": variance,
+            "integration_method": method,
             "revised_spectra": revised,
             "curvature_status": "not known yet" if self._curvature is None else self._curvature.status,
         }
@@ -137,6 +155,7 @@ class Integration:
         return {
             "spectrum": {"dtype": "array", "shape": shape, "units": "counts"},
             "spectrum_variance": {"dtype": "array", "shape": shape, "units": "counts^2"},
+            "integration_method": {"dtype": "string", "shape": [], "units": ""},
             "curvature_status": {"dtype": "string", "shape": [], "units": ""},
         }
 
