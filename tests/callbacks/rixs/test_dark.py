@@ -1,0 +1,107 @@
+"""The pedestal of a frame, its noise, and the counts of a photon."""
+
+import numpy as np
+import pytest
+import tifffile
+from irixs import COUNTS_PER_EV, read_scan
+
+from callbacks.contract import CcdConfig, Key
+from callbacks.rixs.dark import (
+    DarkSettings,
+    DarkSubtraction,
+    estimate_clipped_noise,
+    estimate_pedestal,
+    estimate_photon_counts,
+)
+from simulated_devices.spectrograph import SpectrographModel
+
+KNOWN = {CcdConfig.COUNTS_PER_EV: 0.21, CcdConfig.READ_NOISE: 4.0, CcdConfig.FULL_SCALE: 65535.0}
+MODEL = SpectrographModel(cosmic_rate=0.0)
+
+
+def dark(rng):
+    return MODEL.render(np.zeros(2048), exposure_time=300.0, rng=rng)[0]
+
+
+def light(rng, photons=2.0):
+    return MODEL.render(np.full(2048, photons), exposure_time=300.0, rng=rng)[0]
+
+
+def event(frame, **values):
+    return {Key.CCD_IMAGE: frame, Key.ENERGY: 530.0, "seq_num": 1, **KNOWN, **values}
+
+
+def test_dark_frames_take_the_pedestal_off_pixel_by_pixel():
+    rng = np.random.default_rng(0)
+    step = DarkSubtraction(DarkSettings())
+    for _ in range(5):
+        step.push_dark({Key.CCD_DARK_IMAGE: dark(rng)})
+    outputs = step.push(event(dark(rng)))
+    image = outputs["image"]
+    assert abs(image.mean()) < 0.05
+    assert image.std() == pytest.approx(outputs["read_noise"], rel=0.05)
+    assert outputs["read_noise"] == pytest.approx(4.0 * np.sqrt(1.2), rel=1e-6)
+    assert abs(image.mean(axis=0)).max() < 3.0  # no structure of the columns is left
+
+
+def test_without_dark_frames_the_pedestal_is_found_in_the_frame():
+    outputs = DarkSubtraction(DarkSettings()).push(event(light(np.random.default_rng(1))))
+    assert outputs["pedestal"] == pytest.approx(340.0, abs=0.7)
+    assert outputs["image"].sum() == pytest.approx(2 * 2048 * 0.21 * 525, rel=0.15)
+
+
+def test_later_dark_frames_replace_those_before():
+    step = DarkSubtraction(DarkSettings())
+    step.push_dark({Key.CCD_DARK_IMAGE: np.full((8, 50), 300)})
+    step.push(event(np.full((8, 50), 310)))
+    step.push_dark({Key.CCD_DARK_IMAGE: np.full((8, 50), 305)})
+    step.push_dark({Key.CCD_DARK_IMAGE: np.full((8, 50), 307)})
+    assert step.push(event(np.full((8, 50), 310)))["pedestal"] == pytest.approx(4.0)
+
+
+def test_saturated_pixels_are_named():
+    frame = np.full((8, 50), 340)
+    frame[3, 7] = 65535
+    outputs = DarkSubtraction(DarkSettings()).push(event(frame))
+    assert np.argwhere(outputs["image_saturated"]).tolist() == [[3, 7]]
+
+
+def test_the_pedestal_is_found_beside_light():
+    rng = np.random.default_rng(2)
+    level, noise = estimate_pedestal(light(rng, photons=4.0).astype(float))
+    assert level == pytest.approx(340.0, abs=1.0)
+    assert noise == pytest.approx(4.2, abs=0.6)
+
+
+def test_the_counts_of_a_photon_are_found_in_a_frame_with_light():
+    rng = np.random.default_rng(3)
+    frame = light(rng, photons=40.0).astype(float) - MODEL.pedestal_image
+    found, sigma, reason = estimate_photon_counts(frame, read_noise=4.0)
+    assert reason == ""
+    assert found == pytest.approx(0.21 * 525, rel=0.15)
+    assert sigma < 0.1 * found
+
+
+def test_a_dark_frame_does_not_tell_the_counts_of_a_photon():
+    frame = dark(np.random.default_rng(4)).astype(float) - MODEL.pedestal_image
+    found, _, reason = estimate_photon_counts(frame, read_noise=4.0)
+    assert np.isnan(found)
+    assert "photons" in reason or "light" in reason
+
+
+@pytest.mark.measured
+def test_the_raw_ccd_frame_has_the_pedestal_and_noise_that_are_known(measured_data):
+    raw = tifffile.imread(measured_data / "raw-ccd" / "LSCO_0040.TIF").astype(float)
+    level, noise = estimate_pedestal(raw)
+    assert level == pytest.approx(167.0, abs=0.5)
+    assert noise == pytest.approx(1.5, abs=0.3)
+
+
+@pytest.mark.measured
+def test_the_gain_of_scan_17174_is_found_in_its_frames_to_a_third(measured_data):
+    energies, frames = read_scan(measured_data)
+    found = []
+    for energy, frame in zip(energies, frames, strict=True):
+        level, _ = estimate_clipped_noise(frame)
+        found.append(estimate_photon_counts(frame - level, read_noise=6.0)[0] / energy)
+    assert np.nanmedian(found) == pytest.approx(COUNTS_PER_EV, rel=0.33)
