@@ -108,7 +108,7 @@ def photon_spectrum(
     Returns
     -------
     spectrum, variance : numpy.ndarray, shape (columns,)
-        Counts and counts²: Poisson's, of the mean over a few columns, or a fifth of that over all where those hold less.
+        Counts and counts²: Poisson's, of the mean over a few columns, at least a fifth of that over all.
     """
     place = photons.column - np.interp(photons.row, np.arange(len(displacement)), displacement)
     number = np.histogram(place, bins=columns, range=(-0.5, columns - 0.5))[0].astype(float)
