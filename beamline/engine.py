@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,8 @@ from beamline.recorder import Recorder
 from callbacks.reduction import Reducer
 from plans.errors import PlanError
 
+LOG_FILE = "beamline.log"  # what went wrong, at length; the user is shown one line
+LOGGERS = ("beamline", "bluesky", "callbacks", "ophyd", "plans")
 DRAIN_TIMEOUT = 600.0  # s; a reduction that is this far behind the end of its run is given up on
 
 
@@ -41,6 +44,7 @@ class Session:
     def __init__(self, config: Config, data_dir: Path) -> None:
         self.config = config
         self.data_dir = data_dir
+        self._log = _log_to(data_dir / LOG_FILE)
         self.endstation: Any = build_endstation(config, frames_dir=data_dir / "frames")
         self.RE = RunEngine(call_returns_result=True)
         self.RE.md["endstation"] = config.endstation.name
@@ -95,6 +99,18 @@ class Session:
         self.recorder.close()
         self.derived.close()
         self.ingester.finish()
+        for name in LOGGERS:
+            logging.getLogger(name).removeHandler(self._log)
+        self._log.close()
+
+
+def _log_to(path: Path) -> logging.Handler:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    for name in LOGGERS:
+        logging.getLogger(name).addHandler(handler)
+    return handler
 
 
 def measure(session: Session, plan: Any, *, on_pause: Callable[[], bool] = lambda: False) -> str:
@@ -131,7 +147,8 @@ def measure(session: Session, plan: Any, *, on_pause: Callable[[], bool] = lambd
     except (BeamlineError, PlanError) as error:
         raise BeamlineError(str(error)) from error
     except Exception as error:  # a device or the plan: the engine has closed the run and said so in its stop document
-        raise BeamlineError(f"the plan failed: {' '.join(str(error).split()) or type(error).__name__}") from error
+        cause = error.__cause__ or error  # a status that failed hides what it failed with
+        raise BeamlineError(f"the plan failed: {' '.join(str(cause).split()) or type(cause).__name__}") from error
     return outcome.run_start_uids[-1]
 
 

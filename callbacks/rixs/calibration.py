@@ -15,6 +15,9 @@ CONSENSUS_SIGMAS = 4.0  # a line farther than this from the others' common calib
 LEAST_TOLERANCE = 0.75  # pixels; lines nearer than this are never called outliers while a consensus is looked for
 FEWEST_FOR_QUADRATIC = 7
 QUADRATIC_P_VALUE = 0.01
+# A grating that spreads wavelengths evenly has the second power dispersion**2 / energy; a bend much stronger than that
+# is lines that are drawn aside, and would turn back on itself within the detector.
+LARGEST_BEND = 6.0
 SCATTER_P_VALUE = 0.1  # a chi square less likely than this is scatter that the uncertainties do not explain
 LARGEST_RELATIVE_SIGMA = 0.1  # of the dispersion
 DISPERSION_RANGE = (0.005, 2.0)  # eV/pixel: what soft X-ray spectrographs have
@@ -182,8 +185,10 @@ def _settle(x: FloatArray, y: FloatArray, s: FloatArray, consensus: NDArray[np.b
         return linear, 1
     straight, bent = (_chi_square(x[quadratic], y[quadratic], s[quadratic], degree) for degree in (1, 2))
     scale = max(1.0, bent / (n - 3))
+    coefficients, _ = _fit(x[quadratic], y[quadratic], s[quadratic], 2)
+    credible = abs(coefficients[2]) < LARGEST_BEND * coefficients[1] ** 2 / abs(coefficients[0])
     bends = stats.f.sf((straight - bent) / scale, 1, n - 3) < QUADRATIC_P_VALUE
-    return (quadratic, 2) if bends else (linear, 1)
+    return (quadratic, 2) if bends and credible else (linear, 1)
 
 
 def _settle_with(
