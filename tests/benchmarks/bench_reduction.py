@@ -1,0 +1,103 @@
+"""A frame from its file on the disk to its row of the map, and the replay of the 48 measured frames.
+
+Run as ``python tests/benchmarks/bench_reduction.py``. The peers, in the same run: reading the frame with h5py, and, for
+the replay, reading the 48 TIFF files with tifffile and summing their columns.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import tifffile
+
+from beamline.commands import documents_of, reduce_documents
+from beamline.importers.irixs import irixs_documents
+from beamline.recorder import Recorder
+from beamline.runs import Runs
+from callbacks.contract import CcdConfig, Key
+from callbacks.external import HDF5_DATASET
+from callbacks.pipelines import RixsSettings, rixs_map
+from simulated_devices.samples import SAMPLES
+from simulated_devices.spectrograph import SpectrographModel
+
+FRAMES = 8
+SCAN = Path(__file__).resolve().parents[3] / "shared" / "data" / "als-irixs" / "CCD Scan 17174"
+
+
+def write_frames(path, rows):
+    """Write frames of a map as a camera does."""
+    model, sample = SpectrographModel(rows=rows, row_binning=512 // min(rows, 512) or 1), SAMPLES["LRNMC 311 mAh/g"]
+    with h5py.File(path, "w", libver="latest") as file:
+        data = file.create_dataset(HDF5_DATASET, (FRAMES, rows, 2048), chunks=(1, rows, 2048), dtype="uint16")
+        for number in range(FRAMES):
+            energy = 536.0 + number
+
+            def photons(emission, energy=energy):
+                line = 320.0 * np.exp(-0.5 * ((emission - energy) / 0.05) ** 2) / (0.05 * np.sqrt(2 * np.pi))
+                return line + 14_000.0 * sample.emission(energy, emission) + 0.8
+
+            data[number], _ = model.render(photons, exposure_time=300.0, rng=np.random.default_rng(number))
+
+
+def frame_to_row(path):
+    """Time each frame from the file to its row, and its reading alone; ms."""
+    chain, whole, reading = rixs_map(RixsSettings()), [], []
+    with h5py.File(path, "r", swmr=True) as file:
+        data = file[HDF5_DATASET]
+        for number in range(FRAMES):
+            begun = time.perf_counter()
+            frame = data[number]
+            read = time.perf_counter()
+            event = {
+                Key.CCD_IMAGE: frame,
+                Key.ENERGY: 536.0 + number,
+                Key.I0: 2.8e7,
+                Key.EXPOSURE_TIME: 300.0,
+                "seq_num": number + 1,
+                CcdConfig.COUNTS_PER_EV: 0.21,
+                CcdConfig.READ_NOISE: 4.0,
+                CcdConfig.FULL_SCALE: 65535.0,
+            }
+            _, problem = chain.push(event)
+            assert not problem, problem
+            whole.append(1e3 * (time.perf_counter() - begun))
+            reading.append(1e3 * (read - begun))
+    return statistics.median(whole), statistics.median(reading)
+
+
+def replay(folder):
+    """Time the reduction of the measured scan from its log, and the peer; s."""
+    recorder = Recorder(folder)
+    for name, doc in irixs_documents(SCAN, frames_dir=folder / "frames"):
+        recorder(name, doc)
+    recorder.close()
+    runs = Runs(folder)
+    begun = time.perf_counter()
+    reduce_documents(documents_of(runs, runs.find("-1"), "log"), {})
+    reduced = time.perf_counter() - begun
+    begun = time.perf_counter()
+    sums = [tifffile.imread(path).astype(float).sum(axis=0) for path in sorted((SCAN / "Andor").glob("*.tif"))]
+    assert len(sums) == 48
+    return reduced, time.perf_counter() - begun
+
+
+def main():
+    """Print the table."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print(f"{'frame to row':>14} {'ms':>8} {'reading alone, ms':>19} {'ratio':>7}")
+        for rows in (64, 2048):
+            write_frames(folder / f"{rows}.h5", rows)
+            whole, reading = frame_to_row(folder / f"{rows}.h5")
+            print(f"{f'{rows} x 2048':>14} {whole:>8.1f} {reading:>19.2f} {whole / reading:>7.1f}")
+        reduced, peer = replay(folder)
+        print(
+            f"replay of 48 frames: {reduced:.2f} s; reading the TIFFs and summing columns: {peer:.2f} s; ratio {reduced / peer:.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
