@@ -189,8 +189,7 @@ def replay(name: str, *, config: Path | None, source: Source, keep: bool, data_d
     """
     runs = open_runs(data_dir)
     entry = runs.find(name)
-    kept = runs.derived(entry)
-    before = runs.load(kept) if kept else None
+    _, before = runs.load_with_derived(name)
     settings = load_config(config).processing
     if before and not config:
         settings = before.settings
@@ -305,11 +304,11 @@ def write_report(name: str, output: Path | None, *, data_dir: Path | None) -> Pa
 
     runs = open_runs(data_dir)
     entry = runs.find(name)
-    derived = runs.derived(entry)
+    _, derived = runs.load_with_derived(name)
     if derived is None:
         raise BeamlineError(f"run {entry.uid} has not been reduced; `beamline replay --keep {entry.uid[:8]}` does it")
     path = output or Path(f"{_file_name(entry)}.html")
-    write(path, read_log(entry.path), runs.load(derived))
+    write(path, read_log(entry.path), derived)
     return path
 
 
@@ -325,8 +324,15 @@ def recover(*, data_dir: Path | None, as_json: bool) -> None:
     report = recover_runs(open_runs(data_dir).data_dir)
     if as_json:
         print_json(asdict(report))
-    else:
-        console.print(report)
+        return
+    for run in report.closed:
+        events = ", ".join(f"{number} {stream}" for stream, number in run.events.items()) or "no events"
+        console.print(f"closed run {run.uid}: {events}; {sum(run.frames.values())} frames on the disk", soft_wrap=True)
+    for uid in report.still_open:
+        console.print(f"run {uid} is being measured; left alone")
+    for problem in report.problems:
+        console.print(f"[red]{problem}[/]", soft_wrap=True)
+    console.print(f"{len(report.closed)} interrupted runs closed, {report.ingested} runs taken into the catalogue")
 
 
 def check(config: Path | None, *, as_json: bool) -> None:

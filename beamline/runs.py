@@ -10,7 +10,7 @@ from beamline.errors import BeamlineError
 from beamline.frames import internalise
 from beamline.recorder import find_logs, read_log
 from beamline.results import Run, collect
-from callbacks.contract import DERIVATION
+from callbacks.contract import DERIVATION, Stream
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,9 @@ class Runs:
         return derived.uid
 
     def load_with_derived(self, name: str) -> tuple[Run, Run | None]:
-        """Find a raw run by name and read it, and the newest run derived from it."""
+        """Find a raw run by name and read it, and the newest run derived from it that came to a result."""
         raw = self.find(name)
-        derived = self.derived(raw)
-        return self.load(raw), self.load(derived) if derived else None
+        for entry in reversed(self.entries()):
+            if raw.uid in entry.raw_uids and Stream.RESULT in (derived := self.load(entry)).streams:
+                return self.load(raw), derived
+        return self.load(raw), None

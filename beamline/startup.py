@@ -1,8 +1,8 @@
 """What an IPython session starts from: ``from beamline.startup import *``.
 
-Gives ``RE``, the devices by name, the plans bound to them (``RE(xas("520:560:0.5"))``), the catalogue ``cat`` and the
-``session``. The configuration is the simulated endstation, or the file that BEAMLINE_CONFIG names; the data folder is
-the configuration's, or the one that BEAMLINE_DATA_DIR names.
+Gives ``RE``, the devices by name, the plans bound to them (``RE(xas("520:560:0.5"))``), the catalogue ``cat`` with
+``raw_runs(cat)`` and ``derived_of(cat, uid)``, and the ``session``. The configuration is the simulated endstation, or
+the file that BEAMLINE_CONFIG names; the data folder is the configuration's, or the one that BEAMLINE_DATA_DIR names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from beamline.catalog import open_catalog
+from beamline.catalog import derived_of, open_catalog, raw_runs
 from beamline.config import load_config
 from beamline.engine import Session
 from plans import PLANS
@@ -33,4 +33,5 @@ devices = {field.name: getattr(endstation, field.name) for field in dataclasses.
 plans = {name: partial(plan.function, endstation) for name, plan in PLANS.items()}
 globals().update(devices | plans)
 
-__all__ = ["RE", "cat", "config", "devices", "endstation", "plans", "session", *devices, *plans]  # noqa: PLE0604 - names
+_OWN = ("RE", "cat", "config", "derived_of", "devices", "endstation", "plans", "raw_runs", "session")
+__all__ = [*_OWN, *devices, *plans]  # noqa: PLE0604 - names, as they are when it runs
