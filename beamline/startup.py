@@ -33,5 +33,5 @@ devices = {field.name: getattr(endstation, field.name) for field in dataclasses.
 plans = {name: partial(plan.function, endstation) for name, plan in PLANS.items()}
 globals().update(devices | plans)
 
-_OWN = ("RE", "cat", "config", "derived_of", "devices", "endstation", "plans", "raw_runs", "session")
-__all__ = [*_OWN, *devices, *plans]  # noqa: PLE0604 - names, as they are when it runs
+__all__ = ["RE", "cat", "config", "derived_of", "devices", "endstation", "plans", "raw_runs", "session"]
+__all__ += [*devices, *plans]
