@@ -34,4 +34,4 @@ plans = {name: partial(plan.function, endstation) for name, plan in PLANS.items(
 globals().update(devices | plans)
 
 __all__ = ["RE", "cat", "config", "derived_of", "devices", "endstation", "plans", "raw_runs", "session"]
-__all__ += [*devices, *plans]
+__all__ += list(devices) + list(plans)
