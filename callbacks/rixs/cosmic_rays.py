@@ -27,12 +27,15 @@ BLOCK_ROWS = 64  # rows that share a model: a tilted line stays in its columns, 
 # Photons may pass for a hit by chance: once in 1e9 pixels at a threshold of 6 sigma. This is let happen more often, by
 # the factors below, where it costs less than the hits that would be missed: most where photons are few, and a clump of
 # them is two or three; less where charge is shared among many pixels.
-_CHANCE_OF_CLUMPS, _CHANCE_OF_SHARED = 1e5, 1e4
+_CHANCE_OF_CLUMPS, _CHANCE_OF_SHARED = 1e5, 2e4
 # A pixel beside a hit belongs to it above so many times the read noise and so many times the noise of photons: where
 # there are photons, one of them is often beside a hit.
 _WING_READ_NOISE, _WING_PHOTON_NOISE = 1.2, 1.5
 _NOISE_MARGIN = 0.5  # times read noise and side of the box
-_COUNTS_PER_SHARE = (0.6, 0.8, 1.0)  # charge of a photon that falls into one of the boxes below, as its tail shows it
+# Charge of a photon that a pixel, 2 x 2 and 3 x 3 pixels catch, as a share of the whole, where a frame cannot tell.
+_USUAL_SHARES = (0.7, 0.85, 1.0)
+_SKEW_OF_SHARES = 1.2  # the tail of shared charge is that of shares larger than its variance shows
+_BRIGHT, _FEWEST_BRIGHT = 0.15, 600  # photons a pixel, and so many pixels, that show how charge is shared
 _WHOLE_PHOTON = (0.2, 0.3, 0.5)  # share of a box in which photons leave all their charge to it
 _MARGIN = 0.25  # of a photon, beyond the largest credible number of photons
 _PHOTONS_AT_LEAST = (1, 2, 2)  # that are always credible in the boxes
@@ -133,12 +136,17 @@ class _Model:
         self.mean = np.stack([_capped_mean(block, photon_counts, read_noise) for block in blocks])
         self.expected = _cautious_mean(self.mean, n_rows / n_blocks, photon_counts, read_noise)
         self.photon_counts, self.read_noise, self.chance = photon_counts, read_noise, float(norm.sf(threshold))
+        self.shares = _measure_shares(blocks, self.mean, photon_counts, read_noise)
         self.thresholds = self.thresholds_for(self.expected)
 
     def thresholds_for(self, expected: FloatArray) -> FloatArray:
         """Give the three thresholds for expected counts a pixel, shape (3, ...)."""
         return np.stack(
-            [_threshold(expected, side, self.chance, self.photon_counts, self.read_noise) for side in (1, 2, 3)]
+            [
+                _threshold(expected, side, share=share, chance=self.chance, photon_counts=self.photon_counts)
+                + _NOISE_MARGIN * self.read_noise * side
+                for side, share in zip((1, 2, 3), self.shares, strict=True)
+            ]
         )
 
     def expected_at(self, image: FloatArray, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> FloatArray:
@@ -177,15 +185,48 @@ def _cautious_mean(mean: FloatArray, rows: float, photon_counts: float, read_noi
     return maximum_filter1d(np.where(lines, near, dim), 5, axis=1, mode="nearest")
 
 
-def _threshold(expected: FloatArray, side: int, chance: float, photon_counts: float, read_noise: float) -> FloatArray:
+def _measure_shares(
+    blocks: list[FloatArray], mean: FloatArray, photon_counts: float, read_noise: float
+) -> tuple[float, float, float]:
+    """Measure how much of a photon's charge a pixel and 2 x 2 pixels catch: bright pixels scatter by it.
+
+    The variance of N shares of q counts is q times their sum. Neighbours along a column are compared, so that lines
+    that are not quite straight do not count as scatter, and differences are capped, so that hits do not.
+    """
+    shares = []
+    for side in (1, 2):
+        scatter = counts = 0.0
+        pixels = 0
+        for block, column_mean in zip(blocks, mean, strict=True):
+            bright = (
+                np.flatnonzero(column_mean[: column_mean.size // side * side : side] > _BRIGHT * photon_counts) * side
+            )
+            rows = len(block) // side
+            if not bright.size or rows < 2:
+                continue
+            columns = np.sum([block[: rows * side, bright + step] for step in range(side)], axis=0)
+            boxes = columns.reshape(rows, side, bright.size).sum(axis=1)
+            expected = boxes.mean(axis=0)
+            cap = 5 * np.sqrt(photon_counts * np.clip(expected, 0, None) + side**2 * read_noise**2)
+            changes = np.clip(np.diff(boxes, axis=0), -cap, cap)
+            scatter += 0.5 * float((changes**2).sum()) - side**2 * read_noise**2 * changes.size
+            counts += float(expected.sum()) * (rows - 1)
+            pixels += boxes.size * side**2
+        if pixels < _FEWEST_BRIGHT or counts <= 0:
+            return _USUAL_SHARES
+        shares.append(float(np.clip(_SKEW_OF_SHARES * scatter / counts / photon_counts, 0.4, 1.0)))
+    return shares[0], max(shares), 1.0
+
+
+def _threshold(expected: FloatArray, side: int, *, share: float, chance: float, photon_counts: float) -> FloatArray:
     """Charge in a box of side x side pixels that photons leave with no more than this chance."""
-    share, whole = _COUNTS_PER_SHARE[side - 1] * photon_counts, _WHOLE_PHOTON[side - 1]
+    share, whole = share * photon_counts, _WHOLE_PHOTON[side - 1]
     charge = side**2 * np.maximum(expected, 1e-9 * photon_counts)
     number = _poisson_limit(min(chance * _CHANCE_OF_CLUMPS, 0.01), whole * charge / photon_counts)
     number = np.maximum(number, _PHOTONS_AT_LEAST[side - 1])
     clumps = photon_counts * (number + _MARGIN)
     shared = share * _poisson_limit(min(chance * _CHANCE_OF_SHARED, 0.01), charge / share)
-    return np.maximum(clumps, shared) + _NOISE_MARGIN * read_noise * side
+    return np.maximum(clumps, shared)
 
 
 def _poisson_limit(chance: float, expected: FloatArray) -> FloatArray:
@@ -243,7 +284,7 @@ def _grow(
         beside = np.setdiff1d(row[inside] * n_columns + column[inside], hit)
         row, column = beside // n_columns, beside % n_columns
         expected = model.expected_at(image, row, column)
-        photon_noise = np.sqrt(_COUNTS_PER_SHARE[0] * model.photon_counts * expected)
+        photon_noise = np.sqrt(model.shares[0] * model.photon_counts * expected)
         wing = expected + _WING_READ_NOISE * model.read_noise + _WING_PHOTON_NOISE * photon_noise
         front = beside[image[row, column] > wing]
         hit = np.union1d(hit, front)

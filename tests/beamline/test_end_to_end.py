@@ -155,7 +155,10 @@ def test_errors_are_one_line_that_names_what_was_wrong(tmp_path, arguments, code
 
 
 def test_check_answers_for_the_shipped_configuration():
-    assert as_json("check") == {"config": str(load_config().path), "ok": True, "problems": []}
+    answer = as_json("check")
+    assert answer["config"].endswith("simulated.toml")
+    assert answer["ok"] is True
+    assert answer["problems"] == []
 
 
 @pytest.fixture
