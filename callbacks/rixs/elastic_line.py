@@ -195,12 +195,14 @@ def _fit_peak(
     )
     parameters, covariance, reduced = _levenberg_marquardt(columns, counts, noise, begin, fwhm)
     centre, width, amplitude, below, above = parameters
+    if not (covariance[0, 0] > 0 and covariance[2, 2] > 0):
+        return _no_peak(f"at column {start}, a fit that the counts do not determine")
     error = math.sqrt(covariance[2, 2])
     likely = 1 + 2 * math.sqrt(2 / (len(columns) - len(parameters)))  # a line of another shape, not noise, exceeds it
     peak = Peak(
         pixel=float(centre),
         sigma=math.sqrt(covariance[0, 0] * (reduced if reduced > likely else 1.0)),
-        significance=float(amplitude / error) if error > 0 else 0.0,
+        significance=float(amplitude / error),
         fwhm=float(width * SIGMA_TO_FWHM),
         amplitude=float(amplitude),
         below=float(below),
@@ -257,7 +259,7 @@ def _levenberg_marquardt(
         if settled:
             break
     weighted = slopes / noise[:, None]
-    covariance = np.linalg.pinv(weighted.T @ weighted)
+    covariance = np.linalg.pinv(weighted.T @ weighted, hermitian=True)
     return parameters, covariance, cost / max(1, len(columns) - len(parameters))
 
 

@@ -142,3 +142,14 @@ def test_scan_17174_uses_no_line_where_emission_lies_beside_it(scan_17174):
     energies, step = scan_17174
     assert not step.calibration.accepted[energies > 779.6].any()
     assert all(reason for reason in step.result["elastic_reason"][energies > 779.6])
+
+
+def test_spectra_of_any_noise_are_fitted_or_refused_and_never_fail():
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        spectrum = PHOTON * rng.poisson(rng.choice([0.001, 0.05, 3.0]), COLUMNS).astype(float)
+        spectrum[rng.integers(COLUMNS, size=3)] += rng.choice([0.0, 1e3, 1e6])
+        variance = spectrum_variance(spectrum, photon_counts=PHOTON, read_noise=rng.choice([0.1, 30.0]))
+        for where in (None, float(rng.integers(-5, COLUMNS + 5))):
+            peak = find_elastic_line(spectrum, variance, expected_pixel=where, search=3.0)
+            assert peak.reason or (np.isfinite(peak.pixel) and peak.sigma > 0)
