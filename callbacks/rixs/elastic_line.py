@@ -209,26 +209,36 @@ def _fit_peak(
         above=float(above),
         reason="",
     )
-    if not peak.significance >= significance:
-        return replace(peak, reason=f"{peak.significance:.1f} sigma, expected {significance:g} or more")
-    narrowest, widest = (share * fwhm for share in settings.fwhm_range)
-    if not narrowest <= peak.fwhm <= widest:
-        return replace(peak, reason=f"{peak.fwhm:.1f} columns wide, expected {narrowest:.1f} to {widest:.1f}")
-    if abs(peak.pixel - start) > fwhm:
-        return replace(peak, reason="on the slope of brighter emission")
     neighbour, neighbour_sigma = _neighbour(spectrum, variance, peak, fwhm)
-    if neighbour > settings.largest_neighbour:
-        return replace(peak, reason=f"emission just below it has {neighbour:.2f} of its height")
+    reason = _why_not_elastic(peak, start, neighbour, settings, significance)
     # Emission that is seen beside the line is also under it, and pulls the fit by up to its share of half the width.
-    pull = 0.5 * fwhm * max(0.0, neighbour - 2 * neighbour_sigma)
-    return replace(peak, sigma=math.hypot(peak.sigma, pull))
+    pull = 0.0 if reason else 0.5 * fwhm * max(0.0, neighbour - 2 * neighbour_sigma)
+    return replace(peak, sigma=math.hypot(peak.sigma, pull), reason=reason)
+
+
+def _why_not_elastic(
+    peak: Peak, start: int, neighbour: float, settings: ElasticLineSettings, significance: float
+) -> str:
+    """Say why a peak is no elastic line that stands alone; "" where it is one."""
+    narrowest, widest = (share * settings.fwhm for share in settings.fwhm_range)
+    if not peak.significance >= significance:
+        return f"{peak.significance:.1f} sigma, expected {significance:g} or more"
+    if not narrowest <= peak.fwhm <= widest:
+        return f"{peak.fwhm:.1f} columns wide, expected {narrowest:.1f} to {widest:.1f}"
+    if abs(peak.pixel - start) > settings.fwhm:
+        return "on the slope of brighter emission"
+    if neighbour > settings.largest_neighbour:
+        return f"emission just below it has {neighbour:.2f} of its height"
+    return ""
 
 
 def _neighbour(spectrum: FloatArray, variance: FloatArray, peak: Peak, fwhm: float) -> tuple[float, float]:
     """Emission 1.4 to 2.8 FWHM below a line as a share of its height, and its uncertainty."""
-    low, high = max(int(peak.pixel - 2.8 * fwhm), 0), max(int(peak.pixel - 1.4 * fwhm), 1)
+    place = float(np.clip(peak.pixel, 3 * fwhm, len(spectrum)))
+    low, high = int(place - 2.8 * fwhm), int(place - 1.4 * fwhm)
     mean = float(spectrum[low:high].mean()) - peak.above
-    return mean / peak.amplitude, math.sqrt(float(variance[low:high].sum())) / (high - low) / peak.amplitude
+    height = peak.amplitude or math.inf
+    return mean / height, math.sqrt(float(variance[low:high].sum())) / (high - low) / height
 
 
 def _levenberg_marquardt(
