@@ -28,9 +28,9 @@ BLOCK_ROWS = 64  # rows that share a model: a tilted line stays in its columns, 
 # the factors below, where it costs less than the hits that would be missed: most where photons are few, and a clump of
 # them is two or three; less where charge is shared among many pixels.
 _CHANCE_OF_CLUMPS, _CHANCE_OF_SHARED = 1e5, 2e4
-# A pixel beside a hit belongs to it above so many times the read noise and so many times the noise of photons: where
-# there are photons, one of them is often beside a hit.
-_WING_READ_NOISE, _WING_PHOTON_NOISE = 1.2, 1.5
+# A pixel beside a hit belongs to it above so many times the read noise and, where photons are crowded, their noise.
+_WING_READ_NOISE, _WING_PHOTON_NOISE = 2.0, 1.5
+_CROWDED = 0.15  # photons a pixel, from where on one is often beside a hit
 _NOISE_MARGIN = 0.5  # times read noise and side of the box
 # Charge of a photon that a pixel, 2 x 2 and 3 x 3 pixels catch, as a share of the whole, where a frame cannot tell.
 _USUAL_SHARES = (0.7, 0.85, 1.0)
@@ -285,6 +285,7 @@ def _grow(
         row, column = beside // n_columns, beside % n_columns
         expected = model.expected_at(image, row, column)
         photon_noise = np.sqrt(model.shares[0] * model.photon_counts * expected)
+        photon_noise *= np.minimum(1.0, expected / (_CROWDED * model.photon_counts))
         wing = expected + _WING_READ_NOISE * model.read_noise + _WING_PHOTON_NOISE * photon_noise
         front = beside[image[row, column] > wing]
         hit = np.union1d(hit, front)
