@@ -195,7 +195,8 @@ def _elastic_fits(result: dict[str, Any]) -> list[dict[str, Any]]:
 def _title(raw: Run) -> str:
     block = raw.measurement
     scan = f"scan {raw.start['scan_id']}: " if "scan_id" in raw.start else ""
-    return f"{scan}{block.technique.upper()} of {block.sample}" + (f" at the {block.edge} edge" if block.edge else "")
+    sample = "a sample that is not recorded" if block.sample == "not recorded" else block.sample
+    return f"{scan}{block.technique.upper()} of {sample}" + (f" at the {block.edge} edge" if block.edge else "")
 
 
 def _subtitle(raw: Run) -> str:
