@@ -57,13 +57,6 @@ def raw_runs(catalogue: Any) -> Any:
     return catalogue.search(KeyPresent(DERIVATION, exists=False))
 
 
-def derived_runs(catalogue: Any) -> Any:
-    """Give the derived runs of a catalogue, oldest first, as a catalogue."""
-    from tiled.queries import KeyPresent  # noqa: PLC0415 - belongs to the catalogue
-
-    return catalogue.search(KeyPresent(DERIVATION))
-
-
 def derived_of(catalogue: Any, uid: str) -> list[Any]:
     """Give the runs that were derived from the raw run `uid`, oldest first."""
     from tiled.queries import Contains  # noqa: PLC0415 - belongs to the catalogue

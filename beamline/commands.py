@@ -218,12 +218,12 @@ def documents_of(runs: Runs, entry: Entry, source: Source) -> Iterator[tuple[str
 
     if source == "log":
         return replays.logged_documents(entry.path)
-    from beamline.catalog import open_catalog
+    from beamline.catalog import RunNotFoundError, open_catalog, resolve_run
 
     try:
-        run = open_catalog(runs.data_dir)[entry.uid]
-    except KeyError as error:
-        raise BeamlineError(f"run {entry.uid} is not in the catalogue yet; `beamline recover` brings it in") from error
+        run = resolve_run(open_catalog(runs.data_dir), entry.uid)
+    except RunNotFoundError as error:
+        raise BeamlineError(f"{error}; `beamline recover` brings it in") from error
     return replays.documents(run)
 
 

@@ -43,9 +43,6 @@ class Curvature:
         return float(np.sqrt(np.einsum("ij,jk,ik->i", edges, self.covariance, edges).max()))
 
 
-NO_CURVATURE = Curvature(np.zeros(2), np.zeros((2, 2)), "ok")
-
-
 def _basis(rows: int) -> FloatArray:
     y = (np.arange(rows) + 0.5) * 2.0 / rows - 1.0
     return np.stack([y, y**2], axis=1)

@@ -17,7 +17,6 @@ from store import Store
 from beamline.catalog import (
     RunNotFoundError,
     derived_of,
-    derived_runs,
     raw_runs,
     resolve_run,
 )
@@ -109,7 +108,6 @@ def test_a_name_without_a_run_gets_one_line(filled, name, message):
 def test_derived_runs_are_found_from_their_raw_run(filled):
     catalogue, uids, derived = filled
     assert [run.start["uid"] for run in raw_runs(catalogue).values()] == uids
-    assert [run.start["uid"] for run in derived_runs(catalogue).values()] == [derived]
     assert [run.start["uid"] for run in derived_of(catalogue, uids[1])] == [derived]
     assert derived_of(catalogue, uids[0]) == []
 
