@@ -12,7 +12,7 @@ FloatArray = NDArray[np.floating]
 
 FEWEST_LINES = 4
 CONSENSUS_SIGMAS = 4.0  # a line farther than this from the others' common calibration is an outlier
-LEAST_TOLERANCE = 0.75  # pixels; lines nearer than this are never called outliers while a consensus is looked for
+LEAST_TOLERANCE = 1.0  # pixels; lines nearer than this are never called outliers while a consensus is looked for
 FEWEST_FOR_QUADRATIC = 7
 QUADRATIC_P_VALUE = 0.01
 # A grating that spreads wavelengths evenly has the second power dispersion**2 / energy; a bend much stronger than that

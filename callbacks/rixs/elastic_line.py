@@ -110,7 +110,7 @@ def find_elastic_line(
         Counts and counts²; energy rises along the columns.
     settings : ElasticLineSettings, optional
     expected_pixel : float, optional
-        Where the calibration expects the line. Without it the highest significant feature of the spectrum is taken.
+        Where the calibration expects the line. Without it the highest feature that looks like an elastic line is taken.
     search : float
         How far from there to look, columns.
 
@@ -140,12 +140,14 @@ def find_elastic_line(
         return _fit_peak(
             spectrum, variance, low + int(seen[low:high].argmax()), settings, settings.expected_significance
         )
+    # Second-order light can excite emission above the excitation energy; it is wide, and passed over.
+    refused: list[Peak] = []
     for start in _highest_features(seen, settings):
         peak = _fit_peak(spectrum, variance, start, settings, settings.significance)
-        too_narrow = peak.fwhm < settings.fwhm_range[0] * settings.fwhm  # what a cosmic ray left, or noise
-        if not (too_narrow or peak.significance < settings.significance):
+        if not peak.reason:
             return peak
-    return _no_peak("no feature stands out of the noise")
+        refused.append(peak)
+    return refused[0] if refused else _no_peak("no feature stands out of the noise")
 
 
 def _matched_filter(spectrum: FloatArray, variance: FloatArray, fwhm: float) -> FloatArray:
