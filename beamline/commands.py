@@ -17,7 +17,7 @@ from rich.prompt import Confirm
 from rich.table import Table as TextTable
 
 from beamline.cli import print_json
-from beamline.config import load_config
+from beamline.config import load_config, processing_problems
 from beamline.derived import DerivedRuns
 from beamline.errors import BeamlineError
 from beamline.results import collect, differences
@@ -139,6 +139,9 @@ def run_plan(
         uid = measure(session, plan.function(session.endstation, **parameters), on_pause=_ask_to_resume)
         session.drain()
         session.ingester.wait_for(uid, INGEST_TIMEOUT)
+        status = session.reduction.status()
+    if status.errors:
+        logger.error("the live reduction failed %d times, last: %s", status.errors, status.last_error)
     return summary_of(uid, data_dir=session.data_dir)
 
 
@@ -246,7 +249,9 @@ def import_scan(
     from beamline.recorder import Recorder
 
     loaded = load_config(config)
-    data_dir = data_dir or loaded.storage.data_dir
+    if problems := processing_problems(loaded):
+        raise BeamlineError("\n".join(problems))
+    data_dir = (data_dir or loaded.storage.data_dir).absolute()
     uid = ""
     with (
         progress_bar(quiet=quiet) as progress,

@@ -100,7 +100,7 @@ def run_demo(what: Literal["rixs", "xas"], *, seed: int, data_dir: Path | None, 
     config = load_config(None)
     assert config.endstation.shared is not None
     config.endstation.shared.options["seed"] = seed
-    data_dir = data_dir or config.storage.data_dir
+    data_dir = (data_dir or config.storage.data_dir).absolute()
     with progress_bar(quiet=quiet) as progress, Session(config, data_dir) as session:
         session.watch(PointCounter(progress), "progress")
         if what == "rixs":

@@ -17,7 +17,7 @@ from bluesky.utils import RunEngineInterrupted
 
 from beamline.build import build_endstation
 from beamline.catalog import CatalogIngester
-from beamline.config import Config
+from beamline.config import Config, processing_problems
 from beamline.derived import DerivedRuns
 from beamline.errors import BeamlineError
 from beamline.live import LiveFeed
@@ -39,9 +39,17 @@ class Session:
         The endstation.
     data_dir : Path
         Where logs, frames, derived data and the catalogue are kept.
+
+    Raises
+    ------
+    BeamlineError
+        When a device cannot be built, or a setting of the processing is wrong.
     """
 
     def __init__(self, config: Config, data_dir: Path) -> None:
+        if problems := processing_problems(config):
+            raise BeamlineError("\n".join(problems))
+        data_dir = data_dir.absolute()  # documents name files in it, and are read from anywhere
         self.config = config
         self.data_dir = data_dir
         self._log = _log_to(data_dir / LOG_FILE)

@@ -41,7 +41,7 @@ class Runs:
     """
 
     def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
+        self.data_dir = data_dir.absolute()
 
     def entries(self) -> list[Entry]:
         """List all runs, oldest first."""

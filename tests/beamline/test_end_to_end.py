@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -152,6 +153,28 @@ def test_errors_are_one_line_that_names_what_was_wrong(tmp_path, arguments, code
     assert "Traceback" not in message
     if code == 1:
         assert message.strip().count("\n") == 0
+
+
+def test_a_wrong_setting_of_the_processing_is_named_before_anything_moves(tmp_path):
+    text = (Path(load_config().path)).read_text() + "\n[processing.rixs.cosmic_rays]\ntreshold = 5.0\n"
+    (tmp_path / "endstation.toml").write_text(text)
+    message = beamline("run", "xas", "--regions", "520:530:1", "--config", tmp_path / "endstation.toml", expect=1)
+    assert "unknown key 'treshold'; did you mean 'threshold'?" in message
+    assert "\n" not in message.strip()
+
+
+def test_runs_of_a_relative_folder_are_read_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load_config()
+    config.endstation.shared.options["speed_up"] = 1e6
+    with Session(config, Path("here")) as session:
+        measure(session, rixs_map(session.endstation, "530:532:1", 300.0))
+        session.drain()
+        session.ingester.stop()
+    monkeypatch.chdir("/")
+    raw, derived = Runs(tmp_path / "here").load_with_derived("-1")
+    assert len(raw.streams["primary"]) == len(derived.frames) == 3
+    assert as_json("replay", "-1", "--source", "log", "--data-dir", tmp_path / "here")["equal"] is True
 
 
 def test_check_answers_for_the_shipped_configuration():
