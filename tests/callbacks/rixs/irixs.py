@@ -4,7 +4,7 @@ import numpy as np
 import tifffile
 
 COUNTS_PER_EV = 0.2085  # about 162 counts a photon at 777 eV
-READ_NOISE = 6.0
+READ_NOISE = 4.0
 
 
 def read_scan(measured_data):
