@@ -31,6 +31,7 @@ _CHANCE_OF_CLUMPS, _CHANCE_OF_SHARED = 1e5, 2e4
 # A pixel beside a hit belongs to it above so many times the read noise and, where photons are crowded, their noise.
 _WING_READ_NOISE, _WING_PHOTON_NOISE = 2.0, 1.5
 _CROWDED = 0.15  # photons a pixel, from where on one is often beside a hit
+_PHOTON_SEEN = 0.3  # of a photon's charge: a pixel with more sees one
 _NOISE_MARGIN = 0.5  # times read noise and side of the box
 # Charge of a photon that a pixel, 2 x 2 and 3 x 3 pixels catch, as a share of the whole, where a frame cannot tell.
 _USUAL_SHARES = (0.7, 0.85, 1.0)
@@ -38,7 +39,7 @@ _SKEW_OF_SHARES = 1.2  # the tail of shared charge is that of shares larger than
 _BRIGHT, _FEWEST_BRIGHT = 0.15, 600  # photons a pixel, and so many pixels, that show how charge is shared
 _WHOLE_PHOTON = (0.2, 0.3, 0.5)  # share of a box in which photons leave all their charge to it
 _MARGIN = 0.25  # of a photon, beyond the largest credible number of photons
-_PHOTONS_AT_LEAST = (1, 2, 2)  # that are always credible in the boxes
+_PHOTONS_AT_LEAST = 2  # in one place are always credible
 _FEWEST_PHOTONS = 3.0  # that may have been expected where none is seen
 
 
@@ -109,7 +110,7 @@ def remove_cosmic_rays(
     rows, columns = _grow(image, *_seeds(image, model), model)
     cleaned, mask = image.copy(), np.zeros(image.shape, dtype=bool)
     mask[rows, columns] = True
-    cleaned[rows, columns] = model.mean[model.block_of[rows], columns]
+    cleaned[rows, columns] = _fill(image, mask, rows, columns, model)
     removed = float((image[rows, columns] - cleaned[rows, columns]).sum())
     return CleanedFrame(cleaned, mask, _count_groups(rows, columns), removed)
 
@@ -223,7 +224,7 @@ def _threshold(expected: FloatArray, side: int, *, share: float, chance: float, 
     share, whole = share * photon_counts, _WHOLE_PHOTON[side - 1]
     charge = side**2 * np.maximum(expected, 1e-9 * photon_counts)
     number = _poisson_limit(min(chance * _CHANCE_OF_CLUMPS, 0.01), whole * charge / photon_counts)
-    number = np.maximum(number, _PHOTONS_AT_LEAST[side - 1])
+    number = np.maximum(number, _PHOTONS_AT_LEAST)
     clumps = photon_counts * (number + _MARGIN)
     shared = share * _poisson_limit(min(chance * _CHANCE_OF_SHARED, 0.01), charge / share)
     return np.maximum(clumps, shared)
@@ -290,6 +291,28 @@ def _grow(
         front = beside[image[row, column] > wing]
         hit = np.union1d(hit, front)
     return hit // n_columns, hit % n_columns
+
+
+def _fill(
+    image: FloatArray, mask: NDArray[np.bool_], rows: NDArray[np.intp], columns: NDArray[np.intp], model: _Model
+) -> FloatArray:
+    """Give what stands in the place of hits: the mean of the other pixels of the column in the same block.
+
+    Where photons are so few that most pixels see none, it is the mean of those that see none: a photon that happens to
+    be in the column must not be spread over a hit.
+    """
+    filled = np.empty(len(rows))
+    for block in np.unique(model.block_of[rows]):
+        here = model.block_of[rows] == block
+        low, high = model.edges[block], model.edges[block + 1]
+        at, place = np.unique(columns[here], return_inverse=True)
+        values, hit = image[low:high, at], mask[low:high, at]
+        dim = model.expected[block, at] < _CROWDED * model.photon_counts
+        used = ~hit & ~(dim & (values > _PHOTON_SEEN * model.photon_counts))
+        number = used.sum(axis=0)
+        mean = np.where(used, values, 0.0).sum(axis=0) / np.maximum(number, 1)
+        filled[here] = np.where(number > 0, mean, model.expected[block, at])[place]
+    return filled
 
 
 def _count_groups(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> int:

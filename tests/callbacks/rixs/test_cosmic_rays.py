@@ -141,7 +141,7 @@ def test_measured_hits_injected_into_measured_frames_are_removed(frames_17174, m
         # Column by column, so that a hit that is left does not make up for photons that are taken.
         with_hits, without = (remove_cosmic_rays(each, **known).frame.sum(axis=0) for each in (hit, frame))
         left += np.abs(with_hits - without).sum()
-    assert 1 - left / injected >= 0.93  # 0.935 to 0.945 by the draw of the hits; the aim is 0.97
+    assert 1 - left / injected >= 0.94
 
 
 @pytest.mark.measured
