@@ -17,7 +17,7 @@ from beamline.engine import Session, measure
 from beamline.errors import BeamlineError
 from beamline.results import Run
 from beamline.runs import Runs
-from beamline.summary import marked_frames, summarise
+from beamline.summary import marked_frames, print_summary, summarise
 from callbacks.rixs.curvature import Curvature
 from plans import rixs_map, xas
 
@@ -61,8 +61,6 @@ class Outcome:
 
     def show(self) -> None:
         """Print the outcome."""
-        from beamline.summary import print_summary  # noqa: PLC0415
-
         console = Console(highlight=False)
         print_summary(self.summary)
         table = TextTable("found", "", "simulated truth", "difference", box=None, padding=(0, 2))

@@ -196,19 +196,16 @@ class Ring(Twin):
         return super().read()
 
 
-class _Shutter(Twin):
+class Shutter(Twin):
+    """Sample shutter: "open" or "closed"."""
+
     state = Component(SoftSignal, value="closed", kind=Kind.normal)
+    opens = "shutter_open"  # what of the shared world it opens
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.state.name = self.name
-        self.put(self.state, "open" if self._is_open() else "closed")
-
-    def _is_open(self) -> bool:
-        raise NotImplementedError
-
-    def _open(self, value: bool) -> None:
-        raise NotImplementedError
+        self.put(self.state, "open" if getattr(self.world, self.opens) else "closed")
 
     def set(self, value: str) -> DeviceStatus:
         """Open or close it."""
@@ -217,30 +214,16 @@ class _Shutter(Twin):
 
         def move() -> None:
             self.wait_until(self.world.clock.now() + 0.1)
-            self._open(value == "open")
+            setattr(self.world, self.opens, value == "open")
             self.put(self.state, value)
 
         return self.in_background(move)
 
 
-class Shutter(_Shutter):
-    """Sample shutter: "open" or "closed"."""
-
-    def _is_open(self) -> bool:
-        return self.world.shutter_open
-
-    def _open(self, value: bool) -> None:
-        self.world.shutter_open = value
-
-
-class FrontEndShutter(_Shutter):
+class FrontEndShutter(Shutter):
     """The facility's shutter: "open" or "closed"."""
 
-    def _is_open(self) -> bool:
-        return self.world.front_end_open
-
-    def _open(self, value: bool) -> None:
-        self.world.front_end_open = value
+    opens = "front_end_open"
 
 
 class Sample(Twin):
