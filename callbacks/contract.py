@@ -19,6 +19,7 @@ class Stream(StrEnum):
     BASELINE = "baseline"
     # of a derived run
     FRAMES = "frames"  # one event a raw event
+    IMAGES = "images"  # one event a STXM image, as it closes
     RESULT = "result"  # one event, when the raw run closes
 
 
@@ -37,6 +38,12 @@ class Key(StrEnum):
     CCD_DARK_IMAGE = "ccd_dark_image"  # external, of the stream `dark`: shutter closed, same exposure time
     CCD_BACKGROUND = "ccd_background"  # scalar pedestal that the instrument itself subtracted; optional
     FRAME_PROBLEM = "frame_problem"  # why a frame is not to be trusted, "" when it is; optional (importers)
+    # One event is one line of a STXM image; the streams `primary` and `dark` have the same keys.
+    STXM_COUNTS = "stxm_counts"  # (pixels,), of the transmission detector
+    STXM_DWELL = "stxm_dwell"  # (pixels,), as the scanner timed it
+    STXM_X = "stxm_x"  # (pixels,), encoder of the fine stage
+    STXM_Y = "stxm_y"  # (pixels,)
+    ZONE_PLATE = "zone_plate"  # position along the beam
 
 
 class CcdConfig(StrEnum):
@@ -46,6 +53,14 @@ class CcdConfig(StrEnum):
     READ_NOISE = "ccd_read_noise"  # counts rms a pixel; NaN: not known
     FULL_SCALE = "ccd_full_scale"  # counts at which a pixel saturates
     PEDESTAL_SUBTRACTED = "ccd_pedestal_subtracted"  # 1 where the instrument subtracted it and clipped at 0, else 0
+
+
+class ScannerConfig(StrEnum):
+    """Configuration keys of the line scanner, in the descriptor's configuration of the object `scanner`."""
+
+    DEAD_TIME = "stxm_dead_time"  # of the counting detector, which a photon does not prolong; NaN: not known
+    DARK_RATE = "stxm_dark_rate"  # where no dark line is measured; NaN: not known
+    COUNTER_DIVIDER = "stxm_counter_divider"  # photons of a count; optional, 1 where it is not given
 
 
 UNITS: dict[str, str] = {
@@ -60,18 +75,73 @@ UNITS: dict[str, str] = {
     Key.CCD_IMAGE: "counts",
     Key.CCD_DARK_IMAGE: "counts",
     Key.CCD_BACKGROUND: "counts",
+    Key.STXM_COUNTS: "counts",
+    Key.STXM_DWELL: "s",
+    Key.STXM_X: "um",
+    Key.STXM_Y: "um",
+    Key.ZONE_PLATE: "um",
     CcdConfig.COUNTS_PER_EV: "counts/eV",
     CcdConfig.READ_NOISE: "counts",
     CcdConfig.FULL_SCALE: "counts",
+    ScannerConfig.DEAD_TIME: "s",
+    ScannerConfig.DARK_RATE: "counts/s",
+    ScannerConfig.COUNTER_DIVIDER: "",
 }
 
-CCD = "ccd"  # object name of the CCD in descriptors
+CCD = "ccd"  # object names in descriptors
+SCANNER = "scanner"
 
-Technique = Literal["xas", "rixs", "elastic"]
+Technique = Literal["xas", "rixs", "elastic", "stxm", "stxm_line_spectrum", "stxm_focus"]
 
 
 class _Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StxmRegion(_Block):
+    """A rectangle of pixels; lines run along x, and follow one another along y."""
+
+    x: tuple[float, float]  # um, centres of the first and the last pixel of a line
+    y: tuple[float, float]  # um, of the first and the last line
+    columns: int  # pixels of a line
+    rows: int  # lines
+
+
+class StxmGrid(_Block):
+    """What a STXM measurement covers: at each energy, all lines of one region after the other."""
+
+    energies: list[float]  # eV, as asked for, in the order of measurement; the positions of a focus scan are below
+    regions: list[StxmRegion]
+    mode: Literal["line", "point"] = "line"  # the stage flies a line, or stops at each of its pixels
+    blank: tuple[float, float, float, float] | None = None  # um, x and y from and to: no sample there
+    zone_plate: list[float] = []  # um, one a line, of a focus scan only
+
+    @property
+    def lines(self) -> int:
+        """Lines at one energy."""
+        return sum(region.rows for region in self.regions)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the lines of a region make an image; those of a line spectrum stand alone."""
+        return any(region.rows > 1 for region in self.regions)
+
+    def place(self, seq_num: int) -> tuple[int, int, int]:
+        """Give energy, region and row (all from 0) of an event of the stream `primary`.
+
+        Raises
+        ------
+        ValueError
+            When there are not so many lines.
+        """
+        energy, line = divmod(seq_num - 1, self.lines)
+        if not 0 <= energy < len(self.energies):
+            raise ValueError(f"event {seq_num} of a grid with {self.lines * len(self.energies)} lines")
+        for index, region in enumerate(self.regions):
+            if line < region.rows:
+                return energy, index, line
+            line -= region.rows
+        raise AssertionError("unreachable: the rows of the regions are the lines")
 
 
 class Measurement(_Block):
@@ -82,9 +152,10 @@ class Measurement(_Block):
     edge: str = ""
     energy_regions: str = ""  # as typed: "520:526:0.5, 526:535:0.1"
     points: int  # events planned in the stream `primary`
-    exposure_time: float  # s; the dwell of XAS
+    exposure_time: float  # s; the dwell of XAS, and of a STXM pixel
     frames_per_energy: int = 1
     order: Literal["up", "up_down", "random"] = "up"
+    grid: StxmGrid | None = None  # of STXM
 
 
 class Derivation(_Block):
@@ -96,5 +167,15 @@ class Derivation(_Block):
     software: dict[str, str]  # package -> version
 
 
-MEASUREMENT = "measurement"  # key of the block in a start document
+class Series(_Block):
+    """Block `series` of the start documents of runs that belong together."""
+
+    uid: str
+    index: int  # from 0
+    runs: int
+    role: Literal["reference", "sample"]
+
+
+MEASUREMENT = "measurement"  # keys of the blocks in a start document
+SERIES = "series"
 DERIVATION = "derivation"

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from callbacks.contract import Measurement, StxmGrid, Technique
 from callbacks.rixs.cosmic_rays import CosmicRayRemoval, CosmicRaySettings
 from callbacks.rixs.dark import DarkSettings, DarkSubtraction
 from callbacks.rixs.elastic_line import ElasticLine, ElasticLineSettings
@@ -16,11 +18,36 @@ from callbacks.rixs.normalisation import Normalisation, NormalisationSettings
 from callbacks.rixs.repeats import RepeatedFrames, RepeatedFramesSettings
 from callbacks.rixs.rixs_map import RixsMap, RixsMapSettings
 from callbacks.step import Chain
+from callbacks.stxm.absorbance import Absorbance, AbsorbanceSettings
+from callbacks.stxm.analysis import AnalysisSettings
+from callbacks.stxm.chemistry import Chemistry, ChemistrySettings
+from callbacks.stxm.components import StreamingComponents
+from callbacks.stxm.edges import edge_of
+from callbacks.stxm.focus import Focus
+from callbacks.stxm.lines import ImageAssembly, LineCorrection, LineSettings
+from callbacks.stxm.registration import RegistrationSettings
+from callbacks.stxm.stack import AlignedStack
 from callbacks.xas.spectrum import XasPoint, XasSettings, XasSpectrum
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StxmSettings(_Settings):
+    """Settings of the steps of a STXM stack."""
+
+    lines: LineSettings = LineSettings()
+    registration: RegistrationSettings = RegistrationSettings()
+    absorbance: AbsorbanceSettings = AbsorbanceSettings()
+    analysis: AnalysisSettings = AnalysisSettings()
+    chemistry: ChemistrySettings = ChemistrySettings()
+
+
+class FocusSettings(_Settings):
+    """Settings of the steps of a focus scan."""
+
+    lines: LineSettings = LineSettings()
 
 
 class RixsSettings(_Settings):
@@ -35,7 +62,7 @@ class RixsSettings(_Settings):
     rixs_map: RixsMapSettings = RixsMapSettings()
 
 
-def rixs_map(settings: RixsSettings) -> Chain:
+def rixs_map(settings: RixsSettings, _measurement: Measurement) -> Chain:
     """Build the seven steps of a RIXS map, in the order of the reference text."""
     elastic_line = ElasticLine(settings.elastic_line)
     return Chain(
@@ -51,9 +78,45 @@ def rixs_map(settings: RixsSettings) -> Chain:
     )
 
 
-def xas_spectrum(settings: XasSettings) -> Chain:
+def xas_spectrum(settings: XasSettings, _measurement: Measurement) -> Chain:
     """Build the steps of an absorption spectrum."""
     return Chain({"xas_point": XasPoint(settings), "xas_spectrum": XasSpectrum(settings)})
+
+
+def stxm_stack(settings: StxmSettings, measurement: Measurement) -> Chain:
+    """Build the steps of a STXM stack: of its lines, and of the images that these make."""
+    grid = grid_of(measurement)
+    edge = edge_of(measurement.edge, np.sort(grid.energies))
+    stack = AlignedStack(grid, settings.registration)
+    absorbance = Absorbance(grid, settings.absorbance, stack)
+    components = StreamingComponents(settings.analysis, absorbance, edge)
+    images = Chain(
+        {
+            "registration": stack,
+            "absorbance": absorbance,
+            "components": components,
+            "chemistry": Chemistry(settings.chemistry, settings.analysis, absorbance, components, edge),
+        }
+    )
+    return Chain({"lines": LineCorrection(settings.lines), "assembly": ImageAssembly(grid)}, images=images)
+
+
+def stxm_focus(settings: FocusSettings, measurement: Measurement) -> Chain:
+    """Build the steps of a focus scan."""
+    return Chain({"lines": LineCorrection(settings.lines), "focus": Focus(grid_of(measurement))})
+
+
+def grid_of(measurement: Measurement) -> StxmGrid:
+    """Give the grid of a STXM measurement.
+
+    Raises
+    ------
+    ValueError
+        When it has none.
+    """
+    if measurement.grid is None:
+        raise ValueError(f"measurement: grid is missing, a {measurement.technique} run has one")
+    return measurement.grid
 
 
 @dataclass(frozen=True)
@@ -62,10 +125,20 @@ class Pipeline:
 
     name: str
     settings_model: type[BaseModel]
-    build: Callable[[Any], Chain]
+    build: Callable[[Any, Measurement], Chain]
 
 
 _RIXS = Pipeline("rixs", RixsSettings, rixs_map)
 _XAS = Pipeline("xas", XasSettings, xas_spectrum)
 
-PIPELINES: dict[str, Pipeline] = {"rixs": _RIXS, "elastic": _RIXS, "xas": _XAS}  # by technique
+_STXM = Pipeline("stxm", StxmSettings, stxm_stack)
+_FOCUS = Pipeline("stxm_focus", FocusSettings, stxm_focus)
+
+PIPELINES: dict[Technique, Pipeline] = {
+    "rixs": _RIXS,
+    "elastic": _RIXS,
+    "xas": _XAS,
+    "stxm": _STXM,
+    "stxm_line_spectrum": _STXM,
+    "stxm_focus": _FOCUS,
+}

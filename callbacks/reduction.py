@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -13,12 +13,12 @@ import numpy as np
 from callbacks.contract import DERIVATION, MEASUREMENT, UNITS, Derivation, Key, Measurement, Stream
 from callbacks.external import ExternalFrames, FrameReadError
 from callbacks.pipelines import PIPELINES, Pipeline
-from callbacks.step import DataKey
+from callbacks.step import Chain, DataKey
 
 logger = logging.getLogger(__name__)
 
 Emit = Callable[[str, dict[str, Any]], None]
-SOFTWARE = ("stxm-rixs-beamline", "numpy", "scipy", "event-model", "h5py")
+SOFTWARE = ("stxm-rixs-beamline", "numpy", "scipy", "event-model", "h5py", "scikit-image", "scikit-learn")
 
 # Kept of every raw event, so that a derived run can be read by itself.
 CARRIED = (Key.ENERGY, Key.ENERGY_SETPOINT, Key.I0, Key.TEY, Key.TFY, Key.DWELL, Key.RING_CURRENT, Key.EXPOSURE_TIME)
@@ -41,7 +41,7 @@ class Reducer:
 
     def __init__(self, emit: Emit, settings: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._emit = emit
-        self._settings = settings or {}
+        self.settings = settings or {}  # of the runs that begin from now on
         self._router = event_model.RunRouter([self._factory])
         self.current: RunReduction | None = None  # the run being reduced or the last one, for those who look on
 
@@ -54,30 +54,28 @@ class Reducer:
             return [], []
         measurement = Measurement.model_validate(start[MEASUREMENT])
         pipeline = PIPELINES[measurement.technique]
-        self.current = RunReduction(pipeline, self._settings.get(pipeline.name, {}), self._emit)
+        self.current = RunReduction(pipeline, measurement, self.settings.get(pipeline.name, {}), self._emit)
         return [self.current], []
 
 
 class RunReduction:
     """Reduce one raw run.
 
-    The derived run has a stream `frames`, one event for each event of the raw run's stream `primary`, and a stream
-    `result` with one event when the raw run ends. Callable with (name, document).
+    The derived run has a stream `frames`, one event for each event of the raw run's stream `primary`; of STXM also a
+    stream `images`, one event for each image as it closes; and a stream `result` with one event when the raw run ends.
+    Callable with (name, document).
     """
 
-    def __init__(self, pipeline: Pipeline, settings: Mapping[str, Any], emit: Emit) -> None:
+    def __init__(self, pipeline: Pipeline, measurement: Measurement, settings: Mapping[str, Any], emit: Emit) -> None:
         self._pipeline = pipeline
         self._settings = pipeline.settings_model.model_validate(settings)
-        self.chain = pipeline.build(self._settings)
+        self.chain = pipeline.build(self._settings, measurement)
         self._emit = emit
         self._files = ExternalFrames()
         self._descriptors: dict[str, dict[str, Any]] = {}
         self._run: Any = None
-        self._frames: Any = None  # composer of the stream `frames`
+        self._streams: dict[Stream, _DerivedStream] = {}
         self._n_frames = 0
-        self._waiting: list[
-            tuple[dict[str, Any], float]
-        ] = []  # failed events before the first good one, and their times
         self._problems: list[tuple[int, str]] = []
 
     @property
@@ -116,11 +114,14 @@ class RunReduction:
             raw_uids=[doc["uid"]],
             pipeline=self._pipeline.name,
             settings=self._settings.model_dump(mode="json"),
-            software={package: version(package) for package in SOFTWARE},
+            software=_software(),
         )
         carried = {key: doc[key] for key in ("sample", MEASUREMENT) if key in doc}
         self._run = event_model.compose_run(metadata={**carried, DERIVATION: derivation.model_dump(mode="json")})
         self._emit("start", self._run.start_doc)
+        self._streams[Stream.FRAMES] = _DerivedStream(Stream.FRAMES, self._run, self.chain, self._emit)
+        if self.chain.images is not None:
+            self._streams[Stream.IMAGES] = _DerivedStream(Stream.IMAGES, self._run, self.chain.images, self._emit)
 
     def _event(self, doc: Mapping[str, Any]) -> None:
         match self._descriptors[doc["descriptor"]]["name"]:
@@ -131,17 +132,16 @@ class RunReduction:
 
     def _stop(self, doc: Mapping[str, Any]) -> None:
         self._files.close()
-        self._emit_waiting()
+        self._images(doc["time"], final=True)
+        for stream in self._streams.values():
+            stream.finish()
         result = self.result | {
             "frames": self._n_frames,
             "problem_frames": np.array([frame for frame, _ in self._problems], dtype=int),
             "problems": np.array([problem for _, problem in self._problems], dtype=str),
         }
-        composer = self._run.compose_descriptor(
-            name=str(Stream.RESULT), data_keys={key: data_key(value) for key, value in result.items()}
-        )
-        self._emit("descriptor", composer.descriptor_doc)
-        self._emit("event", _compose_event(composer, result, doc["time"]))
+        for name, document in _result_documents(self._run, result, doc["time"]):
+            self._emit(name, document)
         self._emit("stop", self._run.compose_stop(exit_status=doc["exit_status"], reason=doc.get("reason", "")))
 
     def _primary(self, doc: Mapping[str, Any]) -> None:
@@ -150,18 +150,21 @@ class RunReduction:
         problem = str(values.get(Key.FRAME_PROBLEM, ""))
         if not problem:
             problem = self._fill(doc, values)
-        kept, problem = self.chain.push(values, problem=problem)
-        if problem:
-            self._problems.append((doc["seq_num"], problem))
         carried = {str(key): values[key] for key in CARRIED if key in values}
-        carried |= {"frame": doc["seq_num"], "problem": problem}
-        if self._frames is None and problem:
-            self._waiting.append((carried | kept, doc["time"]))  # the shapes of its outputs are not known yet
-            return
-        if self._frames is None:
-            self._open_frames(carried | kept)
-            self._emit_waiting()
-        self._emit_frame(carried | kept, doc["time"])
+        self._push(Stream.FRAMES, values, carried | {"frame": doc["seq_num"]}, doc["time"], problem=problem)
+        self._images(doc["time"])
+
+    def _images(self, time: float, *, final: bool = False) -> None:
+        """Hand the images that have closed to their own steps."""
+        for image in self.chain.take_closed(final=final):
+            self._push(Stream.IMAGES, image, {"image": image["seq_num"]}, time)
+
+    def _push(
+        self, stream: Stream, values: Mapping[str, Any], carried: dict[str, Any], time: float, *, problem: str = ""
+    ) -> None:
+        problem = self._streams[stream].push(values, carried, time, problem=problem)
+        if problem:
+            self._problems.append((values["seq_num"], problem))
 
     def _dark(self, doc: Mapping[str, Any]) -> None:
         values = self._values(doc)
@@ -192,23 +195,86 @@ class RunReduction:
                     return str(error)
         return ""
 
-    def _open_frames(self, values: Mapping[str, Any]) -> None:
-        units = UNITS | {key: described.get("units", "") for key, described in self.chain.described.items()}
-        self._frames = self._run.compose_descriptor(
-            name=str(Stream.FRAMES),
-            data_keys={key: data_key(value, units.get(key, "")) for key, value in values.items()},
-        )
-        self._emit("descriptor", self._frames.descriptor_doc)
 
-    def _emit_waiting(self) -> None:
-        for values, time in self._waiting:
-            if self._frames is None:
-                self._open_frames(self.chain.missing() | values)
-            self._emit_frame(values, time)
+class _DerivedStream:
+    """A stream of a derived run that has one event for each event that a chain is given."""
+
+    def __init__(self, name: Stream, run: Any, chain: Chain, emit: Emit) -> None:
+        self._name = name
+        self._run = run
+        self._chain = chain
+        self._emit = emit
+        self._composer: Any = None
+        # Failed events before the first good one, and their times: the shapes of their outputs are not known yet.
+        self._waiting: list[tuple[dict[str, Any], float]] = []
+
+    def push(self, values: Mapping[str, Any], carried: dict[str, Any], time: float, *, problem: str) -> str:
+        """Run the chain on an event and emit its outputs with what is carried along; give what went wrong."""
+        kept, problem = self._chain.push(values, problem=problem)
+        event = carried | {"problem": problem} | kept
+        if self._composer is None and problem:
+            self._waiting.append((event, time))
+            return problem
+        if self._composer is None:
+            self._open(event)
+            self.finish()
+        self._compose(event, time)
+        return problem
+
+    def finish(self) -> None:
+        """Emit what still waits for the shapes of its outputs."""
+        for event, time in self._waiting:
+            if self._composer is None:
+                self._open(self._chain.missing() | event)
+            self._compose(event, time)
         self._waiting.clear()
 
-    def _emit_frame(self, values: Mapping[str, Any], time: float) -> None:
-        self._emit("event", _compose_event(self._frames, {**self.chain.missing(), **values}, time))
+    def _open(self, event: Mapping[str, Any]) -> None:
+        units = UNITS | {key: described.get("units", "") for key, described in self._chain.described.items()}
+        self._composer = self._run.compose_descriptor(
+            name=str(self._name), data_keys={key: data_key(value, units.get(key, "")) for key, value in event.items()}
+        )
+        self._emit("descriptor", self._composer.descriptor_doc)
+
+    def _compose(self, event: Mapping[str, Any], time: float) -> None:
+        self._emit("event", _compose_event(self._composer, {**self._chain.missing(), **event}, time))
+
+
+def derived_run(
+    raw_uids: list[str], pipeline: str, settings: dict[str, Any], result: Mapping[str, Any], metadata: dict[str, Any]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give the documents of a derived run that has a result only: what was made of several runs together.
+
+    Parameters
+    ----------
+    raw_uids : list of str
+    pipeline : str
+    settings : dict
+    result : mapping
+        Values of the one event of the stream `result`.
+    metadata : dict
+        Further blocks of the start document.
+
+    Yields
+    ------
+    name, document
+    """
+    derivation = Derivation(raw_uids=raw_uids, pipeline=pipeline, settings=settings, software=_software())
+    run = event_model.compose_run(metadata={**metadata, DERIVATION: derivation.model_dump(mode="json")})
+    yield "start", dict(run.start_doc)
+    yield from _result_documents(run, result, run.start_doc["time"])
+    yield "stop", dict(run.compose_stop())
+
+
+def _software() -> dict[str, str]:
+    return {package: version(package) for package in SOFTWARE}
+
+
+def _result_documents(run: Any, result: Mapping[str, Any], time: float) -> Iterator[tuple[str, dict[str, Any]]]:
+    data_keys = {key: data_key(value) for key, value in result.items()}
+    composer = run.compose_descriptor(name=str(Stream.RESULT), data_keys=data_keys)
+    yield "descriptor", composer.descriptor_doc
+    yield "event", _compose_event(composer, result, time)
 
 
 def outputs_of_frame(
@@ -237,7 +303,8 @@ def outputs_of_frame(
         match name:
             case "start":
                 measurement = Measurement.model_validate(doc[MEASUREMENT])
-                reduction = RunReduction(PIPELINES[measurement.technique], settings, lambda _name, _doc: None)
+                pipeline = PIPELINES[measurement.technique]
+                reduction = RunReduction(pipeline, measurement, settings, lambda _name, _doc: None)
                 reduction.chain.watch = lambda step, values: outputs.__setitem__(step, dict(values))
             case "descriptor":
                 streams[doc["uid"]] = doc["name"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +37,9 @@ class Chain:
     ----------
     steps : mapping of str to Step
         The steps by name, in order.
+    images : Chain, optional
+        Steps that work on what several events make together: the images of a STXM stack. A step of this chain gives
+        them by `take_closed`.
 
     Attributes
     ----------
@@ -46,8 +49,9 @@ class Chain:
         Called with the name of a step and all its outputs, also those that are not kept.
     """
 
-    def __init__(self, steps: Mapping[str, Step]) -> None:
+    def __init__(self, steps: Mapping[str, Step], *, images: Chain | None = None) -> None:
         self.steps = dict(steps)
+        self.images = images
         self.errors = 0
         self.watch: Callable[[str, Mapping[str, Any]], None] | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -57,6 +61,12 @@ class Chain:
         for step in self.steps.values():
             if hasattr(step, "push_dark"):
                 step.push_dark(event)
+
+    def take_closed(self, *, final: bool = False) -> Iterator[dict[str, Any]]:
+        """Give the events for the chain `images` that have come together since; at the end, also what is not whole."""
+        for step in self.steps.values():
+            if hasattr(step, "take_closed"):
+                yield from step.take_closed(final=final)
 
     def push(self, event: Mapping[str, Any], *, problem: str = "") -> tuple[dict[str, Any], str]:
         """Run the steps on one event.
@@ -118,7 +128,7 @@ class Chain:
             if clash := merged.keys() & result.keys():
                 raise ValueError(f"step {name} gives results that an earlier step gave: {', '.join(sorted(clash))}")
             merged.update(result)
-        return merged
+        return merged | (self.images.result if self.images is not None else {})
 
 
 def _not_measured(dtype: str, shape: tuple[int, ...]) -> Any:

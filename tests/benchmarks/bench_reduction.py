@@ -17,7 +17,7 @@ from beamline.commands import documents_of, reduce_documents
 from beamline.importers.irixs import irixs_documents
 from beamline.recorder import Recorder
 from beamline.runs import Runs
-from callbacks.contract import CcdConfig, Key
+from callbacks.contract import CcdConfig, Key, Measurement
 from callbacks.external import HDF5_DATASET
 from callbacks.pipelines import RixsSettings, rixs_map
 from simulated_devices.samples import SAMPLES
@@ -44,7 +44,8 @@ def write_frames(path, rows):
 
 def frame_to_row(path):
     """Time each frame from the file to its row, and its reading alone; ms."""
-    chain, whole, reading = rixs_map(RixsSettings()), [], []
+    measurement = Measurement(technique="rixs", sample="", points=FRAMES, exposure_time=300.0)
+    chain, whole, reading = rixs_map(RixsSettings(), measurement), [], []
     with h5py.File(path, "r", swmr=True) as file:
         data = file[HDF5_DATASET]
         for number in range(FRAMES):

@@ -1,0 +1,132 @@
+"""Incident flux of a stack from its sample-free pixels: found in the images, or given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import ndimage
+
+FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
+
+PEAK_WIDTH = 4.0  # sigmas of the noise: what pixels of one brightness spread over
+STANDS_OUT = 2.0  # times as many pixels in the peak as in an equal interval on its dark side
+LARGEST_SPREAD = 2.0  # spread of the pixels found over their noise
+BRIGHT = 95.0  # percentile of the noise that stands for that of bright pixels
+NEIGHBOURS = 6  # of the 9 pixels around and with it that are as bright
+
+
+class BlankSettings(BaseModel):
+    """How sample-free pixels are found, or where they are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fewest_pixels: int = Field(20, ge=1)
+    fewest_share: float = Field(0.004, ge=0, lt=1)  # of the image
+
+
+@dataclass(frozen=True)
+class Blank:
+    """The sample-free pixels of a stack.
+
+    Attributes
+    ----------
+    pixels : numpy.ndarray of bool, shape (lines, columns)
+    status : str
+        "ok", or why there are none.
+    """
+
+    pixels: BoolArray
+    status: str
+
+
+def find_blank(brightness: FloatArray, sigma: FloatArray, settings: BlankSettings | None = None) -> Blank:
+    """Find the pixels without sample: the brightest that are many and of one brightness.
+
+    Parameters
+    ----------
+    brightness, sigma : numpy.ndarray, shape (lines, columns)
+        Mean transmission of the aligned images in any unit, and its standard uncertainty; NaN where not known.
+    settings : BlankSettings, optional
+
+    Returns
+    -------
+    Blank
+        Refused where no such pixels stand out: a sample that covers the field leaves a brightness that fades out, not
+        a peak at the bright end of the histogram. A film as even as nothing, all over the field, cannot be told.
+    """
+    settings = settings or BlankSettings()
+    known = np.isfinite(brightness) & (sigma > 0)
+    nothing = np.zeros(brightness.shape, dtype=bool)
+    fewest = max(settings.fewest_pixels, int(settings.fewest_share * known.sum()))
+    if known.sum() < 2 * fewest:
+        return Blank(nothing, f"{known.sum()} pixels are known, expected {2 * fewest} or more")
+    values = np.sort(brightness[known])
+    width = PEAK_WIDTH * float(np.percentile(sigma[known], BRIGHT))  # bright pixels are the noisier ones
+    centre, count = _brightest_peak(values, width, fewest)
+    if not np.isfinite(centre):
+        return Blank(nothing, f"no {fewest} pixels of one brightness at the bright end: no place without sample")
+    darker = _count(values, np.array([centre - 2 * width]), width)[0]
+    if count < STANDS_OUT * darker:
+        return Blank(
+            nothing,
+            f"the brightest pixels do not stand out: {count} of one brightness, {darker} a little darker;"
+            " no place without sample",
+        )
+    alike = known & (np.abs(brightness - centre) <= np.maximum(0.75 * width, 3.0 * sigma))
+    around = ndimage.convolve(alike.astype(int), np.ones((3, 3), dtype=int), mode="nearest")
+    pixels = alike & (around >= NEIGHBOURS)
+    if pixels.sum() < fewest:
+        return Blank(nothing, f"{pixels.sum()} sample-free pixels lie together, expected {fewest} or more")
+    spread = float(np.sqrt(np.mean(((brightness[pixels] - brightness[pixels].mean()) / sigma[pixels]) ** 2)))
+    if spread > LARGEST_SPREAD:
+        return Blank(nothing, f"the brightest pixels spread over {spread:.1f} times their noise")
+    return Blank(pixels, "ok")
+
+
+def incident_rate(rates: FloatArray, variances: FloatArray, pixels: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Average the sample-free pixels of each image.
+
+    Parameters
+    ----------
+    rates, variances : numpy.ndarray, shape (energies, lines, columns)
+        counts/s.
+    pixels : numpy.ndarray of bool, shape (lines, columns)
+
+    Returns
+    -------
+    rate, sigma : numpy.ndarray, shape (energies,)
+        NaN where less than half of the pixels are known.
+    """
+    inside, noise = rates[:, pixels], variances[:, pixels]
+    known = np.isfinite(inside)
+    count = known.sum(axis=1)
+    enough = count >= max(1, pixels.sum() / 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rate = np.where(known, inside, 0.0).sum(axis=1) / count
+        sigma = np.sqrt(np.where(known, noise, 0.0).sum(axis=1)) / count
+    return np.where(enough, rate, np.nan), np.where(enough, sigma, np.nan)
+
+
+def _brightest_peak(values: FloatArray, width: float, fewest: int) -> tuple[float, int]:
+    """Give centre and content of the brightest interval that holds enough pixels and more than its neighbours."""
+    top = values[-max(1, len(values) // 1000)]  # a hot pixel or two do not matter
+    centres = np.arange(top, values[0], -width / 8)
+    counts = _count(values, centres, width)
+    enough = np.flatnonzero(counts >= fewest)
+    if not len(enough):
+        return float("nan"), 0
+    # Climb from the first one to the top of its peak, looking one width ahead.
+    place = int(enough[0])
+    while True:
+        ahead = counts[place + 1 : place + 9]
+        if not len(ahead) or ahead.max() <= counts[place]:
+            return float(centres[place]), int(counts[place])
+        place += 1 + int(ahead.argmax())
+
+
+def _count(values: FloatArray, centres: FloatArray, width: float) -> NDArray[np.intp]:
+    return np.searchsorted(values, centres + width / 2) - np.searchsorted(values, centres - width / 2)

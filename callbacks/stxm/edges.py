@@ -1,0 +1,83 @@
+"""Absorption edges of the reference text: the energy windows its methods use, in eV."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Window = tuple[float, float]
+PRE_EDGE_SHARE, POST_EDGE_SHARE = 0.12, 0.15  # of the energy range, where an edge is not known
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An absorption edge.
+
+    Attributes
+    ----------
+    background : (float, float)
+        Below the edge: the mean here is subtracted, its scatter is the noise of a pixel.
+    area : (float, float)
+        The integral here normalises a pixel.
+    brightness : (float, float)
+        The integral here is the brightness of a chemical map.
+    feature : float or None
+        Where the oxidised phase absorbs more than the reduced one.
+    sample : float
+        Where the oxide absorbs: pixels are sample above a threshold here.
+    """
+
+    name: str
+    background: Window
+    area: Window
+    brightness: Window
+    feature: float | None
+    sample: float
+
+
+EDGES = {
+    edge.name: edge
+    for edge in (
+        Edge("O K", (520.0, 526.0), (525.0, 535.0), (535.0, 560.0), 530.8, 529.5),
+        Edge("Mn L3", (630.0, 636.0), (638.0, 647.0), (638.0, 647.0), 643.0, 644.0),
+        Edge("Fe L3", (700.0, 705.0), (706.0, 714.0), (706.0, 714.0), 709.8, 709.0),
+        Edge("Co L3", (768.0, 774.0), (776.0, 784.0), (776.0, 784.0), 781.3, 780.0),
+        Edge("Ni L3", (842.0, 848.0), (851.0, 857.0), (851.0, 857.0), 855.3, 852.0),
+    )
+}
+
+
+def edge_of(name: str, energies: NDArray[np.floating]) -> Edge:
+    """Give the windows of an edge; of one that is not known, or not measured, shares of the range.
+
+    Parameters
+    ----------
+    name : str
+        As in "O K", "Mn L3" or "Mn L"; where it is empty the energies tell.
+    energies : numpy.ndarray, shape (n,)
+        The energies planned, eV, ascending.
+    """
+    for edge in EDGES.values():
+        if edge.name.startswith(name.strip()) and _holds(energies, edge.background) and _holds(energies, edge.area):
+            return edge
+    low, high = float(energies[0]), float(energies[-1])
+    span = high - low
+    background, top = (low, low + PRE_EDGE_SHARE * span), (high - POST_EDGE_SHARE * span, high)
+    return Edge(name, background, (background[1], high), (background[1], high), None, top[0])
+
+
+def window_or(energies: NDArray[np.floating], window: Window, otherwise: Window) -> Window:
+    """Give a window where the energies fill it, or else another one."""
+    return window if _holds(energies, window) else otherwise
+
+
+def inside(energies: NDArray[np.floating], window: Window) -> NDArray[np.bool_]:
+    """Tell which energies lie in a window, ends included, with 20 meV to spare: what is read back wanders."""
+    slack = 0.02
+    return (energies >= window[0] - slack) & (energies <= window[1] + slack)
+
+
+def _holds(energies: NDArray[np.floating], window: Window) -> bool:
+    return bool(inside(energies, window).sum() >= 3 and energies[-1] >= window[1] - 0.25 * (window[1] - window[0]))

@@ -1,0 +1,227 @@
+"""End members: the spectra at the corners of the cloud that the pixels make in PCA or NMF space."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.spatial import cKDTree
+from sklearn.decomposition import NMF
+from sklearn.exceptions import ConvergenceWarning
+
+from callbacks.stxm.edges import Edge
+
+FloatArray = NDArray[np.floating]
+
+LARGEST_CLOUD = 40_000  # pixels that corners are looked for among; more are thinned evenly
+NEIGHBOURS = 25  # pixels whose mean stands for one, so that noise makes no corners
+OUTLYING = 0.0005  # share of the pixels on the outside that are not let make a corner
+NMF_ITERATIONS, NMF_TOLERANCE = 400, 1e-4
+
+
+class EndMemberSettings(BaseModel):
+    """How end members are found."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: int = Field(3, ge=2, le=6)
+    space: str = Field("pca", pattern="^(pca|nmf)$")  # where the extremes are picked
+    cluster_share: float = Field(0.003, gt=0, le=0.1)  # of the pixels, averaged at each extreme
+    cluster_pixels: int = Field(20, ge=1)  # at least
+
+
+@dataclass(frozen=True)
+class EndMembers:
+    """End members.
+
+    Attributes
+    ----------
+    spectra, sigma : numpy.ndarray, shape (number, energies)
+        Mean of the spectra of each cluster, as measured, and its standard uncertainty.
+    clusters : list of numpy.ndarray of int
+        The pixels that each is the mean of.
+    names : list of str
+    """
+
+    spectra: FloatArray
+    sigma: FloatArray
+    clusters: list[NDArray[np.intp]]
+    names: list[str]
+
+
+def extreme_clusters(scores: FloatArray, settings: EndMemberSettings) -> list[NDArray[np.intp]]:
+    """Find the corners of a cloud of pixels, and the pixels nearest to each.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray, shape (pixels, dimensions)
+        Coordinates of each pixel; one dimension less than there are end members, or more.
+    settings : EndMemberSettings
+
+    Returns
+    -------
+    list of numpy.ndarray of int
+        The pixels of each cluster.
+
+    Raises
+    ------
+    ValueError
+        When there are too few pixels or dimensions.
+
+    Notes
+    -----
+    The simplex of largest volume with corners among the pixels (N-FINDR: Winter, Proc. SPIE 3753 (1999) 266), each
+    pixel taken as the mean of its neighbours in the cloud.
+    """
+    number = settings.number
+    size = max(settings.cluster_pixels, round(settings.cluster_share * len(scores)))
+    if len(scores) < number * size or scores.shape[1] < number - 1:
+        raise ValueError(
+            f"{len(scores)} pixels in {scores.shape[1]} dimensions, expected {number * size} or more"
+            f" in {number - 1} for {number} end members"
+        )
+    cloud = scores[:, : number - 1]
+    thinned = cloud[:: -(-len(cloud) // LARGEST_CLOUD)]
+    _, nearest = cKDTree(thinned).query(thinned, k=min(NEIGHBOURS, len(thinned)))
+    smooth = thinned[nearest].mean(axis=1)
+    spread = np.linalg.norm(thinned - smooth, axis=1)
+    inner = smooth[spread <= np.quantile(spread, 1 - OUTLYING)]
+    corners = _largest_simplex(inner, number)
+    clusters = []
+    for corner in corners:
+        distance = np.linalg.norm(cloud - corner, axis=1)
+        clusters.append(np.argpartition(distance, size - 1)[:size])
+    return [np.sort(cluster) for cluster in clusters]
+
+
+def _largest_simplex(points: FloatArray, number: int) -> FloatArray:
+    """Give the corners of the simplex of largest volume: successive projection first, then exchange of corners."""
+    chosen = [int(np.argmax(np.linalg.norm(points - points.mean(axis=0), axis=1)))]
+    basis = np.zeros((0, points.shape[1]))
+    for _ in range(number - 1):
+        rest = points - points[chosen[0]]
+        rest = rest - rest @ basis.T @ basis
+        farthest = int(np.argmax(np.linalg.norm(rest, axis=1)))
+        chosen.append(farthest)
+        basis = np.vstack([basis, rest[farthest] / (np.linalg.norm(rest[farthest]) or 1.0)])
+    lifted = np.column_stack([np.ones(len(points)), points])
+    for _ in range(100):
+        before = list(chosen)
+        for corner in range(number):
+            matrix = lifted[chosen]
+            # The volume is linear in each corner: its coefficients are the cofactors of that row.
+            cofactors = np.array(
+                [
+                    (-1) ** (corner + column) * np.linalg.det(np.delete(np.delete(matrix, corner, 0), column, 1))
+                    for column in range(number)
+                ]
+            )
+            volumes = np.abs(lifted @ cofactors)
+            best = int(np.argmax(volumes))
+            if volumes[best] > volumes[chosen[corner]] * (1 + 1e-9):
+                chosen[corner] = best
+        if chosen == before:
+            break
+    return points[chosen]
+
+
+def average_clusters(
+    spectra: FloatArray, variance: FloatArray, clusters: list[NDArray[np.intp]]
+) -> tuple[FloatArray, FloatArray]:
+    """Average the measured spectra of each cluster.
+
+    Parameters
+    ----------
+    spectra, variance : numpy.ndarray, shape (pixels, energies)
+    clusters : list of numpy.ndarray of int
+
+    Returns
+    -------
+    means, sigma : numpy.ndarray, shape (clusters, energies)
+    """
+    means = np.array([spectra[cluster].mean(axis=0) for cluster in clusters])
+    sigma = np.array([np.sqrt(variance[cluster].sum(axis=0)) / len(cluster) for cluster in clusters])
+    return means, sigma
+
+
+def order_and_name(
+    energies: FloatArray, spectra: FloatArray, amounts: FloatArray, edge: Edge
+) -> tuple[list[int], list[str]]:
+    """Give the order of end members and their names.
+
+    Parameters
+    ----------
+    energies : numpy.ndarray, shape (energies,)
+        eV.
+    spectra : numpy.ndarray, shape (number, energies)
+        Normalised, background subtracted.
+    amounts : numpy.ndarray, shape (number,)
+        How much of each there is in all pixels.
+    edge : Edge
+
+    Returns
+    -------
+    order : list of int
+        Reduced, oxidised, then the others.
+    names : list of str
+        In that order.
+
+    Notes
+    -----
+    The two that there is most of are the phases. Where the edge says at which energy the oxidised phase absorbs more,
+    that tells them apart; elsewhere the centre of gravity does, for an edge moves up on oxidation.
+    """
+    ranked = np.argsort(-amounts, kind="stable").tolist()
+    phases, others = ranked[:2], ranked[2:]
+    if edge.feature is not None:
+        mark = spectra[:, np.abs(energies - edge.feature).argmin()]
+    else:
+        weight = np.clip(spectra, 0.0, None)
+        mark = weight @ energies / weight.sum(axis=1)
+    if mark[phases[0]] > mark[phases[1]]:
+        phases.reverse()
+    rest = ["other"] if len(others) == 1 else [f"other {number + 1}" for number in range(len(others))]
+    return [*phases, *others], ["reduced", "oxidised", *rest]
+
+
+def factorise(
+    spectra: FloatArray, start: FloatArray, *, seed: int = 0
+) -> tuple[FloatArray, FloatArray, dict[str, Any]]:
+    """Factorise non-negative spectra into non-negative components and weights, begun at the extremes.
+
+    Parameters
+    ----------
+    spectra : numpy.ndarray, shape (pixels, energies)
+        What noise has made negative counts as 0.
+    start : numpy.ndarray, shape (number, energies)
+        Spectra to begin with: those of the extreme clusters.
+    seed : int
+
+    Returns
+    -------
+    weights : numpy.ndarray, shape (pixels, number)
+    components : numpy.ndarray, shape (number, energies)
+    report : dict
+        `iterations`, `converged`, `reconstruction_error`.
+
+    Notes
+    -----
+    scikit-learn's coordinate descent (Cichocki and Phan, IEICE Trans. E92-A (2009) 708).
+    """
+    positive = np.maximum(spectra, 0.0)
+    components = np.maximum(start, 1e-9)
+    weights = np.maximum(positive @ np.linalg.pinv(components), 1e-9)
+    model = NMF(len(start), init="custom", solver="cd", tol=NMF_TOLERANCE, max_iter=NMF_ITERATIONS, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it is reported below
+        weights = model.fit_transform(positive, W=weights, H=components)
+    report = {
+        "iterations": int(model.n_iter_),
+        "converged": bool(model.n_iter_ < NMF_ITERATIONS),
+        "reconstruction_error": float(model.reconstruction_err_),
+    }
+    return weights, model.components_, report

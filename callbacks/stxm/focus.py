@@ -1,0 +1,128 @@
+"""Focus scan: where the zone plate images a line of the sample most sharply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from callbacks.contract import Key, StxmGrid
+from callbacks.step import DataKey
+
+FloatArray = NDArray[np.floating]
+
+FEWEST_POSITIONS = 5
+TOP = 0.35  # of the sharpest line above the dullest: what is fitted
+
+
+def sharpness(rate: FloatArray, variance: FloatArray) -> tuple[float, float]:
+    """Give the mean square slope of a line relative to its mean, without what noise adds, and its uncertainty.
+
+    Parameters
+    ----------
+    rate, variance : numpy.ndarray, shape (pixels,)
+        NaN where not measured.
+    """
+    known = np.isfinite(rate) & np.isfinite(variance)
+    rate, variance = rate[known], variance[known]
+    if len(rate) < 4 or not rate.mean() > 0:
+        return float("nan"), float("nan")
+    slope, noise = np.diff(rate), variance[1:] + variance[:-1]
+    value = float(np.mean(slope**2 - noise))
+    # A count enters two slopes, of opposite sign: its weight is the bend of the line there, without what noise adds.
+    bend = np.diff(slope, prepend=0.0, append=0.0)
+    of_bend = np.convolve(variance, (1.0, 4.0, 1.0), mode="same")
+    signal = max(0.0, 4 * float(np.sum((bend**2 - of_bend) * variance)))
+    scale = len(slope) * rate.mean() ** 2
+    return value / float(rate.mean()) ** 2, float(np.sqrt(signal + 3 * np.sum(noise**2)) / scale)
+
+
+def best_focus(position: FloatArray, value: FloatArray, sigma: FloatArray) -> tuple[float, float, str]:
+    """Fit a parabola to the top of the sharpness.
+
+    Parameters
+    ----------
+    position : numpy.ndarray, shape (n,)
+        um.
+    value, sigma : numpy.ndarray, shape (n,)
+        As `sharpness` gives them.
+
+    Returns
+    -------
+    best, sigma : float
+        um; NaN where `status` is not "ok".
+    status : str
+    """
+    nan = float("nan")
+    known = np.isfinite(value) & (sigma > 0)
+    if known.sum() < FEWEST_POSITIONS:
+        return nan, nan, f"{known.sum()} lines with a sharpness, expected {FEWEST_POSITIONS} or more"
+    z, v, s = position[known], value[known], sigma[known]
+    order = np.argsort(z)
+    z, v, s = z[order], v[order], s[order]
+    peak = int(v.argmax())
+    if v[peak] - v.min() < 3 * s[peak]:
+        return nan, nan, "no line is sharper than the others: no structure, or the range is too small"
+    top = v > v.min() + (1 - TOP) * (v[peak] - v.min())
+    low = high = peak
+    while low > 0 and top[low - 1]:
+        low -= 1
+    while high < len(z) - 1 and top[high + 1]:
+        high += 1
+    low, high = max(0, min(low, peak - 1)), min(len(z) - 1, max(high, peak + 1))
+    if peak in (0, len(z) - 1):
+        return nan, nan, f"the sharpest line is at the end of the range, {z[peak]:.1f} um: focus lies beyond"
+    chosen = slice(low, high + 1)
+    pivot = z[peak]
+    design = np.vander(z[chosen] - pivot, 3) / s[chosen, None]
+    coefficients, *_ = np.linalg.lstsq(design, v[chosen] / s[chosen], rcond=None)
+    curvature, slope, _ = coefficients
+    if not curvature < 0:
+        return nan, nan, "the sharpness has no top"
+    best = -slope / (2 * curvature)
+    covariance = np.linalg.pinv(design.T @ design)
+    gradient = np.array([slope / (2 * curvature**2), -1 / (2 * curvature), 0.0])
+    return float(pivot + best), float(np.sqrt(gradient @ covariance @ gradient)), "ok"
+
+
+class Focus:
+    """Find the best focus of a focus scan."""
+
+    def __init__(self, grid: StxmGrid) -> None:
+        self._grid = grid
+        self._lines: list[tuple[float, float, float, FloatArray]] = []
+
+    def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a line; give its sharpness."""
+        value, sigma = sharpness(event["line_rate"], event["line_variance"])
+        position = float(event.get(Key.ZONE_PLATE, np.nan))
+        self._lines.append((position, value, sigma, np.asarray(event["line_rate"], dtype=float)))
+        return {"zone_plate_position": position, "sharpness": value, "sharpness_sigma": sigma}
+
+    def describe(self) -> dict[str, DataKey]:
+        """Describe the outputs that are kept."""
+        number = {"dtype": "number", "shape": [], "units": ""}
+        return {
+            "zone_plate_position": number | {"units": "um"},
+            "sharpness": dict(number),
+            "sharpness_sigma": dict(number),
+        }
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The best focus, um, and the sharpness of every line."""
+        position, value, sigma = np.array([line[:3] for line in self._lines]).reshape(-1, 3).T
+        best, best_sigma, status = best_focus(position, value, sigma)
+        return {
+            "focus": best,
+            "focus_sigma": best_sigma,
+            "focus_status": status,
+            "focus_position": position,
+            "focus_sharpness": value,
+            "focus_sharpness_sigma": sigma,
+            "focus_lines": np.array([line[3] for line in self._lines]).reshape(len(self._lines), -1),
+            "marked_frames": np.zeros(0, dtype=int),
+            "marks": np.zeros(0, dtype=str),
+        }

@@ -1,0 +1,253 @@
+"""From the counts of a line to rates: dark counts, dead time, ring current; and from lines to images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from callbacks.contract import Key, ScannerConfig, StxmGrid, StxmRegion
+from callbacks.step import DataKey
+
+FloatArray = NDArray[np.floating]
+
+
+class LineSettings(BaseModel):
+    """How lines are corrected; what is given here goes before what the detector says of itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dead_time: float | None = Field(None, ge=0)  # s
+    dark_rate: float | None = Field(None, ge=0)  # counts/s
+    lost_below: float = Field(0.05, gt=0, lt=1)  # of the highest ring current so far: the beam is gone
+    flux_noise: float = Field(0.001, ge=0)  # relative error of the incident flux from line to line, beyond the current
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A corrected count rate, counts/s, and its variance."""
+
+    value: FloatArray
+    variance: FloatArray
+
+
+def count_rate(
+    counts: FloatArray,
+    dwell: FloatArray,
+    *,
+    dead_time: float,
+    dark_rate: float,
+    dark_variance: float = 0.0,
+    divider: float = 1.0,
+) -> Rate:
+    """Correct counts for dead time and dark counts.
+
+    Parameters
+    ----------
+    counts, dwell : numpy.ndarray, shape (pixels,)
+        Counts and the time they were counted for, s.
+    dead_time : float
+        s; a photon that comes within it is lost and does not prolong it.
+    dark_rate, dark_variance : float
+        counts/s and its variance.
+    divider : float
+        Photons that make one count, of a prescaled counter.
+
+    Returns
+    -------
+    Rate
+        NaN where the detector was busy all the time, or nothing was counted for any time.
+
+    Notes
+    -----
+    With a rate of n and a dead time of t, a time T gives nT / (1 + nt) counts on average, with the variance
+    nT / (1 + nt)**3 (J. W. Mueller, Nucl. Instrum. Methods 112 (1973) 47).
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        alive = 1.0 - counts * divider * dead_time / dwell
+        rate = counts / dwell / alive
+        variance = np.maximum(counts, 1.0) / divider / dwell**2 / alive**3
+    possible = (dwell > 0) & (alive > 0)
+    return Rate(np.where(possible, rate - dark_rate, np.nan), np.where(possible, variance + dark_variance, np.nan))
+
+
+class LineCorrection:
+    """Bring each line to counts/s at the ring current of the first line.
+
+    Dark lines (stream `dark`) give the dark rate; without any, the detector's own number is taken, or 0.
+    """
+
+    def __init__(self, settings: LineSettings) -> None:
+        self._settings = settings
+        self._dark_counts = 0.0
+        self._dark_time = 0.0
+        self._first_current = math.nan
+        self._highest_current = 0.0
+
+    def push_dark(self, event: Mapping[str, Any]) -> None:
+        """Take a dark line."""
+        self._dark_counts += float(np.sum(event[Key.STXM_COUNTS]))
+        self._dark_time += float(np.sum(event[Key.STXM_DWELL]))
+
+    def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a line; give its rate, variance (both shape (pixels,)) and what is wrong with it."""
+        counts = np.asarray(event[Key.STXM_COUNTS], dtype=float)
+        dwell = np.asarray(event[Key.STXM_DWELL], dtype=float)
+        dark_rate, dark_variance = self._dark(event)
+        dead_time = self._settings.dead_time
+        rate = count_rate(
+            counts,
+            dwell,
+            dead_time=_known(event.get(ScannerConfig.DEAD_TIME), 0.0) if dead_time is None else dead_time,
+            dark_rate=dark_rate,
+            dark_variance=dark_variance,
+            divider=_known(event.get(ScannerConfig.COUNTER_DIVIDER), 1.0),
+        )
+        current = _known(event.get(Key.RING_CURRENT), math.nan)
+        mark, factor = "", 1.0
+        if math.isfinite(current):
+            self._highest_current = max(self._highest_current, current)
+            if current < self._settings.lost_below * self._highest_current or not current > 0:
+                mark, factor = f"beam lost: ring current {current:.3g} mA", math.nan
+            else:
+                if math.isnan(self._first_current):
+                    self._first_current = current
+                factor = self._first_current / current
+        value = rate.value * factor
+        variance = rate.variance * factor**2 + (self._settings.flux_noise * value) ** 2
+        return {"line_rate": value, "line_variance": variance, "line_mark": mark}
+
+    def describe(self) -> dict[str, DataKey]:
+        """Describe the outputs that are kept."""
+        return {"line_mark": {"dtype": "string", "shape": [], "units": ""}}
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The dark rate, counts/s, NaN where none was measured."""
+        measured = self._dark_time > 0
+        return {"dark_rate": self._dark_counts / self._dark_time if measured else math.nan}
+
+    def _dark(self, event: Mapping[str, Any]) -> tuple[float, float]:
+        if self._settings.dark_rate is not None:
+            return self._settings.dark_rate, 0.0
+        if self._dark_time > 0:
+            return self._dark_counts / self._dark_time, max(self._dark_counts, 1.0) / self._dark_time**2
+        return _known(event.get(ScannerConfig.DARK_RATE), 0.0), 0.0
+
+
+@dataclass
+class Image:
+    """All lines at one energy, regions one below the other.
+
+    Attributes
+    ----------
+    rate, variance : numpy.ndarray, shape (lines, columns)
+        counts/s; NaN for lines that were not measured.
+    off_place : numpy.ndarray, shape (2, lines, columns)
+        Pixel: how far rows and columns were from where they should have been, by the encoders; their mean is no matter.
+    """
+
+    index: int  # of the energy, from 0
+    energy: float  # eV, the mean that was read back
+    rate: FloatArray
+    variance: FloatArray
+    off_place: FloatArray
+    measured: int = 0  # lines
+
+    @property
+    def share(self) -> float:
+        """Share of the lines that are there."""
+        return float(np.isfinite(self.rate).any(axis=1).mean())
+
+
+class ImageAssembly:
+    """Put lines into images. An image closes with its last line, or when a line of another energy comes."""
+
+    def __init__(self, grid: StxmGrid) -> None:
+        self._grid = grid
+        self._open: Image | None = None
+        self._energies: list[float] = []
+        self._closed: list[dict[str, Any]] = []
+        self._marks: list[tuple[int, str]] = []
+
+    def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a line."""
+        index, region, row_of_region = self._grid.place(event["seq_num"])
+        row = row_of_region + sum(each.rows for each in self._grid.regions[:region])
+        rate = event["line_rate"]
+        if self._open is not None and self._open.index != index:
+            self._close()
+        if self._open is None:
+            shape = (self._grid.lines, max(each.columns for each in self._grid.regions))
+            self._open = Image(index, math.nan, np.full(shape, np.nan), np.full(shape, np.nan), np.zeros((2, *shape)))
+        image = self._open
+        image.rate[row, : len(rate)], image.variance[row, : len(rate)] = rate, event["line_variance"]
+        image.off_place[:, row, : len(rate)] = self._off_place(event, self._grid.regions[region], row_of_region)
+        self._energies.append(float(event[Key.ENERGY]))
+        image.measured += 1
+        if event["line_mark"]:
+            self._marks.append((event["seq_num"], event["line_mark"]))
+        if image.measured == self._grid.lines:
+            self._close()
+        return {}
+
+    def take_closed(self, *, final: bool = False) -> list[dict[str, Any]]:
+        """Give the images that have closed since, as events for the steps that work on images.
+
+        Parameters
+        ----------
+        final : bool
+            Close also the image that is under way.
+        """
+        if final and self._open is not None:
+            self._close()
+        closed, self._closed = self._closed, []
+        return closed
+
+    def describe(self) -> dict[str, DataKey]:
+        """Describe the outputs that are kept: none."""
+        return {}
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """Lines that are not to be trusted, and how the lines make regions."""
+        return {
+            "marked_frames": np.array([number for number, _ in self._marks], dtype=int),
+            "marks": np.array([mark for _, mark in self._marks], dtype=str),
+            "region_rows": np.array([region.rows for region in self._grid.regions], dtype=int),
+            "region_columns": np.array([region.columns for region in self._grid.regions], dtype=int),
+            "region_x": np.array([region.x for region in self._grid.regions]),
+            "region_y": np.array([region.y for region in self._grid.regions]),
+        }
+
+    @staticmethod
+    def _off_place(event: Mapping[str, Any], region: StxmRegion, row: int) -> FloatArray:
+        """Give how far the pixels of a line were from the grid, rows and columns, pixel; 0 where it is not recorded."""
+        off = np.zeros((2, region.columns))
+        y = region.y[0] + row * (region.y[1] - region.y[0]) / max(1, region.rows - 1)
+        x = np.linspace(*region.x, region.columns)
+        for axis, key, asked, ends, count in (
+            (0, Key.STXM_Y, y, region.y, region.rows),
+            (1, Key.STXM_X, x, region.x, region.columns),
+        ):
+            if key in event and count > 1 and ends[1] != ends[0]:
+                off[axis] = (np.asarray(event[key], dtype=float) - asked) * (count - 1) / (ends[1] - ends[0])
+        return np.nan_to_num(off)
+
+    def _close(self) -> None:
+        image = self._open
+        assert image is not None
+        image.energy = float(np.mean(self._energies))
+        self._energies.clear()
+        self._open = None
+        self._closed.append({"seq_num": image.index + 1, "image": image})
+
+
+def _known(value: Any, default: float) -> float:
+    """Give a number, or the default where it is missing or NaN."""
+    return default if value is None or math.isnan(float(value)) else float(value)

@@ -1,0 +1,303 @@
+"""Registration: how far an image has drifted against a reference, to a small part of a pixel, and how to undo it.
+
+The images of a stack differ in contrast from energy to energy, so it is edges that are compared: the magnitude of the
+gradient after a Gaussian (Marcus, J. Electron Spectrosc. 264 (2023) 147310). Cross-correlation finds the shift to a
+pixel (Guizar-Sicairos et al., Opt. Lett. 33 (2008) 156, without normalising the spectrum), and least squares on the
+same edges refines it (Lucas and Kanade, 1981) and says how well it is known.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import ndimage
+from skimage.registration import phase_cross_correlation
+
+FloatArray = NDArray[np.floating]
+
+SMALLEST_SIDE = 16  # pixels; below, there are no edges to compare
+ITERATIONS, CONVERGED = 30, 1e-4  # of the refinement; pixels
+WIDE = 3.0  # times the smoothing: what varies more slowly is a cover of another material, of a contrast of its own
+BLOCK = 8  # pixels; residuals are correlated over the Gaussian and the probe, and not much further
+SLOPE_SMOOTHING = 0.7  # pixels; of the image that slopes are taken of
+CUBIC_SUPPORT = 4  # pixels that an interpolated pixel is made of, along each axis
+
+
+class RegistrationSettings(BaseModel):
+    """How images are registered; in pixels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    smoothing: float = Field(1.0, gt=0)  # sigma of the Gaussian before the edge filter
+    largest_shift: float = Field(0.25, gt=0, lt=0.5)  # of the shorter side of the image: further is not drift
+    largest_sigma: float = Field(0.25, gt=0)  # a shift that is less certain is not used
+    position_noise: float = Field(0.12, ge=0)  # rms: interpolation, and what contrast does to shifts; by simulation
+    largest_step: float = Field(4.0, gt=0)  # from what the images before lead to expect
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A shift that registration found.
+
+    Attributes
+    ----------
+    shift : numpy.ndarray, shape (2,)
+        Rows and columns, pixel: what to add to the image's coordinates to get the reference's. NaN where `status` is
+        not "ok".
+    sigma : numpy.ndarray, shape (2,)
+        Standard uncertainty of each.
+    status : str
+        "ok", or why there is no shift.
+    """
+
+    shift: FloatArray
+    sigma: FloatArray
+    status: str
+
+
+def register(
+    image: FloatArray,
+    reference: FloatArray,
+    settings: RegistrationSettings | None = None,
+    *,
+    start: FloatArray | None = None,
+) -> Shift:
+    """Find the shift of an image against a reference.
+
+    Parameters
+    ----------
+    image, reference : numpy.ndarray, shape (rows, columns)
+        Transmission or counts, best over the incident flux; NaN where not measured.
+    settings : RegistrationSettings, optional
+    start : numpy.ndarray, shape (2,), optional
+        Where the shift is looked for first: that of the image before. All over the image where there is none, or
+        nothing is found there.
+
+    Returns
+    -------
+    Shift
+
+    Raises
+    ------
+    ValueError
+        When the two differ in shape.
+
+    Notes
+    -----
+    The uncertainty is that of least squares with residuals that are correlated within blocks of 8 x 8 pixels (the
+    sandwich estimator): it holds noise and differences in contrast alike.
+    """
+    settings = settings or RegistrationSettings()
+    if image.shape != reference.shape:
+        raise ValueError(f"register: an image of {image.shape} pixels, a reference of {reference.shape}")
+    if min(image.shape) < SMALLEST_SIDE:
+        return _refused(f"{image.shape[0]} x {image.shape[1]} pixels, expected {SMALLEST_SIDE} or more each way")
+    edges, measured = edge_image(image, settings.smoothing)
+    edges_of_reference, measured_of_reference = edge_image(reference, settings.smoothing)
+    if not np.ptp(edges) > 0 or not np.ptp(edges_of_reference) > 0:
+        return _refused("no structure")
+    pair = edges, measured, edges_of_reference, measured_of_reference
+    found = None if start is None else _refine(*pair, start)
+    if found is None or found[1].max() > settings.largest_sigma:
+        whole = _whole_pixels(edges, edges_of_reference)
+        limit = settings.largest_shift * min(image.shape)
+        if np.abs(whole).max() > limit:
+            return _refused(f"the shift of {whole[0]:.1f}, {whole[1]:.1f} pixels is larger than {limit:.1f}")
+        found = _refine(*pair, whole)
+    if found is None:
+        return _refused("the refinement does not converge")
+    shift, sigma = found
+    if not sigma.max() <= settings.largest_sigma:
+        return _refused(f"the shift is uncertain by {sigma.max():.2f} pixels, more than {settings.largest_sigma:g}")
+    return Shift(shift, sigma, "ok")
+
+
+def edge_image(image: FloatArray, smoothing: float) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Give the magnitude of the gradient of an image after a Gaussian, less that after a wide one.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (rows, columns)
+        NaN where not measured.
+    smoothing : float
+        Sigma of the Gaussian, pixel.
+
+    Returns
+    -------
+    edges : numpy.ndarray, shape (rows, columns)
+        Of an image of mean 1; 0 where not known.
+    known : numpy.ndarray of bool, shape (rows, columns)
+        False for pixels whose edges would depend on one that was not measured.
+    """
+    measured = np.isfinite(image)
+    known = ndimage.binary_erosion(measured, iterations=math.ceil(2 * smoothing) + 1, border_value=1)
+    if not known.any():
+        return np.zeros(image.shape), known
+    mean = float(image[measured].mean())
+    smooth = ndimage.gaussian_filter(np.where(measured, image, mean) / (mean or 1.0), smoothing)
+    smooth = smooth - ndimage.gaussian_filter(smooth, WIDE * smoothing)
+    edges = np.hypot(ndimage.sobel(smooth, axis=0), ndimage.sobel(smooth, axis=1)) / 8  # the kernel's own factor
+    return np.where(known, edges, 0.0), known
+
+
+def _whole_pixels(edges: FloatArray, reference: FloatArray) -> FloatArray:
+    """Find the shift to a pixel, by the maximum of the cross-correlation; the borders fade out."""
+    window = np.outer(*(_taper(side) for side in edges.shape))
+    inside = window > 0.5
+    moving, fixed = ((each - each[inside].mean()) * window for each in (edges, reference))
+    return np.asarray(phase_cross_correlation(fixed, moving, normalization=None)[0], dtype=float)
+
+
+def _refine(
+    edges: FloatArray,
+    measured: NDArray[np.bool_],
+    reference: FloatArray,
+    measured_of_reference: NDArray[np.bool_],
+    start: FloatArray,
+) -> tuple[FloatArray, FloatArray] | None:
+    """Fit shift, contrast and offset by least squares; give shift and standard uncertainty, or None."""
+    gradient = np.array(list(np.gradient(reference)))
+    spline = ndimage.spline_filter(edges)
+    margin = np.zeros(edges.shape, dtype=bool)
+    reach = [int(np.ceil(abs(component) + 2 * WIDE)) for component in start]  # what the wide Gaussian makes of borders
+    margin[reach[0] : -reach[0], reach[1] : -reach[1]] = True
+    moved_measured = ndimage.shift(measured.astype(float), start, order=0, cval=0.0) > 0.5
+    used = margin & measured_of_reference & ndimage.binary_erosion(moved_measured, iterations=2, border_value=1)
+    if used.sum() < SMALLEST_SIDE**2 / 2:
+        return None
+    slopes = gradient[:, used].T
+    target = reference[used]
+    shift = start.copy()
+    for _ in range(ITERATIONS):
+        moved = ndimage.shift(spline, shift, order=3, prefilter=False, mode="nearest")[used]
+        design = np.column_stack([moved, np.ones_like(moved)])
+        contrast, _, rank, _ = np.linalg.lstsq(design, target, rcond=None)
+        if rank < design.shape[1] or contrast[0] <= 0:
+            return None
+        # Moving the fit by a small step changes it by minus its slopes; offset and contrast take their part of them.
+        part = slopes - design @ np.linalg.lstsq(design, slopes, rcond=None)[0]
+        residual = target - design @ contrast
+        curvature = part.T @ part
+        if not np.linalg.cond(curvature) < 1e6:
+            return None
+        step = -np.linalg.solve(curvature, part.T @ residual)
+        shift = shift + step
+        if np.abs(shift - start).max() > 3.0:
+            return None
+        if np.abs(step).max() < CONVERGED:
+            inverse = np.linalg.inv(curvature)
+            scores = np.zeros((2, *edges.shape))
+            scores[:, used] = (part * residual[:, None]).T
+            blocks = _block_sums(scores)
+            return shift, np.sqrt(np.diag(inverse @ (blocks @ blocks.T) @ inverse))
+    return None
+
+
+def _block_sums(scores: FloatArray) -> FloatArray:
+    rows, columns = (-(-side // BLOCK) * BLOCK for side in scores.shape[1:])
+    padded = np.zeros((len(scores), rows, columns))
+    padded[:, : scores.shape[1], : scores.shape[2]] = scores
+    return padded.reshape(len(scores), rows // BLOCK, BLOCK, columns // BLOCK, BLOCK).sum(axis=(2, 4)).reshape(2, -1)
+
+
+def _taper(side: int) -> FloatArray:
+    """Give a window that is 1 in the middle and falls to 0 over an eighth of the side at either end."""
+    fall = max(2, side // 8)
+    edge = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fall) + 0.5) / fall)
+    return np.concatenate([edge, np.ones(side - 2 * fall), edge[::-1]])
+
+
+def _refused(reason: str) -> Shift:
+    return Shift(np.full(2, np.nan), np.full(2, np.nan), reason)
+
+
+def put_in_place(
+    image: FloatArray, variance: FloatArray, off_place: FloatArray, *, uncertain: FloatArray | float = 0.0
+) -> tuple[FloatArray, FloatArray]:
+    """Give what an image would be, had every pixel been measured where it should have been.
+
+    Parameters
+    ----------
+    image, variance : numpy.ndarray, shape (rows, columns)
+        NaN where not measured.
+    off_place : numpy.ndarray, shape (2, rows, columns)
+        Pixel: how far each pixel was off, by the encoders. A mean displacement is left to registration.
+    uncertain : float or numpy.ndarray, shape (2,)
+        Pixel: standard uncertainty of rows and columns that is left; what it does to the image goes into its variance.
+
+    Returns
+    -------
+    image, variance : numpy.ndarray, shape (rows, columns)
+
+    Notes
+    -----
+    To first order, by the slopes of the image after a Gaussian; a pixel that is off by more than one is left as it is.
+    """
+    measured = np.isfinite(image)
+    if not measured.any() or min(image.shape) < 2:
+        return image, variance
+    smooth = ndimage.gaussian_filter(np.where(measured, image, np.median(image[measured])), SLOPE_SMOOTHING)
+    slopes = np.array(list(np.gradient(smooth)))
+    off = off_place - off_place[:, measured].mean(axis=1)[:, None, None]
+    off = np.where(np.abs(off).max(axis=0) > 1.0, 0.0, off)
+    spread = np.broadcast_to(np.asarray(uncertain, dtype=float), (2,))[:, None, None]
+    return image - (slopes * off).sum(axis=0), variance + ((slopes * spread) ** 2).sum(axis=0)
+
+
+def shifted(image: FloatArray, variance: FloatArray, shift: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Move an image by a shift, as `register` gives it, with its variance.
+
+    Parameters
+    ----------
+    image, variance : numpy.ndarray, shape (rows, columns)
+        NaN where not measured.
+    shift : numpy.ndarray, shape (2,)
+        Rows and columns, pixel.
+
+    Returns
+    -------
+    image, variance : numpy.ndarray, shape (rows, columns)
+        NaN where one of the 4 x 4 pixels that a value is made of was not measured or is outside of the image.
+
+    Notes
+    -----
+    Cubic convolution (Keys, IEEE Trans. ASSP 29 (1981) 1153): each value is made of its nearest pixels only, so that
+    nothing rings from an edge or a missing line into the spectra of others. Interpolation correlates neighbouring
+    pixels; the variance given is that of each by itself.
+    """
+    for axis in (0, 1):
+        whole, weights = _cubic_weights(float(shift[axis]))
+        image = _weighted_sum(image, whole, weights, axis)
+        variance = _weighted_sum(variance, whole, weights**2, axis)
+    return image, variance
+
+
+def _cubic_weights(shift: float) -> tuple[int, FloatArray]:
+    """Give the first of the four pixels that pixel 0 is made of, and their weights."""
+    first = math.floor(-shift)
+    t = -shift - first
+    weights = np.array(
+        [
+            -0.5 * t**3 + t**2 - 0.5 * t,
+            1.5 * t**3 - 2.5 * t**2 + 1.0,
+            -1.5 * t**3 + 2.0 * t**2 + 0.5 * t,
+            0.5 * t**3 - 0.5 * t**2,
+        ]
+    )
+    return first - 1, weights
+
+
+def _weighted_sum(image: FloatArray, first: int, weights: FloatArray, axis: int) -> FloatArray:
+    side = image.shape[axis]
+    reach = abs(first) + CUBIC_SUPPORT
+    padding = [(reach, reach) if axis == each else (0, 0) for each in range(2)]
+    padded = np.pad(image, padding, constant_values=np.nan)
+    total = np.zeros(image.shape)
+    for place in np.flatnonzero(weights):
+        begin = reach + first + int(place)
+        total += weights[place] * np.take(padded, range(begin, begin + side), axis=axis)
+    return total

@@ -1,0 +1,217 @@
+"""Analysis of pixels: end members recovered from mixtures, NMF beside them, averages and pooled runs as due."""
+
+import colorsys
+
+import numpy as np
+import pytest
+from phantoms import oxygen_spectra, peak
+
+from callbacks.stxm.analysis import AnalysisSettings, analyse, average_spectrum
+from callbacks.stxm.chemical_map import colour_scale, colours, edge_area
+from callbacks.stxm.edges import EDGES, edge_of
+from callbacks.stxm.end_members import EndMemberSettings, extreme_clusters, factorise
+from callbacks.stxm.focus import best_focus, sharpness
+from callbacks.stxm.pooling import Stack, energy_offset, pool
+
+ENERGIES = np.r_[np.arange(520.0, 526.0, 1.0), np.arange(526.0, 535.01, 0.25)]
+NOISE = 0.006
+EDGE = EDGES["O K"]
+
+
+def mixtures(rng, pixels=4000, noise=NOISE):
+    """Pixels on a simplex with pure corners, of different thickness; their spectra, shares and thickness."""
+    shares = rng.dirichlet((0.5, 0.5, 0.15), pixels)
+    thickness = rng.uniform(0.25, 0.9, pixels)
+    density = thickness[:, None] * (shares @ oxygen_spectra(ENERGIES))
+    return density + noise * rng.standard_normal(density.shape), shares, thickness
+
+
+def normalised(spectra):
+    base = spectra[:, ENERGIES <= 526].mean(axis=1)
+    inside = ENERGIES >= 525
+    return (spectra - base[:, None]) / np.trapezoid((spectra - base[:, None])[:, inside], ENERGIES[inside])[:, None]
+
+
+@pytest.mark.parametrize("space", ["pca", "nmf"])
+def test_end_members_of_mixtures_are_the_pure_spectra(space):
+    density, _, _ = mixtures(np.random.default_rng(1))
+    settings = AnalysisSettings(end_members=EndMemberSettings(space=space))
+    found = analyse(ENERGIES, [density], [np.full_like(density, NOISE**2)], EDGE, settings)
+    assert (found.status, found.end_members.names) == ("ok", ["reduced", "oxidised", "other"])
+    pure = normalised(oxygen_spectra(ENERGIES))
+    for spectrum, expected in zip(found.end_members.spectra, pure, strict=True):
+        assert np.linalg.norm(spectrum - expected) < 0.12 * np.linalg.norm(expected)
+
+
+def test_fractions_follow_the_shares():
+    density, shares, thickness = mixtures(np.random.default_rng(2))
+    found = analyse(ENERGIES, [density], [np.full_like(density, NOISE**2)], EDGE)
+    kept = found.components.kept & (shares[:, 2] < 0.3) & (thickness > 0.4)
+    expected = shares[:, 0] / (shares[:, 0] + shares[:, 1])
+    # The reference text's normalisation is by area, of which the oxidised phase has more.
+    assert np.corrcoef(found.reduced[kept], expected[kept])[0, 1] > 0.97
+    assert np.median(np.abs(found.reduced - expected)[kept]) < 0.06
+
+
+def test_noisy_pixels_are_left_out_of_the_components():
+    rng = np.random.default_rng(3)
+    density, _, _ = mixtures(rng)
+    density[:300] = 0.01 * density[:300] + NOISE * rng.standard_normal((300, len(ENERGIES)))
+    found = analyse(ENERGIES, [density], [np.full_like(density, NOISE**2)], EDGE)
+    assert found.components.kept[:300].mean() < 0.1
+    assert found.components.kept[300:].mean() > 0.9
+    shared = analyse(ENERGIES, [density], [np.full_like(density, NOISE**2)], EDGE, AnalysisSettings(noise_share=0.2))
+    assert shared.components.kept.mean() == pytest.approx(0.8 * np.isfinite(shared.components.noise).mean(), abs=0.01)
+
+
+def test_blocks_are_analysed_as_one_cloud():
+    density, _, _ = mixtures(np.random.default_rng(4))
+    variance = np.full_like(density, NOISE**2)
+    whole = analyse(ENERGIES, [density], [variance], EDGE)
+    parts = analyse(ENERGIES, [density[:900], density[900:]], [variance[:900], variance[900:]], EDGE)
+    np.testing.assert_allclose(parts.components.eigenvalues, whole.components.eigenvalues, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(parts.reduced, whole.reduced, atol=1e-6)
+
+
+def test_too_few_pixels_are_refused_with_their_number():
+    density, _, _ = mixtures(np.random.default_rng(5), pixels=30)
+    found = analyse(ENERGIES, [density], [np.full_like(density, NOISE**2)], EDGE)
+    assert "pixels in" in found.status
+    assert "expected 60 or more" in found.status
+    assert found.end_members is None
+
+
+def test_clusters_lie_at_the_corners_of_the_cloud():
+    rng = np.random.default_rng(6)
+    corners = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 3.0]])
+    cloud = rng.dirichlet((0.6, 0.6, 0.6), 5000) @ corners + 0.05 * rng.standard_normal((5000, 2))
+    clusters = extreme_clusters(cloud, EndMemberSettings(number=3))
+    centres = np.array([cloud[cluster].mean(axis=0) for cluster in clusters])
+    for corner in corners:
+        assert np.linalg.norm(centres - corner, axis=1).min() < 0.3
+
+
+def test_nmf_is_the_same_each_time_and_explains_the_pixels():
+    density, _, _ = mixtures(np.random.default_rng(7), pixels=500)
+    start = oxygen_spectra(ENERGIES) * 1.1
+    weights, components, report = factorise(density, start)
+    again = factorise(density, start)
+    np.testing.assert_array_equal(weights, again[0])
+    assert (weights >= 0).all()
+    assert (components >= 0).all()
+    left = np.linalg.norm(np.maximum(density, 0) - weights @ components)
+    assert left == pytest.approx(report["reconstruction_error"], rel=1e-6)
+    assert left < 1.3 * NOISE * np.sqrt(density.size)
+
+
+def test_colours_are_those_of_the_hsv_scale():
+    fractions = np.linspace(0, 1, 11)
+    shown = colours(fractions, np.full(11, 2.0), full=4.0)
+    expected = [colorsys.hsv_to_rgb(fraction / 3, 1.0, 0.5) for fraction in fractions]
+    np.testing.assert_allclose(shown, expected, atol=1e-12)
+    np.testing.assert_allclose(colours(fractions, np.full(11, 9.0), full=4.0), colour_scale(11), atol=1e-12)
+    assert colours(np.array([0.5, np.nan]), np.array([-1.0, 1.0]), full=1.0).max() == 0.0
+
+
+def test_the_edge_area_is_the_integral_less_the_background():
+    energies = np.arange(520.0, 560.5, 0.5)
+    density = np.where(energies >= 535.0, 1.0, 0.2)[:, None] * np.ones((1, 3))
+    np.testing.assert_allclose(edge_area(energies, density, (535.0, 560.0), 0.2), 25.0 * 0.8)
+    assert np.isnan(edge_area(energies, density, (600.0, 610.0))).all()
+
+
+def test_the_average_holds_the_truth_within_its_uncertainty_and_has_an_area_of_one():
+    truth = None
+    inside = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        thickness = np.linspace(0.1, 0.8, 40)
+        exact = oxygen_spectra(ENERGIES)[0][:, None] * thickness
+        windows = {"background": EDGE.background, "area": EDGE.area}
+        density = exact + NOISE * rng.standard_normal(exact.shape)
+        spectrum, sigma, pixels = average_spectrum(ENERGIES, density, np.full_like(exact, NOISE**2), **windows)
+        truth = average_spectrum(ENERGIES, exact, np.full_like(exact, NOISE**2), **windows)[0]
+        inside.append(np.abs(spectrum - truth) <= sigma)
+        assert pixels == 40
+    chosen = ENERGIES >= 525
+    assert np.trapezoid(spectrum[chosen], ENERGIES[chosen]) == pytest.approx(1.0)
+    assert 0.60 <= np.mean(inside) <= 0.76
+
+
+def test_pixels_below_the_threshold_are_not_averaged():
+    density = oxygen_spectra(ENERGIES)[0][:, None] * np.array([0.0, 0.02, 0.5, 0.9])
+    windows = {"background": EDGE.background, "area": EDGE.area, "at": 529.5, "threshold": 0.1}
+    _, _, pixels = average_spectrum(ENERGIES, density, np.full_like(density, 1e-6), **windows)
+    assert pixels == 2
+    empty, _, pixels = average_spectrum(ENERGIES, density[:, :1], np.full((len(ENERGIES), 1), 1e-6), **windows)
+    assert pixels == 0
+    assert np.isnan(empty).all()
+
+
+def test_the_edge_is_known_by_its_name_or_by_the_energies():
+    assert edge_of("O K", ENERGIES).name == "O K"
+    assert edge_of("", np.arange(700.0, 730.0, 0.5)).name == "Fe L3"
+    other = edge_of("Ti L", np.arange(450.0, 480.0, 0.5))
+    assert other.feature is None
+    assert other.background == pytest.approx((450.0, 453.54))
+
+
+def test_an_energy_offset_between_two_series_is_recovered_within_its_uncertainty():
+    energies = np.arange(520.0, 545.0, 0.2)
+    inside = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        true = rng.uniform(-0.4, 0.4)
+        reference = oxygen_spectra(energies)[0]
+        measured = 1.3 * oxygen_spectra(energies + true)[0] + 0.01 * rng.standard_normal(len(energies))
+        found, sigma, status = energy_offset(energies, measured, np.full(len(energies), 0.01), energies, reference)
+        assert status == "ok"
+        inside.append(abs(found - true) <= sigma)
+    assert 0.60 <= np.mean(inside) <= 0.76
+
+
+def test_stacks_of_different_energy_scales_are_pooled_on_one():
+    shift = 0.13
+    images = oxygen_spectra(ENERGIES)[:, :, None] * np.ones((1, 1, 4))
+    moved = oxygen_spectra(ENERGIES + shift)[0][:, None, None] * np.ones((1, 2, 3))
+    noise = np.full_like(moved, 1e-4)
+    one = Stack("one", ENERGIES, images[0][:, None], np.full_like(images[0][:, None], 1e-4))
+    two = Stack("two", ENERGIES, moved, noise, offset=shift)
+    energies, (first, second), (_, variance) = pool([one, two])
+    assert energies[0] >= ENERGIES[0] + shift
+    assert (first.shape, second.shape) == ((4, len(energies)), (6, len(energies)))
+    fine = energies > 526.5
+    np.testing.assert_allclose(second[0][fine], oxygen_spectra(energies)[0][fine], atol=2e-3)
+    assert np.median(variance[0]) < 1e-4
+
+
+def test_stacks_without_common_energies_are_refused():
+    stack = Stack("one", ENERGIES, np.zeros((len(ENERGIES), 2, 2)), np.ones((len(ENERGIES), 2, 2)))
+    other = Stack("two", ENERGIES + 100, stack.density, stack.variance)
+    with pytest.raises(ValueError, match="the stacks share 0 energies"):
+        pool([stack, other])
+
+
+def test_the_focus_is_where_lines_are_sharpest_within_its_uncertainty():
+    positions, truth, inside = np.arange(-40.0, 41.0, 4.0), 3.3, []
+    x = np.arange(200.0)
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        values = []
+        for position in positions:
+            width = np.hypot(1.5, (position - truth) / 8)
+            line = 5000 * (1 - 0.6 * sum(peak(x, centre, 2.3548 * np.hypot(2, width)) for centre in (40, 90, 150)))
+            counts = rng.poisson(line).astype(float)
+            values.append(sharpness(counts, counts))
+        value, sigma = np.array(values).T
+        best, best_sigma, status = best_focus(positions, value, sigma)
+        assert status == "ok"
+        inside.append(abs(best - truth) <= best_sigma)
+    assert 0.60 <= np.mean(inside) <= 0.80
+
+
+def test_a_focus_beyond_the_range_or_none_is_refused():
+    positions = np.arange(10.0)
+    assert "focus lies beyond" in best_focus(positions, positions, np.full(10, 0.1))[2]
+    assert "no line is sharper" in best_focus(positions, np.ones(10), np.full(10, 0.5))[2]
+    assert "expected 5 or more" in best_focus(positions[:3], positions[:3], np.full(3, 0.1))[2]

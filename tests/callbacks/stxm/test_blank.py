@@ -1,0 +1,81 @@
+"""Incident flux: sample-free pixels found where they are, refused where there are none."""
+
+import numpy as np
+import pytest
+from phantoms import blobs
+from scipy import ndimage
+
+from callbacks.stxm.blank import BlankSettings, find_blank, incident_rate
+
+NOISE = 0.006
+
+
+def seen(thickness, rng, noise=NOISE):
+    return np.exp(-thickness) + noise * rng.standard_normal(thickness.shape), np.full(thickness.shape, noise)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_sample_free_pixels_are_found_and_hold_no_sample(seed):
+    rng = np.random.default_rng(seed)
+    thickness = blobs((100, 100), rng)
+    brightness, sigma = seen(thickness, rng)
+    found = find_blank(brightness, sigma)
+    assert found.status == "ok"
+    assert found.pixels.sum() > 0.7 * (thickness < 1e-6).sum()
+    assert thickness[found.pixels].mean() < 0.003
+    assert brightness[found.pixels].mean() == pytest.approx(1.0, abs=3 * NOISE / np.sqrt(found.pixels.sum()) + 0.003)
+
+
+def test_a_small_empty_corner_is_enough():
+    rng = np.random.default_rng(1)
+    thickness = 0.5 + 0.1 * ndimage.gaussian_filter(rng.standard_normal((100, 100)), 6) / 0.047
+    thickness[:12, :14] = 0.0
+    found = find_blank(*seen(thickness, rng))
+    assert found.status == "ok"
+    assert found.pixels[:12, :14].mean() > 0.8
+    assert not found.pixels[14:, :].any()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_field_covered_with_sample_is_refused(seed):
+    rng = np.random.default_rng(seed)
+    rough = ndimage.gaussian_filter(rng.standard_normal((100, 100)), 5)
+    thickness = 0.2 + 0.25 * (rough - rough.min()) / rough.std()
+    found = find_blank(*seen(thickness, rng))
+    assert found.status != "ok"
+    assert not found.pixels.any()
+
+
+def test_hot_pixels_are_not_taken_for_the_brightest():
+    rng = np.random.default_rng(2)
+    brightness, sigma = seen(blobs((100, 100), rng), rng)
+    brightness[rng.integers(0, 100, 8), rng.integers(0, 100, 8)] = 3.0
+    found = find_blank(brightness, sigma)
+    assert found.status == "ok"
+    assert brightness[found.pixels].max() < 1.1
+
+
+def test_a_single_line_can_be_blank_in_part():
+    rng = np.random.default_rng(3)
+    thickness = np.where(np.arange(150) < 60, 0.0, 0.8)[None]
+    found = find_blank(*seen(thickness, rng))
+    assert found.status == "ok"
+    assert not found.pixels[0, 60:].any()
+    assert found.pixels.sum() > 50
+
+
+def test_too_few_pixels_are_refused():
+    found = find_blank(np.ones((4, 5)), np.full((4, 5), 0.01), BlankSettings(fewest_pixels=20))
+    assert found.status == "20 pixels are known, expected 40 or more"
+
+
+def test_the_incident_rate_is_the_mean_of_its_pixels_with_its_uncertainty():
+    rng = np.random.default_rng(4)
+    counts = rng.poisson(1000.0, (300, 10, 10)).astype(float)
+    pixels = np.zeros((10, 10), dtype=bool)
+    pixels[2:7, 3:8] = True
+    counts[0, 2:6] = np.nan  # most of them drifted out
+    rate, sigma = incident_rate(counts, counts, pixels)
+    assert np.isnan(rate[0])
+    assert np.isfinite(rate[1:]).all()
+    assert np.mean(np.abs(rate[1:] - 1000.0) <= sigma[1:]) == pytest.approx(0.683, abs=0.08)

@@ -1,0 +1,126 @@
+"""Registration: shifts recovered within their uncertainty, across changes of contrast; refused where there is none."""
+
+import numpy as np
+import pytest
+from phantoms import blobs
+from scipy import ndimage
+
+from callbacks.stxm.appearance import Appearance
+from callbacks.stxm.registration import RegistrationSettings, register, shifted
+
+COUNTS = 4000.0
+SHAPE = (96, 110)
+
+
+def transmission(seed, shift=(0.0, 0.0), scale=1.0):
+    """A noise-free image on a larger field, moved by `shift` and cut out."""
+    thickness = blobs((SHAPE[0] + 40, SHAPE[1] + 40), np.random.default_rng(seed), number=30, empty=0.0)
+    moved = ndimage.shift(np.exp(-scale * thickness), shift, order=5, mode="nearest")
+    return moved[20:-20, 20:-20]
+
+
+def noisy(image, rng):
+    return rng.poisson(COUNTS * image) / COUNTS
+
+
+@pytest.mark.parametrize("true", [(0.0, 0.0), (0.37, -0.81), (3.4, 2.2), (-6.3, 4.9)])
+def test_a_known_shift_is_recovered_to_a_twentieth_of_a_pixel(true):
+    rng = np.random.default_rng(1)
+    found = register(noisy(transmission(3, true), rng), noisy(transmission(3), rng))
+    assert found.status == "ok"
+    np.testing.assert_allclose(found.shift, -np.array(true), atol=0.05)
+    assert np.all(found.sigma < 0.05)
+
+
+def test_a_change_of_absorption_does_not_move_the_sample():
+    rng = np.random.default_rng(2)
+    appearance = Appearance()
+    for _ in range(4):
+        appearance.add(noisy(transmission(5, scale=0.7), rng))
+    found = appearance.register(
+        noisy(transmission(5, (1.3, -0.6), scale=2.2), rng), RegistrationSettings(), np.zeros(2)
+    )
+    np.testing.assert_allclose(found.shift, (-1.3, 0.6), atol=0.05)
+
+
+def test_the_uncertainty_holds_the_truth_in_two_thirds_of_the_trials():
+    inside = []
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        true = rng.uniform(-3, 3, 2)
+        found = register(noisy(transmission(seed, true), rng), transmission(seed))
+        assert found.status == "ok"
+        inside.append(np.abs(found.shift + true) <= found.sigma)
+    assert 0.60 <= np.mean(inside) <= 0.76
+
+
+def test_lines_that_were_not_measured_are_left_out():
+    rng = np.random.default_rng(4)
+    image = noisy(transmission(7, (0.7, -1.2)), rng)
+    image[10:16] = np.nan
+    image[-3:] = np.nan
+    found = register(image, noisy(transmission(7), rng))
+    np.testing.assert_allclose(found.shift, (-0.7, 1.2), atol=0.06)
+
+
+def test_the_same_images_give_the_same_shift_bit_for_bit():
+    rng = np.random.default_rng(4)
+    image, reference = noisy(transmission(7, (0.7, -1.2)), rng), noisy(transmission(7), rng)
+    np.testing.assert_array_equal(register(image, reference).shift, register(image.copy(), reference.copy()).shift)
+
+
+def test_an_image_of_noise_or_of_nothing_is_refused():
+    rng = np.random.default_rng(3)
+    nothing = rng.poisson(COUNTS, SHAPE) / COUNTS
+    assert register(nothing, transmission(1)).status != "ok"
+    assert register(np.ones(SHAPE), np.ones(SHAPE)).status == "no structure"
+    assert np.isnan(register(np.ones(SHAPE), np.ones(SHAPE)).shift).all()
+
+
+def test_a_shift_beyond_the_limit_is_refused_with_its_size():
+    settings = RegistrationSettings(largest_shift=0.05)
+    found = register(transmission(3, (9.0, 0.0)), transmission(3), settings)
+    assert found.status.startswith("the shift of -9.0")
+    assert np.isnan(found.shift).all()
+
+
+def test_images_of_different_shape_and_tiny_ones():
+    with pytest.raises(ValueError, match=r"an image of \(20, 20\) pixels, a reference of \(20, 21\)"):
+        register(np.ones((20, 20)), np.ones((20, 21)))
+    assert register(np.ones((4, 20)), np.ones((4, 20))).status == "4 x 20 pixels, expected 16 or more each way"
+
+
+def test_shifting_moves_an_image_to_the_reference():
+    true = np.array([1.3, -2.6])
+    moved, _ = shifted(transmission(3, true), np.ones(SHAPE), -true)
+    inner = np.s_[6:-6, 6:-6]
+    np.testing.assert_allclose(moved[inner], transmission(3)[inner], atol=2e-3)
+
+
+def test_a_whole_shift_copies_pixels_and_marks_what_left_the_field():
+    image = np.arange(30.0 * 20).reshape(30, 20)
+    moved, variance = shifted(image, image, np.array([2.0, -3.0]))
+    np.testing.assert_array_equal(moved[2:, :-3], image[:-2, 3:])
+    np.testing.assert_array_equal(variance[2:, :-3], image[:-2, 3:])
+    assert np.isnan(moved[:2]).all()
+    assert np.isnan(moved[:, -3:]).all()
+
+
+def test_nothing_rings_from_a_missing_line_into_others():
+    image = transmission(3)
+    image[40] = np.nan
+    moved, _ = shifted(image, np.ones(SHAPE), np.array([0.4, 0.0]))
+    missing = np.isnan(moved).all(axis=1)
+    assert set(np.flatnonzero(missing)) - {0, 1, 94, 95} == {39, 40, 41, 42}
+    whole, _ = shifted(transmission(3), np.ones(SHAPE), np.array([0.4, 0.0]))
+    np.testing.assert_array_equal(moved[~missing], whole[~missing])
+
+
+def test_the_variance_of_a_shifted_image_is_that_of_its_pixels():
+    rng = np.random.default_rng(0)
+    trials = np.array(
+        [shifted(rng.standard_normal((24, 24)), np.ones((24, 24)), np.array([0.3, 0.5]))[0] for _ in range(800)]
+    )
+    _, variance = shifted(np.zeros((24, 24)), np.ones((24, 24)), np.array([0.3, 0.5]))
+    inner = np.s_[4:-4, 4:-4]
+    np.testing.assert_allclose(trials.var(axis=0)[inner].mean(), variance[inner].mean(), rtol=0.02)
