@@ -14,11 +14,10 @@ from pydantic import Field
 from callbacks.contract import Key
 from callbacks.incident_flux import IncidentFluxSettings, judge_flux, relative_variance
 from callbacks.step import DataKey
+from callbacks.xas.background import background_operator, jump_weight, windows
 
 FloatArray = NDArray[np.floating]
 YIELDS = (Key.TEY, Key.TFY)
-
-PRE_EDGE_SHARE, POST_EDGE_SHARE = 0.12, 0.15  # of the energy range, where no window is given
 
 
 class XasSettings(IncidentFluxSettings):
@@ -76,9 +75,7 @@ def normalise_spectrum(
     """
     settings = settings or XasSettings()
     measured = np.isfinite(intensity) & np.isfinite(variance)
-    span = np.ptp(energy) if len(energy) else 0.0
-    pre = settings.pre_edge or (energy[0], energy[0] + PRE_EDGE_SHARE * span) if len(energy) else (0.0, 0.0)
-    post = settings.post_edge or (energy[-1] - POST_EDGE_SHARE * span, energy[-1]) if len(energy) else (0.0, 0.0)
+    pre, post = windows(energy, settings.pre_edge, settings.post_edge)
     in_pre = measured & (energy >= pre[0]) & (energy <= pre[1])
     in_post = measured & (energy >= post[0]) & (energy <= post[1])
     for name, window, inside in (("pre-edge", pre, in_pre), ("post-edge", post, in_post)):
@@ -88,8 +85,8 @@ def normalise_spectrum(
                 f"the {name} window {window[0]:g} to {window[1]:g} eV holds {inside.sum()} points,"
                 f" expected {settings.fewest_points} or more",
             )
-    subtract = np.eye(len(energy)) - _background_operator(energy, variance, in_pre, settings.background)
-    weight = _jump_weight(energy, in_post, settings.normalise)
+    subtract = np.eye(len(energy)) - background_operator(energy, variance, in_pre, settings.background)
+    weight = jump_weight(energy, in_post, settings.normalise)
     values, noise = np.where(measured, intensity, 0.0), np.where(measured, variance, 0.0)
     subtracted = subtract @ values
     jump_row = weight @ subtract
@@ -100,28 +97,6 @@ def normalise_spectrum(
     jacobian = (subtract - np.outer(normalised, jump_row)) / jump
     sigma = np.sqrt(jacobian**2 @ noise)
     return Spectrum(np.where(measured, normalised, np.nan), np.where(measured, sigma, np.nan), jump, jump_sigma, "ok")
-
-
-def _background_operator(energy: FloatArray, variance: FloatArray, inside: NDArray[np.bool_], kind: str) -> FloatArray:
-    """Give the matrix that turns a spectrum into its background: a weighted fit to the points inside, drawn on."""
-    design = np.ones((len(energy), 1))
-    if kind == "linear":
-        design = np.column_stack([design, energy - energy[inside].mean()])
-    weight = 1.0 / np.sqrt(variance[inside])
-    operator = np.zeros((len(energy), len(energy)))
-    operator[:, inside] = design @ np.linalg.pinv(design[inside] * weight[:, None]) * weight
-    return operator
-
-
-def _jump_weight(energy: FloatArray, inside: NDArray[np.bool_], kind: str) -> FloatArray:
-    """Give the weights whose sum over a spectrum is the jump (the mean inside), or the area by trapezoids."""
-    weight = np.zeros(len(energy))
-    if kind == "edge":
-        weight[inside] = 1.0 / inside.sum()
-    else:
-        widths = np.diff(energy[inside])
-        weight[inside] = (np.r_[widths, 0.0] + np.r_[0.0, widths]) / 2
-    return weight
 
 
 def _refused(energy: FloatArray, reason: str) -> Spectrum:

@@ -1,0 +1,162 @@
+"""White-line ratio L3/L2: areas of the two lines above a two-step continuum, with the ratio's uncertainty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from callbacks.xas.background import Window, background_operator, jump_weight, points_inside, windows
+from callbacks.xas.rows import as_rows, mean_variance
+
+FloatArray = NDArray[np.floating]
+
+L3_SHARE = 2 / 3  # of the continuum step: the 2p3/2 level holds four electrons, 2p1/2 two
+SIGMAS = 3.0  # by which jump and L2 area must be above zero
+
+
+@dataclass(frozen=True)
+class WhiteLines:
+    """White lines of one spectrum or many.
+
+    Attributes
+    ----------
+    ratio, sigma : numpy.ndarray, shape (...)
+        L3 area over L2 area; NaN where `status` is not "ok".
+    areas : numpy.ndarray, shape (..., 2)
+        Of L3 and L2, in units of the spectrum times eV; NaN where a point they need is not measured.
+    areas_covariance : numpy.ndarray, shape (..., 2, 2)
+    jump, jump_sigma : numpy.ndarray, shape (...)
+        Height of both continuum steps together.
+    status : numpy.ndarray of str, shape (...)
+        "ok", or why there is no ratio.
+    """
+
+    ratio: FloatArray
+    sigma: FloatArray
+    areas: FloatArray
+    areas_covariance: FloatArray
+    jump: FloatArray
+    jump_sigma: FloatArray
+    status: NDArray[np.str_]
+
+
+def white_line_ratio(
+    energy: FloatArray,
+    spectra: FloatArray,
+    variance: FloatArray,
+    *,
+    edges: tuple[float, float],
+    l3_window: Window,
+    l2_window: Window,
+    pre_edge: Window | None = None,
+    post_edge: Window | None = None,
+    step: Literal["arctan", "sharp"] = "arctan",
+    width: float = 1.0,
+) -> WhiteLines:
+    """Measure the areas of the L3 and L2 white lines and divide them.
+
+    Parameters
+    ----------
+    energy : numpy.ndarray, shape (n_energies,)
+        eV, ascending.
+    spectra : numpy.ndarray, shape (..., n_energies)
+        Absorbance or yield; NaN where not measured. An energy that no spectrum has is left out of all.
+    variance : numpy.ndarray, shape (n_energies,) or that of the spectra
+        Of independent points.
+    edges : tuple of float
+        eV, where the continuum steps up: L3, L2.
+    l3_window, l2_window : tuple of float
+        eV, over which the areas are taken, by trapezoids.
+    pre_edge, post_edge : tuple of float, optional
+        eV; background and height of the continuum are taken here. Default the ends of the range.
+    step : {"arctan", "sharp"}
+        Form of a continuum step.
+    width : float
+        eV, full width at half maximum of the Lorentzian whose integral the arctan is.
+
+    Returns
+    -------
+    WhiteLines
+
+    Raises
+    ------
+    ValueError
+        When shapes do not match, a window holds too few energies, or edges and width make no sense.
+
+    Notes
+    -----
+    A line fitted before the edge is subtracted; the continuum is two steps whose heights are as 2 to 1, scaled to the
+    mean beyond both lines (D. Pearson, C. Ahn and B. Fultz, Phys. Rev. B 47 (1993) 8471). Areas and jump are linear in
+    the spectrum, the same matrix for all spectra, so their covariance is exact; the ratio's is to first order.
+    """
+    rows = as_rows(energy, spectra, variance)
+    if not edges[0] < edges[1] or not width > 0:
+        raise ValueError(f"edges {edges} eV and width {width:g} eV: expected L3 below L2, and a width above zero")
+    measured = rows.weights > 0
+    known = measured.any(axis=0)
+    matrix = np.zeros((3, len(energy)))
+    matrix[:, known] = _functionals(
+        energy[known],
+        mean_variance(rows.weights)[known],
+        windows(energy, pre_edge, post_edge),
+        (l3_window, l2_window),
+        _continuum(energy[known], edges, width if step == "arctan" else 0.0),
+    )
+    noise = np.divide(1.0, rows.weights, out=np.zeros(rows.weights.shape), where=measured)
+    values = np.where(measured, rows.spectra, 0.0) @ matrix.T
+    covariance = (noise @ (matrix[:, None] * matrix[None]).reshape(9, -1).T).reshape(-1, 3, 3)
+    missing = (~measured & (matrix != 0).any(axis=0)).any(axis=1)
+    values[missing], covariance[missing] = np.nan, np.nan
+    sigma = np.sqrt(np.einsum("nii->ni", covariance))
+    status = np.full(len(values), "ok", dtype="<U60")
+    status[~(values[:, 2] > SIGMAS * sigma[:, 2])] = "no L2 line: its area is not above 3 sigma"
+    status[~(values[:, 0] > SIGMAS * sigma[:, 0])] = "no edge: the jump is not above 3 sigma"
+    status[missing] = "not measured at an energy that is needed"
+    l2 = np.where(status == "ok", values[:, 2], np.nan)
+    ratio = values[:, 1] / l2
+    gradient = np.stack([np.ones_like(ratio), -ratio], axis=1) / l2[:, None]
+    areas_covariance = covariance[:, 1:, 1:]
+    return WhiteLines(
+        ratio=rows.restore(ratio),
+        sigma=rows.restore(np.sqrt(np.einsum("ni,nij,nj->n", gradient, areas_covariance, gradient))),
+        areas=rows.restore(values[:, 1:]),
+        areas_covariance=rows.restore(areas_covariance),
+        jump=rows.restore(values[:, 0]),
+        jump_sigma=rows.restore(sigma[:, 0]),
+        status=rows.restore(status),
+    )
+
+
+def _functionals(
+    energy: FloatArray,
+    variance: FloatArray,
+    beside: tuple[Window, Window],
+    lines: tuple[Window, Window],
+    continuum: FloatArray,
+) -> FloatArray:
+    """Give the rows (3, n_energies) that make jump, L3 area and L2 area of a spectrum."""
+    before = points_inside(energy, beside[0], "pre-edge", 3)
+    beyond = points_inside(energy, beside[1], "post-edge", 1)
+    subtract = np.eye(len(energy)) - background_operator(energy, variance, before, "linear")
+    mean = jump_weight(energy, beyond, "edge")
+    continuum = subtract @ continuum  # the line before the edge takes up the tail of an arctan
+    if not mean @ continuum > 0:
+        raise ValueError(f"the post-edge window {beside[1][0]:g} to {beside[1][1]:g} eV lies below the edges")
+    jump = mean @ subtract / (mean @ continuum)
+    above = subtract - np.outer(continuum, jump)
+    inside = [points_inside(energy, window, name, 2) for window, name in zip(lines, ("L3", "L2"), strict=True)]
+    return np.stack([jump, *(jump_weight(energy, line, "area") @ above for line in inside)])
+
+
+def _continuum(energy: FloatArray, edges: tuple[float, float], width: float) -> FloatArray:
+    """Give two steps of heights 2/3 and 1/3; sharp where the width is 0."""
+    total = np.zeros(len(energy))
+    for edge, height in zip(edges, (L3_SHARE, 1 - L3_SHARE), strict=True):
+        if width:
+            total += height * (0.5 + np.arctan((energy - edge) / (width / 2)) / np.pi)
+        else:
+            total += height * np.heaviside(energy - edge, 0.5)
+    return total

@@ -1,0 +1,132 @@
+"""Edge position at half height: where the edge is, within its uncertainty, refused where there is none."""
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+
+from callbacks.xas.edge_position import edge_position
+
+ENERGY = np.arange(8320.0, 8380.0, 0.5)
+WINDOWS = {"pre_edge": (8320.0, 8330.0), "post_edge": (8360.0, 8380.0)}
+EDGE, NOISE = 8343.2, 0.01
+
+
+def edge(energy, position=EDGE):
+    """A rise as smooth and complete as an error function, with a white line beyond it."""
+    rise = 1 / (1 + np.exp(-(energy - position) / 0.9))
+    return rise + 0.5 * np.exp(-0.5 * ((energy - position - 6.0) / 1.5) ** 2)
+
+
+def spectrum(energy=ENERGY, position=EDGE):
+    return 0.3 - 0.003 * (energy - 8320.0) + 0.8 * edge(energy, position)
+
+
+def half_height(position=EDGE):
+    return brentq(lambda energy: edge(energy, position) - 0.5, position - 3, position + 3)
+
+
+def test_the_crossing_of_an_edge_without_noise_is_found_between_the_points():
+    for position in EDGE + np.linspace(0.0, 0.5, 7):
+        found = edge_position(ENERGY, spectrum(position=position), np.full(len(ENERGY), 1e-8), **WINDOWS)
+        assert found.status == "ok"
+        assert found.position == pytest.approx(half_height(position), abs=0.02)
+        assert found.jump == pytest.approx(0.8, rel=1e-3)
+        narrow = edge_position(ENERGY, spectrum(position=position), np.full(len(ENERGY), 1e-8), points=2, **WINDOWS)
+        assert narrow.position == pytest.approx(half_height(position), abs=0.01)
+
+
+@pytest.mark.parametrize("form", ["mean", "line"])
+@pytest.mark.parametrize("points", [2, 4, 6])
+def test_quoted_sigmas_hold_the_truth_in_two_trials_of_three(form, points):
+    rng = np.random.default_rng(5)
+    variance = rng.uniform(0.5, 2.0, (600, len(ENERGY))) * NOISE**2
+    spectra = spectrum() + rng.normal(0.0, 1.0, variance.shape) * np.sqrt(variance)
+    options = {"post_edge_form": form, "points": points, **WINDOWS}
+    found = edge_position(ENERGY, spectra, variance, **options)
+    assert (found.status == "ok").all()
+    assert 0.60 < np.mean(np.abs(found.position - half_height()) < found.sigma) < 0.76
+    assert 0.60 < np.mean(np.abs(found.jump - 0.8) < found.jump_sigma) < 0.76
+
+
+def test_sigma_is_what_a_change_of_each_point_makes_of_the_position():
+    variance = np.random.default_rng(1).uniform(0.5, 2.0, len(ENERGY)) * NOISE**2
+    changed = spectrum() + np.concatenate([np.eye(len(ENERGY)), -np.eye(len(ENERGY))]) * 1e-5
+    moved = edge_position(ENERGY, changed, variance, post_edge_form="line", **WINDOWS).position
+    jacobian = (moved[: len(ENERGY)] - moved[len(ENERGY) :]) / 2e-5
+    found = edge_position(ENERGY, spectrum(), variance, post_edge_form="line", **WINDOWS)
+    assert found.sigma == pytest.approx(np.sqrt(jacobian**2 @ variance), rel=1e-4)
+
+
+def test_a_map_of_positions_is_recovered_and_each_pixel_stands_alone():
+    rng = np.random.default_rng(9)
+    positions = rng.uniform(8341.0, 8346.0, (20, 15))
+    spectra = np.stack([spectrum(position=position) for position in positions.ravel()]).reshape(20, 15, -1)
+    spectra = spectra + rng.normal(0.0, NOISE, spectra.shape)
+    found = edge_position(ENERGY, spectra, np.full(len(ENERGY), NOISE**2), **WINDOWS)
+    assert (found.status == "ok").all()
+    truth = np.vectorize(half_height)(positions)
+    assert 0.60 < np.mean(np.abs(found.position - truth) < found.sigma) < 0.76
+    alone = edge_position(ENERGY, spectra[3, 4], np.full(len(ENERGY), NOISE**2), **WINDOWS)
+    assert alone.position == pytest.approx(found.position[3, 4], abs=1e-9)
+
+
+def test_a_pre_edge_peak_above_half_height_and_a_stray_point_do_not_take_the_edge():
+    peak = 0.6 * np.exp(-0.5 * ((ENERGY - 8336.0) / 0.6) ** 2)
+    stray = np.zeros(len(ENERGY))
+    stray[[25, 70]] = 0.7, -0.7  # far from the edge, on the wrong side
+    found = edge_position(ENERGY, spectrum() + np.stack([peak, stray]), np.full(len(ENERGY), 1e-6), **WINDOWS)
+    assert found.position == pytest.approx(half_height(), abs=0.02)
+
+
+def test_what_has_no_edge_has_no_position():
+    flat = np.full(len(ENERGY), 0.3)
+    gap, short, needless = spectrum(), spectrum(), spectrum()
+    gap[46], short[3], needless[70] = np.nan, np.nan, np.nan
+    falling = 1.0 - spectrum()
+    spectra = np.stack([flat, falling, gap, short, needless])
+    found = edge_position(ENERGY, spectra, np.full(len(ENERGY), 1e-4), **WINDOWS)
+    none, lacks = "no edge: the jump is not above 3 sigma", "not measured at an energy that is needed"
+    assert found.status.tolist() == [none, none, lacks, lacks, "ok"]
+    assert np.isnan(found.position[:4]).all()
+    assert np.isnan(found.sigma[:4]).all()
+    assert found.position[4] == pytest.approx(half_height(), abs=0.02)
+
+
+def test_an_edge_outside_the_search_is_not_found():
+    found = edge_position(ENERGY, spectrum(), np.full(len(ENERGY), 1e-4), search=(8350.0, 8370.0), **WINDOWS)
+    assert found.status == "no crossing within the range searched"
+    assert np.isnan(found.position)
+
+
+def test_noise_about_a_slow_rise_is_not_taken_for_a_crossing():
+    rng = np.random.default_rng(0)
+    slow = np.clip((ENERGY - 8330.0) / 30.0, 0.0, 1.0) + rng.normal(0.0, 0.05, (50, len(ENERGY)))
+    found = edge_position(ENERGY, slow, np.full(len(ENERGY), 0.05**2), **WINDOWS)
+    assert np.mean(found.status != "ok") > 0.9
+    assert set(found.status) <= {
+        "ok",
+        "no crossing: it does not rise there by more than 3 sigma",
+        "no crossing: the line fitted does not cross between its points",
+    }
+
+
+def test_an_energy_no_spectrum_has_is_left_out():
+    spectra = np.tile(spectrum(), (2, 1))
+    spectra[:, [2, 46, 100]] = np.nan
+    found = edge_position(ENERGY, spectra, np.full(len(ENERGY), 1e-6), **WINDOWS)
+    assert (found.status == "ok").all()
+    assert found.position == pytest.approx(half_height(), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"points": 3}, "points 3: expected an even number"),
+        ({"points": 0}, "points 0: expected an even number"),
+        ({"pre_edge": (1.0, 2.0)}, "the pre-edge window 1 to 2 eV holds 0 points, expected 3"),
+        ({"search": (1.0, 2.0)}, "the search window 1 to 2 eV holds 0 points"),
+    ],
+)
+def test_bad_input_is_named(change, words):
+    with pytest.raises(ValueError, match=words):
+        edge_position(ENERGY, spectrum(), np.full(len(ENERGY), 1e-4), **(WINDOWS | change))
