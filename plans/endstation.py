@@ -44,6 +44,28 @@ class Ccd(Triggerable, Stageable, Readable[Any], Protocol):
     exposure_time: Positioner
 
 
+class ZonePlate(Positioner, Protocol):
+    """The zone plate, um along the beam."""
+
+    def focus(self, energy: float) -> float:
+        """Give the position, um, that is in focus at an energy in eV."""
+        ...
+
+
+class LineScanner(Triggerable, Stageable, Readable[Any], Protocol):
+    """Counts along one line of the sample, from `x_start` to `x_stop` (um, centres of the first and last pixel).
+
+    `mode` is "line" (the fine stage flies) or "point" (it stops at each pixel); `dwell` is in s a pixel.
+    """
+
+    x_start: Positioner
+    x_stop: Positioner
+    columns: Positioner  # pixels of a line
+    y: Positioner  # um, fine stage
+    dwell: Positioner
+    mode: Positioner
+
+
 @dataclass(frozen=True)
 class Endstation:
     """The devices of an endstation, each under the name it has in documents."""
@@ -58,6 +80,11 @@ class Endstation:
     spectrograph: Readable[Any]
     ccd: Ccd
     ccd_dark: Ccd  # the same camera, with frames into the stream `dark`
+    zone_plate: ZonePlate
+    order_sorting_aperture: Readable[Any]
+    coarse_x: Positioner  # um, sample stage
+    coarse_y: Positioner
+    scanner: LineScanner
 
 
 OPEN, CLOSED = "open", "closed"  # states of both shutters

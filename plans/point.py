@@ -8,7 +8,7 @@ from typing import Any
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.protocols import Readable
-from bluesky.utils import MsgGenerator
+from bluesky.utils import Msg, MsgGenerator, short_uid
 
 from callbacks.contract import MEASUREMENT, Key, Measurement, Stream
 from plans.endstation import CLOSED, Endstation
@@ -34,10 +34,28 @@ def take_point(positions: Sequence[Any], devices: Sequence[Readable[Any]], *, st
     float
         When the devices were read, by their own clock, in s since the epoch; 0 without an engine.
     """
-    yield from bps.checkpoint()
-    yield from bps.mv(*positions)
-    readings = yield from bps.trigger_and_read(devices, name=str(stream))
-    return max((reading["timestamp"] for reading in (readings or {}).values()), default=0.0)
+    # Plain messages: each plan stub of Bluesky formats a stack trace, a millisecond for every few.
+    yield Msg("checkpoint")
+    moved, triggered = short_uid("move"), short_uid("trigger")
+    for device, value in zip(positions[::2], positions[1::2], strict=True):
+        yield Msg("set", device, value, group=moved)
+    yield Msg("wait", None, group=moved)
+    to_be_triggered = [device for device in devices if hasattr(device, "trigger")]
+    for device in to_be_triggered:
+        yield Msg("trigger", device, group=triggered)
+    if to_be_triggered:
+        yield Msg("wait", None, group=triggered)
+    yield Msg("create", None, name=str(stream))
+    newest = 0.0
+    try:
+        for device in devices:
+            reading = yield Msg("read", device)
+            newest = max([newest, *(each["timestamp"] for each in (reading or {}).values())])
+    except Exception:
+        yield Msg("drop")
+        raise
+    yield Msg("save")
+    return newest
 
 
 def run_with_light(
@@ -82,12 +100,14 @@ def run_with_light(
     return (yield from bpp.finalize_wrapper(measure(), lambda: bps.mv(endstation.shutter, CLOSED)))
 
 
-def start_metadata(plan_name: str, plan_args: dict[str, Any], measurement: Measurement) -> dict[str, Any]:
-    """Give the start document's blocks of a measurement."""
+def start_metadata(
+    plan_name: str, plan_args: dict[str, Any], measurement: Measurement, *, dimensions: Sequence[str] = (Key.ENERGY,)
+) -> dict[str, Any]:
+    """Give the start document's blocks of a measurement, whose events run along `dimensions`, the slowest first."""
     return {
         "plan_name": plan_name,
         "plan_args": plan_args,
         "sample": {"name": measurement.sample},
         MEASUREMENT: measurement.model_dump(mode="json"),
-        "hints": {"dimensions": [([str(Key.ENERGY)], str(Stream.PRIMARY))]},
+        "hints": {"dimensions": [([str(key)], str(Stream.PRIMARY)) for key in dimensions]},
     }

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from plans.energy_regions import EnergyRegions
 from plans.errors import PlanError
 from plans.live_view import live_view
 from plans.rixs import elastic_scan, rixs_map
+from plans.stxm import stxm_focus, stxm_image, stxm_line_spectrum, stxm_stack
+from plans.stxm_series import stack_series
 from plans.xas import xas
 
+YES_OR_NO = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False}
 _PARAMETER_LINE = re.compile(r"^(?P<name>\w+) : [^,]*(?:, (?P<unit>\S+))?$")
 
 
@@ -32,7 +34,7 @@ class Parameter:
     name : str
         As in the plan's signature.
     type : type
-        `str`, `int`, `float` or `EnergyRegions`.
+        `str`, `int`, `float`, `bool`, or a class that reads its text itself, by its method `parse`.
     default : Any
         `inspect.Parameter.empty` where one must be given.
     unit : str
@@ -63,8 +65,12 @@ class Parameter:
         PlanError
             Naming the parameter, the text and what was expected.
         """
-        if self.type is EnergyRegions:
-            return EnergyRegions.parse(text)
+        if parse := getattr(self.type, "parse", None):
+            return parse(text)
+        if self.type is bool:
+            if text.lower() not in YES_OR_NO:
+                raise PlanError(f"{self.name}: {text!r} is neither yes nor no")
+            return YES_OR_NO[text.lower()]
         if self.choices and text not in self.choices:
             raise PlanError(f"{self.name}: {text!r} is none of {', '.join(self.choices)}")
         try:
@@ -175,9 +181,8 @@ def find_plan(name: str) -> Plan:
 
 
 def _type(hint: Any) -> type:
-    alternatives = typing.get_args(hint)
-    if EnergyRegions in alternatives:
-        return EnergyRegions
+    if readers := [alternative for alternative in typing.get_args(hint) if hasattr(alternative, "parse")]:
+        return readers[0]
     if typing.get_origin(hint) is typing.Literal:
         return str
     return hint
@@ -202,4 +207,17 @@ def _documented(function: Callable[..., Any]) -> dict[str, tuple[str, str]]:
     return documented
 
 
-PLANS = {function.__name__: Plan(function) for function in (xas, rixs_map, elastic_scan, live_view)}
+PLANS = {
+    function.__name__: Plan(function)
+    for function in (
+        xas,
+        rixs_map,
+        elastic_scan,
+        stxm_image,
+        stxm_stack,
+        stxm_line_spectrum,
+        stxm_focus,
+        stack_series,
+        live_view,
+    )
+}

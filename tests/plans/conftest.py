@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from bluesky import RunEngine
 from bluesky.simulators import RunEngineSimulator
@@ -78,6 +79,63 @@ class Time(Positioner):
     units = "s"
 
 
+class ZonePlate(Positioner):
+    limits = (-3000.0, 0.0)
+    units = "um"
+
+    def focus(self, energy):
+        return -2.5 * energy
+
+
+class Fine(Positioner):
+    limits = (-15.0, 15.0)
+    units = "um"
+
+
+class Choice(Positioner):
+    def check_value(self, value):
+        pass
+
+
+class Scanner(Device):
+    """Scans a line at once; what it counts tells where and how it was."""
+
+    def __init__(self, name, clock):
+        super().__init__(name, clock)
+        self.x_start, self.x_stop, self.y = (Fine(f"scanner_{axis}", clock) for axis in ("x_start", "x_stop", "y"))
+        self.columns, self.dwell = Positioner("scanner_columns", clock, 2), Time("scanner_dwell", clock, 1.0)
+        self.columns.limits, self.columns.units = (2, 5000), "pixels"
+        self.mode = Choice("scanner_mode", clock, "line")
+        self.before_trigger = lambda: None
+
+    def values(self):
+        columns = int(self.columns.value)
+        return {
+            str(Key.STXM_COUNTS): np.full(columns, 100.0),
+            str(Key.STXM_DWELL): np.full(columns, self.dwell.value),
+            str(Key.STXM_X): np.linspace(self.x_start.value, self.x_stop.value, columns),
+            str(Key.STXM_Y): np.full(columns, self.y.value),
+        }
+
+    def describe(self):
+        return {
+            key: {"source": "test", "dtype": "array", "shape": list(value.shape)}
+            for key, value in self.values().items()
+        }
+
+    def stage(self):
+        self.staged = True
+        return [self]
+
+    def unstage(self):
+        self.staged = False
+        return [self]
+
+    def trigger(self):
+        self.before_trigger()
+        return NullStatus()
+
+
 class Detector(Device):
     """Counts for a time; the camera's moves the shared clock on, the scaler counts beside it."""
 
@@ -126,6 +184,11 @@ def endstation():
         spectrograph=Device("spectrograph", clock, 525.0),
         ccd=ccd,
         ccd_dark=ccd_dark,
+        zone_plate=ZonePlate(str(Key.ZONE_PLATE), clock, -1300.0),
+        order_sorting_aperture=Device("order_sorting_aperture", clock, -1000.0),
+        coarse_x=Positioner("coarse_x", clock),
+        coarse_y=Positioner("coarse_y", clock),
+        scanner=Scanner("scanner", clock),
     )
 
 

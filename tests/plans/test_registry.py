@@ -7,6 +7,7 @@ import pytest
 from plans.energy_regions import EnergyRegions
 from plans.errors import PlanError
 from plans.registry import PLANS, find_plan
+from plans.spatial_regions import StxmRegions
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
@@ -15,10 +16,10 @@ def test_every_parameter_of_every_plan_is_documented_and_has_a_default_of_its_ty
     assert list(plan.parameters) == list(inspect.signature(plan.function).parameters)[1:]
     for parameter in plan.parameters.values():
         assert parameter.help
-        assert parameter.type in (str, int, float, EnergyRegions)
+        assert parameter.type in (str, int, float, bool) or callable(parameter.type.parse)
         assert parameter.required or isinstance(parameter.default, parameter.type)
-        if parameter.type is float or parameter.type is EnergyRegions:
-            assert parameter.unit in ("s", "eV")
+        if parameter.type not in (str, int, bool):
+            assert parameter.unit in ("s", "eV", "um")
 
 
 def test_units_defaults_and_choices_come_from_the_plan():
@@ -36,6 +37,17 @@ def test_a_command_line_becomes_keyword_arguments():
         "frames_per_energy": 2,
         "order": "up_down",
     }
+
+
+def test_types_that_read_their_own_text_and_yes_or_no_are_converted():
+    arguments = ["--energies", "520:526:0.5@0.002", "--regions", "x=0:1:0.1 y=0:1:0.1", "--follow-focus", "No"]
+    assert find_plan("stxm_stack").parse(arguments) == {
+        "energies": EnergyRegions.parse("520:526:0.5@0.002"),
+        "regions": StxmRegions.parse("x=0:1:0.1 y=0:1:0.1"),
+        "follow_focus": False,
+    }
+    with pytest.raises(PlanError, match="follow_focus: 'maybe' is neither yes nor no"):
+        find_plan("stxm_stack").parse(["--follow-focus", "maybe"])
 
 
 @pytest.mark.parametrize(
@@ -63,5 +75,5 @@ def test_a_wrong_command_line_is_one_line(arguments, message):
 def test_an_unknown_plan_is_answered_with_the_nearest():
     with pytest.raises(PlanError, match="no plan 'rixsmap'; did you mean rixs_map"):
         find_plan("rixsmap")
-    with pytest.raises(PlanError, match="no plan 'zzz'; there are xas, rixs_map, elastic_scan, live_view"):
+    with pytest.raises(PlanError, match="no plan 'zzz'; there are xas, rixs_map, elastic_scan, stxm_image"):
         find_plan("zzz")

@@ -10,10 +10,11 @@ from bluesky.utils import RunEngineInterrupted
 
 from beamline.build import build_endstation
 from beamline.config import load_config
-from callbacks.contract import Key
+from callbacks.contract import MEASUREMENT, Key, Measurement
 from callbacks.external import ExternalFrames
 from plans.live_view import live_view
 from plans.rixs import elastic_scan, rixs_map
+from plans.stxm import stxm_stack
 from plans.xas import xas
 
 SAMPLE = "LRNMC pristine"
@@ -138,3 +139,28 @@ def test_resume_while_the_monochromator_moves_measures_at_the_right_energy(engin
     readback = [event["data"][Key.ENERGY] for event in documents.events("primary")]
     assert readback == pytest.approx([528.0, 529.0, 530.0, 531.0], abs=0.02)
     assert_all_closed(twins, documents, "success")
+
+
+def test_a_stack_interrupted_in_a_line_has_each_line_once_dark_and_in_focus(engine, documents, twins):
+    pause_while(engine, documents, 4, delay=0.01)
+    with pytest.raises(RunEngineInterrupted):
+        engine(stxm_stack(twins, "528:530:1", "x=-1:0.9:0.1 y=0:0.2:0.1", 1.0, dark_lines=2))
+    twins.scanner.y.set(1.0).wait(10.0)
+    twins.shutter.set("closed").wait(10.0)
+    engine.resume()
+    events = documents.events("primary")
+    grid = Measurement.model_validate(documents.of("start")[0][MEASUREMENT]).grid
+    assert [event["seq_num"] for event in events] == list(range(1, 10))
+    for event in events:
+        energy, _, row = grid.place(event["seq_num"])
+        assert event["data"][Key.ENERGY_SETPOINT] == grid.energies[energy]
+        assert event["data"][Key.ZONE_PLATE] == pytest.approx(twins.zone_plate.focus(grid.energies[energy]), abs=1.0)
+        assert np.asarray(event["data"][Key.STXM_X]) == pytest.approx(np.linspace(-1.0, 0.9, 20), abs=0.05)
+        assert np.asarray(event["data"][Key.STXM_Y]) == pytest.approx(np.full(20, 0.1 * row), abs=0.05)
+        assert np.asarray(event["data"][Key.STXM_DWELL]) == pytest.approx(np.full(20, 1.0), rel=0.05)
+    dark = np.mean([event["data"][Key.STXM_COUNTS] for event in documents.events("dark")])
+    light = [np.mean(event["data"][Key.STXM_COUNTS]) for event in events]
+    assert len(documents.events("dark")) == 2
+    assert min(light) > 10 * dark
+    assert [stop["exit_status"] for stop in documents.of("stop")] == ["success"]
+    assert twins.shutter.state.get() == "closed"

@@ -1,0 +1,111 @@
+"""Settings that stay from line to line: sent when they change, and again after a pause."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from bluesky.protocols import Movable, Status
+
+Setting = tuple[Movable[Any], Any]  # a device and the value it is to have
+
+
+class HeldSettings:
+    """What devices were told last, so that a line tells them only what is new, and is still right after a pause.
+
+    A line of a STXM image is measured in some ten milliseconds; telling eight devices each time what seven of them
+    already do takes longer, and makes a monochromator settle for nothing. But during a pause anybody may move anything,
+    and the engine replays no more than the messages since the last checkpoint, which is the beginning of the line.
+
+    So each line carries one message to this object, with the settings that are held. As an object of the plan it is
+    told by the engine of every pause and suspension (`bluesky.protocols.Pausable`); the next line, or the interrupted
+    one when it is replayed, then sends the held settings again, and any other line costs one empty message.
+    """
+
+    name = "held_settings"
+    parent = None
+
+    def __init__(self) -> None:
+        self._told: dict[Movable[Any], Any] = {}
+        self._paused = False
+
+    def positions(self, settings: Sequence[Setting]) -> list[Any]:
+        """Give what is to be moved for a line, as `bluesky.plan_stubs.mv` takes it.
+
+        Parameters
+        ----------
+        settings : sequence of (Movable, value)
+            All that the line needs, in any order.
+
+        Returns
+        -------
+        list
+            This object and the settings it holds, then device, value, ... of those that changed.
+        """
+        held = tuple((device, value) for device, value in settings if self._told.get(device) == value)
+        changed = [(device, value) for device, value in settings if self._told.get(device) != value]
+        self._told = dict(settings)
+        return [self, held, *(item for setting in changed for item in setting)]
+
+    def set(self, held: Iterable[Setting]) -> Status:
+        """Send the held settings where there was a pause since they were sent."""
+        if not self._paused:
+            return AllDone([])
+        self._paused = False
+        return AllDone([device.set(value) for device, value in held])
+
+    def pause(self) -> None:
+        """Take note that devices may be moved by others from now on."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Do nothing: the next line sends what is needed."""
+
+
+class AllDone(Status):
+    """Status that is done when all others are; it has failed with the first of them that has.
+
+    Parameters
+    ----------
+    statuses : sequence of Status
+        The others.
+    """
+
+    def __init__(self, statuses: Sequence[Status]) -> None:
+        self._lock = threading.Lock()
+        self._statuses = statuses
+        self._waiting = len(statuses)
+        self._callbacks: list[Callable[[Status], None]] = []
+        for status in statuses:
+            status.add_callback(self._one_is_done)
+
+    def add_callback(self, callback: Callable[[Status], None]) -> None:
+        """Call `callback` with this status when all are done; at once where they are."""
+        with self._lock:
+            if self._waiting:
+                self._callbacks.append(callback)
+                return
+        callback(self)
+
+    def exception(self, timeout: float | None = 0.0) -> BaseException | None:
+        """Give what the first that failed has failed with; None where none has (yet)."""
+        failed = (status.exception(timeout) for status in self._statuses if status.done and not status.success)
+        return next(failed, None)
+
+    @property
+    def done(self) -> bool:
+        """Whether all are done."""
+        return self._waiting == 0
+
+    @property
+    def success(self) -> bool:
+        """Whether all are done, and none has failed."""
+        return self.done and all(status.success for status in self._statuses)
+
+    def _one_is_done(self, _status: Status) -> None:
+        with self._lock:
+            self._waiting -= 1
+            callbacks = [] if self._waiting else self._callbacks
+        for callback in callbacks:
+            callback(self)

@@ -1,0 +1,197 @@
+"""What all STXM plans share: the checks before anything moves, and lines of pixels, one an event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from bluesky.utils import MsgGenerator
+
+from callbacks.contract import Key, Measurement, Stream, StxmGrid, Technique
+from plans.endstation import CLOSED, OPEN, Endstation
+from plans.energy_regions import EnergyRegions
+from plans.errors import PlanError
+from plans.held import HeldSettings, Setting
+from plans.point import run_with_light, start_metadata, take_point
+from plans.preflight import check_beamline, check_positive, check_reachable
+from plans.spatial_regions import StxmRegions, blank_in
+
+Mode = Literal["line", "point"]
+MAX_PIXELS = 1_000_000_000  # of a run, 11 days at 1 ms; beyond it, a step was mistyped
+
+
+@dataclass(frozen=True)
+class StxmScan:
+    """A STXM measurement as it was asked for.
+
+    Attributes
+    ----------
+    plan_name : str
+    plan_args : dict
+        As the start document has them.
+    technique : str
+    energies : EnergyRegions
+        With the dwell of a pixel, where it is their own.
+    regions : StxmRegions
+    dwell : float
+        s a pixel.
+    sample, edge : str
+    mode : str
+        ``line`` or ``point``.
+    follow_focus : bool
+        Whether the zone plate goes into focus at each energy; otherwise it is left where it is.
+    zone_plate : tuple of float
+        Of a focus scan, um: one position a line, while the line stays the same.
+    blank : str
+    dark_lines : int
+    dimensions : tuple of str
+        Data keys that events run along, the slowest first.
+    """
+
+    plan_name: str
+    plan_args: dict[str, Any]
+    technique: Technique
+    energies: EnergyRegions
+    regions: StxmRegions
+    dwell: float
+    sample: str
+    edge: str = ""
+    mode: Mode = "line"
+    follow_focus: bool = True
+    zone_plate: tuple[float, ...] = ()
+    blank: str = ""
+    dark_lines: int = 0
+    dimensions: tuple[str, ...] = (Key.ENERGY, Key.STXM_Y)
+
+    @property
+    def visits(self) -> list[tuple[float, float]]:
+        """Energy, eV, and dwell, s, in the order of measurement."""
+        dwells = np.where(np.isnan(self.energies.dwell), self.dwell, self.energies.dwell)
+        return list(zip(self.energies.points.tolist(), dwells.tolist(), strict=True))
+
+    @property
+    def grid(self) -> StxmGrid:
+        """What is covered; raises `PlanError` where `blank` is not inside it."""
+        regions = self.regions.grid_regions
+        if self.zone_plate:
+            regions = [region.model_copy(update={"rows": len(self.zone_plate)}) for region in regions]
+        return StxmGrid(
+            energies=self.energies.points.tolist(),
+            regions=regions,
+            mode=self.mode,
+            blank=blank_in(self.regions, self.blank),
+            zone_plate=list(self.zone_plate),
+        )
+
+    def check(self, endstation: Endstation) -> MsgGenerator[Measurement]:
+        """Check that it can be measured; nothing moves.
+
+        Returns
+        -------
+        Measurement
+            Of the start document.
+
+        Raises
+        ------
+        PlanError
+            Naming what cannot be measured, and what was expected.
+        """
+        if self.mode not in get_args(Mode):
+            raise PlanError(f"mode: {self.mode!r} is none of {', '.join(get_args(Mode))}")
+        check_positive(dwell=self.dwell)
+        if self.dark_lines < 0:
+            raise PlanError(f"dark_lines: {self.dark_lines} is below zero")
+        grid = self.grid
+        lines = grid.lines * len(grid.energies)
+        if (pixels := lines * self.regions.columns) > MAX_PIXELS:
+            raise PlanError(
+                f"{self.plan_name}: {len(grid.energies)} energies of {grid.lines} lines of {self.regions.columns} "
+                f"pixels are {pixels} pixels, expected at most {MAX_PIXELS}"
+            )
+        check_reachable(endstation.energy, grid.energies)
+        check_reachable(endstation.zone_plate, self.zone_plate or self._focus_positions(endstation))
+        scanner = endstation.scanner
+        check_reachable(scanner.x_start, [region.x[0] for region in grid.regions])
+        check_reachable(scanner.x_stop, [region.x[1] for region in grid.regions])
+        check_reachable(scanner.y, [y for region in grid.regions for y in region.y])
+        check_reachable(scanner.columns, [self.regions.columns])
+        check_reachable(scanner.dwell, [dwell for _, dwell in self.visits])
+        sample = yield from check_beamline(endstation, self.sample)
+        return Measurement(
+            technique=self.technique,
+            sample=sample,
+            edge=self.edge,
+            energy_regions=str(self.energies),
+            points=lines,
+            exposure_time=self.dwell,
+            grid=grid,
+        )
+
+    def measure(
+        self, endstation: Endstation, measurement: Measurement, metadata: dict[str, Any] | None = None
+    ) -> MsgGenerator[str]:
+        """Measure, in one run.
+
+        Parameters
+        ----------
+        endstation : Endstation
+        measurement : Measurement
+            What `check` gave.
+        metadata : dict, optional
+            More of the start document.
+
+        Returns
+        -------
+        str
+            Uid of the run.
+        """
+        blocks = start_metadata(self.plan_name, self.plan_args, measurement, dimensions=self.dimensions)
+        return (
+            yield from run_with_light(
+                endstation,
+                lambda: self._take_lines(endstation),
+                detectors=[endstation.scanner],
+                metadata=blocks | (metadata or {}),
+                move_to_sample=self.sample,
+            )
+        )
+
+    def check_and_measure(self, endstation: Endstation) -> MsgGenerator[str]:
+        """Measure once everything has been checked; give the run's uid."""
+        measurement = yield from self.check(endstation)
+        return (yield from self.measure(endstation, measurement))
+
+    def _focus_positions(self, endstation: Endstation) -> list[float]:
+        return [endstation.zone_plate.focus(energy) for energy, _ in self.visits] if self.follow_focus else []
+
+    def _take_lines(self, endstation: Endstation) -> MsgGenerator[None]:
+        devices = [endstation.energy, endstation.scanner, endstation.ring, endstation.zone_plate]
+        held = HeldSettings()
+        dark = [(endstation.shutter, CLOSED), *next(self._lines(endstation))]
+        for _ in range(self.dark_lines):
+            yield from take_point(held.positions(dark), devices, stream=Stream.DARK)
+        for line in self._lines(endstation):
+            positions = held.positions([(endstation.shutter, OPEN), *line])
+            yield from take_point(positions, devices, stream=Stream.PRIMARY)
+
+    def _lines(self, endstation: Endstation) -> Iterator[list[Setting]]:
+        """Give the settings of each line, in the order that `StxmGrid.place` counts them in."""
+        scanner, zone_plate = endstation.scanner, endstation.zone_plate
+        for energy, dwell in self.visits:
+            focus: list[Setting] = [(zone_plate, zone_plate.focus(energy))] if self.follow_focus else []
+            for region in self.regions.regions:
+                image: list[Setting] = [
+                    (endstation.energy, energy),
+                    (scanner.x_start, region.x.ends[0]),
+                    (scanner.x_stop, region.x.ends[1]),
+                    (scanner.columns, len(region.x)),
+                    (scanner.dwell, dwell),
+                    (scanner.mode, self.mode),
+                ]
+                for y in region.y.points:
+                    if self.zone_plate:
+                        yield from ([*image, (scanner.y, y), (zone_plate, position)] for position in self.zone_plate)
+                    else:
+                        yield [*image, *focus, (scanner.y, y)]

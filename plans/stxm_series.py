@@ -1,0 +1,153 @@
+"""Series of STXM stacks: several samples, several edges, the reference powder first."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from bluesky.utils import MsgGenerator
+
+from callbacks.contract import SERIES, Measurement, Series
+from plans.endstation import Endstation
+from plans.energy_regions import EnergyRegions
+from plans.errors import PlanError
+from plans.spatial_regions import StxmRegions
+from plans.stxm import stack_scan
+from plans.stxm_scan import Mode, StxmScan
+
+EDGES_EXPECTED = "expected name=energies, as in O K=520:526:0.5, 526:535:0.1; Co L3=770:800:0.2"
+
+
+@dataclass(frozen=True)
+class EdgeEnergies:
+    """Energies of each absorption edge. `str` gives the text that parses to the same edges and energies."""
+
+    edges: tuple[tuple[str, EnergyRegions], ...]  # name and energies, in the order of measurement
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read edges separated by semicolons, as in ``"O K=520:526:0.5, 526:535:0.1; Co L3=770:800:0.2"``.
+
+        One edge needs no name.
+
+        Raises
+        ------
+        PlanError
+            Naming the edge and what was expected.
+        """
+        parts = text.split(";")
+        edges = []
+        for part in parts:
+            name, equals, energies = (field.strip() for field in part.rpartition("="))
+            if len(parts) > 1 and not name:
+                raise PlanError(f"edge {part.strip()!r}: has no name; {EDGES_EXPECTED}")
+            if equals and not name:
+                raise PlanError(f"edge {part.strip()!r}: {EDGES_EXPECTED}")
+            edges.append((name, EnergyRegions.parse(energies)))
+        if twice := _twice(name for name, _ in edges):
+            raise PlanError(f"edge {twice!r}: is given twice")
+        return cls(tuple(edges))
+
+    @classmethod
+    def of(cls, edges: Self | EnergyRegions | str) -> Self:
+        """Give `edges` as they are, or parsed where they are text."""
+        if isinstance(edges, EnergyRegions):
+            return cls((("", edges),))
+        return cls.parse(edges) if isinstance(edges, str) else edges
+
+    def __str__(self) -> str:
+        """Give the text that parses to these edges."""
+        return "; ".join(f"{name}={energies}" if name else str(energies) for name, energies in self.edges)
+
+
+def stack_series(
+    endstation: Endstation,
+    samples: str,
+    energies: EdgeEnergies | EnergyRegions | str,
+    regions: StxmRegions | str,
+    dwell: float = 0.001,
+    *,
+    reference: str = "",
+    mode: Mode = "line",
+    follow_focus: bool = True,
+    blank: str = "",
+    dark_lines: int = 3,
+) -> MsgGenerator[tuple[str, ...]]:
+    """Measure STXM stacks of several samples at one or more edges, the reference first.
+
+    Each stack is a run of its own, as `stxm_stack` measures it. The block ``series`` of their start documents links
+    them: ``uid`` of the series, ``index`` of the run from 0, ``runs`` in all, and ``role``, "reference" or "sample".
+
+    Parameters
+    ----------
+    endstation : Endstation
+        The devices.
+    samples : str
+        Samples separated by commas, in the order of measurement.
+    energies : EdgeEnergies, eV
+        Excitation energies as start:stop:step, separated by commas; @seconds gives a region its own dwell. Several
+        edges as name=energies separated by semicolons, as in "O K=520:560:0.5; Co L3=770:800:0.2".
+    regions : StxmRegions, um
+        Pixels of an image, in coordinates of the fine stage, as x=start:stop:step y=start:stop:step or centre=x,y
+        size=x,y step=x,y; several regions separated by semicolons, with lines of equally many pixels.
+    dwell : float, s
+        Counting time of a pixel, where the energy has none of its own.
+    reference : str
+        Sample whose spectra the others are compared with, measured before them; none when left out.
+    mode : str
+        line: the fine stage flies along a line. point: it stops at each pixel.
+    follow_focus : bool
+        Whether the zone plate moves to the nominal focus at each energy; otherwise it stays where it is.
+    blank : str
+        Rectangle without sample, inside the field, as x=from:to y=from:to in um; not known when left out.
+    dark_lines : int
+        Lines to take first in each run with the shutter closed; 0 for none.
+
+    Returns
+    -------
+    tuple of str
+        Uids of the runs.
+
+    Raises
+    ------
+    PlanError
+        Before anything moves, when one of the stacks cannot be measured as asked.
+    """
+    edges, regions = EdgeEnergies.of(energies), StxmRegions.of(regions)
+    names = [name for name in _names(samples) if name != reference]
+    stacks: list[tuple[StxmScan, Measurement]] = []
+    for sample in [reference, *names] if reference else names:
+        for edge, edge_energies in edges.edges:
+            common: dict[str, Any] = {
+                "dwell": dwell,
+                "sample": sample,
+                "edge": edge,
+                "mode": mode,
+                "follow_focus": follow_focus,
+                "blank": blank,
+                "dark_lines": dark_lines,
+            }
+            scan = stack_scan(edge_energies, regions, common)
+            stacks.append((scan, (yield from scan.check(endstation))))
+
+    series, uids = str(uuid.uuid4()), []
+    for index, (scan, measurement) in enumerate(stacks):
+        role: Literal["reference", "sample"] = "reference" if scan.sample == reference else "sample"
+        link = Series(uid=series, index=index, runs=len(stacks), role=role)
+        uids.append((yield from scan.measure(endstation, measurement, {SERIES: link.model_dump()})))
+    return tuple(uids)
+
+
+def _names(samples: str) -> list[str]:
+    names = [name.strip() for name in samples.split(",")]
+    if not all(names):
+        raise PlanError(f"samples: {samples!r} has an empty name; expected names separated by commas")
+    if twice := _twice(names):
+        raise PlanError(f"samples: {twice!r} is given twice")
+    return names
+
+
+def _twice(names: Any) -> str:
+    return next((name for name, count in Counter(names).items() if count > 1), "")
