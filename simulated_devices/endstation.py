@@ -10,6 +10,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from simulated_devices.microscope import (
+    ENCODER_NOISE,
+    FLUX,
+    FLUX_NOISE,
+    POINT_OVERHEAD,
+    TURNAROUND,
+    Drift,
+    Microscope,
+    StxmTruth,
+)
 from simulated_devices.samples import SAMPLES, Sample
 from simulated_devices.spectrograph import FrameTruth, SpectrographModel
 
@@ -95,6 +105,7 @@ class Truth:
     spectrograph: SpectrographModel
     energy_offset: float
     samples: dict[str, Sample]
+    stxm: StxmTruth
     frames: dict[int, FrameTruth] = field(default_factory=dict)
 
     def emission_energy(self, pixel: float) -> float:
@@ -123,6 +134,8 @@ class SimulatedEndstation:
         True photon energy minus what the monochromator says, eV.
     dump_after : float, optional
         Lose the beam so many simulated seconds after the start; by chance, rarely, where not given.
+    drift_scale : float
+        Of the thermal drift of the microscope; 0 for none.
     """
 
     def __init__(
@@ -134,6 +147,7 @@ class SimulatedEndstation:
         elastic_scale: float = 1.0,
         energy_offset: float = 0.18,
         dump_after: float | None = None,
+        drift_scale: float = 1.0,
     ) -> None:
         self._seed = seed
         self._counters: dict[str, int] = {}
@@ -145,7 +159,8 @@ class SimulatedEndstation:
         begin = self.clock.start + dump_after
         self.ring.dumps.append((begin, begin + 1500.0))
         self._elastic_scale = elastic_scale
-        self.truth = Truth(SpectrographModel(rows=frame_rows), energy_offset, SAMPLES)
+        self.microscope = Microscope(Drift.by_chance(self.clock.start, self.rng("drift"), drift_scale))
+        self.truth = Truth(SpectrographModel(rows=frame_rows), energy_offset, SAMPLES, StxmTruth(self.microscope))
         # Where everything stands; the devices move it.
         self.energy = 530.0  # eV, as the monochromator says
         self.slit = FULL_SLIT  # um
@@ -168,6 +183,28 @@ class SimulatedEndstation:
         current = self.ring.current(moments) / FULL_CURRENT
         mean = float(np.mean(current * drift))
         return (end - begin) * mean * self.slit / FULL_SLIT * float(_throughput(self.energy))
+
+    def line_time(self, pixels: int, dwell: float, *, point: bool) -> float:
+        """Give the time that a line takes, s."""
+        return TURNAROUND + pixels * (dwell + (POINT_OVERHEAD if point else 0.0))
+
+    def line(
+        self, begin: float, x: NDArray[np.floating], y: float, dwell: float, *, point: bool
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
+        """Fly a line of the microscope: counts, dwell times (s) and true places (um, x and y) of its pixels."""
+        rng = self.rng("scanner")
+        pixels = len(x)
+        pitch = dwell + (POINT_OVERHEAD if point else 0.0)
+        moments = begin + TURNAROUND + pitch * (np.arange(pixels) + 0.5)
+        dwells = dwell * (1 + 0.001 * rng.standard_normal(pixels))
+        at_x, at_y = x + ENCODER_NOISE * rng.standard_normal(pixels), y + ENCODER_NOISE * rng.standard_normal(pixels)
+        rate = np.zeros(pixels)
+        if self.shutter_open and self.front_end_open:
+            true_energy = self.energy + self.truth.energy_offset
+            flux = FLUX * self.ring.current(moments) / FULL_CURRENT * self.slit / FULL_SLIT * _throughput(self.energy)
+            flux = flux * (1 + FLUX_NOISE * rng.standard_normal())
+            rate = flux * self.microscope.transmission(self.sample, true_energy, at_x, at_y, moments)
+        return self.microscope.count(rate, dwells, rng), dwells, at_x, at_y
 
     def counts(self, begin: float, end: float) -> dict[str, float]:
         """Count I0, TEY and TFY between two moments."""

@@ -8,6 +8,7 @@ oxygen: absorption at 530.8 eV with a narrow emission at 523.75 eV.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,12 +34,18 @@ class Sample:
         Oxidised oxygen: 0 before the plateau, 1 at its end.
     hybridised : float
         Holes in the hybridised states, relative to the pristine oxide: they grow with charge.
+    shell : float
+        Mean thickness of the reduced layer at the surface of the particles, um.
+    form : {"particles", "slab"}
+        What the microscope sees: agglomerates with binder, or a flat piece of one material beside nothing.
     """
 
     oxide: float = 1.0
     carbon: float = 0.15
     oxidised: float = 0.0
     hybridised: float = 1.0
+    shell: float = 0.02
+    form: Literal["particles", "slab"] = "particles"
 
     def absorption(self, energy: ArrayLike) -> FloatArray:
         """Absorption near the O K edge, relative to the oxide's step.
@@ -50,15 +57,8 @@ class Sample:
         """
         e = np.asarray(energy, dtype=float)
         background = 0.12 * (520.0 / e) ** 3
-        oxide = (
-            self.hybridised * (0.55 * _peak(e, 529.0, 1.1) + 0.60 * _peak(e, 531.4, 1.5))
-            + 0.45 * self.oxidised * _peak(e, OXIDISED_ABSORPTION, 1.1)
-            + _step(e, EDGE, 1.2)
-            + 0.45 * _peak(e, 537.5, 3.0)
-            + 0.40 * _peak(e, 542.5, 5.0)
-        )
-        binder = 0.5 * _step(e, 533.5, 1.5) + 0.4 * _peak(e, 532.0, 1.2)
-        return background + self.oxide * oxide + self.carbon * binder
+        oxide = oxide_o_k(e, oxidised=self.oxidised, hybridised=self.hybridised)
+        return background + self.oxide * oxide + self.carbon * binder_o_k(e)
 
     def emission(self, excitation: float, emission: ArrayLike) -> FloatArray:
         """Fluorescence and resonant emission at one excitation energy.
@@ -76,27 +76,53 @@ class Sample:
             Relative to the valence emission of the oxide well above its edge, whose area is 1; per eV.
         """
         e = np.asarray(emission, dtype=float)
-        hybridised = self.hybridised * (0.30 * _peak(excitation, 529.0, 1.1) + 0.40 * _peak(excitation, 531.4, 1.5))
-        band = _step(excitation, EDGE, 1.2)
+        hybridised = self.hybridised * (0.30 * peak(excitation, 529.0, 1.1) + 0.40 * peak(excitation, 531.4, 1.5))
+        band = step(excitation, EDGE, 1.2)
         valence = hybridised * (0.6 * _line(e, 525.2, 1.8) + 0.4 * _line(e, 522.6, 2.4))
         itinerant = band * (0.55 * _line(e, 525.6, 2.6) + 0.45 * _line(e, 522.3, 3.4))
-        resonant = 0.30 * self.oxidised * _peak(excitation, OXIDISED_ABSORPTION, 0.8)
+        resonant = 0.30 * self.oxidised * peak(excitation, OXIDISED_ABSORPTION, 0.8)
         oxide = valence + itinerant + resonant * _line(e, OXIDISED_EMISSION, 0.9) + 0.004 * _line(e, 524.5, 3.0)
-        binder = 0.3 * _step(excitation, 533.5, 1.5) * _line(e, 526.2, 3.2)
+        binder = 0.3 * step(excitation, 533.5, 1.5) * _line(e, 526.2, 3.2)
         return self.oxide * oxide + self.carbon * binder
 
 
-def _peak(x: ArrayLike, centre: float, fwhm: float) -> FloatArray:
+def oxide_o_k(energy: ArrayLike, *, oxidised: float, hybridised: float) -> FloatArray:
+    """Give the O K absorption of the oxide relative to its step.
+
+    Parameters
+    ----------
+    energy : array_like
+        Photon energy, eV.
+    oxidised, hybridised : float
+        As in `Sample`.
+    """
+    e = np.asarray(energy, dtype=float)
+    return (
+        hybridised * (0.55 * peak(e, 529.0, 1.1) + 0.60 * peak(e, 531.4, 1.5))
+        + 0.45 * oxidised * peak(e, OXIDISED_ABSORPTION, 1.1)
+        + step(e, EDGE, 1.2)
+        + 0.45 * peak(e, 537.5, 3.0)
+        + 0.40 * peak(e, 542.5, 5.0)
+    )
+
+
+def binder_o_k(energy: ArrayLike) -> FloatArray:
+    """Give the O K absorption of carbon and binder relative to the step of as much oxide in `Sample`."""
+    return 0.5 * step(energy, 533.5, 1.5) + 0.4 * peak(energy, 532.0, 1.2)
+
+
+def peak(x: ArrayLike, centre: float, fwhm: float) -> FloatArray:
     """Give a Gaussian of height 1."""
     return np.exp(-0.5 * ((np.asarray(x) - centre) * _FWHM / fwhm) ** 2)
 
 
 def _line(x: FloatArray, centre: float, fwhm: float) -> FloatArray:
     """Give a Gaussian of area 1."""
-    return _peak(x, centre, fwhm) * _FWHM / (fwhm * np.sqrt(2 * np.pi))
+    return peak(x, centre, fwhm) * _FWHM / (fwhm * np.sqrt(2 * np.pi))
 
 
-def _step(x: ArrayLike, centre: float, width: float) -> FloatArray:
+def step(x: ArrayLike, centre: float, width: float) -> FloatArray:
+    """Give an arctan of height 1, as the lifetime of the core hole widens an edge."""
     return 0.5 + np.arctan((np.asarray(x) - centre) / (width / 2)) / np.pi
 
 
@@ -109,6 +135,7 @@ def _charged(capacity: float) -> Sample:
 SAMPLES: dict[str, Sample] = {
     "LRNMC pristine": Sample(),
     **{f"LRNMC {capacity} mAh/g": _charged(capacity) for capacity in (131, 179, 230, 257, 280, 311)},
-    "LRNMC powder reference": Sample(carbon=0.0),
-    "carbon": Sample(oxide=0.02, carbon=1.0),
+    "LRNMC powder reference": Sample(carbon=0.0, shell=0.0, form="slab"),
+    "LRNMC oxidised reference": Sample(carbon=0.0, oxidised=1.0, hybridised=1.25, shell=0.0, form="slab"),
+    "carbon": Sample(oxide=0.02, carbon=1.0, shell=0.0, form="slab"),
 }

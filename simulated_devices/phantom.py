@@ -1,0 +1,120 @@
+"""What lies on the sample holder under the microscope: maps of thickness, drawn by chance from a sample's name."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from simulated_devices.materials import MATERIALS, Material, optical_density_per_um
+from simulated_devices.samples import SAMPLES
+
+FloatArray = NDArray[np.floating]
+
+HALF_FIELD, STEP = 3.0, 0.01  # um: the maps reach from -3 to 3 both ways
+EMPTY_BELOW = -0.9  # um: no sample at smaller x
+PARTICLES, AGGLOMERATES = 90, 12
+SLAB, SLAB_BEGINS = 0.22, -0.6  # um thick, and where it begins along x
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """Thickness of each material.
+
+    Attributes
+    ----------
+    thickness : dict of str to numpy.ndarray, shape (rows, columns)
+        um, by material; rows along y, columns along x, `STEP` apart, from -`HALF_FIELD`.
+    """
+
+    thickness: dict[Material, FloatArray]
+
+    def transmission(self, energy: float, blur: float) -> FloatArray:
+        """Give the transmission as a probe sees it.
+
+        Parameters
+        ----------
+        energy : float
+            eV.
+        blur : float
+            Sigma of the probe, um.
+
+        Returns
+        -------
+        numpy.ndarray, shape (rows, columns)
+        """
+        density = sum(
+            (optical_density_per_um(name, energy) * self.thickness[name] for name in MATERIALS),
+            np.zeros(self.thickness["reduced"].shape),
+        )
+        return ndimage.gaussian_filter(np.exp(-density), blur / STEP, truncate=4.0)
+
+    def reduced_fraction(self, blur: float) -> FloatArray:
+        """Give the share of reduced oxide in all oxide under a probe; NaN where there is none."""
+        reduced, oxidised = (ndimage.gaussian_filter(self.thickness[name], blur / STEP) for name in MATERIALS[:2])
+        total = reduced + oxidised
+        return np.divide(reduced, total, out=np.full(total.shape, np.nan), where=total > 1e-6)
+
+
+@lru_cache(maxsize=16)
+def phantom_of(sample: str) -> Phantom:
+    """Give the phantom of a sample, the same each time.
+
+    Parameters
+    ----------
+    sample : str
+        A name of `SAMPLES`.
+    """
+    made_of = SAMPLES[sample]
+    side = round(2 * HALF_FIELD / STEP) + 1
+    axis = np.linspace(-HALF_FIELD, HALF_FIELD, side)
+    x, y = np.meshgrid(axis, axis)
+    if made_of.form == "slab":
+        rim = 0.5 * (1 + np.tanh((x - SLAB_BEGINS) / 0.05))
+        oxide = SLAB * rim if made_of.oxide > 0.5 else np.zeros_like(x)
+        binder = 4 * SLAB * rim if made_of.oxide <= 0.5 else np.zeros_like(x)
+        return Phantom(
+            {"reduced": (1 - made_of.oxidised) * oxide, "oxidised": made_of.oxidised * oxide, "binder": binder}
+        )
+    rng = np.random.default_rng(zlib.crc32(sample.encode()))
+    maps: dict[Material, FloatArray] = {name: np.zeros((side, side)) for name in MATERIALS}
+    centres = rng.uniform((-0.5, -2.4), (2.4, 2.4), (AGGLOMERATES, 2))
+    for number in range(PARTICLES):
+        centre = centres[number % AGGLOMERATES] + rng.normal(0.0, 0.42, 2)
+        lateral, height = rng.uniform(0.14, 0.36, 2), rng.uniform(0.06, 0.20)
+        if rng.random() < 0.05:
+            height *= 3.0  # some saturate
+        centre[0] = max(centre[0], EMPTY_BELOW + lateral.max())
+        angle = rng.uniform(0, np.pi)
+        along = (x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)
+        across = (y - centre[1]) * np.cos(angle) - (x - centre[0]) * np.sin(angle)
+        whole, core = _shell_and_core(along, across, lateral, height, made_of.shell)
+        maps["reduced"] += whole - made_of.oxidised * core
+        maps["oxidised"] += made_of.oxidised * core
+    for centre in centres:
+        spot = centre + rng.normal(0.0, 0.4, 2)
+        size = rng.uniform(0.25, 0.6, 2)
+        blob = np.exp(-0.5 * (((x - spot[0]) / size[0]) ** 2 + ((y - spot[1]) / size[1]) ** 2))
+        maps["binder"] += made_of.carbon * rng.uniform(0.4, 1.6) * np.clip(blob - 0.1, 0.0, None)
+    maps["binder"] *= 0.5 * (1 + np.tanh((x - EMPTY_BELOW - 0.6) / 0.2))  # thins out towards the empty side
+    maps["binder"][:, axis < EMPTY_BELOW] = 0.0
+    return Phantom(maps)
+
+
+def _shell_and_core(
+    along: FloatArray, across: FloatArray, lateral: FloatArray, height: float, shell: float
+) -> tuple[FloatArray, FloatArray]:
+    """Give the thickness of a flattened ellipsoid, and that of its core inside a shell."""
+    whole = _chord(along, across, lateral, height)
+    if min(*lateral, height / 2) <= shell:
+        return whole, np.zeros_like(whole)
+    return whole, np.minimum(_chord(along, across, lateral - shell, height - 2 * shell), whole)
+
+
+def _chord(along: FloatArray, across: FloatArray, lateral: FloatArray, height: float) -> FloatArray:
+    """Give the thickness of an ellipsoid: its semi-axes in the plane and its full height, um."""
+    return height * np.sqrt(np.clip(1 - (along / lateral[0]) ** 2 - (across / lateral[1]) ** 2, 0.0, None))
