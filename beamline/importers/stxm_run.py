@@ -1,0 +1,172 @@
+"""STXM images read from any file, as the documents of a raw run: one event a line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import event_model
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from callbacks.contract import MEASUREMENT, SCANNER, UNITS, Key, Measurement, ScannerConfig, Stream, StxmGrid
+
+Documents = Iterator[tuple[str, Any]]
+FloatArray = NDArray[np.floating]
+
+ARRAYS = (Key.STXM_COUNTS, Key.STXM_DWELL, Key.STXM_X, Key.STXM_Y)
+SCALARS = (Key.ENERGY, Key.ENERGY_SETPOINT, Key.RING_CURRENT)
+NOT_RECORDED = "not recorded"
+
+
+@dataclass(frozen=True)
+class StxmImage:
+    """The lines of one region at one energy; what is the same for all of them may be given once.
+
+    Attributes
+    ----------
+    energy, region : int
+        Which, of the grid's.
+    counts : numpy.ndarray, shape (rows, columns)
+        Of the transmission detector.
+    dwell, x, y : float or array, broadcast to the shape of `counts`
+        s, um, um.
+    energy_readback, ring_current, time : float or array, broadcast to (rows,)
+        eV, mA, s since 1970.
+    zone_plate : float or array, broadcast to (rows,), or None
+        um.
+    measured : numpy.ndarray of bool, shape (rows,), or None
+        The lines that were; None: all.
+    """
+
+    energy: int
+    region: int
+    counts: FloatArray
+    dwell: ArrayLike
+    x: ArrayLike
+    y: ArrayLike
+    energy_readback: ArrayLike
+    ring_current: ArrayLike
+    time: ArrayLike
+    zone_plate: ArrayLike | None = None
+    measured: NDArray[np.bool_] | None = None
+
+
+def stxm_run(
+    measurement: Measurement,
+    images: Sequence[StxmImage],
+    *,
+    metadata: Mapping[str, Any],
+    source: str,
+    start_time: float,
+    counter_divider: float = 1.0,
+) -> Documents:
+    """Give images as the documents of a raw run.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        With its grid.
+    images : sequence of StxmImage
+        In any order; one for a region at an energy, none where nothing was measured.
+    metadata : dict
+        Of the start document; `measurement` is added.
+    source : str
+        Of the data keys: where the values come from.
+    start_time : float
+        s since 1970.
+    counter_divider : float
+        Photons of a count.
+
+    Yields
+    ------
+    name, doc : str, dict
+        Start, descriptor, one event for each measured line with the seq_num that `StxmGrid.place` understands (lines
+        that were not measured leave gaps), stop (``num_events`` counts the events that there are).
+    """
+    grid = measurement.grid
+    if grid is None:
+        raise ValueError("the measurement has no grid; that of a STXM run has one")
+    run = event_model.compose_run(time=start_time, metadata={**metadata, MEASUREMENT: measurement.model_dump()})
+    yield "start", run.start_doc
+    with_zone_plate = any(image.zone_plate is not None for image in images)
+    data_keys = _data_keys(grid, with_zone_plate, source)
+    descriptor = run.compose_descriptor(
+        name=str(Stream.PRIMARY),
+        time=start_time,
+        data_keys=data_keys,
+        object_keys={SCANNER: list(data_keys)},
+        configuration={SCANNER: _configuration(start_time, counter_divider)},
+    )
+    yield "descriptor", descriptor.descriptor_doc
+    count, end_time = 0, start_time
+    for image in sorted(images, key=lambda image: (image.energy, image.region)):
+        for row, time, data in _lines(image, grid, with_zone_plate):
+            event = descriptor.compose_event(
+                data=data,
+                timestamps=dict.fromkeys(data, time),
+                time=time,
+                seq_num=seq_num(grid, image.energy, image.region, row),
+                validate=False,  # composed from the keys of the descriptor; the schema takes a ms an event
+            )
+            yield "event", event
+            count, end_time = count + 1, max(end_time, time)
+    stop = run.compose_stop(time=end_time)
+    stop["num_events"] = {str(Stream.PRIMARY): count}
+    yield "stop", stop
+
+
+def seq_num(grid: StxmGrid, energy: int, region: int, row: int) -> int:
+    """Give the number of a line, counted from 1: the inverse of `StxmGrid.place`."""
+    return energy * grid.lines + sum(one.rows for one in grid.regions[:region]) + row + 1
+
+
+def middle(line: FloatArray) -> float:
+    """Give where a line lies across: its y, or that of its centre where it slants."""
+    return float((line.min() + line.max()) / 2)
+
+
+def _lines(image: StxmImage, grid: StxmGrid, with_zone_plate: bool) -> Iterator[tuple[int, float, dict[str, Any]]]:
+    shape = image.counts.shape
+    arrays = [np.broadcast_to(np.asarray(one, float), shape) for one in (image.counts, image.dwell, image.x, image.y)]
+    rows = shape[:1]
+    readback, current, times = (
+        np.broadcast_to(np.asarray(one, float), rows) for one in (image.energy_readback, image.ring_current, image.time)
+    )
+    zone_plate = np.broadcast_to(np.asarray(math.nan if image.zone_plate is None else image.zone_plate, float), rows)
+    measured = np.ones(rows, bool) if image.measured is None else image.measured
+    for row in np.flatnonzero(measured).tolist():
+        data: dict[str, Any] = {
+            str(Key.ENERGY): float(readback[row]),
+            str(Key.ENERGY_SETPOINT): grid.energies[image.energy],
+            str(Key.RING_CURRENT): float(current[row]),
+            **{str(key): array[row].copy() for key, array in zip(ARRAYS, arrays, strict=True)},
+        }
+        if with_zone_plate:
+            data[str(Key.ZONE_PLATE)] = float(zone_plate[row])
+        yield row, float(times[row]), data
+
+
+def _data_keys(grid: StxmGrid, with_zone_plate: bool, source: str) -> dict[str, Any]:
+    columns = {region.columns for region in grid.regions}
+    shape = [columns.pop()] if len(columns) == 1 else [None]  # regions of different widths: the lines differ
+    scalars = (*SCALARS, *((Key.ZONE_PLATE,) if with_zone_plate else ()))
+    return {
+        **{
+            str(key): {"dtype": "number", "dtype_numpy": "<f8", "shape": [], "source": source, "units": UNITS[key]}
+            for key in scalars
+        },
+        **{
+            str(key): {"dtype": "array", "dtype_numpy": "<f8", "shape": shape, "source": source, "units": UNITS[key]}
+            for key in ARRAYS
+        },
+    }
+
+
+def _configuration(time: float, counter_divider: float) -> dict[str, Any]:
+    """Give what is known of the detector: of dead time and dark counts no file says anything."""
+    data = {str(key): math.nan for key in ScannerConfig} | {str(ScannerConfig.COUNTER_DIVIDER): counter_divider}
+    data_keys = {key: {"dtype": "number", "shape": [], "source": "import", "units": UNITS[key]} for key in data}
+    return {"data": data, "timestamps": dict.fromkeys(data, time), "data_keys": data_keys}
