@@ -68,7 +68,7 @@ def _plain(value: Any) -> Any:
 
 @app.command()
 def demo(
-    what: Annotated[Literal["rixs", "xas"], typer.Argument(help="Which measurement.")] = "rixs",
+    what: Annotated[Literal["rixs", "xas", "stxm"], typer.Argument(help="Which measurement.")] = "rixs",
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -150,9 +150,12 @@ def replay(
 @app.command(name="import")
 def import_(
     kind: Annotated[
-        Literal["irixs"], typer.Argument(help="Format: irixs (ALS BCS CCD scan: TIFF frames and -AI.txt log).")
+        Literal["irixs", "sdf", "nxstxm"],
+        typer.Argument(
+            help="irixs (ALS BCS CCD scan: TIFF frames and -AI.txt log), sdf (STXM: .hdr and .xim), nxstxm (HDF5)."
+        ),
     ],
-    folder: Annotated[Path, typer.Argument(help="The scan's folder.")],
+    path: Annotated[Path, typer.Argument(help="The scan's folder or file.")],
     config: ConfigFile = None,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -160,14 +163,15 @@ def import_(
     """Turn data of another instrument into a raw run of the catalogue, and reduce it."""
     from beamline import commands
 
-    _show(commands.import_scan(kind, folder, config=config, data_dir=data_dir, quiet=as_json), as_json=as_json)
+    _show(commands.import_scan(kind, path, config=config, data_dir=data_dir, quiet=as_json), as_json=as_json)
 
 
 @app.command(context_settings=TAKES_RUN)
 def export(
     run: RunName = "-1",
     file_format: Annotated[
-        Literal["nexus", "columns"], typer.Option("--format", help="nexus: one HDF5 file; columns: text tables.")
+        Literal["nexus", "columns", "nxstxm"],
+        typer.Option("--format", help="nexus: one HDF5 file; columns: text tables; nxstxm: for STXM programs."),
     ] = "nexus",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File or folder. Default: named after the run.")
@@ -175,7 +179,7 @@ def export(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Write a run and its reduction for other programs (silx, h5web, a spreadsheet)."""
+    """Write a run and its reduction for other programs (silx, h5web, MANTiS, a spreadsheet)."""
     from beamline import commands
 
     written = commands.export(run, file_format, output, data_dir=data_dir)
@@ -200,6 +204,25 @@ def report(
         print_json({"report": str(path)})
     else:
         print(path)
+
+
+@app.command(context_settings=TAKES_RUN)
+def analyse(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="STXM stacks, as runs are named.")],
+    config: ConfigFile = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Report. Default: pooled-UID.html.")] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Analyse the pixels of several STXM stacks together: PCA, NMF, end members, chemical maps, total fractions."""
+    from beamline import commands
+    from beamline.analyse import analyse_runs
+
+    outcome = analyse_runs(runs, config=config, data_dir=data_dir, output=output)
+    if as_json:
+        print_json(outcome)
+    else:
+        commands.show_analysis(outcome)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from beamline.cli import print_json
 from beamline.config import load_config, processing_problems
 from beamline.derived import DerivedRuns
 from beamline.errors import BeamlineError
+from beamline.references import processing_with_references
 from beamline.results import collect, differences
 from beamline.runs import Entry, Runs
 from beamline.summary import summarise
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 console = Console(highlight=False)
 INGEST_TIMEOUT = 60.0  # s
 Source = Literal["catalogue", "log"]
+ImportKind = Literal["irixs", "sdf", "nxstxm"]
+ExportFormat = Literal["nexus", "columns", "nxstxm"]
 
 
 def open_runs(data_dir: Path | None) -> Runs:
@@ -193,7 +196,7 @@ def replay(name: str, *, config: Path | None, source: Source, keep: bool, data_d
     runs = open_runs(data_dir)
     entry = runs.find(name)
     _, before = runs.load_with_derived(name)
-    settings = load_config(config).processing
+    settings = processing_with_references(load_config(config), runs.data_dir)
     if before and not config:
         settings = before.settings
     derived = reduce_documents(documents_of(runs, entry, source), settings)
@@ -242,10 +245,9 @@ def show_replay(outcome: dict[str, Any]) -> None:
 
 
 def import_scan(
-    kind: Literal["irixs"], folder: Path, *, config: Path | None, data_dir: Path | None, quiet: bool
+    kind: ImportKind, path: Path, *, config: Path | None, data_dir: Path | None, quiet: bool
 ) -> dict[str, Any]:
     """Import a scan of another instrument, reduce it, and summarise it."""
-    from beamline.importers.irixs import irixs_documents
     from beamline.recorder import Recorder
 
     loaded = load_config(config)
@@ -258,8 +260,9 @@ def import_scan(
         closing(Recorder(data_dir)) as recorder,
         closing(DerivedRuns(data_dir)) as derived,
     ):
-        count, reducer = PointCounter(progress), Reducer(derived, loaded.processing)
-        for name, doc in irixs_documents(folder, frames_dir=data_dir / "frames"):
+        settings = processing_with_references(loaded, data_dir)
+        count, reducer = PointCounter(progress), Reducer(derived, settings)
+        for name, doc in _imported(kind, path, data_dir):
             recorder(name, doc)
             reducer(name, doc)
             count(name, doc)
@@ -269,6 +272,38 @@ def import_scan(
     bring_in(data_dir, uid, *filter(None, [summary["derived_uid"]]))
     problems = runs.find(uid).start.get("import_problems", [])
     return summary | {"problems": list(problems)}
+
+
+def _imported(kind: ImportKind, path: Path, data_dir: Path) -> Iterator[tuple[str, Any]]:
+    """Give what a file or folder holds as the documents of a raw run."""
+    match kind:
+        case "irixs":
+            from beamline.importers.irixs import irixs_documents
+
+            return irixs_documents(path, frames_dir=data_dir / "frames")
+        case "sdf":
+            from beamline.importers.sdf import sdf_documents
+
+            return sdf_documents(path)
+        case "nxstxm":
+            from beamline.importers.nxstxm import nxstxm_documents
+
+            return nxstxm_documents(path)
+
+
+def show_analysis(outcome: dict[str, Any]) -> None:
+    """Print the outcome of a pooled analysis."""
+    shares = ", ".join(f"{share:.1%}" for share in outcome["pca"]["explained_variance_ratio"])
+    console.print(f"{outcome['pixels_used']} of {outcome['pixels']} pixels; variance {shares}")
+    if outcome["status"] != "ok":
+        console.print(f"[yellow]no end members: {outcome['status']}[/]")
+    table = TextTable("run", "sample", "energy offset (eV)", "reduced", box=None, padding=(0, 2))
+    for run in outcome["runs"]:
+        reduced = f"{run['reduced']:.3f} ± {run['reduced_sigma']:.3f}" if "reduced" in run else ""
+        offset = f"{run['energy_offset_ev']:+.3f} ± {run['energy_offset_sigma_ev']:.3f}"
+        table.add_row(run["run"][:8], run["sample"], offset, reduced)
+    console.print(table)
+    console.print(f"report: {outcome['report']}", soft_wrap=True)
 
 
 def bring_in(data_dir: Path, *uids: str) -> None:
@@ -284,12 +319,11 @@ def bring_in(data_dir: Path, *uids: str) -> None:
         logger.error("the catalogue has not taken in %s: %s. `beamline recover` does it later", ", ".join(late), why)
 
 
-def export(
-    name: str, file_format: Literal["nexus", "columns"], output: Path | None, *, data_dir: Path | None
-) -> list[Path]:
+def export(name: str, file_format: ExportFormat, output: Path | None, *, data_dir: Path | None) -> list[Path]:
     """Write a run for other programs."""
     from beamline.exporters.columns import write_columns
     from beamline.exporters.nexus import write_nexus
+    from beamline.exporters.nxstxm import write_nxstxm
     from beamline.recorder import read_log
 
     runs = open_runs(data_dir)
@@ -297,6 +331,13 @@ def export(
     raw, derived = runs.load_with_derived(name)
     if file_format == "columns":
         return write_columns(output or Path(_file_name(entry)), raw, derived)
+    if file_format == "nxstxm":
+        path = output or Path(f"{_file_name(entry)}.hdf5")
+        try:
+            write_nxstxm(path, read_log(entry.path), derived)
+        except ValueError as error:
+            raise BeamlineError(f"run {entry.uid}: {error}") from error
+        return [path]
     path = output or Path(f"{_file_name(entry)}.nxs")
     write_nexus(path, read_log(entry.path), derived)
     return [path]

@@ -90,6 +90,7 @@ class Config(_Table):
 
     endstation: EndstationTable
     devices: dict[str, Device]
+    references: dict[str, str] = {}  # of chemical maps: name -> run or file; see `beamline.references`
     processing: dict[str, dict[str, Any]] = {}  # pipeline -> step -> settings; see `processing_problems`
     storage: Storage = Storage()
     suspenders: Suspenders | None = None

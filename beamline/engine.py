@@ -21,7 +21,9 @@ from beamline.config import Config, processing_problems
 from beamline.derived import DerivedRuns
 from beamline.errors import BeamlineError
 from beamline.live import LiveFeed
+from beamline.live_picture import LivePicture
 from beamline.recorder import Recorder
+from beamline.references import processing_with_references
 from callbacks.reduction import Reducer
 from plans.errors import PlanError
 
@@ -64,7 +66,8 @@ class Session:
         self.recorder = Recorder(data_dir)
         self.RE.subscribe(self.recorder)
         self.derived = DerivedRuns(data_dir)
-        self.reducer = Reducer(self.derived, config.processing)
+        self.picture = LivePicture(data_dir)
+        self.reducer = Reducer(self._derived, processing_with_references(config, data_dir))
         self.reduction = LiveFeed(
             self.reducer, depth=config.storage.queue_depth, log=self.recorder.read, name="reduction"
         )
@@ -80,6 +83,11 @@ class Session:
                 )
             )
 
+    def _derived(self, name: str, doc: dict[str, Any]) -> None:
+        """Keep a document of a derived run, then show it."""
+        self.derived(name, doc)
+        self.picture(name, doc)
+
     def __enter__(self) -> Self:
         self.ingester.start()
         return self
@@ -88,6 +96,22 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def use_references(self, references: dict[str, str]) -> None:
+        """Fit these reference spectra to the stacks measured from now on.
+
+        Parameters
+        ----------
+        references : dict of str to str
+            Name -> run or file, as in the table `references` of a configuration.
+
+        Raises
+        ------
+        BeamlineError
+            When one of them has no spectrum.
+        """
+        self.config = self.config.model_copy(update={"references": references})
+        self.reducer.settings = processing_with_references(self.config, self.data_dir)
 
     def watch(self, consumer: Callable[[str, dict[str, Any]], None], name: str) -> None:
         """Let `consumer` see the documents on a thread of its own, where it can neither slow nor stop the scan."""
@@ -106,6 +130,7 @@ class Session:
             feed.close()
         self.recorder.close()
         self.derived.close()
+        self.picture.close()
         self.ingester.finish()
         for name in LOGGERS:
             logging.getLogger(name).removeHandler(self._log)

@@ -16,12 +16,18 @@ from matplotlib.figure import Figure
 
 from beamline import figures
 from beamline.results import Documents, Run, collect
-from beamline.summary import calibration_line, summarise
+from beamline.stxm_report import focus_figures, stack_figures
+from beamline.summary import COUNTED, calibration_line, stxm_lines, summarise
 from callbacks.contract import Key, Stream
 from callbacks.reduction import outputs_of_frame
 
 DPI = 110
+MOST_WARNINGS = 20
+NAMES = {"stxm": "STXM", "stxm_line_spectrum": "STXM line spectrum", "stxm_focus": "STXM focus scan"}
 BELOW_EXCITATION = 25.0  # eV of emission below the lowest excitation energy that the map shows
+
+
+Drawn = tuple[str, str, Figure]  # heading, caption, figure
 
 
 def write_report(path: Path, raw_documents: Documents, derived: Run) -> None:
@@ -39,28 +45,77 @@ def write_report(path: Path, raw_documents: Documents, derived: Run) -> None:
     documents = list(raw_documents)
     raw = collect(documents)
     summary = summarise(raw, derived)
-    drawn = _xas(raw, derived) if raw.measurement.technique == "xas" else _rixs(raw, derived, documents)
-    template = jinja2.Environment(loader=jinja2.PackageLoader("beamline"), autoescape=True).get_template("report.html")
-    warnings = [f"frame {mark['frame']}: {mark['reason']}" for mark in summary["marked_frames"]]
+    drawn = _drawn(raw, derived, documents)
+    counted = COUNTED.get(raw.measurement.technique, "frames").removesuffix("s")
+    warnings = [f"{counted} {mark['frame']}: {mark['reason']}" for mark in summary["marked_frames"][:MOST_WARNINGS]]
+    if (more := len(summary["marked_frames"]) - MOST_WARNINGS) > 0:
+        warnings.append(f"and {more} more {counted}s")
+    for name in ("i0", "pca", "chemistry"):
+        if name in summary and summary[name]["status"] != "ok":
+            warnings.insert(0, f"{name.upper() if name != 'chemistry' else name}: {summary[name]['status']}")
+    warnings += [f"{energy} eV: {reason}" for energy, reason in summary.get("images_not_used", {}).items()]
     if (calibration := summary.get("calibration")) and calibration["alarm"]:
         warnings.insert(0, calibration["alarm"])
     if calibration and calibration["status"] != "ok":
         warnings.insert(0, f"no energy calibration: {calibration['status']}")
     if summary["exit_status"] != "success":
         warnings.insert(0, f"the run ended with {summary['exit_status']}: {summary['reason'] or 'no reason given'}")
-    page = template.render(
+    write_page(
+        path,
         title=_title(raw),
         subtitle=_subtitle(raw),
         verdict=_verdict(summary),
         warnings=warnings,
-        figures=[{"heading": heading, "caption": caption, "png": _png(figure)} for heading, caption, figure in drawn],
+        drawn=drawn,
         provenance=_provenance(raw, derived),
+    )
+
+
+def write_page(
+    path: Path,
+    *,
+    title: str,
+    subtitle: str,
+    verdict: str,
+    warnings: list[str],
+    drawn: Iterable[Drawn],
+    provenance: list[tuple[str, str]],
+) -> None:
+    """Write a self-contained page.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML file.
+    title, subtitle, verdict : str
+    warnings : list of str
+        What the reader must know first; the page is green where there is none.
+    drawn : iterable of (heading, caption, figure)
+    provenance : list of (name, value)
+    """
+    template = jinja2.Environment(loader=jinja2.PackageLoader("beamline"), autoescape=True).get_template("report.html")
+    page = template.render(
+        title=title,
+        subtitle=subtitle,
+        verdict=verdict,
+        warnings=warnings,
+        figures=[{"heading": heading, "caption": caption, "png": _png(figure)} for heading, caption, figure in drawn],
+        provenance=provenance,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
 
 
-Drawn = tuple[str, str, Figure]  # heading, caption, figure
+def _drawn(raw: Run, derived: Run, documents: Documents) -> Iterable[Drawn]:
+    match raw.measurement.technique:
+        case "xas":
+            return _xas(raw, derived)
+        case "stxm" | "stxm_line_spectrum":
+            return stack_figures(derived.result)
+        case "stxm_focus":
+            return focus_figures(derived.result)
+        case _:
+            return _rixs(raw, derived, documents)
 
 
 def _rixs(raw: Run, derived: Run, documents: Documents) -> Iterable[Drawn]:
@@ -196,7 +251,9 @@ def _title(raw: Run) -> str:
     block = raw.measurement
     scan = f"scan {raw.start['scan_id']}: " if "scan_id" in raw.start else ""
     sample = "a sample that is not recorded" if block.sample == "not recorded" else block.sample
-    return f"{scan}{block.technique.upper()} of {sample}" + (f" at the {block.edge} edge" if block.edge else "")
+    return f"{scan}{NAMES.get(block.technique, block.technique.upper())} of {sample}" + (
+        f" at the {block.edge} edge" if block.edge else ""
+    )
 
 
 def _subtitle(raw: Run) -> str:
@@ -206,7 +263,12 @@ def _subtitle(raw: Run) -> str:
 
 
 def _verdict(summary: dict[str, Any]) -> str:
-    parts = [f"{summary['frames']} {'points' if summary['technique'] == 'xas' else 'frames'} measured"]
+    parts = [f"{summary['frames']} {COUNTED.get(summary['technique'], 'frames')} measured"]
+    parts += [
+        f"{label}: {text}"
+        for label, text in stxm_lines(summary)
+        if label in ("I0", "drift", "PCA", "fractions", "focus")
+    ]
     if cosmic := summary.get("cosmic_rays"):
         parts.append(f"{cosmic['hits']} cosmic-ray hits removed ({cosmic['removed_counts']:,.0f} counts)")
     if calibration := summary.get("calibration"):

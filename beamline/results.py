@@ -126,7 +126,7 @@ def collect(documents: Documents) -> Run:
 def _table(descriptor: dict[str, Any], events: list[dict[str, Any]]) -> Table:
     described = descriptor["data_keys"]
     external = {key for key in described if described[key].get("external")}
-    columns = {key: np.array([event["data"][key] for event in events]) for key in described.keys() - external}
+    columns = {key: _column([event["data"][key] for event in events]) for key in described.keys() - external}
     configuration: dict[str, Any] = {}
     for device in descriptor.get("configuration", {}).values():
         configuration.update(device["data"])
@@ -139,6 +139,17 @@ def _table(descriptor: dict[str, Any], events: list[dict[str, Any]]) -> Table:
         units={key: one.get("units") or "" for key, one in described.items()},
         configuration=configuration,
     )
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    """Put the values of all events into one array; lines of different lengths are filled up with NaN."""
+    lengths = {len(value) for value in values if isinstance(value, list | np.ndarray) and np.ndim(value) == 1}
+    if len(lengths) < 2:
+        return np.array(values)
+    column = np.full((len(values), max(lengths)), np.nan)
+    for row, value in zip(column, values, strict=True):
+        row[: len(value)] = value
+    return column
 
 
 def differences(one: Run, other: Run) -> list[str]:

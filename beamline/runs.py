@@ -91,11 +91,11 @@ class Runs:
         return collect(internalise(documents) if entry.raw_uids else documents)
 
     def derived(self, raw: Entry) -> Entry | None:
-        """Find the newest run that was derived from a raw run."""
-        return next((entry for entry in reversed(self.entries()) if raw.uid in entry.raw_uids), None)
+        """Find the newest run that was derived from a raw run alone."""
+        return next((entry for entry in reversed(self.entries()) if entry.raw_uids == [raw.uid]), None)
 
     def derived_uid(self, raw_uid: str) -> str:
-        """Give the uid of the newest run that was derived from a raw run.
+        """Give the uid of the newest run that was derived from a raw run alone.
 
         Raises
         ------
@@ -108,9 +108,9 @@ class Runs:
         return derived.uid
 
     def load_with_derived(self, name: str) -> tuple[Run, Run | None]:
-        """Find a raw run by name and read it, and the newest run derived from it that came to a result."""
+        """Find a raw run by name and read it, and the newest run derived from it alone that came to a result."""
         raw = self.find(name)
         for entry in reversed(self.entries()):
-            if raw.uid in entry.raw_uids and Stream.RESULT in (derived := self.load(entry)).streams:
+            if entry.raw_uids == [raw.uid] and Stream.RESULT in (derived := self.load(entry)).streams:
                 return self.load(raw), derived
         return self.load(raw), None

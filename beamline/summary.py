@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from rich.table import Table as TextTable
 
 from beamline.results import Run
 from callbacks.contract import Stream
+
+COUNTED = {"xas": "points", "stxm": "lines", "stxm_line_spectrum": "lines", "stxm_focus": "lines"}  # or frames
 
 
 def summarise(raw: Run, derived: Run | None) -> dict[str, Any]:
@@ -43,9 +45,17 @@ def summarise(raw: Run, derived: Run | None) -> dict[str, Any]:
         return summary
     result = derived.result
     summary["marked_frames"] = marked_frames(result)
-    if raw.measurement.technique == "xas":
-        return summary | _xas(result)
-    return summary | _rixs(derived, result)
+    match raw.measurement.technique:
+        case "xas":
+            return summary | _xas(result)
+        case "stxm" | "stxm_line_spectrum":
+            return summary | _stxm(result)
+        case "stxm_focus":
+            return summary | {
+                "focus": {"status": result["focus_status"], "um": result["focus"], "sigma_um": result["focus_sigma"]}
+            }
+        case _:
+            return summary | _rixs(derived, result)
 
 
 def marked_frames(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -86,6 +96,48 @@ def _xas(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _stxm(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Summarise a stack: what can be said of its incident flux, drift, components and fractions."""
+    if "optical_density" not in result:  # no image was measured
+        return {"shape": [0, 0, 0], "i0": {"status": result["i0_status"], "pixels": 0}}
+    density, drift = np.asarray(result["optical_density"]), np.asarray(result["drift"])
+    mask, reasons = np.asarray(result["mask"]), [str(reason) for reason in result["mask_reasons"]]
+    status = [str(one) for one in result["image_status"]]
+    refused = {f"{energy:.2f}": one for energy, one in zip(result["stack_energy"], status, strict=True) if one != "ok"}
+    found: dict[str, Any] = {
+        "shape": list(density.shape),
+        "energies_ev": [float(result["stack_energy"][0]), float(result["stack_energy"][-1])],
+        "i0": {"status": str(result["i0_status"]), "pixels": int(np.sum(result["blank"]))},
+        "drift_pixels": float(np.nanmax(np.ptp(drift, axis=0))) if np.isfinite(drift).all() else _range(drift),
+        "images_not_used": refused,
+        "masked_pixels": {
+            reason: int((mask == number).sum()) for number, reason in enumerate(reasons) if reason != "good"
+        },
+        "pca": {"status": str(result["pca_status"])},
+        "chemistry": {"status": str(result["chemical_status"])},
+    }
+    if result["pca_status"] == "ok":
+        eigenvalues = np.asarray(result["pca_eigenvalues"])
+        found["pca"] |= {
+            "explained_variance_ratio": (eigenvalues / eigenvalues.sum())[: len(result["pca_components"])].tolist(),
+            "significant": int(result["pca_significant"]),
+            "pixels": int(result["pixels_used"]),
+            "noise_cut": result["noise_cut"],
+        }
+    if "total_fractions" in result:
+        names = [str(name) for name in result["end_member_names"]]
+        found["fractions"] = dict(zip(names, np.asarray(result["total_fractions"]).tolist(), strict=True))
+        found["fractions_sigma"] = dict(zip(names, np.asarray(result["total_fractions_sigma"]).tolist(), strict=True))
+        found["reduced_fraction"] = {"total": result["total_reduced"], "sigma": result["total_reduced_sigma"]}
+    return found
+
+
+def _range(drift: np.ndarray) -> float:
+    """Give the largest range of a shift, of the images that have one; NaN where none has."""
+    known = drift[np.isfinite(drift).all(axis=(1, 2))]
+    return float(np.ptp(known, axis=0).max()) if len(known) else float("nan")
+
+
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print a summary for people."""
     console = Console(highlight=False)
@@ -95,18 +147,52 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     table.add_row("raw run", summary["raw_uid"])
     table.add_row("derived run", summary["derived_uid"] or "none: the run has not been reduced")
     table.add_row("ended", summary["exit_status"] + (f": {summary['reason']}" if summary["reason"] else ""))
-    table.add_row("points" if summary["technique"] == "xas" else "frames", str(summary["frames"]))
+    table.add_row(COUNTED.get(summary["technique"], "frames"), str(summary["frames"]))
+    counted = COUNTED.get(summary["technique"], "frames").removesuffix("s")
     for mark in summary.get("marked_frames", []):
-        table.add_row(f"frame {mark['frame']}", f"[yellow]{mark['reason']}[/]")
+        table.add_row(f"{counted} {mark['frame']}", f"[yellow]{mark['reason']}[/]")
     if cosmic := summary.get("cosmic_rays"):
         table.add_row("cosmic rays", f"{cosmic['hits']} hits, {cosmic['removed_counts']:,.0f} counts removed")
     if calibration := summary.get("calibration"):
         table.add_row("calibration", calibration_line(calibration))
         if calibration["alarm"]:
             table.add_row("", f"[bold red]{calibration['alarm']}[/]")
+    for label, text in stxm_lines(summary):
+        table.add_row(label, text)
     for name, spectrum in summary.get("spectra", {}).items():
         table.add_row(name.upper(), spectrum["status"])
     console.print(table)
+
+
+def stxm_lines(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Say what a stack came to, line by line."""
+    if focus := summary.get("focus"):
+        yield "focus", f"{focus['um']:.2f} ± {focus['sigma_um']:.2f} um" if focus["status"] == "ok" else focus["status"]
+    if "i0" not in summary:
+        return
+    energies, rows, columns = summary["shape"]
+    yield "stack", f"{energies} energies of {columns} x {rows} pixels"
+    i0 = summary["i0"]
+    yield "I0", f"{i0['pixels']} sample-free pixels" if i0["status"] == "ok" else f"none: {i0['status']}"
+    if "drift_pixels" not in summary:
+        return
+    yield "drift", f"{summary['drift_pixels']:.2f} pixels"
+    for energy, reason in summary["images_not_used"].items():
+        yield f"{energy} eV", f"[yellow]{reason}[/]"
+    masked = ", ".join(f"{count} {reason}" for reason, count in summary["masked_pixels"].items() if count)
+    yield "pixels left out", masked or "none"
+    pca = summary["pca"]
+    if pca["status"] == "ok":
+        shares = ", ".join(f"{share:.1%}" for share in pca["explained_variance_ratio"])
+        yield "PCA", f"{shares} of the variance; {pca['significant']} components above the noise"
+    else:
+        yield "PCA", f"none: {pca['status']}"
+    if "fractions" in summary:
+        shares = ", ".join(f"{name} {share:.3f}" for name, share in summary["fractions"].items())
+        total = summary["reduced_fraction"]
+        yield "fractions", f"{shares}; reduced {total['total']:.3f} ± {total['sigma']:.3f}"
+    elif summary["chemistry"]["status"] != "ok":
+        yield "chemical map", f"none: {summary['chemistry']['status']}"
 
 
 def calibration_line(calibration: Mapping[str, Any]) -> str:
