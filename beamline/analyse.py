@@ -56,8 +56,34 @@ def analyse_runs(
     """
     loaded = load_config(config)
     data_dir = (data_dir or loaded.storage.data_dir).absolute()
-    runs = Runs(data_dir)
     settings = StxmSettings.model_validate(processing_with_references(loaded, data_dir).get("stxm", {}))
+    uid, status, result = pool_runs(names, settings, data_dir)
+    samples = [str(sample) for sample in result["samples"]]
+    report = output or Path(f"pooled-{uid[:8]}.html")
+    write_page(
+        report,
+        title=f"{len(samples)} STXM stacks, pooled: {', '.join(samples)}",
+        subtitle=f"derived run {uid}",
+        verdict=f"{int(result['pixels_used'])} of {int(np.sum(result['run_pixels']))} pixels at"
+        f" {len(result['pca_energy'])} energies; {int(result['pca_significant'])} components above the noise.",
+        warnings=[] if status == "ok" else [status],
+        drawn=pooled_figures(result),
+        provenance=[("runs", ", ".join(map(str, result["runs"]))), ("settings", settings.model_dump_json())],
+    )
+    return _summary(uid, status, result) | {"report": str(report)}
+
+
+def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> tuple[str, str, dict[str, Any]]:
+    """Analyse stacks together and keep the outcome as a derived run.
+
+    Returns
+    -------
+    uid : str
+    status : str
+        "ok", or why there are no end members.
+    result : dict
+    """
+    runs = Runs(data_dir)
     pairs = [_reduced_stack(runs, name) for name in names]
     edges = {raw.measurement.edge for raw, _ in pairs}
     if len(edges) > 1:
@@ -116,19 +142,7 @@ def analyse_runs(
             store(name, doc)
             uid = doc["uid"] if name == "start" else uid
     bring_in(data_dir, uid)
-    outcome = _summary(uid, found.status, result)
-    report = output or Path(f"pooled-{uid[:8]}.html")
-    write_page(
-        report,
-        title=f"{len(pairs)} STXM stacks at the {edge.name} edge, pooled" if edge.name else f"{len(pairs)} STXM stacks",
-        subtitle=f"derived run {uid}",
-        verdict=f"{int(result['pixels_used'])} of {len(found.scale)} pixels at {len(energies)} energies; "
-        f"{int(result['pca_significant'])} components above the noise.",
-        warnings=[] if found.status == "ok" else [found.status],
-        drawn=pooled_figures(result),
-        provenance=[("runs", ", ".join(raw_uids)), ("settings", settings.model_dump_json())],
-    )
-    return outcome | {"report": str(report)}
+    return uid, found.status, result
 
 
 def _summary(uid: str, status: str, result: dict[str, Any]) -> dict[str, Any]:

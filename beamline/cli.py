@@ -68,12 +68,24 @@ def _plain(value: Any) -> Any:
 
 @app.command()
 def demo(
-    what: Annotated[Literal["rixs", "xas", "stxm"], typer.Argument(help="Which measurement.")] = "rixs",
+    what: Annotated[
+        Literal["rixs", "xas", "stxm", "seed"],
+        typer.Argument(help="Which measurement; seed: all STXM figures of the reference text, some minutes."),
+    ] = "rixs",
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Measure on the simulated endstation, reduce live, store, replay, and compare with the simulated truth."""
+    if what == "seed":
+        from beamline import commands
+
+        outcome_of_seed = commands.seed_demo(seed=seed, data_dir=data_dir, quiet=as_json)
+        if as_json:
+            print_json(outcome_of_seed)
+        else:
+            commands.show_seed_demo(outcome_of_seed)
+        return
     from beamline.demo import run_demo
 
     outcome = run_demo(what, seed=seed, data_dir=data_dir, quiet=as_json)

@@ -128,7 +128,7 @@ def run_plan(
     name: str, arguments: Sequence[str], *, config: Path | None, data_dir: Path | None, quiet: bool
 ) -> dict[str, Any]:
     """Run a plan with its parameters as text, and summarise the run."""
-    from beamline.engine import Session, measure
+    from beamline.engine import Session, measure_all
     from plans import PlanError, find_plan
 
     loaded = load_config(config)
@@ -139,13 +139,15 @@ def run_plan(
         raise BeamlineError(str(error)) from error
     with progress_bar(quiet=quiet) as progress, Session(loaded, data_dir or loaded.storage.data_dir) as session:
         session.watch(PointCounter(progress), "progress")
-        uid = measure(session, plan.function(session.endstation, **parameters), on_pause=_ask_to_resume)
+        uids = measure_all(session, plan.function(session.endstation, **parameters), on_pause=_ask_to_resume)
         session.drain()
-        session.ingester.wait_for(uid, INGEST_TIMEOUT)
+        for uid in uids:
+            session.ingester.wait_for(uid, INGEST_TIMEOUT)
         status = session.reduction.status()
     if status.errors:
         logger.error("the live reduction failed %d times, last: %s", status.errors, status.last_error)
-    return summary_of(uid, data_dir=session.data_dir)
+    summary = summary_of(uids[-1], data_dir=session.data_dir)
+    return summary if len(uids) == 1 else summary | {"series": list(uids)}
 
 
 def _ask_to_resume() -> bool:
@@ -289,6 +291,27 @@ def _imported(kind: ImportKind, path: Path, data_dir: Path) -> Iterator[tuple[st
             from beamline.importers.nxstxm import nxstxm_documents
 
             return nxstxm_documents(path)
+
+
+def seed_demo(*, seed: int, data_dir: Path | None, quiet: bool) -> dict[str, Any]:
+    """Measure and analyse the simulated samples of the reference text."""
+    from beamline.demo_seed import run_seed_demo
+
+    return run_seed_demo(seed=seed, data_dir=data_dir or load_config(None).storage.data_dir, quiet=quiet)
+
+
+def show_seed_demo(outcome: dict[str, Any]) -> None:
+    """Print what the simulated samples of the reference text came to."""
+    console.print(
+        f"{outcome['pixels']} pixels x {outcome['energies']} energies pooled; {outcome['pixels_with_sample']} hold"
+        f" sample, {outcome['pixels_used']} are below the noise cut"
+    )
+    console.print("cumulative variance: " + ", ".join(f"{share:.1%}" for share in outcome["cumulative_variance"]))
+    table = TextTable("capacity (mAh/g)", "reduced", "simulated truth", box=None, padding=(0, 2))
+    for capacity, one in outcome["reduced"].items():
+        table.add_row(capacity, f"{one['found']:.3f} ± {one['sigma']:.3f}", f"{one['truth']:.3f}")
+    console.print(table)
+    console.print(f"report: {outcome['report']}  ({outcome['seconds']:.0f} s)", soft_wrap=True)
 
 
 def show_analysis(outcome: dict[str, Any]) -> None:

@@ -147,6 +147,11 @@ def _log_to(path: Path) -> logging.Handler:
 
 
 def measure(session: Session, plan: Any, *, on_pause: Callable[[], bool] = lambda: False) -> str:
+    """Run a plan to its end, and give the uid of its last run; see `measure_all`."""
+    return measure_all(session, plan, on_pause=on_pause)[-1]
+
+
+def measure_all(session: Session, plan: Any, *, on_pause: Callable[[], bool] = lambda: False) -> tuple[str, ...]:
     """Run a plan to its end.
 
     Parameters
@@ -158,8 +163,8 @@ def measure(session: Session, plan: Any, *, on_pause: Callable[[], bool] = lambd
 
     Returns
     -------
-    str
-        Uid of the run.
+    tuple of str
+        Uids of its runs, in order.
 
     Raises
     ------
@@ -182,7 +187,7 @@ def measure(session: Session, plan: Any, *, on_pause: Callable[[], bool] = lambd
     except Exception as error:  # a device or the plan: the engine has closed the run and said so in its stop document
         cause = error.__cause__ or error  # a status that failed hides what it failed with
         raise BeamlineError(f"the plan failed: {' '.join(str(cause).split()) or type(cause).__name__}") from error
-    return outcome.run_start_uids[-1]
+    return tuple(outcome.run_start_uids)
 
 
 def check_free_space(data_dir: Path, minimum_gb: float) -> None:

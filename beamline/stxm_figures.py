@@ -18,6 +18,7 @@ from callbacks.stxm.chemical_map import colour_scale, colours
 
 SERIES = ("#1b6ca8", "#d1495b", "#5a9367", "#b8860b", "#7a4fa3", "#444444")
 DENSITY, DIVERGING, FRACTION = "viridis", "RdBu_r", ListedColormap(colour_scale())
+WORST_FRACTION = 0.3  # uncertainty beyond which a fraction is not shown
 RESIDUAL_WHITE = 0.25  # of the reference text: white is this residual or more
 SHOWN_PIXELS = 20_000  # of a scatter plot
 MASK_COLOURS = ("#e8e8e8", "#000000", "#6b6b6b", "#7a1f2b", "#d1495b", "#a9c8e0")  # by the number of the reason
@@ -160,6 +161,9 @@ def chemical_map(
     names : (str, str)
         Of the reduced and the oxidised phase.
     """
+    with np.errstate(invalid="ignore"):
+        known = sigma <= WORST_FRACTION
+    reduced, sigma = np.where(known, reduced, np.nan), np.where(known, sigma, np.nan)
     figure = Figure(figsize=(12.6, 4.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     left.imshow(colours(reduced, area), origin="lower", extent=_extent(place, reduced), interpolation="nearest")
@@ -424,7 +428,7 @@ def spectra(
     panels[0].legend(fontsize=8)
     if difference:
         panels[1].axhline(0, color="black", lw=0.6)
-        panels[1].set_ylabel(f"less {curves[0][0]}")
+        panels[1].set_ylabel("less the first")
     panels[-1].set_xlabel("energy (eV)")
     for axes in panels:
         axes.grid(alpha=0.3)

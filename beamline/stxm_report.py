@@ -91,7 +91,8 @@ def _chemistry(result: Mapping[str, Any], places: list[figures.Field]) -> Iterab
         yield (
             "Chemical map" if len(places) == 1 else f"Chemical map, region {number}",
             f"Hue by the fraction of {names[0]} in {names[0]} + {names[1]}, brightness by the edge area from"
-            f" {window[0]:g} to {window[1]:g} eV. Grey: left out, or without sample.",
+            f" {window[0]:g} to {window[1]:g} eV. Black or grey: left out, without sample, or not known to"
+            f" {figures.WORST_FRACTION}.",
             figures.chemical_map(
                 result["reduced_fraction"][at],
                 result["reduced_fraction_sigma"][at],
@@ -171,8 +172,7 @@ def _components(result: Mapping[str, Any], places: list[figures.Field], *, maps:
         )
     if "clusters" in result:
         weights = result.get("nmf_weights")
-        names = [str(name) for name in result["end_member_names"]]
-        found = int(np.max(result["clusters"]))
+        names = [str(name) for name in result["cluster_names"]]
         yield (
             "PCA and NMF space",
             "Each dot is a pixel; circles are the clusters at the extremes, whose spectra are averaged.",
@@ -180,7 +180,7 @@ def _components(result: Mapping[str, Any], places: list[figures.Field], *, maps:
                 scores.reshape(len(scores), -1).T,
                 None if weights is None else weights.reshape(len(weights), -1).T,
                 result["clusters"].ravel(),
-                names if len(names) == found else [f"extreme {number}" for number in range(1, found + 1)],
+                names,
             ),
         )
 

@@ -146,6 +146,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     table = TextTable.grid(padding=(0, 2))
     table.add_row("raw run", summary["raw_uid"])
     table.add_row("derived run", summary["derived_uid"] or "none: the run has not been reduced")
+    if series := summary.get("series"):
+        table.add_row("last of the runs", ", ".join(uid[:8] for uid in series))
     table.add_row("ended", summary["exit_status"] + (f": {summary['reason']}" if summary["reason"] else ""))
     table.add_row(COUNTED.get(summary["technique"], "frames"), str(summary["frames"]))
     counted = COUNTED.get(summary["technique"], "frames").removesuffix("s")

@@ -156,7 +156,7 @@ class Absorbance:
             return np.full(density.shape[1:], NOT_MEASURED)
         jump, _ = self.edge_jump(density, np.zeros_like(density), images)
         with np.errstate(invalid="ignore"):
-            if np.isfinite(jump).any() and np.nanpercentile(jump, BRIGHT) > 2 * self._settings.lowest_jump:
+            if np.isfinite(jump).any() and np.nanpercentile(jump, BRIGHT) > self._settings.lowest_jump:
                 mask[jump < self._settings.lowest_jump] = LOW_JUMP  # not before the edge is reached
             highest = np.nanmax(np.where(np.isnan(density), -np.inf, density), axis=0)
             mask[highest > self._settings.saturated_above] = SATURATED
@@ -210,7 +210,8 @@ class Absorbance:
         jump, jump_sigma = self.edge_jump(density[good], variance[good], images)
         energies = np.array(self.stack.energies)[images]
         top = energies[self._top(density[good], energies)]
-        with np.errstate(invalid="ignore", divide="ignore"):
+        spectrum = spectrum_sigma = np.full(len(order), np.nan)
+        if sample.any():
             spectrum = density[:, sample].mean(axis=1)
             spectrum_sigma = np.sqrt(variance[:, sample].sum(axis=1)) / sample.sum()
         return {

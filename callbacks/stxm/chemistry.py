@@ -276,6 +276,7 @@ def analysis_result(found: Analysis, shape: tuple[int, ...]) -> dict[str, Any]:
         "end_member_energy": found.energies,
         "end_members": members.spectra,
         "end_members_sigma": members.sigma,
+        "cluster_names": np.array(members.names, dtype=str),
         "clusters": _cluster_numbers(members.clusters, int(np.prod(shape))).reshape(shape),
     }
     if found.nmf_weights is not None and found.nmf_components is not None:

@@ -6,7 +6,7 @@ from phantoms import blobs
 from scipy import ndimage
 
 from callbacks.stxm.appearance import Appearance
-from callbacks.stxm.registration import RegistrationSettings, register, shifted
+from callbacks.stxm.registration import RegistrationSettings, put_in_place, register, shifted
 
 COUNTS = 4000.0
 SHAPE = (96, 110)
@@ -124,3 +124,24 @@ def test_the_variance_of_a_shifted_image_is_that_of_its_pixels():
     _, variance = shifted(np.zeros((24, 24)), np.ones((24, 24)), np.array([0.3, 0.5]))
     inner = np.s_[4:-4, 4:-4]
     np.testing.assert_allclose(trials.var(axis=0)[inner].mean(), variance[inner].mean(), rtol=0.02)
+
+
+def test_pixels_that_were_off_their_place_are_put_right():
+    rng = np.random.default_rng(9)
+    thickness = blobs((SHAPE[0], SHAPE[1]), np.random.default_rng(3), number=30, empty=0.0)
+    off = 0.15 * rng.standard_normal((2, *SHAPE))
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    exact = np.exp(-thickness)
+    seen = ndimage.map_coordinates(exact, np.array([rows, columns]) + off, order=3, mode="nearest")
+    placed, variance = put_in_place(seen, np.full(SHAPE, 1e-6), off, uncertain=0.1)
+    inner = np.s_[4:-4, 4:-4]
+    assert np.std((placed - exact)[inner]) < 0.4 * np.std((seen - exact)[inner])
+    assert variance.min() >= 1e-6
+    slopes = np.hypot(*np.gradient(exact))[inner]
+    assert np.corrcoef(variance[inner].ravel(), slopes.ravel() ** 2)[0, 1] > 0.9
+
+
+def test_a_mean_displacement_is_left_to_registration():
+    image = transmission(3)
+    placed, _ = put_in_place(image, np.ones(SHAPE), np.full((2, *SHAPE), 0.3))
+    np.testing.assert_allclose(placed, image, atol=1e-12)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import nnls
 
-from callbacks.stxm.unmixing import ratio, unmix
+from callbacks.stxm.unmixing import ratio, unmix, with_misfit
 
 ENERGY = np.linspace(520.0, 535.0, 50)
 REFERENCES = np.stack([np.exp(-0.5 * ((ENERGY - peak) / 2.0) ** 2) + 0.2 for peak in (525.0, 528.0, 531.0)])
@@ -250,3 +250,18 @@ def test_bad_input_is_named(spectra, references, variance, words):
 def test_ratio_of_what_is_not_there_is_refused(numerator, denominator):
     with pytest.raises(ValueError, match="expected numbers 0 to 2"):
         ratio(unmix(np.ones((1, 50)), REFERENCES), numerator, denominator)
+
+
+def test_a_misfit_beyond_the_noise_widens_the_uncertainties_and_nothing_else():
+    rng = np.random.default_rng(11)
+    references = rng.uniform(0.2, 1.0, (2, 40))
+    exact = np.array([[0.4, 0.6]]) @ references * np.ones((200, 1))
+    variance = np.full(exact.shape, 0.01**2)
+    good = exact + 0.01 * rng.standard_normal(exact.shape)
+    bad = exact + 0.03 * rng.standard_normal(exact.shape)
+    for spectra, factor in ((good, 1.0), (bad, 3.0)):
+        plain = unmix(spectra, references, variance)
+        widened = with_misfit(plain, spectra, references, variance)
+        np.testing.assert_array_equal(widened.fractions, plain.fractions)
+        assert np.median(widened.sigma / plain.sigma) == pytest.approx(factor, rel=0.08)
+        assert np.mean(np.abs(widened.fractions - [0.4, 0.6]) <= widened.sigma) == pytest.approx(0.70, abs=0.08)
