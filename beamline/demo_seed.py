@@ -30,7 +30,7 @@ CAPACITIES = (131, 179, 230, 257, 280, 311)  # mAh/g, along the plateau
 SERIES_OF_SAMPLES = (CAPACITIES[:3], CAPACITIES[3:])  # measured on two occasions
 OFFSETS = (0.18, 0.05)  # eV that the monochromator is off on each
 FIELD, DWELL = "x=-1.6:2.87:0.03 y=-1.23:1.23:0.03", 0.004  # 150 x 83 pixels: 74,700 in six samples; s
-OXYGEN = "520:526:0.5, 526:535.25:0.25"  # 50 energies
+OXYGEN = "520:526:0.5, 526:535.5:0.25"  # 51 energies, of which all runs share 50
 METALS = {
     "Mn L3": "630:637:1, 637.5:647.5:0.5, 648:650:1",
     "Co L3": "768:775:1, 775.5:784.5:0.5, 785:787:1",
