@@ -20,7 +20,8 @@ from callbacks.stxm.end_members import (
     factorise,
     order_and_name,
 )
-from callbacks.stxm.pca import Components, StreamingPCA, noise_cut
+from callbacks.stxm.pca import Components, StreamingPCA
+from callbacks.stxm.significance import noise_cut
 from callbacks.stxm.unmixing import Unmixed, ratio, unmix, with_misfit
 
 FloatArray = NDArray[np.floating]

@@ -12,7 +12,8 @@ from callbacks.step import DataKey
 from callbacks.stxm.absorbance import GOOD, NOT_MEASURED, Absorbance
 from callbacks.stxm.analysis import AnalysisSettings, widened, windows
 from callbacks.stxm.edges import Edge
-from callbacks.stxm.pca import Components, StreamingPCA, noise_cut
+from callbacks.stxm.pca import Components, StreamingPCA
+from callbacks.stxm.significance import noise_cut
 
 FloatArray = NDArray[np.floating]
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from callbacks.stxm.significance import count_significant
+
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 Window = tuple[float, float]
@@ -21,8 +23,6 @@ SEGMENT = 16  # energies allocated at a time
 FEW = 0.1  # share of the pixels up to which a change of the filter is cheaper to update than to compute anew
 LOST = 1e-2  # share of the variance below which what is left after taking pixels out is computed anew, for its digits
 STREAM_VALUES = 2**22  # values of a dataset that are in memory at a time
-MAD_TO_SIGMA = 1.4826
-TRACY_WIDOM_99 = 2.02  # 99th percentile of the Tracy-Widom distribution of real matrices
 RANK = 1e-10  # of the noise covariance: what the normalisation fixes has no noise, up to rounding
 
 
@@ -215,7 +215,7 @@ class StreamingPCA:
             True for pixels that may count. Pixels added later all may.
         noise_cut : float, optional
             Pixels with a larger standard deviation (ddof = 1) of the normalised spectrum in the background window are
-            left out; none while there are fewer than two energies inside. See `noise_cut`.
+            left out; none while there are fewer than two energies inside. See `callbacks.stxm.significance.noise_cut`.
 
         Raises
         ------
@@ -555,98 +555,6 @@ class StreamingPCA:
             whiten = axes[:, noisy] / np.sqrt(noise[noisy])
             values = np.linalg.eigvalsh(whiten.T @ moments.product @ whiten / (moments.count - 1))[::-1]
         return count_significant(values, freedom, known_noise=variance is not None)
-
-
-def noise_cut(noise: ArrayLike, share: float | None = None, *, deviations: float = 3.0) -> float:
-    """Give a noise cut for `StreamingPCA.set_filter` from the noise of all pixels.
-
-    Parameters
-    ----------
-    noise : array_like
-        Standard deviations of pixels; those that are not positive numbers are not looked at.
-    share : float, optional
-        The share of the pixels to leave out, the noisiest; the reference text left out about 0.10 by eye.
-    deviations : float
-        Without a share: the cut is where the logarithm of the noise lies so many standard deviations, estimated from
-        the median absolute deviation, above its median.
-
-    Returns
-    -------
-    float
-        In the unit of `noise`.
-
-    Raises
-    ------
-    ValueError
-        When no noise is known or the share is not between 0 and 1.
-    """
-    values = np.asarray(noise, dtype=np.float64)
-    values = values[np.isfinite(values) & (values > 0)]
-    if not values.size:
-        raise ValueError("no pixel with known noise, expected a background window with two energies or more")
-    if share is not None:
-        if not 0 <= share < 1:
-            raise ValueError(f"share {share} of the pixels to leave out, expected from 0 to below 1")
-        return float(np.quantile(values, 1 - share))
-    logarithm = np.log(values)
-    middle = np.median(logarithm)
-    return float(np.exp(middle + deviations * MAD_TO_SIGMA * np.median(np.abs(logarithm - middle))))
-
-
-def count_significant(eigenvalues: FloatArray, freedom: float, *, known_noise: bool) -> int:
-    """Count the eigenvalues of a covariance that noise alone would not give.
-
-    Parameters
-    ----------
-    eigenvalues : numpy.ndarray, shape (p,)
-        Descending; of a covariance in which the noise is white, with variance 1 if it is known.
-    freedom : float
-        Independent spectra less one, more than 1.
-    known_noise : bool
-        False: its variance is estimated from the median, see `StreamingPCA.result`.
-
-    Returns
-    -------
-    int
-    """
-    size = len(eigenvalues)
-    if not size:
-        return 0
-    if known_noise:
-        return int(np.sum(eigenvalues > noise_edge(size, freedom)))
-    rounding = np.finfo(np.float64).eps * size * float(eigenvalues[0])
-    number = 0
-    while number < min(size, int(freedom)):
-        rest, left = size - number, freedom - number
-        bulk = eigenvalues[number : number + min(rest, int(left))]  # beyond as many as there are pixels they are zero
-        variance = max(float(np.median(bulk)) / marchenko_pastur_median(rest, left), rounding)
-        found = int(np.sum(eigenvalues > variance * noise_edge(rest, left)))
-        if found <= number:
-            break
-        number = found
-    return number
-
-
-def noise_edge(size: int, freedom: float) -> float:
-    """Give the 99th percentile of the largest eigenvalue of a covariance of white noise of variance 1.
-
-    Of `size` variables with `freedom` degrees of freedom: Johnstone, Ann. Stat. 29 (2001) 295, with the centring of
-    Ma, Bernoulli 18 (2012) 322.
-    """
-    pixels, energies = np.sqrt(max(freedom - 0.5, 0.5)), np.sqrt(size - 0.5)
-    width = (pixels + energies) * (1 / pixels + 1 / energies) ** (1 / 3)
-    return float(((pixels + energies) ** 2 + TRACY_WIDOM_99 * width) / freedom)
-
-
-def marchenko_pastur_median(size: float, freedom: float) -> float:
-    """Give the median of the eigenvalues that are not zero of a covariance of white noise of variance 1."""
-    if size > freedom:
-        return size / freedom * marchenko_pastur_median(freedom, size)
-    ratio = size / freedom
-    angle = (np.arange(2000) + 0.5) * np.pi / 2000
-    value = 1 + ratio - 2 * np.sqrt(ratio) * np.cos(angle)
-    share = np.cumsum(np.sin(angle) ** 2 / value)  # the density, in steps of the angle
-    return float(np.interp(0.5, share / share[-1], value))
 
 
 def stream_hdf5(pca: StreamingPCA, dataset: Any, *, block: int | None = None, keep: bool = False) -> None:
