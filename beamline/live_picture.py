@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from beamline.stxm_figures import DENSITY, FRACTION, SERIES
+from beamline.stxm_figures import DENSITY, FRACTION, SERIES, WORST_FRACTION
 from callbacks.contract import MEASUREMENT, Stream
 
 logger = logging.getLogger(__name__)
@@ -141,6 +141,9 @@ def draw(picture: dict[str, Any]) -> Figure:
         (upper[2], "reduced_fraction_sigma", "its uncertainty", "magma", None),
     ):
         image = np.asarray(data[key], dtype=float)
+        if key.startswith("reduced_fraction"):
+            with np.errstate(invalid="ignore"):
+                image = np.where(np.asarray(data["reduced_fraction_sigma"]) <= WORST_FRACTION, image, np.nan)
         axes.set_title(title if np.isfinite(image).any() else f"{title}: not yet", fontsize=10)
         axes.set_facecolor("#d8d8d8")
         axes.set(xlabel="x (um)", ylabel="y (um)")
