@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import OrderedDict
 from typing import Any
 
@@ -51,13 +52,13 @@ class Axis(Twin):
         self.put(self.readback, self.place)
 
     @property
+    @abstractmethod
     def place(self) -> float:
         """Where it stands in the shared world, um."""
-        raise NotImplementedError
 
     @place.setter
-    def place(self, value: float) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def place(self, value: float) -> None: ...
 
     @property
     def position(self) -> float:
