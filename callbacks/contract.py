@@ -17,6 +17,7 @@ class Stream(StrEnum):
     PRIMARY = "primary"
     DARK = "dark"
     BASELINE = "baseline"
+    INTERRUPTED = "interrupted"  # a point under way when the light went, kept but taken again for `primary`
     # of a derived run
     FRAMES = "frames"  # one event a raw event
     IMAGES = "images"  # one event a STXM image, as it closes
@@ -33,6 +34,7 @@ class Key(StrEnum):
     TFY = "tfy"  # total fluorescence yield
     DWELL = "dwell"  # time the three above were integrated for
     RING_CURRENT = "ring_current"
+    UNDULATOR_GAP = "undulator_gap"  # optional
     EXPOSURE_TIME = "ccd_exposure_time"
     CCD_IMAGE = "ccd_image"  # external, (rows, columns), emission energy along the columns
     CCD_DARK_IMAGE = "ccd_dark_image"  # external, of the stream `dark`: shutter closed, same exposure time
@@ -53,6 +55,16 @@ class CcdConfig(StrEnum):
     READ_NOISE = "ccd_read_noise"  # counts rms a pixel; NaN: not known
     FULL_SCALE = "ccd_full_scale"  # counts at which a pixel saturates
     PEDESTAL_SUBTRACTED = "ccd_pedestal_subtracted"  # 1 where the instrument subtracted it and clipped at 0, else 0
+    # How the chip was cooled and read out, of which the four above depend; none where it is not known.
+    TEMPERATURE = "ccd_temperature"  # of the chip
+    TEMPERATURE_SETPOINT = "ccd_temperature_setpoint"
+    COOLER = "ccd_cooler"  # "On" or "Off"
+    COOLING_STATE = "ccd_cooling_state"  # in the camera's words
+    GAIN = "ccd_gain"  # of the preamplifier, in the camera's words
+    READOUT_SPEED = "ccd_readout_speed"  # in the camera's words
+    BINNING_X = "ccd_binning_x"  # pixels of the chip in a column of a frame
+    BINNING_Y = "ccd_binning_y"  # in a row
+    MODEL = "ccd_model"
 
 
 class ScannerConfig(StrEnum):
@@ -71,6 +83,7 @@ UNITS: dict[str, str] = {
     Key.TFY: "counts",
     Key.DWELL: "s",
     Key.RING_CURRENT: "mA",
+    Key.UNDULATOR_GAP: "mm",
     Key.EXPOSURE_TIME: "s",
     Key.CCD_IMAGE: "counts",
     Key.CCD_DARK_IMAGE: "counts",
@@ -83,6 +96,8 @@ UNITS: dict[str, str] = {
     CcdConfig.COUNTS_PER_EV: "counts/eV",
     CcdConfig.READ_NOISE: "counts",
     CcdConfig.FULL_SCALE: "counts",
+    CcdConfig.TEMPERATURE: "degC",
+    CcdConfig.TEMPERATURE_SETPOINT: "degC",
     ScannerConfig.DEAD_TIME: "s",
     ScannerConfig.DARK_RATE: "counts/s",
     ScannerConfig.COUNTER_DIVIDER: "",

@@ -22,6 +22,7 @@ from simulated_devices.microscope import (
 )
 from simulated_devices.samples import SAMPLES, Sample
 from simulated_devices.spectrograph import FrameTruth, SpectrographModel
+from simulated_devices.undulator import gap_of, tuning
 
 I0_RATE = 9.3e4  # counts/s at 500 mA, 30 um and the best energy: 2.8e7 in a frame of 300 s
 TEY_RATE, TFY_RATE = 4.0e4, 1.5e4  # counts/s for an absorption of 1
@@ -41,7 +42,7 @@ class Clock:
     def __init__(self, speed_up: float) -> None:
         if not speed_up > 0:
             raise ValueError(f"speed_up is {speed_up}, expected a number above zero")
-        self._speed_up = speed_up
+        self.speed_up = speed_up
         self._now = self.start = time.time()
         self._lock = threading.Lock()
 
@@ -58,11 +59,19 @@ class Clock:
         bool
             False when it was stopped.
         """
-        finished = not stopped.wait(max(0.0, moment - self.now()) / self._speed_up)
+        finished = not stopped.wait(self.seconds_to(moment))
         if finished:
-            with self._lock:
-                self._now = max(self._now, moment)
+            self.reach(moment)
         return finished
+
+    def seconds_to(self, moment: float) -> float:
+        """Give how long it takes on the wall until a moment, s; 0 when it has passed."""
+        return max(0.0, moment - self.now()) / self.speed_up
+
+    def reach(self, moment: float) -> None:
+        """Let it be a moment, or later."""
+        with self._lock:
+            self._now = max(self._now, moment)
 
 
 @dataclass
@@ -163,6 +172,7 @@ class SimulatedEndstation:
         self.truth = Truth(SpectrographModel(rows=frame_rows), energy_offset, SAMPLES, StxmTruth(self.microscope))
         # Where everything stands; the devices move it.
         self.energy = 530.0  # eV, as the monochromator says
+        self.gap = gap_of(self.energy)  # mm, of the undulator
         self.slit = FULL_SLIT  # um
         self.sample = "LRNMC pristine"
         self.shutter_open = False
@@ -182,7 +192,7 @@ class SimulatedEndstation:
         drift = 1 + 0.01 * np.sin(2 * np.pi * (moments - self.clock.start) / (5 * 3600.0))
         current = self.ring.current(moments) / FULL_CURRENT
         mean = float(np.mean(current * drift))
-        return (end - begin) * mean * self.slit / FULL_SLIT * float(_throughput(self.energy))
+        return (end - begin) * mean * self.slit / FULL_SLIT * self._throughput()
 
     def line_time(self, pixels: int, dwell: float, *, point: bool) -> float:
         """Give the time that a line takes, s."""
@@ -201,7 +211,7 @@ class SimulatedEndstation:
         rate = np.zeros(pixels)
         if self.shutter_open and self.front_end_open:
             true_energy = self.energy + self.truth.energy_offset
-            flux = FLUX * self.ring.current(moments) / FULL_CURRENT * self.slit / FULL_SLIT * _throughput(self.energy)
+            flux = FLUX * self.ring.current(moments) / FULL_CURRENT * self.slit / FULL_SLIT * self._throughput()
             flux = flux * (1 + FLUX_NOISE * rng.standard_normal())
             rate = flux * self.microscope.transmission(self.sample, true_energy, at_x, at_y, moments)
         return self.microscope.count(rate, dwells, rng), dwells, at_x, at_y
@@ -244,8 +254,8 @@ class SimulatedEndstation:
         self.truth.frames.pop(number - KEPT_TRUTHS, None)
         return image
 
-
-def _throughput(energy: float) -> float:
-    """Flux against energy, 1 at best: a broad curve, and oxygen on the mirrors, which absorbs above its own edge."""
-    broad = np.exp(-0.5 * ((energy - 600.0) / 350.0) ** 2)
-    return float(broad * (1 - 0.06 * (0.5 + np.arctan((energy - 532.0) / 0.8) / np.pi)))
+    def _throughput(self) -> float:
+        """Flux where energy and gap stand, 1 at best: oxygen on the mirrors absorbs above its own edge."""
+        broad = np.exp(-0.5 * ((self.energy - 600.0) / 350.0) ** 2)
+        mirrors = 1 - 0.06 * (0.5 + np.arctan((self.energy - 532.0) / 0.8) / np.pi)
+        return float(broad * mirrors * tuning(self.energy, self.gap))

@@ -139,3 +139,7 @@ SAMPLES: dict[str, Sample] = {
     "LRNMC oxidised reference": Sample(carbon=0.0, oxidised=1.0, hybridised=1.25, shell=0.0, form="slab"),
     "carbon": Sample(oxide=0.02, carbon=1.0, shell=0.0, form="slab"),
 }
+# Where each is in the beam, mm along x, y and z of the manipulator: two columns of a copper holder.
+PLACES: dict[str, tuple[float, float, float]] = {
+    name: (4.0 * (index % 2) - 2.0, 5.0 * (index // 2) - 10.0, 0.0) for index, name in enumerate(SAMPLES)
+}

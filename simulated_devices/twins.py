@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -19,7 +20,8 @@ from ophyd.utils.errors import LimitError
 from callbacks.contract import UNITS, CcdConfig, Key
 from callbacks.external import HDF5_DATASET
 from simulated_devices.endstation import SimulatedEndstation
-from simulated_devices.samples import SAMPLES
+from simulated_devices.samples import PLACES
+from simulated_devices.undulator import gap_of
 
 FREE_FOR_HDF5 = 1 << 20  # bytes that a frame's file needs beside the frame
 
@@ -135,6 +137,7 @@ class Energy(Twin):
 
     readback = Component(SoftSignal, value=530.0, key=str(Key.ENERGY), units="eV", kind=Kind.hinted)
     setpoint = Component(SoftSignal, value=530.0, key=str(Key.ENERGY_SETPOINT), units="eV", kind=Kind.normal)
+    gap = Component(SoftSignal, value=gap_of(530.0), key=str(Key.UNDULATOR_GAP), units="mm", kind=Kind.normal)
     limits = (200.0, 1500.0)
     speed, settle_time, jitter = 5.0, 0.8, 0.002  # eV/s, s, eV rms
 
@@ -156,7 +159,8 @@ class Energy(Twin):
 
         def move() -> None:
             self.wait_until(self.world.clock.now() + distance / self.speed + self.settle_time)
-            self.world.energy = value
+            self.world.energy, self.world.gap = value, gap_of(value)
+            self.put(self.gap, self.world.gap)
             self.put(self.readback, value + self.jitter * self.world.rng("energy").standard_normal())
 
         return self.in_background(move)
@@ -184,16 +188,45 @@ class ExitSlit(Twin):
         return self.in_background(move)
 
 
+class RingCurrent(SoftSignal):
+    """The ring current, which is shown to whoever watches it. Without beam, time passes while it is waited for."""
+
+    PERIOD = 0.1  # s on the wall
+
+    def subscribe(self, *args: Any, **kwargs: Any) -> int:
+        """Watch it; see `ophyd.Signal.subscribe`."""
+        token = super().subscribe(*args, **kwargs)
+        if not any(thread.name == self._thread_name for thread in threading.enumerate()):
+            threading.Thread(target=self._show, name=self._thread_name, daemon=True).start()
+        return token
+
+    @property
+    def _thread_name(self) -> str:
+        return f"ring current {id(self)}"
+
+    def _show(self) -> None:
+        clock = self.parent.world.clock
+        while not self._destroyed:
+            self.parent.show()
+            time.sleep(self.PERIOD)
+            if self.get() == 0:
+                clock.reach(clock.now() + self.PERIOD * clock.speed_up)
+
+
 class Ring(Twin):
     """Storage ring: current, mA."""
 
-    current = Component(SoftSignal, value=0.0, key=str(Key.RING_CURRENT), units="mA", kind=Kind.normal)
+    current = Component(RingCurrent, value=0.0, key=str(Key.RING_CURRENT), units="mA", kind=Kind.normal)
 
     def read(self) -> OrderedDict[str, dict[str, Any]]:
         """Read the current as it is now."""
+        self.show()
+        return super().read()
+
+    def show(self) -> None:
+        """Show the current as it is now."""
         now = self.world.clock.now()
         self.put(self.current, float(self.world.ring.current(np.array([now]))[0]))
-        return super().read()
 
 
 class Shutter(Twin):
@@ -229,12 +262,15 @@ class FrontEndShutter(Shutter):
 class Sample(Twin):
     """Sample holder: moves a sample into the beam by its name."""
 
-    samples = tuple(SAMPLES)
-    in_beam = Component(SoftSignal, value="", key="sample", kind=Kind.normal)
+    samples = tuple(PLACES)
+    in_beam = Component(SoftSignal, value="", key="sample", kind=Kind.hinted)
+    x = Component(SoftSignal, value=0.0, key="sample_x", units="mm", kind=Kind.normal)
+    y = Component(SoftSignal, value=0.0, key="sample_y", units="mm", kind=Kind.normal)
+    z = Component(SoftSignal, value=0.0, key="sample_z", units="mm", kind=Kind.normal)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.put(self.in_beam, self.world.sample)
+        self._place(self.world.sample)
 
     def set(self, value: str) -> DeviceStatus:
         """Move a sample into the beam."""
@@ -245,9 +281,14 @@ class Sample(Twin):
         def move() -> None:
             self.wait_until(self.world.clock.now() + travel)
             self.world.sample = value
-            self.put(self.in_beam, value)
+            self._place(value)
 
         return self.in_background(move)
+
+    def _place(self, sample: str) -> None:
+        self.put(self.in_beam, sample)
+        for signal, value in zip((self.x, self.y, self.z), PLACES[sample], strict=True):
+            self.put(signal, value)
 
 
 class Spectrograph(Twin):
@@ -290,6 +331,27 @@ class Ccd(Twin):
     read_noise = Component(SoftSignal, value=0.0, key=str(CcdConfig.READ_NOISE), units="counts", kind=Kind.config)
     full_scale = Component(SoftSignal, value=0.0, key=str(CcdConfig.FULL_SCALE), units="counts", kind=Kind.config)
     pedestal_subtracted = Component(SoftSignal, value=0, key=str(CcdConfig.PEDESTAL_SUBTRACTED), kind=Kind.config)
+    # A chip of 2048 x 2048 pixels; each row of a frame is the sum of as many of its rows as leave the frame's rows.
+    chip_size = 2048
+    temperature = Component(
+        SoftSignal, value=-60.0, key=str(CcdConfig.TEMPERATURE), units=UNITS[CcdConfig.TEMPERATURE], kind=Kind.config
+    )
+    temperature_setpoint = Component(
+        SoftSignal,
+        value=-60.0,
+        key=str(CcdConfig.TEMPERATURE_SETPOINT),
+        units=UNITS[CcdConfig.TEMPERATURE_SETPOINT],
+        kind=Kind.config,
+    )
+    cooler = Component(SoftSignal, value="On", key=str(CcdConfig.COOLER), kind=Kind.config)
+    cooling_state = Component(
+        SoftSignal, value="Stabilized at set point", key=str(CcdConfig.COOLING_STATE), kind=Kind.config
+    )
+    gain = Component(SoftSignal, value="4.00", key=str(CcdConfig.GAIN), kind=Kind.config)
+    readout_speed = Component(SoftSignal, value="0.05 MHz", key=str(CcdConfig.READOUT_SPEED), kind=Kind.config)
+    binning_x = Component(SoftSignal, value=1, key=str(CcdConfig.BINNING_X), kind=Kind.config)
+    binning_y = Component(SoftSignal, value=1, key=str(CcdConfig.BINNING_Y), kind=Kind.config)
+    model = Component(SoftSignal, value="DO936N", key=str(CcdConfig.MODEL), kind=Kind.config)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -299,6 +361,8 @@ class Ccd(Twin):
             (self.counts_per_ev, model.counts_per_ev),
             (self.read_noise, model.read_noise),
             (self.full_scale, float(model.full_scale)),
+            (self.binning_x, max(1, self.chip_size // model.columns)),
+            (self.binning_y, max(1, self.chip_size // model.rows)),
         ):
             self.put(signal, value)
         self._shape = (model.rows, model.columns)
