@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Any, Protocol
 
 from bluesky.protocols import Movable, Readable, Stageable, Triggerable
+
+from plans.light import Light
 
 
 class Positioner(Movable[Any], Readable[Any], Protocol):
@@ -85,6 +87,11 @@ class Endstation:
     coarse_x: Positioner  # um, sample stage
     coarse_y: Positioner
     scanner: LineScanner
+    # When points are worth keeping; None: always. No device, so no field, but `dataclasses.replace` knows it.
+    light: InitVar[Light | None] = None
+
+    def __post_init__(self, light: Light | None) -> None:
+        object.__setattr__(self, "light", light)
 
 
 OPEN, CLOSED = "open", "closed"  # states of both shutters

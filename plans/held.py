@@ -8,6 +8,8 @@ from typing import Any
 
 from bluesky.protocols import Movable, Status
 
+from plans.interruptions import Interruptions
+
 Setting = tuple[Movable[Any], Any]  # a device and the value it is to have
 
 
@@ -18,17 +20,23 @@ class HeldSettings:
     already do takes longer, and makes a monochromator settle for nothing. But during a pause anybody may move anything,
     and the engine replays no more than the messages since the last checkpoint, which is the beginning of the line.
 
-    So each line carries one message to this object, with the settings that are held. As an object of the plan it is
-    told by the engine of every pause and suspension (`bluesky.protocols.Pausable`); the next line, or the interrupted
-    one when it is replayed, then sends the held settings again, and any other line costs one empty message.
+    So each line carries one message to this object, with the settings that are held. After an interruption the next
+    line, or the interrupted one when it is taken again, sends the held settings, too; any other line costs one empty
+    message.
+
+    Parameters
+    ----------
+    interruptions : Interruptions
+        Of the run.
     """
 
     name = "held_settings"
     parent = None
 
-    def __init__(self) -> None:
+    def __init__(self, interruptions: Interruptions) -> None:
         self._told: dict[Movable[Any], Any] = {}
-        self._paused = False
+        self._interruptions = interruptions
+        self._sent_at = interruptions.count
 
     def positions(self, settings: Sequence[Setting]) -> list[Any]:
         """Give what is to be moved for a line, as `bluesky.plan_stubs.mv` takes it.
@@ -49,18 +57,11 @@ class HeldSettings:
         return [self, held, *(item for setting in changed for item in setting)]
 
     def set(self, held: Iterable[Setting]) -> Status:
-        """Send the held settings where there was a pause since they were sent."""
-        if not self._paused:
+        """Send the held settings where there was an interruption since they were sent."""
+        if self._sent_at == self._interruptions.count:
             return AllDone([])
-        self._paused = False
+        self._sent_at = self._interruptions.count
         return AllDone([device.set(value) for device, value in held])
-
-    def pause(self) -> None:
-        """Take note that devices may be moved by others from now on."""
-        self._paused = True
-
-    def resume(self) -> None:
-        """Do nothing: the next line sends what is needed."""
 
 
 class AllDone(Status):

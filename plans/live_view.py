@@ -9,6 +9,7 @@ from bluesky.utils import MsgGenerator
 from callbacks.contract import Stream
 from plans.endstation import OPEN, Endstation
 from plans.errors import PlanError
+from plans.interruptions import Interruptions
 from plans.point import run_with_light, take_point
 from plans.preflight import check_beamline, check_positive, check_reachable
 
@@ -49,9 +50,10 @@ def live_view(
     check_reachable(time, [exposure_time])
     sample = yield from check_beamline(endstation, "")
 
-    def points() -> MsgGenerator[None]:
+    def points(interruptions: Interruptions) -> MsgGenerator[None]:
         for _ in range(frames):
-            yield from take_point([endstation.shutter, OPEN, time, exposure_time], devices, stream=Stream.PRIMARY)
+            positions = [endstation.shutter, OPEN, time, exposure_time]
+            yield from take_point(endstation, interruptions, positions, devices, stream=Stream.PRIMARY)
 
     metadata = {
         "plan_name": "live_view",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -11,56 +13,147 @@ from bluesky.protocols import Readable
 from bluesky.utils import Msg, MsgGenerator, short_uid
 
 from callbacks.contract import MEASUREMENT, Key, Measurement, Stream
-from plans.endstation import CLOSED, Endstation
+from plans.endstation import CLOSED, OPEN, Endstation
+from plans.interruptions import Interruptions
+from plans.light import Light
+
+logger = logging.getLogger(__name__)
+
+LIGHT_POLL = 0.5  # s
 
 
-def take_point(positions: Sequence[Any], devices: Sequence[Readable[Any]], *, stream: Stream) -> MsgGenerator[float]:
+@dataclass(frozen=True)
+class Point:
+    """What was measured at a point.
+
+    Attributes
+    ----------
+    time : float
+        When the devices were read, by their own clock, in s since the epoch; 0 without an engine.
+    values : mapping of str to value
+        The readings by data key; empty without an engine.
+    """
+
+    time: float
+    values: Mapping[str, Any]
+
+
+def take_point(
+    endstation: Endstation,
+    interruptions: Interruptions,
+    positions: Sequence[Any],
+    devices: Sequence[Readable[Any]],
+    *,
+    stream: Stream,
+) -> MsgGenerator[Point]:
     """Move, trigger all devices together, and read them into one event.
 
     A point is told everything it needs, so that after a pause it is taken again, and right, whatever was moved
-    meanwhile; a pause costs no more than the point it falls into.
+    meanwhile; a pause costs no more than the point it falls into, and what is complete is not taken again.
+
+    A point of the stream `primary` that has been taken without light, as `endstation.light` judges by its own reading
+    of the ring current, goes into the stream `interrupted`, and is taken again once the light is back.
 
     Parameters
     ----------
+    endstation : Endstation
+        Its ring and front-end shutter tell of the light.
+    interruptions : Interruptions
+        Of the run, as `run_with_light` gives them.
     positions : sequence
         Device, value, device, value...; all set at once.
     devices : sequence of Readable
-        What is read; those that can be triggered are, in one group.
+        What is read, those with external frames last; those that can be triggered are, in one group.
     stream : Stream
         Where the event goes.
 
     Returns
     -------
-    float
-        When the devices were read, by their own clock, in s since the epoch; 0 without an engine.
+    Point
+        As it is in the stream.
     """
-    # Plain messages: each plan stub of Bluesky formats a stack trace, a millisecond for every few.
-    yield Msg("checkpoint")
-    moved, triggered = short_uid("move"), short_uid("trigger")
-    for device, value in zip(positions[::2], positions[1::2], strict=True):
-        yield Msg("set", device, value, group=moved)
-    yield Msg("wait", None, group=moved)
+    light: Light | None = endstation.light if stream is Stream.PRIMARY else None  # type: ignore[attr-defined]  # InitVar
+    if light is not None:  # the ring first: where there was no light, nothing else has been read yet
+        devices = sorted(devices, key=lambda device: device is not endstation.ring)
     to_be_triggered = [device for device in devices if hasattr(device, "trigger")]
-    for device in to_be_triggered:
-        yield Msg("trigger", device, group=triggered)
-    if to_be_triggered:
-        yield Msg("wait", None, group=triggered)
+    # Plain messages: each plan stub of Bluesky formats a stack trace, a millisecond for every few.
+    while True:
+        interruptions.allow_replay()
+        yield Msg("checkpoint", interruptions)
+        moved, triggered = short_uid("move"), short_uid("trigger")
+        for device, value in zip(positions[::2], positions[1::2], strict=True):
+            yield Msg("set", device, value, group=moved)
+        yield Msg("wait", None, group=moved)
+        for device in to_be_triggered:
+            yield Msg("trigger", device, group=triggered)
+        if to_be_triggered:
+            yield Msg("wait", None, group=triggered)
+        interruptions.refuse_replay()
+        point, missing = yield from _read(interruptions, devices, stream, light)
+        if missing:
+            point, _ = yield from _read(interruptions, devices, Stream.INTERRUPTED, None)
+        if point is None:
+            continue
+        yield Msg("save")
+        if not missing:
+            return point
+        logger.warning("a point is taken again: %s", missing)
+        interruptions.count += 1
+        yield from _wait_for_light(endstation, interruptions, light)
+
+
+def _read(
+    interruptions: Interruptions, devices: Sequence[Readable[Any]], stream: Stream, light: Light | None
+) -> MsgGenerator[tuple[Point | None, str]]:
+    """Read devices into an event that is ready to be saved.
+
+    Returns
+    -------
+    point : Point or None
+        None where there is no event: it was interrupted, and devices that were not read yet may have been moved;
+        or there was no light.
+    missing : str
+        What light was missing.
+    """
+    before = interruptions.count
     yield Msg("create", None, name=str(stream))
-    newest = 0.0
+    values: dict[str, Any] = {}
+    newest, missing = 0.0, ""
     try:
-        for device in devices:
+        for left, device in zip(reversed(range(len(devices))), devices, strict=True):
             reading = yield Msg("read", device)
+            if interruptions.count != before and (left or reading is None):  # None: it was cut short itself
+                break
+            values |= {key: each["value"] for key, each in (reading or {}).items()}
             newest = max([newest, *(each["timestamp"] for each in (reading or {}).values())])
+            if light is not None and (missing := light.missing(values)):
+                break
+        else:
+            return Point(newest, values), ""
     except Exception:
         yield Msg("drop")
         raise
-    yield Msg("save")
-    return newest
+    # A frame's reference would go with the event it was read for; so cameras stand last, and the ring first.
+    yield Msg("drop")
+    return None, missing
+
+
+def _wait_for_light(endstation: Endstation, interruptions: Interruptions, light: Light | None) -> MsgGenerator[None]:
+    """Wait until the ring current and the front-end shutter say that the light is back; a suspender may do it first."""
+    while light is not None:
+        interruptions.allow_replay()
+        yield Msg("checkpoint", interruptions)
+        yield Msg("sleep", None, LIGHT_POLL)
+        reading = (yield Msg("read", endstation.ring)) or {}
+        state = yield from bps.rd(endstation.front_end_shutter, default_value=OPEN)
+        open_again = state == OPEN or not light.front_end_shutter
+        if open_again and not light.awaited({key: each["value"] for key, each in reading.items()}):
+            return
 
 
 def run_with_light(
     endstation: Endstation,
-    points: Callable[[], MsgGenerator[None]],
+    points: Callable[[Interruptions], MsgGenerator[None]],
     *,
     detectors: Sequence[Any],
     metadata: dict[str, Any],
@@ -73,7 +166,7 @@ def run_with_light(
     endstation : Endstation
         The devices.
     points : callable
-        Gives the plan that takes the points.
+        Gives the plan that takes the points, by `take_point`; it is given the run's `Interruptions`.
     detectors : sequence
         What is staged.
     metadata : dict
@@ -86,6 +179,7 @@ def run_with_light(
     str
         Uid of the run.
     """
+    interruptions = Interruptions()
 
     def measure() -> MsgGenerator[str]:
         yield from bps.mv(endstation.shutter, CLOSED)
@@ -94,8 +188,12 @@ def run_with_light(
         return (yield from bpp.stage_wrapper(bpp.run_wrapper(taken(), md=metadata), detectors))
 
     def taken() -> MsgGenerator[None]:
-        yield from points()
-        yield from bps.checkpoint()  # a pause while the run is being closed takes no point again
+        try:
+            yield from points(interruptions)
+        finally:
+            interruptions.allow_replay()
+        # A pause while the run is being closed takes no point again.
+        yield Msg("checkpoint", interruptions)
 
     return (yield from bpp.finalize_wrapper(measure(), lambda: bps.mv(endstation.shutter, CLOSED)))
 

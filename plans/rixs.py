@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import numpy as np
 from bluesky.utils import MsgGenerator
 
-from callbacks.contract import Measurement, Stream, Technique
+from callbacks.contract import Key, Measurement, Stream, Technique
+from callbacks.incident_flux import judge_flux
 from callbacks.rixs.calibration import FEWEST_LINES
 from plans.endstation import CLOSED, OPEN, Endstation
 from plans.energy_regions import EnergyRegions
 from plans.errors import PlanError
-from plans.point import run_with_light, start_metadata, take_point
+from plans.interruptions import Interruptions
+from plans.point import Point, run_with_light, start_metadata, take_point
 from plans.preflight import check_beamline, check_positive, check_reachable
 
 Order = Literal["up", "up_down", "random"]
@@ -32,6 +35,7 @@ def rixs_map(
     seed: int = 0,
     dark_frames: int = 3,
     dark_ttl: float = 3600.0,
+    retake_partial: bool = False,
 ) -> MsgGenerator[str]:
     """Measure a RIXS map: CCD frames and I0 at each excitation energy.
 
@@ -58,6 +62,8 @@ def rixs_map(
         Dark frames to take first, and again when they are too old or the exposure changes; 0 for none.
     dark_ttl : float, s
         How long dark frames are good for, by the camera's clock.
+    retake_partial : bool
+        Take frames whose I0 was lost or partial, against those around them, again at the end, once.
 
     Returns
     -------
@@ -83,6 +89,7 @@ def rixs_map(
             seed=seed,
             dark_frames=dark_frames,
             dark_ttl=dark_ttl,
+            retake_partial=retake_partial,
         )
     )
 
@@ -201,6 +208,7 @@ def _take_map(
     seed: int,
     dark_frames: int,
     dark_ttl: float,
+    retake_partial: bool | None = None,
 ) -> MsgGenerator[str]:
     check_positive(exposure_time=exposure_time, frames_per_energy=frames_per_energy, dark_ttl=dark_ttl)
     if dark_frames < 0:
@@ -233,12 +241,21 @@ def _take_map(
         "dark_frames": dark_frames,
         "dark_ttl": dark_ttl,
     }
+    if retake_partial is not None:
+        plan_args["retake_partial"] = retake_partial
     frames = list(zip(regions.points[visits].tolist(), exposures[visits].tolist(), strict=True))
     cameras = [endstation.ccd, endstation.ccd_dark] if dark_frames else [endstation.ccd]
     return (
         yield from run_with_light(
             endstation,
-            lambda: _take_frames(endstation, frames, dark_frames=dark_frames, dark_ttl=dark_ttl),
+            lambda interruptions: _take_frames(
+                endstation,
+                interruptions,
+                frames,
+                dark_frames=dark_frames,
+                dark_ttl=dark_ttl,
+                retake_partial=bool(retake_partial),
+            ),
             detectors=[endstation.scaler, *cameras],
             metadata=start_metadata(plan_name, plan_args, measurement),
             move_to_sample=sample,
@@ -247,18 +264,42 @@ def _take_map(
 
 
 def _take_frames(
-    endstation: Endstation, frames: Sequence[tuple[float, float]], *, dark_frames: int, dark_ttl: float
+    endstation: Endstation,
+    interruptions: Interruptions,
+    frames: Sequence[tuple[float, float]],
+    *,
+    dark_frames: int,
+    dark_ttl: float,
+    retake_partial: bool,
 ) -> MsgGenerator[None]:
     """Take a frame for each (energy in eV, exposure in s), and dark frames whenever those at hand do not serve."""
     camera, dark_camera = endstation.ccd, endstation.ccd_dark
     devices = [endstation.energy, endstation.scaler, endstation.ring, camera]
     dark_exposure, dark_time, now = 0.0, 0.0, 0.0  # times by the camera's clock, which a simulation may speed up
-    for energy, seconds in frames:
+    points: list[Point] = []
+    for energy, seconds in _with_retakes(frames, points) if retake_partial else frames:
         if dark_frames and (seconds != dark_exposure or now - dark_time >= dark_ttl):
             for _ in range(dark_frames):
                 positions = [endstation.shutter, CLOSED, dark_camera.exposure_time, seconds]
-                now = yield from take_point(positions, [dark_camera], stream=Stream.DARK)
+                dark = yield from take_point(endstation, interruptions, positions, [dark_camera], stream=Stream.DARK)
+                now = dark.time
             dark_exposure, dark_time = seconds, now
         exposure = [camera.exposure_time, seconds, endstation.scaler.dwell, seconds]
         positions = [endstation.shutter, OPEN, endstation.energy, energy, *exposure]
-        now = yield from take_point(positions, devices, stream=Stream.PRIMARY)
+        point = yield from take_point(endstation, interruptions, positions, devices, stream=Stream.PRIMARY)
+        now = point.time
+        points.append(point)
+
+
+def _with_retakes(frames: Sequence[tuple[float, float]], points: Sequence[Point]) -> Iterator[tuple[float, float]]:
+    """Give all frames, then, once their points are there, those again whose incident flux was lost or partial."""
+    yield from frames
+    if any(Key.I0 in point.values for point in points):  # not so for those who list a plan's messages
+        marked = zip(frames, judge_flux([_flux(point) for point in points]).reasons, strict=True)
+        yield from [frame for frame, reason in marked if reason]
+
+
+def _flux(point: Point) -> float:
+    """Give the incident flux of a point, counts/s; NaN where it was not recorded."""
+    dwell = float(point.values.get(Key.DWELL, math.nan))
+    return float(point.values.get(Key.I0, math.nan)) / dwell if dwell > 0 else math.nan

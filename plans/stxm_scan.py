@@ -14,6 +14,7 @@ from plans.endstation import CLOSED, OPEN, Endstation
 from plans.energy_regions import EnergyRegions
 from plans.errors import PlanError
 from plans.held import HeldSettings, Setting
+from plans.interruptions import Interruptions
 from plans.point import run_with_light, start_metadata, take_point
 from plans.preflight import check_beamline, check_positive, check_reachable
 from plans.spatial_regions import StxmRegions, blank_in
@@ -151,7 +152,7 @@ class StxmScan:
         return (
             yield from run_with_light(
                 endstation,
-                lambda: self._take_lines(endstation),
+                lambda interruptions: self._take_lines(endstation, interruptions),
                 detectors=[endstation.scanner],
                 metadata=blocks | (metadata or {}),
                 move_to_sample=self.sample,
@@ -166,15 +167,15 @@ class StxmScan:
     def _focus_positions(self, endstation: Endstation) -> list[float]:
         return [endstation.zone_plate.focus(energy) for energy, _ in self.visits] if self.follow_focus else []
 
-    def _take_lines(self, endstation: Endstation) -> MsgGenerator[None]:
+    def _take_lines(self, endstation: Endstation, interruptions: Interruptions) -> MsgGenerator[None]:
         devices = [endstation.energy, endstation.scanner, endstation.ring, endstation.zone_plate]
-        held = HeldSettings()
+        held = HeldSettings(interruptions)
         dark = [(endstation.shutter, CLOSED), *next(self._lines(endstation))]
         for _ in range(self.dark_lines):
-            yield from take_point(held.positions(dark), devices, stream=Stream.DARK)
+            yield from take_point(endstation, interruptions, held.positions(dark), devices, stream=Stream.DARK)
         for line in self._lines(endstation):
             positions = held.positions([(endstation.shutter, OPEN), *line])
-            yield from take_point(positions, devices, stream=Stream.PRIMARY)
+            yield from take_point(endstation, interruptions, positions, devices, stream=Stream.PRIMARY)
 
     def _lines(self, endstation: Endstation) -> Iterator[list[Setting]]:
         """Give the settings of each line, in the order that `StxmGrid.place` counts them in."""

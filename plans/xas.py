@@ -8,6 +8,7 @@ from bluesky.utils import MsgGenerator
 from callbacks.contract import Measurement, Stream
 from plans.endstation import OPEN, Endstation
 from plans.energy_regions import EnergyRegions
+from plans.interruptions import Interruptions
 from plans.point import run_with_light, start_metadata, take_point
 from plans.preflight import check_beamline, check_positive, check_reachable
 
@@ -53,11 +54,11 @@ def xas(
     check_reachable(endstation.scaler.dwell, dwells)
     measured_sample = yield from check_beamline(endstation, sample)
 
-    def points() -> MsgGenerator[None]:
+    def points(interruptions: Interruptions) -> MsgGenerator[None]:
         for energy, seconds in zip(energies.tolist(), dwells.tolist(), strict=True):
             positions = [endstation.shutter, OPEN, endstation.energy, energy, endstation.scaler.dwell, seconds]
             devices = [endstation.energy, endstation.scaler, endstation.ring]
-            yield from take_point(positions, devices, stream=Stream.PRIMARY)
+            yield from take_point(endstation, interruptions, positions, devices, stream=Stream.PRIMARY)
 
     measurement = Measurement(
         technique="xas",

@@ -1,0 +1,62 @@
+"""What light a point needs to be worth keeping: the limits of the configuration, and what is said where it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from callbacks.contract import Key
+
+
+@dataclass(frozen=True)
+class Light:
+    """When there is light, and when it is back.
+
+    Attributes
+    ----------
+    ring_current_low : float, optional
+        mA; below, there is no light. Not looked at where it is None.
+    ring_current_resume : float, optional
+        mA; once it was lost, the light is back from here on. `ring_current_low` where it is None.
+    front_end_shutter : bool
+        Whether the front-end shutter has to be open again, too.
+    """
+
+    ring_current_low: float | None = None
+    ring_current_resume: float | None = None
+    front_end_shutter: bool = True
+
+    def missing(self, values: Mapping[str, Any]) -> str:
+        """Say what light is missing in a point.
+
+        Parameters
+        ----------
+        values : mapping of str to value
+            Readings of the point by data key.
+
+        Returns
+        -------
+        str
+            As "ring_current: 0 mA is below 400 mA"; empty where nothing is missing, or where the point has no reading
+            to judge by.
+        """
+        return self._ring(values, self.ring_current_low)
+
+    def awaited(self, values: Mapping[str, Any]) -> str:
+        """Say what still has to come back after the light was lost, as `missing` does."""
+        return self._ring(
+            values, self.ring_current_low if self.ring_current_resume is None else self.ring_current_resume
+        )
+
+    def _ring(self, values: Mapping[str, Any], limit: float | None) -> str:
+        if limit is None or Key.RING_CURRENT not in values:
+            return ""
+        return below(Key.RING_CURRENT, values[Key.RING_CURRENT], limit)
+
+
+def below(name: str, current: float, limit: float) -> str:
+    """Say that a ring current is below a limit, mA, or is not known; empty where it is neither."""
+    if current >= limit:
+        return ""
+    return f"{name}: {current:g} mA is below {limit:g} mA" if current < limit else f"{name}: not known ({current:g} mA)"
