@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from beamline.config import Config, Device, processing_problems, resolve_class, unknown
+from beamline.connect import connect, require, use_channel_access
 from beamline.errors import BeamlineError
 from plans.endstation import Endstation
 
@@ -27,18 +28,31 @@ def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
     ------
     BeamlineError
         Naming file, device and what was expected: a device that is missing or unknown, a class that cannot be
-        imported, options it does not take.
+        imported, options it does not take, process variables that do not answer.
     """
+    devices = build_devices(config)
+    require(connect(devices, config.channel_access))
+    frames_dir.mkdir(parents=True, exist_ok=True)
+    for camera in ("ccd", "ccd_dark"):
+        devices[camera].write_path = str(frames_dir)
+    return Endstation(**devices)
+
+
+def build_devices(config: Config) -> dict[str, Any]:
+    """Build the devices of an endstation by their names; those on EPICS begin to connect.
+
+    Raises
+    ------
+    BeamlineError
+        As `build_endstation`.
+    """
+    use_channel_access(config.channel_access)
     if problems := device_problems(config):
         raise BeamlineError("\n".join(problems))
     shared = {}
     if table := config.endstation.shared:
         shared["shared"] = _build(config, "endstation.shared", table.class_path, **table.options)
-    devices = {name: _build_device(config, name, device, shared) for name, device in config.devices.items()}
-    frames_dir.mkdir(parents=True, exist_ok=True)
-    for camera in ("ccd", "ccd_dark"):
-        devices[camera].write_path = str(frames_dir)
-    return Endstation(**devices)
+    return {name: _build_device(config, name, device, shared) for name, device in config.devices.items()}
 
 
 def device_problems(config: Config) -> list[str]:

@@ -15,6 +15,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     PrivateAttr,
@@ -27,6 +28,7 @@ from pydantic import (
 from beamline.errors import BeamlineError
 
 SIMULATED = Path(__file__).with_name("simulated.toml")
+EPICS = Path(__file__).with_name("epics.toml")  # the same endstation on EPICS, as `beamline ioc` serves it
 
 
 class _Table(BaseModel):
@@ -56,6 +58,33 @@ class Device(_Table):
     baseline: bool = True  # read before and after every run
 
 
+class ChannelAccess(_Table):
+    """Table `channel_access`: where process variables are looked for; the environment's EPICS_CA_* where not given."""
+
+    address_list: str = "127.0.0.1"  # servers and broadcast addresses, separated by blanks
+    auto_address_list: bool = False  # whether to ask every network of this computer too
+    port: PositiveInt = 5064  # of the servers
+    max_array_bytes: PositiveInt = 16_777_216
+    timeout: PositiveFloat = 5.0  # s; a process variable that has not answered by then is not there
+
+    def environment(self) -> dict[str, str]:
+        """Give the variables of the environment that EPICS reads when it is first used."""
+        return {
+            "EPICS_CA_ADDR_LIST": self.address_list,
+            "EPICS_CA_AUTO_ADDR_LIST": "YES" if self.auto_address_list else "NO",
+            "EPICS_CA_SERVER_PORT": str(self.port),
+            "EPICS_CA_MAX_ARRAY_BYTES": str(self.max_array_bytes),
+        }
+
+
+class SimulatedIoc(_Table):
+    """Table `ioc`: the IOC that stands in for the hardware; `beamline ioc` runs it."""
+
+    class_path: str = Field(alias="class")  # as "package.module.Class"
+    prefix: str  # of its process variables
+    options: dict[str, Any] = {}  # keyword arguments
+
+
 class Storage(_Table):
     """Table `storage`: where runs are kept, and how much may wait to be worked on."""
 
@@ -70,10 +99,12 @@ class Storage(_Table):
 
 
 class Suspenders(_Table):
-    """Table `suspenders`: a run waits while the ring current is low."""
+    """Table `suspenders`: a run waits while there is no light."""
 
-    ring_current_low: PositiveFloat  # mA
-    ring_current_resume: PositiveFloat  # mA
+    ring_current_low: PositiveFloat  # mA; below, there is no light
+    ring_current_resume: PositiveFloat  # mA; from there on, it is back
+    settle_time: NonNegativeFloat = 10.0  # s; how long to wait once it is back
+    front_end_shutter: bool = True  # wait while it is not open, too
 
     @model_validator(mode="after")
     def _resume_above_low(self) -> Self:
@@ -90,6 +121,8 @@ class Config(_Table):
 
     endstation: EndstationTable
     devices: dict[str, Device]
+    channel_access: ChannelAccess | None = None
+    ioc: SimulatedIoc | None = None
     references: dict[str, str] = {}  # of chemical maps: name -> run or file; see `beamline.references`
     processing: dict[str, dict[str, Any]] = {}  # pipeline -> step -> settings; see `processing_problems`
     storage: Storage = Storage()

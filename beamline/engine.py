@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import logging
 import shutil
@@ -12,18 +13,19 @@ from types import TracebackType
 from typing import Any, Self
 
 from bluesky import RunEngine, SupplementalData
-from bluesky.suspenders import SuspendFloor
 from bluesky.utils import RunEngineInterrupted
 
 from beamline.build import build_endstation
 from beamline.catalog import CatalogIngester
 from beamline.config import Config, processing_problems
+from beamline.connect import disconnect
 from beamline.derived import DerivedRuns
 from beamline.errors import BeamlineError
 from beamline.live import LiveFeed
 from beamline.live_picture import LivePicture
 from beamline.recorder import Recorder
 from beamline.references import processing_with_references
+from beamline.suspenders import light_of, light_suspenders
 from callbacks.reduction import Reducer
 from plans.errors import PlanError
 
@@ -75,13 +77,10 @@ class Session:
         self.ingester = CatalogIngester(data_dir)
         self._feeds = [self.reduction]
         if config.suspenders is not None:
-            self.RE.install_suspender(
-                SuspendFloor(
-                    self.endstation.ring.current,
-                    config.suspenders.ring_current_low,
-                    resume_thresh=config.suspenders.ring_current_resume,
-                )
-            )
+            logging.getLogger(light_suspenders.__module__).setLevel(logging.INFO)  # the log has when they held the run
+            self.endstation = dataclasses.replace(self.endstation, light=light_of(config.suspenders))
+            for suspender in light_suspenders(config.suspenders, self.endstation):
+                self.RE.install_suspender(suspender)
 
     def _derived(self, name: str, doc: dict[str, Any]) -> None:
         """Keep a document of a derived run, then show it."""
@@ -132,6 +131,9 @@ class Session:
         self.derived.close()
         self.picture.close()
         self.ingester.finish()
+        self.RE.clear_suspenders()
+        if self.config.channel_access is not None:
+            disconnect(self.endstation)
         for name in LOGGERS:
             logging.getLogger(name).removeHandler(self._log)
         self._log.close()

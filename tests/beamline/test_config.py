@@ -58,6 +58,7 @@ def test_a_file_gives_its_tables(file):
     assert config.storage.queue_depth == 100
     assert config.storage.data_dir == user_data_path("stxm-rixs-beamline")
     assert config.suspenders.ring_current_low == 400.0
+    assert (config.suspenders.settle_time, config.suspenders.front_end_shutter) == (10.0, True)
     assert config.path == file
 
 
@@ -89,6 +90,11 @@ def test_only_the_endstation_and_its_devices_must_be_given():
         ("= false", '= "no"', "devices.ccd.baseline: Input should be a valid boolean, not 'no'"),
         ('"test"', "7", "endstation.name: Input should be a valid string, not 7"),
         ("450.0", "300.0", "suspenders: ring_current_resume: 300 mA is below ring_current_low, 400 mA"),
+        (
+            "450.0",
+            "450.0\nsettle_time = -1.0",
+            "suspenders.settle_time: Input should be greater than or equal to 0, not -1.0",
+        ),
         ("= 400", "= -1", "suspenders.ring_current_low: Input should be greater than 0, not -1"),
     ],
 )

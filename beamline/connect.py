@@ -1,0 +1,147 @@
+"""Connect to the process variables of an endstation, and say what answered, how fast, and what did not and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from beamline.config import ChannelAccess
+from beamline.errors import BeamlineError
+
+SHOWN = 3  # names of missing process variables in one line
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a device answered.
+
+    Attributes
+    ----------
+    device : str
+    pvs : int
+        Process variables it has; 0 for one that needs none.
+    missing : list of str
+        Those that did not answer.
+    connect_seconds : float
+        From the start until the last that answered did.
+    read_seconds : float or None
+        What one reading of it takes; None where it was not read.
+    problem : str
+        "" where there is none.
+    """
+
+    device: str
+    pvs: int
+    missing: list[str]
+    connect_seconds: float
+    read_seconds: float | None
+    problem: str
+
+
+def use_channel_access(settings: ChannelAccess | None) -> None:
+    """Tell EPICS where to look, before it is used for the first time in this process.
+
+    Raises
+    ------
+    BeamlineError
+        When it is in use already, and looks somewhere else.
+    """
+    if settings is None:
+        return
+    wanted = settings.environment()
+    if _in_use() and any(os.environ.get(name) != value for name, value in wanted.items()):
+        raise BeamlineError(
+            "channel_access: EPICS is in use in this process already, with other settings; "
+            f"set {' '.join(f'{name}={value!r}' for name, value in wanted.items())} before it is started"
+        )
+    os.environ |= wanted
+
+
+def connect(devices: Mapping[str, Any], settings: ChannelAccess | None, *, read: bool = False) -> list[Answer]:
+    """Connect to all process variables of devices.
+
+    Parameters
+    ----------
+    devices : mapping of str to device
+    settings : ChannelAccess, optional
+    read : bool
+        Whether to read each that is there, too.
+
+    Returns
+    -------
+    list of Answer
+        One a device, in their order.
+    """
+    settings = settings or ChannelAccess()
+    began = time.monotonic()
+    deadline = began + settings.timeout  # the same for all: they connect at the same time
+    answers = []
+    for name, device in devices.items():
+        signals = _epics_signals(device)
+        missing = [signal.pvname for signal in signals if not _connected(signal, deadline)]
+        seconds = time.monotonic() - began
+        took, problem = None, ""
+        if missing:
+            more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+            problem = (
+                f"no answer within {settings.timeout:g} s from {', '.join(missing[:SHOWN])}{more}: "
+                f"no IOC serves it at {settings.address_list or 'any address'}, port {settings.port}"
+            )
+        elif read:
+            took, problem = _read(device)
+        answers.append(Answer(name, len(signals), missing, seconds, took, problem))
+    return answers
+
+
+def require(answers: list[Answer]) -> None:
+    """Raise BeamlineError, a line for each device that did not answer."""
+    if lines := [f"{answer.device}: {answer.problem}" for answer in answers if answer.missing]:
+        raise BeamlineError("\n".join(lines))
+
+
+def disconnect(endstation: Any) -> None:
+    """Give the process variables of an endstation's devices up."""
+    for field in dataclasses.fields(endstation):
+        getattr(endstation, field.name).destroy()
+
+
+def _epics_signals(device: Any) -> list[Any]:
+    from ophyd.signal import EpicsSignalBase  # noqa: PLC0415 - EPICS must not be in use before it is told where to look
+
+    if not hasattr(device, "walk_signals"):
+        return []
+    found = [walked.item for walked in device.walk_signals(include_lazy=False)]
+    return [signal for signal in found if isinstance(signal, EpicsSignalBase)]
+
+
+def _connected(signal: Any, deadline: float) -> bool:
+    try:
+        signal.wait_for_connection(timeout=max(0.01, deadline - time.monotonic()))
+    except TimeoutError:
+        return False
+    return True
+
+
+def _read(device: Any) -> tuple[float | None, str]:
+    began = time.monotonic()
+    try:
+        device.describe()
+        device.describe_configuration()
+        began = time.monotonic()
+        device.read()
+    except Exception as error:  # noqa: BLE001 - whatever it says is what the user asked for
+        return None, f"does not read: {' '.join(str(error).split())}"
+    return time.monotonic() - began, ""
+
+
+def _in_use() -> bool:
+    if "epics" not in sys.modules:
+        return False
+    from epics import ca  # noqa: PLC0415
+
+    return ca.libca is not None and ca.current_context() is not None

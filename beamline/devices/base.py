@@ -1,0 +1,334 @@
+"""What all EPICS devices share: signals with keys and units, waits that say what they waited for, and stopping."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import epics
+from ophyd import Device, EpicsSignal, EpicsSignalRO, Signal
+from ophyd.signal import EpicsSignalBase
+from ophyd.status import DeviceStatus
+from ophyd.utils.errors import LimitError
+
+ANSWER_TIMEOUT = 5.0  # s; a connected PV that does not answer within this will not
+
+
+class DeviceError(RuntimeError):
+    """A device did not do what it was told: names the PV, the value seen and the value wanted."""
+
+
+class StoppedError(DeviceError):
+    """A device was told to stop before it was done."""
+
+
+class _Keyed:
+    """A signal under a data key of its own, with the units of the contract whatever its record says.
+
+    Parameters
+    ----------
+    key : str
+        Data key; the attribute's name with the device's in front where not given.
+    units : str
+    """
+
+    def __init__(self, *args: Any, key: str | None = None, units: str = "", **kwargs: Any) -> None:
+        if key is not None:
+            kwargs["name"] = key
+        super().__init__(*args, **kwargs)
+        self._declared_units = units
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the signal with its declared units."""
+        described = super().describe()  # type: ignore[misc]
+        for description in described.values():
+            description.pop("units", None)
+            if self._declared_units:
+                description["units"] = self._declared_units
+        return described
+
+
+class Reading(_Keyed, EpicsSignalRO):
+    """A PV that is read: asked for each time, so that what it says is as new as the question."""
+
+    def get(self, **kwargs: Any) -> Any:
+        """Get the value from the server; `TimeoutError` names the PV where there is none."""
+        kwargs.setdefault("use_monitor", False)
+        return super().get(**kwargs)
+
+
+class Setting(_Keyed, EpicsSignal):
+    """A PV that is written and read back; done when the server has processed it.
+
+    Parameters
+    ----------
+    limits : (float, float), optional
+        Lowest and highest value; without, those of the record hold.
+    """
+
+    def __init__(self, *args: Any, limits: tuple[float, float] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, limits=limits is None, put_complete=True, **kwargs)
+        self._declared_limits = limits
+        self._told: Any = None
+
+    @property
+    def told(self) -> Any:
+        """What it was set to last by this process; what the server says where it was not."""
+        return self.get() if self._told is None else self._told
+
+    def check_value(self, value: Any, **kwargs: Any) -> None:
+        """Raise LimitError naming signal, value and limits where `value` is out of them."""
+        low, high = self._declared_limits or (self.limits if self.connected else (None, None))
+        if low is not None and high is not None and low < high and isinstance(value, int | float):
+            check_limits(self.name, value, (low, high), self._declared_units)
+
+    def set(self, value: Any, **_kwargs: Any) -> DeviceStatus:
+        """Write a value; done when the server has processed it, failed naming the PV where it does not."""
+        self.check_value(value)
+
+        def write() -> None:
+            put_and_wait(self, value, timeout=ANSWER_TIMEOUT, wanted=f"{value}")
+            self._told = value
+
+        return in_background(self, write)
+
+
+class SoftSetting(_Keyed, Signal):
+    """A value that the configuration gives, kept with the data under its own key."""
+
+    def describe(self) -> dict[str, Any]:
+        """Describe it; its source is the configuration."""
+        described = super().describe()
+        for description in described.values():
+            description["source"] = f"CONFIG:{self.name}"
+        return described
+
+
+class EpicsDevice(Device):
+    """A device that does one thing at a time, on a thread of its own, and can be stopped."""
+
+    def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
+        self._stopped = threading.Event()
+        self._stop_is_failure = True
+        super().__init__(prefix, name=name, **kwargs)
+
+    def stop(self, *, success: bool = False) -> None:
+        """Stop: what is under way ends, as failed unless `success`; the engine stops so for a pause."""
+        self._stop_is_failure = not success
+        self._stopped.set()
+        super().stop(success=success)
+
+    def work(self, task: Callable[[threading.Event], None]) -> DeviceStatus:
+        """Do a task on a thread; the status is done with it, and fails with what it raises.
+
+        Parameters
+        ----------
+        task : callable
+            Is given the event that is set when the device is told to stop, to pass on to what it waits for.
+        """
+        stopped = self._stopped = threading.Event()
+        return in_background(self, lambda: task(stopped), stop_is_failure=lambda: self._stop_is_failure)
+
+
+def in_background(
+    device: Any, task: Callable[[], None], *, stop_is_failure: Callable[[], bool] = lambda: True
+) -> DeviceStatus:
+    """Do a task on a thread; the status is done with it, and fails with what it raises."""
+    status = DeviceStatus(device)
+
+    def run() -> None:
+        epics.ca.use_initial_context()
+        try:
+            task()
+        except Exception as error:  # noqa: BLE001 - the status carries it to the plan
+            if isinstance(error, StoppedError) and not stop_is_failure():
+                status.set_finished()
+            else:
+                status.set_exception(error)
+        else:
+            status.set_finished()
+
+    threading.Thread(target=run, name=f"{device.name} at work", daemon=True).start()
+    return status
+
+
+def put_and_wait(
+    signal: EpicsSignal,
+    value: Any,
+    *,
+    timeout: float,
+    wanted: str,
+    seen: EpicsSignalBase | None = None,
+    stopped: threading.Event | None = None,
+) -> None:
+    """Write to a record and wait until it has processed: a motor is there then, a counter has counted.
+
+    Parameters
+    ----------
+    signal : EpicsSignal
+        What is written to, with completion.
+    value : Any
+    timeout : float
+        s
+    wanted : str
+        What is waited for, in words of the error.
+    seen : EpicsSignalBase, optional
+        The PV whose value says how far it came; `signal` where not given.
+    stopped : threading.Event, optional
+
+    Raises
+    ------
+    DeviceError
+        When it did not complete in time or the connection was lost: names the PV, the value seen, the value wanted.
+    StoppedError
+    """
+    deadline = time.monotonic() + timeout
+    with _News(signal, stopped) as news:
+        try:
+            signal.put(value, force=True, use_complete=True, callback=news.completed, timeout=timeout)
+        except Exception as error:
+            raise DeviceError(f"{_owner(signal)}: {signal.setpoint_pvname} cannot be written: {error}") from error
+        news.wait(lambda: news.is_complete, deadline, lambda: _late(seen or signal, wanted, timeout))
+
+
+def wait_for(
+    signal: EpicsSignalBase,
+    reached: Callable[[Any], bool],
+    *,
+    timeout: float,
+    wanted: str,
+    stopped: threading.Event | None = None,
+) -> Any:
+    """Wait until the value of a PV is as wanted, and give it.
+
+    Parameters
+    ----------
+    signal : EpicsSignalBase
+    reached : callable
+        Whether a value will do.
+    timeout : float
+        s
+    wanted : str
+        The value wanted, in words of the error.
+    stopped : threading.Event, optional
+
+    Raises
+    ------
+    DeviceError
+        When it was not reached in time or the connection was lost: names the PV, the value seen, the value wanted.
+    StoppedError
+    """
+    deadline = time.monotonic() + timeout
+    found: list[Any] = []
+
+    def look() -> bool:
+        # The monitor only wakes: its value may be older than what the device was told last.
+        try:
+            value = signal.get(use_monitor=False)
+        except TimeoutError:  # it may answer later, within the time there is
+            return False
+        found[:] = [value]
+        return value is not None and bool(reached(value))
+
+    if not signal.connected or not look():
+        with _News(signal, stopped, values=True) as news:
+            news.wait(look, deadline, lambda: _late(signal, wanted, timeout))
+    return found[0]
+
+
+def together(*tasks: Callable[[], None]) -> None:
+    """Do tasks at the same time, and wait for all; raise what the first of them that failed has raised."""
+    failures: list[BaseException | None] = [None] * len(tasks)
+
+    def run(number: int) -> None:
+        epics.ca.use_initial_context()
+        try:
+            tasks[number]()
+        except Exception as error:  # noqa: BLE001 - raised again below, in the thread that waits
+            failures[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(1, len(tasks))]
+    for thread in threads:
+        thread.start()
+    run(0)
+    for thread in threads:
+        thread.join()
+    for failure in failures:
+        if failure is not None:
+            raise failure
+
+
+class _News:
+    """Wakes a waiting thread when a PV changes, is disconnected, completes a put, or its device is stopped."""
+
+    POLL = 0.1  # s; what no monitor tells is noticed within this
+
+    def __init__(self, signal: EpicsSignalBase, stopped: threading.Event | None, *, values: bool = False) -> None:
+        self._signal = signal
+        self._values = values
+        self._subscriptions: list[int] = []
+        self._stopped = stopped
+        self._condition = threading.Condition()
+        self.is_complete = False
+        self._changed = True
+
+    def __enter__(self) -> _News:
+        kinds = [self._signal.SUB_META, *([self._signal.SUB_VALUE] if self._values else [])]
+        self._subscriptions = [self._signal.subscribe(self._wake, event_type=kind, run=False) for kind in kinds]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for subscription in self._subscriptions:
+            self._signal.unsubscribe(subscription)
+
+    def completed(self, **_kwargs: Any) -> None:
+        self.is_complete = True
+        self._wake()
+
+    def _wake(self, *_args: Any, **_kwargs: Any) -> None:
+        with self._condition:
+            self._changed = True
+            self._condition.notify_all()
+
+    def wait(self, done: Callable[[], bool], deadline: float, late: Callable[[], DeviceError]) -> None:
+        name = _owner(self._signal)
+        while True:
+            self._changed = False
+            if not self._signal.connected:
+                raise DeviceError(f"{name}: {self._signal.pvname} is disconnected, expected it to answer")
+            if done():
+                return
+            if self._stopped is not None and self._stopped.is_set():
+                raise StoppedError(f"{name}: stopped")
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise late()
+            with self._condition:
+                if not self._changed:
+                    self._condition.wait(min(left, self.POLL))
+
+
+def _late(signal: EpicsSignalBase, wanted: str, timeout: float) -> DeviceError:
+    """Give the error of a wait that took too long."""
+    try:
+        value = signal.get(use_monitor=False)
+    except Exception as error:  # noqa: BLE001 - what the PV says when asked is part of the report
+        value = f"not readable ({error})"
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    return DeviceError(f"{_owner(signal)}: {signal.pvname} is {shown}, expected {wanted} within {timeout:g} s")
+
+
+def _owner(signal: EpicsSignalBase) -> str:
+    """Give the name of the device that a signal is part of, as the configuration has it."""
+    root = signal.root
+    return root.name if root is not None else signal.name
+
+
+def check_limits(name: str, value: float, limits: tuple[float, float], units: str) -> None:
+    """Raise LimitError naming device, value and limits where a value is out of them."""
+    low, high = limits
+    if not low <= value <= high:
+        unit = f" {units}" if units else ""
+        raise LimitError(f"{name}: {value:g}{unit} is outside its limits {low:g} to {high:g}{unit}")

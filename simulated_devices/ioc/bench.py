@@ -1,0 +1,75 @@
+"""What all parts of the IOC share: the simulated world, the faults that are on, and how time passes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from simulated_devices.endstation import SimulatedEndstation
+
+
+@dataclass
+class Faults:
+    """What is broken at the moment; the IOC's fault switches set it.
+
+    Attributes
+    ----------
+    frozen_motor : str
+        Motor that takes commands and does not move, by its name without the IOC's prefix; "" for none.
+    hung_camera : bool
+        An exposure that is begun does not end.
+    stalled_writer : bool
+        The file writer takes frames and writes none.
+    nan_i0 : bool
+        The I0 channel of the scaler gives NaN.
+    """
+
+    frozen_motor: str = ""
+    hung_camera: bool = False
+    stalled_writer: bool = False
+    nan_i0: bool = False
+
+
+@dataclass
+class Bench:
+    """The world, its faults and its time, for the groups of process variables."""
+
+    world: SimulatedEndstation
+    faults: Faults = field(default_factory=Faults)
+
+    def now(self) -> float:
+        """Give the simulated time, s since 1970."""
+        return self.world.clock.now()
+
+    async def until(self, moment: float, stopped: asyncio.Event | None = None) -> bool:
+        """Let simulated time pass until a moment.
+
+        Parameters
+        ----------
+        moment : float
+            s since 1970.
+        stopped : asyncio.Event, optional
+
+        Returns
+        -------
+        bool
+            False when `stopped` was set before.
+        """
+        seconds = self.world.clock.seconds_to(moment)
+        if stopped is None:
+            await asyncio.sleep(seconds)
+        else:
+            try:
+                await asyncio.wait_for(stopped.wait(), seconds)
+            except TimeoutError:
+                pass
+            else:
+                return False
+        self.world.clock.reach(moment)
+        return True
+
+    async def compute(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Compute on a thread, while other process variables are served."""
+        return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)

@@ -1,0 +1,154 @@
+"""The process variables of the endstation but for its motors and its camera: ring, shutters, scaler, line scanner."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+import numpy as np
+
+from simulated_devices.ioc.bench import Bench
+from simulated_devices.ioc.channels import Integer, Pvs, array, choice, number
+from simulated_devices.stxm_twins import MODES
+
+SHUTTER_TIME = 0.1  # s
+RING_PERIOD = 0.1  # s on the wall between readings of the ring current
+LONGEST_LINE = 4000  # pixels
+CLOSED_OPEN = ("Closed", "Open")
+CHANNELS = {"i0": 2, "tey": 3, "tfy": 4}  # of the scaler; 1 is its clock
+CLOCK_RATE = 1e7  # Hz
+
+
+class Ring:
+    """The storage ring and the facility's shutter."""
+
+    def __init__(self, bench: Bench, prefix: str) -> None:
+        self._bench = bench
+        self._current = number(bench, self._now(), units="mA", precision=2)
+        self._front_end = choice(bench, "Open", CLOSED_OPEN)
+        self.pvdb: Pvs = {f"{prefix}SR:Current": self._current, f"{prefix}FE:Sts": self._front_end}
+
+    async def run(self) -> None:
+        """Show the current, again and again."""
+        while True:
+            await self.show()
+            await asyncio.sleep(RING_PERIOD)
+
+    async def show(self) -> None:
+        """Show the current and the shutter as they are now."""
+        await self._current.write(self._now())
+        state = CLOSED_OPEN[self._bench.world.front_end_open]
+        if self._front_end.value != state:
+            await self._front_end.write(state)
+
+    def _now(self) -> float:
+        return float(self._bench.world.ring.current(np.array([self._bench.now()]))[0])
+
+
+class Shutter:
+    """The sample shutter."""
+
+    def __init__(self, bench: Bench, prefix: str) -> None:
+        self._bench = bench
+        self._state = choice(bench, CLOSED_OPEN[bench.world.shutter_open], CLOSED_OPEN)
+        command = choice(bench, "Close", ("Close", "Open"), on_put=self._move)
+        self.pvdb: Pvs = {f"{prefix}Shutter:Cmd": command, f"{prefix}Shutter:Sts": self._state}
+
+    async def _move(self, word: str) -> None:
+        await self._bench.until(self._bench.now() + SHUTTER_TIME)
+        self._bench.world.shutter_open = word == "Open"
+        await self._state.write(CLOSED_OPEN[self._bench.world.shutter_open])
+
+
+class Scaler:
+    """A scaler record that counts I0 and the yields."""
+
+    def __init__(self, bench: Bench, prefix: str) -> None:
+        self._bench = bench
+        self._stop = asyncio.Event()
+        self._count = Integer(bench, value=0, on_put=self._put)
+        self._preset = number(bench, 1.0, units="s")
+        self._elapsed = number(bench, 0.0, units="s")
+        self._channels = {name: number(bench, 0.0) for name in ("clock", *CHANNELS)}
+        record = f"{prefix}Scaler"
+        self.pvdb: Pvs = {
+            f"{record}.CNT": self._count,
+            f"{record}.TP": self._preset,
+            f"{record}.T": self._elapsed,
+            f"{record}.FREQ": number(bench, CLOCK_RATE, units="Hz"),
+            f"{record}.S1": self._channels["clock"],
+            **{f"{record}.S{channel}": self._channels[name] for name, channel in CHANNELS.items()},
+        }
+
+    async def _put(self, value: int) -> None:
+        self._stop.set()
+        if not value:
+            return
+        self._stop = stop = asyncio.Event()
+        begin = self._bench.now()
+        await self._bench.until(begin + self._preset.value, stop)
+        if stop is not self._stop:
+            return  # it was told to count anew
+        end = self._bench.now()
+        counts = self._bench.world.counts(begin, end)
+        if self._bench.faults.nan_i0:
+            counts["i0"] = math.nan
+        await self._elapsed.write(end - begin)
+        await self._channels["clock"].write(np.rint((end - begin) * CLOCK_RATE))
+        for name, value_counted in counts.items():
+            await self._channels[name].write(value_counted)
+        await self._count.write(0)
+
+
+class LineScanner:
+    """The fine stage, which flies a line, and the multichannel scaler that it steps."""
+
+    def __init__(self, bench: Bench, prefix: str) -> None:
+        self._bench = bench
+        self._stop = asyncio.Event()
+        stage, mcs = f"{prefix}STXM:Stage:", f"{prefix}STXM:MCS:"
+        self._x = (number(bench, -1.0, units="um"), number(bench, 1.0, units="um"))
+        self._y = number(bench, 0.0, units="um")
+        for channel in (*self._x, self._y):
+            channel._data.update(lower_ctrl_limit=-50.0, upper_ctrl_limit=50.0)
+        self._mode = choice(bench, "line", MODES)
+        self._dwell = number(bench, 0.001, units="s")
+        self._dwell._data.update(lower_ctrl_limit=1e-4, upper_ctrl_limit=10.0)
+        self._pixels = Integer(bench, value=100, lower_ctrl_limit=1, upper_ctrl_limit=LONGEST_LINE)
+        self._fly = Integer(bench, value=0, on_put=self._put)
+        self._arrays = [array(bench, LONGEST_LINE, units=units) for units in ("counts", "s", "um", "um")]
+        counts, dwell_times, x, y = self._arrays
+        self.pvdb: Pvs = {
+            f"{prefix}STXM:Fly": self._fly,
+            f"{stage}XStart": self._x[0],
+            f"{stage}XStop": self._x[1],
+            f"{stage}Y": self._y,
+            f"{stage}Mode": self._mode,
+            f"{stage}XTrace": x,
+            f"{stage}YTrace": y,
+            f"{mcs}Channels": self._pixels,
+            f"{mcs}Dwell": self._dwell,
+            f"{mcs}Counts": counts,
+            f"{mcs}DwellTimes": dwell_times,
+        }
+
+    async def _put(self, value: int) -> None:
+        self._stop.set()
+        if not value:
+            return
+        self._stop = stop = asyncio.Event()
+        world = self._bench.world
+        places = np.linspace(self._x[0].value, self._x[1].value, self._pixels.value)
+        y, dwell, point = self._y.value, self._dwell.value, self._mode.value == "point"
+        begin = self._bench.now()
+        flown = await self._bench.until(begin + world.line_time(len(places), dwell, point=point), stop)
+        if flown:
+            line = await self._bench.compute(self._line, begin, places, y, dwell, point)
+            for channel, values in zip(self._arrays, line, strict=True):
+                await channel.write(values)
+        if stop is self._stop:
+            await self._fly.write(0)
+
+    def _line(self, begin: float, places: np.ndarray, y: float, dwell: float, point: bool) -> Any:
+        return self._bench.world.line(begin, places, y, dwell, point=point)

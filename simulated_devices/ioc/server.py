@@ -1,0 +1,196 @@
+"""The IOC: every process variable of the simulated endstation on one port of this computer, with fault switches."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from caproto import get_environment_variables
+from caproto.asyncio.server import Context
+
+from simulated_devices.endstation import SimulatedEndstation
+from simulated_devices.ioc.axes import motors
+from simulated_devices.ioc.bench import Bench
+from simulated_devices.ioc.camera import SimulatedCamera
+from simulated_devices.ioc.channels import Integer, Pvs, Text, choice
+from simulated_devices.ioc.instruments import LineScanner, Ring, Scaler, Shutter
+from simulated_devices.ioc.repeater import repeat_beacons
+from simulated_devices.ports import LOOPBACK, free_port
+
+OFF_ON = ("Off", "On")
+
+
+class _PromptContext(Context):
+    """A server that sends each answer at once: to collect small ones costs 40 ms when two are on their way."""
+
+    async def tcp_handler(self, client: Any, addr: Any) -> None:
+        client.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await super().tcp_handler(client, addr)
+
+
+class Ioc:
+    """An IOC that serves the simulated endstation.
+
+    Parameters
+    ----------
+    prefix : str
+        In front of every process variable.
+    **options
+        Of the simulation, see `SimulatedEndstation`.
+
+    Notes
+    -----
+    Its switches break things: ``Fault:FreezeMotor`` (a motor's name), ``Fault:HangCamera``, ``Fault:StallWriter``,
+    ``Fault:NanI0``, ``Fault:DumpBeam``, ``Fault:CloseFrontEnd`` (on and off), ``Fault:DropConnection`` (put 1: every
+    client is cut off once) and ``Fault:Restart`` (put s: the process is gone for that long).
+    ``Ready`` is 1 once everything is served.
+    """
+
+    def __init__(self, prefix: str, **options: Any) -> None:
+        self._prefix = prefix
+        self._world = SimulatedEndstation(**options)
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Make all process variables, showing the world as it is: hardware outlives its IOC."""
+        self.bench = Bench(self._world)
+        prefix = self._prefix
+        self._ready = Integer(self.bench, value=0)
+        self._ring = Ring(self.bench, prefix)
+        self._camera = SimulatedCamera(self.bench, f"{prefix}CCD:")
+        self._motors = motors(self.bench, prefix)
+        self._context: Any = None
+        self._running: asyncio.Task[None] | None = None
+        self._down: float | None = None  # s to be gone for
+        self._since: float | None = None
+        instruments: list[Any] = [self._ring, Shutter(self.bench, prefix), Scaler(self.bench, prefix)]
+        self.pvdb: Pvs = {f"{prefix}Ready": self._ready, **self._faults()}
+        for part in [*instruments, LineScanner(self.bench, prefix), self._camera, *self._motors]:
+            self.pvdb |= part.pvdb
+
+    def run(self, port: int, ready: Callable[[int, int], None], *, until_stdin_closes: bool = False) -> None:
+        """Serve until told to stop by SIGINT or SIGTERM, or by the end of standard input.
+
+        Parameters
+        ----------
+        port : int
+            Of Channel Access, UDP for searches and TCP; 0 for one that is free.
+        ready : callable
+            Is told the port and the number of process variables once they are served.
+        until_stdin_closes : bool
+            Whether to stop when standard input ends: an IOC that another program has started goes with it.
+
+        Raises
+        ------
+        OSError
+            When the port is in use.
+        """
+        port = free_port(port)
+        os.environ |= {
+            "EPICS_CA_SERVER_PORT": str(port),
+            "EPICS_CAS_BEACON_ADDR_LIST": LOOPBACK,
+            "EPICS_CAS_INTF_ADDR_LIST": LOOPBACK,
+            "EPICS_CAS_AUTO_BEACON_ADDR_LIST": "NO",
+            "EPICS_CA_ADDR_LIST": LOOPBACK,
+            "EPICS_CA_AUTO_ADDR_LIST": "NO",
+        }
+        while True:
+            asyncio.run(self._serve(port, ready, until_stdin_closes=until_stdin_closes))
+            if self._down is None:
+                return
+            time.sleep(self._down)
+            self._down = None
+            self._set_up()
+
+    async def _serve(self, port: int, ready: Callable[[int, int], None], *, until_stdin_closes: bool) -> None:
+        repeater = await repeat_beacons(get_environment_variables()["EPICS_CA_REPEATER_PORT"])
+        self._context = _PromptContext(self.pvdb, interfaces=[LOOPBACK])
+        self._running = asyncio.create_task(self._context.run())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._running.cancel)
+        if until_stdin_closes:
+            loop.add_reader(sys.stdin.fileno(), self._at_end_of_input)
+        shown = asyncio.create_task(self._ring.run())
+        for motor in self._motors:
+            await motor.is_set_up.wait()
+        await self._ready.write(1)
+        if self._context.port != port:
+            raise OSError(f"port {port} of {LOOPBACK} is in use")
+        ready(port, len(self.pvdb))
+        try:
+            await self._running
+        except asyncio.CancelledError:
+            pass
+        finally:
+            shown.cancel()
+            self._cut_clients_off()
+            if repeater is not None:
+                repeater.close()
+            await self._camera.close()
+
+    def _cut_clients_off(self) -> None:
+        for circuit in list(self._context.circuits):
+            circuit.client.close()
+
+    def _at_end_of_input(self) -> None:
+        if not os.read(sys.stdin.fileno(), 4096) and self._running is not None:
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            self._running.cancel()
+
+    def _faults(self) -> Pvs:
+        faults, world = self.bench.faults, self.bench.world
+
+        async def freeze(name: str) -> None:
+            names = [motor.name_of_motor for motor in self._motors]
+            if name and name not in names:
+                raise ValueError(f"no motor {name!r}; there are {', '.join(names)}")
+            faults.frozen_motor = name
+
+        def switch(attribute: str) -> Any:
+            async def put(word: str) -> None:
+                setattr(faults, attribute, word == "On")
+
+            return choice(self.bench, "Off", OFF_ON, on_put=put)
+
+        async def dump(word: str) -> None:
+            now = self.bench.now()
+            if word == "On" and self._since is None:
+                self._since = now
+                world.ring.dumps.append((now, float("inf")))
+            elif word == "Off" and self._since is not None:
+                world.ring.dumps.remove((self._since, float("inf")))
+                world.ring.dumps.append((self._since, now))
+                self._since = None
+            await self._ring.show()
+
+        async def close_front_end(word: str) -> None:
+            world.front_end_open = word == "Off"
+            await self._ring.show()
+
+        async def drop(value: int) -> None:
+            if value:
+                self._cut_clients_off()
+
+        async def restart(seconds: int) -> None:
+            self._down = float(seconds)
+            assert self._running is not None
+            asyncio.get_running_loop().call_soon(self._running.cancel)  # which cancels this, too
+
+        switches = {
+            "FreezeMotor": Text(self.bench, value="", on_put=freeze),
+            "HangCamera": switch("hung_camera"),
+            "StallWriter": switch("stalled_writer"),
+            "NanI0": switch("nan_i0"),
+            "DumpBeam": choice(self.bench, "Off", OFF_ON, on_put=dump),
+            "CloseFrontEnd": choice(self.bench, "Off", OFF_ON, on_put=close_front_end),
+            "DropConnection": Integer(self.bench, value=0, on_put=drop),
+            "Restart": Integer(self.bench, value=0, on_put=restart),
+        }
+        return {f"{self._prefix}Fault:{name}": channel for name, channel in switches.items()}

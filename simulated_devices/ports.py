@@ -1,0 +1,31 @@
+"""Ports of this computer that are free."""
+
+from __future__ import annotations
+
+import socket
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_port(port: int = 0) -> int:
+    """Give a port on which nothing listens, TCP or UDP: the one asked for, or any where that is 0.
+
+    Raises
+    ------
+    OSError
+        When the one asked for is in use.
+    """
+    for _ in range(100):
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        ):
+            try:
+                tcp.bind((LOOPBACK, port))
+                udp.bind((LOOPBACK, tcp.getsockname()[1]))
+            except OSError as error:
+                if port:
+                    raise OSError(f"port {port} of {LOOPBACK} is in use: choose another, or 0 for any") from error
+                continue
+            return int(tcp.getsockname()[1])
+    raise OSError(f"no port of {LOOPBACK} is free")

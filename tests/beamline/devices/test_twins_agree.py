@@ -1,0 +1,57 @@
+"""Soft twins and EPICS devices have the same names, keys, units, shapes and dtypes, and measure the same."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from beamline.build import build_devices
+from beamline.config import load_config
+from plans.endstation import Endstation
+
+COMPARED = ("units", "dtype", "dtype_numpy", "shape", "external")
+NAMES = [field.name for field in dataclasses.fields(Endstation) if field.name != "light"]
+
+
+def describe(device):
+    """What a device says of its data and configuration, as far as both kinds must agree."""
+    return {
+        part: {
+            key: {name: described.get(name) for name in COMPARED if name in described}
+            for key, described in getattr(device, part)().items()
+        }
+        for part in ("describe", "describe_configuration")
+    }
+
+
+def of_both(twins, session, name):
+    real, soft = getattr(session.endstation, name), twins[name]
+    if name == "scanner":
+        for device in (real, soft):
+            device.columns.set(40).wait(5)
+    return real, soft
+
+
+@pytest.fixture(scope="module")
+def twins():
+    return build_devices(load_config())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_device_and_its_twin_describe_the_same(name, twins, session):
+    real, soft = of_both(twins, session, name)
+    assert describe(real) == describe(soft)
+    assert real.hints == soft.hints
+    assert real.name == soft.name
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("ccd")])
+def test_a_device_and_its_twin_read_the_same_kinds_of_values(name, twins, session):
+    real, soft = (device.read() for device in of_both(twins, session, name))
+    assert real.keys() == soft.keys()
+    for key, reading in real.items():
+        # The line scanner's twin has an array of one value before its first line.
+        shapes = np.shape(reading["value"]), np.shape(soft[key]["value"])
+        assert shapes[0] == shapes[1] or name == "scanner", key
+        assert isinstance(reading["value"], str) == isinstance(soft[key]["value"], str), key
+        assert reading["timestamp"] > 0
