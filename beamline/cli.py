@@ -72,6 +72,9 @@ def demo(
         Literal["rixs", "xas", "stxm", "seed"],
         typer.Argument(help="Which measurement; seed: all STXM figures of the reference text, some minutes."),
     ] = "rixs",
+    epics: Annotated[
+        bool, typer.Option("--epics", help="All three techniques over EPICS, through an IOC that is started for it.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -86,9 +89,15 @@ def demo(
         else:
             commands.show_seed_demo(outcome_of_seed)
         return
-    from beamline.demo import run_demo
+    outcome: Any
+    if epics:
+        from beamline.demo_epics import run_epics_demo
 
-    outcome = run_demo(what, seed=seed, data_dir=data_dir, quiet=as_json)
+        outcome = run_epics_demo(seed=seed, data_dir=data_dir, quiet=as_json)
+    else:
+        from beamline.demo import run_demo
+
+        outcome = run_demo(what, seed=seed, data_dir=data_dir, quiet=as_json)
     if as_json:
         print_json(outcome.as_dict())
     else:
@@ -102,6 +111,9 @@ def run(
     context: typer.Context,
     plan: Annotated[str, typer.Argument(help="Name of a plan; `beamline run --list` names them all.")] = "",
     list_plans: Annotated[bool, typer.Option("--list", help="List the plans and their parameters.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the plan, tell points, time and disk space, and start nothing.")
+    ] = False,
     config: ConfigFile = None,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -112,7 +124,11 @@ def run(
     if list_plans or not plan:
         commands.show_plans(as_json=as_json)
         return
-    summary = commands.run_plan(plan, context.args, config=config, data_dir=data_dir, quiet=as_json)
+    summary = commands.run_plan(plan, context.args, config=config, data_dir=data_dir, quiet=as_json, dry_run=dry_run)
+    if dry_run:  # what it found is shown already
+        if as_json:
+            print_json(summary)
+        return
     _show(summary, as_json=as_json)
     if summary["exit_status"] != "success":
         raise SystemExit(1)
@@ -247,10 +263,33 @@ def recover(data_dir: DataDir = None, as_json: Json = False) -> None:
 
 @app.command()
 def check(config: ConfigFile = None, as_json: Json = False) -> None:
-    """Check a configuration: its keys, its device classes, its processing settings."""
+    """Check a configuration, connect to everything, and say what answered, how fast, and what did not and why."""
     from beamline import commands
 
     commands.check(config, as_json=as_json)
+
+
+@app.command()
+def ioc(
+    config: ConfigFile = None,
+    port: Annotated[
+        int | None, typer.Option(help="Of Channel Access; 0 for one that is free. Default: the configuration's.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the simulation. Default: the configuration's.")] = None,
+    speed_up: Annotated[
+        float | None, typer.Option(help="Simulated seconds in a second. Default: the configuration's.")
+    ] = None,
+    until_stdin_closes: Annotated[
+        bool, typer.Option("--until-stdin-closes", help="Stop when standard input ends.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Serve the simulated endstation over EPICS Channel Access, on this computer only, until Ctrl-C."""
+    from beamline import commands
+
+    commands.serve_ioc(
+        config, port=port, until_stdin_closes=until_stdin_closes, as_json=as_json, seed=seed, speed_up=speed_up
+    )
 
 
 def _show(summary: dict[str, Any], *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.prompt import Confirm
+from rich.table import Column
 from rich.table import Table as TextTable
 
 from beamline.cli import print_json
@@ -125,28 +127,61 @@ def show_plans(*, as_json: bool) -> None:
 
 
 def run_plan(
-    name: str, arguments: Sequence[str], *, config: Path | None, data_dir: Path | None, quiet: bool
+    name: str,
+    arguments: Sequence[str],
+    *,
+    config: Path | None,
+    data_dir: Path | None,
+    quiet: bool,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Run a plan with its parameters as text, and summarise the run."""
+    """Check a plan with its parameters as text, show what it will do, run it, and summarise the run.
+
+    Returns
+    -------
+    dict
+        The summary, with ``estimate``; of a dry run, which starts nothing, the latter alone.
+    """
+    from beamline.build import build_endstation
     from beamline.engine import Session, measure_all
+    from beamline.safety import assess
     from plans import PlanError, find_plan
 
     loaded = load_config(config)
+    data_dir = data_dir or loaded.storage.data_dir
+    minimum_free_gb = loaded.storage.minimum_free_gb
     try:
         plan = find_plan(name)
         parameters = plan.parse(arguments)
     except PlanError as error:
         raise BeamlineError(str(error)) from error
-    with progress_bar(quiet=quiet) as progress, Session(loaded, data_dir or loaded.storage.data_dir) as session:
-        session.watch(PointCounter(progress), "progress")
-        uids = measure_all(session, plan.function(session.endstation, **parameters), on_pause=_ask_to_resume)
-        session.drain()
+    if dry_run:
+        if problems := processing_problems(loaded):  # as the session says
+            raise BeamlineError("\n".join(problems))
+        endstation = build_endstation(loaded, frames_dir=data_dir.absolute() / "frames")
+        assessment = assess(plan.function(endstation, **parameters), endstation, data_dir, minimum_free_gb)
+        assessment.refuse()
+        if not quiet:
+            assessment.show(console)
+        return {"estimate": assessment.as_dict()}
+    with Session(loaded, data_dir) as session:
+        # Made twice: the estimate uses up the first.
+        endstation = session.endstation
+        assessment = assess(plan.function(endstation, **parameters), endstation, session.data_dir, minimum_free_gb)
+        assessment.refuse()
+        estimate = assessment.as_dict()
+        if not quiet:
+            assessment.show()
+        with progress_bar(quiet=quiet) as progress:
+            session.watch(PointCounter(progress), "progress")
+            uids = measure_all(session, plan.function(endstation, **parameters), on_pause=_ask_to_resume)
+            session.drain()
         for uid in uids:
             session.ingester.wait_for(uid, INGEST_TIMEOUT)
         status = session.reduction.status()
     if status.errors:
         logger.error("the live reduction failed %d times, last: %s", status.errors, status.last_error)
-    summary = summary_of(uids[-1], data_dir=session.data_dir)
+    summary = summary_of(uids[-1], data_dir=session.data_dir) | {"estimate": estimate}
     return summary if len(uids) == 1 else summary | {"series": list(uids)}
 
 
@@ -405,16 +440,57 @@ def recover(*, data_dir: Path | None, as_json: bool) -> None:
 
 
 def check(config: Path | None, *, as_json: bool) -> None:
-    """Check a configuration, and fail where something is wrong with it."""
-    from beamline.build import config_problems
+    """Check a configuration, connect to its devices, and fail where something is wrong."""
+    from beamline.build import build_devices, config_problems
+    from beamline.connect import Answer, connect, use_channel_access
 
     loaded = load_config(config)
-    problems = config_problems(loaded)
+    use_channel_access(loaded.channel_access)
+    problems, answers = config_problems(loaded), list[Answer]()
+    if not problems:
+        answers = connect(build_devices(loaded), loaded.channel_access, read=True)
+        problems = [f"{answer.device}: {answer.problem}" for answer in answers if answer.problem]
     if as_json:
-        print_json({"config": str(loaded.path), "ok": not problems, "problems": problems})
-    elif not problems:
+        outcome = {"config": str(loaded.path), "ok": not problems, "problems": problems}
+        print_json(outcome | {"devices": [asdict(answer) for answer in answers]})
+    elif answers:
+        show_answers(answers)
+    if not problems and not as_json:
         console.print(f"{loaded.path}: ok; {len(loaded.devices)} devices, data in {loaded.storage.data_dir}")
     if problems and not as_json:
         raise BeamlineError("\n".join(problems))
     if problems:
         raise SystemExit(1)
+
+
+def show_answers(answers: Iterable[Any]) -> None:
+    """Print how devices answered."""
+    columns = ("device", "PVs", "connected in (s)", "one reading (ms)", "")
+    table = TextTable(*(Column(name, no_wrap=True) for name in columns), box=None, padding=(0, 1))
+    for answer in answers:
+        there = answer.pvs - len(answer.missing)
+        table.add_row(
+            answer.device,
+            f"{there} of {answer.pvs}" if answer.pvs else "soft",
+            f"{answer.connect_seconds:.2f}" if answer.pvs and there else "",
+            "" if answer.read_seconds is None else f"{1000 * answer.read_seconds:.1f}",
+            f"[red]{'does not answer' if answer.missing else 'does not read'}[/]" if answer.problem else "ok",
+        )
+    console.print(table)
+
+
+def serve_ioc(
+    config: Path | None, *, port: int | None, until_stdin_closes: bool, as_json: bool, **options: Any
+) -> None:
+    """Serve the simulated endstation over Channel Access until told to stop."""
+    from beamline.config import EPICS
+    from beamline.ioc import serve
+
+    def ready(port: int, pvs: int) -> None:
+        if as_json:
+            print(json.dumps({"port": port, "pvs": pvs}), flush=True)
+        else:
+            console.print(f"{pvs} process variables on 127.0.0.1, port {port}; Ctrl-C stops")
+
+    chosen = {name: value for name, value in options.items() if value is not None}
+    serve(load_config(config or EPICS), port=port, ready=ready, until_stdin_closes=until_stdin_closes, **chosen)

@@ -151,17 +151,19 @@ def wait_for_catalogue(session: Session, *uids: str) -> None:
                 raise BeamlineError(f"run {each} is not in the catalogue: {session.ingester.status()}")
 
 
-def _measure_rixs(session: Session) -> str:
+def measure_rixs(session: Session) -> str:
+    """Measure a RIXS map."""
     return measure(
         session, rixs_map(session.endstation, RIXS_REGIONS, 300.0, sample=SAMPLE, edge="O K", frames_per_energy=2)
     )
 
 
-def _measure_xas(session: Session) -> str:
+def measure_xas(session: Session) -> str:
+    """Measure an absorption spectrum."""
     return measure(session, xas(session.endstation, XAS_REGIONS, 1.0, sample=SAMPLE, edge="O K"))
 
 
-def _measure_stxm(session: Session) -> str:
+def measure_stxm(session: Session, *, field: str = STXM_FIELD) -> str:
     """Measure the reference spectra, then a stack that they are fitted to while it is measured."""
     references = {
         name: measure(
@@ -174,9 +176,7 @@ def _measure_stxm(session: Session) -> str:
     }
     session.drain()
     session.use_references(references)
-    return measure(
-        session, stxm_stack(session.endstation, STXM_ENERGIES, STXM_FIELD, STXM_DWELL, sample=SAMPLE, edge="O K")
-    )
+    return measure(session, stxm_stack(session.endstation, STXM_ENERGIES, field, STXM_DWELL, sample=SAMPLE, edge="O K"))
 
 
 def _rixs_found(_raw: Run, derived: Run, truth: Any) -> list[tuple[str, str, str, str]]:
@@ -276,5 +276,5 @@ def _row(name: str, found: float, sigma: float, truth: float, unit: str) -> tupl
     )
 
 
-_MEASURE = {"rixs": _measure_rixs, "xas": _measure_xas, "stxm": _measure_stxm}
+_MEASURE = {"rixs": measure_rixs, "xas": measure_xas, "stxm": measure_stxm}
 _FOUND = {"rixs": _rixs_found, "xas": _xas_found, "stxm": _stxm_found}

@@ -1,0 +1,296 @@
+"""What a plan will do, from its messages: events, frames, counting time, bytes. Nothing moves."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from bluesky.utils import Msg, ensure_generator
+
+from callbacks.contract import MEASUREMENT
+from plans.endstation import Endstation
+from plans.errors import PlanError
+
+POINT_OVERHEAD = 1.0  # s a frame or point: a step of the monochromator, its settling, the camera's readout
+LINE_OVERHEAD = 0.1  # s a line: the fine stage flies back
+DOCUMENT_BYTES = 2000  # of a document, beside its arrays
+UID = "estimated"  # answers `open_run`
+NO_KEY = ""  # of the readings inside of an event: nothing is measured, so nothing can be judged by it
+_NEVER_TOLD = object()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a plan will do.
+
+    Attributes
+    ----------
+    points : dict of str to int
+        Stream -> events. The baseline is not the plan's: the engine adds it.
+    frames : dict of str to int
+        Stream -> frames of cameras.
+    lines : dict of str to int
+        Stream -> events that are a line of the microscope.
+    counting_time : float
+        s; of each event, the longest exposure of what is triggered for it.
+    sleeping : float
+        s that the plan waits.
+    moves : dict of str to int
+        Device -> how often it is told another value than before; settings of detectors are devices, too.
+    frame_bytes : int
+        Of the frames, in files beside the documents.
+    document_bytes : int
+        Of the documents with their arrays.
+    runs : int
+        How many it opens.
+    techniques : tuple of str
+        Of its runs, each once; the plan's name for a run that is no `measurement`.
+    undescribed : tuple of str
+        Devices that say nothing of their data before they are staged: their bytes are not known, and not counted.
+    """
+
+    points: dict[str, int]
+    frames: dict[str, int]
+    lines: dict[str, int]
+    counting_time: float
+    sleeping: float
+    moves: dict[str, int]
+    frame_bytes: int
+    document_bytes: int
+    runs: int
+    techniques: tuple[str, ...]
+    undescribed: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of frames and documents."""
+        return self.frame_bytes + self.document_bytes
+
+    @property
+    def events(self) -> int:
+        """Events of all streams."""
+        return sum(self.points.values())
+
+    def duration(self, overhead: float | None = None) -> float:
+        """Give the time from begin to end, s.
+
+        Parameters
+        ----------
+        overhead : float, optional
+            s an event beside its counting time; `LINE_OVERHEAD` and `POINT_OVERHEAD` where it is not known.
+        """
+        if overhead is None:
+            lines = sum(self.lines.values())
+            return self.counting_time + self.sleeping + lines * LINE_OVERHEAD + (self.events - lines) * POINT_OVERHEAD
+        return self.counting_time + self.sleeping + self.events * overhead
+
+
+def estimate(plan: Iterable[Msg], endstation: Endstation) -> Estimate:
+    """Find out what a plan will do, without an engine.
+
+    The messages are answered so that nothing moves: no device is set, triggered or staged. Every value that would be
+    set is checked by the device's `check_value`, in the same pass (Bluesky's `check_limits` consumes a plan of its
+    own). What a plan reads outside of an event, as the state of a shutter, is read; inside of one it is told the time
+    that its events would have, so that dark frames are renewed as often as they would be, and no values: what a plan
+    takes again because of what it measured is not foreseen.
+
+    Parameters
+    ----------
+    plan : iterable of Msg
+        It is consumed: make it anew to run it. Events of flyers are not counted.
+    endstation : Endstation
+        The devices of the plan.
+
+    Raises
+    ------
+    PlanError
+        What the plan refuses by itself, or a value out of a device's limits.
+    """
+    walk = _Walk(endstation)
+    messages = ensure_generator(plan)
+    answer, error = None, None
+    while True:
+        try:
+            message = messages.send(answer) if error is None else messages.throw(error)
+        except StopIteration:
+            return walk.outcome()
+        answer, error = None, None
+        try:
+            answer = walk.answer(message)
+        except BaseException as raised:  # noqa: BLE001 - the plan is told, as by an engine; what it does not catch comes out
+            error = raised
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What an event holds of one device."""
+
+    frames: int
+    frame_bytes: int
+    array_bytes: int
+
+
+class _Walk:
+    """Answers the messages of a plan, and counts."""
+
+    def __init__(self, endstation: Endstation) -> None:
+        self._scanner = endstation.scanner
+        self._exposures = {
+            endstation.scaler: endstation.scaler.dwell,
+            endstation.ccd: endstation.ccd.exposure_time,
+            endstation.ccd_dark: endstation.ccd_dark.exposure_time,
+        }
+        self._told: dict[Any, Any] = {}  # device -> value it was set to last
+        self._data: dict[tuple[Any, int], _Data] = {}  # by device and pixels of a line
+        self._keys: dict[Any, dict[str, Any]] = {}  # device -> its data keys
+        self._points: Counter[str] = Counter()
+        self._frames: Counter[str] = Counter()
+        self._lines: Counter[str] = Counter()
+        self._moves: Counter[str] = Counter()
+        self._techniques: dict[str, None] = {}
+        self._undescribed: dict[str, None] = {}
+        self._stream = ""  # of the event that is open, if one is
+        self._read: list[Any] = []  # devices in it
+        self._exposure = 0.0  # longest of what was triggered since the last event, s
+        self._counting = self._sleeping = self._now = 0.0
+        self._frame_bytes = self._array_bytes = self._documents = self._runs = 0
+
+    def outcome(self) -> Estimate:
+        """Give what was counted."""
+        self._expose()
+        return Estimate(
+            points=dict(self._points),
+            frames=dict(self._frames),
+            lines=dict(self._lines),
+            counting_time=self._counting,
+            sleeping=self._sleeping,
+            moves=dict(self._moves),
+            frame_bytes=self._frame_bytes,
+            document_bytes=self._array_bytes + self._documents * DOCUMENT_BYTES,
+            runs=self._runs,
+            techniques=tuple(self._techniques),
+            undescribed=tuple(self._undescribed),
+        )
+
+    def answer(self, message: Msg) -> Any:
+        """Take note of a message, and give what the plan is told in return."""
+        match message.command:
+            case "set":
+                self._set(message.obj, message.args[0])
+            case "trigger":
+                self._exposure = max(self._exposure, self._exposure_of(message.obj))
+            case "create":
+                self._expose()
+                self._stream, self._read = message.kwargs["name"], []
+            case "read" if self._stream:
+                self._read.append(message.obj)
+                return {NO_KEY: {"value": math.nan, "timestamp": self._now}}
+            case "read":
+                return message.obj.read()
+            case "save":
+                self._save()
+            case "drop":
+                self._stream = ""
+            case "sleep":
+                self._sleeping += message.args[0]
+                self._now += message.args[0]
+            case "open_run":
+                block = message.kwargs.get(MEASUREMENT, {})
+                self._techniques[block.get("technique", message.kwargs.get("plan_name", ""))] = None
+                self._runs += 1
+                self._documents += 2  # start and stop
+                return UID
+            case "close_run":
+                return UID
+            case "stage" | "unstage":
+                return [message.obj]
+        return None
+
+    def _set(self, device: Any, value: Any) -> None:
+        if not hasattr(device, "read"):  # an object of the plan, as `HeldSettings`: nothing that moves
+            return
+        if not _differ(self._told.get(device, _NEVER_TOLD), value):
+            return
+        if check := getattr(device, "check_value", None):
+            try:
+                check(value)
+            except ValueError as error:  # ophyd's LimitError is one
+                text = " ".join(str(error).split())
+                raise PlanError(text if device.name in text else f"{device.name}: {text}") from error
+        self._told[device] = value
+        self._moves[device.name] += 1
+
+    def _exposure_of(self, device: Any) -> float:
+        """Give the time that a detector counts for, s."""
+        if device is self._scanner:
+            return float(self._setting(device.columns)) * float(self._setting(device.dwell))
+        setting = self._exposures.get(device)
+        return 0.0 if setting is None else float(self._setting(setting))
+
+    def _setting(self, device: Any) -> Any:
+        """Give what the plan set, or what is there where it set nothing."""
+        if device not in self._told:
+            (self._told[device],) = (reading["value"] for reading in device.read().values())
+        return self._told[device]
+
+    def _expose(self) -> None:
+        self._counting += self._exposure
+        self._now += self._exposure
+        self._exposure = 0.0
+
+    def _save(self) -> None:
+        stream = self._stream
+        self._documents += stream not in self._points  # its descriptor
+        self._points[stream] += 1
+        self._documents += 1
+        is_line = False
+        for device in self._read:
+            is_line = is_line or device is self._scanner
+            data = self._data_of(device)
+            self._frame_bytes += data.frame_bytes
+            self._array_bytes += data.array_bytes
+            if data.frames:
+                self._frames[stream] += data.frames
+                self._documents += data.frames  # what refers to it
+        if is_line:
+            self._lines[stream] += 1
+        self._now += LINE_OVERHEAD if is_line else POINT_OVERHEAD
+        self._stream = ""
+
+    def _data_of(self, device: Any) -> _Data:
+        pixels = int(self._setting(device.columns)) if device is self._scanner else 0
+        if (known := self._data.get((device, pixels))) is not None:
+            return known
+        frames = frame_bytes = array_bytes = 0
+        for key in self._describe(device).values():
+            shape = key["shape"]
+            if "external" in key:
+                frames += 1
+                frame_bytes += math.prod(shape) * _itemsize(key)
+            elif shape:
+                # The scanner describes the line it was told last, and here nobody tells it.
+                array_bytes += (pixels or math.prod(shape)) * _itemsize(key)
+        data = self._data[device, pixels] = _Data(frames, frame_bytes, array_bytes)
+        return data
+
+    def _describe(self, device: Any) -> dict[str, Any]:
+        if device not in self._keys:
+            try:
+                self._keys[device] = device.describe()
+            except Exception:  # noqa: BLE001 - what a device says that must be staged first, whatever it is; see `undescribed`
+                self._keys[device] = {}
+                self._undescribed[device.name] = None
+        return self._keys[device]
+
+
+def _differ(old: Any, new: Any) -> bool:
+    return not np.array_equal(old, new) if isinstance(new, np.ndarray) else bool(old != new)
+
+
+def _itemsize(key: dict[str, Any]) -> int:
+    """Give the bytes of one number of a data key; 8 where it does not say."""
+    return np.dtype(key.get("dtype_numpy", "<f8")).itemsize
