@@ -175,6 +175,8 @@ def measure_all(session: Session, plan: Any, *, on_pause: Callable[[], bool] = l
     """
     engine: Any = session.RE
     check_free_space(session.data_dir, session.config.storage.minimum_free_gb)
+    ends: list[dict[str, Any]] = []
+    token = engine.subscribe(lambda _name, doc: ends.append(doc), "stop")
     try:
         try:
             outcome = engine(plan)
@@ -188,7 +190,12 @@ def measure_all(session: Session, plan: Any, *, on_pause: Callable[[], bool] = l
         raise BeamlineError(str(error)) from error
     except Exception as error:  # a device or the plan: the engine has closed the run and said so in its stop document
         cause = error.__cause__ or error  # a status that failed hides what it failed with
-        raise BeamlineError(f"the plan failed: {' '.join(str(cause).split()) or type(cause).__name__}") from error
+        text = " ".join(str(cause).split()) or type(cause).__name__
+        # What went wrong first is why the run was ended; what is raised may be what went wrong when that was done.
+        first = ends[-1]["reason"] if ends and ends[-1]["exit_status"] == "fail" else text
+        raise BeamlineError(f"the plan failed: {first}" + (f"; then {text}" if text != first else "")) from error
+    finally:
+        engine.unsubscribe(token)
     return tuple(outcome.run_start_uids)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
+import threading
 import time
 from abc import abstractmethod
 from typing import Any
@@ -18,6 +20,7 @@ from plans.light import Light, below
 logger = logging.getLogger(__name__)
 
 META = "meta"  # ophyd's subscription to the connection of a signal
+_ONE_AT_A_TIME = threading.Lock()
 ENGINE_BUSY_TIMEOUT = 10.0  # s; the engine's loop may stand still for so long, in a callback or in a slow device
 
 
@@ -85,14 +88,17 @@ class LightSuspender(SuspenderBase):
     def _judge(self, value: Any, **kwargs: Any) -> None:
         # Bluesky gives the engine's loop 0.1 s to make an event; a loop that is busy for longer would miss the loss.
         deadline = time.monotonic() + ENGINE_BUSY_TIMEOUT
-        while True:
-            try:
-                super().__call__(value, **kwargs)
-                return
-            except RuntimeError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
+        with _ONE_AT_A_TIME:
+            while True:
+                try:
+                    super().__call__(value, **kwargs)
+                    break
+                except RuntimeError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.01)
+            if self.tripped and self.RE is not None:
+                _let_it_suspend(self.RE)
 
     def _connection(self, *_args: Any, connected: bool = True, **_kwargs: Any) -> None:
         if not connected:
@@ -157,6 +163,23 @@ class FrontEndShutterSuspender(LightSuspender):
 
     def _awaited(self) -> str:
         return OPEN
+
+
+def _let_it_suspend(engine: RunEngine) -> None:
+    """Wait until an engine has taken a suspension in: it takes no second one before."""
+
+    async def taken() -> None:
+        for _ in range(5):  # the request is handed on twice in the loop before the engine knows
+            await asyncio.sleep(0)
+        while engine.state == "suspending":
+            await asyncio.sleep(0.002)
+
+    try:
+        inside = asyncio.get_running_loop() is engine.loop
+    except RuntimeError:
+        inside = False
+    if not inside:  # the engine's own thread cannot wait for itself
+        asyncio.run_coroutine_threadsafe(taken(), engine.loop).result(ENGINE_BUSY_TIMEOUT)
 
 
 def light_suspenders(settings: Suspenders, endstation: Endstation) -> list[LightSuspender]:

@@ -20,6 +20,7 @@ from plans.light import Light
 logger = logging.getLogger(__name__)
 
 LIGHT_POLL = 0.5  # s
+RECONNECT, RECONNECT_POLLS = 2.0, 4  # s in which a connection may come back
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def take_point(
     A point is told everything it needs, so that after a pause it is taken again, and right, whatever was moved
     meanwhile; a pause costs no more than the point it falls into, and what is complete is not taken again.
 
+    A point in which a connection to a device is lost is taken again once, when there was time to connect again.
     A point of the stream `primary` that has been taken without light, as `endstation.light` judges by its own reading
     of the ring current, goes into the stream `interrupted`, and is taken again once the light is back.
 
@@ -75,23 +77,24 @@ def take_point(
     light: Light | None = endstation.light if stream is Stream.PRIMARY else None  # type: ignore[attr-defined]  # InitVar
     if light is not None:  # the ring first: where there was no light, nothing else has been read yet
         devices = sorted(devices, key=lambda device: device is not endstation.ring)
-    to_be_triggered = [device for device in devices if hasattr(device, "trigger")]
-    # Plain messages: each plan stub of Bluesky formats a stack trace, a millisecond for every few.
+    connection_was_lost = False
     while True:
         interruptions.allow_replay()
         yield Msg("checkpoint", interruptions)
-        moved, triggered = short_uid("move"), short_uid("trigger")
-        for device, value in zip(positions[::2], positions[1::2], strict=True):
-            yield Msg("set", device, value, group=moved)
-        yield Msg("wait", None, group=moved)
-        for device in to_be_triggered:
-            yield Msg("trigger", device, group=triggered)
-        if to_be_triggered:
-            yield Msg("wait", None, group=triggered)
-        interruptions.refuse_replay()
-        point, missing = yield from _read(interruptions, devices, stream, light)
-        if missing:
-            point, _ = yield from _read(interruptions, devices, Stream.INTERRUPTED, None)
+        try:
+            yield from _move_and_trigger(positions, devices)
+            interruptions.refuse_replay()
+            point, missing = yield from _read(interruptions, devices, stream, light)
+            if missing:
+                point, _ = yield from _read(interruptions, devices, Stream.INTERRUPTED, None)
+        except Exception as error:
+            if connection_was_lost or not _is_lost_connection(error):
+                raise
+            connection_was_lost = True
+            logger.warning("a point is taken again: %s", error.__cause__ or error)
+            interruptions.count += 1
+            yield from _let_reconnect()
+            continue
         if point is None:
             continue
         yield Msg("save")
@@ -100,6 +103,34 @@ def take_point(
         logger.warning("a point is taken again: %s", missing)
         interruptions.count += 1
         yield from _wait_for_light(endstation, interruptions, light)
+
+
+def _move_and_trigger(positions: Sequence[Any], devices: Sequence[Readable[Any]]) -> MsgGenerator[None]:
+    """Move all at once, then trigger all that can be, and wait for them."""
+    # Plain messages: each plan stub of Bluesky formats a stack trace, a millisecond for every few.
+    moved, triggered = short_uid("move"), short_uid("trigger")
+    for device, value in zip(positions[::2], positions[1::2], strict=True):
+        yield Msg("set", device, value, group=moved)
+    yield Msg("wait", None, group=moved)
+    to_be_triggered = [device for device in devices if hasattr(device, "trigger")]
+    for device in to_be_triggered:
+        yield Msg("trigger", device, group=triggered)
+    if to_be_triggered:
+        yield Msg("wait", None, group=triggered)
+
+
+def _is_lost_connection(error: BaseException) -> bool:
+    return isinstance(error.__cause__ or error, ConnectionError)  # a status that failed hides what it failed with
+
+
+def _let_reconnect() -> MsgGenerator[None]:
+    """Wait as long as a connection may take to come back; other devices that lost theirs may say so meanwhile."""
+    for _ in range(RECONNECT_POLLS):
+        try:
+            yield Msg("sleep", None, RECONNECT / RECONNECT_POLLS)
+        except Exception as error:
+            if not _is_lost_connection(error):
+                raise
 
 
 def _read(

@@ -20,6 +20,7 @@ def free_port(port: int = 0) -> int:
             socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
         ):
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not count
             try:
                 tcp.bind((LOOPBACK, port))
                 udp.bind((LOOPBACK, tcp.getsockname()[1]))

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 from ophyd import Component, Kind
-from ophyd.status import DeviceStatus, Status
+from ophyd.status import Status
 
+from beamline.devices.base import check_limits
+from beamline.devices.task import TaskStatus
 from callbacks.contract import UNITS, Key, ScannerConfig
 from simulated_devices.microscope import DEAD_TIME, focal_length
-from simulated_devices.twins import SoftSignal, Twin, check_limits
+from simulated_devices.twins import SoftSignal, Twin
 
 ARRAYS = {"counts": Key.STXM_COUNTS, "dwell_times": Key.STXM_DWELL, "x": Key.STXM_X, "y_positions": Key.STXM_Y}
 MODES = ("line", "point")
@@ -69,7 +71,7 @@ class Axis(Twin):
         """Raise LimitError where the position is out of reach."""
         check_limits(self.name, value, self.limits, "um")
 
-    def set(self, value: float) -> DeviceStatus:
+    def set(self, value: float) -> TaskStatus:
         """Move to a position; done when it has settled."""
         value = float(value)
         self.check_value(value)
@@ -157,7 +159,7 @@ class LineScanner(Twin):
         SoftSignal, value=float("nan"), key=str(ScannerConfig.DARK_RATE), units="counts/s", kind=Kind.config
     )
 
-    def trigger(self) -> DeviceStatus:
+    def trigger(self) -> TaskStatus:
         """Fly a line; done when it is counted."""
         x = np.linspace(self.x_start.get(), self.x_stop.get(), int(self.columns.get()))
         y, dwell, point = float(self.y.get()), float(self.dwell.get()), self.mode.get() == "point"

@@ -13,10 +13,10 @@ from typing import Any
 
 import h5py
 import numpy as np
-from ophyd import Component, Device, Kind, Signal
-from ophyd.status import DeviceStatus
-from ophyd.utils.errors import LimitError
+from ophyd import Component, Kind, Signal
 
+from beamline.devices.base import check_limits
+from beamline.devices.task import StoppedError, TaskDevice, TaskStatus
 from callbacks.contract import UNITS, CcdConfig, Key
 from callbacks.external import HDF5_DATASET
 from simulated_devices.endstation import SimulatedEndstation
@@ -24,10 +24,6 @@ from simulated_devices.samples import PLACES
 from simulated_devices.undulator import gap_of
 
 FREE_FOR_HDF5 = 1 << 20  # bytes that a frame's file needs beside the frame
-
-
-class StoppedError(RuntimeError):
-    """A device was told to stop before it was done."""
 
 
 class SoftSignal(Signal):
@@ -73,14 +69,7 @@ class SoftSignal(Signal):
         return described
 
 
-def check_limits(name: str, value: float, limits: tuple[float, float], units: str) -> None:
-    """Raise LimitError naming device, value and limits where a value is out of them."""
-    low, high = limits
-    if not low <= value <= high:
-        raise LimitError(f"{name}: {value:g} {units} is outside its limits {low:g} to {high:g} {units}")
-
-
-class Twin(Device):
+class Twin(TaskDevice):
     """A device of the simulated endstation.
 
     Parameters
@@ -93,34 +82,18 @@ class Twin(Device):
 
     def __init__(self, prefix: str = "", *, name: str, shared: SimulatedEndstation, **kwargs: Any) -> None:
         self.world = shared
-        self._stopped = threading.Event()
-        self._stop_is_failure = True
         super().__init__(prefix, name=name, **kwargs)
 
-    def stop(self, *, success: bool = False) -> None:
-        """Stop: what is under way ends, as failed unless `success`; the engine stops so for a pause."""
-        self._stop_is_failure = not success
-        self._stopped.set()
-        super().stop(success=success)
-
-    def in_background(self, work: Callable[[], None]) -> DeviceStatus:
+    def in_background(self, work: Callable[[], None]) -> TaskStatus:
         """Do work on a thread; the status is done with it, and fails with what it raises."""
-        self._stopped = threading.Event()
-        status = DeviceStatus(self)
+        return self.work(lambda _stopped: work())
 
-        def run() -> None:
-            try:
-                work()
-            except Exception as error:  # noqa: BLE001 - the status carries it to the plan
-                if isinstance(error, StoppedError) and not self._stop_is_failure:
-                    status.set_finished()
-                else:
-                    status.set_exception(error)
-            else:
-                status.set_finished()
+    def pause(self) -> None:
+        """Stop what is under way: it is done again after the pause."""
+        self.stop(success=True)
 
-        threading.Thread(target=run, name=f"{self.name} at work", daemon=True).start()
-        return status
+    def resume(self) -> None:
+        """Do nothing: the plan says what is to be done."""
 
     def wait_until(self, moment: float) -> None:
         """Let simulated time pass; raise `StoppedError` where the device is stopped before."""
@@ -150,7 +123,7 @@ class Energy(Twin):
         """Raise LimitError where the energy is out of reach."""
         check_limits(self.name, value, self.limits, "eV")
 
-    def set(self, value: float) -> DeviceStatus:
+    def set(self, value: float) -> TaskStatus:
         """Move to an energy; done when it has settled."""
         value = float(value)
         self.check_value(value)
@@ -176,7 +149,7 @@ class ExitSlit(Twin):
         """Raise LimitError where the gap is out of reach."""
         check_limits(self.name, value, self.limits, "um")
 
-    def set(self, value: float) -> DeviceStatus:
+    def set(self, value: float) -> TaskStatus:
         """Move to a gap."""
         self.check_value(value)
 
@@ -240,7 +213,7 @@ class Shutter(Twin):
         self.state.name = self.name
         self.put(self.state, "open" if getattr(self.world, self.opens) else "closed")
 
-    def set(self, value: str) -> DeviceStatus:
+    def set(self, value: str) -> TaskStatus:
         """Open or close it."""
         if value not in ("open", "closed"):
             raise ValueError(f"{self.name}: {value!r} is neither 'open' nor 'closed'")
@@ -272,7 +245,7 @@ class Sample(Twin):
         super().__init__(*args, **kwargs)
         self._place(self.world.sample)
 
-    def set(self, value: str) -> DeviceStatus:
+    def set(self, value: str) -> TaskStatus:
         """Move a sample into the beam."""
         if value not in self.samples:
             raise ValueError(f"{self.name}: holds no {value!r}, only {', '.join(self.samples)}")
@@ -305,7 +278,7 @@ class Scaler(Twin):
     tfy = Component(SoftSignal, value=0.0, key=str(Key.TFY), units=UNITS[Key.TFY], kind=Kind.hinted)
     dwell = Component(SoftSignal, value=1.0, key=str(Key.DWELL), units="s", limits=(0.001, 36000.0), kind=Kind.normal)
 
-    def trigger(self) -> DeviceStatus:
+    def trigger(self) -> TaskStatus:
         """Count."""
         begin = self.world.clock.now()
         end = begin + float(self.dwell.get())
@@ -404,7 +377,7 @@ class Ccd(Twin):
             self._file = None
         return super().unstage()
 
-    def trigger(self) -> DeviceStatus:
+    def trigger(self) -> TaskStatus:
         """Expose a frame; done when it is in the file."""
         if self._file is None:
             raise RuntimeError(f"{self.name}: triggered without being staged")

@@ -1,27 +1,30 @@
-"""What all EPICS devices share: signals with keys and units, waits that say what they waited for, and stopping."""
+"""What all EPICS devices share: signals with keys and units, and waits that say what they waited for."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import epics
-from ophyd import Device, EpicsSignal, EpicsSignalRO, Signal
+from ophyd import EpicsSignal, EpicsSignalRO, Signal
 from ophyd.signal import EpicsSignalBase
-from ophyd.status import DeviceStatus
-from ophyd.utils.errors import LimitError
+from ophyd.utils.errors import DisconnectedError, LimitError
 
+from beamline.devices.task import ConnectionLostError, DeviceError, StoppedError, TaskStatus, in_background
+
+# What ophyd and pyepics raise, each in its place, where a server does not answer.
+NO_ANSWER = (
+    DisconnectedError,
+    TimeoutError,
+    epics.ca.ChannelAccessException,
+    epics.ca.ChannelAccessGetFailure,
+    epics.ca.CASeverityException,
+)
+RECONNECT_TIMEOUT = 5.0  # s; connections that were lost together come back one after the other
 ANSWER_TIMEOUT = 5.0  # s; a connected PV that does not answer within this will not
-
-
-class DeviceError(RuntimeError):
-    """A device did not do what it was told: names the PV, the value seen and the value wanted."""
-
-
-class StoppedError(DeviceError):
-    """A device was told to stop before it was done."""
 
 
 class _Keyed:
@@ -54,9 +57,38 @@ class Reading(_Keyed, EpicsSignalRO):
     """A PV that is read: asked for each time, so that what it says is as new as the question."""
 
     def get(self, **kwargs: Any) -> Any:
-        """Get the value from the server; `TimeoutError` names the PV where there is none."""
+        """Get the value from the server.
+
+        Raises
+        ------
+        ConnectionLostError
+            Naming the PV where it does not answer.
+        """
         kwargs.setdefault("use_monitor", False)
-        return super().get(**kwargs)
+        with _named(self):
+            return super().get(**kwargs)
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        """Read it as `get` does, with the time it is of; wait a little where the connection is just coming back."""
+        with _named(self):
+            if not self.connected:
+                self.wait_for_connection(timeout=RECONNECT_TIMEOUT)
+            return super().read()
+
+
+class Field(EpicsSignalRO):
+    """A number of a record that seldom changes: monitored, so that it costs nothing to know."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, auto_monitor=True, **kwargs)
+
+    @property
+    def last(self) -> float:
+        """Give its value; the one before where the record does not answer, which whoever waits for it will say."""
+        try:
+            return float(self.get())
+        except NO_ANSWER:
+            return float(self._readback)
 
 
 class Setting(_Keyed, EpicsSignal):
@@ -72,6 +104,7 @@ class Setting(_Keyed, EpicsSignal):
         super().__init__(*args, limits=limits is None, put_complete=True, **kwargs)
         self._declared_limits = limits
         self._told: Any = None
+        self._stopped, self._stop_is_failure = threading.Event(), True
 
     @property
     def told(self) -> Any:
@@ -84,15 +117,21 @@ class Setting(_Keyed, EpicsSignal):
         if low is not None and high is not None and low < high and isinstance(value, int | float):
             check_limits(self.name, value, (low, high), self._declared_units)
 
-    def set(self, value: Any, **_kwargs: Any) -> DeviceStatus:
+    def set(self, value: Any, **_kwargs: Any) -> TaskStatus:
         """Write a value; done when the server has processed it, failed naming the PV where it does not."""
         self.check_value(value)
+        stopped = self._stopped = threading.Event()
 
         def write() -> None:
-            put_and_wait(self, value, timeout=ANSWER_TIMEOUT, wanted=f"{value}")
+            put_and_wait(self, value, timeout=ANSWER_TIMEOUT, wanted=f"{value}", stopped=stopped)
             self._told = value
 
-        return in_background(self, write)
+        return in_background(self, write, was_ended=lambda: stopped.is_set() and not self._stop_is_failure)
+
+    def stop(self, *, success: bool = False) -> None:
+        """Wait no longer for what was written last."""
+        self._stop_is_failure = not success
+        self._stopped.set()
 
 
 class SoftSetting(_Keyed, Signal):
@@ -104,54 +143,6 @@ class SoftSetting(_Keyed, Signal):
         for description in described.values():
             description["source"] = f"CONFIG:{self.name}"
         return described
-
-
-class EpicsDevice(Device):
-    """A device that does one thing at a time, on a thread of its own, and can be stopped."""
-
-    def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
-        self._stopped = threading.Event()
-        self._stop_is_failure = True
-        super().__init__(prefix, name=name, **kwargs)
-
-    def stop(self, *, success: bool = False) -> None:
-        """Stop: what is under way ends, as failed unless `success`; the engine stops so for a pause."""
-        self._stop_is_failure = not success
-        self._stopped.set()
-        super().stop(success=success)
-
-    def work(self, task: Callable[[threading.Event], None]) -> DeviceStatus:
-        """Do a task on a thread; the status is done with it, and fails with what it raises.
-
-        Parameters
-        ----------
-        task : callable
-            Is given the event that is set when the device is told to stop, to pass on to what it waits for.
-        """
-        stopped = self._stopped = threading.Event()
-        return in_background(self, lambda: task(stopped), stop_is_failure=lambda: self._stop_is_failure)
-
-
-def in_background(
-    device: Any, task: Callable[[], None], *, stop_is_failure: Callable[[], bool] = lambda: True
-) -> DeviceStatus:
-    """Do a task on a thread; the status is done with it, and fails with what it raises."""
-    status = DeviceStatus(device)
-
-    def run() -> None:
-        epics.ca.use_initial_context()
-        try:
-            task()
-        except Exception as error:  # noqa: BLE001 - the status carries it to the plan
-            if isinstance(error, StoppedError) and not stop_is_failure():
-                status.set_finished()
-            else:
-                status.set_exception(error)
-        else:
-            status.set_finished()
-
-    threading.Thread(target=run, name=f"{device.name} at work", daemon=True).start()
-    return status
 
 
 def put_and_wait(
@@ -186,6 +177,7 @@ def put_and_wait(
     """
     deadline = time.monotonic() + timeout
     with _News(signal, stopped) as news:
+        news.wait(lambda: True, deadline, lambda: _late(signal, wanted, timeout))  # until it is connected
         try:
             signal.put(value, force=True, use_complete=True, callback=news.completed, timeout=timeout)
         except Exception as error:
@@ -227,7 +219,7 @@ def wait_for(
         # The monitor only wakes: its value may be older than what the device was told last.
         try:
             value = signal.get(use_monitor=False)
-        except TimeoutError:  # it may answer later, within the time there is
+        except (ConnectionLostError, *NO_ANSWER):  # it may answer later, in the time there is
             return False
         found[:] = [value]
         return value is not None and bool(reached(value))
@@ -264,6 +256,7 @@ class _News:
     """Wakes a waiting thread when a PV changes, is disconnected, completes a put, or its device is stopped."""
 
     POLL = 0.1  # s; what no monitor tells is noticed within this
+    GRACE = 2.0  # s that a connection may be lost: a suspender that sees it too stops the device before it fails
 
     def __init__(self, signal: EpicsSignalBase, stopped: threading.Event | None, *, values: bool = False) -> None:
         self._signal = signal
@@ -294,12 +287,21 @@ class _News:
 
     def wait(self, done: Callable[[], bool], deadline: float, late: Callable[[], DeviceError]) -> None:
         name = _owner(self._signal)
+        lost_at: float | None = None
         while True:
             self._changed = False
-            if not self._signal.connected:
-                raise DeviceError(f"{name}: {self._signal.pvname} is disconnected, expected it to answer")
-            if done():
-                return
+            if self._signal.connected:
+                if done():
+                    return
+                if lost_at is not None and not self._values:
+                    raise ConnectionLostError(
+                        f"{name}: {self._signal.pvname} was disconnected, and nobody knows what it did"
+                    )
+                lost_at = None
+            elif lost_at is None:
+                lost_at = time.monotonic()
+            elif time.monotonic() - lost_at > self.GRACE:
+                raise ConnectionLostError(f"{name}: {self._signal.pvname} is disconnected, expected it to answer")
             if self._stopped is not None and self._stopped.is_set():
                 raise StoppedError(f"{name}: stopped")
             left = deadline - time.monotonic()
@@ -317,7 +319,16 @@ def _late(signal: EpicsSignalBase, wanted: str, timeout: float) -> DeviceError:
     except Exception as error:  # noqa: BLE001 - what the PV says when asked is part of the report
         value = f"not readable ({error})"
     shown = f"{value:g}" if isinstance(value, float) else str(value)
-    return DeviceError(f"{_owner(signal)}: {signal.pvname} is {shown}, expected {wanted} within {timeout:g} s")
+    return DeviceError(f"{_owner(signal)}: {signal.pvname} is {shown}, expected {wanted} within {timeout:.3g} s")
+
+
+@contextmanager
+def _named(signal: EpicsSignalBase) -> Iterator[None]:
+    """Name the PV that does not answer."""
+    try:
+        yield
+    except NO_ANSWER as error:
+        raise ConnectionLostError(f"{_owner(signal)}: {signal.pvname} does not answer, expected a value") from error
 
 
 def _owner(signal: EpicsSignalBase) -> str:

@@ -15,17 +15,8 @@ from ophyd import Component, EpicsSignal, EpicsSignalRO, FormattedComponent, Kin
 from ophyd.areadetector.cam import AndorDetectorCam
 from ophyd.areadetector.plugins import HDF5Plugin_V34
 
-from beamline.devices.base import (
-    ANSWER_TIMEOUT,
-    DeviceError,
-    EpicsDevice,
-    Reading,
-    Setting,
-    SoftSetting,
-    StoppedError,
-    put_and_wait,
-    wait_for,
-)
+from beamline.devices.base import ANSWER_TIMEOUT, Reading, Setting, SoftSetting, put_and_wait, wait_for
+from beamline.devices.task import DeviceError, StoppedError, TaskDevice
 from callbacks.contract import UNITS, CcdConfig, Key
 
 log = logging.getLogger(__name__)
@@ -71,7 +62,7 @@ def _soft(value: float, key: CcdConfig) -> Component:
     return Component(SoftSetting, value=value, key=str(key), units=UNITS.get(key, ""), kind=Kind.config)
 
 
-class Ccd(EpicsDevice):
+class Ccd(TaskDevice):
     """RIXS camera: each trigger exposes a frame, which an HDF5 plugin writes to a file of this stage.
 
     Light and dark frames come from one camera and go to two files. A plugin writes one file at a time, so `Ccd` and

@@ -6,15 +6,15 @@ import threading
 from typing import Any
 
 from ophyd import EpicsSignal, FormattedComponent, Kind
-from ophyd.status import DeviceStatus
 
-from beamline.devices.base import EpicsDevice, Reading, Setting, put_and_wait
+from beamline.devices.base import Reading, Setting, put_and_wait
+from beamline.devices.task import TaskDevice, TaskStatus
 from callbacks.contract import UNITS, Key
 
 MARGIN = 10.0  # s that counting may take longer than it was told to
 
 
-class Scaler(EpicsDevice):
+class Scaler(TaskDevice):
     """A scaler record: counts I0, TEY and TFY for `dwell` s.
 
     Parameters
@@ -42,7 +42,7 @@ class Scaler(EpicsDevice):
         self._i0, self._tey, self._tfy, self._margin = i0, tey, tfy, margin
         super().__init__(prefix, name=name, **kwargs)
 
-    def trigger(self) -> DeviceStatus:
+    def trigger(self) -> TaskStatus:
         """Count; done when the record has."""
 
         def count(stopped: threading.Event) -> None:

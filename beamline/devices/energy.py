@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from ophyd import FormattedComponent, Kind
-from ophyd.status import DeviceStatus
 from scipy.interpolate import PchipInterpolator
 
-from beamline.devices.base import EpicsDevice, StoppedError, check_limits, together
-from beamline.devices.motors import Motor
+from beamline.devices.base import check_limits, together
+from beamline.devices.motors import MARGIN, Motor
+from beamline.devices.task import StoppedError, TaskDevice, TaskStatus
 from callbacks.contract import UNITS, Key
 
 
@@ -55,7 +55,7 @@ class Curve:
         return float(self._evaluate(energy))
 
 
-class Energy(EpicsDevice):
+class Energy(TaskDevice):
     """Monochromator and undulator: excitation energy, eV.
 
     Both move at the same time; the energy is set when both are there, the settling time has passed, and the
@@ -81,6 +81,8 @@ class Energy(EpicsDevice):
         mm. The gap is not moved for less.
     settle_time : float
         s to wait once both have stopped.
+    margin : float
+        s that a move may take longer than distance and speed say.
     """
 
     monochromator = FormattedComponent(
@@ -108,6 +110,7 @@ class Energy(EpicsDevice):
         tolerance: float = 0.02,
         gap_tolerance: float = 0.002,
         settle_time: float = 0.0,
+        margin: float = MARGIN,
         **kwargs: Any,
     ) -> None:
         self._monochromator, self._undulator = monochromator, undulator
@@ -119,6 +122,7 @@ class Energy(EpicsDevice):
         super().__init__(prefix, name=name, **kwargs)
         self.monochromator.tolerance, self.undulator.tolerance = tolerance, gap_tolerance
         self.undulator.readback.kind = Kind.normal
+        self.monochromator.margin = self.undulator.margin = margin
 
     @property
     def position(self) -> float:
@@ -135,7 +139,7 @@ class Energy(EpicsDevice):
         self.monochromator.check_value(value)
         self.undulator.check_value(self.gap_for(float(value)))
 
-    def set(self, value: float) -> DeviceStatus:
+    def set(self, value: float) -> TaskStatus:
         """Move to an energy; done when it has settled there."""
         value = float(value)
         self.check_value(value)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from ophyd import Component, EpicsSignal, EpicsSignalRO, Kind
-from ophyd.status import DeviceStatus
+from ophyd import Component, EpicsSignal, Kind
 
-from beamline.devices.base import EpicsDevice, Reading, Setting, check_limits, put_and_wait, wait_for
+from beamline.devices.base import Field, Reading, Setting, check_limits, put_and_wait, wait_for
+from beamline.devices.task import TaskDevice, TaskStatus
 
 MARGIN = 30.0  # s that a move may take longer than distance and speed say
 IN_PLACE = 2.0  # s in which the readback must be where it was sent, once the motor has stopped
 PHOTON = 1.239842  # eV um
 
 
-class Motor(EpicsDevice):
+class Motor(TaskDevice):
     """A motor record.
 
     A move is done when the record says so and the readback is where it was sent; a motor that was stopped is not done.
@@ -37,11 +37,11 @@ class Motor(EpicsDevice):
 
     readback = Component(Reading, ".RBV", kind=Kind.hinted)
     setpoint = Component(Setting, ".VAL", kind=Kind.omitted)
-    velocity = Component(EpicsSignalRO, ".VELO", kind=Kind.omitted, auto_monitor=True)
-    low_limit = Component(EpicsSignalRO, ".LLM", kind=Kind.omitted, auto_monitor=True)
-    high_limit = Component(EpicsSignalRO, ".HLM", kind=Kind.omitted, auto_monitor=True)
-    deadband = Component(EpicsSignalRO, ".RDBD", kind=Kind.omitted, auto_monitor=True)
-    resolution = Component(EpicsSignalRO, ".MRES", kind=Kind.omitted, auto_monitor=True)
+    velocity = Component(Field, ".VELO", kind=Kind.omitted)
+    low_limit = Component(Field, ".LLM", kind=Kind.omitted)
+    high_limit = Component(Field, ".HLM", kind=Kind.omitted)
+    deadband = Component(Field, ".RDBD", kind=Kind.omitted)
+    resolution = Component(Field, ".MRES", kind=Kind.omitted)
     halt = Component(EpicsSignal, ".STOP", kind=Kind.omitted)
 
     def __init__(
@@ -57,7 +57,7 @@ class Motor(EpicsDevice):
         **kwargs: Any,
     ) -> None:
         super().__init__(prefix, name=name, **kwargs)
-        self._units, self.tolerance, self._margin = units, tolerance, margin
+        self._units, self.tolerance, self.margin = units, tolerance, margin
         self.readback.name = key or name
         self.readback._declared_units = self.setpoint._declared_units = units
         if setpoint_key:
@@ -72,15 +72,15 @@ class Motor(EpicsDevice):
     @property
     def limits(self) -> tuple[float, float]:
         """Soft limits of the record; equal where there are none."""
-        return float(self.low_limit.get()), float(self.high_limit.get())
+        return self.low_limit.last, self.high_limit.last
 
     def check_value(self, value: float, **_kwargs: Any) -> None:
         """Raise LimitError where a position is outside the record's soft limits."""
-        low, high = self.limits
+        low, high = self.limits  # as they were, where the record does not answer: then the move will say so
         if low < high:
             check_limits(self.readback.name, float(value), (low, high), self._units)
 
-    def set(self, value: float) -> DeviceStatus:
+    def set(self, value: float) -> TaskStatus:
         """Move to a position; done when the motor is there."""
         value = float(value)
         self.check_value(value)
@@ -100,11 +100,11 @@ class Motor(EpicsDevice):
         DeviceError
             When it is not there in time: names the PV, the position seen and the position wanted.
         """
-        velocity = float(self.velocity.get())
+        velocity = self.velocity.last
         expected = abs(value - self.position) / velocity if velocity > 0 else 0.0
         tolerance = self._tolerance()
         wanted = f"{value:g} ± {tolerance:.2g} {self._units}"
-        timeout = 1.5 * expected + self._margin
+        timeout = 1.5 * expected + self.margin
         put_and_wait(self.setpoint, value, timeout=timeout, wanted=wanted, seen=self.readback, stopped=stopped)
         self.check_place(value, stopped)
 
@@ -122,7 +122,7 @@ class Motor(EpicsDevice):
     def _tolerance(self) -> float:
         if self.tolerance is not None:
             return self.tolerance
-        return max(float(self.deadband.get()), 2 * abs(float(self.resolution.get())))
+        return max(self.deadband.last, 2 * abs(self.resolution.last))
 
 
 class ZonePlate(Motor):
@@ -145,7 +145,7 @@ class ZonePlate(Motor):
         return self._diameter * self._outer_zone * energy / PHOTON + self._offset
 
 
-class OrderSortingAperture(EpicsDevice):
+class OrderSortingAperture(TaskDevice):
     """Order-sorting aperture on three motors, um."""
 
     x = Component(Motor, "X", key="osa_x", kind=Kind.normal)

@@ -6,9 +6,9 @@ import threading
 from typing import Any
 
 from ophyd import Component, EpicsSignal, Kind
-from ophyd.status import DeviceStatus
 
-from beamline.devices.base import EpicsDevice, Reading, put_and_wait, wait_for
+from beamline.devices.base import Reading, put_and_wait, wait_for
+from beamline.devices.task import TaskDevice, TaskStatus
 from callbacks.contract import UNITS, Key
 
 OPEN, CLOSED = "open", "closed"
@@ -31,13 +31,13 @@ class State(Reading):
         super()._read_changed(value=value, **kwargs)
 
 
-class Ring(EpicsDevice):
+class Ring(TaskDevice):
     """Storage ring: current, mA."""
 
     current = Component(Reading, "Current", key=str(Key.RING_CURRENT), units=UNITS[Key.RING_CURRENT], kind=Kind.normal)
 
 
-class FrontEndShutter(EpicsDevice):
+class FrontEndShutter(TaskDevice):
     """The facility's shutter, which is looked at only: "open" or "closed" as its record `Sts` says."""
 
     state = Component(State, "Sts", kind=Kind.normal)
@@ -67,7 +67,7 @@ class Shutter(FrontEndShutter):
         if value not in (OPEN, CLOSED):
             raise ValueError(f"{self.name}: {value!r} is neither {OPEN!r} nor {CLOSED!r}")
 
-    def set(self, value: str) -> DeviceStatus:
+    def set(self, value: str) -> TaskStatus:
         """Open or close it; done when it says so."""
         self.check_value(value)
 
@@ -80,7 +80,7 @@ class Shutter(FrontEndShutter):
         return self.work(move)
 
 
-class Spectrograph(EpicsDevice):
+class Spectrograph(TaskDevice):
     """RIXS spectrograph: emission energy in the middle of the chip as its motors say, eV."""
 
     energy = Component(Reading, "Energy.RBV", key="spectrograph_energy", units="eV", kind=Kind.normal)

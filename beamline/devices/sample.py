@@ -9,16 +9,16 @@ from functools import partial
 from typing import Any
 
 from ophyd import Component, Kind, Signal
-from ophyd.status import DeviceStatus
 
-from beamline.devices.base import EpicsDevice, together
+from beamline.devices.base import together
 from beamline.devices.motors import Motor
+from beamline.devices.task import TaskDevice, TaskStatus
 
 AXES = ("x", "y", "z")
 IN_BEAM = 0.05  # mm
 
 
-class Sample(EpicsDevice):
+class Sample(TaskDevice):
     """Sample manipulator: moves a sample into the beam by its name.
 
     Parameters
@@ -68,7 +68,7 @@ class Sample(EpicsDevice):
         for axis, place in zip(AXES, self._places[value], strict=True):
             getattr(self, axis).check_value(place)
 
-    def set(self, value: str) -> DeviceStatus:
+    def set(self, value: str) -> TaskStatus:
         """Move a sample into the beam."""
         self.check_value(value)
         return self.work(lambda stopped: self._move(self._places[value], stopped))

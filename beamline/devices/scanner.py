@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from ophyd import Component, EpicsSignal, Kind
-from ophyd.status import DeviceStatus
 
-from beamline.devices.base import DeviceError, EpicsDevice, Reading, Setting, SoftSetting, put_and_wait
+from beamline.devices.base import Reading, Setting, SoftSetting, put_and_wait
+from beamline.devices.task import DeviceError, TaskDevice, TaskStatus
 from callbacks.contract import UNITS, Key, ScannerConfig
 
 ARRAYS = {"counts": Key.STXM_COUNTS, "dwell_times": Key.STXM_DWELL, "x": Key.STXM_X, "y_positions": Key.STXM_Y}
@@ -53,7 +53,7 @@ class Mode(Setting):
             raise ValueError(f"{self.name}: {value!r} is none of {', '.join(MODES)}")
 
 
-class LineScanner(EpicsDevice):
+class LineScanner(TaskDevice):
     """Flies a line and counts along it: each trigger gives the counts, dwell times and places of all its pixels.
 
     The stage's controller steps the multichannel scaler, one channel a pixel. `Fly` completes when the line has been
@@ -112,7 +112,7 @@ class LineScanner(EpicsDevice):
         self.has_flown = False
         return super().stage()
 
-    def trigger(self) -> DeviceStatus:
+    def trigger(self) -> TaskStatus:
         """Fly a line; done when it is counted."""
 
         def fly(stopped: threading.Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -31,7 +32,10 @@ class _PromptContext(Context):
 
     async def tcp_handler(self, client: Any, addr: Any) -> None:
         client.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await super().tcp_handler(client, addr)
+        try:
+            await super().tcp_handler(client, addr)
+        except RuntimeError as error:  # caproto may await a task of its own twice when a client goes away
+            self.log.debug("client %s: %s", addr, error)
 
 
 class Ioc:
@@ -92,6 +96,7 @@ class Ioc:
             When the port is in use.
         """
         port = free_port(port)
+        logging.getLogger("caproto").setLevel(logging.CRITICAL)  # clients that come and go are no errors here
         os.environ |= {
             "EPICS_CA_SERVER_PORT": str(port),
             "EPICS_CAS_BEACON_ADDR_LIST": LOOPBACK,
@@ -137,7 +142,7 @@ class Ioc:
 
     def _cut_clients_off(self) -> None:
         for circuit in list(self._context.circuits):
-            circuit.client.close()
+            circuit.client.writer.transport.abort()
 
     def _at_end_of_input(self) -> None:
         if not os.read(sys.stdin.fileno(), 4096) and self._running is not None:

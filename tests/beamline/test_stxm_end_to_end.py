@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -11,13 +12,17 @@ from scipy import ndimage
 
 from beamline import demo
 from beamline.analyse import analyse_runs
-from beamline.commands import export, replay, summary_of, write_report
+from beamline.commands import bring_in, export, reduce_documents, replay, summary_of, write_report
 from beamline.config import load_config
 from beamline.engine import Session, measure, measure_all
 from beamline.errors import BeamlineError
 from beamline.importers.nxstxm import nxstxm_documents
-from beamline.references import find_reference
+from beamline.importers.sdf import sdf_documents
+from beamline.recorder import ingested_path, read_log, spooled_logs
+from beamline.references import find_reference, processing_with_references
+from beamline.results import collect
 from beamline.runs import Runs
+from beamline.summary import summarise
 from callbacks.contract import SERIES, Key, Stream
 from callbacks.stxm.absorbance import MASK_REASONS
 from callbacks.stxm.appearance import Appearance
@@ -37,11 +42,45 @@ def beamline(*arguments):
 
 
 @pytest.fixture(scope="module")
+def whole(measured_data, tmp_path_factory):
+    """The measured stack, all of it, reduced as an import does; nothing is kept of it."""
+    documents = list(sdf_documents(measured_data / "als-stxm-fe2p"))
+    settings = processing_with_references(load_config(), tmp_path_factory.mktemp("no-references"))
+    raw, derived = collect(documents), collect(reduce_documents(documents, settings))
+    return summarise(raw, derived), raw, derived.result
+
+
+CUT_ENERGIES, CUT_ROWS = range(0, 123, 4), range(50, 90)
+
+
+@pytest.fixture(scope="module")
 def imported(measured_data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("fe2p")
-    done = beamline("import", "sdf", measured_data / "als-stxm-fe2p", "--data-dir", folder, "--json")
+    """A cut of the measured stack, every fourth image and a third of its lines, imported on the command line."""
+    scan, folder = tmp_path_factory.mktemp("cut"), tmp_path_factory.mktemp("fe2p")
+    cut_out(measured_data / "als-stxm-fe2p" / "71214078.hdr", scan)
+    done = beamline("import", "sdf", scan, "--data-dir", folder, "--json")
     assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout)
+
+
+def cut_out(header, folder):
+    def points(axis, kept):
+        def cut(found):
+            count, *values = found[2].split(", ")
+            assert int(count) == len(values)
+            return f"{found[1]}({len(kept)}, {', '.join(values[place] for place in kept)})"
+
+        return lambda text: re.sub(rf"({axis} = .*?Points = )\(([^)]*)\)", cut, text, count=1, flags=re.DOTALL)
+
+    text = points("QAxis", CUT_ROWS)(points("StackAxis", CUT_ENERGIES)(header.read_text()))
+    blocks = dict(re.findall(r"^Image(\d+) = (.*)$", text, flags=re.MULTILINE))
+    text = re.sub(r"^Image\d+ = .*\n?", "", text, flags=re.MULTILINE)
+    for index, energy in enumerate(CUT_ENERGIES):
+        if index:  # the header begins at 2: the first image has the values of the scan
+            text += f"Image{index + 1} = {blocks[str(energy + 1)]}\n"
+        lines = header.with_name(f"{header.stem}_a{energy:03d}.xim").read_text().splitlines(keepends=True)
+        (folder / f"{header.stem}_a{index:03d}.xim").write_text("".join(lines[row] for row in CUT_ROWS))
+    (folder / header.name).write_text(text)
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +90,10 @@ def i0(measured_data):
 
 
 @pytest.mark.measured
-def test_the_measured_stack_has_the_i0_that_was_published(imported, i0):
-    folder, summary = imported
+def test_the_measured_stack_has_the_i0_that_was_published(whole, i0):
+    summary, raw, result = whole
     assert summary["shape"] == [123, 125, 125]
     assert summary["i0"]["status"] == "ok"
-    raw, derived = Runs(folder).load_with_derived(summary["raw_uid"])
-    result = derived.result
     current = raw.streams[Stream.PRIMARY][Key.RING_CURRENT].reshape(123, 125)[:, 0]  # ours is that of the first line's
     ratio = result["incident_rate"] * (current / current[0]) * 0.433e-3 / i0
     assert np.abs(ratio / ratio.mean() - 1).max() < 0.01
@@ -66,12 +103,10 @@ def test_the_measured_stack_has_the_i0_that_was_published(imported, i0):
 
 
 @pytest.mark.measured
-def test_the_measured_stack_is_masked_where_it_saturates_and_analysed_elsewhere(imported):
-    folder, summary = imported
+def test_the_measured_stack_is_masked_where_it_saturates_and_analysed_elsewhere(whole):
+    summary, _, result = whole
     assert summary["masked_pixels"]["saturated"] > 500
     assert summary["drift_pixels"] < 0.3  # it was aligned before it was published
-    _, derived = Runs(folder).load_with_derived(summary["raw_uid"])
-    result = derived.result
     saturated = result["mask"] == MASK_REASONS.index("saturated")
     assert np.isnan(result["reduced_fraction"][saturated]).all()
     peaks = [result["pca_energy"][spectrum.argmax()] for spectrum in result["end_members"]]
@@ -82,9 +117,13 @@ def test_the_measured_stack_is_masked_where_it_saturates_and_analysed_elsewhere(
 
 @pytest.mark.measured
 def test_the_measured_stack_is_replayed_bit_for_bit_and_reported(imported, tmp_path):
-    folder, _ = imported
+    folder, summary = imported
+    assert summary["shape"] == [len(CUT_ENERGIES), len(CUT_ROWS), 125]
+    assert summary["problems"] == []
+    assert summary["chemistry"]["status"] == "ok"
     outcome = replay("-1", config=None, source="catalogue", keep=False, data_dir=folder)
     assert outcome["equal"] is True
+    assert outcome["compared_with"] == summary["derived_uid"]
     text = write_report("-1", tmp_path / "report.html", data_dir=folder).read_text()
     for heading in ("Chemical map", "Residual", "Images", "Drift", "Principal components", "Score maps", "End members"):
         assert f"<h2>{heading}</h2>" in text
@@ -127,33 +166,56 @@ def _registered(images):
     return shifts
 
 
+def keep_from_the_catalogue(folder, but=()):
+    """Put logs where they are once their runs are in the catalogue: to take in a run takes seconds."""
+    for path in spooled_logs(folder):
+        if path.stem not in but:
+            kept = ingested_path(path, next(iter(read_log(path)))[1])
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(kept)
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """References, a stack with live maps, a focus scan and a series, on the simulated endstation."""
+    """References, a stack with live maps (it is in the catalogue) and a focus scan, on the simulated endstation."""
     folder = tmp_path_factory.mktemp("stxm")
-    with Session(demo.simulated(3), folder) as session:
-        endstation = session.endstation
-        references = {
-            name: measure(session, stxm_line_spectrum(endstation, ENERGIES, LINE, 0.05, sample=sample, edge="O K"))
-            for name, sample in demo.REFERENCE_SAMPLES.items()
-        }
-        session.drain()
-        session.use_references(references)
-        stack = measure(session, stxm_stack(endstation, ENERGIES, FIELD, 0.002, sample=demo.SAMPLE, edge="O K"))
-        focus = measure(session, stxm_focus(endstation, 540.0, LINE, "-24:24:3", 0.005, sample=demo.SAMPLE))
-        session.use_references({})
-        truth = endstation.energy.world.truth
-        plan = stack_series(
-            endstation, "LRNMC 230 mAh/g, LRNMC 311 mAh/g", f"O K={ENERGIES}", SMALL, 0.002, reference="LRNMC pristine"
-        )
-        series = measure_all(session, plan)
-        truth.energy_offset += 0.12  # the monochromator was calibrated anew
-        plan = stack_series(endstation, "LRNMC 257 mAh/g", f"O K={ENERGIES}", SMALL, 0.002, reference="LRNMC pristine")
-        series += measure_all(session, plan)
-        session.drain()
-        page, drawn = session.picture.page, session.picture
-    return {"folder": folder, "stack": stack, "focus": focus, "series": series, "truth": truth, "page": page,
-            "drawn": drawn, "references": references}  # fmt: skip
+    session = Session(demo.simulated(3), folder)  # not entered: its catalogue is filled below, once
+    endstation = session.endstation
+    references = {
+        name: measure(session, stxm_line_spectrum(endstation, ENERGIES, LINE, 0.05, sample=sample, edge="O K"))
+        for name, sample in demo.REFERENCE_SAMPLES.items()
+    }
+    session.drain()
+    session.use_references(references)
+    stack = measure(session, stxm_stack(endstation, ENERGIES, FIELD, 0.002, sample=demo.SAMPLE, edge="O K"))
+    focus = measure(session, stxm_focus(endstation, 540.0, LINE, "-24:24:3", 0.005, sample=demo.SAMPLE))
+    session.drain()
+    session.close()
+    looked_at = stack, Runs(folder).derived_uid(stack)
+    keep_from_the_catalogue(folder, but=looked_at)
+    bring_in(folder, *looked_at)
+    return {"folder": folder, "stack": stack, "focus": focus, "truth": endstation.energy.world.truth,
+            "page": session.picture.page, "drawn": session.picture, "references": references}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory):
+    """Two series, the monochromator calibrated anew between them."""
+    folder = tmp_path_factory.mktemp("series")
+    session = Session(demo.simulated(3), folder)  # not entered: nothing looks at these runs in the catalogue
+    session.picture.close()  # nor at their pictures
+    endstation = session.endstation
+    plan = stack_series(
+        endstation, "LRNMC 230 mAh/g, LRNMC 311 mAh/g", f"O K={ENERGIES}", SMALL, 0.002, reference="LRNMC pristine"
+    )
+    uids = measure_all(session, plan)
+    endstation.energy.world.truth.energy_offset += 0.12
+    plan = stack_series(endstation, "LRNMC 257 mAh/g", f"O K={ENERGIES}", SMALL, 0.002, reference="LRNMC pristine")
+    uids += measure_all(session, plan)
+    session.drain()
+    session.close()
+    keep_from_the_catalogue(folder)  # which is to take the pooled run alone
+    return folder, uids
 
 
 def test_a_stack_is_reduced_live_with_its_maps_before_the_last_energy(measured):
@@ -191,9 +253,10 @@ def test_a_focus_scan_finds_the_focus(measured):
     write_report(measured["focus"], measured["folder"] / "focus.html", data_dir=measured["folder"])
 
 
-def test_runs_of_two_series_are_pooled_on_one_energy_scale(measured):
-    names = [uid for uid in measured["series"] if _role(measured["folder"], uid) == "sample"]
-    outcome = analyse_runs(names, config=None, data_dir=measured["folder"], output=measured["folder"] / "pooled.html")
+def test_runs_of_two_series_are_pooled_on_one_energy_scale(series):
+    folder, uids = series
+    names = [uid for uid in uids if Runs(folder).find(uid).start[SERIES]["role"] == "sample"]
+    outcome = analyse_runs(names, config=None, data_dir=folder, output=folder / "pooled.html")
     assert outcome["status"] == "ok"
     offsets = [run["energy_offset_ev"] for run in outcome["runs"]]
     sigma = outcome["runs"][-1]["energy_offset_sigma_ev"]
@@ -201,12 +264,8 @@ def test_runs_of_two_series_are_pooled_on_one_energy_scale(measured):
     assert offsets[2] == pytest.approx(0.12, abs=max(4 * sigma, 0.02))
     reduced = {run["sample"]: run["reduced"] for run in outcome["runs"]}
     assert reduced["LRNMC 230 mAh/g"] > reduced["LRNMC 311 mAh/g"]
-    assert "Chemical maps" in (measured["folder"] / "pooled.html").read_text()
-    assert summary_of(names[0], data_dir=measured["folder"])["derived_uid"] != outcome["derived_uid"]
-
-
-def _role(folder, uid):
-    return Runs(folder).find(uid).start[SERIES]["role"]
+    assert "Chemical maps" in (folder / "pooled.html").read_text()
+    assert summary_of(names[0], data_dir=folder)["derived_uid"] != outcome["derived_uid"]
 
 
 def test_a_stack_goes_out_as_nxstxm_and_comes_back(measured, tmp_path):

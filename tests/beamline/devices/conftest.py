@@ -1,9 +1,10 @@
 """An IOC of the simulated endstation, in a process of its own, and an engine on the devices it serves."""
 
 import os
+from contextlib import ExitStack
 
-import epics
 import pytest
+from ioc_faults import Documents, clear_faults
 
 from beamline.config import EPICS, load_config
 from beamline.demo_epics import on_port
@@ -11,13 +12,33 @@ from beamline.engine import Session
 from beamline.ioc import running_ioc
 
 PORT = int(os.environ["EPICS_CA_SERVER_PORT"])
-SWITCHES = ("HangCamera", "StallWriter", "NanI0", "DumpBeam", "CloseFrontEnd")
+
+
+class Served:
+    """The IOC of the tests: always on the same port, which EPICS reads but once; it can be killed and started again."""
+
+    port = PORT
+
+    def __init__(self):
+        self._stack = ExitStack()
+        self.start()
+
+    def start(self):
+        self._running = self._stack.enter_context(running_ioc(EPICS, port=PORT))
+
+    def kill(self):
+        self._running.process.kill()
+        self._running.process.wait()
+
+    def stop(self):
+        self._stack.close()
 
 
 @pytest.fixture(scope="session")
 def ioc():
-    with running_ioc(EPICS, port=PORT) as running:
-        yield running
+    served = Served()
+    yield served
+    served.stop()
 
 
 @pytest.fixture
@@ -32,7 +53,7 @@ def quick(config):
         "scanner": {"margin": 2.0},
         "ccd": {"readout_time": 2.0, "write_timeout": 2.0},
         "ccd_dark": {"readout_time": 2.0, "write_timeout": 2.0},
-        "exit_slit": {"margin": 2.0},
+        "energy": {"margin": 2.0},
     }.items():
         config.devices[name].options.update(options)
     assert config.suspenders is not None
@@ -46,45 +67,6 @@ def session(config, tmp_path):
     yield session
     clear_faults()
     session.close()
-
-
-@pytest.fixture
-def fault():
-    """Switch a fault of the IOC."""
-    yield switch
-    clear_faults()
-
-
-def switch(name, value):
-    assert epics.caput(f"SIM:Fault:{name}", value, wait=True, timeout=5) == 1
-
-
-def clear_faults():
-    if epics.caget("SIM:Ready", timeout=5) != 1:
-        return
-    for name in SWITCHES:
-        switch(name, "Off")
-    switch("FreezeMotor", "")
-
-
-class Documents:
-    """The documents of runs as they were recorded."""
-
-    def __init__(self, session):
-        self.all = []
-        session.RE.subscribe(lambda name, doc: self.all.append((name, doc)))
-
-    def of(self, kind):
-        return [doc for name, doc in self.all if name == kind]
-
-    def events(self, stream="primary"):
-        descriptors = {doc["uid"] for doc in self.of("descriptor") if doc["name"] == stream}
-        return [doc for doc in self.of("event") if doc["descriptor"] in descriptors]
-
-    @property
-    def stop(self):
-        (stop,) = self.of("stop")
-        return stop
 
 
 @pytest.fixture

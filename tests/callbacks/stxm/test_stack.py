@@ -10,6 +10,7 @@ from callbacks.stxm.absorbance import MASK_REASONS, optical_density
 from callbacks.stxm.unmixing import unmix
 
 ENERGIES = np.r_[np.arange(520.0, 526.0, 1.0), np.arange(526.0, 534.0, 0.4), np.arange(534.0, 546.0, 1.0)]
+FEWER = slice(None, None, 2)  # every other energy, where the question is not how well
 SHAPE, MARGIN, RATE = (64, 72), 12, 1.2e7
 
 
@@ -123,8 +124,8 @@ def test_a_partial_stack_is_valid(counts):
 
 def test_a_few_missing_lines_leave_nan_there_only(counts):
     rows = SHAPE[0]
-    measured = set(range(1, len(ENERGIES) * rows + 1)) - {3 * rows + 30, 3 * rows + 31}
-    chain, _ = reduced_chain(counts, ENERGIES, settings=settings(), lines=measured)
+    measured = set(range(1, len(ENERGIES[FEWER]) * rows + 1)) - {3 * rows + 30, 3 * rows + 31}
+    chain, _ = reduced_chain(counts[FEWER], ENERGIES[FEWER], settings=settings(), lines=measured)
     result = chain.result
     missing = np.isnan(result["optical_density"][3]).all(axis=1)
     assert 2 <= missing.sum() <= 10
@@ -138,7 +139,7 @@ def test_a_covered_field_has_no_optical_density_and_says_why(truth):
     thick = 0.2 + 0.25 * (rough - rough.min()) / rough.std()
     spectrum = oxygen_spectra(ENERGIES)[0]
     covered = rng.poisson(RATE * DWELL * np.exp(-spectrum[:, None, None] * thick)).astype(float)
-    chain, images = reduced_chain(covered, ENERGIES, settings=settings())
+    chain, images = reduced_chain(covered[FEWER], ENERGIES[FEWER], settings=settings())
     result = chain.result
     assert result["i0_status"] != "ok"
     assert np.isnan(result["optical_density"]).all()
@@ -147,8 +148,8 @@ def test_a_covered_field_has_no_optical_density_and_says_why(truth):
 
 
 def test_a_blank_region_that_was_given_is_used(counts):
-    grid = grid_of(ENERGIES, SHAPE, blank=(0.0, 0.3, 0.3, 1.2))
-    chain, _ = reduced_chain(counts, ENERGIES, settings=settings(), grid=grid)
+    grid = grid_of(ENERGIES[FEWER], SHAPE, blank=(0.0, 0.3, 0.3, 1.2))
+    chain, _ = reduced_chain(counts[FEWER], ENERGIES[FEWER], settings=settings(), grid=grid)
     rows, columns = np.nonzero(chain.result["blank"])
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (10, 40, 0, 10)
 
@@ -168,7 +169,7 @@ def test_an_image_that_jumped_away_is_not_used_and_says_so(counts):
 
 def test_saturated_and_opaque_pixels_are_masked(counts):
     limits = {"saturated_above": 0.5, "opaque_above": 0.8}
-    chain, _ = reduced_chain(counts, ENERGIES, settings=settings(absorbance=limits))
+    chain, _ = reduced_chain(counts[FEWER], ENERGIES[FEWER], settings=settings(absorbance=limits))
     result = chain.result
     highest = np.nanmax(np.nan_to_num(result["optical_density"], nan=-1.0), axis=0)
     saturated, opaque = (result["mask"] == MASK_REASONS.index(reason) for reason in ("saturated", "opaque"))
