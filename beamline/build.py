@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,18 @@ def _build_device(config: Config, name: str, device: Device, shared: dict[str, A
 
 
 def _build(config: Config, where: str, class_path: str, *arguments: Any, **options: Any) -> Any:
+    found = resolve_class(class_path)
     try:
-        return resolve_class(class_path)(*arguments, **options)
+        return found(*arguments, **options)
     except (TypeError, ValueError) as error:  # what a class says to options that are not its own, or out of range
+        taken = {name for base in found.__mro__ for name in _parameters(base)}
+        for name in options:
+            if isinstance(error, TypeError) and name not in taken:
+                raise BeamlineError(f"{config.path}: {where}.options: {unknown('option', name, taken)}") from error
         raise BeamlineError(f"{config.path}: {where}: {' '.join(str(error).split())}") from error
+
+
+def _parameters(found: type) -> list[str]:
+    """Give the names of what a class is built with."""
+    made = vars(found).get("__init__")
+    return list(inspect.signature(made).parameters) if inspect.isfunction(made) else []

@@ -13,6 +13,7 @@ from typing import Any
 from beamline.config import ChannelAccess
 from beamline.errors import BeamlineError
 
+POLL = 0.01  # s
 SHOWN = 3  # names of missing process variables in one line
 
 
@@ -78,13 +79,12 @@ def connect(devices: Mapping[str, Any], settings: ChannelAccess | None, *, read:
         One a device, in their order.
     """
     settings = settings or ChannelAccess()
-    began = time.monotonic()
-    deadline = began + settings.timeout  # the same for all: they connect at the same time
+    signals_of = {name: _epics_signals(device) for name, device in devices.items()}
+    connected = _connect_all(signals_of, settings.timeout)
     answers = []
     for name, device in devices.items():
-        signals = _epics_signals(device)
-        missing = [signal.pvname for signal in signals if not _connected(signal, deadline)]
-        seconds = time.monotonic() - began
+        signals, seconds = signals_of[name], connected.get(name, settings.timeout)
+        missing = [] if name in connected else [signal.pvname for signal in signals if not signal.connected]
         took, problem = None, ""
         if missing:
             more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
@@ -119,12 +119,17 @@ def _epics_signals(device: Any) -> list[Any]:
     return [signal for signal in found if isinstance(signal, EpicsSignalBase)]
 
 
-def _connected(signal: Any, deadline: float) -> bool:
-    try:
-        signal.wait_for_connection(timeout=max(0.01, deadline - time.monotonic()))
-    except TimeoutError:
-        return False
-    return True
+def _connect_all(signals_of: Mapping[str, list[Any]], timeout: float) -> dict[str, float]:
+    """Wait until the signals of devices are connected; give how long it took, s, of each device that is."""
+    began = time.monotonic()
+    connected: dict[str, float] = {}
+    while True:
+        for name, signals in signals_of.items():
+            if name not in connected and all(signal.connected for signal in signals):
+                connected[name] = time.monotonic() - began
+        if len(connected) == len(signals_of) or time.monotonic() - began > timeout:
+            return connected
+        time.sleep(POLL)
 
 
 def _read(device: Any) -> tuple[float | None, str]:

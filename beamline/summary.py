@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from rich.console import Console
 from rich.table import Table as TextTable
 
 from beamline.results import Run
-from callbacks.contract import Stream
+from callbacks.contract import MEASUREMENT, Stream
 
+INTERRUPTIONS = "interruptions"  # stream of the engine
 COUNTED = {"xas": "points", "stxm": "lines", "stxm_line_spectrum": "lines", "stxm_focus": "lines"}  # or frames
 
 
@@ -30,16 +32,18 @@ def summarise(raw: Run, derived: Run | None) -> dict[str, Any]:
         For JSON. Energies in eV. `calibration.status` is "ok" or the reason why there is no calibration.
     """
     primary = raw.streams.get(Stream.PRIMARY)
+    block = raw.start.get(MEASUREMENT, {})  # a look at a detector has none
     summary: dict[str, Any] = {
         "raw_uid": raw.uid,
         "derived_uid": derived.uid if derived else None,
         "scan_id": raw.start.get("scan_id"),
         "plan": raw.start.get("plan_name"),
-        "technique": raw.measurement.technique,
-        "sample": raw.measurement.sample,
+        "technique": block.get("technique", raw.start.get("plan_name")),
+        "sample": block.get("sample", raw.start.get("sample", {}).get("name", "")),
         "exit_status": raw.stop["exit_status"] if raw.stop else "open",
         "reason": raw.stop.get("reason", "") if raw.stop else "",
         "frames": len(primary) if primary else 0,
+        "interruptions": interruptions(raw),
     }
     if derived is None or Stream.RESULT not in derived.streams:
         return summary
@@ -56,6 +60,19 @@ def summarise(raw: Run, derived: Run | None) -> dict[str, Any]:
             }
         case _:
             return summary | _rixs(derived, result)
+
+
+def interruptions(raw: Run) -> list[dict[str, Any]]:
+    """List when a run was held and why, and the points that were kept apart because the light had gone."""
+    found = []
+    if held := raw.streams.get(INTERRUPTIONS):
+        for time, text in zip(held.time, held["interruption"], strict=True):
+            if str(text) != "resume":
+                found.append({"time": float(time), "reason": str(text)})
+    if dark := raw.streams.get(Stream.INTERRUPTED):
+        reason = "a point was taken without light; it is in the stream `interrupted`, and was taken again"
+        found += [{"time": float(time), "reason": reason} for time in dark.time]
+    return sorted(found, key=lambda each: each["time"])
 
 
 def marked_frames(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -151,6 +168,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     table.add_row("ended", summary["exit_status"] + (f": {summary['reason']}" if summary["reason"] else ""))
     table.add_row(COUNTED.get(summary["technique"], "frames"), str(summary["frames"]))
     counted = COUNTED.get(summary["technique"], "frames").removesuffix("s")
+    for held in summary.get("interruptions", []):
+        table.add_row(f"held at {datetime.fromtimestamp(held['time']):%H:%M:%S}", f"[yellow]{held['reason']}[/]")
     for mark in summary.get("marked_frames", []):
         table.add_row(f"{counted} {mark['frame']}", f"[yellow]{mark['reason']}[/]")
     if cosmic := summary.get("cosmic_rays"):

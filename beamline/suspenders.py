@@ -39,6 +39,10 @@ class LightSuspender(SuspenderBase):
         self._value: Any = None
         self._since = math.nan
 
+    def __repr__(self) -> str:
+        """Give the name of what it watches: the engine prints it."""
+        return str(self._sig.name)
+
     def install(self, RE: RunEngine, *, event_type: str | None = None) -> None:
         """Watch the signal's value and its connection, and suspend `RE`."""
         super().install(RE, event_type=event_type)

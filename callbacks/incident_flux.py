@@ -82,6 +82,8 @@ def judge_flux(flux: ArrayLike, settings: IncidentFluxSettings | None = None) ->
 
 def _trend(flux: NDArray[np.float64], neighbours: int) -> NDArray[np.float64]:
     """Give the median of the neighbours of each value that are not NaN; NaN where there are none."""
+    if not len(flux):
+        return np.full(0, np.nan)
     padded = np.pad(flux, neighbours, constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * neighbours + 1).copy()
     windows[:, neighbours] = np.nan

@@ -22,6 +22,7 @@ from callbacks.contract import UNITS, CcdConfig, Key
 log = logging.getLogger(__name__)
 
 FILE_TEMPLATE = "%s%s.h5"  # what areaDetector makes a file's name of: folder and name
+APPEARS = 5.0  # s in which a file that another computer has opened is seen here
 CREATED_FOLDERS = -3  # areaDetector creates so many of the last folders of a path where they are missing
 WARM_UP_TIME = 0.1  # s, exposure of the frame that tells the plugin how large frames are
 WARM = 2.0  # degC from the setpoint, beyond which dark current is not what it was
@@ -421,6 +422,12 @@ class Ccd(TaskDevice):
         if Path(opened) != path:
             self._close()
             raise OSError(f"{self.name}: {hdf.full_file_name.pvname} is {opened}, expected {path}")
+        deadline = time.monotonic() + APPEARS
+        while not path.exists():
+            if time.monotonic() > deadline:
+                self._close()
+                raise OSError(f"{self.name}: the IOC writes {path} to a disk of its own: it is not seen here")
+            time.sleep(0.05)
         kind = hdf.data_type.get(use_monitor=False)
         if kind != "UInt16":
             self._close()
