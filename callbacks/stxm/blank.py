@@ -16,6 +16,7 @@ PEAK_WIDTH = 4.0  # sigmas of the noise: what pixels of one brightness spread ov
 STANDS_OUT = 2.0  # times as many pixels in the peak as in an equal interval on its dark side
 LARGEST_SPREAD = 2.0  # spread of the pixels found over their noise
 BRIGHT = 95.0  # percentile of the noise that stands for that of bright pixels
+HOT_PIXELS, HOT_SHARE = 3, 0.005  # pixels, and their share, that may be brighter than no sample
 NEIGHBOURS = 6  # of the 9 pixels around and with it that are as bright
 
 
@@ -69,6 +70,13 @@ def find_blank(brightness: FloatArray, sigma: FloatArray, settings: BlankSetting
     centre, count = _brightest_peak(values, width, fewest)
     if not np.isfinite(centre):
         return Blank(nothing, f"no {fewest} pixels of one brightness at the bright end: no place without sample")
+    brighter = int((values > centre + 1.5 * width).sum())
+    if brighter > max(HOT_PIXELS, HOT_SHARE * len(values)):
+        return Blank(
+            nothing,
+            f"{brighter} pixels are brighter than the {count} that stand out, expected {fewest} or more of one"
+            " brightness at the bright end: no place without sample",
+        )
     darker = _count(values, np.array([centre - 2 * width]), width)[0]
     if count < STANDS_OUT * darker:
         return Blank(

@@ -79,3 +79,11 @@ def test_the_incident_rate_is_the_mean_of_its_pixels_with_its_uncertainty():
     assert np.isnan(rate[0])
     assert np.isfinite(rate[1:]).all()
     assert np.mean(np.abs(rate[1:] - 1000.0) <= sigma[1:]) == pytest.approx(0.683, abs=0.08)
+
+
+def test_an_even_sample_is_not_taken_for_its_surroundings_where_these_are_too_few():
+    rng = np.random.default_rng(4)
+    thickness = np.where(np.arange(61) < 18, 0.0, 0.6)[None]
+    found = find_blank(*seen(thickness, rng))
+    assert not found.pixels.any()
+    assert found.status.startswith("18 pixels are brighter than the ")
