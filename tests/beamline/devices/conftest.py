@@ -41,10 +41,15 @@ def ioc():
     served.stop()
 
 
+@pytest.fixture(scope="session")
+def configured(ioc):
+    """Gives the configuration of the endstation on EPICS; a device that does not answer is noticed within seconds."""
+    return lambda: quick(on_port(load_config(EPICS), ioc.port))
+
+
 @pytest.fixture
-def config(ioc):
-    """The endstation on EPICS; a detector that does not answer is noticed within seconds."""
-    return quick(on_port(load_config(EPICS), ioc.port))
+def config(configured):
+    return configured()
 
 
 def quick(config):

@@ -1,0 +1,128 @@
+"""The same plans on soft twins and on EPICS devices: runs of the same structure, reductions that agree within noise."""
+
+import numpy as np
+import pytest
+from ioc_faults import Documents
+
+from beamline.commands import reduce_documents
+from beamline.demo import simulated
+from beamline.engine import Session, measure
+from beamline.results import collect
+from plans import rixs_map, stxm_line_spectrum, xas
+from simulated_devices.twins import Energy
+
+SAMPLE = "LRNMC 311 mAh/g"
+PLANS = {
+    "xas": lambda endstation: xas(endstation, "524:546:0.5", 1.0, sample=SAMPLE, edge="O K"),
+    "rixs": lambda endstation: rixs_map(endstation, "526:544:1", 300.0, sample=SAMPLE, edge="O K"),
+    "stxm": lambda endstation: stxm_line_spectrum(
+        endstation, "520:546:1", "x=-1.8:1.8:0.03 y=0", 0.05, sample="LRNMC powder reference", edge="O K"
+    ),
+}
+COMPARED = ("dtype", "dtype_numpy", "shape", "units", "external")
+
+
+def taken_on(config, folder):
+    """The documents of each plan on an endstation."""
+    session = Session(config, folder)
+    documents = Documents(session)
+    runs = {}
+    try:
+        for name, plan in PLANS.items():
+            documents.all.clear()
+            measure(session, plan(session.endstation))
+            runs[name] = list(documents.all)
+    finally:
+        session.close()
+    return runs
+
+
+@pytest.fixture(scope="module")
+def on_twins(tmp_path_factory):
+    return taken_on(simulated(2), tmp_path_factory.mktemp("twins"))  # another seed than the IOC's: other noise
+
+
+@pytest.fixture(scope="module")
+def on_epics(ioc, configured, tmp_path_factory):
+    return taken_on(configured(), tmp_path_factory.mktemp("epics"))
+
+
+@pytest.fixture(scope="module")
+def reduced(on_twins, on_epics):
+    return {name: [collect(reduce_documents(on[name], {})).result for on in (on_twins, on_epics)] for name in PLANS}
+
+
+def structure(documents):
+    """What a run is made of, without its numbers."""
+    start = next(doc for name, doc in documents if name == "start")
+    streams = {}
+    for name, doc in documents:
+        if name == "descriptor":
+            streams[doc["name"]] = {
+                "keys": {
+                    key: {part: described.get(part) for part in COMPARED} for key, described in doc["data_keys"].items()
+                },
+                "devices": {device: sorted(keys) for device, keys in doc["object_keys"].items()},
+                "configuration": {device: sorted(of["data"]) for device, of in doc["configuration"].items()},
+                "hints": doc["hints"],
+            }
+    stop = documents[-1][1]
+    kinds = {name for name, _ in documents}
+    own = ("uid", "time", "scan_id", "endstation", "versions")
+    return {key: value for key, value in start.items() if key not in own}, streams, stop["num_events"], kinds
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_plan_makes_runs_of_the_same_structure_on_both(name, on_twins, on_epics):
+    for twins, epics in zip(structure(on_twins[name]), structure(on_epics[name]), strict=True):
+        assert twins == epics
+
+
+def pull(reduced, value, sigma):
+    """Differences of two reductions, in units of their uncertainty."""
+    one, other = reduced
+    difference = (one[value] - other[value]) / np.hypot(one[sigma], other[sigma])
+    return difference[np.isfinite(difference)]
+
+
+def test_absorption_spectra_agree_within_their_noise(reduced):
+    for spectrum in ("tey_over_i0_spectrum", "tfy_over_i0_spectrum"):
+        pulls = pull(reduced["xas"], spectrum, f"{spectrum}_sigma")
+        assert len(pulls) == 45
+        assert abs(pulls.mean()) < 4 / np.sqrt(len(pulls))
+        assert 0.6 < np.sqrt(np.mean(pulls**2)) < 1.4
+
+
+def test_rixs_maps_and_their_calibrations_agree_within_their_noise(reduced):
+    one, other = reduced["rixs"]
+    assert one["calibration_status"] == other["calibration_status"] == "ok"
+    for order in range(2):  # energy at the pivot, dispersion
+        at = other["calibration_coefficients"][order]
+        if one["calibration_pivot"] != other["calibration_pivot"] and order == 0:
+            at = np.polynomial.Polynomial(other["calibration_coefficients"])(
+                one["calibration_pivot"] - other["calibration_pivot"]
+            )
+        sigma = np.hypot(*(np.sqrt(each["calibration_covariance"][order, order]) for each in (one, other)))
+        assert abs(one["calibration_coefficients"][order] - at) < 4 * sigma
+    pulls = pull(reduced["rixs"], "pfy", "pfy_sigma")
+    assert len(pulls) == 19
+    assert abs(pulls.mean()) < 4 / np.sqrt(len(pulls))
+    assert np.sqrt(np.mean(pulls**2)) < 1.6
+
+
+def test_line_spectra_agree_within_their_noise(reduced):
+    one, other = reduced["stxm"]
+    assert one["i0_status"] == other["i0_status"] == "ok"
+    thinner = np.min([each["optical_density"][-1] for each in (one, other)], axis=0)
+    sample = thinner > 0.95 * np.nanmax(thinner)  # away from the edge, which drifts
+    assert sample.sum() > 15
+    means, variances = [], []
+    for each in (one, other):
+        means.append(each["optical_density"][:, sample].mean(axis=1))
+        own = (each["optical_density_sigma"][:, sample] ** 2).sum(axis=1) / sample.sum() ** 2
+        slope = np.gradient(means[-1], each["stack_energy"])
+        variances.append(own + (each["incident_sigma"] / each["incident_rate"]) ** 2 + (Energy.jitter * slope) ** 2)
+    pulls = (means[0] - means[1]) / np.sqrt(sum(variances))
+    assert len(pulls) == 27
+    assert np.isfinite(pulls).all()
+    assert np.sqrt(np.mean(pulls**2)) < 2.0
