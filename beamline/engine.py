@@ -6,8 +6,9 @@ import dataclasses
 import fcntl
 import logging
 import shutil
+import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -178,14 +179,15 @@ def measure_all(session: Session, plan: Any, *, on_pause: Callable[[], bool] = l
     ends: list[dict[str, Any]] = []
     token = engine.subscribe(lambda _name, doc: ends.append(doc), "stop")
     try:
-        try:
-            outcome = engine(plan)
-        except RunEngineInterrupted:
-            while engine.state == "paused" and on_pause():
-                with suppress(RunEngineInterrupted):
-                    outcome = engine.resume()
-            if engine.state == "paused":
-                outcome = engine.abort("interrupted by the user")
+        with redirect_stdout(sys.stderr):  # the engine prints; what a command answers is for standard output
+            try:
+                outcome = engine(plan)
+            except RunEngineInterrupted:
+                while engine.state == "paused" and on_pause():
+                    with suppress(RunEngineInterrupted):
+                        outcome = engine.resume()
+                if engine.state == "paused":
+                    outcome = engine.abort("interrupted by the user")
     except (BeamlineError, PlanError) as error:
         raise BeamlineError(str(error)) from error
     except Exception as error:  # a device or the plan: the engine has closed the run and said so in its stop document
