@@ -11,8 +11,10 @@ from bluesky.plan_stubs import checkpoint, sleep
 from ophyd import Component, Device, Signal
 
 from beamline.config import Suspenders, load_config
-from beamline.engine import Session
+from beamline.demo import simulated
+from beamline.engine import Session, measure
 from beamline.suspenders import FrontEndShutterSuspender, RingCurrentSuspender, light_of, light_suspenders
+from plans import xas
 from plans.light import Light
 
 SETTINGS = Suspenders(ring_current_low=400.0, ring_current_resume=450.0, settle_time=0.1)
@@ -230,3 +232,21 @@ def test_a_session_installs_them_and_tells_the_plans(tmp_path):
     log = (tmp_path / "beamline.log").read_text()
     assert "beamline.suspenders INFO suspended: ring_current: 0 mA is below 400 mA; waits until it is" in log
     assert "ring_current: 500 mA: back after 0.0 s; resumes in 0.1 s" in log
+
+
+def test_a_run_on_the_twins_waits_for_a_beam_that_was_dumped_and_is_whole(tmp_path):
+    config = simulated(1, dump_after=60.0)
+    session = Session(config.model_copy(update={"suspenders": SETTINGS}), tmp_path)
+    documents = []
+    session.RE.subscribe(lambda name, doc: documents.append((name, doc)))
+    try:
+        measure(session, xas(session.endstation, "520:530:1", 10.0))
+    finally:
+        session.close()
+    descriptors = {doc["uid"]: doc["name"] for name, doc in documents if name == "descriptor"}
+    events = [doc for name, doc in documents if name == "event"]
+    primary = [doc for doc in events if descriptors[doc["descriptor"]] == "primary"]
+    assert [doc["seq_num"] for doc in primary] == list(range(1, 12))
+    i0 = [doc["data"]["i0"] for doc in primary]
+    assert min(i0) > 0.9 * max(i0)
+    assert "interruptions" in descriptors.values() or "interrupted" in descriptors.values()
