@@ -18,6 +18,7 @@ from callbacks.contract import MEASUREMENT, Stream
 logger = logging.getLogger(__name__)
 
 INTERVAL = 2.0  # s from one picture to the next: drawing takes time from what else runs here
+SHARE = 0.1  # of the time that drawing may take: it grows with what there is to show, and shares the interpreter
 FOLDER, PICTURE, PAGE = "live", "stxm.png", "stxm.html"
 PAGE_TEXT = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2"><title>STXM, live</title>
@@ -49,13 +50,14 @@ class LivePicture:
         self._closed = False
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
-        self._drawn_at = 0.0
+        self._drawn_at, self._took = 0.0, 0.0  # of the newest picture, s
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
         """Take the next document."""
         match name:
             case "start":
                 block = doc.get(MEASUREMENT, {})
+                self._streams = {}
                 self._history = {
                     "title": f"{block.get('sample', '')} {block.get('edge', '')}".strip(),
                     "grid": block.get("grid"),
@@ -104,13 +106,15 @@ class LivePicture:
                 picture, self._newest = self._newest, None
                 hurry = self._closed
             if not hurry:
-                self._ended.wait(max(0.0, self._drawn_at + INTERVAL - time.monotonic()))
+                pause = max(INTERVAL, self._took / SHARE)
+                self._ended.wait(max(0.0, self._drawn_at + pause - time.monotonic()))
             self._drawn_at = time.monotonic()
             try:
                 part = self._folder / f".{PICTURE}.part"
                 draw(picture).savefig(part, format="png", dpi=80)
                 os.replace(part, self._folder / PICTURE)
                 self.drawn += 1
+                self._took = time.monotonic() - self._drawn_at
             except Exception:
                 logger.exception("the live picture could not be drawn")  # the next one may be
 

@@ -30,7 +30,6 @@ FULL_CURRENT, FULL_SLIT = 500.0, 30.0  # mA, um
 EMISSION_PHOTONS = 14_000.0  # in a frame of 300 s for `Sample.emission` of area 1
 ELASTIC_PHOTONS = 320.0  # in a frame of 300 s
 STRAY_PHOTONS_PER_EV = 0.8  # in a frame of 300 s
-KEPT_TRUTHS = 200  # frames whose truth is kept, the newest
 
 
 class Clock:
@@ -145,6 +144,8 @@ class SimulatedEndstation:
         Lose the beam so many simulated seconds after the start; by chance, rarely, where not given.
     drift_scale : float
         Of the thermal drift of the microscope; 0 for none.
+    kept_truths : int
+        Frames whose truth is kept, the newest.
     """
 
     def __init__(
@@ -157,9 +158,11 @@ class SimulatedEndstation:
         energy_offset: float = 0.18,
         dump_after: float | None = None,
         drift_scale: float = 1.0,
+        kept_truths: int = 200,
     ) -> None:
         self._seed = seed
         self._counters: dict[str, int] = {}
+        self._frames, self._kept_truths = 0, kept_truths
         self._lock = threading.Lock()
         self.clock = Clock(speed_up)
         self.ring = Ring(self.clock.start)
@@ -237,7 +240,7 @@ class SimulatedEndstation:
     def frame(self, begin: float, end: float) -> NDArray[np.uint16]:
         """Expose a frame between two moments."""
         with self._lock:
-            number = len(self.truth.frames) and max(self.truth.frames) + 1
+            number, self._frames = self._frames, self._frames + 1
         dose = self.dose(begin, end) if self.shutter_open else 0.0
         frames = dose / 300.0
         true_energy = self.energy + self.truth.energy_offset
@@ -251,7 +254,7 @@ class SimulatedEndstation:
 
         image, truth = self.truth.spectrograph.render(photons_per_ev, exposure_time=end - begin, rng=self.rng("ccd"))
         self.truth.frames[number] = truth
-        self.truth.frames.pop(number - KEPT_TRUTHS, None)
+        self.truth.frames.pop(number - self._kept_truths, None)
         return image
 
     def _throughput(self) -> float:

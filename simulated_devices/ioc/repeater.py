@@ -15,6 +15,7 @@ from simulated_devices.ports import LOOPBACK
 HEADER = struct.Struct(">HHHHII")  # command, bytes of payload, data type, count, two parameters
 BEACON, CONFIRM, REGISTER = 13, 17, 24  # commands
 LOOPBACK_NUMBER = 0x7F000001
+RETRY = 1.0  # s
 
 
 class Repeater(asyncio.DatagramProtocol):
@@ -40,10 +41,17 @@ class Repeater(asyncio.DatagramProtocol):
             self._transport.sendto(data, client)
 
 
-async def repeat_beacons(port: int) -> asyncio.BaseTransport | None:
-    """Run a repeater on this computer's loopback; None where there is one already."""
-    try:
-        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Repeater, local_addr=(LOOPBACK, port))
-    except OSError:
-        return None
-    return transport
+async def repeat_beacons(port: int) -> None:
+    """Run a repeater on this computer's loopback, as soon as there is no other, until cancelled."""
+    while True:
+        try:
+            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                Repeater, local_addr=(LOOPBACK, port)
+            )
+        except OSError:  # there is one
+            await asyncio.sleep(RETRY)
+            continue
+        try:
+            await asyncio.Event().wait()
+        finally:
+            transport.close()

@@ -58,7 +58,7 @@ class Ioc:
 
     def __init__(self, prefix: str, **options: Any) -> None:
         self._prefix = prefix
-        self._world = SimulatedEndstation(**options)
+        self._world = SimulatedEndstation(kept_truths=0, **options)  # nobody can ask for it
         self._set_up()
 
     def _set_up(self) -> None:
@@ -114,7 +114,7 @@ class Ioc:
             self._set_up()
 
     async def _serve(self, port: int, ready: Callable[[int, int], None], *, until_stdin_closes: bool) -> None:
-        repeater = await repeat_beacons(get_environment_variables()["EPICS_CA_REPEATER_PORT"])
+        repeater = asyncio.create_task(repeat_beacons(get_environment_variables()["EPICS_CA_REPEATER_PORT"]))
         self._context = _PromptContext(self.pvdb, interfaces=[LOOPBACK])
         self._running = asyncio.create_task(self._context.run())
         loop = asyncio.get_running_loop()
@@ -136,8 +136,7 @@ class Ioc:
         finally:
             shown.cancel()
             self._cut_clients_off()
-            if repeater is not None:
-                repeater.close()
+            repeater.cancel()
             await self._camera.close()
 
     def _cut_clients_off(self) -> None:
