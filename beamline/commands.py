@@ -442,13 +442,16 @@ def recover(*, data_dir: Path | None, as_json: bool) -> None:
 def check(config: Path | None, *, as_json: bool) -> None:
     """Check a configuration, connect to its devices, and fail where something is wrong."""
     from beamline.build import build_devices, config_problems
-    from beamline.connect import Answer, connect, use_channel_access
+    from beamline.connect import Answer, connect, disconnect, use_channel_access
 
     loaded = load_config(config)
     use_channel_access(loaded.channel_access)
     problems, answers = config_problems(loaded), list[Answer]()
     if not problems:
-        answers = connect(build_devices(loaded), loaded.channel_access, read=True)
+        devices = build_devices(loaded)
+        answers = connect(devices, loaded.channel_access, read=True)
+        if loaded.channel_access is not None:
+            disconnect(devices.values())
         problems = [f"{answer.device}: {answer.problem}" for answer in answers if answer.problem]
     if as_json:
         outcome = {"config": str(loaded.path), "ok": not problems, "problems": problems}
@@ -465,7 +468,7 @@ def check(config: Path | None, *, as_json: bool) -> None:
 
 def show_answers(answers: Iterable[Any]) -> None:
     """Print how devices answered."""
-    columns = ("device", "PVs", "connected in (s)", "one reading (ms)", "")
+    columns = ("device", "PVs", "connect (s)", "read (ms)", "")
     table = TextTable(*(Column(name, no_wrap=True) for name in columns), box=None, padding=(0, 1))
     for answer in answers:
         there = answer.pvs - len(answer.missing)
@@ -474,7 +477,7 @@ def show_answers(answers: Iterable[Any]) -> None:
             f"{there} of {answer.pvs}" if answer.pvs else "soft",
             f"{answer.connect_seconds:.2f}" if answer.pvs and there else "",
             "" if answer.read_seconds is None else f"{1000 * answer.read_seconds:.1f}",
-            f"[red]{'does not answer' if answer.missing else 'does not read'}[/]" if answer.problem else "ok",
+            f"[red]{'no answer' if answer.missing else 'no reading'}[/]" if answer.problem else "ok",
         )
     console.print(table)
 

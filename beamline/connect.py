@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,10 +103,10 @@ def require(answers: list[Answer]) -> None:
         raise BeamlineError("\n".join(lines))
 
 
-def disconnect(endstation: Any) -> None:
-    """Give the process variables of an endstation's devices up."""
-    for field in dataclasses.fields(endstation):
-        getattr(endstation, field.name).destroy()
+def disconnect(devices: Iterable[Any]) -> None:
+    """Give the process variables of devices up."""
+    for device in devices:
+        device.destroy()
 
 
 def _epics_signals(device: Any) -> list[Any]:

@@ -134,7 +134,7 @@ class Session:
         self.ingester.finish()
         self.RE.clear_suspenders()
         if self.config.channel_access is not None:
-            disconnect(self.endstation)
+            disconnect(getattr(self.endstation, name) for name in self.config.devices)
         for name in LOGGERS:
             logging.getLogger(name).removeHandler(self._log)
         self._log.close()

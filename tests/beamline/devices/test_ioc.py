@@ -1,0 +1,119 @@
+"""The IOC as others see it: it answers `beamline check`, moves like hardware, is stopped, and leaves nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import epics
+import pytest
+
+from beamline.cli import main
+from beamline.config import EPICS
+from beamline.devices.task import StoppedError
+from beamline.ioc import running_ioc
+
+PORT = int(os.environ["EPICS_CA_SERVER_PORT"])
+
+
+@pytest.fixture
+def file(ioc, tmp_path):
+    """The shipped configuration, on the port of the tests."""
+    path = tmp_path / "epics.toml"
+    path.write_text(EPICS.read_text().replace("port = 5064", f"port = {PORT}"))
+    return path
+
+
+def beamline(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr("sys.argv", ["beamline", *map(str, arguments)])
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    return code, *capsys.readouterr()
+
+
+def test_check_says_what_answered_and_how_fast(file, monkeypatch, capsys):
+    code, out, _ = beamline(monkeypatch, capsys, "check", "--config", file, "--json")
+    assert code == 0
+    answer = json.loads(out)
+    assert answer["ok"] is True
+    devices = {device["device"]: device for device in answer["devices"]}
+    assert len(devices) == 15
+    assert devices["energy"]["pvs"] == 16
+    assert all(0 < device["connect_seconds"] < 5 and 0 < device["read_seconds"] < 2 for device in devices.values())
+
+
+def test_check_names_the_pvs_that_do_not_answer(file, monkeypatch, capsys):
+    text = file.read_text().replace("timeout = 5.0", "timeout = 1.0")
+    file.write_text(text.replace('"SIM:ExitSlit"', '"SIM:ExitSlot"'))
+    code, out, err = beamline(monkeypatch, capsys, "check", "--config", file)
+    assert code == 1
+    assert "0 of 8" in out
+    assert "no answer" in out
+    line = (
+        "beamline: exit_slit: no answer within 1 s from SIM:ExitSlot.RBV, SIM:ExitSlot.VAL, SIM:ExitSlot.VELO"
+        f" and 5 more: no IOC serves it at 127.0.0.1, port {PORT}"
+    )
+    assert err.strip().splitlines()[-1] == line
+
+
+def test_a_motor_that_is_stopped_is_not_done(session):
+    motor = session.endstation.coarse_x
+    motor.set(0.0).wait(10)
+    epics.caput("SIM:STXM:CoarseX.VELO", 1.0, wait=True)
+    time.sleep(0.2)  # the speed is monitored
+    try:
+        status = motor.set(2000.0)  # 2 s on the wall
+        time.sleep(0.5)
+        assert not status.done
+        assert epics.caget("SIM:STXM:CoarseX.DMOV") == 0
+        motor.stop()
+        with pytest.raises(StoppedError, match="coarse_x: stopped"):
+            status.wait(5)
+        time.sleep(0.2)
+        assert epics.caget("SIM:STXM:CoarseX.DMOV") == 1
+        assert 100 < motor.position < 1500
+        status = motor.set(2000.0)
+        time.sleep(0.3)
+        motor.stop(success=True)  # as the engine does for a pause
+        status.wait(5)
+    finally:
+        epics.caput("SIM:STXM:CoarseX.VELO", 500.0, wait=True)
+        time.sleep(0.2)
+    motor.set(0.0).wait(10)
+
+
+def test_energy_moves_the_gap_by_its_table(session):
+    energy = session.endstation.energy
+    for wanted in (400.0, 533.3, 780.0):
+        energy.set(wanted).wait(20)
+        reading = {key: each["value"] for key, each in energy.read().items()}
+        assert reading["energy"] == pytest.approx(wanted, abs=0.02)
+        assert reading["energy_setpoint"] == wanted
+        assert reading["undulator_gap"] == pytest.approx(energy.gap_for(wanted), abs=1e-3)
+
+
+@pytest.mark.parametrize("end", ["stdin", "SIGTERM", "SIGINT"])
+def test_an_ioc_that_is_stopped_leaves_neither_process_nor_port(end):
+    with running_ioc(EPICS) as running:
+        if end != "stdin":
+            running.process.send_signal(getattr(signal, end))
+            assert running.process.wait(10) == 0
+    assert running.process.returncode == 0
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as free:
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", running.port))
+
+
+def test_a_port_that_is_taken_is_named(ioc):
+    command = ["beamline", "ioc", "--port", str(PORT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        f"beamline: the IOC cannot serve: port {PORT} of 127.0.0.1 is in use: choose another, or 0 for any"
+    )
