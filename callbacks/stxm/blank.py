@@ -70,20 +70,8 @@ def find_blank(brightness: FloatArray, sigma: FloatArray, settings: BlankSetting
     centre, count = _brightest_peak(values, width, fewest)
     if not np.isfinite(centre):
         return Blank(nothing, f"no {fewest} pixels of one brightness at the bright end: no place without sample")
-    brighter = int((values > centre + 1.5 * width).sum())
-    if brighter > max(HOT_PIXELS, HOT_SHARE * len(values)):
-        return Blank(
-            nothing,
-            f"{brighter} pixels are brighter than the {count} that stand out, expected {fewest} or more of one"
-            " brightness at the bright end: no place without sample",
-        )
-    darker = _count(values, np.array([centre - 2 * width]), width)[0]
-    if count < STANDS_OUT * darker:
-        return Blank(
-            nothing,
-            f"the brightest pixels do not stand out: {count} of one brightness, {darker} a little darker;"
-            " no place without sample",
-        )
+    if why_not := _does_not_stand_out(values, width, centre, count):
+        return Blank(nothing, why_not)
     alike = known & (np.abs(brightness - centre) <= np.maximum(0.75 * width, 3.0 * sigma))
     around = ndimage.convolve(alike.astype(int), np.ones((3, 3), dtype=int), mode="nearest")
     pixels = alike & (around >= NEIGHBOURS)
@@ -134,6 +122,20 @@ def _brightest_peak(values: FloatArray, width: float, fewest: int) -> tuple[floa
         if not len(ahead) or ahead.max() <= counts[place]:
             return float(centres[place]), int(counts[place])
         place += 1 + int(ahead.argmax())
+
+
+def _does_not_stand_out(values: FloatArray, width: float, centre: float, count: int) -> str:
+    """Say why a peak is not that of places without sample; empty where it may be."""
+    brighter = int((values > centre + 1.5 * width).sum())
+    if brighter > max(HOT_PIXELS, HOT_SHARE * len(values)):
+        return f"{brighter} pixels are brighter than the {count} that stand out: no place without sample"
+    darker = _count(values, np.array([centre - 2 * width]), width)[0]
+    if count < STANDS_OUT * darker:
+        return (
+            f"the brightest pixels do not stand out: {count} of one brightness, {darker} a little darker;"
+            " no place without sample"
+        )
+    return ""
 
 
 def _count(values: FloatArray, centres: FloatArray, width: float) -> NDArray[np.intp]:
