@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -164,7 +164,7 @@ def run_plan(
         if not quiet:
             assessment.show(console)
         return {"estimate": assessment.as_dict()}
-    with Session(loaded, data_dir) as session:
+    with redirect_stdout(sys.stderr), Session(loaded, data_dir) as session:  # the engine's suspenders print
         # Made twice: the estimate uses up the first.
         endstation = session.endstation
         assessment = assess(plan.function(endstation, **parameters), endstation, session.data_dir, minimum_free_gb)

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bluesky import RunEngine, SupplementalData
-from bluesky.utils import RunEngineInterrupted
+from bluesky.utils import FailedStatus, RunEngineInterrupted
 
 from beamline.build import build_endstation
 from beamline.catalog import CatalogIngester
@@ -126,6 +126,8 @@ class Session:
 
     def close(self) -> None:
         """Finish the reduction, and let the catalogue finish on its own."""
+        if self.RE.state == "paused":
+            self.RE.abort("the session was closed")
         for feed in self._feeds:
             feed.close()
         self.recorder.close()
@@ -183,22 +185,33 @@ def measure_all(session: Session, plan: Any, *, on_pause: Callable[[], bool] = l
             try:
                 outcome = engine(plan)
             except RunEngineInterrupted:
-                while engine.state == "paused" and on_pause():
-                    with suppress(RunEngineInterrupted):
-                        outcome = engine.resume()
-                if engine.state == "paused":
-                    outcome = engine.abort("interrupted by the user")
+                try:
+                    while engine.state == "paused" and on_pause():
+                        _let_suspenders_hold(engine)
+                        with suppress(RunEngineInterrupted):
+                            outcome = engine.resume()
+                finally:
+                    if engine.state == "paused":
+                        outcome = engine.abort("interrupted by the user")
     except (BeamlineError, PlanError) as error:
         raise BeamlineError(str(error)) from error
     except Exception as error:  # a device or the plan: the engine has closed the run and said so in its stop document
-        cause = error.__cause__ or error  # a status that failed hides what it failed with
+        cause = error.__cause__ if isinstance(error, FailedStatus) and error.__cause__ else error
         text = " ".join(str(cause).split()) or type(cause).__name__
         # What went wrong first is why the run was ended; what is raised may be what went wrong when that was done.
-        first = ends[-1]["reason"] if ends and ends[-1]["exit_status"] == "fail" else text
+        first = (" ".join(ends[-1]["reason"].split()) if ends and ends[-1]["exit_status"] == "fail" else "") or text
         raise BeamlineError(f"the plan failed: {first}" + (f"; then {text}" if text != first else "")) from error
     finally:
         engine.unsubscribe(token)
     return tuple(outcome.run_start_uids)
+
+
+def _let_suspenders_hold(engine: Any) -> None:
+    """Let the suspenders that are tripped hold a plan that is resumed: the engine asks them when a plan begins only."""
+    for suspender in engine.suspenders:
+        futures, justification = suspender.get_futures()
+        for future in futures:
+            engine.request_suspend(future, justification=justification)
 
 
 def check_free_space(data_dir: Path, minimum_gb: float) -> None:

@@ -66,11 +66,6 @@ class Estimate:
     undescribed: tuple[str, ...]
 
     @property
-    def bytes(self) -> int:
-        """Bytes of frames and documents."""
-        return self.frame_bytes + self.document_bytes
-
-    @property
     def events(self) -> int:
         """Events of all streams."""
         return sum(self.points.values())
@@ -270,6 +265,8 @@ class _Walk:
             shape = key["shape"]
             if "external" in key:
                 frames += 1
+                if not math.prod(shape):  # a camera that has not taken any frame since it was started
+                    self._undescribed[device.name] = None
                 frame_bytes += math.prod(shape) * _itemsize(key)
             elif shape:
                 # The scanner describes the line it was told last, and here nobody tells it.

@@ -81,6 +81,10 @@ class AllDone(Status):
         for status in statuses:
             status.add_callback(self._one_is_done)
 
+    def __str__(self) -> str:
+        """Give what the first that failed has failed with: the engine writes it into the stop document."""
+        return str(self.exception() or "held settings")
+
     def add_callback(self, callback: Callable[[Status], None]) -> None:
         """Call `callback` with this status when all are done; at once where they are."""
         with self._lock:

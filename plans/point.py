@@ -79,8 +79,7 @@ def take_point(
         devices = sorted(devices, key=lambda device: device is not endstation.ring)
     connection_was_lost = False
     while True:
-        interruptions.allow_replay()
-        yield Msg("checkpoint", interruptions)
+        yield from _checkpoint(interruptions)
         try:
             yield from _move_and_trigger(positions, devices)
             interruptions.refuse_replay()
@@ -91,7 +90,10 @@ def take_point(
             if connection_was_lost or not _is_lost_connection(error):
                 raise
             connection_was_lost = True
-            logger.warning("a point is taken again: %s", error.__cause__ or error)
+            for device in devices:  # ends what the others are at, as a pause does
+                if hasattr(device, "pause"):
+                    device.pause()
+            logger.warning("a point is taken again: %s", error)
             interruptions.count += 1
             yield from _let_reconnect()
             continue
@@ -103,6 +105,13 @@ def take_point(
         logger.warning("a point is taken again: %s", missing)
         interruptions.count += 1
         yield from _wait_for_light(endstation, interruptions, light)
+
+
+def _checkpoint(interruptions: Interruptions) -> MsgGenerator[None]:
+    """Begin what is taken again as a whole where it is interrupted."""
+    yield Msg("rewindable", None, True)  # a suspension that ended by an error leaves it False
+    interruptions.allow_replay()
+    yield Msg("checkpoint", interruptions)
 
 
 def _move_and_trigger(positions: Sequence[Any], devices: Sequence[Readable[Any]]) -> MsgGenerator[None]:
@@ -120,7 +129,7 @@ def _move_and_trigger(positions: Sequence[Any], devices: Sequence[Readable[Any]]
 
 
 def _is_lost_connection(error: BaseException) -> bool:
-    return isinstance(error.__cause__ or error, ConnectionError)  # a status that failed hides what it failed with
+    return any(isinstance(each, ConnectionError) for each in (error, error.__cause__))  # of a status that failed
 
 
 def _let_reconnect() -> MsgGenerator[None]:
@@ -172,8 +181,7 @@ def _read(
 def _wait_for_light(endstation: Endstation, interruptions: Interruptions, light: Light | None) -> MsgGenerator[None]:
     """Wait until the ring current and the front-end shutter say that the light is back; a suspender may do it first."""
     while light is not None:
-        interruptions.allow_replay()
-        yield Msg("checkpoint", interruptions)
+        yield from _checkpoint(interruptions)
         yield Msg("sleep", None, LIGHT_POLL)
         reading = (yield Msg("read", endstation.ring)) or {}
         state = yield from bps.rd(endstation.front_end_shutter, default_value=OPEN)
@@ -223,8 +231,7 @@ def run_with_light(
             yield from points(interruptions)
         finally:
             interruptions.allow_replay()
-        # A pause while the run is being closed takes no point again.
-        yield Msg("checkpoint", interruptions)
+        yield from _checkpoint(interruptions)  # a pause while the run is being closed takes no point again
 
     return (yield from bpp.finalize_wrapper(measure(), lambda: bps.mv(endstation.shutter, CLOSED)))
 

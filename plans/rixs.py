@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,8 @@ from plans.errors import PlanError
 from plans.interruptions import Interruptions
 from plans.point import Point, run_with_light, start_metadata, take_point
 from plans.preflight import check_beamline, check_positive, check_reachable
+
+logger = logging.getLogger(__name__)
 
 Order = Literal["up", "up_down", "random"]
 
@@ -295,8 +298,11 @@ def _with_retakes(frames: Sequence[tuple[float, float]], points: Sequence[Point]
     """Give all frames, then, once their points are there, those again whose incident flux was lost or partial."""
     yield from frames
     if any(Key.I0 in point.values for point in points):  # not so for those who list a plan's messages
-        marked = zip(frames, judge_flux([_flux(point) for point in points]).reasons, strict=True)
-        yield from [frame for frame, reason in marked if reason]
+        reasons = judge_flux([_flux(point) for point in points]).reasons
+        if all(reasons):
+            logger.warning("I0 was lost or partial in every frame; none is taken again")
+            return
+        yield from [frame for frame, reason in zip(frames, reasons, strict=True) if reason]
 
 
 def _flux(point: Point) -> float:

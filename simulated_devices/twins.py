@@ -16,7 +16,7 @@ import numpy as np
 from ophyd import Component, Kind, Signal
 
 from beamline.devices.base import check_limits
-from beamline.devices.task import StoppedError, TaskDevice, TaskStatus
+from beamline.devices.task import Stop, StoppedError, TaskDevice, TaskStatus
 from callbacks.contract import UNITS, CcdConfig, Key
 from callbacks.external import HDF5_DATASET
 from simulated_devices.endstation import SimulatedEndstation
@@ -82,22 +82,21 @@ class Twin(TaskDevice):
 
     def __init__(self, prefix: str = "", *, name: str, shared: SimulatedEndstation, **kwargs: Any) -> None:
         self.world = shared
+        self._under_way = Stop()  # of the task that runs
         super().__init__(prefix, name=name, **kwargs)
 
     def in_background(self, work: Callable[[], None]) -> TaskStatus:
         """Do work on a thread; the status is done with it, and fails with what it raises."""
-        return self.work(lambda _stopped: work())
 
-    def pause(self) -> None:
-        """Stop what is under way: it is done again after the pause."""
-        self.stop(success=True)
+        def task(stop: Stop) -> None:
+            self._under_way = stop
+            work()
 
-    def resume(self) -> None:
-        """Do nothing: the plan says what is to be done."""
+        return self.work(task)
 
     def wait_until(self, moment: float) -> None:
         """Let simulated time pass; raise `StoppedError` where the device is stopped before."""
-        if not self.world.clock.wait_until(moment, self._stopped):
+        if not self.world.clock.wait_until(moment, self._under_way):
             raise StoppedError(f"{self.name}: stopped")
 
     def put(self, signal: Signal, value: Any) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import epics
@@ -13,7 +14,8 @@ from ophyd import EpicsSignal, EpicsSignalRO, Signal
 from ophyd.signal import EpicsSignalBase
 from ophyd.utils.errors import DisconnectedError, LimitError
 
-from beamline.devices.task import ConnectionLostError, DeviceError, StoppedError, TaskStatus, in_background
+from beamline.devices.completion import ECA_DISCONN, ECA_NORMAL, Completion
+from beamline.devices.task import ConnectionLostError, DeviceError, Stop, StoppedError, TaskStatus, in_background
 
 # What ophyd and pyepics raise, each in its place, where a server does not answer.
 NO_ANSWER = (
@@ -104,7 +106,7 @@ class Setting(_Keyed, EpicsSignal):
         super().__init__(*args, limits=limits is None, put_complete=True, **kwargs)
         self._declared_limits = limits
         self._told: Any = None
-        self._stopped, self._stop_is_failure = threading.Event(), True
+        self._stop = Stop()
 
     @property
     def told(self) -> Any:
@@ -114,24 +116,24 @@ class Setting(_Keyed, EpicsSignal):
     def check_value(self, value: Any, **kwargs: Any) -> None:
         """Raise LimitError naming signal, value and limits where `value` is out of them."""
         low, high = self._declared_limits or (self.limits if self.connected else (None, None))
-        if low is not None and high is not None and low < high and isinstance(value, int | float):
-            check_limits(self.name, value, (low, high), self._declared_units)
+        if low is not None and high is not None and low < high and isinstance(value, Real):
+            check_limits(self.name, float(value), (low, high), self._declared_units)
 
     def set(self, value: Any, **_kwargs: Any) -> TaskStatus:
         """Write a value; done when the server has processed it, failed naming the PV where it does not."""
         self.check_value(value)
-        stopped = self._stopped = threading.Event()
+        stop = self._stop = Stop()
 
         def write() -> None:
-            put_and_wait(self, value, timeout=ANSWER_TIMEOUT, wanted=f"{value}", stopped=stopped)
+            put_and_wait(self, value, timeout=ANSWER_TIMEOUT, wanted=f"{value}", stopped=stop)
             self._told = value
 
-        return in_background(self, write, was_ended=lambda: stopped.is_set() and not self._stop_is_failure)
+        return in_background(self, write, stop)
 
     def stop(self, *, success: bool = False) -> None:
         """Wait no longer for what was written last."""
-        self._stop_is_failure = not success
-        self._stopped.set()
+        self._stop.success = success
+        self._stop.set()
 
 
 class SoftSetting(_Keyed, Signal):
@@ -178,11 +180,21 @@ def put_and_wait(
     deadline = time.monotonic() + timeout
     with _News(signal, stopped) as news:
         news.wait(lambda: True, deadline, lambda: _late(signal, wanted, timeout))  # until it is connected
+        _raise_if_stopped(signal, stopped)
+        completion = Completion(news.wake)
         try:
-            signal.put(value, force=True, use_complete=True, callback=news.completed, timeout=timeout)
+            signal.put(value, force=True, use_complete=True, callback=completion, timeout=timeout)
+        except NO_ANSWER as error:
+            raise ConnectionLostError(f"{_owner(signal)}: {signal.setpoint_pvname} does not answer: {error}") from error
         except Exception as error:
             raise DeviceError(f"{_owner(signal)}: {signal.setpoint_pvname} cannot be written: {error}") from error
-        news.wait(lambda: news.is_complete, deadline, lambda: _late(seen or signal, wanted, timeout))
+        news.wait(lambda: completion.status is not None, deadline, lambda: _late(seen or signal, wanted, timeout))
+    if completion.status == ECA_DISCONN:
+        raise _lost(signal)
+    if completion.status != ECA_NORMAL:
+        raise DeviceError(
+            f"{_owner(signal)}: {signal.setpoint_pvname} refused {value}, expected it to take it: {completion.message}"
+        )
 
 
 def wait_for(
@@ -224,6 +236,7 @@ def wait_for(
         found[:] = [value]
         return value is not None and bool(reached(value))
 
+    _raise_if_stopped(signal, stopped)
     if not signal.connected or not look():
         with _News(signal, stopped, values=True) as news:
             news.wait(look, deadline, lambda: _late(signal, wanted, timeout))
@@ -264,23 +277,18 @@ class _News:
         self._subscriptions: list[int] = []
         self._stopped = stopped
         self._condition = threading.Condition()
-        self.is_complete = False
         self._changed = True
 
     def __enter__(self) -> _News:
         kinds = [self._signal.SUB_META, *([self._signal.SUB_VALUE] if self._values else [])]
-        self._subscriptions = [self._signal.subscribe(self._wake, event_type=kind, run=False) for kind in kinds]
+        self._subscriptions = [self._signal.subscribe(self.wake, event_type=kind, run=False) for kind in kinds]
         return self
 
     def __exit__(self, *_: object) -> None:
         for subscription in self._subscriptions:
             self._signal.unsubscribe(subscription)
 
-    def completed(self, **_kwargs: Any) -> None:
-        self.is_complete = True
-        self._wake()
-
-    def _wake(self, *_args: Any, **_kwargs: Any) -> None:
+    def wake(self, *_args: Any, **_kwargs: Any) -> None:
         with self._condition:
             self._changed = True
             self._condition.notify_all()
@@ -294,22 +302,30 @@ class _News:
                 if done():
                     return
                 if lost_at is not None and not self._values:
-                    raise ConnectionLostError(
-                        f"{name}: {self._signal.pvname} was disconnected, and nobody knows what it did"
-                    )
+                    raise _lost(self._signal)
                 lost_at = None
             elif lost_at is None:
                 lost_at = time.monotonic()
             elif time.monotonic() - lost_at > self.GRACE:
                 raise ConnectionLostError(f"{name}: {self._signal.pvname} is disconnected, expected it to answer")
-            if self._stopped is not None and self._stopped.is_set():
-                raise StoppedError(f"{name}: stopped")
+            _raise_if_stopped(self._signal, self._stopped)
             left = deadline - time.monotonic()
             if left <= 0:
                 raise late()
             with self._condition:
                 if not self._changed:
                     self._condition.wait(min(left, self.POLL))
+
+
+def _raise_if_stopped(signal: EpicsSignalBase, stopped: threading.Event | None) -> None:
+    if stopped is not None and stopped.is_set():
+        raise StoppedError(f"{_owner(signal)}: stopped")
+
+
+def _lost(signal: EpicsSignalBase) -> ConnectionLostError:
+    return ConnectionLostError(
+        f"{_owner(signal)}: {signal.pvname} was disconnected, and nobody knows what it did, expected it to answer"
+    )
 
 
 def _late(signal: EpicsSignalBase, wanted: str, timeout: float) -> DeviceError:

@@ -198,10 +198,6 @@ class Ccd(TaskDevice):
         self._datum = ("", time.time())  # a frame that is not there is not mistaken for the one before
         return self.work(self._expose)
 
-    def pause(self) -> None:
-        """Abort the exposure under way, which the engine begins anew when it goes on."""
-        self.stop(success=True)
-
     def read(self) -> OrderedDict[str, dict[str, Any]]:
         """Give the reference to the newest frame."""
         reading = super().read()

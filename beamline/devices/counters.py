@@ -51,15 +51,7 @@ class Scaler(TaskDevice):
 
         return self.work(count)
 
-    def stop(self, *, success: bool = False) -> None:
+    def halt(self) -> None:
         """Stop counting."""
-        super().stop(success=success)
         if self.count.connected:
             self.count.put(0, wait=False)
-
-    def pause(self) -> None:
-        """Stop counting: the point under way is taken again."""
-        self.stop(success=True)
-
-    def resume(self) -> None:
-        """Do nothing: the next trigger counts."""

@@ -148,7 +148,7 @@ class Energy(TaskDevice):
     def _move(self, energy: float, stopped: threading.Event) -> None:
         gap = self.gap_for(energy)
         moves = [lambda: self.monochromator.move(energy, stopped)]
-        if abs(gap - self.undulator.position) > self.undulator.tolerance:
+        if not abs(gap - self.undulator.position) <= self.undulator.tolerance:  # nor where it is not known
             moves.append(lambda: self.undulator.move(gap, stopped))
         together(*moves)
         if self._settle_time:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
 from ophyd import Component, EpicsSignal, Kind
 
 from beamline.devices.base import Field, Reading, Setting, check_limits, put_and_wait, wait_for
-from beamline.devices.task import TaskDevice, TaskStatus
+from beamline.devices.task import DeviceError, TaskDevice, TaskStatus
 
 MARGIN = 30.0  # s that a move may take longer than distance and speed say
 IN_PLACE = 2.0  # s in which the readback must be where it was sent, once the motor has stopped
@@ -42,7 +43,7 @@ class Motor(TaskDevice):
     high_limit = Component(Field, ".HLM", kind=Kind.omitted)
     deadband = Component(Field, ".RDBD", kind=Kind.omitted)
     resolution = Component(Field, ".MRES", kind=Kind.omitted)
-    halt = Component(EpicsSignal, ".STOP", kind=Kind.omitted)
+    stop_field = Component(EpicsSignal, ".STOP", kind=Kind.omitted)
 
     def __init__(
         self,
@@ -86,11 +87,10 @@ class Motor(TaskDevice):
         self.check_value(value)
         return self.work(lambda stopped: self.move(value, stopped))
 
-    def stop(self, *, success: bool = False) -> None:
-        """Stop the motor; a move under way ends, as failed unless `success`."""
-        super().stop(success=success)
-        if self.halt.connected:
-            self.halt.put(1, wait=False)
+    def halt(self) -> None:
+        """Stop the motor."""
+        if self.stop_field.connected:
+            self.stop_field.put(1, wait=False)
 
     def move(self, value: float, stopped: threading.Event) -> None:
         """Move to a position and wait until it is there.
@@ -102,6 +102,9 @@ class Motor(TaskDevice):
         """
         velocity = self.velocity.last
         expected = abs(value - self.position) / velocity if velocity > 0 else 0.0
+        if not math.isfinite(expected):
+            raise DeviceError(f"{self.name}: {self.readback.pvname} is not a number, expected a position")
+        self.check_value(value)
         tolerance = self._tolerance()
         wanted = f"{value:g} ± {tolerance:.2g} {self._units}"
         timeout = 1.5 * expected + self.margin

@@ -67,6 +67,8 @@ class Sample(TaskDevice):
             raise ValueError(f"{self.name}: holds no {value!r}, only {', '.join(self._places)}")
         for axis, place in zip(AXES, self._places[value], strict=True):
             getattr(self, axis).check_value(place)
+        if self._clear is not None:
+            self.z.check_value(self._clear)
 
     def set(self, value: str) -> TaskStatus:
         """Move a sample into the beam."""

@@ -123,18 +123,10 @@ class LineScanner(TaskDevice):
 
         return self.work(fly)
 
-    def stop(self, *, success: bool = False) -> None:
+    def halt(self) -> None:
         """Stop the line under way."""
-        super().stop(success=success)
         if self.fly.connected:
             self.fly.put(0, wait=False)
-
-    def pause(self) -> None:
-        """Stop the line under way: it is taken again."""
-        self.stop(success=True)
-
-    def resume(self) -> None:
-        """Do nothing: the next trigger flies a line."""
 
     def describe(self) -> OrderedDict[str, dict[str, Any]]:
         """Describe the arrays of a line, as long as it is to be."""

@@ -17,6 +17,7 @@ STANDS_OUT = 2.0  # times as many pixels in the peak as in an equal interval on 
 LARGEST_SPREAD = 2.0  # spread of the pixels found over their noise
 BRIGHT = 95.0  # percentile of the noise that stands for that of bright pixels
 HOT_PIXELS, HOT_SHARE = 3, 0.005  # pixels, and their share, that may be brighter than no sample
+HOLE = 4  # of the 9 pixels around and with one: so many bright ones are no hot pixels
 NEIGHBOURS = 6  # of the 9 pixels around and with it that are as bright
 
 
@@ -70,7 +71,8 @@ def find_blank(brightness: FloatArray, sigma: FloatArray, settings: BlankSetting
     centre, count = _brightest_peak(values, width, fewest)
     if not np.isfinite(centre):
         return Blank(nothing, f"no {fewest} pixels of one brightness at the bright end: no place without sample")
-    if why_not := _does_not_stand_out(values, width, centre, count):
+    bright = known & (brightness > centre + 1.5 * width)
+    if why_not := _does_not_stand_out(bright, values, width, centre, count):
         return Blank(nothing, why_not)
     alike = known & (np.abs(brightness - centre) <= np.maximum(0.75 * width, 3.0 * sigma))
     around = ndimage.convolve(alike.astype(int), np.ones((3, 3), dtype=int), mode="nearest")
@@ -124,10 +126,14 @@ def _brightest_peak(values: FloatArray, width: float, fewest: int) -> tuple[floa
         place += 1 + int(ahead.argmax())
 
 
-def _does_not_stand_out(values: FloatArray, width: float, centre: float, count: int) -> str:
-    """Say why a peak is not that of places without sample; empty where it may be."""
-    brighter = int((values > centre + 1.5 * width).sum())
-    if brighter > max(HOT_PIXELS, HOT_SHARE * len(values)):
+def _does_not_stand_out(bright: BoolArray, values: FloatArray, width: float, centre: float, count: int) -> str:
+    """Say why a peak is not that of places without sample; empty where it may be.
+
+    Pixels that are `bright`er than it are hot where they are few and lie alone, and a hole in the sample otherwise.
+    """
+    brighter = int(bright.sum())
+    around = ndimage.convolve(bright.astype(int), np.ones((3, 3), dtype=int), mode="constant")
+    if brighter > max(HOT_PIXELS, HOT_SHARE * len(values)) or (bright & (around >= HOLE)).any():
         return f"{brighter} pixels are brighter than the {count} that stand out: no place without sample"
     darker = _count(values, np.array([centre - 2 * width]), width)[0]
     if count < STANDS_OUT * darker:

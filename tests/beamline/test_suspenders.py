@@ -234,19 +234,92 @@ def test_a_session_installs_them_and_tells_the_plans(tmp_path):
     assert "ring_current: 500 mA: back after 0.0 s; resumes in 0.1 s" in log
 
 
-def test_a_run_on_the_twins_waits_for_a_beam_that_was_dumped_and_is_whole(tmp_path):
-    config = simulated(1, dump_after=60.0)
-    session = Session(config.model_copy(update={"suspenders": SETTINGS}), tmp_path)
-    documents = []
-    session.RE.subscribe(lambda name, doc: documents.append((name, doc)))
-    try:
-        measure(session, xas(session.endstation, "520:530:1", 10.0))
-    finally:
-        session.close()
-    descriptors = {doc["uid"]: doc["name"] for name, doc in documents if name == "descriptor"}
-    events = [doc for name, doc in documents if name == "event"]
-    primary = [doc for doc in events if descriptors[doc["descriptor"]] == "primary"]
-    assert [doc["seq_num"] for doc in primary] == list(range(1, 12))
-    i0 = [doc["data"]["i0"] for doc in primary]
-    assert min(i0) > 0.9 * max(i0)
-    assert "interruptions" in descriptors.values() or "interrupted" in descriptors.values()
+class OnTwins:
+    """A session on soft twins with suspenders, and what it measures."""
+
+    def __init__(self, folder):
+        self.session = Session(simulated(1).model_copy(update={"suspenders": SETTINGS}), folder)
+        self.world = self.session.endstation.energy.world
+        self.documents = []
+        self.session.RE.subscribe(lambda name, doc: self.documents.append((name, doc)))
+
+    def dump(self, seconds):
+        """Lose the beam for so many simulated seconds from now on."""
+        now = self.world.clock.now()
+        self.world.ring.dumps.append((now, now + seconds))
+
+    def after_event(self, number, *actions):
+        """Do actions after the `number`-th event of the run, 50 ms apart."""
+        seen = []
+
+        def act(name, _doc):
+            if name == "event":
+                seen.append(name)
+                if len(seen) == number:
+                    threading.Thread(target=lambda: [(time.sleep(0.05), action()) for action in actions]).start()
+
+        return self.session.RE.subscribe(act)
+
+    def pause(self):
+        self.session.RE.request_pause(defer=False)
+
+    def primary(self):
+        descriptors = {doc["uid"]: doc["name"] for name, doc in self.documents if name == "descriptor"}
+        events = [doc for name, doc in self.documents if name == "event"]
+        return [doc["data"] for doc in events if descriptors[doc["descriptor"]] == "primary"]
+
+    def assert_whole(self, first):
+        """Each energy once, in the light."""
+        points = self.primary()
+        assert [point["energy_setpoint"] for point in points] == [first + number for number in range(len(points))]
+        i0 = [point["i0"] for point in points]
+        assert min(i0) > 0.9 * max(i0)
+        return len(points)
+
+
+@pytest.fixture
+def twins(tmp_path):
+    twins = OnTwins(tmp_path)
+    yield twins
+    twins.session.close()
+
+
+def test_a_run_on_the_twins_waits_for_a_beam_that_was_dumped_and_is_whole(twins):
+    twins.after_event(4, lambda: twins.dump(1500.0))
+    measure(twins.session, xas(twins.session.endstation, "520:530:1", 100.0))
+    assert twins.assert_whole(520.0) == 11
+    names = {doc["name"] for name, doc in twins.documents if name == "descriptor"}
+    assert "interruptions" in names or "interrupted" in names
+
+
+def test_a_run_that_is_resumed_without_beam_waits_for_it(twins):
+    twins.after_event(4, lambda: twins.dump(2500.0), twins.pause)
+    asked = []
+    measure(twins.session, xas(twins.session.endstation, "520:530:1", 100.0), on_pause=lambda: not asked.append(1))
+    assert asked == [1]
+    assert twins.assert_whole(520.0) == 11
+
+
+def test_after_an_abort_without_beam_the_next_run_is_whole_too(twins):
+    twins.after_event(4, lambda: twins.dump(1500.0), twins.pause)
+    measure(twins.session, xas(twins.session.endstation, "520:530:1", 100.0))
+    assert twins.documents[-1][1]["exit_status"] == "abort"
+    assert twins.assert_whole(520.0) < 11
+    twins.documents.clear()
+    time.sleep(2.0)
+    twins.after_event(4, lambda: twins.dump(1000.0))
+    measure(twins.session, xas(twins.session.endstation, "520:530:1", 300.0))
+    assert twins.assert_whole(520.0) == 11
+
+
+def test_a_question_that_is_interrupted_ends_the_run_with_the_shutter_closed(twins):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    twins.after_event(4, twins.pause)
+    with pytest.raises(KeyboardInterrupt):
+        measure(twins.session, xas(twins.session.endstation, "520:530:1", 100.0), on_pause=interrupted)
+    assert twins.session.RE.state == "idle"
+    assert twins.session.endstation.shutter.state.get() == "closed"
+    assert twins.documents[-1][0] == "stop"
+    assert twins.documents[-1][1]["exit_status"] == "abort"

@@ -12,7 +12,8 @@ import pytest
 
 from beamline.cli import main
 from beamline.config import EPICS
-from beamline.devices.task import StoppedError
+from beamline.devices.base import put_and_wait
+from beamline.devices.task import DeviceError, StoppedError
 from beamline.ioc import running_ioc
 
 PORT = int(os.environ["EPICS_CA_SERVER_PORT"])
@@ -117,3 +118,35 @@ def test_a_port_that_is_taken_is_named(ioc):
     assert done.stderr.strip() == (
         f"beamline: the IOC cannot serve: port {PORT} of 127.0.0.1 is in use: choose another, or 0 for any"
     )
+
+
+def test_a_put_that_the_server_refuses_is_a_failure_that_names_it(session):
+    scanner = session.endstation.scanner
+    with pytest.raises(DeviceError, match=r"scanner: SIM:STXM:MCS:Channels refused 5000, expected it to take it: "):
+        put_and_wait(scanner.columns, 5000, timeout=5.0, wanted="5000")  # the IOC takes up to 4,000
+    motor = session.endstation.coarse_y
+    with pytest.raises(DeviceError, match=r"coarse_y: SIM:STXM:CoarseY\.VAL refused 9000\.0, expected it to take it: "):
+        put_and_wait(motor.setpoint, 9000.0, timeout=5.0, wanted="9000")
+
+
+def test_a_detector_that_is_triggered_again_ends_what_it_did_and_counts_anew(session):
+    scaler = session.endstation.scaler
+    scaler.dwell.set(3000.0).wait(5)  # 3 s on the wall
+    first = scaler.trigger()
+    time.sleep(0.2)
+    scaler.dwell.set(10.0).wait(5)
+    begun = time.monotonic()
+    scaler.trigger().wait(5)
+    assert time.monotonic() - begun < 2
+    assert first.done
+    assert scaler.read()["i0"]["value"] == pytest.approx(10 * 86000, rel=0.2)
+
+
+def test_a_detector_that_did_not_finish_is_told_to_end(session):
+    scaler = session.endstation.scaler
+    scaler._margin = -2998.5  # of 3000 s: it waits for 1.5 s
+    scaler.dwell.set(3000.0).wait(5)
+    with pytest.raises(DeviceError, match=r"scaler: SIM:Scaler\.CNT is 1, expected 0 \(counted\) within 1\.5 s"):
+        scaler.trigger().wait(5)
+    time.sleep(0.3)
+    assert epics.caget("SIM:Scaler.CNT") == 0

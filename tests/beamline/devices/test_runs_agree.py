@@ -103,6 +103,9 @@ def test_rixs_maps_and_their_calibrations_agree_within_their_noise(reduced):
                 one["calibration_pivot"] - other["calibration_pivot"]
             )
         sigma = np.hypot(*(np.sqrt(each["calibration_covariance"][order, order]) for each in (one, other)))
+        if order == 0:  # a column stands for a place that depends on the curvature that was found
+            bends = (each["curvature_sigma"] * each["calibration_coefficients"][1] for each in (one, other))
+            sigma = np.hypot(sigma, np.hypot(*bends))
         assert abs(one["calibration_coefficients"][order] - at) < 4 * sigma
     pulls = pull(reduced["rixs"], "pfy", "pfy_sigma")
     assert len(pulls) == 19
@@ -120,7 +123,8 @@ def test_line_spectra_agree_within_their_noise(reduced):
     for each in (one, other):
         means.append(each["optical_density"][:, sample].mean(axis=1))
         own = (each["optical_density_sigma"][:, sample] ** 2).sum(axis=1) / sample.sum() ** 2
-        slope = np.gradient(means[-1], each["stack_energy"])
+        steps = np.abs(np.diff(means[-1]) / np.diff(each["stack_energy"]))
+        slope = np.maximum(np.append(steps, 0.0), np.append(0.0, steps))  # the steeper side: peaks are 1 eV wide
         variances.append(own + (each["incident_sigma"] / each["incident_rate"]) ** 2 + (Energy.jitter * slope) ** 2)
     pulls = (means[0] - means[1]) / np.sqrt(sum(variances))
     assert len(pulls) == 27

@@ -87,3 +87,13 @@ def test_an_even_sample_is_not_taken_for_its_surroundings_where_these_are_too_fe
     found = find_blank(*seen(thickness, rng))
     assert not found.pixels.any()
     assert found.status.startswith("18 pixels are brighter than the ")
+
+
+@pytest.mark.parametrize("side", [3, 4])
+def test_a_film_is_not_taken_for_the_hole_in_it(side):
+    rng = np.random.default_rng(side)
+    thickness = np.full((60, 90), 0.5)
+    thickness[20 : 20 + side, 30 : 30 + side] = 0.0
+    found = find_blank(*seen(thickness, rng))
+    assert not found.pixels.any()
+    assert "are brighter than the " in found.status
