@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Real
 from typing import Any
 
@@ -26,6 +26,7 @@ NO_ANSWER = (
     epics.ca.CASeverityException,
 )
 RECONNECT_TIMEOUT = 5.0  # s; connections that were lost together come back one after the other
+TELL_TIMEOUT = 1.0  # s
 ANSWER_TIMEOUT = 5.0  # s; a connected PV that does not answer within this will not
 
 
@@ -195,6 +196,14 @@ def put_and_wait(
         raise DeviceError(
             f"{_owner(signal)}: {signal.setpoint_pvname} refused {value}, expected it to take it: {completion.message}"
         )
+
+
+def tell(signal: EpicsSignal, value: Any) -> None:
+    """Write without waiting for anything; nothing where the server does not answer, which others will say."""
+    if signal.connected:
+        with suppress(*NO_ANSWER):
+            # Without a time pyepics waits for years for a connection that is lost just now.
+            signal.put(value, force=True, use_complete=False, timeout=TELL_TIMEOUT)
 
 
 def wait_for(

@@ -302,7 +302,7 @@ class Ccd(TaskDevice):
         self._settled = False
         try:
             # Without completion: that of the exposure is still awaited by the server.
-            self.cam.acquire.put(0, force=True, use_complete=False)
+            self.cam.acquire.put(0, force=True, use_complete=False, timeout=ANSWER_TIMEOUT)
             wait_for(self.cam.acquire, lambda value: value == 0, timeout=ANSWER_TIMEOUT, wanted="0 when aborted")
             self._put(self.hdf.enable, 0)
         except (DeviceError, TimeoutError) as error:  # why it is aborted is the error to raise
@@ -332,7 +332,7 @@ class Ccd(TaskDevice):
         cam = self.cam
         if cam.acquire.get(use_monitor=False) != 0:
             log.warning("%s: %s is acquiring; it is stopped", self.name, cam.acquire.setpoint_pvname)
-            cam.acquire.put(0, force=True, use_complete=False)
+            cam.acquire.put(0, force=True, use_complete=False, timeout=ANSWER_TIMEOUT)
             wait_for(cam.acquire, lambda value: value == 0, timeout=ANSWER_TIMEOUT, wanted="0 when stopped")
         self._put(cam.image_mode, SINGLE)
         self._put(cam.array_callbacks, 1)
@@ -403,7 +403,9 @@ class Ccd(TaskDevice):
         if hdf.file_path_exists.get(use_monitor=False) != 1:
             raise OSError(f"{self.name}: {path} cannot be written: {hdf.file_path_exists.pvname} is 0, no such folder")
         was = hdf.write_status.get(use_monitor=False)
-        hdf.capture.put(1, force=True, use_complete=False)  # which would complete when the file is closed
+        hdf.capture.put(
+            1, force=True, use_complete=False, timeout=ANSWER_TIMEOUT
+        )  # which would complete when the file is closed
 
         def is_open(capture: Any) -> bool:
             if was == WRITE_OK and hdf.write_status.get(use_monitor=False) != WRITE_OK:
@@ -443,7 +445,7 @@ class Ccd(TaskDevice):
 
     def _close(self) -> None:
         self._put(self.hdf.enable, 0)
-        self.hdf.capture.put(0, force=True, use_complete=False)
+        self.hdf.capture.put(0, force=True, use_complete=False, timeout=ANSWER_TIMEOUT)
         wait_for(
             self.hdf.capture,
             lambda value: value == 0,

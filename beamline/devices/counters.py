@@ -7,7 +7,7 @@ from typing import Any
 
 from ophyd import EpicsSignal, FormattedComponent, Kind
 
-from beamline.devices.base import Reading, Setting, put_and_wait
+from beamline.devices.base import Reading, Setting, put_and_wait, tell
 from beamline.devices.task import TaskDevice, TaskStatus
 from callbacks.contract import UNITS, Key
 
@@ -53,5 +53,4 @@ class Scaler(TaskDevice):
 
     def halt(self) -> None:
         """Stop counting."""
-        if self.count.connected:
-            self.count.put(0, wait=False)
+        tell(self.count, 0)

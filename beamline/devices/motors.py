@@ -8,7 +8,7 @@ from typing import Any
 
 from ophyd import Component, EpicsSignal, Kind
 
-from beamline.devices.base import Field, Reading, Setting, check_limits, put_and_wait, wait_for
+from beamline.devices.base import Field, Reading, Setting, check_limits, put_and_wait, tell, wait_for
 from beamline.devices.task import DeviceError, TaskDevice, TaskStatus
 
 MARGIN = 30.0  # s that a move may take longer than distance and speed say
@@ -89,8 +89,7 @@ class Motor(TaskDevice):
 
     def halt(self) -> None:
         """Stop the motor."""
-        if self.stop_field.connected:
-            self.stop_field.put(1, wait=False)
+        tell(self.stop_field, 1)
 
     def move(self, value: float, stopped: threading.Event) -> None:
         """Move to a position and wait until it is there.

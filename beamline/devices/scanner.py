@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ophyd import Component, EpicsSignal, Kind
 
-from beamline.devices.base import Reading, Setting, SoftSetting, put_and_wait
+from beamline.devices.base import Reading, Setting, SoftSetting, put_and_wait, tell
 from beamline.devices.task import DeviceError, TaskDevice, TaskStatus
 from callbacks.contract import UNITS, Key, ScannerConfig
 
@@ -125,8 +125,7 @@ class LineScanner(TaskDevice):
 
     def halt(self) -> None:
         """Stop the line under way."""
-        if self.fly.connected:
-            self.fly.put(0, wait=False)
+        tell(self.fly, 0)
 
     def describe(self) -> OrderedDict[str, dict[str, Any]]:
         """Describe the arrays of a line, as long as it is to be."""
