@@ -15,7 +15,7 @@ from ophyd import Component, EpicsSignal, EpicsSignalRO, FormattedComponent, Kin
 from ophyd.areadetector.cam import AndorDetectorCam
 from ophyd.areadetector.plugins import HDF5Plugin_V34
 
-from beamline.devices.base import ANSWER_TIMEOUT, Reading, Setting, SoftSetting, put_and_wait, wait_for
+from beamline.devices.base import ANSWER_TIMEOUT, NO_ANSWER, Reading, Setting, SoftSetting, put_and_wait, wait_for
 from beamline.devices.task import DeviceError, StoppedError, TaskDevice
 from callbacks.contract import UNITS, CcdConfig, Key
 
@@ -305,7 +305,7 @@ class Ccd(TaskDevice):
             self.cam.acquire.put(0, force=True, use_complete=False, timeout=ANSWER_TIMEOUT)
             wait_for(self.cam.acquire, lambda value: value == 0, timeout=ANSWER_TIMEOUT, wanted="0 when aborted")
             self._put(self.hdf.enable, 0)
-        except (DeviceError, TimeoutError) as error:  # why it is aborted is the error to raise
+        except (DeviceError, *NO_ANSWER) as error:  # why it is aborted is the error to raise
             log.error("%s could not be aborted: %s", self.name, error)
 
     def _settle(self, stopped: threading.Event) -> None:

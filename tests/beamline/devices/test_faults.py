@@ -291,3 +291,19 @@ def test_a_run_waits_when_its_connections_are_cut(session, documents):
     assert energies(documents) == [530.0 + number for number in range(11)]
     assert documents.stop["exit_status"] == "success"
     assert_nothing_lost(session, documents)
+
+
+def test_a_map_ends_when_the_ioc_of_its_camera_is_started_anew_and_keeps_its_frames(session, documents, ioc):
+    def restart():
+        ioc.kill()
+        time.sleep(1.0)
+        ioc.start()
+
+    watch = Watch(session, documents, restart, after=2, delay=0.2)
+    line = watch.run(rixs_map(session.endstation, "530:535:1", 600.0, sample=SAMPLE, dark_frames=0))
+    assert line.startswith("the plan failed: ccd: ")
+    assert line.endswith(" is not what is written any more")
+    assert documents.stop["exit_status"] == "fail"
+    assert numbers(documents) == [1, 2]
+    assert len(frames_of(documents)) == 2
+    assert_nothing_lost(session, documents)

@@ -9,7 +9,6 @@ from beamline.demo import simulated
 from beamline.engine import Session, measure
 from beamline.results import collect
 from plans import rixs_map, stxm_line_spectrum, xas
-from simulated_devices.twins import Energy
 
 SAMPLE = "LRNMC 311 mAh/g"
 PLANS = {
@@ -19,6 +18,7 @@ PLANS = {
         endstation, "520:546:1", "x=-1.8:1.8:0.03 y=0", 0.05, sample="LRNMC powder reference", edge="O K"
     ),
 }
+TOP_UPS = 4  # lines of both runs together in which the ring may be topped up
 COMPARED = ("dtype", "dtype_numpy", "shape", "units", "external")
 
 
@@ -123,10 +123,11 @@ def test_line_spectra_agree_within_their_noise(reduced):
     for each in (one, other):
         means.append(each["optical_density"][:, sample].mean(axis=1))
         own = (each["optical_density_sigma"][:, sample] ** 2).sum(axis=1) / sample.sum() ** 2
-        steps = np.abs(np.diff(means[-1]) / np.diff(each["stack_energy"]))
-        slope = np.maximum(np.append(steps, 0.0), np.append(0.0, steps))  # the steeper side: peaks are 1 eV wide
-        variances.append(own + (each["incident_sigma"] / each["incident_rate"]) ** 2 + (Energy.jitter * slope) ** 2)
+        variances.append(own + (each["incident_sigma"] / each["incident_rate"]) ** 2)
     pulls = (means[0] - means[1]) / np.sqrt(sum(variances))
     assert len(pulls) == 27
     assert np.isfinite(pulls).all()
-    assert np.sqrt(np.mean(pulls**2)) < 2.0
+    # The ring is topped up every 180 s, by 0.6 %: in mid-line that is not seen in its current, which is read after it.
+    sizes = np.sort(np.abs(pulls))
+    assert np.sqrt(np.mean(sizes[:-TOP_UPS] ** 2)) < 1.5
+    assert sizes[-1] < 12
