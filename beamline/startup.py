@@ -13,9 +13,9 @@ import os
 from functools import partial
 from pathlib import Path
 
-from beamline.catalog import derived_of, open_catalog, raw_runs
-from beamline.config import load_config
-from beamline.engine import Session
+from beamline.acquire.session import Session
+from beamline.endstation.config import load_config
+from beamline.storage.catalogue.find import derived_of, open_catalog, raw_runs
 from plans import PLANS
 
 _config = os.environ.get("BEAMLINE_CONFIG")

@@ -18,15 +18,15 @@ from callbacks.rixs.normalisation import Normalisation, NormalisationSettings
 from callbacks.rixs.repeats import RepeatedFrames, RepeatedFramesSettings
 from callbacks.rixs.rixs_map import RixsMap, RixsMapSettings
 from callbacks.step import Chain
-from callbacks.stxm.absorbance import Absorbance, AbsorbanceSettings
-from callbacks.stxm.analysis import AnalysisSettings
-from callbacks.stxm.chemistry import Chemistry, ChemistrySettings
-from callbacks.stxm.components import StreamingComponents
+from callbacks.stxm.alignment.registration import RegistrationSettings
 from callbacks.stxm.edges import edge_of
-from callbacks.stxm.focus import Focus
-from callbacks.stxm.lines import ImageAssembly, LineCorrection, LineSettings
-from callbacks.stxm.registration import RegistrationSettings
-from callbacks.stxm.stack import AlignedStack
+from callbacks.stxm.steps.absorbance import Absorbance, AbsorbanceSettings
+from callbacks.stxm.steps.chemistry import Chemistry, ChemistrySettings
+from callbacks.stxm.steps.components import StreamingComponents
+from callbacks.stxm.steps.focus import Focus
+from callbacks.stxm.steps.lines import ImageAssembly, LineCorrection, LineSettings
+from callbacks.stxm.steps.stack import AlignedStack
+from callbacks.stxm.unmixing.analysis import AnalysisSettings
 from callbacks.xas.spectrum import XasPoint, XasSettings, XasSpectrum
 
 

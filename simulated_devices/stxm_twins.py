@@ -10,8 +10,8 @@ import numpy as np
 from ophyd import Component, Kind
 from ophyd.status import Status
 
-from beamline.devices.base import check_limits
-from beamline.devices.task import TaskStatus
+from beamline.endstation.devices.base import check_limits
+from beamline.endstation.devices.task import TaskStatus
 from callbacks.contract import UNITS, Key, ScannerConfig
 from simulated_devices.microscope import DEAD_TIME, focal_length
 from simulated_devices.twins import SoftSignal, Twin

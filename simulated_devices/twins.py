@@ -15,8 +15,8 @@ import h5py
 import numpy as np
 from ophyd import Component, Kind, Signal
 
-from beamline.devices.base import check_limits
-from beamline.devices.task import Stop, StoppedError, TaskDevice, TaskStatus
+from beamline.endstation.devices.base import check_limits
+from beamline.endstation.devices.task import Stop, StoppedError, TaskDevice, TaskStatus
 from callbacks.contract import UNITS, CcdConfig, Key
 from callbacks.external import HDF5_DATASET
 from simulated_devices.endstation import SimulatedEndstation

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from beamline.config import ChannelAccess
+from beamline.endstation.config import ChannelAccess
 from simulated_devices.ports import free_port
 
 # EPICS reads where to look when it is first used, once a process: each worker has a port of its own for its IOCs.

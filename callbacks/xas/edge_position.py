@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from callbacks.fitting.rows import as_rows, mean_variance
 from callbacks.xas.background import Window, background_operator, points_inside, windows
-from callbacks.xas.rows import as_rows, mean_variance
 
 FloatArray = NDArray[np.floating]
 

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.stxm.unmixing import CHUNK, MOST_REFERENCES, solve_normal_equations
+from callbacks.fitting.linear_combination import TOO_FEW, point_variance
+from callbacks.fitting.nonnegative import CHUNK, MOST_REFERENCES, solve_normal_equations
+from callbacks.fitting.rows import as_rows, check_references
+from callbacks.fitting.variable_projection import Shapes, fit_shapes
 from callbacks.xas.background import points_inside, windows
-from callbacks.xas.linear_combination import TOO_FEW, point_variance
-from callbacks.xas.rows import as_rows, check_references
-from callbacks.xas.variable_projection import Shapes, fit_shapes
 
 FloatArray = NDArray[np.floating]
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from store import Store
 
-from beamline.catalog import open_catalog
+from beamline.storage.catalogue.find import open_catalog
 
 
 @pytest.fixture(scope="session")

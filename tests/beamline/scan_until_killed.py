@@ -16,7 +16,7 @@ import bluesky.preprocessors as bpp
 from bluesky import RunEngine
 from soft import Camera, Motor, number
 
-from beamline.recorder import Recorder
+from beamline.storage.recorder import Recorder
 
 
 def acknowledge_to(path):

@@ -4,9 +4,9 @@ from contextlib import closing
 
 from bluesky import RunEngine
 
-from beamline.catalog import open_catalog
-from beamline.ingest import Ingester
-from beamline.recorder import Recorder
+from beamline.storage.catalogue.find import open_catalog
+from beamline.storage.catalogue.ingest import Ingester
+from beamline.storage.recorder import Recorder
 
 
 class Store:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from beamline.importers.stxm_run import StxmImage, stxm_run
+from beamline.formats.importers.stxm_run import StxmImage, stxm_run
 from callbacks.contract import Key, Measurement, StxmGrid, StxmRegion
 
 START = 1_700_000_000.0

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from beamline.build import NAMES, build_endstation, config_problems, device_problems
-from beamline.config import SIMULATED, load_config
+from beamline.endstation.build import NAMES, build_endstation, config_problems, device_problems
+from beamline.endstation.config import SIMULATED, load_config
 from beamline.errors import BeamlineError
 from plans.endstation import Endstation
 

@@ -14,14 +14,14 @@ import pytest
 from soft import Camera, Motor, Values, number
 from store import Store
 
-from beamline.catalog import (
+from beamline.storage.catalogue.find import (
     RunNotFoundError,
     derived_of,
     raw_runs,
     resolve_run,
 )
-from beamline.ingest import FLUSH_INTERVAL, Ingester
-from beamline.recorder import find_log, find_logs, spooled_logs
+from beamline.storage.catalogue.ingest import FLUSH_INTERVAL, Ingester
+from beamline.storage.recorder import find_log, find_logs, spooled_logs
 
 pytestmark = pytest.mark.filterwarnings("ignore:The data type \\(FixedLengthUTF32")  # of arrays of strings, by Zarr
 

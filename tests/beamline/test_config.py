@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from platformdirs import user_data_path
 
-from beamline import config as config_module
-from beamline.config import Config, load_config, processing_problems, resolve_class
+from beamline.endstation import config as config_module
+from beamline.endstation.config import Config, load_config, processing_problems, resolve_class
 from beamline.errors import BeamlineError
 
 FILE = """

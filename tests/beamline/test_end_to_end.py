@@ -11,13 +11,13 @@ import h5py
 import numpy as np
 import pytest
 
-from beamline import demo
+from beamline.acquire.session import Session, check_free_space, measure
 from beamline.cli import main
-from beamline.config import load_config
-from beamline.engine import Session, check_free_space, measure
+from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
-from beamline.runs import Runs
-from beamline.summary import summarise
+from beamline.operations.demonstrate import techniques as demo
+from beamline.operations.summary import summarise
+from beamline.storage.runs import Runs
 from plans import rixs_map, xas
 
 

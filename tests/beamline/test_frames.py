@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from beamline.frames import (
+from beamline.storage.frames import (
     LARGE,
     FramesError,
     LargeArrays,

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from beamline.errors import BeamlineError
-from beamline.importers.irixs import LOG_ZONE, irixs_documents, read_log
+from beamline.formats.importers.irixs import LOG_ZONE, irixs_documents, read_log
 from callbacks.contract import CCD, MEASUREMENT, CcdConfig, Key, Measurement
 from callbacks.external import ExternalFrames
 

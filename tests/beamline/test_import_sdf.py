@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from stxm_documents import events, stack
 
 from beamline.errors import BeamlineError
-from beamline.importers.sdf import ALS_ZONE, sdf_documents
-from beamline.importers.sdf_header import entries, parse_header, read_header
+from beamline.formats.importers.sdf import ALS_ZONE, sdf_documents
+from beamline.formats.importers.sdf_header import entries, parse_header, read_header
 from callbacks.contract import MEASUREMENT, SCANNER, Key, Measurement, ScannerConfig
 
 E, Y, X = 3, 4, 5

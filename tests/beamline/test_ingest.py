@@ -14,14 +14,14 @@ from pathlib import Path
 import bluesky.plans as bp
 from soft import Camera, number, run_script
 
-from beamline.catalog import CatalogIngester
-from beamline.recorder import spooled_logs
+from beamline.storage.catalogue.find import CatalogIngester
+from beamline.storage.recorder import spooled_logs
 
 SECOND_PROCESS = """
     import json, sys, time
     from pathlib import Path
-    from beamline.catalog import open_catalog, resolve_run
-    from beamline.replay import documents
+    from beamline.storage.catalogue.find import open_catalog, resolve_run
+    from beamline.storage.catalogue.documents import documents
     from callbacks.external import ExternalFrames
 
     catalogue = open_catalog(Path(sys.argv[1]))
@@ -119,7 +119,7 @@ def test_the_process_ends_by_itself_when_its_parent_is_gone_and_all_is_taken_in(
     store.measure(bp.count([number(range(3))], num=3))
     script = f"""
         from pathlib import Path
-        from beamline.catalog import CatalogIngester
+        from beamline.storage.catalogue.find import CatalogIngester
         ingester = CatalogIngester(Path({str(tmp_path)!r}))
         ingester.start()
         print(ingester._process.pid, flush=True)
@@ -150,7 +150,8 @@ def test_told_to_finish_the_process_takes_in_what_is_left_and_ends(tmp_path, sto
 def test_the_engine_pays_no_import_of_the_catalogue():
     script = """
         import sys
-        import beamline.catalog, beamline.frames, beamline.live, beamline.recorder, beamline.recover, beamline.replay
+        import beamline.acquire.live_feed, beamline.storage.frames, beamline.storage.recorder
+        from beamline.storage.catalogue import documents, find, recover
         print([name for name in ("tiled", "pandas", "dask", "bluesky_tiled_plugins") if name in sys.modules])
     """
     assert run_script(script).stdout == "[]\n"

@@ -12,9 +12,9 @@ from pathlib import Path
 import h5py
 import pytest
 
-from beamline.recorder import LogState, find_logs, inspect_log, logs
-from beamline.recover import recover
-from beamline.replay import documents
+from beamline.storage.catalogue.documents import documents
+from beamline.storage.catalogue.recover import recover
+from beamline.storage.recorder import LogState, find_logs, inspect_log, logs
 from callbacks.external import ExternalFrames
 
 MOMENTS = 20

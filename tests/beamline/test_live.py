@@ -10,8 +10,8 @@ import pytest
 from bluesky import RunEngine
 from soft import Camera, Kept, Motor, Values, as_logged, number
 
-from beamline.live import LiveFeed
-from beamline.recorder import Recorder
+from beamline.acquire.live_feed import LiveFeed
+from beamline.storage.recorder import Recorder
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_consumer_that_raises_is_counted_logged_once_a_kind_and_gets_the_next_
 
     feed = LiveFeed(faulty, depth=100, log=recorder.read, name="reduction")
     engine.subscribe(feed)
-    with caplog.at_level(logging.ERROR, logger="beamline.live"):
+    with caplog.at_level(logging.ERROR, logger="beamline.acquire.live_feed"):
         engine(bp.count([number(range(10))], num=10))
         assert feed.drain(5)
     assert [name for name, _ in kept.documents] == ["start", "descriptor", *["event"] * 10, "stop"]

@@ -6,9 +6,9 @@ import pytest
 from stxm_documents import START, events, stack, stxm_documents
 
 from beamline.errors import BeamlineError
-from beamline.exporters.nxstxm import SCAN_TYPES, write_nxstxm
-from beamline.importers.nxstxm import nxstxm_documents
-from beamline.results import Run, Table
+from beamline.formats.exporters.nxstxm import SCAN_TYPES, write_nxstxm
+from beamline.formats.importers.nxstxm import nxstxm_documents
+from beamline.storage.results import Run, Table
 from callbacks.contract import DERIVATION, MEASUREMENT, Key, Measurement
 
 E, Y, X = 4, 3, 5

@@ -13,7 +13,7 @@ import pytest
 from bluesky import RunEngine
 from soft import Camera, Kept, Motor, Values, number, run_script
 
-from beamline.recorder import (
+from beamline.storage.recorder import (
     LogError,
     LogReader,
     LogState,
@@ -219,7 +219,7 @@ FULL_DISK = """
     from pathlib import Path
     import bluesky.plans as bp
     from bluesky import RunEngine
-    from beamline.recorder import Recorder
+    from beamline.storage.recorder import Recorder
     from soft import Values
     import numpy as np
 
@@ -258,7 +258,7 @@ FULL_DISK_UNDER_THE_FRAMES = """
     from pathlib import Path
     import bluesky.plans as bp
     from bluesky import RunEngine
-    from beamline.recorder import Recorder
+    from beamline.storage.recorder import Recorder
     from soft import Camera, Kept
 
     RE, kept = RunEngine(), Kept()
@@ -297,7 +297,8 @@ def test_a_disk_that_refuses_the_log_for_good_stops_the_scan_and_the_log_is_whol
 
     answer = run_script(
         FULL_DISK.replace(
-            "recorder = ", "import beamline.recorder; beamline.recorder.RESERVE_BYTES = 1000\n    recorder = "
+            "recorder = ",
+            "import beamline.storage.recorder; beamline.storage.recorder.RESERVE_BYTES = 1000\n    recorder = ",
         ),
         tmp_path,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),

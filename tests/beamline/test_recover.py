@@ -8,10 +8,10 @@ import h5py
 import pytest
 from soft import Camera, Values, number, run_script
 
-from beamline import recover as recovery_module
-from beamline.ingest import ingesting
-from beamline.recorder import LogState, Recorder, logs
-from beamline.recover import recover
+from beamline.storage.catalogue import recover as recovery_module
+from beamline.storage.catalogue.ingest import ingesting
+from beamline.storage.catalogue.recover import recover
+from beamline.storage.recorder import LogState, Recorder, logs
 
 DIES_IN_MID_RUN = """
     import os, sys
@@ -19,7 +19,7 @@ DIES_IN_MID_RUN = """
     import bluesky.plan_stubs as bps
     import bluesky.preprocessors as bpp
     from bluesky import RunEngine
-    from beamline.recorder import Recorder
+    from beamline.storage.recorder import Recorder
     from soft import Camera
 
     data_dir = Path(sys.argv[1])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from soft import Camera, Kept, Motor, Values, as_logged
 
-from beamline.frames import externalise, internalise
-from beamline.recorder import find_log
-from beamline.replay import documents, logged_documents
+from beamline.storage.catalogue.documents import documents, logged_documents
+from beamline.storage.frames import externalise, internalise
+from beamline.storage.recorder import find_log
 from callbacks.external import ExternalFrames
 
 pytestmark = pytest.mark.filterwarnings("ignore:The data type \\(FixedLengthUTF32")  # of arrays of strings, by Zarr

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from beamline.build import build_endstation
-from beamline.config import load_config
+from beamline.acquire.safety import DOCUMENT_COPIES, MOST_RUNS, REDUCED_FRAMES, assess
+from beamline.endstation.build import build_endstation
+from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
-from beamline.recorder import Recorder, find_logs
-from beamline.safety import DOCUMENT_COPIES, MOST_RUNS, REDUCED_FRAMES, assess
+from beamline.storage.recorder import Recorder, find_logs
 from callbacks.contract import MEASUREMENT, Key
 from plans import rixs_map, stxm_image, xas
 

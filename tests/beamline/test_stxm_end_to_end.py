@@ -10,23 +10,23 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from beamline import demo
-from beamline.analyse import analyse_runs
-from beamline.commands import bring_in, export, reduce_documents, replay, summary_of, write_report
-from beamline.config import load_config
-from beamline.engine import Session, measure, measure_all
+from beamline.acquire.references import find_reference, processing_with_references
+from beamline.acquire.session import Session, measure, measure_all
+from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
-from beamline.importers.nxstxm import nxstxm_documents
-from beamline.importers.sdf import sdf_documents
-from beamline.recorder import ingested_path, read_log, spooled_logs
-from beamline.references import find_reference, processing_with_references
-from beamline.results import collect
-from beamline.runs import Runs
-from beamline.summary import summarise
+from beamline.formats.importers.nxstxm import nxstxm_documents
+from beamline.formats.importers.sdf import sdf_documents
+from beamline.operations.analyse import analyse_runs
+from beamline.operations.commands import bring_in, export, reduce_documents, replay, summary_of, write_report
+from beamline.operations.demonstrate import techniques as demo
+from beamline.operations.summary import summarise
+from beamline.storage.recorder import ingested_path, read_log, spooled_logs
+from beamline.storage.results import collect
+from beamline.storage.runs import Runs
 from callbacks.contract import SERIES, Key, Stream
-from callbacks.stxm.absorbance import MASK_REASONS
-from callbacks.stxm.appearance import Appearance
-from callbacks.stxm.registration import RegistrationSettings, shifted
+from callbacks.stxm.alignment.appearance import Appearance
+from callbacks.stxm.alignment.registration import RegistrationSettings, shifted
+from callbacks.stxm.steps.absorbance import MASK_REASONS
 from plans import stack_series, stxm_focus, stxm_line_spectrum, stxm_stack
 from simulated_devices.microscope import FOCUS_OFFSET
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from beamline.stxm_figures import Field, gallery, residual_against_brightness
-from beamline.stxm_report import capacities
+from beamline.report.stxm import capacities
+from beamline.report.stxm_figures import Field, gallery, residual_against_brightness
 
 
 def test_capacities_are_read_from_the_names_or_the_runs_are_counted():

@@ -10,10 +10,10 @@ from bluesky import RunEngine
 from bluesky.plan_stubs import checkpoint, sleep
 from ophyd import Component, Device, Signal
 
-from beamline.config import Suspenders, load_config
-from beamline.demo import simulated
-from beamline.engine import Session, measure
-from beamline.suspenders import FrontEndShutterSuspender, RingCurrentSuspender, light_of, light_suspenders
+from beamline.acquire.session import Session, measure
+from beamline.acquire.suspenders import FrontEndShutterSuspender, RingCurrentSuspender, light_of, light_suspenders
+from beamline.endstation.config import Suspenders, load_config
+from beamline.operations.demonstrate.techniques import simulated
 from plans import xas
 from plans.light import Light
 
@@ -51,8 +51,8 @@ def suspender(engine, ring):
 
 @pytest.fixture
 def lines(caplog):
-    caplog.set_level(logging.INFO, "beamline.suspenders")
-    return lambda: [record.getMessage() for record in caplog.records if record.name == "beamline.suspenders"]
+    caplog.set_level(logging.INFO, "beamline.acquire.suspenders")
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "beamline.acquire.suspenders"]
 
 
 def steps(count):
@@ -230,7 +230,7 @@ def test_a_session_installs_them_and_tells_the_plans(tmp_path):
     finally:
         session.close()
     log = (tmp_path / "beamline.log").read_text()
-    assert "beamline.suspenders INFO suspended: ring_current: 0 mA is below 400 mA; waits until it is" in log
+    assert "beamline.acquire.suspenders INFO suspended: ring_current: 0 mA is below 400 mA; waits until it is" in log
     assert "ring_current: 500 mA: back after 0.0 s; resumes in 0.1 s" in log
 
 

@@ -24,15 +24,15 @@ import h5py
 import numpy as np
 from bluesky import RunEngine
 
-from beamline.build import build_endstation
-from beamline.commands import replay
-from beamline.config import EPICS, load_config
-from beamline.demo import SAMPLE, simulated, wait_for_catalogue
-from beamline.demo_epics import on_port
-from beamline.engine import Session, measure
-from beamline.ioc import running_ioc
-from beamline.recorder import read_log
-from beamline.runs import Runs
+from beamline.acquire.session import Session, measure
+from beamline.endstation.build import build_endstation
+from beamline.endstation.config import EPICS, load_config
+from beamline.operations.commands import replay
+from beamline.operations.demonstrate.epics import on_port
+from beamline.operations.demonstrate.techniques import SAMPLE, simulated, wait_for_catalogue
+from beamline.operations.simulated_ioc import running_ioc
+from beamline.storage.recorder import read_log
+from beamline.storage.runs import Runs
 from callbacks.contract import Stream
 from plans import rixs_map, stxm_stack
 from simulated_devices.microscope import TURNAROUND
@@ -83,7 +83,7 @@ class Processes:
         """Find the process that fills the catalogue among those that this one has started."""
         for task in Path("/proc/self/task").iterdir():
             for pid in (task / "children").read_text().split():
-                if b"beamline.ingest" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"beamline.storage.catalogue.ingest" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     self.pids["catalogue"] = int(pid)
 
     def sample(self):

@@ -11,7 +11,7 @@ import time
 import numpy as np
 from sklearn.decomposition import PCA, IncrementalPCA
 
-from callbacks.stxm.pca import StreamingPCA
+from callbacks.stxm.components.pca import StreamingPCA
 
 STACKS = ((74_700, 50, np.float64, 7), (1_000_000, 100, np.float32, 3))  # pixels, energies, stored as, rounds
 COMPONENTS = 3

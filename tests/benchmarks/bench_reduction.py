@@ -13,10 +13,10 @@ import h5py
 import numpy as np
 import tifffile
 
-from beamline.commands import documents_of, reduce_documents
-from beamline.importers.irixs import irixs_documents
-from beamline.recorder import Recorder
-from beamline.runs import Runs
+from beamline.formats.importers.irixs import irixs_documents
+from beamline.operations.commands import documents_of, reduce_documents
+from beamline.storage.recorder import Recorder
+from beamline.storage.runs import Runs
 from callbacks.contract import CcdConfig, Key, Measurement
 from callbacks.external import HDF5_DATASET
 from callbacks.pipelines import RixsSettings, rixs_map

@@ -13,9 +13,9 @@ import numpy as np
 from bluesky import RunEngine
 from ophyd.sim import SynAxis, SynSignal
 
-from beamline.catalog import CatalogIngester
-from beamline.live import LiveFeed
-from beamline.recorder import Recorder
+from beamline.acquire.live_feed import LiveFeed
+from beamline.storage.catalogue.find import CatalogIngester
+from beamline.storage.recorder import Recorder
 
 EVENTS = 300  # a scan
 ROUNDS = 7

@@ -9,13 +9,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from beamline import demo
-from beamline.commands import reduce_documents
-from beamline.engine import Session, measure
-from beamline.live_picture import draw
-from beamline.replay import logged_documents
-from beamline.results import Run
-from beamline.runs import Runs
+from beamline.acquire.live_picture import draw
+from beamline.acquire.session import Session, measure
+from beamline.operations.commands import reduce_documents
+from beamline.operations.demonstrate import techniques as demo
+from beamline.storage.catalogue.documents import logged_documents
+from beamline.storage.results import Run
+from beamline.storage.runs import Runs
 from callbacks.contract import Stream
 from callbacks.pipelines import StxmSettings, stxm_stack
 from plans import stxm_stack as stack_plan

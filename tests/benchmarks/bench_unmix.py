@@ -9,7 +9,7 @@ import time
 import numpy as np
 from scipy.optimize import nnls
 
-from callbacks.stxm.unmixing import unmix
+from callbacks.fitting.nonnegative import unmix
 
 ROUNDS = 5
 PIXELS, ENERGIES = 74_700, 50

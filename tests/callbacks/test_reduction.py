@@ -5,7 +5,7 @@ import h5py
 import numpy as np
 import pytest
 
-from beamline.results import collect, differences
+from beamline.storage.results import collect, differences
 from callbacks.contract import MEASUREMENT, Key, Measurement
 from callbacks.external import HDF5_DATASET, ExternalFrames, FrameReadError
 from callbacks.reduction import Reducer, data_key

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from bluesky.utils import Msg
 
-from beamline.build import build_endstation
-from beamline.config import load_config
+from beamline.endstation.build import build_endstation
+from beamline.endstation.config import load_config
 from callbacks.contract import Key
 from plans.estimate import DOCUMENT_BYTES, LINE_OVERHEAD, POINT_OVERHEAD, estimate
 from plans.live_view import live_view

@@ -15,9 +15,9 @@ from ophyd import Signal
 from ophyd.sim import NullStatus
 from ophyd.status import Status
 
-from beamline.build import build_endstation
-from beamline.config import load_config
-from beamline.suspenders import FrontEndShutterSuspender, RingCurrentSuspender
+from beamline.acquire.suspenders import FrontEndShutterSuspender, RingCurrentSuspender
+from beamline.endstation.build import build_endstation
+from beamline.endstation.config import load_config
 from callbacks.contract import Key
 from callbacks.external import ExternalFrames
 from callbacks.reduction import Reducer

@@ -8,8 +8,8 @@ import pytest
 from bluesky import SupplementalData
 from bluesky.utils import RunEngineInterrupted
 
-from beamline.build import build_endstation
-from beamline.config import load_config
+from beamline.endstation.build import build_endstation
+from beamline.endstation.config import load_config
 from callbacks.contract import MEASUREMENT, Key, Measurement
 from callbacks.external import ExternalFrames
 from plans.live_view import live_view

@@ -10,8 +10,8 @@ from bluesky import RunEngine
 from bluesky.plans import count
 from ophyd.utils.errors import LimitError
 
-from beamline.build import build_endstation
-from beamline.config import load_config
+from beamline.endstation.build import build_endstation
+from beamline.endstation.config import load_config
 from callbacks.external import HDF5_DATASET
 from simulated_devices.endstation import I0_RATE, SimulatedEndstation
 from simulated_devices.samples import OXIDISED_ABSORPTION, OXIDISED_EMISSION, SAMPLES

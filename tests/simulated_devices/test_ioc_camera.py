@@ -86,8 +86,8 @@ CLIENT = """
     import h5py
     import numpy as np
 
-    from beamline.devices.base import DeviceError
-    from beamline.devices.ccd import Ccd, CcdDark
+    from beamline.endstation.devices.base import DeviceError
+    from beamline.endstation.devices.ccd import Ccd, CcdDark
     from callbacks.external import ExternalFrames
 
     logged = []

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from callbacks.stxm.lines import count_rate
-from callbacks.stxm.registration import register
+from callbacks.stxm.alignment.registration import register
+from callbacks.stxm.steps.lines import count_rate
 from simulated_devices.endstation import SimulatedEndstation
 from simulated_devices.materials import MATERIALS, optical_density_per_um, step_per_um
 from simulated_devices.microscope import (

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 import pytest
 from ioc_faults import Documents, clear_faults
 
-from beamline.config import EPICS, load_config
-from beamline.demo_epics import on_port
-from beamline.engine import Session
-from beamline.ioc import running_ioc
+from beamline.acquire.session import Session
+from beamline.endstation.config import EPICS, load_config
+from beamline.operations.demonstrate.epics import on_port
+from beamline.operations.simulated_ioc import running_ioc
 
 PORT = int(os.environ["EPICS_CA_SERVER_PORT"])
 

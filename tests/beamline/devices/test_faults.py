@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from ioc_faults import Documents, switch
 
-from beamline.commands import reduce_documents
-from beamline.engine import Session, measure
+from beamline.acquire.session import Session, measure
 from beamline.errors import BeamlineError
-from beamline.results import collect
+from beamline.operations.commands import reduce_documents
+from beamline.storage.results import collect
 from callbacks.contract import Key
 from callbacks.external import ExternalFrames
 from plans import rixs_map, stxm_image, xas

@@ -11,10 +11,10 @@ import epics
 import pytest
 
 from beamline.cli import main
-from beamline.config import EPICS
-from beamline.devices.base import put_and_wait
-from beamline.devices.task import DeviceError, StoppedError
-from beamline.ioc import running_ioc
+from beamline.endstation.config import EPICS
+from beamline.endstation.devices.base import put_and_wait
+from beamline.endstation.devices.task import DeviceError, StoppedError
+from beamline.operations.simulated_ioc import running_ioc
 
 PORT = int(os.environ["EPICS_CA_SERVER_PORT"])
 

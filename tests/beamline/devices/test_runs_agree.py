@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from ioc_faults import Documents
 
-from beamline.commands import reduce_documents
-from beamline.demo import simulated
-from beamline.engine import Session, measure
-from beamline.results import collect
+from beamline.acquire.session import Session, measure
+from beamline.operations.commands import reduce_documents
+from beamline.operations.demonstrate.techniques import simulated
+from beamline.storage.results import collect
 from plans import rixs_map, stxm_line_spectrum, xas
 
 SAMPLE = "LRNMC 311 mAh/g"

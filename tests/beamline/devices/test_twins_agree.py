@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from beamline.build import build_devices
-from beamline.config import load_config
+from beamline.endstation.build import build_devices
+from beamline.endstation.config import load_config
 from plans.endstation import Endstation
 
 COMPARED = ("units", "dtype", "dtype_numpy", "shape", "external")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from phantoms import oxygen_spectra, peak
 
-from callbacks.stxm.analysis import AnalysisSettings, analyse, average_spectrum
-from callbacks.stxm.chemical_map import colour_scale, colours, edge_area
 from callbacks.stxm.edges import EDGES, edge_of
-from callbacks.stxm.end_members import EndMemberSettings, extreme_clusters, factorise
-from callbacks.stxm.focus import best_focus, sharpness
-from callbacks.stxm.pooling import Stack, energy_offset, pool
+from callbacks.stxm.steps.focus import best_focus, sharpness
+from callbacks.stxm.unmixing.analysis import AnalysisSettings, analyse, average_spectrum
+from callbacks.stxm.unmixing.chemical_map import colour_scale, colours, edge_area
+from callbacks.stxm.unmixing.end_members import EndMemberSettings, extreme_clusters, factorise
+from callbacks.stxm.unmixing.pooling import Stack, energy_offset, pool
 
 ENERGIES = np.r_[np.arange(520.0, 526.0, 1.0), np.arange(526.0, 535.01, 0.25)]
 NOISE = 0.006

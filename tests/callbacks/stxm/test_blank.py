@@ -5,7 +5,7 @@ import pytest
 from phantoms import blobs
 from scipy import ndimage
 
-from callbacks.stxm.blank import BlankSettings, find_blank, incident_rate
+from callbacks.stxm.density.blank import BlankSettings, find_blank, incident_rate
 
 NOISE = 0.006
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from callbacks.contract import Key, ScannerConfig, StxmGrid, StxmRegion
-from callbacks.stxm.lines import ImageAssembly, LineCorrection, LineSettings, count_rate
+from callbacks.stxm.steps.lines import ImageAssembly, LineCorrection, LineSettings, count_rate
 
 RATE, DWELL, DEAD_TIME, DARK = 8e6, 1e-3, 12e-9, 300.0
 

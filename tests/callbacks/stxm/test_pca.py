@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callbacks.stxm.pca import CHUNK, StreamingPCA, stream_hdf5
-from callbacks.stxm.significance import count_significant, noise_cut, noise_edge
+from callbacks.stxm.components.pca import CHUNK, StreamingPCA, stream_hdf5
+from callbacks.stxm.components.significance import count_significant, noise_cut, noise_edge
 
 BACKGROUND, AREA = (520.0, 526.0), (525.0, 531.0)
 

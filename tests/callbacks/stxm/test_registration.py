@@ -5,8 +5,8 @@ import pytest
 from phantoms import blobs
 from scipy import ndimage
 
-from callbacks.stxm.appearance import Appearance
-from callbacks.stxm.registration import RegistrationSettings, put_in_place, register, shifted
+from callbacks.stxm.alignment.appearance import Appearance
+from callbacks.stxm.alignment.registration import RegistrationSettings, put_in_place, register, shifted
 
 COUNTS = 4000.0
 SHAPE = (96, 110)

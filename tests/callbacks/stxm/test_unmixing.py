@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import nnls
 
-from callbacks.stxm.unmixing import ratio, unmix, with_misfit
+from callbacks.fitting.nonnegative import ratio, unmix, with_misfit
 
 ENERGY = np.linspace(520.0, 535.0, 50)
 REFERENCES = np.stack([np.exp(-0.5 * ((ENERGY - peak) / 2.0) ** 2) + 0.2 for peak in (525.0, 528.0, 531.0)])

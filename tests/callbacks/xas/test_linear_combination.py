@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares, nnls
 
-from callbacks.xas.linear_combination import fit_linear_combination, moved_references
+from callbacks.fitting.linear_combination import fit_linear_combination, moved_references
 
 ENERGY = np.r_[np.arange(520.0, 526.0, 0.5), np.arange(526.0, 540.0, 0.2)]
 TRUTH = np.array([0.7, 0.4])

@@ -1,0 +1,1 @@
+"""Measuring: the engine with its recorder, the live feed, safety, suspenders, scan numbers."""

@@ -1,0 +1,219 @@
+"""What holds the engine while there is no light: the storage ring and the front-end shutter."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+import time
+from abc import abstractmethod
+from typing import Any
+
+from bluesky import RunEngine
+from bluesky.suspenders import SuspenderBase
+
+from beamline.endstation.config import Suspenders
+from plans.endstation import OPEN, Endstation
+from plans.light import Light, below
+
+logger = logging.getLogger(__name__)
+
+META = "meta"  # ophyd's subscription to the connection of a signal
+_ONE_AT_A_TIME = threading.Lock()
+ENGINE_BUSY_TIMEOUT = 10.0  # s; the engine's loop may stand still for so long, in a callback or in a slow device
+
+
+class LightSuspender(SuspenderBase):
+    """Suspend while a signal says that there is no light, or nothing; say in one line why, and for how long it was.
+
+    Parameters
+    ----------
+    signal : ophyd.Signal
+    sleep : float
+        s; how long to wait once the light is back.
+    """
+
+    def __init__(self, signal: Any, *, sleep: float = 0.0) -> None:
+        super().__init__(signal, sleep=sleep)
+        self._value: Any = None
+        self._since = math.nan
+
+    def __repr__(self) -> str:
+        """Give the name of what it watches: the engine prints it."""
+        return str(self._sig.name)
+
+    def install(self, RE: RunEngine, *, event_type: str | None = None) -> None:
+        """Watch the signal's value and its connection, and suspend `RE`."""
+        super().install(RE, event_type=event_type)
+        if META in self._sig.subscriptions:
+            self._sig.subscribe(self._connection, event_type=META, run=True)
+        if not self._sig.connected:
+            self(None)
+
+    def remove(self) -> None:
+        """Watch no longer."""
+        super().remove()
+        if META in self._sig.subscriptions:
+            self._sig.clear_sub(self._connection, event_type=META)
+
+    def __call__(self, value: Any, **kwargs: Any) -> None:
+        """Take a new value of the signal."""
+        before = self.tripped
+        self._value = value
+        self._judge(value, **kwargs)
+        if self.tripped and not before:
+            self._since = time.monotonic()
+            logger.info("suspended: %s", self._get_justification())
+        elif before and not self.tripped:
+            lasted = time.monotonic() - self._since
+            logger.info("%s: back after %.1f s; resumes in %g s", self._shown(), lasted, self._sleep)
+
+    def missing(self, value: Any) -> str:
+        """Say why there is no light, as "ring_current: 0 mA is below 400 mA"; empty where there is."""
+        return f"{self._sig.name}: disconnected" if value is None else self._missing(value)
+
+    def awaited(self) -> str:
+        """Say what is waited for."""
+        return f"waits until it is {self._awaited()}"
+
+    @abstractmethod
+    def _missing(self, value: Any) -> str: ...
+
+    @abstractmethod
+    def _is_back(self, value: Any) -> bool: ...
+
+    @abstractmethod
+    def _awaited(self) -> str: ...
+
+    def _shown(self) -> str:
+        return f"{self._sig.name}: {self._value}"
+
+    def _judge(self, value: Any, **kwargs: Any) -> None:
+        # Bluesky gives the engine's loop 0.1 s to make an event; a loop that is busy for longer would miss the loss.
+        deadline = time.monotonic() + ENGINE_BUSY_TIMEOUT
+        with _ONE_AT_A_TIME:
+            while True:
+                try:
+                    super().__call__(value, **kwargs)
+                    break
+                except RuntimeError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.01)
+            if self.tripped and self.RE is not None:
+                _let_it_suspend(self.RE)
+
+    def _connection(self, *_args: Any, connected: bool = True, **_kwargs: Any) -> None:
+        if not connected:
+            self(None)
+
+    def _should_suspend(self, value: Any) -> bool:
+        return bool(self.missing(value))
+
+    def _should_resume(self, value: Any) -> bool:
+        return value is not None and self._is_back(value)
+
+    def _get_justification(self) -> str:
+        return f"{self.missing(self._value) or self._shown()}; {self.awaited()}" if self.tripped else ""
+
+
+class RingCurrentSuspender(LightSuspender):
+    """Suspend when the ring current falls below a limit; resume when it has come up to another.
+
+    Parameters
+    ----------
+    signal : ophyd.Signal
+        mA.
+    low, resume : float
+        mA.
+    sleep : float
+        s.
+    """
+
+    def __init__(self, signal: Any, *, low: float, resume: float, sleep: float = 0.0) -> None:
+        super().__init__(signal, sleep=sleep)
+        self._low, self._resume = low, resume
+
+    def _missing(self, value: Any) -> str:
+        return below(self._sig.name, _number(value), self._low)
+
+    def _is_back(self, value: Any) -> bool:
+        return _number(value) >= self._resume
+
+    def _awaited(self) -> str:
+        return f"above {self._resume:g} mA"
+
+    def _shown(self) -> str:
+        return f"{self._sig.name}: {_number(self._value):g} mA"
+
+
+class FrontEndShutterSuspender(LightSuspender):
+    """Suspend while the front-end shutter is anything but open.
+
+    Parameters
+    ----------
+    signal : ophyd.Signal
+        Its state, "open" or another.
+    sleep : float
+        s.
+    """
+
+    def _missing(self, value: Any) -> str:
+        return "" if value == OPEN else f"{self._sig.name}: is {value!r}, not {OPEN!r}"
+
+    def _is_back(self, value: Any) -> bool:
+        return value == OPEN
+
+    def _awaited(self) -> str:
+        return OPEN
+
+
+def _let_it_suspend(engine: RunEngine) -> None:
+    """Wait until an engine has taken a suspension in: it takes no second one before."""
+
+    async def taken() -> None:
+        for _ in range(5):  # the request is handed on twice in the loop before the engine knows
+            await asyncio.sleep(0)
+        while engine.state == "suspending":
+            await asyncio.sleep(0.002)
+
+    try:
+        inside = asyncio.get_running_loop() is engine.loop
+    except RuntimeError:
+        inside = False
+    if not inside:  # the engine's own thread cannot wait for itself
+        asyncio.run_coroutine_threadsafe(taken(), engine.loop).result(ENGINE_BUSY_TIMEOUT)
+
+
+def light_suspenders(settings: Suspenders, endstation: Endstation) -> list[LightSuspender]:
+    """Build the suspenders of a configuration.
+
+    Parameters
+    ----------
+    settings : Suspenders
+    endstation : Endstation
+        With the signals `ring.current` and `front_end_shutter.state`.
+    """
+    sleep = settings.settle_time
+    suspenders: list[LightSuspender] = [
+        RingCurrentSuspender(
+            endstation.ring.current, low=settings.ring_current_low, resume=settings.ring_current_resume, sleep=sleep
+        )
+    ]
+    if settings.front_end_shutter:
+        shutter: Any = endstation.front_end_shutter
+        suspenders.append(FrontEndShutterSuspender(shutter.state, sleep=sleep))
+    return suspenders
+
+
+def light_of(settings: Suspenders) -> Light:
+    """Give the limits that plans judge their points by."""
+    return Light(settings.ring_current_low, settings.ring_current_resume, settings.front_end_shutter)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan

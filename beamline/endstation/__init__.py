@@ -1,0 +1,1 @@
+"""What the endstation is made of: configuration, devices, and connecting to them."""

@@ -1,0 +1,100 @@
+"""From the configuration of an endstation to its devices."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from pathlib import Path
+from typing import Any
+
+from beamline.endstation.config import Config, Device, processing_problems, resolve_class, unknown
+from beamline.endstation.connect import connect, require, use_channel_access
+from beamline.errors import BeamlineError
+from plans.endstation import Endstation
+
+NAMES = tuple(field.name for field in dataclasses.fields(Endstation))
+
+
+def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
+    """Build the devices of an endstation, with the object they share.
+
+    Parameters
+    ----------
+    config : Config
+        The endstation.
+    frames_dir : Path
+        Where cameras write their frames; made when it is not there.
+
+    Raises
+    ------
+    BeamlineError
+        Naming file, device and what was expected: a device that is missing or unknown, a class that cannot be
+        imported, options it does not take, process variables that do not answer.
+    """
+    devices = build_devices(config)
+    require(connect(devices, config.channel_access))
+    frames_dir.mkdir(parents=True, exist_ok=True)
+    for camera in ("ccd", "ccd_dark"):
+        devices[camera].write_path = str(frames_dir)
+    return Endstation(**devices)
+
+
+def build_devices(config: Config) -> dict[str, Any]:
+    """Build the devices of an endstation by their names; those on EPICS begin to connect.
+
+    Raises
+    ------
+    BeamlineError
+        As `build_endstation`.
+    """
+    use_channel_access(config.channel_access)
+    if problems := device_problems(config):
+        raise BeamlineError("\n".join(problems))
+    shared = {}
+    if table := config.endstation.shared:
+        shared["shared"] = _build(config, "endstation.shared", table.class_path, **table.options)
+    return {name: _build_device(config, name, device, shared) for name, device in config.devices.items()}
+
+
+def device_problems(config: Config) -> list[str]:
+    """Give one line for each device that is missing, unknown or of a class that cannot be imported."""
+    problems = [
+        f"{config.path}: devices: {unknown('device', name, NAMES)}" for name in config.devices if name not in NAMES
+    ]
+    problems += [f"{config.path}: devices: {name} is missing" for name in NAMES if name not in config.devices]
+    classes = {f"devices.{name}": device.class_path for name, device in config.devices.items()}
+    if shared := config.endstation.shared:
+        classes["endstation.shared"] = shared.class_path
+    for where, class_path in classes.items():
+        try:
+            resolve_class(class_path)
+        except BeamlineError as error:
+            problems.append(f"{config.path}: {where}: {error}")
+    return problems
+
+
+def config_problems(config: Config) -> list[str]:
+    """Give one line for each thing wrong with a configuration, without building anything."""
+    return device_problems(config) + processing_problems(config)
+
+
+def _build_device(config: Config, name: str, device: Device, shared: dict[str, Any]) -> Any:
+    return _build(config, f"devices.{name}", device.class_path, device.prefix, name=name, **device.options, **shared)
+
+
+def _build(config: Config, where: str, class_path: str, *arguments: Any, **options: Any) -> Any:
+    found = resolve_class(class_path)
+    try:
+        return found(*arguments, **options)
+    except (TypeError, ValueError) as error:  # what a class says to options that are not its own, or out of range
+        taken = {name for base in found.__mro__ for name in _parameters(base)}
+        for name in options:
+            if isinstance(error, TypeError) and name not in taken:
+                raise BeamlineError(f"{config.path}: {where}.options: {unknown('option', name, taken)}") from error
+        raise BeamlineError(f"{config.path}: {where}: {' '.join(str(error).split())}") from error
+
+
+def _parameters(found: type) -> list[str]:
+    """Give the names of what a class is built with."""
+    made = vars(found).get("__init__")
+    return list(inspect.signature(made).parameters) if inspect.isfunction(made) else []

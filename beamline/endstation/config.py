@@ -1,0 +1,250 @@
+"""The configuration of an endstation: one strict model of its TOML file, with errors that say what was meant."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from types import NoneType
+from typing import Any, Self, get_args, get_origin
+
+from platformdirs import user_data_path
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from beamline.errors import BeamlineError
+
+SIMULATED = Path(__file__).with_name("simulated.toml")
+EPICS = Path(__file__).with_name("epics.toml")  # the same endstation on EPICS, as `beamline ioc` serves it
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Shared(_Table):
+    """Table `endstation.shared`: an object that every device is given."""
+
+    class_path: str = Field(alias="class")  # as "package.module.Class"
+    options: dict[str, Any] = {}  # keyword arguments
+
+
+class EndstationTable(_Table):
+    """Table `endstation`."""
+
+    name: str
+    shared: Shared | None = None
+
+
+class Device(_Table):
+    """Table `devices.NAME`: a device is built as ``class(prefix, name=NAME, **options)``."""
+
+    class_path: str = Field(alias="class")  # as "package.module.Class"
+    prefix: str = ""  # of its EPICS process variables
+    options: dict[str, Any] = {}
+    baseline: bool = True  # read before and after every run
+
+
+class ChannelAccess(_Table):
+    """Table `channel_access`: where process variables are looked for; the environment's EPICS_CA_* where not given."""
+
+    address_list: str = "127.0.0.1"  # servers and broadcast addresses, separated by blanks
+    auto_address_list: bool = False  # whether to ask every network of this computer too
+    port: PositiveInt = 5064  # of the servers
+    max_array_bytes: PositiveInt = 16_777_216
+    timeout: PositiveFloat = 5.0  # s; a process variable that has not answered by then is not there
+
+    def environment(self) -> dict[str, str]:
+        """Give the variables of the environment that EPICS reads when it is first used."""
+        return {
+            "EPICS_CA_ADDR_LIST": self.address_list,
+            "EPICS_CA_AUTO_ADDR_LIST": "YES" if self.auto_address_list else "NO",
+            "EPICS_CA_SERVER_PORT": str(self.port),
+            "EPICS_CA_MAX_ARRAY_BYTES": str(self.max_array_bytes),
+        }
+
+
+class SimulatedIoc(_Table):
+    """Table `ioc`: the IOC that stands in for the hardware; `beamline ioc` runs it."""
+
+    class_path: str = Field(alias="class")  # as "package.module.Class"
+    prefix: str  # of its process variables
+    options: dict[str, Any] = {}  # keyword arguments
+
+
+class Storage(_Table):
+    """Table `storage`: where runs are kept, and how much may wait to be worked on."""
+
+    data_dir: Path = Field(default_factory=lambda: user_data_path("stxm-rixs-beamline"), strict=False)
+    queue_depth: PositiveInt = 10_000  # documents between the engine and what works on them
+    minimum_free_gb: PositiveFloat = 1.0  # below, no run is begun
+
+    @field_validator("data_dir")
+    @classmethod
+    def _from_the_files_folder(cls, path: Path, info: ValidationInfo) -> Path:
+        return (info.context or {}).get("folder", Path()) / path.expanduser()
+
+
+class Suspenders(_Table):
+    """Table `suspenders`: a run waits while there is no light."""
+
+    ring_current_low: PositiveFloat  # mA; below, there is no light
+    ring_current_resume: PositiveFloat  # mA; from there on, it is back
+    settle_time: NonNegativeFloat = 10.0  # s; how long to wait once it is back
+    front_end_shutter: bool = True  # wait while it is not open, too
+
+    @model_validator(mode="after")
+    def _resume_above_low(self) -> Self:
+        if self.ring_current_resume < self.ring_current_low:
+            raise ValueError(
+                f"ring_current_resume: {self.ring_current_resume:g} mA is below ring_current_low, "
+                f"{self.ring_current_low:g} mA"
+            )
+        return self
+
+
+class Config(_Table):
+    """An endstation: its devices, how its data are processed, where they are kept."""
+
+    endstation: EndstationTable
+    devices: dict[str, Device]
+    channel_access: ChannelAccess | None = None
+    ioc: SimulatedIoc | None = None
+    references: dict[str, str] = {}  # of chemical maps: name -> run or file; see `beamline.acquire.references`
+    processing: dict[str, dict[str, Any]] = {}  # pipeline -> step -> settings; see `processing_problems`
+    storage: Storage = Storage()
+    suspenders: Suspenders | None = None
+    _path: Path = PrivateAttr(default=SIMULATED)
+
+    @property
+    def path(self) -> Path:
+        """The file it was read from."""
+        return self._path
+
+
+def load_config(path: Path | None = None) -> Config:
+    """Read a configuration.
+
+    Parameters
+    ----------
+    path : Path, optional
+        A TOML file; the simulated endstation where none is given.
+
+    Raises
+    ------
+    BeamlineError
+        One line for each thing that is wrong: the file, the table and key, the value seen and what was expected.
+    """
+    path = path or SIMULATED
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BeamlineError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BeamlineError(f"{path}: not a text file in UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BeamlineError(f"{path}: not valid TOML: {error}") from error
+    try:
+        config = Config.model_validate(tables, context={"folder": path.absolute().parent})
+    except ValidationError as error:
+        raise BeamlineError("\n".join(f"{path}: {line}" for line in explain(error, Config))) from error
+    config._path = path
+    return config
+
+
+def processing_problems(config: Config) -> list[str]:
+    """Check the tables `processing.*` against the settings of the pipelines.
+
+    Returns
+    -------
+    list of str
+        One line for each thing that is wrong; empty when nothing is.
+    """
+    from callbacks.pipelines import PIPELINES  # noqa: PLC0415 - brings in all the numerics
+
+    models = {pipeline.name: pipeline.settings_model for pipeline in PIPELINES.values()}
+    problems = []
+    for name, settings in config.processing.items():
+        if name not in models:
+            problems.append(f"{config.path}: processing: {unknown('pipeline', name, models)}")
+            continue
+        try:
+            models[name].model_validate(settings)
+        except ValidationError as error:
+            problems += [f"{config.path}: {line}" for line in explain(error, models[name], "processing", name)]
+    return problems
+
+
+def resolve_class(class_path: str) -> type:
+    """Import the class that a dotted path names.
+
+    Raises
+    ------
+    BeamlineError
+        When the path is not one, the module cannot be imported, or holds no such class.
+    """
+    module_name, _, name = class_path.rpartition(".")
+    if not module_name:
+        raise BeamlineError(f"class {class_path!r}: expected a dotted path like package.module.Class")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise BeamlineError(f"class {class_path!r}: module {module_name!r} cannot be imported: {error}") from error
+    found = getattr(module, name, None)
+    if not isinstance(found, type):
+        classes = [key for key, value in vars(module).items() if isinstance(value, type)]
+        raise BeamlineError(f"class {class_path!r}: {unknown(f'class of {module_name}', name, classes)}")
+    return found
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Say that a name is not known, with the nearest that is."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"unknown {what} {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def explain(error: ValidationError, model: type[BaseModel], *within: str) -> list[str]:
+    """Give one line for each thing wrong with the input of a model: where, what was seen, what was expected.
+
+    Parameters
+    ----------
+    error : pydantic.ValidationError
+        What the model raised.
+    model : type
+        The model.
+    *within : str
+        The tables that its input is in.
+    """
+    lines = []
+    for problem in error.errors():
+        where = list(problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            key = where.pop()
+            message = unknown("key", str(key), _keys_at(model, where))
+        elif problem["type"] not in ("missing", "value_error"):
+            message += f", not {problem['input']!r}"
+        lines.append(": ".join([".".join(map(str, [*within, *where])), message]).removeprefix(": "))
+    return lines
+
+
+def _keys_at(model: Any, table: Iterable[Any]) -> list[str]:
+    """Give the keys that a table of a model may have."""
+    for part in table:
+        model = get_args(model)[1] if get_origin(model) is dict else model.model_fields[part].annotation
+        if NoneType in get_args(model):
+            model = get_args(model)[0]
+    return [field.alias or name for name, field in model.model_fields.items()]

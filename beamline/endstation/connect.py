@@ -1,0 +1,151 @@
+"""Connect to the process variables of an endstation, and say what answered, how fast, and what did not and why."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from beamline.endstation.config import ChannelAccess
+from beamline.errors import BeamlineError
+
+POLL = 0.01  # s
+SHOWN = 3  # names of missing process variables in one line
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a device answered.
+
+    Attributes
+    ----------
+    device : str
+    pvs : int
+        Process variables it has; 0 for one that needs none.
+    missing : list of str
+        Those that did not answer.
+    connect_seconds : float
+        From the start until the last that answered did.
+    read_seconds : float or None
+        What one reading of it takes; None where it was not read.
+    problem : str
+        "" where there is none.
+    """
+
+    device: str
+    pvs: int
+    missing: list[str]
+    connect_seconds: float
+    read_seconds: float | None
+    problem: str
+
+
+def use_channel_access(settings: ChannelAccess | None) -> None:
+    """Tell EPICS where to look, before it is used for the first time in this process.
+
+    Raises
+    ------
+    BeamlineError
+        When it is in use already, and looks somewhere else.
+    """
+    if settings is None:
+        return
+    wanted = settings.environment()
+    if _in_use() and any(os.environ.get(name) != value for name, value in wanted.items()):
+        raise BeamlineError(
+            "channel_access: EPICS is in use in this process already, with other settings; "
+            f"set {' '.join(f'{name}={value!r}' for name, value in wanted.items())} before it is started"
+        )
+    os.environ |= wanted
+
+
+def connect(devices: Mapping[str, Any], settings: ChannelAccess | None, *, read: bool = False) -> list[Answer]:
+    """Connect to all process variables of devices.
+
+    Parameters
+    ----------
+    devices : mapping of str to device
+    settings : ChannelAccess, optional
+    read : bool
+        Whether to read each that is there, too.
+
+    Returns
+    -------
+    list of Answer
+        One a device, in their order.
+    """
+    settings = settings or ChannelAccess()
+    signals_of = {name: _epics_signals(device) for name, device in devices.items()}
+    connected = _connect_all(signals_of, settings.timeout)
+    answers = []
+    for name, device in devices.items():
+        signals, seconds = signals_of[name], connected.get(name, settings.timeout)
+        missing = [] if name in connected else [signal.pvname for signal in signals if not signal.connected]
+        took, problem = None, ""
+        if missing:
+            more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+            problem = (
+                f"no answer within {settings.timeout:g} s from {', '.join(missing[:SHOWN])}{more}: "
+                f"no IOC serves it at {settings.address_list or 'any address'}, port {settings.port}"
+            )
+        elif read:
+            took, problem = _read(device)
+        answers.append(Answer(name, len(signals), missing, seconds, took, problem))
+    return answers
+
+
+def require(answers: list[Answer]) -> None:
+    """Raise BeamlineError, a line for each device that did not answer."""
+    if lines := [f"{answer.device}: {answer.problem}" for answer in answers if answer.missing]:
+        raise BeamlineError("\n".join(lines))
+
+
+def disconnect(devices: Iterable[Any]) -> None:
+    """Give the process variables of devices up."""
+    for device in devices:
+        device.destroy()
+
+
+def _epics_signals(device: Any) -> list[Any]:
+    from ophyd.signal import EpicsSignalBase  # noqa: PLC0415 - EPICS must not be in use before it is told where to look
+
+    if not hasattr(device, "walk_signals"):
+        return []
+    found = [walked.item for walked in device.walk_signals(include_lazy=False)]
+    return [signal for signal in found if isinstance(signal, EpicsSignalBase)]
+
+
+def _connect_all(signals_of: Mapping[str, list[Any]], timeout: float) -> dict[str, float]:
+    """Wait until the signals of devices are connected; give how long it took, s, of each device that is."""
+    began = time.monotonic()
+    connected: dict[str, float] = {}
+    while True:
+        for name, signals in signals_of.items():
+            if name not in connected and all(signal.connected for signal in signals):
+                connected[name] = time.monotonic() - began
+        if len(connected) == len(signals_of) or time.monotonic() - began > timeout:
+            return connected
+        time.sleep(POLL)
+
+
+def _read(device: Any) -> tuple[float | None, str]:
+    began = time.monotonic()
+    try:
+        device.describe()
+        device.describe_configuration()
+        began = time.monotonic()
+        device.read()
+    except Exception as error:  # noqa: BLE001 - whatever it says is what the user asked for
+        return None, f"does not read: {' '.join(str(error).split())}"
+    return time.monotonic() - began, ""
+
+
+def _in_use() -> bool:
+    if "epics" not in sys.modules:
+        return False
+    from epics import ca  # noqa: PLC0415
+
+    return ca.libca is not None and ca.current_context() is not None

@@ -1,0 +1,56 @@
+"""The scaler of I0 and the yields."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from ophyd import EpicsSignal, FormattedComponent, Kind
+
+from beamline.endstation.devices.base import Reading, Setting, put_and_wait, tell
+from beamline.endstation.devices.task import TaskDevice, TaskStatus
+from callbacks.contract import UNITS, Key
+
+MARGIN = 10.0  # s that counting may take longer than it was told to
+
+
+class Scaler(TaskDevice):
+    """A scaler record: counts I0, TEY and TFY for `dwell` s.
+
+    Parameters
+    ----------
+    prefix : str
+        The record, without a field.
+    name : str
+    i0, tey, tfy : int
+        Channels (fields .S1 to .S64).
+    margin : float
+        s that counting may take longer than it was told to.
+    """
+
+    i0 = FormattedComponent(Reading, "{prefix}.S{_i0}", key=str(Key.I0), units=UNITS[Key.I0], kind=Kind.hinted)
+    tey = FormattedComponent(Reading, "{prefix}.S{_tey}", key=str(Key.TEY), units=UNITS[Key.TEY], kind=Kind.hinted)
+    tfy = FormattedComponent(Reading, "{prefix}.S{_tfy}", key=str(Key.TFY), units=UNITS[Key.TFY], kind=Kind.hinted)
+    dwell = FormattedComponent(
+        Setting, "{prefix}.TP", key=str(Key.DWELL), units=UNITS[Key.DWELL], limits=(0.001, 36000.0), kind=Kind.normal
+    )
+    count = FormattedComponent(EpicsSignal, "{prefix}.CNT", kind=Kind.omitted)
+
+    def __init__(
+        self, prefix: str = "", *, name: str, i0: int, tey: int, tfy: int, margin: float = MARGIN, **kwargs: Any
+    ) -> None:
+        self._i0, self._tey, self._tfy, self._margin = i0, tey, tfy, margin
+        super().__init__(prefix, name=name, **kwargs)
+
+    def trigger(self) -> TaskStatus:
+        """Count; done when the record has."""
+
+        def count(stopped: threading.Event) -> None:
+            timeout = float(self.dwell.told) + self._margin
+            put_and_wait(self.count, 1, timeout=timeout, wanted="0 (counted)", stopped=stopped)
+
+        return self.work(count)
+
+    def halt(self) -> None:
+        """Stop counting."""
+        tell(self.count, 0)

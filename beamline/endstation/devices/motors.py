@@ -1,0 +1,160 @@
+"""Motors: one position that is set and read back, on an EPICS motor record."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+from ophyd import Component, EpicsSignal, Kind
+
+from beamline.endstation.devices.base import Field, Reading, Setting, check_limits, put_and_wait, tell, wait_for
+from beamline.endstation.devices.task import DeviceError, TaskDevice, TaskStatus
+
+MARGIN = 30.0  # s that a move may take longer than distance and speed say
+IN_PLACE = 2.0  # s in which the readback must be where it was sent, once the motor has stopped
+PHOTON = 1.239842  # eV um
+
+
+class Motor(TaskDevice):
+    """A motor record.
+
+    A move is done when the record says so and the readback is where it was sent; a motor that was stopped is not done.
+
+    Parameters
+    ----------
+    prefix : str
+        The record, without a field.
+    name : str
+    key, setpoint_key : str, optional
+        Data keys of readback and setpoint; the setpoint is not recorded where it has none.
+    units : str
+    tolerance : float, optional
+        How far from its setpoint the readback may be, in `units`; the record's retry deadband (.RDBD), and never less
+        than its resolution, where not given.
+    margin : float
+        s that a move may take longer than distance and speed say.
+    """
+
+    readback = Component(Reading, ".RBV", kind=Kind.hinted)
+    setpoint = Component(Setting, ".VAL", kind=Kind.omitted)
+    velocity = Component(Field, ".VELO", kind=Kind.omitted)
+    low_limit = Component(Field, ".LLM", kind=Kind.omitted)
+    high_limit = Component(Field, ".HLM", kind=Kind.omitted)
+    deadband = Component(Field, ".RDBD", kind=Kind.omitted)
+    resolution = Component(Field, ".MRES", kind=Kind.omitted)
+    stop_field = Component(EpicsSignal, ".STOP", kind=Kind.omitted)
+
+    def __init__(
+        self,
+        prefix: str = "",
+        *,
+        name: str,
+        key: str | None = None,
+        setpoint_key: str | None = None,
+        units: str = "um",
+        tolerance: float | None = None,
+        margin: float = MARGIN,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(prefix, name=name, **kwargs)
+        self._units, self.tolerance, self.margin = units, tolerance, margin
+        self.readback.name = key or name
+        self.readback._declared_units = self.setpoint._declared_units = units
+        if setpoint_key:
+            self.setpoint.name = setpoint_key
+            self.setpoint.kind = Kind.normal
+
+    @property
+    def position(self) -> float:
+        """Position read back."""
+        return float(self.readback.get())
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Soft limits of the record; equal where there are none."""
+        return self.low_limit.last, self.high_limit.last
+
+    def check_value(self, value: float, **_kwargs: Any) -> None:
+        """Raise LimitError where a position is outside the record's soft limits."""
+        low, high = self.limits  # as they were, where the record does not answer: then the move will say so
+        if low < high:
+            check_limits(self.readback.name, float(value), (low, high), self._units)
+
+    def set(self, value: float) -> TaskStatus:
+        """Move to a position; done when the motor is there."""
+        value = float(value)
+        self.check_value(value)
+        return self.work(lambda stopped: self.move(value, stopped))
+
+    def halt(self) -> None:
+        """Stop the motor."""
+        tell(self.stop_field, 1)
+
+    def move(self, value: float, stopped: threading.Event) -> None:
+        """Move to a position and wait until it is there.
+
+        Raises
+        ------
+        DeviceError
+            When it is not there in time: names the PV, the position seen and the position wanted.
+        """
+        velocity = self.velocity.last
+        expected = abs(value - self.position) / velocity if velocity > 0 else 0.0
+        if not math.isfinite(expected):
+            raise DeviceError(f"{self.name}: {self.readback.pvname} is not a number, expected a position")
+        self.check_value(value)
+        tolerance = self._tolerance()
+        wanted = f"{value:g} ± {tolerance:.2g} {self._units}"
+        timeout = 1.5 * expected + self.margin
+        put_and_wait(self.setpoint, value, timeout=timeout, wanted=wanted, seen=self.readback, stopped=stopped)
+        self.check_place(value, stopped)
+
+    def check_place(self, value: float, stopped: threading.Event) -> None:
+        """Raise DeviceError where the readback is not, or does not come, where the motor was sent."""
+        tolerance = self._tolerance()
+        wait_for(
+            self.readback,
+            lambda seen: abs(seen - value) <= tolerance,
+            timeout=IN_PLACE,
+            wanted=f"{value:g} ± {tolerance:.2g} {self._units}",
+            stopped=stopped,
+        )
+
+    def _tolerance(self) -> float:
+        if self.tolerance is not None:
+            return self.tolerance
+        return max(self.deadband.last, 2 * abs(self.resolution.last))
+
+
+class ZonePlate(Motor):
+    """The zone plate along the beam, um.
+
+    Parameters
+    ----------
+    diameter, outer_zone : float
+        um, of the zone plate.
+    offset : float
+        um between position and focal length.
+    """
+
+    def __init__(self, *args: Any, diameter: float, outer_zone: float, offset: float = 0.0, **kwargs: Any) -> None:
+        self._diameter, self._outer_zone, self._offset = diameter, outer_zone, offset
+        super().__init__(*args, **kwargs)
+
+    def focus(self, energy: float) -> float:
+        """Give the position, um, that is in focus at an energy in eV: the first-order focal length, and the offset."""
+        return self._diameter * self._outer_zone * energy / PHOTON + self._offset
+
+
+class OrderSortingAperture(TaskDevice):
+    """Order-sorting aperture on three motors, um."""
+
+    x = Component(Motor, "X", key="osa_x", kind=Kind.normal)
+    y = Component(Motor, "Y", key="osa_y", kind=Kind.normal)
+    z = Component(Motor, "Z", key="osa_z", kind=Kind.normal)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for axis in (self.x, self.y, self.z):
+            axis.readback.kind = Kind.normal

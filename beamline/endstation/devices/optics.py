@@ -1,0 +1,86 @@
+"""Ring, shutters and the RIXS spectrograph."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from ophyd import Component, EpicsSignal, Kind
+
+from beamline.endstation.devices.base import Reading, put_and_wait, wait_for
+from beamline.endstation.devices.task import TaskDevice, TaskStatus
+from callbacks.contract import UNITS, Key
+
+OPEN, CLOSED = "open", "closed"
+SHUTTER_TIMEOUT = 10.0  # s
+
+
+class State(Reading):
+    """A PV whose states are words, in lower case whatever the record's are."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, string=True, **kwargs)
+
+    def get(self, **kwargs: Any) -> str:
+        """Get the state."""
+        return str(super().get(**kwargs)).lower()
+
+    def _read_changed(self, value: Any = None, **kwargs: Any) -> None:
+        if "char_value" in kwargs:
+            kwargs["char_value"] = kwargs["char_value"].lower()
+        super()._read_changed(value=value, **kwargs)
+
+
+class Ring(TaskDevice):
+    """Storage ring: current, mA."""
+
+    current = Component(Reading, "Current", key=str(Key.RING_CURRENT), units=UNITS[Key.RING_CURRENT], kind=Kind.normal)
+
+
+class FrontEndShutter(TaskDevice):
+    """The facility's shutter, which is looked at only: "open" or "closed" as its record `Sts` says."""
+
+    state = Component(State, "Sts", kind=Kind.normal)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.state.name = self.name
+
+
+class Shutter(FrontEndShutter):
+    """Sample shutter: told by the record `Cmd` (1 opens, 0 closes), and there when `Sts` says so.
+
+    Parameters
+    ----------
+    timeout : float
+        s for either way.
+    """
+
+    command = Component(EpicsSignal, "Cmd", kind=Kind.omitted)
+
+    def __init__(self, *args: Any, timeout: float = SHUTTER_TIMEOUT, **kwargs: Any) -> None:
+        self._timeout = timeout
+        super().__init__(*args, **kwargs)
+
+    def check_value(self, value: str, **_kwargs: Any) -> None:
+        """Raise ValueError for another state."""
+        if value not in (OPEN, CLOSED):
+            raise ValueError(f"{self.name}: {value!r} is neither {OPEN!r} nor {CLOSED!r}")
+
+    def set(self, value: str) -> TaskStatus:
+        """Open or close it; done when it says so."""
+        self.check_value(value)
+
+        def move(stopped: threading.Event) -> None:
+            put_and_wait(
+                self.command, int(value == OPEN), timeout=self._timeout, wanted=value, seen=self.state, stopped=stopped
+            )
+            wait_for(self.state, lambda seen: seen == value, timeout=self._timeout, wanted=value, stopped=stopped)
+
+        return self.work(move)
+
+
+class Spectrograph(TaskDevice):
+    """RIXS spectrograph: emission energy in the middle of the chip as its motors say, eV."""
+
+    energy = Component(Reading, "Energy.RBV", key="spectrograph_energy", units="eV", kind=Kind.normal)

@@ -1,0 +1,1 @@
+"""Files of other programs and instruments: importers and exporters."""

@@ -1,0 +1,332 @@
+"""A STXM run as a file of the NeXus application definition NXstxm, one entry for each region.
+
+https://manual.nexusformat.org/classes/applications/NXstxm.html (version 1.1): what was measured goes into the detectors
+of the instrument, one value a scan point in the order of measurement; the data group holds the same counts as a regular
+array. MANTiS, which the field evaluates stacks with, wants more than the definition: the scalars `definition` and
+`stxm_scan_type` as arrays of one, the attribute `axes` in bytes, `count_time` in the data group, and the axis of a line
+under the name `line_position`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from beamline.formats.exporters.nexus import (
+    iso_time,
+    make_group,
+    new_file,
+    write_dataset,
+    write_process,
+    write_start_document,
+)
+from beamline.storage.recorder import unpack_pages
+from beamline.storage.results import Documents, Run
+from callbacks.contract import MEASUREMENT, UNITS, Key, Measurement, ScannerConfig, Stream, StxmGrid
+
+FloatArray = NDArray[np.floating]
+
+DETECTOR = "counter0"
+VERSION = "1.1"
+SCAN_TYPES = (  # the enumeration of `stxm_scan_type`
+    "sample point spectrum",
+    "sample line spectrum",
+    "sample image",
+    "sample image stack",
+    "sample focus",
+    "osa image",
+    "osa focus",
+    "detector image",
+    "generic scan",
+)
+LABELS = {"optical_density": "optical density", "optical_density_sigma": "standard uncertainty (68 %)"}
+
+
+def write_nxstxm(path: Path, raw_documents: Documents, derived: Run | None) -> None:
+    """Write a STXM run to one file.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder is made. An existing file is replaced once the new one is whole.
+    raw_documents : iterable of (name, document)
+        The raw run; it may have been stopped early.
+    derived : Run or None
+        What was made of it: its stack `optical_density` (energies, rows, columns) and `optical_density_sigma` go into
+        the entry of the region whose shape they have, under ``reduction``.
+
+    Raises
+    ------
+    ValueError
+        When the run is not of STXM, an event does not fit its grid, or it has no line.
+    OSError
+        When the file cannot be written.
+
+    Notes
+    -----
+    Axes of the data group: energies as read back (mean over an image's lines; as asked for where there is no line),
+    positions as asked for. Lines that were never measured are NaN. Counts are written as integers among the detectors
+    when all are; the data group has floats for the sake of NaN.
+    """
+    run = _read(raw_documents)
+    with new_file(path) as file:
+        file.attrs["default"] = "entry1"
+        for region in range(len(run.grid.regions)):
+            entry = make_group(file, f"entry{region + 1}", "NXentry")
+            _write_entry(entry, run, region)
+            if derived is not None:
+                _write_reduction(entry, derived, run, region)
+
+
+@dataclass
+class _StxmRun:
+    start: dict[str, Any]
+    measurement: Measurement
+    stop: dict[str, Any] | None = None
+    configuration: dict[str, Any] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def grid(self) -> StxmGrid:
+        assert self.measurement.grid is not None
+        return self.measurement.grid
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """The measured lines of one region, in the order of measurement."""
+
+    seq_nums: NDArray[np.int_]
+    times: FloatArray
+    energy: NDArray[np.int_]  # which of the grid's
+    row: NDArray[np.int_]
+    values: dict[str, FloatArray]  # (lines,) or (lines, columns)
+
+
+def _read(documents: Documents) -> _StxmRun:
+    """Gather a run; `results.collect` is of no use where regions differ in width and seq_nums matter."""
+    run: _StxmRun | None = None
+    primary: dict[str, dict[str, Any]] = {}
+    for name, doc in unpack_pages(iter(documents)):
+        match name:
+            case "start":
+                measurement = Measurement.model_validate(doc[MEASUREMENT])
+                if measurement.grid is None:
+                    raise ValueError(f"run {doc['uid']} is of {measurement.technique}, expected STXM")
+                run = _StxmRun(doc, measurement)
+            case "descriptor" if run and doc["name"] == Stream.PRIMARY:
+                primary[doc["uid"]] = doc
+                for device in doc.get("configuration", {}).values():
+                    run.configuration.update(device["data"])
+            case "event" if run and doc["descriptor"] in primary:
+                run.events.append(doc)
+            case "stop" if run:
+                run.stop = doc
+    if run is None:
+        raise ValueError("no start document among the documents of a run")
+    if not run.events:
+        raise ValueError(f"run {run.start['uid']} has no line")
+    run.events.sort(key=lambda event: event["seq_num"])
+    return run
+
+
+def _lines(run: _StxmRun, region: int) -> _Lines:
+    chosen, energies, rows = [], [], []
+    for event in run.events:
+        energy, of_region, row = run.grid.place(event["seq_num"])
+        if of_region == region:
+            chosen.append(event)
+            energies.append(energy)
+            rows.append(row)
+    columns = run.grid.regions[region].columns
+    values: dict[str, FloatArray] = {}
+    for key in (Key.STXM_COUNTS, Key.STXM_DWELL, Key.STXM_X, Key.STXM_Y):
+        values[key] = np.array([event["data"][key] for event in chosen], dtype=float).reshape(-1, columns)
+    for key in (Key.ENERGY, Key.ENERGY_SETPOINT, Key.RING_CURRENT, Key.ZONE_PLATE):
+        if all(key in event["data"] for event in chosen):
+            values[key] = np.array([event["data"][key] for event in chosen], dtype=float)
+    return _Lines(
+        seq_nums=np.array([event["seq_num"] for event in chosen], dtype=int),
+        times=np.array([event["time"] for event in chosen], dtype=float),
+        energy=np.array(energies, dtype=int),
+        row=np.array(rows, dtype=int),
+        values=values,
+    )
+
+
+def _write_entry(entry: h5py.Group, run: _StxmRun, region: int) -> None:
+    measurement = run.measurement
+    lines = _lines(run, region)
+    entry.attrs["default"] = DETECTOR
+    entry["title"] = f"STXM of {measurement.sample}" + (f", region {region + 1}" if len(run.grid.regions) > 1 else "")
+    entry["entry_identifier_uuid"] = run.start["uid"]
+    entry["start_time"] = iso_time(run.start["time"])
+    entry["end_time"] = iso_time(run.stop["time"] if run.stop else run.events[-1]["time"])
+    entry["definition"] = _one("NXstxm")
+    entry["definition"].attrs["version"] = VERSION
+    sample = make_group(entry, "sample", "NXsample")
+    sample["name"] = measurement.sample
+    write_dataset(sample, "rotation_angle", np.nan, "deg", "not known")
+    _write_instrument(entry, run, lines)
+    _write_data(entry, run, region, lines)
+    table = make_group(entry, "lines", "NXcollection")  # one value a line, which the definition has no place for
+    write_dataset(table, "seq_num", lines.seq_nums, "", "number of the event")
+    write_dataset(table, "time", lines.times, "s", "time of the event, since 1970")
+    for key in (Key.ENERGY_SETPOINT, Key.ZONE_PLATE):
+        if key in lines.values:
+            write_dataset(table, str(key), lines.values[key], UNITS[key], str(key))
+    write_start_document(entry, run.start)
+
+
+def _write_instrument(entry: h5py.Group, run: _StxmRun, lines: _Lines) -> None:
+    """Write what was measured, one value a scan point."""
+    instrument = make_group(entry, "instrument", "NXinstrument")
+    source = make_group(instrument, "source", "NXsource")
+    source["type"] = "Synchrotron X-ray Source"
+    source["name"] = str(run.start.get("endstation", "not recorded"))
+    source["probe"] = "x-ray"
+    counts = lines.values[Key.STXM_COUNTS]
+    columns = counts.shape[1]
+    monochromator = make_group(instrument, "monochromator", "NXmonochromator")
+    write_dataset(monochromator, "energy", np.repeat(lines.values[Key.ENERGY], columns), "eV", "photon energy")
+    detector = make_group(instrument, DETECTOR, "NXdetector")
+    whole = np.isfinite(counts).all() and (counts == np.rint(counts)).all()
+    write_dataset(detector, "data", (counts.astype(np.int64) if whole else counts).ravel(), "counts", "counts")
+    write_dataset(detector, "count_time", lines.values[Key.STXM_DWELL].ravel(), "s", "dwell")
+    for setting in ScannerConfig:
+        if setting in run.configuration:
+            name = setting.removeprefix("stxm_")
+            write_dataset(detector, name, float(run.configuration[setting]), UNITS[setting], name.replace("_", " "))
+    for key, name in ((Key.STXM_X, "sample_x"), (Key.STXM_Y, "sample_y")):
+        encoder = make_group(instrument, name, "NXdetector")
+        write_dataset(encoder, "data", lines.values[key].ravel(), "um", f"{name}, read back")
+    if Key.ZONE_PLATE in lines.values:
+        zone_plate = make_group(instrument, "zone_plate", "NXdetector")
+        write_dataset(zone_plate, "data", np.repeat(lines.values[Key.ZONE_PLATE], columns), "um", "zone plate")
+
+
+def _write_data(entry: h5py.Group, run: _StxmRun, region: int, lines: _Lines) -> None:
+    """Write the counts as a regular array with its axes, and the ring current in the same shape."""
+    grid, place = run.grid, run.grid.regions[region]
+    scan_type, axes = _scan_type(run.measurement, region)
+    shape = (len(grid.energies), place.rows, place.columns)
+    plot_shape = tuple(length for length, axis in zip(shape, _STACK_AXES[scan_type], strict=True) if axis)
+    stack = np.full(shape, np.nan)
+    stack[lines.energy, lines.row] = lines.values[Key.STXM_COUNTS]
+    current = np.full(shape, np.nan)
+    if Key.RING_CURRENT in lines.values:
+        current[lines.energy, lines.row] = lines.values[Key.RING_CURRENT][:, np.newaxis]
+
+    data = make_group(entry, DETECTOR, "NXdata")
+    data.attrs["signal"] = "data"
+    data.attrs["axes"] = np.array(axes, dtype="S")
+    write_dataset(data, "data", stack.reshape(plot_shape), "counts", "transmitted")
+    data["data"].attrs["signal"] = 1
+    data["stxm_scan_type"] = _one(scan_type)
+    count_time = np.full(len(grid.energies), run.measurement.exposure_time)
+    energies = np.array(grid.energies)
+    for index in np.unique(lines.energy):
+        of_image = lines.energy == index
+        energies[index] = lines.values[Key.ENERGY][of_image].mean()
+        count_time[index] = np.median(lines.values[Key.STXM_DWELL][of_image])
+    write_dataset(data, "energy", energies, "eV", "photon energy")
+    write_dataset(data, "energy_setpoint", np.array(grid.energies), "eV", "photon energy, as asked for")
+    write_dataset(data, "count_time", count_time, "s", "dwell")
+    x: FloatArray = np.linspace(*place.x, place.columns)
+    y: FloatArray = np.linspace(*place.y, place.rows)
+    if "line_position" in axes:  # both positions of each pixel of the line
+        x, y = _along_line(x, y, lines)
+        distance = np.hypot(x - x[0], y - y[0])
+        write_dataset(data, "line_position", distance, "um", "position along the line")
+    if scan_type == "sample focus":
+        write_dataset(data, "zoneplate_z", np.array(grid.zone_plate), "um", "zone plate")
+    write_dataset(data, "sample_y", y, "um", "sample y")
+    write_dataset(data, "sample_x", x, "um", "sample x")
+    for name, possible in _AXIS_OF.items():
+        for axis in set(possible) & set(axes) if name in data else ():
+            data.attrs[f"{name}_indices"] = axes.index(axis)
+            data[name].attrs["axis"] = axes.index(axis) + 1  # of older readers; counted from 1
+    control = make_group(entry, "control", "NXmonitor")
+    write_dataset(control, "data", current.reshape(plot_shape), "mA", "ring current")
+
+
+_AXIS_OF = {  # field of the data group -> axes that it can lie along
+    "energy": ["energy"],
+    "energy_setpoint": ["energy"],
+    "count_time": ["energy"],
+    "sample_y": ["sample_y", "line_position"],
+    "sample_x": ["sample_x", "line_position"],
+    "line_position": ["line_position"],
+    "zoneplate_z": ["zoneplate_z"],
+}
+_STACK_AXES: dict[str, tuple[str, str, str]] = {  # the axes of (energies, rows, columns); "" for one of a single value
+    "sample image stack": ("energy", "sample_y", "sample_x"),
+    "generic scan": ("energy", "sample_y", "sample_x"),
+    "sample image": ("", "sample_y", "sample_x"),
+    "sample line spectrum": ("energy", "", "line_position"),
+    "sample focus": ("", "zoneplate_z", "line_position"),
+}
+
+
+def _scan_type(measurement: Measurement, region: int) -> tuple[str, list[str]]:
+    """Give `stxm_scan_type` and the axes of the data, slowest first."""
+    grid = measurement.grid
+    assert grid is not None
+    single = len(grid.energies) == 1
+    match measurement.technique:
+        case "stxm_line_spectrum" if grid.regions[region].rows == 1:
+            scan_type = "sample line spectrum"
+        case "stxm_focus" if single and len(grid.zone_plate) == grid.regions[region].rows:
+            scan_type = "sample focus"
+        case "stxm":
+            scan_type = "sample image" if single else "sample image stack"
+        case _:
+            scan_type = "generic scan"
+    return scan_type, [axis for axis in _STACK_AXES[scan_type] if axis]
+
+
+def _along_line(x: FloatArray, y: FloatArray, lines: _Lines) -> tuple[FloatArray, FloatArray]:
+    """Give both positions of each pixel of a line: as asked for along x, as read back where the line slants.
+
+    Readers find a line along x by its y, which then has to be one number and not what the encoders say.
+    """
+    y = np.full_like(x, y[0])
+    if not len(lines.seq_nums):
+        return x, y
+    seen_x, seen_y = lines.values[Key.STXM_X].mean(axis=0), lines.values[Key.STXM_Y].mean(axis=0)
+    pixel = np.hypot(np.ptp(seen_x), np.ptp(seen_y)) / max(1, len(x) - 1)
+    slants = np.abs(seen_x - x).max() > pixel / 2 or np.ptp(seen_y) > pixel / 2
+    return (seen_x, seen_y) if slants else (x, y)
+
+
+def _write_reduction(entry: h5py.Group, derived: Run, run: _StxmRun, region: int) -> None:
+    """Write the stack of absorbance beside the region that it is of; the data group lends its axes."""
+    place = run.grid.regions[region]
+    shape = (len(run.grid.energies), place.rows, place.columns)
+    stacks = {
+        name: values
+        for name in LABELS
+        if name in derived.result and (values := np.asarray(derived.result[name], dtype=float)).shape == shape
+    }
+    if "optical_density" not in stacks:
+        return
+    process = write_process(entry, derived)
+    data = make_group(process, "optical_density", "NXdata")
+    process.attrs["default"] = "optical_density"
+    data.attrs["signal"] = "optical_density"
+    data.attrs["axes"] = ["energy", "sample_y", "sample_x"]
+    for name, values in stacks.items():
+        target = "optical_density_errors" if name.endswith("_sigma") else name
+        write_dataset(data, target, values, "", LABELS[name])
+    write_dataset(data, "energy", entry[DETECTOR]["energy"][()], "eV", "photon energy")
+    write_dataset(data, "sample_y", np.linspace(*place.y, place.rows), "um", "sample y")
+    write_dataset(data, "sample_x", np.linspace(*place.x, place.columns), "um", "sample x")
+
+
+def _one(text: str) -> NDArray[np.bytes_]:
+    return np.array([text.encode()])

@@ -1,0 +1,299 @@
+"""What the header of a SDF scan says: which images there are, and where, at which energies and for how long."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beamline.errors import BeamlineError
+from beamline.formats.importers.sdf_header import Structure, entries, read_header
+from callbacks.contract import Technique
+
+FloatArray = NDArray[np.floating]
+
+TECHNIQUES: dict[str, Technique] = {
+    "Image Scan": "stxm",
+    "NEXAFS Image Scan": "stxm",
+    "NEXAFS Line Scan": "stxm_line_spectrum",
+    "Focus Scan": "stxm_focus",
+}
+TO_UM = {"um": 1.0, "µm": 1.0, "microns": 1.0, "nm": 1e-3, "mm": 1e3, "": 1.0}
+TO_EV = {"eV": 1.0, "keV": 1e3, "": 1.0}
+
+
+@dataclass(frozen=True)
+class SdfRegion:
+    """One region of a scan, and how its text images lie.
+
+    Attributes
+    ----------
+    x, y : numpy.ndarray, shape (rows, columns)
+        Where the pixels were asked for, um.
+    transposed : bool
+        The columns of the text are lines of y (images), or energies (line spectra) where they are not usually.
+    """
+
+    x: FloatArray
+    y: FloatArray
+    transposed: bool
+
+
+@dataclass(frozen=True)
+class SdfScan:
+    """What the header of a scan says.
+
+    Attributes
+    ----------
+    path : Path
+        Of the header.
+    energies, dwells : numpy.ndarray, shape (n_energies,)
+        As asked for, eV and s.
+    zone_plate : numpy.ndarray
+        um, one a line of a focus scan, else empty.
+    letter : str
+        Of the channel, in the names of the images.
+    """
+
+    path: Path
+    header: Structure
+    text: str
+    technique: Technique
+    energies: FloatArray
+    dwells: FloatArray
+    regions: list[SdfRegion]
+    zone_plate: FloatArray
+    letter: str
+    channel: str
+
+    @property
+    def scan_id(self) -> int:
+        """The digits at the end of the file's name; 0 where there are none."""
+        digits = re.search(r"\d+$", self.path.stem)
+        return int(digits[0]) if digits else 0
+
+    def image_paths(self, energy: int, region: int) -> list[Path]:
+        """Give the names that an image can have, the usual one first."""
+        of_region = str(region) if len(self.regions) > 1 else ""
+        numbered, plain = f"{energy:03d}{of_region}", of_region
+        stack = len(self.energies) > 1 and self.technique != "stxm_line_spectrum"
+        numbers = [numbered] if stack else [plain, numbered]
+        return [self.path.with_name(f"{self.path.stem}_{self.letter}{number}.xim") for number in numbers]
+
+
+def read_scan(path: Path, *, channel: str = "") -> SdfScan:
+    """Read the header of a scan.
+
+    Parameters
+    ----------
+    path : Path
+        The header, or the folder with one header.
+    channel : str
+        Name or letter of the channel; the first one where it is empty.
+
+    Raises
+    ------
+    BeamlineError
+        When there is no header or more than one, or it is not of a scan that can be imported.
+    """
+    path = _find_header(path)
+    header, text = read_header(path)
+    try:
+        definition = _structure(header, "ScanDefinition")
+        kind = definition.get("Type")
+        if kind not in TECHNIQUES:
+            raise ValueError(f"a scan of Type {kind!r}, expected one of {', '.join(TECHNIQUES)}")
+        technique = TECHNIQUES[kind]
+        axes = [(_axis(one, "PAxis"), _axis(one, "QAxis")) for one in entries(definition.get("Regions"))]
+        if not axes:
+            raise ValueError("no Regions")
+        zone_plate = np.array([])
+        if technique == "stxm_line_spectrum":
+            energies, regions = _line_regions(header, axes)
+        else:
+            energies = _energies(header, definition)
+            if technique == "stxm_focus":
+                zone_plate, regions = _focus_regions(header, axes)
+            else:
+                regions = [_image_region(*one) for one in axes]
+        letter, name = _channel(definition, channel)
+        dwells = _dwells(header, definition, len(energies))
+    except ValueError as error:
+        raise BeamlineError(f"{path}: {error}") from error
+    return SdfScan(path, header, text, technique, energies, dwells, regions, zone_plate, letter, name)
+
+
+def _find_header(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise BeamlineError(f"{path}: no such file or folder")
+    headers = sorted(path.glob("*.hdr"))
+    if len(headers) != 1:
+        found = ", ".join(one.name for one in headers) or "none"
+        raise BeamlineError(f"{path}: expected one header like 71214078.hdr, found {found}")
+    return headers[0]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    name: str
+    unit: str
+    points: FloatArray  # in um or eV
+
+    @property
+    def is_energy(self) -> bool:
+        return "energy" in self.name.lower()
+
+    def is_position(self, letter: str) -> bool:
+        """Whether it moves the sample along x or y."""
+        return re.fullmatch(rf"(sample|coarse|fine).*{letter}", self.name.lower()) is not None
+
+
+def _structure(parent: Structure, name: str) -> Structure:
+    value = parent.get(name)
+    if not isinstance(value, dict):
+        raise ValueError(f"no structure {name}")
+    return value
+
+
+def _axis(parent: Any, name: str) -> _Axis:
+    if not isinstance(parent, dict):
+        raise ValueError(f"a region that is no structure: {parent!r}")
+    axis = _structure(parent, name)
+    label, unit = str(axis.get("Name", "")), str(axis.get("Unit", ""))
+    try:
+        points = np.array(entries(axis.get("Points")), dtype=float)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"Points of the {name} {label!r}: {error}") from None
+    if not points.size or not np.isfinite(points).all():
+        raise ValueError(f"Points of the {name} {label!r}: none, or not all of them are numbers")
+    if "energy" in label.lower():
+        return _Axis(label, unit, points * _factor(label, unit, TO_EV))
+    return _Axis(label, unit, points * _factor(label, unit, TO_UM))
+
+
+def _factor(name: str, unit: str, known: dict[str, float]) -> float:
+    if unit not in known:
+        raise ValueError(f"unit {unit!r} of the axis {name!r}, expected one of {', '.join(filter(None, known))}")
+    return known[unit]
+
+
+def _energies(header: Structure, definition: Structure) -> FloatArray:
+    """Give the energies of images: the StackAxis, or where the monochromator stood for the only image."""
+    if isinstance(stack := definition.get("StackAxis"), dict) and isinstance(stack.get("Points"), list):
+        axis = _axis(definition, "StackAxis")
+        if not axis.is_energy:
+            raise ValueError(f"a stack along {axis.name!r}, expected Energy")
+        return axis.points
+    monochromator = header.get("Monochromator")
+    position = monochromator.get("LastPosition") if isinstance(monochromator, dict) else None
+    if not isinstance(position, int | float):
+        raise ValueError("no energy: neither a StackAxis with Points nor a Monochromator with LastPosition")
+    return np.array([float(position)])
+
+
+def _image_region(p: _Axis, q: _Axis) -> SdfRegion:
+    if p.is_position("x") and q.is_position("y"):
+        x, y, transposed = p.points, q.points, False
+    elif p.is_position("y") and q.is_position("x"):
+        x, y, transposed = q.points, p.points, True
+    else:
+        raise ValueError(f"an image of {p.name!r} and {q.name!r}, expected Sample X and Sample Y")
+    return SdfRegion(*np.meshgrid(x, y), transposed)
+
+
+def _line_regions(header: Structure, axes: Sequence[tuple[_Axis, _Axis]]) -> tuple[FloatArray, list[SdfRegion]]:
+    """Give the energies and the lines of line spectra: the energy along P and the position along Q, or the reverse."""
+    energies: list[FloatArray] = []
+    regions = []
+    for region, (p, q) in enumerate(axes):
+        if p.is_energy == q.is_energy:
+            raise ValueError(f"a line spectrum of {p.name!r} and {q.name!r}, expected Energy and a position")
+        energy, along = (p, q) if p.is_energy else (q, p)
+        energies.append(energy.points)
+        regions.append(_line(header, region, along, rows=1, transposed=q.is_energy))
+    if not all(np.array_equal(one, energies[0]) for one in energies):
+        raise ValueError("regions of different energies")
+    return energies[0], regions
+
+
+def _focus_regions(header: Structure, axes: Sequence[tuple[_Axis, _Axis]]) -> tuple[FloatArray, list[SdfRegion]]:
+    """Give the zone plate's positions and the line of a focus scan."""
+    if len(axes) != 1:
+        raise ValueError(f"a focus scan of {len(axes)} regions, expected one")
+    p, q = axes[0]
+    if "zone" not in q.name.lower() and "zp" not in q.name.lower():
+        raise ValueError(f"a focus scan along {q.name!r}, expected Zone Plate")
+    return q.points, [_line(header, 0, p, rows=len(q.points), transposed=False)]
+
+
+def _line(header: Structure, region: int, along: _Axis, *, rows: int, transposed: bool) -> SdfRegion:
+    """Place the pixels of a line: along x or y where the axis is named so, else from centre, length and angle."""
+    points = along.points
+    scan = _line_definition(header, region)
+    centre_x, centre_y = (number(scan, name) for name in ("CentreXPos", "CentreYPos"))
+    if along.is_position("x"):
+        x, y = points, np.full_like(points, centre_y)
+    elif along.is_position("y"):
+        x, y = np.full_like(points, centre_x), points
+    else:  # a distance from the start of the line
+        offset = points - (points[0] + points[-1]) / 2
+        angle = math.radians(number(scan, "Theta", 0.0))
+        x, y = centre_x + offset * math.cos(angle), centre_y + offset * math.sin(angle)
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError(f"where the line along {along.name!r} lies: no CentreXPos, CentreYPos of a region")
+    shape = (rows, len(points))
+    return SdfRegion(np.broadcast_to(x, shape), np.broadcast_to(y, shape), transposed)
+
+
+def _line_definition(header: Structure, region: int) -> Structure:
+    """Find the structure with the centre of a line: FocusScan itself, or a region of LineScan or ImageScan."""
+    for name in ("FocusScan", "LineScan", "ImageScan"):
+        if isinstance(scan := header.get(name), dict):
+            if isinstance(scan.get("SpatialRegions"), list):
+                regions = entries(scan["SpatialRegions"])
+                if region < len(regions) and isinstance(regions[region], dict):
+                    return regions[region]
+            if "CentreXPos" in scan:
+                return scan
+    return {}
+
+
+def number(structure: Structure, name: str, default: float = math.nan) -> float:
+    """Give a number of a structure; NaN where it has something else."""
+    value = structure.get(name, default)
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _channel(definition: Structure, wanted: str) -> tuple[str, str]:
+    """Give letter and name of a channel."""
+    names = [str(one.get("Name", "")) for one in entries(definition.get("Channels"))]
+    letters = string.ascii_lowercase[: len(names)]
+    for letter, name in zip(letters, names, strict=False):
+        if wanted in ("", letter, name):
+            return letter, name
+    raise ValueError(f"no channel {wanted!r}; it has {', '.join(names) or 'none'}")
+
+
+def _dwells(header: Structure, definition: Structure, count: int) -> FloatArray:
+    """Give the dwell at each energy in s, from the regions of energy where they are told apart."""
+    for name in ("ImageScan", "LineScan"):
+        scan = header.get(name)
+        if isinstance(scan, dict) and isinstance(scan.get("EnergyRegions"), list):
+            regions = entries(scan["EnergyRegions"])
+            points = [int(one.get("Points", 0)) for one in regions]
+            dwells = np.repeat([number(one, "DwellTime") for one in regions], points)
+            if len(dwells) == count and (dwells > 0).all():
+                return dwells / 1000
+    dwell = number(definition, "Dwell")
+    if not dwell > 0:
+        raise ValueError(f"Dwell is {definition.get('Dwell')!r}, expected ms")
+    return np.full(count, dwell / 1000)

@@ -1,0 +1,1 @@
+"""What a user can do, once, for the command line, Python and a service alike: gives data, never prints."""

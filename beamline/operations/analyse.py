@@ -1,0 +1,229 @@
+"""Pooled analysis: the pixels of several stacks as one cloud, their energy scales brought together."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from beamline.acquire.references import processing_with_references
+from beamline.endstation.config import load_config
+from beamline.errors import BeamlineError
+from beamline.operations.commands import bring_in
+from beamline.report.page import write_page
+from beamline.report.stxm import pooled_figures
+from beamline.storage.derived import DerivedRuns
+from beamline.storage.results import Run
+from beamline.storage.runs import Runs
+from callbacks.contract import SERIES, Series
+from callbacks.fitting.nonnegative import ratio, unmix
+from callbacks.pipelines import StxmSettings
+from callbacks.reduction import derived_run
+from callbacks.stxm.edges import edge_of
+from callbacks.stxm.steps.absorbance import GOOD
+from callbacks.stxm.steps.chemistry import analysis_result
+from callbacks.stxm.unmixing.analysis import analyse, average_spectrum, windows
+from callbacks.stxm.unmixing.pooling import Stack, energy_offset, pool
+
+PIPELINE = "stxm_pooled"
+
+
+def analyse_runs(
+    names: list[str], *, config: Path | None, data_dir: Path | None, output: Path | None
+) -> dict[str, Any]:
+    """Analyse stacks together, keep the outcome as a derived run, and write its report.
+
+    Parameters
+    ----------
+    names : list of str
+        The stacks, as runs are named.
+    config : Path or None
+        For `[processing.stxm]`.
+    data_dir, output : Path or None
+        Where runs are kept; the report's file.
+
+    Returns
+    -------
+    dict
+        For JSON: `derived_uid`, `report`, energies, offsets, components, and for each run its fractions.
+
+    Raises
+    ------
+    BeamlineError
+        For a run that is no reduced stack, stacks of different edges, or nothing to analyse.
+    """
+    loaded = load_config(config)
+    data_dir = (data_dir or loaded.storage.data_dir).absolute()
+    settings = StxmSettings.model_validate(processing_with_references(loaded, data_dir).get("stxm", {}))
+    uid, status, result = pool_runs(names, settings, data_dir)
+    samples = [str(sample) for sample in result["samples"]]
+    report = output or Path(f"pooled-{uid[:8]}.html")
+    write_page(
+        report,
+        title=f"{len(samples)} STXM stacks, pooled: {', '.join(samples)}",
+        subtitle=f"derived run {uid}",
+        verdict=f"{int(result['pixels_used'])} of {int(np.sum(result['run_pixels']))} pixels at"
+        f" {len(result['pca_energy'])} energies; {int(result['pca_significant'])} components above the noise.",
+        warnings=[] if status == "ok" else [status],
+        drawn=pooled_figures(result),
+        provenance=[("runs", ", ".join(map(str, result["runs"]))), ("settings", settings.model_dump_json())],
+    )
+    return _summary(uid, status, result) | {"report": str(report)}
+
+
+def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> tuple[str, str, dict[str, Any]]:
+    """Analyse stacks together and keep the outcome as a derived run.
+
+    Returns
+    -------
+    uid : str
+    status : str
+        "ok", or why there are no end members.
+    result : dict
+    """
+    runs = Runs(data_dir)
+    pairs = [_reduced_stack(runs, name) for name in names]
+    edges = {raw.measurement.edge for raw, _ in pairs}
+    if len(edges) > 1:
+        raise BeamlineError(f"the runs are of different edges: {', '.join(sorted(edges))}")
+    stacks = _on_one_scale(runs, pairs)
+    try:
+        energies, densities, variances = pool(stacks)
+    except ValueError as error:
+        raise BeamlineError(str(error)) from error
+    edge = edge_of(edges.pop(), energies)
+    found = analyse(energies, densities, variances, edge, settings.analysis)
+    shape = (len(found.scale), 1)
+    ends = np.cumsum([0, *(len(block) for block in densities)])
+    result: dict[str, Any] = analysis_result(found, shape)
+    result |= {
+        "runs": np.array([raw.uid for raw, _ in pairs]),
+        "samples": np.array([raw.measurement.sample for raw, _ in pairs]),
+        "run_pixels": np.diff(ends),
+        "run_lines": np.array([stack.density.shape[1] for stack in stacks]),
+        "run_width_um": np.array([float(np.ptp(derived.result["region_x"][0])) for _, derived in pairs]),
+        "run_height_um": np.array([float(np.ptp(derived.result["region_y"][0])) for _, derived in pairs]),
+        "energy_offset": np.array([stack.offset for stack in stacks]),
+        "energy_offset_sigma": np.array([stack.offset_sigma for stack in stacks]),
+    }
+    background, area, bright = windows(settings.analysis, edge, energies)
+    averages = [
+        average_spectrum(
+            energies, density.T, variance.T, background=background, area=area, at=edge.sample,
+            threshold=settings.analysis.sample_above,
+        )
+        for density, variance in zip(densities, variances, strict=True)
+    ]  # fmt: skip
+    result |= {
+        "average_spectra": np.array([spectrum for spectrum, _, _ in averages]),
+        "average_spectra_sigma": np.array([sigma for _, sigma, _ in averages]),
+        "brightness_window": np.array(bright),
+        "background_window": np.array(background),
+    }
+    if found.end_members is not None:
+        totals = [
+            unmix(spectrum[None], found.end_members.spectra, np.maximum(sigma, 1e-9)[None] ** 2)
+            for spectrum, sigma, _ in averages
+        ]
+        shares = [ratio(total, 0, (0, 1)) for total in totals]
+        result |= {
+            "total_fractions": np.array([total.fractions[0] for total in totals]),
+            "total_fractions_sigma": np.array([total.sigma[0] for total in totals]),
+            "total_reduced": np.array([float(value[0]) for value, _ in shares]),
+            "total_reduced_sigma": np.array([float(sigma[0]) for _, sigma in shares]),
+        }
+    uid = ""
+    with closing(DerivedRuns(data_dir)) as store:
+        metadata = {"sample": {"name": ", ".join(raw.measurement.sample for raw, _ in pairs)}}
+        raw_uids = [raw.uid for raw, _ in pairs]
+        for name, doc in derived_run(raw_uids, PIPELINE, settings.model_dump(mode="json"), result, metadata):
+            store(name, doc)
+            uid = doc["uid"] if name == "start" else uid
+    bring_in(data_dir, uid)
+    return uid, found.status, result
+
+
+def _summary(uid: str, status: str, result: dict[str, Any]) -> dict[str, Any]:
+    eigenvalues = result["pca_eigenvalues"]
+    runs = []
+    for place, run in enumerate(result["runs"]):
+        one = {
+            "run": str(run),
+            "sample": str(result["samples"][place]),
+            "pixels": int(result["run_pixels"][place]),
+            "energy_offset_ev": float(result["energy_offset"][place]),
+            "energy_offset_sigma_ev": float(result["energy_offset_sigma"][place]),
+        }
+        if "total_fractions" in result:
+            names = [str(name) for name in result["end_member_names"]]
+            one["fractions"] = dict(zip(names, result["total_fractions"][place].tolist(), strict=True))
+            one["reduced"] = float(result["total_reduced"][place])
+            one["reduced_sigma"] = float(result["total_reduced_sigma"][place])
+        runs.append(one)
+    return {
+        "derived_uid": uid,
+        "status": status,
+        "pixels": int(np.sum(result["run_pixels"])),
+        "pixels_used": int(result["pixels_used"]),
+        "noise_cut": result["noise_cut"],
+        "energies_ev": [float(result["pca_energy"][0]), float(result["pca_energy"][-1])],
+        "pca": {
+            "status": str(result["pca_status"]),
+            "explained_variance_ratio": (eigenvalues / eigenvalues.sum())[:5].tolist(),
+            "significant": int(result["pca_significant"]),
+        },
+        "runs": runs,
+    }
+
+
+def _reduced_stack(runs: Runs, name: str) -> tuple[Run, Run]:
+    raw, derived = runs.load_with_derived(name)
+    if raw.measurement.technique != "stxm":
+        raise BeamlineError(f"run {name}: is {raw.measurement.technique}, expected a STXM stack")
+    if derived is None or "optical_density" not in derived.result:
+        raise BeamlineError(f"run {raw.uid} has not been reduced; `beamline replay --keep {raw.uid[:8]}` does it")
+    if derived.result["i0_status"] != "ok":
+        raise BeamlineError(f"run {raw.uid} has no optical density: {derived.result['i0_status']}")
+    return raw, derived
+
+
+def _on_one_scale(runs: Runs, pairs: list[tuple[Run, Run]]) -> list[Stack]:
+    """Give the stacks with the energy offset of their series, by its reference sample; the first series has none."""
+    references: dict[str, Run] = {}
+    for entry in runs.raw():
+        if SERIES in entry.start and (block := Series.model_validate(entry.start[SERIES])).role == "reference":
+            _, derived = runs.load_with_derived(entry.uid)
+            if derived is not None and "spectrum" in derived.result:
+                references[block.uid] = derived
+    offsets: dict[str, tuple[float, float]] = {}
+    first: dict[str, Any] | None = None
+    stacks = []
+    for raw, derived in pairs:
+        series = Series.model_validate(raw.start[SERIES]).uid if SERIES in raw.start else ""
+        if series not in offsets:
+            offsets[series] = (0.0, 0.0)
+            if series in references:
+                own = references[series].result
+                if first is None:
+                    first = own
+                else:
+                    offset, sigma, status = energy_offset(
+                        own["stack_energy"], own["spectrum"], own["spectrum_sigma"],
+                        first["stack_energy"], first["spectrum"],
+                    )  # fmt: skip
+                    if status != "ok":
+                        raise BeamlineError(f"the energy scale of series {series[:8]} cannot be had: {status}")
+                    offsets[series] = (offset, sigma)
+        stacks.append(_stack(raw, derived, *offsets[series]))
+    return stacks
+
+
+def _stack(raw: Run, derived: Run, offset: float, sigma: float) -> Stack:
+    result = derived.result
+    used = np.array([status == "ok" for status in result["image_status"]])
+    good = np.asarray(result["mask"]) == GOOD
+    density = np.where(good, result["optical_density"][used], np.nan)
+    variance = np.where(good, result["optical_density_sigma"][used] ** 2, np.nan)
+    return Stack(raw.measurement.sample, np.asarray(result["stack_energy"])[used], density, variance, offset, sigma)

@@ -1,0 +1,1 @@
+"""Demonstrations on the simulated endstation, compared with the simulated truth."""

@@ -1,0 +1,204 @@
+"""The figures of the reference text's supplement from simulated samples: states of charge along the plateau."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from beamline.acquire.session import Session, measure_all
+from beamline.operations.analyse import pool_runs
+from beamline.operations.commands import PointCounter, bring_in, progress_bar
+from beamline.operations.demonstrate.techniques import simulated
+from beamline.report import stxm_figures as figures
+from beamline.report.page import write_page
+from beamline.report.stxm import Drawn, pooled_figures
+from beamline.storage.results import Run
+from beamline.storage.runs import Runs
+from callbacks.pipelines import StxmSettings
+from callbacks.stxm.edges import EDGES
+from callbacks.stxm.steps.absorbance import GOOD
+from callbacks.stxm.unmixing.analysis import average_spectrum
+from plans import stack_series
+
+REFERENCE = "LRNMC pristine"
+CAPACITIES = (131, 179, 230, 257, 280, 311)  # mAh/g, along the plateau
+SERIES_OF_SAMPLES = (CAPACITIES[:3], CAPACITIES[3:])  # measured on two occasions
+OFFSETS = (0.18, 0.05)  # eV that the monochromator is off on each
+FIELD, DWELL = "x=-1.6:2.87:0.03 y=-1.23:1.23:0.03", 0.004  # 150 x 83 pixels: 74,700 in six samples; s
+OXYGEN = "520:526:0.5, 526:535.5:0.25"  # 51 energies, of which all runs share 50
+METALS = {
+    "Mn L3": "630:637:1, 637.5:647.5:0.5, 648:650:1",
+    "Co L3": "768:775:1, 775.5:784.5:0.5, 785:787:1",
+    "Ni L3": "842:849:1, 849.5:857.5:0.5, 858:860:1",
+}
+METAL_SAMPLES = (131, 230, 311)  # mAh/g
+METAL_FIELD = "x=-1.8:1.6:0.04 y=-0.6:0.6:0.04"
+METAL_JUMP = 0.03  # optical density: there is little cobalt and nickel
+NUMBER_OF_END_MEMBERS = {"O K": 3, "Mn L3": 3, "Co L3": 2, "Ni L3": 2}
+NOISE_SHARE = 0.10  # of the pixels, as in the reference text
+CORES = 70.0  # percentile of the brightness above which a pixel counts as the core of a particle
+
+# Heading of a figure -> of which figure of the supplement it is the like.
+OXYGEN_FIGURES = {
+    "Noise of the pixels": "15a",
+    "Principal components": "15b, c",
+    "PCA and NMF space": "16, top",
+    "End members": "16, bottom",
+    "Chemical maps": "7",
+    "Residual maps": "17a",
+    "Residual against brightness": "17b",
+    "Total fractions": "8",
+    "Average spectra": "12, bottom",
+}
+METAL_FIGURES = {
+    "Principal components": "18, top",
+    "PCA and NMF space": "18, middle",
+    "End members": "18, bottom",
+    "Total fractions": "4a",
+    "Chemical maps": "4c",
+}
+
+
+def run_seed_demo(*, seed: int, data_dir: Path, quiet: bool) -> dict[str, Any]:
+    """Measure and analyse the samples of the supplement.
+
+    Parameters
+    ----------
+    seed : int
+        Of the simulation.
+    data_dir : Path
+        Where the runs are kept.
+    quiet : bool
+        Show no progress.
+
+    Returns
+    -------
+    dict
+        For JSON: `report`, pixels, variance, fractions against capacity with the simulated truth, seconds.
+    """
+    began = time.monotonic()
+    data_dir = data_dir.absolute()
+    oxygen: list[str] = []
+    metals: dict[str, list[str]] = {}
+    with progress_bar(quiet=quiet) as progress, Session(simulated(seed), data_dir) as session:
+        session.watch(PointCounter(progress), "progress")
+        world = session.endstation.energy.world
+        for capacities, offset in zip(SERIES_OF_SAMPLES, OFFSETS, strict=True):
+            world.truth.energy_offset = offset
+            samples = ", ".join(f"LRNMC {capacity} mAh/g" for capacity in capacities)
+            plan = stack_series(session.endstation, samples, f"O K={OXYGEN}", FIELD, DWELL, reference=REFERENCE)
+            _, *uids = measure_all(session, plan)
+            oxygen += uids
+        session.reducer.settings = {"stxm": {"absorbance": {"lowest_jump": METAL_JUMP}}}
+        edges = "; ".join(f"{edge}={energies}" for edge, energies in METALS.items())
+        samples = ", ".join(f"LRNMC {capacity} mAh/g" for capacity in METAL_SAMPLES)
+        for number, uid in enumerate(
+            measure_all(session, stack_series(session.endstation, samples, edges, METAL_FIELD, DWELL))
+        ):
+            metals.setdefault(list(METALS)[number % len(METALS)], []).append(uid)
+        session.drain()
+        truth = {
+            capacity: _true_reduced(world.truth.stxm.phantom(f"LRNMC {capacity} mAh/g")) for capacity in CAPACITIES
+        }
+    bring_in(data_dir, *oxygen)
+    uid, status, pooled = pool_runs(oxygen, _settings("O K"), data_dir)
+    drawn = list(_numbered(pooled_figures(pooled), OXYGEN_FIGURES, "O K"))
+    for edge, uids in metals.items():
+        _, _, result = pool_runs(uids, _settings(edge), data_dir)
+        drawn += _numbered(pooled_figures(result), METAL_FIGURES, edge)
+    pairs = {"O K": (oxygen[0], oxygen[-1])} | {edge: (uids[0], uids[-1]) for edge, uids in metals.items()}
+    offsets = {oxygen[-1]: float(pooled["energy_offset"][-1])}
+    drawn += _cores(Runs(data_dir), pairs, offsets)
+    shares = pooled["pca_eigenvalues"] / pooled["pca_eigenvalues"].sum()
+    outcome = {
+        "derived_uid": uid,
+        "status": status,
+        "pixels": int(np.sum(pooled["run_pixels"])),
+        "pixels_with_sample": int(np.isfinite(pooled["pixel_noise"]).sum()),
+        "pixels_used": int(pooled["pixels_used"]),
+        "energies": len(pooled["pca_energy"]),
+        "cumulative_variance": np.cumsum(shares)[:5].tolist(),
+        "energy_offsets_ev": pooled["energy_offset"].tolist(),
+        "energy_offsets_sigma_ev": pooled["energy_offset_sigma"].tolist(),
+        "reduced": {
+            str(capacity): {"found": float(found), "sigma": float(sigma), "truth": truth[capacity]}
+            for capacity, found, sigma in zip(
+                CAPACITIES, pooled["total_reduced"], pooled["total_reduced_sigma"], strict=True
+            )
+        },
+        "report": str(data_dir / "reports" / "seed.html"),
+    }
+    write_page(
+        Path(outcome["report"]),
+        title="Oxygen redox along the charge plateau: simulated samples",
+        subtitle=f"{len(oxygen)} stacks at the O K edge, {sum(map(len, metals.values()))} at the metals' L3 edges",
+        verdict=f"{outcome['pixels']} pixels at {outcome['energies']} energies pooled; {outcome['pixels_with_sample']}"
+        f" hold sample, {outcome['pixels_used']} are below the noise cut; three components explain"
+        f" {outcome['cumulative_variance'][2]:.0%} of the variance.",
+        warnings=[] if status == "ok" else [status],
+        drawn=drawn,
+        provenance=[("runs", ", ".join([*oxygen, *itertools.chain(*metals.values())])), ("seed", str(seed))],
+    )
+    return outcome | {"seconds": time.monotonic() - began}
+
+
+def _settings(edge: str) -> StxmSettings:
+    return StxmSettings.model_validate(
+        {"analysis": {"noise_share": NOISE_SHARE, "end_members": {"number": NUMBER_OF_END_MEMBERS[edge]}}}
+    )
+
+
+def _true_reduced(phantom: Any) -> float:
+    """Give the share of reduced oxide in the whole phantom."""
+    reduced, oxidised = (float(phantom.thickness[name].sum()) for name in ("reduced", "oxidised"))
+    return reduced / (reduced + oxidised)
+
+
+def _numbered(drawn: Iterable[Drawn], numbers: dict[str, str], edge: str) -> Iterable[Drawn]:
+    """Name each figure by the figure of the supplement that it is the like of; leave out those that are of none."""
+    for heading, caption, figure in drawn:
+        if heading in numbers:
+            yield f"{edge}: {heading} (as Supplementary Figure {numbers[heading]})", caption, figure
+
+
+def _cores(runs: Runs, pairs: dict[str, tuple[str, str]], offsets: dict[str, float]) -> Iterable[Drawn]:
+    """Draw the spectra of the cores of particles before and after the plateau, with their difference."""
+    for edge, uids in pairs.items():
+        curves: list[tuple[str, np.ndarray, np.ndarray]] = []
+        energies = np.zeros(0)
+        for uid in uids:
+            raw, derived = runs.load_with_derived(uid)
+            assert derived is not None
+            own, spectrum, sigma = _core_spectrum(derived, edge)
+            own = own + offsets.get(uid, 0.0)
+            energies = energies if len(energies) else own
+            on_one_scale = [np.interp(energies, own, each, left=np.nan, right=np.nan) for each in (spectrum, sigma)]
+            curves.append((raw.measurement.sample, *on_one_scale))
+        yield (
+            f"{edge}: spectra of the cores (as Supplementary Figure 5)",
+            "Mean spectra of the thick parts of the particles, before and after the plateau; below, the difference.",
+            figures.spectra(
+                energies, curves, label="optical density over area (1/eV)", title=f"{edge}, cores", difference=True
+            ),
+        )
+
+
+def _core_spectrum(derived: Run, edge: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    result = derived.result
+    used = np.array([status == "ok" for status in result["image_status"]])
+    good = result["mask"] == GOOD
+    core = good & (result["edge_jump"] > np.percentile(result["edge_jump"][good], CORES))
+    energies = np.asarray(result["stack_energy"])[used]
+    spectrum, sigma, _ = average_spectrum(
+        energies,
+        result["optical_density"][used][:, core],
+        result["optical_density_sigma"][used][:, core] ** 2,
+        background=EDGES[edge].background,
+        area=EDGES[edge].area,
+    )
+    return energies, spectrum, sigma

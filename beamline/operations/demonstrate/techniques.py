@@ -1,0 +1,280 @@
+"""The demonstration: measure on the simulated endstation, reduce live, store, replay, and compare with the truth."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table as TextTable
+
+from beamline.acquire.session import Session, measure
+from beamline.endstation.config import Config, load_config
+from beamline.errors import BeamlineError
+from beamline.operations.commands import INGEST_TIMEOUT, PointCounter, progress_bar, replay, write_report
+from beamline.operations.summary import marked_frames, print_summary, summarise
+from beamline.storage.results import Run
+from beamline.storage.runs import Runs
+from callbacks.contract import Key, Stream
+from callbacks.rixs.curvature import Curvature
+from plans import rixs_map, stxm_line_spectrum, stxm_stack, xas
+
+What = Literal["rixs", "xas", "stxm"]
+
+SAMPLE = "LRNMC 311 mAh/g"
+RIXS_REGIONS = "526:529:0.5, 529.2:533:0.2, 533.5:542:0.5"
+STXM_ENERGIES = "520:526:1, 526:533:0.25, 533:536:0.5, 536:545:1"  # 50
+STXM_FIELD, STXM_DWELL = "x=-1.8:1.77:0.03 y=-1.8:1.77:0.03", 0.001  # 120 x 120 pixels; s
+REFERENCE_SAMPLES = {
+    "reduced": "LRNMC powder reference",
+    "oxidised": "LRNMC oxidised reference",
+    "carbon": "carbon",
+}
+REFERENCE_LINE, REFERENCE_DWELL = "x=-1.8:1.77:0.03 y=0", 0.1
+XAS_REGIONS = "520:526:0.5, 526:535:0.1, 535:560:0.5"
+
+
+@dataclass
+class Outcome:
+    """What a demonstration came to.
+
+    Attributes
+    ----------
+    found : list of (str, str, str, str)
+        Quantity, value found with its uncertainty, the simulated truth, and the difference in sigmas.
+    """
+
+    summary: dict[str, Any]
+    found: list[tuple[str, str, str, str]]
+    live_equals_replay: bool
+    differences: list[str]
+    report: Path
+    data_dir: Path
+    seconds: float
+    feeds: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the outcome for JSON."""
+        return {
+            **self.summary,
+            "found": [
+                dict(zip(("quantity", "found", "truth", "difference_sigmas"), row, strict=True)) for row in self.found
+            ],
+            "live_equals_replay": self.live_equals_replay,
+            "differences": self.differences,
+            "report": str(self.report),
+            "data_dir": str(self.data_dir),
+            "seconds": self.seconds,
+        }
+
+    def show(self) -> None:
+        """Print the outcome."""
+        console = Console(highlight=False)
+        print_summary(self.summary)
+        table = TextTable("found", "", "simulated truth", "difference", box=None, padding=(0, 2))
+        for row in self.found:
+            table.add_row(*row)
+        console.print(table)
+        answer = "yes" if self.live_equals_replay else f"no: {', '.join(self.differences)}"
+        for line in self.feeds:
+            console.print(line)
+        console.print(f"live equals replay: {answer}")
+        console.print(f"report: {self.report}", soft_wrap=True)
+        console.print(f"data: {self.data_dir}  ({self.seconds:.0f} s)", soft_wrap=True)
+
+
+def run_demo(what: What, *, seed: int, data_dir: Path | None, quiet: bool) -> Outcome:
+    """Run a demonstration.
+
+    Parameters
+    ----------
+    what : str
+        "rixs", "xas" or "stxm".
+    seed : int
+        Of the simulation.
+    data_dir : Path or None
+        Where the run is kept; the configuration's folder where not given.
+    quiet : bool
+        Show no progress.
+
+    Raises
+    ------
+    BeamlineError
+        When the run could not be measured, or did not come into the catalogue in time.
+    """
+    began = time.monotonic()
+    config = simulated(seed)
+    data_dir = (data_dir or config.storage.data_dir).absolute()
+    with progress_bar(quiet=quiet) as progress, Session(config, data_dir) as session:
+        session.watch(PointCounter(progress), "progress")
+        uid = _MEASURE[what](session)
+        session.drain()
+        truth = session.endstation.energy.world.truth
+        wait_for_catalogue(session, uid)
+        status = session.reduction.status()
+        page = session.picture.page
+    replayed = replay(uid, config=None, source="catalogue", keep=False, data_dir=data_dir)
+    report = write_report(uid, data_dir / "reports" / f"{what}-{uid[:8]}.html", data_dir=data_dir)
+    raw, derived = Runs(data_dir).load_with_derived(uid)
+    assert derived is not None
+    feeds = [f"live reduction: {status.errors} errors, {status.caught_up} documents read back from the log"]
+    if what == "stxm":
+        feeds.append(f"live page: {page}, {session.picture.drawn} pictures, {session.picture.passed_over} passed over")
+    return Outcome(
+        summary=summarise(raw, derived),
+        found=_FOUND[what](raw, derived, truth),
+        live_equals_replay=bool(replayed["equal"]),
+        differences=replayed["differences"],
+        report=report,
+        data_dir=data_dir,
+        seconds=time.monotonic() - began,
+        feeds=feeds,
+    )
+
+
+def simulated(seed: int, **options: Any) -> Config:
+    """Give the configuration of the simulated endstation, with a seed and further options of the simulation."""
+    config = load_config(None)
+    assert config.endstation.shared is not None
+    config.endstation.shared.options.update(seed=seed, **options)
+    return config
+
+
+def wait_for_catalogue(session: Session, *uids: str) -> None:
+    """Wait until runs and what was derived from them are in the catalogue."""
+    for uid in uids:
+        for each in (uid, Runs(session.data_dir).derived_uid(uid)):
+            if not session.ingester.wait_for(each, INGEST_TIMEOUT):
+                raise BeamlineError(f"run {each} is not in the catalogue: {session.ingester.status()}")
+
+
+def measure_rixs(session: Session) -> str:
+    """Measure a RIXS map."""
+    return measure(
+        session, rixs_map(session.endstation, RIXS_REGIONS, 300.0, sample=SAMPLE, edge="O K", frames_per_energy=2)
+    )
+
+
+def measure_xas(session: Session) -> str:
+    """Measure an absorption spectrum."""
+    return measure(session, xas(session.endstation, XAS_REGIONS, 1.0, sample=SAMPLE, edge="O K"))
+
+
+def measure_stxm(session: Session, *, field: str = STXM_FIELD) -> str:
+    """Measure the reference spectra, then a stack that they are fitted to while it is measured."""
+    references = {
+        name: measure(
+            session,
+            stxm_line_spectrum(
+                session.endstation, STXM_ENERGIES, REFERENCE_LINE, REFERENCE_DWELL, sample=sample, edge="O K"
+            ),
+        )
+        for name, sample in REFERENCE_SAMPLES.items()
+    }
+    session.drain()
+    session.use_references(references)
+    return measure(session, stxm_stack(session.endstation, STXM_ENERGIES, field, STXM_DWELL, sample=SAMPLE, edge="O K"))
+
+
+def _rixs_found(_raw: Run, derived: Run, truth: Any) -> list[tuple[str, str, str, str]]:
+    result = derived.result
+    pivot, (energy, dispersion, _) = result["calibration_pivot"], result["calibration_coefficients"]
+    # A column of the straightened frame stands for a place on the chip that depends on the curvature it was given.
+    model, bend = truth.spectrograph, Curvature(result["curvature"], np.zeros((2, 2)), "ok")
+    place = pivot - float(np.mean(model.shift(np.arange(model.rows)) - bend.displacement(model.rows)))
+    sigma = np.sqrt(np.diag(result["calibration_covariance"]))
+    hits = derived.frames["cosmic_removed_counts"]
+    charge = sum(float(frame.cosmic_charge.sum()) for frame in truth.frames.values() if frame.expected_photons)
+    return [
+        _row(f"emission energy at column {pivot:.0f}", energy, sigma[0], truth.emission_energy(place), "eV"),
+        _row("dispersion there", dispersion, sigma[1], truth.dispersion(place), "eV/pixel"),
+        (
+            "tilt and curvature",
+            f"{result['curvature'][0]:.2f}, {result['curvature'][1]:.2f} pixel",
+            f"{model.tilt:.2f}, {model.curvature:.2f} pixel",
+            "",
+        ),
+        (
+            "cosmic-ray charge removed",
+            f"{np.nansum(hits):,.0f} counts",
+            f"{charge:,.0f} counts",
+            "",
+        ),
+        ("frames marked", str(len(marked_frames(result))), "", ""),
+    ]
+
+
+def _xas_found(_raw: Run, derived: Run, truth: Any) -> list[tuple[str, str, str, str]]:
+    result = derived.result
+    sample = truth.samples[SAMPLE]
+    expected = sample.absorption(result["xas_energy"] + truth.energy_offset)
+    rows = []
+    for energy in (528.8, 530.8, 537.5):
+        at = int(np.abs(result["xas_energy"] - energy).argmin())
+        scale = result["tey_edge_jump"] / np.median(result["tey_over_i0_spectrum"] / expected)
+        background = np.polyval(np.polyfit(result["xas_energy"][:12], expected[:12], 1), result["xas_energy"][at])
+        true = (expected[at] - background) / scale
+        rows.append(_row(f"TEY at {energy} eV", result["tey"][at], result["tey_sigma"][at], float(true), "of the edge"))
+    return rows
+
+
+def _stxm_found(raw: Run, derived: Run, truth: Any) -> list[tuple[str, str, str, str]]:
+    result, images = derived.result, derived.streams[Stream.IMAGES]
+    wrong = drift_error(raw, derived, truth)
+    expected = true_fraction(raw, truth)
+    inside = (result["edge_jump"] > 0.3) & np.isfinite(result["reduced_fraction"])
+    difference = (result["reduced_fraction"] - expected)[inside]
+    held = np.abs(difference) <= result["reduced_fraction_sigma"][inside]
+    mapped = [bool(np.isfinite(one).any()) for one in images["reduced_fraction"]]
+    total = len(mapped)
+    return [
+        ("drift over the stack", f"{np.ptp(result['drift'][:, 0], axis=0).max():.2f} pixel", "", ""),
+        ("drift, rms of what was found less the truth", f"{np.sqrt(np.mean(wrong**2)):.3f} pixel", "0", ""),
+        ("reduced fraction, median of |found less truth|", f"{np.median(np.abs(difference)):.4f}", "0", ""),
+        ("pixels with an edge jump above 0.3", str(inside.sum()), "", ""),
+        ("of these, truth within the quoted 68 % interval", f"{held.mean():.1%}", "68 %", ""),
+        ("first chemical map", f"with image {mapped.index(True) + 1} of {total}" if any(mapped) else "none", "", ""),
+    ]
+
+
+def drift_error(raw: Run, derived: Run, truth: Any) -> np.ndarray:
+    """Give the drift that was found less the simulated one, pixel, shape (energies, 2), from the first image on."""
+    grid = raw.measurement.grid
+    assert grid is not None
+    lines = _displacement(raw, truth).reshape(len(grid.energies), grid.lines, 2).mean(axis=1)
+    region = grid.regions[0]
+    step = np.array([np.ptp(region.y) / (region.rows - 1), np.ptp(region.x) / (region.columns - 1)])
+    return derived.result["drift"][:, 0] + (lines - lines[0]) / step
+
+
+def true_fraction(raw: Run, truth: Any) -> np.ndarray:
+    """Give the simulated reduced fraction on the pixels of the first image, as its probe sees it."""
+    grid = raw.measurement.grid
+    assert grid is not None
+    region = grid.regions[0]
+    fraction = truth.stxm.phantom(raw.measurement.sample).reduced_fraction(truth.stxm.probe)
+    x, y = np.linspace(*region.x, region.columns), np.linspace(*region.y, region.rows)
+    return truth.stxm.sampled(np.nan_to_num(fraction, nan=0.0), x, y, _displacement(raw, truth)[: grid.lines])
+
+
+def _displacement(raw: Run, truth: Any) -> np.ndarray:
+    """Give where the image lay when each line was measured, um along y and x."""
+    primary = raw.streams[Stream.PRIMARY]
+    return truth.stxm.drift(primary.timestamps[Key.STXM_COUNTS], primary[Key.ZONE_PLATE])
+
+
+def _row(name: str, found: float, sigma: float, truth: float, unit: str) -> tuple[str, str, str, str]:
+    digits = max(0, 2 - int(np.floor(np.log10(sigma)))) if sigma > 0 else 6
+    return (
+        name,
+        f"{found:.{digits}f} ± {sigma:.{digits}f} {unit}",
+        f"{truth:.{digits}f} {unit}",
+        f"{(found - truth) / sigma:+.1f} σ",
+    )
+
+
+_MEASURE = {"rixs": measure_rixs, "xas": measure_xas, "stxm": measure_stxm}
+_FOUND = {"rixs": _rixs_found, "xas": _xas_found, "stxm": _stxm_found}

@@ -1,0 +1,1 @@
+"""Figures of a run, and the page that shows them."""

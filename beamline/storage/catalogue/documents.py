@@ -1,0 +1,216 @@
+"""Give the documents of a recorded run again, from the databroker catalogue or from its log, as they were emitted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+from httpx import HTTPError
+
+from beamline.errors import BeamlineError
+from beamline.storage.catalogue.exact import EXACT, from_json
+from beamline.storage.catalogue.ingest import CATALOG_FOLDER
+from beamline.storage.frames import HDF5, linked_frames
+from beamline.storage.recorder import Doc, Document, read_log, unpack_pages
+from callbacks.contract import Stream
+
+READ_ATTEMPTS = 4
+STREAM_ORDER = (Stream.BASELINE, Stream.DARK)  # first of the events of one time; then the others by name
+
+
+class ReplayError(BeamlineError):
+    """A run cannot be given again."""
+
+
+def logged_documents(path: Path) -> Iterator[Document]:
+    """Give the documents of a run from its log.
+
+    Yields
+    ------
+    name, document
+        As they were emitted and in that order; pages as single events.
+    """
+    return unpack_pages(read_log(path))
+
+
+def documents(run: Any) -> Iterator[Document]:
+    """Give the documents of a run from the catalogue.
+
+    Numbers, strings and arrays are those that were emitted, of the type that the descriptors declare, NaN for NaN;
+    only the sign of a zero is lost. Other than live, events have uids of their own, frames are referred to by
+    stream_resource and stream_datum (one for each event, before it), and all descriptors come first.
+
+    Parameters
+    ----------
+    run : bluesky_tiled_plugins.BlueskyRun
+        From `beamline.storage.catalogue.find.resolve_run`.
+
+    Yields
+    ------
+    name, document
+        The start document, descriptors, events by time (a dark frame before a frame of the same time), and the stop
+        document, if the run has one.
+
+    Raises
+    ------
+    ReplayError
+        When the catalogue refers to frames in a way that no reduction could follow.
+    """
+    metadata = run.metadata
+    exact = metadata.get(EXACT, {})
+    yield "start", from_json(_copy(metadata["start"]), exact.get("start", []))
+    streams = [_Stream(name, run[name], exact) for name in sorted(run)]
+    for stream in streams:
+        yield from (("descriptor", descriptor) for descriptor in stream.descriptors)
+    rows = [(*key, row, stream) for stream in streams for row, key in enumerate(stream.order())]
+    for _, _, row, stream in sorted(rows, key=lambda item: item[:3]):
+        yield from stream.event(row)
+    if stop := metadata.get("stop"):
+        yield "stop", from_json(_copy(stop), exact.get("stop", []))
+
+
+class _Stream:
+    """One stream of a run, read from the catalogue."""
+
+    def __init__(self, name: str, node: Any, exact: dict[str, list[Any]]) -> None:
+        self.name = name
+        self.descriptors = [from_json(_copy(doc), exact.get(doc["uid"], [])) for doc in node.descriptors]
+        self._data_keys: Doc = self.descriptors[0]["data_keys"]
+        parts = node.base
+        names = sorted(parts)
+        # Tables first: each of their rows has its arrays already, also while the run is being taken in.
+        tables = [_read(parts, part) for part in names if re.fullmatch(r"internal(_\d+)?", part)]
+        self._columns = {column: table[column].to_numpy() for table in tables for column in table.columns}
+        self._times = self._columns.get("time", np.empty(0)).astype(float)
+        self._arrays = {key: _read(parts, key) for key in self._keys(external=False) if key in names}
+        self._frames = {key: _Frames(self, key, parts[key]) for key in self._keys(external=True) if key in names}
+
+    def _keys(self, *, external: bool) -> list[str]:
+        return [key for key, data_key in self._data_keys.items() if bool(data_key.get("external")) is external]
+
+    def order(self) -> Iterator[tuple[float, int]]:
+        """Give what the events are ordered by; within a stream they stay as they were, even if a clock was set back."""
+        rank = STREAM_ORDER.index(self.name) if self.name in STREAM_ORDER else len(STREAM_ORDER)
+        return ((time, rank) for time in np.maximum.accumulate(self._times))
+
+    def event(self, row: int) -> Iterator[Document]:
+        """Give an event, after the documents that say where its frames are."""
+        document = self._descriptor(self._times[row])
+        descriptor, seq_num = document["uid"], int(self._columns["seq_num"][row])
+        for frames in self._frames.values():
+            yield from frames.documents(row, document, seq_num)
+        keys = self._keys(external=False)
+        yield (
+            "event",
+            {
+                "uid": f"{descriptor}/{row + 1}",
+                "descriptor": descriptor,
+                "seq_num": seq_num,
+                "time": float(self._times[row]),
+                "data": {key: self._value(key, row) for key in keys},
+                "timestamps": {key: self._timestamp(key, row) for key in keys},
+                "filled": {},
+            },
+        )
+
+    def _descriptor(self, time: float) -> Doc:
+        """Give the descriptor that was in force at a time: the newest that is not younger."""
+        return next((doc for doc in reversed(self.descriptors) if doc["time"] <= time), self.descriptors[0])
+
+    def _value(self, key: str, row: int) -> Any:
+        data_key = self._data_keys[key]
+        if 0 in data_key["shape"]:
+            return np.empty(data_key["shape"], data_key.get("dtype_numpy", "<f8"))
+        if key in self._arrays:
+            return self._arrays[key][row]
+        return _scalar(self._columns[key][row], data_key["dtype"])
+
+    def _timestamp(self, key: str, row: int) -> float:
+        column = self._columns.get(f"ts_{key}", self._times)
+        return float(column[row])
+
+
+class _Frames:
+    """Where the frames of one external data key are."""
+
+    def __init__(self, stream: _Stream, key: str, node: Any) -> None:
+        source = node.data_sources()[0]
+        paths = [Path(unquote(urlparse(asset.data_uri).path)) for asset in source.assets]
+        if source.mimetype != HDF5 or len(paths) != 1:
+            raise ReplayError(
+                f"stream {stream.name}: {key} is in {len(paths)} files of type {source.mimetype}; one HDF5 file is read"
+            )
+        self._stream = stream
+        self._key = key
+        self._parameters = {name: source.parameters[name] for name in ("dataset", "swmr") if name in source.parameters}
+        if paths[0].parent.parent.name == CATALOG_FOLDER:
+            self._places = linked_frames(paths[0])
+        else:
+            self._places = [(paths[0], index) for index in range(node.shape[0])]
+        self._told: set[str] = set()
+
+    def documents(self, row: int, document: Doc, seq_num: int) -> Iterator[Document]:
+        """Give the documents that say where the frame of an event is."""
+        if row >= len(self._places):
+            return  # the run is being measured, and its frames come after its events
+        descriptor, run = document["uid"], document["run_start"]
+        path, index = self._places[row]
+        resource = f"{descriptor}/{self._key}/{path.name}"
+        if resource not in self._told:
+            self._told.add(resource)
+            yield (
+                "stream_resource",
+                {
+                    "uid": resource,
+                    "run_start": run,
+                    "data_key": self._key,
+                    "mimetype": HDF5,
+                    "uri": f"file://localhost{path}",
+                    "parameters": self._parameters,
+                },
+            )
+        yield (
+            "stream_datum",
+            {
+                "uid": f"{resource}/{row + 1}",
+                "stream_resource": resource,
+                "descriptor": descriptor,
+                "indices": {"start": index, "stop": index + 1},
+                "seq_nums": {"start": seq_num, "stop": seq_num + 1},
+            },
+        )
+
+
+def _read(parts: Any, part: str) -> Any:
+    """Read a table or an array; again when it grew between the question for its shape and that for its content."""
+    for _ in range(READ_ATTEMPTS - 1):
+        with suppress(HTTPError):
+            return parts[part].read()
+    return parts[part].read()
+
+
+def _copy(doc: Any) -> Any:
+    """Copy what a client holds into plain dicts and lists, which may be changed."""
+    if isinstance(doc, dict) or hasattr(doc, "items"):
+        return {key: _copy(value) for key, value in doc.items()}
+    if isinstance(doc, list | tuple):
+        return [_copy(value) for value in doc]
+    return doc
+
+
+def _scalar(value: Any, dtype: str) -> Any:
+    """Bring a value out of a column back to what was emitted; None for a missing string."""
+    match dtype:
+        case "number":
+            return float(value)
+        case "integer":
+            return int(value)
+        case "boolean":
+            return bool(value)
+        case _:
+            return value if isinstance(value, str) else None

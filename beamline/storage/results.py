@@ -1,0 +1,179 @@
+"""The documents of a run as arrays: what the report, the exporters, the summary and the comparison read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from beamline.storage.recorder import unpack_pages
+from callbacks.contract import DERIVATION, MEASUREMENT, Derivation, Measurement, Stream
+
+Documents = Iterable[tuple[str, dict[str, Any]]]
+
+
+@dataclass
+class Table:
+    """One stream of a run: a column for each data key that is not external.
+
+    Attributes
+    ----------
+    columns : dict of str to numpy.ndarray
+        First axis: the events in their order.
+    timestamps : dict of str to numpy.ndarray
+        When each value was read (s since 1970).
+    units : dict of str to str
+    configuration : dict
+        Configuration of the devices, by data key.
+    """
+
+    columns: dict[str, np.ndarray]
+    timestamps: dict[str, np.ndarray]
+    time: np.ndarray
+    units: dict[str, str]
+    configuration: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self.columns[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.columns
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The values of the last event: the whole content of a stream that has one event."""
+        return {key: column[-1] for key, column in self.columns.items()}
+
+
+@dataclass
+class Run:
+    """A run: its start and stop documents, and its streams as tables."""
+
+    start: dict[str, Any]
+    stop: dict[str, Any] | None = None
+    streams: dict[str, Table] = field(default_factory=dict)
+
+    @property
+    def uid(self) -> str:
+        """The run's uid."""
+        return self.start["uid"]
+
+    @property
+    def measurement(self) -> Measurement:
+        """What was asked for."""
+        return Measurement.model_validate(self.start[MEASUREMENT])
+
+    @property
+    def derivation(self) -> Derivation | None:
+        """From what and with what a derived run was made; None for a raw run."""
+        return Derivation.model_validate(self.start[DERIVATION]) if DERIVATION in self.start else None
+
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """The settings a derived run was made with, by pipeline; empty for a raw run."""
+        return {self.derivation.pipeline: self.derivation.settings} if self.derivation else {}
+
+    @property
+    def frames(self) -> Table:
+        """Stream `frames` of a derived run."""
+        return self.streams[Stream.FRAMES]
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What a derived run found."""
+        return self.streams[Stream.RESULT].row
+
+
+def collect(documents: Documents) -> Run:
+    """Collect the documents of one run.
+
+    Parameters
+    ----------
+    documents : iterable of (name, document)
+        In any order that names a descriptor before its events.
+
+    Returns
+    -------
+    Run
+        Without `stop` where none came.
+    """
+    run: Run | None = None
+    descriptors: dict[str, dict[str, Any]] = {}
+    events: dict[str, list[dict[str, Any]]] = {}
+    for name, doc in unpack_pages(iter(documents)):
+        match name:
+            case "start":
+                run = Run(start=doc)
+            case "descriptor":
+                descriptors[doc["uid"]] = doc
+            case "event":
+                events.setdefault(descriptors[doc["descriptor"]]["name"], []).append(doc)
+            case "stop" if run:
+                run.stop = doc
+    if run is None:
+        raise ValueError("no start document among the documents of a run")
+    for stream, docs in events.items():
+        first = next(doc for doc in descriptors.values() if doc["name"] == stream)
+        run.streams[stream] = _table(first, sorted(docs, key=lambda doc: doc["seq_num"]))
+    return run
+
+
+def _table(descriptor: dict[str, Any], events: list[dict[str, Any]]) -> Table:
+    described = descriptor["data_keys"]
+    external = {key for key in described if described[key].get("external")}
+    columns = {key: _column([event["data"][key] for event in events]) for key in described.keys() - external}
+    configuration: dict[str, Any] = {}
+    for device in descriptor.get("configuration", {}).values():
+        configuration.update(device["data"])
+    return Table(
+        columns=columns,
+        timestamps={
+            key: np.array([event["timestamps"].get(key, event["time"]) for event in events]) for key in columns
+        },
+        time=np.array([event["time"] for event in events]),
+        units={key: one.get("units") or "" for key, one in described.items()},
+        configuration=configuration,
+    )
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    """Put the values of all events into one array; lines of different lengths are filled up with NaN."""
+    lengths = {len(value) for value in values if isinstance(value, list | np.ndarray) and np.ndim(value) == 1}
+    if len(lengths) < 2:
+        return np.array(values)
+    column = np.full((len(values), max(lengths)), np.nan)
+    for row, value in zip(column, values, strict=True):
+        row[: len(value)] = value
+    return column
+
+
+def differences(one: Run, other: Run) -> list[str]:
+    """Name the streams and keys in which two derived runs are not equal, bit for bit.
+
+    Returns
+    -------
+    list of str
+        Empty when every array is equal (`numpy.array_equal`, NaN in the same places).
+    """
+    found = []
+    for stream in sorted(one.streams.keys() | other.streams.keys()):
+        if stream not in one.streams or stream not in other.streams:
+            found.append(f"{stream}: only in one of the two")
+            continue
+        a, b = one.streams[stream].columns, other.streams[stream].columns
+        for key in sorted(a.keys() | b.keys()):
+            if key not in a or key not in b:
+                found.append(f"{stream}.{key}: only in one of the two")
+            elif not _equal(a[key], b[key]):
+                found.append(f"{stream}.{key}")
+    return found
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    numeric = a.dtype.kind in "fc" and b.dtype.kind in "fc"
+    return np.array_equal(a, b, equal_nan=numeric)

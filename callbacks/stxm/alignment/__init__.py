@@ -1,0 +1,1 @@
+"""How far an image has drifted, and how to undo it."""

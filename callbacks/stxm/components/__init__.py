@@ -1,0 +1,1 @@
+"""Principal components of a stack, and how many of them are more than noise."""

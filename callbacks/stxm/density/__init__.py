@@ -1,0 +1,1 @@
+"""From counts to optical density: sample-free pixels and the incident flux."""

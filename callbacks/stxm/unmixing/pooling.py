@@ -1,0 +1,127 @@
+"""Several stacks as one: energy scales brought together by a reference sample, pixels on common energies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+from callbacks.fitting.linear_combination import fit_linear_combination
+
+FloatArray = NDArray[np.floating]
+
+LARGEST_OFFSET = 1.0  # eV between the energy scales of two series
+SAME = 0.004  # eV: energies that differ by less are the same, read back twice
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack to be pooled.
+
+    Attributes
+    ----------
+    name : str
+    energies : numpy.ndarray, shape (energies,)
+        eV, ascending.
+    density, variance : numpy.ndarray, shape (energies, lines, columns)
+        Optical density; NaN for pixels that are left out.
+    offset, offset_sigma : float
+        eV: what to add to the energies to come to the common scale.
+    """
+
+    name: str
+    energies: FloatArray
+    density: FloatArray
+    variance: FloatArray
+    offset: float = 0.0
+    offset_sigma: float = 0.0
+
+
+def energy_offset(
+    energies: FloatArray,
+    spectrum: FloatArray,
+    sigma: FloatArray,
+    reference_energies: FloatArray,
+    reference: FloatArray,
+) -> tuple[float, float, str]:
+    """Find what brings the energy scale of one series of runs to that of another, by the same sample measured in both.
+
+    Parameters
+    ----------
+    energies, spectrum, sigma : numpy.ndarray, shape (n,)
+        eV, mean optical density of the reference sample, and its uncertainty.
+    reference_energies, reference : numpy.ndarray, shape (m,)
+        The same of the series whose scale is to be had.
+
+    Returns
+    -------
+    offset, sigma : float
+        eV, to add to `energies`; NaN where `status` is not "ok".
+    status : str
+
+    Notes
+    -----
+    The other spectrum and a constant are fitted with a shift in energy.
+    """
+    both = np.isfinite(spectrum) & (sigma > 0)
+    both &= (energies >= reference_energies[0]) & (energies <= reference_energies[-1])
+    if both.sum() < 10:
+        return float("nan"), float("nan"), f"the two spectra share {both.sum()} energies, expected 10 or more"
+    at = CubicSpline(reference_energies, reference)(energies[both])
+    references = np.vstack([at, np.ones(both.sum())])
+    fit = fit_linear_combination(
+        energies[both], spectrum[both], references, sigma[both] ** 2, non_negative=False, shift=True,
+        max_shift=LARGEST_OFFSET,
+    )  # fmt: skip
+    status = str(fit.status)
+    if status != "ok":
+        return float("nan"), float("nan"), status
+    return -float(fit.shift), float(fit.shift_sigma), "ok"
+
+
+def pool(stacks: list[Stack]) -> tuple[FloatArray, list[FloatArray], list[FloatArray]]:
+    """Bring stacks to common energies.
+
+    Parameters
+    ----------
+    stacks : list of Stack
+
+    Returns
+    -------
+    energies : numpy.ndarray, shape (energies,)
+        Those of the first stack, on the common scale, as far as all stacks reach.
+    densities, variances : list of numpy.ndarray, shape (pixels, energies)
+        A block for each stack; NaN for pixels that are left out.
+
+    Raises
+    ------
+    ValueError
+        When the stacks have no three energies in common.
+
+    Notes
+    -----
+    Where energies are not the same, spectra are interpolated by cubic splines; what that does to the variance of each
+    energy is propagated, correlations between neighbouring energies are not kept.
+    """
+    scales = [stack.energies + stack.offset for stack in stacks]
+    low, high = max(scale[0] for scale in scales), min(scale[-1] for scale in scales)
+    common = scales[0][(scales[0] >= low - SAME) & (scales[0] <= high + SAME)]
+    if len(common) < 3:
+        raise ValueError(
+            f"the stacks share {len(common)} energies between {low:.2f} and {high:.2f} eV, expected 3 or more"
+        )
+    densities, variances = [], []
+    for stack, scale in zip(stacks, scales, strict=True):
+        density = stack.density.reshape(len(scale), -1).T
+        variance = stack.variance.reshape(len(scale), -1).T
+        nearest = np.abs(scale[:, None] - common[None]).argmin(axis=0)
+        if np.abs(scale[nearest] - common).max() <= SAME:
+            densities.append(density[:, nearest])
+            variances.append(variance[:, nearest])
+            continue
+        weights = CubicSpline(scale, np.eye(len(scale)))(np.clip(common, scale[0], scale[-1])).T
+        densities.append(density @ weights)
+        variances.append(variance @ weights**2)
+    return common, densities, variances
