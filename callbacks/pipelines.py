@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from callbacks.contract import Measurement, StxmGrid, Technique
+from callbacks.contract import FocusResult, Measurement, Result, RixsResult, Stream, StxmGrid, StxmResult, XasResult
 from callbacks.rixs.cosmic_rays import CosmicRayRemoval, CosmicRaySettings
 from callbacks.rixs.dark import DarkSettings, DarkSubtraction
 from callbacks.rixs.elastic_line import ElasticLine, ElasticLineSettings
@@ -64,7 +64,6 @@ class RixsSettings(_Settings):
 
 def rixs_map(settings: RixsSettings, _measurement: Measurement) -> Chain:
     """Build the seven steps of a RIXS map, in the order of the reference text."""
-    elastic_line = ElasticLine(settings.elastic_line)
     return Chain(
         {
             "dark": DarkSubtraction(settings.dark),
@@ -72,8 +71,8 @@ def rixs_map(settings: RixsSettings, _measurement: Measurement) -> Chain:
             "integration": Integration(settings.integration),
             "normalisation": Normalisation(settings.normalisation),
             "repeated_frames": RepeatedFrames(settings.repeated_frames),
-            "elastic_line": elastic_line,
-            "rixs_map": RixsMap(settings.rixs_map, calibration=elastic_line),
+            "elastic_line": ElasticLine(settings.elastic_line),
+            "rixs_map": RixsMap(settings.rixs_map),
         }
     )
 
@@ -96,9 +95,10 @@ def stxm_stack(settings: StxmSettings, measurement: Measurement) -> Chain:
             "absorbance": absorbance,
             "components": components,
             "chemistry": Chemistry(settings.chemistry, settings.analysis, absorbance, components, edge),
-        }
+        },
+        stream=Stream.IMAGES,
     )
-    return Chain({"lines": LineCorrection(settings.lines), "assembly": ImageAssembly(grid)}, images=images)
+    return Chain({"lines": LineCorrection(settings.lines), "assembly": ImageAssembly(grid)}, behind=images)
 
 
 def stxm_focus(settings: FocusSettings, measurement: Measurement) -> Chain:
@@ -121,24 +121,15 @@ def grid_of(measurement: Measurement) -> StxmGrid:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A named reduction: its settings and what builds its steps."""
+    """A named reduction: its settings, what builds its steps, and what these know in the end."""
 
     name: str
     settings_model: type[BaseModel]
     build: Callable[[Any, Measurement], Chain]
+    result: type[Result]
 
 
-_RIXS = Pipeline("rixs", RixsSettings, rixs_map)
-_XAS = Pipeline("xas", XasSettings, xas_spectrum)
-
-_STXM = Pipeline("stxm", StxmSettings, stxm_stack)
-_FOCUS = Pipeline("stxm_focus", FocusSettings, stxm_focus)
-
-PIPELINES: dict[Technique, Pipeline] = {
-    "rixs": _RIXS,
-    "elastic": _RIXS,
-    "xas": _XAS,
-    "stxm": _STXM,
-    "stxm_line_spectrum": _STXM,
-    "stxm_focus": _FOCUS,
-}
+RIXS = Pipeline("rixs", RixsSettings, rixs_map, RixsResult)
+XAS = Pipeline("xas", XasSettings, xas_spectrum, XasResult)
+STXM = Pipeline("stxm", StxmSettings, stxm_stack, StxmResult)
+FOCUS = Pipeline("stxm_focus", FocusSettings, stxm_focus, FocusResult)

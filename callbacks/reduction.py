@@ -10,10 +10,22 @@ from typing import Any
 import event_model
 import numpy as np
 
-from callbacks.contract import DERIVATION, MEASUREMENT, UNITS, Derivation, Key, Measurement, Stream
+from callbacks.contract import (
+    DERIVATION,
+    MEASUREMENT,
+    PROCESSING,
+    UNITS,
+    Account,
+    DataKey,
+    Derivation,
+    Key,
+    Measurement,
+    Result,
+    Stream,
+)
 from callbacks.external import ExternalFrames, FrameReadError
-from callbacks.pipelines import PIPELINES, Pipeline
-from callbacks.step import Chain, DataKey
+from callbacks.pipelines import Pipeline
+from callbacks.step import Chain, Observer
 
 logger = logging.getLogger(__name__)
 
@@ -31,19 +43,33 @@ class Reducer:
     ----------
     emit : callable
         Called with (name, document) of each derived run.
-    settings : mapping of str to mapping
-        Per pipeline, the settings of its steps; defaults where absent.
+    pipelines : mapping of str to Pipeline
+        By technique.
+    settings : mapping of str to mapping, optional
+        Per pipeline, the settings of its steps; defaults where absent. Where not given, each run is reduced with the
+        settings that its start document has in the block `processing`: those that held when it began.
+
+    Attributes
+    ----------
+    current : RunReduction or None
+        The run being reduced, or the last one, for observers.
 
     Notes
     -----
     Runs without a `measurement` block, and derived runs, pass by.
     """
 
-    def __init__(self, emit: Emit, settings: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        emit: Emit,
+        pipelines: Mapping[str, Pipeline],
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self._emit = emit
-        self.settings = settings or {}  # of the runs that begin from now on
+        self._pipelines = pipelines
+        self._settings = settings
         self._router = event_model.RunRouter([self._factory])
-        self.current: RunReduction | None = None  # the run being reduced or the last one, for those who look on
+        self.current: RunReduction | None = None
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
         """Take the next document."""
@@ -53,9 +79,23 @@ class Reducer:
         if MEASUREMENT not in start or DERIVATION in start:
             return [], []
         measurement = Measurement.model_validate(start[MEASUREMENT])
-        pipeline = PIPELINES[measurement.technique]
-        self.current = RunReduction(pipeline, measurement, self.settings.get(pipeline.name, {}), self._emit)
+        pipeline = pipeline_of(measurement, self._pipelines)
+        settings = start.get(PROCESSING, {}) if self._settings is None else self._settings
+        self.current = RunReduction(pipeline, measurement, settings.get(pipeline.name, {}), self._emit)
         return [self.current], []
+
+
+def pipeline_of(measurement: Measurement, pipelines: Mapping[str, Pipeline]) -> Pipeline:
+    """Give the pipeline that reduces a measurement.
+
+    Raises
+    ------
+    ValueError
+        When its technique has none.
+    """
+    if measurement.technique not in pipelines:
+        raise ValueError(f"measurement: technique is {measurement.technique!r}, expected one of {', '.join(pipelines)}")
+    return pipelines[measurement.technique]
 
 
 class RunReduction:
@@ -64,17 +104,37 @@ class RunReduction:
     The derived run has a stream `frames`, one event for each event of the raw run's stream `primary`; of STXM also a
     stream `images`, one event for each image as it closes; and a stream `result` with one event when the raw run ends.
     Callable with (name, document).
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+    measurement : Measurement
+    settings : mapping
+        Of the steps, by name.
+    emit : callable
+        Called with (name, document) of the derived run.
+    observer : callable, optional
+        Is given the name of each step and all its outputs, also those that are not kept.
     """
 
-    def __init__(self, pipeline: Pipeline, measurement: Measurement, settings: Mapping[str, Any], emit: Emit) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        measurement: Measurement,
+        settings: Mapping[str, Any],
+        emit: Emit,
+        observer: Observer | None = None,
+    ) -> None:
         self._pipeline = pipeline
         self._settings = pipeline.settings_model.model_validate(settings)
         self.chain = pipeline.build(self._settings, measurement)
         self._emit = emit
+        self._observer = observer
         self._files = ExternalFrames()
         self._descriptors: dict[str, dict[str, Any]] = {}
         self._run: Any = None
-        self._streams: dict[Stream, _DerivedStream] = {}
+        self._frames: _DerivedStream | None = None
+        self._behind: _DerivedStream | None = None
         self._n_frames = 0
         self._problems: list[tuple[int, str]] = []
 
@@ -119,9 +179,12 @@ class RunReduction:
         carried = {key: doc[key] for key in ("sample", MEASUREMENT) if key in doc}
         self._run = event_model.compose_run(metadata={**carried, DERIVATION: derivation.model_dump(mode="json")})
         self._emit("start", self._run.start_doc)
-        self._streams[Stream.FRAMES] = _DerivedStream(Stream.FRAMES, self._run, self.chain, self._emit)
-        if self.chain.images is not None:
-            self._streams[Stream.IMAGES] = _DerivedStream(Stream.IMAGES, self._run, self.chain.images, self._emit)
+        self._frames = self._stream(self.chain)
+        if self.chain.behind is not None:
+            self._behind = self._stream(self.chain.behind)
+
+    def _stream(self, chain: Chain) -> _DerivedStream:
+        return _DerivedStream(chain, self._run, self._emit, self._observer)
 
     def _event(self, doc: Mapping[str, Any]) -> None:
         match self._descriptors[doc["descriptor"]]["name"]:
@@ -132,15 +195,18 @@ class RunReduction:
 
     def _stop(self, doc: Mapping[str, Any]) -> None:
         self._files.close()
-        self._images(doc["time"], final=True)
-        for stream in self._streams.values():
-            stream.finish()
-        result = self.result | {
-            "frames": self._n_frames,
-            "problem_frames": np.array([frame for frame, _ in self._problems], dtype=int),
-            "problems": np.array([problem for _, problem in self._problems], dtype=str),
-        }
-        for name, document in _result_documents(self._run, result, doc["time"]):
+        self._push_closed(doc["time"], final=True)
+        for stream in (self._frames, self._behind):
+            if stream is not None:
+                stream.finish()
+        account = Account(
+            frames=self._n_frames,
+            problem_frames=np.array([frame for frame, _ in self._problems], dtype=int),
+            problems=np.array([problem for _, problem in self._problems], dtype=str),
+        )
+        result = self.result | account.as_dict()
+        units = units_of(self._pipeline.result)
+        for name, document in _result_documents(self._run, result, units, doc["time"]):
             self._emit(name, document)
         self._emit("stop", self._run.compose_stop(exit_status=doc["exit_status"], reason=doc.get("reason", "")))
 
@@ -151,18 +217,25 @@ class RunReduction:
         if not problem:
             problem = self._fill(doc, values)
         carried = {str(key): values[key] for key in CARRIED if key in values}
-        self._push(Stream.FRAMES, values, carried | {"frame": doc["seq_num"]}, doc["time"], problem=problem)
-        self._images(doc["time"])
+        self._push(self._frames, values, carried | {"frame": doc["seq_num"]}, doc["time"], problem=problem)
+        self._push_closed(doc["time"])
 
-    def _images(self, time: float, *, final: bool = False) -> None:
-        """Hand the images that have closed to their own steps."""
-        for image in self.chain.take_closed(final=final):
-            self._push(Stream.IMAGES, image, {"image": image["seq_num"]}, time)
+    def _push_closed(self, time: float, *, final: bool = False) -> None:
+        """Hand what has come together of several events to the steps behind."""
+        for closed in self.chain.take_closed(final=final):
+            self._push(self._behind, closed, {"image": closed["seq_num"]}, time)
 
     def _push(
-        self, stream: Stream, values: Mapping[str, Any], carried: dict[str, Any], time: float, *, problem: str = ""
+        self,
+        stream: _DerivedStream | None,
+        values: Mapping[str, Any],
+        carried: dict[str, Any],
+        time: float,
+        *,
+        problem: str = "",
     ) -> None:
-        problem = self._streams[stream].push(values, carried, time, problem=problem)
+        assert stream is not None, "an event before the start document, or a chain without one behind it"
+        problem = stream.push(values, carried, time, problem=problem)
         if problem:
             self._problems.append((values["seq_num"], problem))
 
@@ -199,18 +272,18 @@ class RunReduction:
 class _DerivedStream:
     """A stream of a derived run that has one event for each event that a chain is given."""
 
-    def __init__(self, name: Stream, run: Any, chain: Chain, emit: Emit) -> None:
-        self._name = name
-        self._run = run
+    def __init__(self, chain: Chain, run: Any, emit: Emit, observer: Observer | None) -> None:
         self._chain = chain
+        self._run = run
         self._emit = emit
+        self._observer = observer
         self._composer: Any = None
         # Failed events before the first good one, and their times: the shapes of their outputs are not known yet.
         self._waiting: list[tuple[dict[str, Any], float]] = []
 
     def push(self, values: Mapping[str, Any], carried: dict[str, Any], time: float, *, problem: str) -> str:
         """Run the chain on an event and emit its outputs with what is carried along; give what went wrong."""
-        kept, problem = self._chain.push(values, problem=problem)
+        kept, problem = self._chain.push(values, problem=problem, observer=self._observer)
         event = carried | {"problem": problem} | kept
         if self._composer is None and problem:
             self._waiting.append((event, time))
@@ -232,7 +305,8 @@ class _DerivedStream:
     def _open(self, event: Mapping[str, Any]) -> None:
         units = UNITS | {key: described.get("units", "") for key, described in self._chain.described.items()}
         self._composer = self._run.compose_descriptor(
-            name=str(self._name), data_keys={key: data_key(value, units.get(key, "")) for key, value in event.items()}
+            name=str(self._chain.stream),
+            data_keys={key: data_key(value, units.get(key, "")) for key, value in event.items()},
         )
         self._emit("descriptor", self._composer.descriptor_doc)
 
@@ -241,7 +315,7 @@ class _DerivedStream:
 
 
 def derived_run(
-    raw_uids: list[str], pipeline: str, settings: dict[str, Any], result: Mapping[str, Any], metadata: dict[str, Any]
+    raw_uids: list[str], pipeline: str, settings: dict[str, Any], result: Result, metadata: dict[str, Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Give the documents of a derived run that has a result only: what was made of several runs together.
 
@@ -250,8 +324,8 @@ def derived_run(
     raw_uids : list of str
     pipeline : str
     settings : dict
-    result : mapping
-        Values of the one event of the stream `result`.
+    result : Result
+        What the one event of the stream `result` holds.
     metadata : dict
         Further blocks of the start document.
 
@@ -262,7 +336,7 @@ def derived_run(
     derivation = Derivation(raw_uids=raw_uids, pipeline=pipeline, settings=settings, software=_software())
     run = event_model.compose_run(metadata={**metadata, DERIVATION: derivation.model_dump(mode="json")})
     yield "start", dict(run.start_doc)
-    yield from _result_documents(run, result, run.start_doc["time"])
+    yield from _result_documents(run, result.as_dict(), units_of(type(result)), run.start_doc["time"])
     yield "stop", dict(run.compose_stop())
 
 
@@ -270,15 +344,22 @@ def _software() -> dict[str, str]:
     return {package: version(package) for package in SOFTWARE}
 
 
-def _result_documents(run: Any, result: Mapping[str, Any], time: float) -> Iterator[tuple[str, dict[str, Any]]]:
-    data_keys = {key: data_key(value) for key, value in result.items()}
+def units_of(model: type[Result]) -> dict[str, str]:
+    """Give the unit of every field of a result."""
+    return {name: field.units for name, field in model.describe().items()}
+
+
+def _result_documents(
+    run: Any, result: Mapping[str, Any], units: Mapping[str, str], time: float
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    data_keys = {key: data_key(value, units.get(key, "")) for key, value in result.items()}
     composer = run.compose_descriptor(name=str(Stream.RESULT), data_keys=data_keys)
     yield "descriptor", composer.descriptor_doc
     yield "event", _compose_event(composer, result, time)
 
 
 def outputs_of_frame(
-    documents: Iterable[tuple[str, dict[str, Any]]], frame: int, settings: Mapping[str, Any]
+    documents: Iterable[tuple[str, dict[str, Any]]], frame: int, pipeline: Pipeline, settings: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
     """Reduce one frame of a run again and give all that every step made of it, images too.
 
@@ -288,6 +369,7 @@ def outputs_of_frame(
         The raw run.
     frame : int
         Number of the frame, from 1.
+    pipeline : Pipeline
     settings : mapping
         Settings of the steps: a derived run's `Derivation.settings`.
 
@@ -303,9 +385,13 @@ def outputs_of_frame(
         match name:
             case "start":
                 measurement = Measurement.model_validate(doc[MEASUREMENT])
-                pipeline = PIPELINES[measurement.technique]
-                reduction = RunReduction(pipeline, measurement, settings, lambda _name, _doc: None)
-                reduction.chain.watch = lambda step, values: outputs.__setitem__(step, dict(values))
+                reduction = RunReduction(
+                    pipeline,
+                    measurement,
+                    settings,
+                    lambda _name, _doc: None,
+                    lambda step, values: outputs.update({step: dict(values)}),
+                )
             case "descriptor":
                 streams[doc["uid"]] = doc["name"]
             case "event" if streams[doc["descriptor"]] == Stream.PRIMARY and doc["seq_num"] != frame:

@@ -3,31 +3,53 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
+from callbacks.contract import DataKey, Output, Result, Stream
+
 logger = logging.getLogger(__name__)
 
-DataKey = dict[str, Any]  # event_model's: dtype, shape, units
+Observer = Callable[[str, Mapping[str, Any]], None]  # is given the name of a step and all its outputs
 
 
-class Step(Protocol):
-    """One step of a reduction: pure arithmetic, with the state it keeps from event to event."""
+class Step(ABC):
+    """One step of a reduction: pure arithmetic, with the state it keeps from event to event.
 
+    A step is given all it needs in its constructor and in the events; it holds no other step.
+
+    Attributes
+    ----------
+    kept : tuple of Output
+        Those of its outputs that are kept in the derived run.
+    """
+
+    kept: ClassVar[tuple[Output, ...]] = ()
+
+    @abstractmethod
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take one raw event with the outputs of the earlier steps; give this step's outputs."""
-        ...
 
-    def describe(self) -> dict[str, DataKey]:
-        """Give the data keys of those outputs that are kept in the derived run, with their units."""
-        ...
+    def push_dark(self, event: Mapping[str, Any]) -> None:  # noqa: B027 - most steps have no use for it
+        """Take a dark event: one that was measured without light."""
+
+    def take_closed(self, *, final: bool = False) -> Iterator[dict[str, Any]]:
+        """Give what has come together of several events since, as events for the chain behind.
+
+        Parameters
+        ----------
+        final : bool
+            No event will follow: give also what is not whole.
+        """
+        return iter(())
 
     @property
-    def result(self) -> dict[str, Any]:
-        """What is known from the events so far; empty for a step without running state."""
-        ...
+    def result(self) -> Result | None:
+        """What is known from the events so far; None for a step that keeps nothing from event to event."""
+        return None
 
 
 class Chain:
@@ -37,38 +59,39 @@ class Chain:
     ----------
     steps : mapping of str to Step
         The steps by name, in order.
-    images : Chain, optional
-        Steps that work on what several events make together: the images of a STXM stack. A step of this chain gives
-        them by `take_closed`.
+    stream : Stream
+        The stream of the derived run that has one event for each event of this chain.
+    behind : Chain, optional
+        Steps that work on what several events make together, as a step of this chain gives it by `Step.take_closed`.
 
     Attributes
     ----------
     errors : int
         How often a step failed.
-    watch : callable or None
-        Called with the name of a step and all its outputs, also those that are not kept.
     """
 
-    def __init__(self, steps: Mapping[str, Step], *, images: Chain | None = None) -> None:
+    def __init__(
+        self, steps: Mapping[str, Step], *, stream: Stream = Stream.FRAMES, behind: Chain | None = None
+    ) -> None:
         self.steps = dict(steps)
-        self.images = images
+        self.stream = stream
+        self.behind = behind
         self.errors = 0
-        self.watch: Callable[[str, Mapping[str, Any]], None] | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
 
     def push_dark(self, event: Mapping[str, Any]) -> None:
-        """Hand a dark frame to the step that wants it."""
+        """Hand a dark event to every step."""
         for step in self.steps.values():
-            if hasattr(step, "push_dark"):
-                step.push_dark(event)
+            step.push_dark(event)
 
     def take_closed(self, *, final: bool = False) -> Iterator[dict[str, Any]]:
-        """Give the events for the chain `images` that have come together since; at the end, also what is not whole."""
+        """Give the events for the chain behind that have come together since; at the end, also what is not whole."""
         for step in self.steps.values():
-            if hasattr(step, "take_closed"):
-                yield from step.take_closed(final=final)
+            yield from step.take_closed(final=final)
 
-    def push(self, event: Mapping[str, Any], *, problem: str = "") -> tuple[dict[str, Any], str]:
+    def push(
+        self, event: Mapping[str, Any], *, problem: str = "", observer: Observer | None = None
+    ) -> tuple[dict[str, Any], str]:
         """Run the steps on one event.
 
         Parameters
@@ -77,12 +100,14 @@ class Chain:
             Values of the raw event.
         problem : str
             Why the event is not measured at all; then no step sees it.
+        observer : callable, optional
+            Is given the name of each step and all its outputs, also those that are not kept.
 
         Returns
         -------
         kept : dict
-            The outputs that steps declare in `Step.describe`. Where a step failed, its outputs and those of the
-            steps behind it are missing (see `missing`).
+            The outputs that are kept. Where a step failed, its outputs and those of the steps behind it are missing
+            (see `missing`).
         problem : str
             Empty, or which step failed and why.
         """
@@ -90,7 +115,7 @@ class Chain:
         for name, step in self.steps.items() if not problem else ():
             try:
                 outputs = step.push(values)
-                wanted = {key: outputs[key] for key in step.describe()}
+                wanted = {str(key): outputs[key] for key in step.kept}
             except Exception as error:  # whatever a step raises costs this event, not the scan
                 self.errors += 1
                 problem = f"{name}: {type(error).__name__}: {error}"
@@ -98,21 +123,24 @@ class Chain:
                 break
             kept.update(wanted)
             values.update(outputs)
-            if self.watch is not None:
-                self.watch(name, outputs)
+            if observer is not None:
+                observer(name, outputs)
         self._shapes.update({key: np.shape(value) for key, value in kept.items()})
         return kept, problem
 
     def missing(self) -> dict[str, Any]:
         """Give the values that say "not measured" for all kept outputs: NaN, an empty text, -1 for a whole number."""
-        return {
-            key: _not_measured(data_key["dtype"], self._shapes.get(key, ())) for key, data_key in self.described.items()
-        }
+        return {str(key): _not_measured(key.dtype, self._shapes.get(key, ())) for key in self.kept}
+
+    @property
+    def kept(self) -> list[Output]:
+        """All kept outputs."""
+        return [key for step in self.steps.values() for key in step.kept]
 
     @property
     def described(self) -> dict[str, DataKey]:
-        """The data keys of all kept outputs."""
-        return {key: data_key for step in self.steps.values() for key, data_key in step.describe().items()}
+        """The data keys of all kept outputs, without their shapes."""
+        return {str(key): key.data_key for key in self.kept}
 
     @property
     def result(self) -> dict[str, Any]:
@@ -121,14 +149,15 @@ class Chain:
         for name, step in self.steps.items():
             try:
                 result = step.result
+                values = {} if result is None else result.as_dict()
             except Exception as error:  # the results of the other steps must survive
                 self.errors += 1
                 logger.exception("result of step %s failed", name)
-                result = {f"{name}_problem": f"{type(error).__name__}: {error}"}
-            if clash := merged.keys() & result.keys():
+                values = {f"{name}_problem": f"{type(error).__name__}: {error}"}
+            if clash := merged.keys() & values.keys():
                 raise ValueError(f"step {name} gives results that an earlier step gave: {', '.join(sorted(clash))}")
-            merged.update(result)
-        return merged | (self.images.result if self.images is not None else {})
+            merged.update(values)
+        return merged | (self.behind.result if self.behind is not None else {})
 
 
 def _not_measured(dtype: str, shape: tuple[int, ...]) -> Any:

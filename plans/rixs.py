@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from bluesky.utils import MsgGenerator
 
-from callbacks.contract import Key, Measurement, Stream, Technique
+from callbacks.contract import Key, Measurement, Stream
 from callbacks.incident_flux import judge_flux
 from callbacks.rixs.calibration import FEWEST_LINES
 from plans.endstation import CLOSED, OPEN, Endstation
@@ -201,7 +201,7 @@ def _take_map(
     endstation: Endstation,
     *,
     plan_name: str,
-    technique: Technique,
+    technique: str,
     regions: EnergyRegions,
     exposure_time: float,
     sample: str,

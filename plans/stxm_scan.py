@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from bluesky.utils import MsgGenerator
 
-from callbacks.contract import Key, Measurement, Stream, StxmGrid, Technique
+from callbacks.contract import Key, Measurement, Stream, StxmGrid
 from plans.endstation import CLOSED, OPEN, Endstation
 from plans.energy_regions import EnergyRegions
 from plans.errors import PlanError
@@ -53,7 +53,7 @@ class StxmScan:
 
     plan_name: str
     plan_args: dict[str, Any]
-    technique: Technique
+    technique: str
     energies: EnergyRegions
     regions: StxmRegions
     dwell: float

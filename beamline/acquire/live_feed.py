@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from beamline.storage.recorder import Doc, LogReader, RunIndex
+from beamline.storage.log import Doc, LogReader, RunIndex
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from beamline.report.stxm_figures import DENSITY, FRACTION, SERIES, WORST_FRACTION
+from beamline.storage.layout import Layout
 from callbacks.contract import MEASUREMENT, Stream
 
 logger = logging.getLogger(__name__)
 
 INTERVAL = 2.0  # s from one picture to the next: drawing takes time from what else runs here
 SHARE = 0.1  # of the time that drawing may take: it grows with what there is to show, and shares the interpreter
-FOLDER, PICTURE, PAGE = "live", "stxm.png", "stxm.html"
+PICTURE, PAGE = "stxm.png", "stxm.html"
 PAGE_TEXT = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2"><title>STXM, live</title>
 <style>body {{ font: 15px system-ui, sans-serif; margin: 1em; }} img {{ max-width: 100%; }}</style></head>
@@ -40,7 +41,7 @@ class LivePicture:
     """
 
     def __init__(self, data_dir: Path) -> None:
-        self._folder = data_dir / FOLDER
+        self._folder = Layout(data_dir).live
         self.page = self._folder / PAGE
         self.drawn, self.passed_over = 0, 0
         self._history: dict[str, Any] = {}

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bluesky.utils import Msg
-from rich.console import Console
 
 from beamline.errors import BeamlineError
-from beamline.storage.recorder import LogError, read_log
+from beamline.storage.log import LogError, read_log
 from beamline.storage.runs import Runs
 from callbacks.contract import MEASUREMENT, Key, Stream
 from plans.endstation import Endstation
@@ -124,10 +123,6 @@ class Assessment:
             f"{_size(self.free)} free",
         ]
         return ", ".join(parts)
-
-    def show(self, console: Console | None = None) -> None:
-        """Print it in one line, on standard error where no console is given."""
-        (console or Console(stderr=True, highlight=False)).print(self.text(), soft_wrap=True, markup=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Give it for JSON: times in s, sizes in bytes."""

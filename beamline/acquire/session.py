@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import logging
 import shutil
 import sys
@@ -19,18 +18,22 @@ from bluesky.utils import FailedStatus, RunEngineInterrupted
 from beamline.acquire.live_feed import LiveFeed
 from beamline.acquire.live_picture import LivePicture
 from beamline.acquire.references import processing_with_references
+from beamline.acquire.scan_numbers import next_scan_id
 from beamline.acquire.suspenders import light_of, light_suspenders
 from beamline.endstation.build import build_endstation
-from beamline.endstation.config import Config, processing_problems
+from beamline.endstation.config import Config
 from beamline.endstation.connect import disconnect
 from beamline.errors import BeamlineError
-from beamline.storage.catalogue.find import CatalogIngester
+from beamline.storage.catalogue.process import CatalogIngester
 from beamline.storage.derived import DerivedRuns
+from beamline.storage.layout import Layout
 from beamline.storage.recorder import Recorder
+from beamline.techniques import pipelines
+from beamline.techniques.settings import processing_problems
+from callbacks.contract import PROCESSING
 from callbacks.reduction import Reducer
 from plans.errors import PlanError
 
-LOG_FILE = "beamline.log"  # what went wrong, at length; the user is shown one line
 LOGGERS = ("beamline", "bluesky", "callbacks", "ophyd", "plans")
 DRAIN_TIMEOUT = 600.0  # s; a reduction that is this far behind the end of its run is given up on
 
@@ -55,10 +58,11 @@ class Session:
         if problems := processing_problems(config):
             raise BeamlineError("\n".join(problems))
         data_dir = data_dir.absolute()  # documents name files in it, and are read from anywhere
+        layout = Layout(data_dir)
         self.config = config
         self.data_dir = data_dir
-        self._log = _log_to(data_dir / LOG_FILE)
-        self.endstation: Any = build_endstation(config, frames_dir=data_dir / "frames")
+        self._log = _log_to(layout.session_log)
+        self.endstation: Any = build_endstation(config, frames_dir=layout.frames)
         self.RE = RunEngine(call_returns_result=True)
         self.RE.md["endstation"] = config.endstation.name
         self.RE.record_interruptions = True
@@ -70,7 +74,8 @@ class Session:
         self.RE.subscribe(self.recorder)
         self.derived = DerivedRuns(data_dir)
         self.picture = LivePicture(data_dir)
-        self.reducer = Reducer(self._derived, processing_with_references(config, data_dir))
+        self.use_settings(processing_with_references(config, data_dir))
+        self.reducer = Reducer(self._derived, pipelines())
         self.reduction = LiveFeed(
             self.reducer, depth=config.storage.queue_depth, log=self.recorder.read, name="reduction"
         )
@@ -111,7 +116,15 @@ class Session:
             When one of them has no spectrum.
         """
         self.config = self.config.model_copy(update={"references": references})
-        self.reducer.settings = processing_with_references(self.config, self.data_dir)
+        self.use_settings(processing_with_references(self.config, self.data_dir))
+
+    def use_settings(self, settings: dict[str, dict[str, Any]]) -> None:
+        """Reduce the runs that begin from now on with these settings, by pipeline; each run keeps its own.
+
+        They go into the start document: what is measured before keeps the settings that it began with, whenever it is
+        reduced.
+        """
+        self.RE.md[PROCESSING] = settings
 
     def watch(self, consumer: Callable[[str, dict[str, Any]], None], name: str) -> None:
         """Let `consumer` see the documents on a thread of its own, where it can neither slow nor stop the scan."""
@@ -228,16 +241,3 @@ def check_free_space(data_dir: Path, minimum_gb: float) -> None:
         raise BeamlineError(
             f"{data_dir}: {free:.2f} GB free, expected at least {minimum_gb:g} GB (storage.minimum_free_gb)"
         )
-
-
-def next_scan_id(data_dir: Path) -> int:
-    """Count the scans of a data folder; two processes never get the same number."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "scan_id").open("a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        scan_id = int(file.read() or 0) + 1
-        file.seek(0)
-        file.truncate()
-        file.write(str(scan_id))
-    return scan_id

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -49,23 +48,6 @@ def fail(message: str) -> NoReturn:
     raise SystemExit(1)
 
 
-def print_json(value: Any) -> None:
-    """Print a value as JSON; what is not a number becomes null."""
-    print(json.dumps(_plain(value), indent=2, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 @app.command()
 def demo(
     what: Annotated[
@@ -80,29 +62,29 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Measure on the simulated endstation, reduce live, store, replay, and compare with the simulated truth."""
-    if what == "seed":
-        from beamline.operations import commands
+    from beamline.cli import printing
+    from beamline.cli.progress import progress_bar
 
-        outcome_of_seed = commands.seed_demo(seed=seed, data_dir=data_dir, quiet=as_json)
-        if as_json:
-            print_json(outcome_of_seed)
-        else:
-            commands.show_seed_demo(outcome_of_seed)
-        return
     outcome: Any
-    if epics:
-        from beamline.operations.demonstrate.epics import run_epics_demo
+    show: Callable[[Any], None]
+    with progress_bar(quiet=as_json) as progress:
+        if epics:
+            from beamline.operations.demonstrate.epics import run_epics_demo
 
-        outcome = run_epics_demo(seed=seed, data_dir=data_dir, quiet=as_json)
-    else:
-        from beamline.operations.demonstrate.techniques import run_demo
+            outcome, show = run_epics_demo(seed=seed, data_dir=data_dir, progress=progress), printing.print_epics_demo
+        elif what == "seed":
+            from beamline.operations.demonstrate.seed import run_seed_demo
 
-        outcome = run_demo(what, seed=seed, data_dir=data_dir, quiet=as_json)
+            outcome, show = run_seed_demo(seed=seed, data_dir=data_dir, progress=progress), printing.print_seed_demo
+        else:
+            from beamline.operations.demonstrate.techniques import run_demo
+
+            outcome, show = run_demo(what, seed=seed, data_dir=data_dir, progress=progress), printing.print_demo
     if as_json:
-        print_json(outcome.as_dict())
+        printing.print_json(outcome if what == "seed" and not epics else outcome.as_dict())
     else:
-        outcome.show()
-    if not outcome.live_equals_replay:
+        show(outcome)
+    if (epics or what != "seed") and not outcome.live_equals_replay:
         raise SystemExit(1)
 
 
@@ -110,7 +92,7 @@ def demo(
 def run(
     context: typer.Context,
     plan: Annotated[str, typer.Argument(help="Name of a plan; `beamline run --list` names them all.")] = "",
-    list_plans: Annotated[bool, typer.Option("--list", help="List the plans and their parameters.")] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="List the plans and their parameters.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the plan, tell points, time and disk space, and start nothing.")
     ] = False,
@@ -119,16 +101,31 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a plan: beamline run rixs_map --regions "526:536:0.2" --exposure-time 300."""
-    from beamline.operations import commands
+    from beamline.cli import printing
+    from beamline.cli.progress import progress_bar
+    from beamline.operations.measure import assess_plan, list_plans, run_plan
 
-    if list_plans or not plan:
-        commands.show_plans(as_json=as_json)
+    if show_list or not plan:
+        plans = list_plans()
+        printing.print_json(plans) if as_json else printing.print_plans(plans)
         return
-    summary = commands.run_plan(plan, context.args, config=config, data_dir=data_dir, quiet=as_json, dry_run=dry_run)
-    if dry_run:  # what it found is shown already
+    if dry_run:
+        assessment = assess_plan(plan, context.args, config=config, data_dir=data_dir)
         if as_json:
-            print_json(summary)
+            printing.print_json({"estimate": assessment.as_dict()})
+        else:
+            printing.print_assessment(assessment)
         return
+    with progress_bar(quiet=as_json) as progress:
+        summary = run_plan(
+            plan,
+            context.args,
+            config=config,
+            data_dir=data_dir,
+            progress=progress,
+            on_assessment=lambda one: None if as_json else printing.print_assessment(one, to_stderr=True),
+            on_pause=printing.ask_to_resume,
+        )
     _show(summary, as_json=as_json)
     if summary["exit_status"] != "success":
         raise SystemExit(1)
@@ -141,17 +138,20 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """List the runs."""
-    from beamline.operations import commands
+    from beamline.cli import printing
+    from beamline.operations.runs import list_runs, open_runs
 
-    commands.list_runs(data_dir=data_dir, last=last, as_json=as_json)
+    found = open_runs(data_dir)
+    entries = list_runs(found, last=last)
+    printing.print_json(entries) if as_json else printing.print_runs(entries, str(found.data_dir))
 
 
 @app.command(context_settings=TAKES_RUN)
 def show(run: RunName = "-1", data_dir: DataDir = None, as_json: Json = False) -> None:
     """Show what a run measured and what its reduction found."""
-    from beamline.operations import commands
+    from beamline.operations.runs import open_runs, summary_of
 
-    _show(commands.summary_of(run, data_dir=data_dir), as_json=as_json)
+    _show(summary_of(open_runs(data_dir), run), as_json=as_json)
 
 
 @app.command(context_settings=TAKES_RUN)
@@ -164,13 +164,12 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Reduce a run again from the catalogue and compare with the live reduction, array for array."""
-    from beamline.operations import commands
+    from beamline.cli import printing
+    from beamline.operations import replay as replays
+    from beamline.operations.runs import open_runs
 
-    outcome = commands.replay(run, config=config, source=source, keep=keep, data_dir=data_dir)
-    if as_json:
-        print_json(outcome)
-    else:
-        commands.show_replay(outcome)
+    outcome = replays.replay(open_runs(data_dir), run, config=config, source=source, keep=keep)
+    printing.print_json(outcome) if as_json else printing.print_replay(outcome)
     if outcome["equal"] is False:
         raise SystemExit(1)
 
@@ -189,9 +188,12 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Turn data of another instrument into a raw run of the catalogue, and reduce it."""
-    from beamline.operations import commands
+    from beamline.cli.progress import progress_bar
+    from beamline.operations.importing import import_scan
 
-    _show(commands.import_scan(kind, path, config=config, data_dir=data_dir, quiet=as_json), as_json=as_json)
+    with progress_bar(quiet=as_json) as progress:
+        summary = import_scan(kind, path, config=config, data_dir=data_dir, progress=progress)
+    _show(summary, as_json=as_json)
 
 
 @app.command(context_settings=TAKES_RUN)
@@ -208,11 +210,13 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a run and its reduction for other programs (silx, h5web, MANTiS, a spreadsheet)."""
-    from beamline.operations import commands
+    from beamline.cli import printing
+    from beamline.operations import exporting
+    from beamline.operations.runs import open_runs
 
-    written = commands.export(run, file_format, output, data_dir=data_dir)
+    written = exporting.export(open_runs(data_dir), run, file_format, output)
     if as_json:
-        print_json({"files": [str(path) for path in written]})
+        printing.print_json({"files": [str(path) for path in written]})
     else:
         print(*written, sep="\n")
 
@@ -225,11 +229,13 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write one self-contained HTML page with figures, uncertainties and provenance."""
-    from beamline.operations import commands
+    from beamline.cli import printing
+    from beamline.operations.report import write_report
+    from beamline.operations.runs import open_runs
 
-    path = commands.write_report(run, output, data_dir=data_dir)
+    path = write_report(open_runs(data_dir), run, output)
     if as_json:
-        print_json({"report": str(path)})
+        printing.print_json({"report": str(path)})
     else:
         print(path)
 
@@ -243,30 +249,38 @@ def analyse(
     as_json: Json = False,
 ) -> None:
     """Analyse the pixels of several STXM stacks together: PCA, NMF, end members, chemical maps, total fractions."""
-    from beamline.operations import commands
+    from beamline.cli import printing
     from beamline.operations.analyse import analyse_runs
 
     outcome = analyse_runs(runs, config=config, data_dir=data_dir, output=output)
-    if as_json:
-        print_json(outcome)
-    else:
-        commands.show_analysis(outcome)
+    printing.print_json(outcome) if as_json else printing.print_analysis(outcome)
 
 
 @app.command()
 def recover(data_dir: DataDir = None, as_json: Json = False) -> None:
     """Close the runs that a dead process left open, and bring every run into the catalogue."""
-    from beamline.operations import commands
+    from dataclasses import asdict
 
-    commands.recover(data_dir=data_dir, as_json=as_json)
+    from beamline.cli import printing
+    from beamline.operations.recover import recover as recover_runs
+    from beamline.operations.runs import open_runs
+
+    recovery = recover_runs(open_runs(data_dir).data_dir)
+    printing.print_json(asdict(recovery)) if as_json else printing.print_recovery(recovery)
 
 
 @app.command()
 def check(config: ConfigFile = None, as_json: Json = False) -> None:
     """Check a configuration, connect to everything, and say what answered, how fast, and what did not and why."""
-    from beamline.operations import commands
+    from beamline.cli import printing
+    from beamline.operations import check as checks
 
-    commands.check(config, as_json=as_json)
+    outcome = checks.check(config)
+    printing.print_json(outcome) if as_json else printing.print_check(outcome)
+    if outcome["problems"] and not as_json:
+        raise BeamlineError("\n".join(outcome["problems"]))
+    if outcome["problems"]:
+        raise SystemExit(1)
 
 
 @app.command()
@@ -285,17 +299,23 @@ def ioc(
     as_json: Json = False,
 ) -> None:
     """Serve the simulated endstation over EPICS Channel Access, on this computer only, until Ctrl-C."""
-    from beamline.operations import commands
+    from functools import partial
 
-    commands.serve_ioc(
-        config, port=port, until_stdin_closes=until_stdin_closes, as_json=as_json, seed=seed, speed_up=speed_up
+    from beamline.cli import printing
+    from beamline.endstation.config import EPICS, load_config
+    from beamline.operations.simulated_ioc import serve
+
+    options = {name: value for name, value in {"seed": seed, "speed_up": speed_up}.items() if value is not None}
+    serve(
+        load_config(config or EPICS),
+        port=port,
+        ready=partial(printing.print_ioc, as_json=as_json),
+        until_stdin_closes=until_stdin_closes,
+        **options,
     )
 
 
 def _show(summary: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print_json(summary)
-        return
-    from beamline.operations.summary import print_summary
+    from beamline.cli import printing
 
-    print_summary(summary)
+    printing.print_json(summary) if as_json else printing.print_summary(summary)

@@ -7,7 +7,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from beamline.endstation.config import Config, Device, processing_problems, resolve_class, unknown
+from beamline.endstation.config import Config, Device, resolve_class, unknown
 from beamline.endstation.connect import connect, require, use_channel_access
 from beamline.errors import BeamlineError
 from plans.endstation import Endstation
@@ -71,11 +71,6 @@ def device_problems(config: Config) -> list[str]:
         except BeamlineError as error:
             problems.append(f"{config.path}: {where}: {error}")
     return problems
-
-
-def config_problems(config: Config) -> list[str]:
-    """Give one line for each thing wrong with a configuration, without building anything."""
-    return device_problems(config) + processing_problems(config)
 
 
 def _build_device(config: Config, name: str, device: Device, shared: dict[str, Any]) -> Any:

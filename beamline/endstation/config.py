@@ -165,29 +165,6 @@ def load_config(path: Path | None = None) -> Config:
     return config
 
 
-def processing_problems(config: Config) -> list[str]:
-    """Check the tables `processing.*` against the settings of the pipelines.
-
-    Returns
-    -------
-    list of str
-        One line for each thing that is wrong; empty when nothing is.
-    """
-    from callbacks.pipelines import PIPELINES  # noqa: PLC0415 - brings in all the numerics
-
-    models = {pipeline.name: pipeline.settings_model for pipeline in PIPELINES.values()}
-    problems = []
-    for name, settings in config.processing.items():
-        if name not in models:
-            problems.append(f"{config.path}: processing: {unknown('pipeline', name, models)}")
-            continue
-        try:
-            models[name].model_validate(settings)
-        except ValidationError as error:
-            problems += [f"{config.path}: {line}" for line in explain(error, models[name], "processing", name)]
-    return problems
-
-
 def resolve_class(class_path: str) -> type:
     """Import the class that a dotted path names.
 

@@ -11,13 +11,13 @@ import numpy as np
 from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
-from beamline.operations.commands import bring_in
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures
+from beamline.storage.catalogue.process import ingest_now
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
-from callbacks.contract import SERIES, Series
+from callbacks.contract import SERIES, PooledResult, Series, StxmResult
 from callbacks.fitting.nonnegative import ratio, unmix
 from callbacks.pipelines import StxmSettings
 from callbacks.reduction import derived_run
@@ -58,22 +58,22 @@ def analyse_runs(
     data_dir = (data_dir or loaded.storage.data_dir).absolute()
     settings = StxmSettings.model_validate(processing_with_references(loaded, data_dir).get("stxm", {}))
     uid, status, result = pool_runs(names, settings, data_dir)
-    samples = [str(sample) for sample in result["samples"]]
+    samples = [str(sample) for sample in result.samples]
     report = output or Path(f"pooled-{uid[:8]}.html")
     write_page(
         report,
         title=f"{len(samples)} STXM stacks, pooled: {', '.join(samples)}",
         subtitle=f"derived run {uid}",
-        verdict=f"{int(result['pixels_used'])} of {int(np.sum(result['run_pixels']))} pixels at"
-        f" {len(result['pca_energy'])} energies; {int(result['pca_significant'])} components above the noise.",
+        verdict=f"{int(result.pixels_used)} of {int(np.sum(result.run_pixels))} pixels at"
+        f" {len(result.pca_energy)} energies; {int(result.pca_significant)} components above the noise.",
         warnings=[] if status == "ok" else [status],
         drawn=pooled_figures(result),
-        provenance=[("runs", ", ".join(map(str, result["runs"]))), ("settings", settings.model_dump_json())],
+        provenance=[("runs", ", ".join(map(str, result.runs))), ("settings", settings.model_dump_json())],
     )
     return _summary(uid, status, result) | {"report": str(report)}
 
 
-def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> tuple[str, str, dict[str, Any]]:
+def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> tuple[str, str, PooledResult]:
     """Analyse stacks together and keep the outcome as a derived run.
 
     Returns
@@ -81,7 +81,7 @@ def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> tuple
     uid : str
     status : str
         "ok", or why there are no end members.
-    result : dict
+    result : PooledResult
     """
     runs = Runs(data_dir)
     pairs = [_reduced_stack(runs, name) for name in names]
@@ -103,8 +103,8 @@ def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> tuple
         "samples": np.array([raw.measurement.sample for raw, _ in pairs]),
         "run_pixels": np.diff(ends),
         "run_lines": np.array([stack.density.shape[1] for stack in stacks]),
-        "run_width_um": np.array([float(np.ptp(derived.result["region_x"][0])) for _, derived in pairs]),
-        "run_height_um": np.array([float(np.ptp(derived.result["region_y"][0])) for _, derived in pairs]),
+        "run_width_um": np.array([float(np.ptp(derived.read(StxmResult).region_x[0])) for _, derived in pairs]),
+        "run_height_um": np.array([float(np.ptp(derived.read(StxmResult).region_y[0])) for _, derived in pairs]),
         "energy_offset": np.array([stack.offset for stack in stacks]),
         "energy_offset_sigma": np.array([stack.offset_sigma for stack in stacks]),
     }
@@ -134,45 +134,46 @@ def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> tuple
             "total_reduced": np.array([float(value[0]) for value, _ in shares]),
             "total_reduced_sigma": np.array([float(sigma[0]) for _, sigma in shares]),
         }
+    pooled = PooledResult(**result)
     uid = ""
     with closing(DerivedRuns(data_dir)) as store:
         metadata = {"sample": {"name": ", ".join(raw.measurement.sample for raw, _ in pairs)}}
         raw_uids = [raw.uid for raw, _ in pairs]
-        for name, doc in derived_run(raw_uids, PIPELINE, settings.model_dump(mode="json"), result, metadata):
+        for name, doc in derived_run(raw_uids, PIPELINE, settings.model_dump(mode="json"), pooled, metadata):
             store(name, doc)
             uid = doc["uid"] if name == "start" else uid
-    bring_in(data_dir, uid)
-    return uid, found.status, result
+    ingest_now(data_dir, uid)
+    return uid, found.status, pooled
 
 
-def _summary(uid: str, status: str, result: dict[str, Any]) -> dict[str, Any]:
-    eigenvalues = result["pca_eigenvalues"]
+def _summary(uid: str, status: str, result: PooledResult) -> dict[str, Any]:
+    eigenvalues = result.pca_eigenvalues
     runs = []
-    for place, run in enumerate(result["runs"]):
+    for place, run in enumerate(result.runs):
         one = {
             "run": str(run),
-            "sample": str(result["samples"][place]),
-            "pixels": int(result["run_pixels"][place]),
-            "energy_offset_ev": float(result["energy_offset"][place]),
-            "energy_offset_sigma_ev": float(result["energy_offset_sigma"][place]),
+            "sample": str(result.samples[place]),
+            "pixels": int(result.run_pixels[place]),
+            "energy_offset_ev": float(result.energy_offset[place]),
+            "energy_offset_sigma_ev": float(result.energy_offset_sigma[place]),
         }
-        if "total_fractions" in result:
-            names = [str(name) for name in result["end_member_names"]]
-            one["fractions"] = dict(zip(names, result["total_fractions"][place].tolist(), strict=True))
-            one["reduced"] = float(result["total_reduced"][place])
-            one["reduced_sigma"] = float(result["total_reduced_sigma"][place])
+        if result.total_fractions.size:
+            names = [str(name) for name in result.end_member_names]
+            one["fractions"] = dict(zip(names, result.total_fractions[place].tolist(), strict=True))
+            one["reduced"] = float(result.total_reduced[place])
+            one["reduced_sigma"] = float(result.total_reduced_sigma[place])
         runs.append(one)
     return {
         "derived_uid": uid,
         "status": status,
-        "pixels": int(np.sum(result["run_pixels"])),
-        "pixels_used": int(result["pixels_used"]),
-        "noise_cut": result["noise_cut"],
-        "energies_ev": [float(result["pca_energy"][0]), float(result["pca_energy"][-1])],
+        "pixels": int(np.sum(result.run_pixels)),
+        "pixels_used": int(result.pixels_used),
+        "noise_cut": result.noise_cut,
+        "energies_ev": [float(result.pca_energy[0]), float(result.pca_energy[-1])],
         "pca": {
-            "status": str(result["pca_status"]),
+            "status": str(result.pca_status),
             "explained_variance_ratio": (eigenvalues / eigenvalues.sum())[:5].tolist(),
-            "significant": int(result["pca_significant"]),
+            "significant": int(result.pca_significant),
         },
         "runs": runs,
     }
@@ -182,10 +183,10 @@ def _reduced_stack(runs: Runs, name: str) -> tuple[Run, Run]:
     raw, derived = runs.load_with_derived(name)
     if raw.measurement.technique != "stxm":
         raise BeamlineError(f"run {name}: is {raw.measurement.technique}, expected a STXM stack")
-    if derived is None or "optical_density" not in derived.result:
+    if derived is None or not derived.read(StxmResult).optical_density.size:
         raise BeamlineError(f"run {raw.uid} has not been reduced; `beamline replay --keep {raw.uid[:8]}` does it")
-    if derived.result["i0_status"] != "ok":
-        raise BeamlineError(f"run {raw.uid} has no optical density: {derived.result['i0_status']}")
+    if (status := derived.read(StxmResult).i0_status) != "ok":
+        raise BeamlineError(f"run {raw.uid} has no optical density: {status}")
     return raw, derived
 
 
@@ -195,35 +196,35 @@ def _on_one_scale(runs: Runs, pairs: list[tuple[Run, Run]]) -> list[Stack]:
     for entry in runs.raw():
         if SERIES in entry.start and (block := Series.model_validate(entry.start[SERIES])).role == "reference":
             _, derived = runs.load_with_derived(entry.uid)
-            if derived is not None and "spectrum" in derived.result:
+            if derived is not None and derived.read(StxmResult).spectrum.size:
                 references[block.uid] = derived
     offsets: dict[str, tuple[float, float]] = {}
-    first: dict[str, Any] | None = None
+    first: StxmResult | None = None
     stacks = []
     for raw, derived in pairs:
         series = Series.model_validate(raw.start[SERIES]).uid if SERIES in raw.start else ""
         if series not in offsets:
             offsets[series] = (0.0, 0.0)
             if series in references:
-                own = references[series].result
+                own = references[series].read(StxmResult)
                 if first is None:
                     first = own
                 else:
                     offset, sigma, status = energy_offset(
-                        own["stack_energy"], own["spectrum"], own["spectrum_sigma"],
-                        first["stack_energy"], first["spectrum"],
+                        own.stack_energy, own.spectrum, own.spectrum_sigma,
+                        first.stack_energy, first.spectrum,
                     )  # fmt: skip
                     if status != "ok":
-                        raise BeamlineError(f"the energy scale of series {series[:8]} cannot be had: {status}")
+                        raise BeamlineError(f"the energy scale of series {series[:8]} cannot be determined: {status}")
                     offsets[series] = (offset, sigma)
         stacks.append(_stack(raw, derived, *offsets[series]))
     return stacks
 
 
 def _stack(raw: Run, derived: Run, offset: float, sigma: float) -> Stack:
-    result = derived.result
-    used = np.array([status == "ok" for status in result["image_status"]])
-    good = np.asarray(result["mask"]) == GOOD
-    density = np.where(good, result["optical_density"][used], np.nan)
-    variance = np.where(good, result["optical_density_sigma"][used] ** 2, np.nan)
-    return Stack(raw.measurement.sample, np.asarray(result["stack_energy"])[used], density, variance, offset, sigma)
+    result = derived.read(StxmResult)
+    used = np.array([status == "ok" for status in result.image_status])
+    good = np.asarray(result.mask) == GOOD
+    density = np.where(good, result.optical_density[used], np.nan)
+    variance = np.where(good, result.optical_density_sigma[used] ** 2, np.nan)
+    return Stack(raw.measurement.sample, np.asarray(result.stack_energy)[used], density, variance, offset, sigma)

@@ -12,6 +12,11 @@ from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.dates import ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
+from beamline.storage.results import Run
+from callbacks.contract import Key, Stream
+
+Drawn = tuple[str, str, Figure]  # heading, caption, figure
+
 MAP_COLOURS = "inferno"
 ACCEPTED, REJECTED, MARKED = "#1b6ca8", "#b0b0b0", "#d1495b"
 MAP_GAMMA = 0.45  # of the colour scale: RIXS maps hold lines a hundred times weaker than their strongest
@@ -325,3 +330,23 @@ def _contrast(intensity: np.ndarray) -> PowerNorm:
 def _time_axis(axes: Axes) -> None:
     axes.xaxis_date()
     axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
+
+
+def incident_flux(raw: Run, marked_frames: np.ndarray, frame: np.ndarray) -> Drawn:
+    """Draw the incident flux of a run, with heading and caption.
+
+    Parameters
+    ----------
+    raw : Run
+    marked_frames : numpy.ndarray of int
+        Numbers of the frames or points that are marked.
+    frame : numpy.ndarray of int, shape (n,)
+        Number of each frame or point.
+    """
+    primary = raw.streams[Stream.PRIMARY]
+    ring = primary.columns.get(Key.RING_CURRENT)
+    return (
+        "Incident flux",
+        "I0 of every frame or point, with the ring current where it was recorded. Red: marked.",
+        flux(primary.timestamps[Key.I0], primary[Key.I0], ring, np.isin(frame, marked_frames)),
+    )

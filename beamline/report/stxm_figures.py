@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -14,6 +14,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from beamline.report.figures import ACCEPTED, MARKED, REJECTED
+from callbacks.contract import RegionsResult
 from callbacks.stxm.unmixing.chemical_map import colour_scale, colours
 
 SERIES = ("#1b6ca8", "#d1495b", "#5a9367", "#b8860b", "#7a4fa3", "#444444")
@@ -39,15 +40,15 @@ class Field:
         return abs(self.x[1] - self.x[0])
 
 
-def fields(result: Mapping[str, Any]) -> list[Field]:
+def fields(result: RegionsResult) -> list[Field]:
     """Give the regions of a stack's result."""
-    edges = np.cumsum([0, *np.atleast_1d(result["region_rows"])]).tolist()
+    edges = np.cumsum([0, *np.atleast_1d(result.region_rows)]).tolist()
     return [
         Field(
             slice(edges[i], edges[i + 1]),
-            slice(0, int(result["region_columns"][i])),
-            tuple(result["region_x"][i]),
-            tuple(result["region_y"][i]),
+            slice(0, int(result.region_columns[i])),
+            tuple(result.region_x[i]),
+            tuple(result.region_y[i]),
         )
         for i in range(len(edges) - 1)
     ]

@@ -15,11 +15,11 @@ import h5py
 import numpy as np
 
 from beamline.errors import BeamlineError
-from beamline.storage.recorder import Doc, Document
+from beamline.storage.layout import Layout
+from beamline.storage.log import Doc, Document
 from callbacks.external import HDF5_DATASET, ExternalFrames
 
 LARGE = 64 * 1024  # bytes; a larger array of a derived run goes to HDF5
-DERIVED_FOLDER = "derived"
 STREAM = "STREAM:"  # event-model's mark of a key whose values stream_datum documents point to
 HDF5 = "application/x-hdf5"
 
@@ -54,7 +54,7 @@ class LargeArrays:
     """
 
     def __init__(self, data_dir: Path) -> None:
-        self._folder = data_dir / DERIVED_FOLDER
+        self._folder = Layout(data_dir).derived
         self._streams: dict[str, _Stream] = {}  # by uid of the descriptor
 
     def __call__(self, name: str, doc: Doc) -> Iterator[Document]:

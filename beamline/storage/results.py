@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from beamline.storage.recorder import unpack_pages
-from callbacks.contract import DERIVATION, MEASUREMENT, Derivation, Measurement, Stream
+from beamline.storage.log import unpack_pages
+from callbacks.contract import DERIVATION, MEASUREMENT, Derivation, Measurement, Result, Stream
 
+R = TypeVar("R", bound=Result)
 Documents = Iterable[tuple[str, dict[str, Any]]]
 
 
@@ -85,8 +86,12 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any]:
-        """What a derived run found."""
-        return self.streams[Stream.RESULT].row
+        """What a derived run found, by key; nothing where it came to no result."""
+        return self.streams[Stream.RESULT].row if Stream.RESULT in self.streams else {}
+
+    def read(self, model: type[R]) -> R:
+        """Read what a derived run found, as a result of its technique; what it does not hold is not known."""
+        return model.read(self.result)
 
 
 def collect(documents: Documents) -> Run:

@@ -8,7 +8,8 @@ from typing import Any
 
 from beamline.errors import BeamlineError
 from beamline.storage.frames import internalise
-from beamline.storage.recorder import find_logs, read_log
+from beamline.storage.layout import Layout
+from beamline.storage.log import read_log
 from beamline.storage.results import Run, collect
 from callbacks.contract import DERIVATION, Stream
 
@@ -46,7 +47,7 @@ class Runs:
     def entries(self) -> list[Entry]:
         """List all runs, oldest first."""
         found = []
-        for path in find_logs(self.data_dir):
+        for path in Layout(self.data_dir).all_logs():
             name, start = next(iter(read_log(path)), ("", {}))
             if name == "start":
                 found.append(Entry(path, start))

@@ -19,7 +19,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from scipy.stats import norm, poisson
 
-from callbacks.step import DataKey
+from callbacks.contract import RixsOutput
+from callbacks.step import Step
 
 FloatArray = NDArray[np.floating]
 
@@ -332,37 +333,30 @@ class CosmicRaySettings(BaseModel):
     threshold: float = Field(6.0, gt=0)  # standard deviations
 
 
-class CosmicRayRemoval:
+class CosmicRayRemoval(Step):
     """Clean each frame, and keep account of what was taken away."""
+
+    kept = (
+        RixsOutput.COSMIC_HITS,
+        RixsOutput.COSMIC_REMOVED_COUNTS,
+    )
 
     def __init__(self, settings: CosmicRaySettings) -> None:
         self._settings = settings
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take a frame without its pedestal; give it without its cosmic rays."""
-        if not np.isfinite(event["photon_counts"]):
+        if not np.isfinite(event[RixsOutput.PHOTON_COUNTS]):
             raise ValueError(f"the counts of a photon are not known: {event['photon_counts_reason']}")
         cleaned = remove_cosmic_rays(
-            event["image"],
-            photon_counts=event["photon_counts"],
-            read_noise=event["read_noise"],
+            event[RixsOutput.IMAGE],
+            photon_counts=event[RixsOutput.PHOTON_COUNTS],
+            read_noise=event[RixsOutput.READ_NOISE],
             threshold=self._settings.threshold,
         )
         return {
-            "image": cleaned.frame,
-            "cosmic_mask": cleaned.mask,
-            "cosmic_hits": cleaned.hits,
-            "cosmic_removed_counts": cleaned.removed_counts,
+            RixsOutput.IMAGE: cleaned.frame,
+            RixsOutput.COSMIC_MASK: cleaned.mask,
+            RixsOutput.COSMIC_HITS: cleaned.hits,
+            RixsOutput.COSMIC_REMOVED_COUNTS: cleaned.removed_counts,
         }
-
-    def describe(self) -> dict[str, DataKey]:
-        """Describe the outputs that are kept."""
-        return {
-            "cosmic_hits": {"dtype": "integer", "shape": [], "units": ""},
-            "cosmic_removed_counts": {"dtype": "number", "shape": [], "units": "counts"},
-        }
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """Nothing: the account is kept by frame."""
-        return {}

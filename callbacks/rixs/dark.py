@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from callbacks.contract import CcdConfig, Key
-from callbacks.step import DataKey
+from callbacks.contract import CcdConfig, Key, RixsOutput
+from callbacks.step import Step
 
 FloatArray = NDArray[np.floating]
 
@@ -139,13 +139,19 @@ def estimate_photon_counts(image: FloatArray, *, read_noise: float) -> tuple[flo
     return photon_counts, sigma, ""
 
 
-class DarkSubtraction:
+class DarkSubtraction(Step):
     """Take the pedestal off each frame.
 
     With dark frames it is their mean, pixel by pixel, plus what the pedestal has drifted since, as one number; without,
     one number found in the frame; where the instrument has subtracted it and clipped the frame, the mean that clipping
     leaves of the noise. Dark frames that come after light frames replace those before.
     """
+
+    kept = (
+        RixsOutput.PEDESTAL,
+        RixsOutput.READ_NOISE,
+        RixsOutput.PHOTON_COUNTS,
+    )
 
     def __init__(self, settings: DarkSettings) -> None:
         self._settings = settings
@@ -180,23 +186,13 @@ class DarkSubtraction:
             noise *= math.sqrt(1 + 1 / self._n_dark)  # the dark frames' own
         photon_counts, reason = self._photon_counts(event, image, noise)
         return {
-            "image": image,
-            "image_saturated": saturated,
-            "pedestal": level,
-            "read_noise": noise,
-            "photon_counts": photon_counts,
-            "photon_counts_reason": reason,
+            RixsOutput.IMAGE: image,
+            RixsOutput.SATURATED: saturated,
+            RixsOutput.PEDESTAL: level,
+            RixsOutput.READ_NOISE: noise,
+            RixsOutput.PHOTON_COUNTS: photon_counts,
+            RixsOutput.PHOTON_COUNTS_REASON: reason,
         }
-
-    def describe(self) -> dict[str, DataKey]:
-        """Describe the outputs that are kept."""
-        number = {"dtype": "number", "shape": [], "units": "counts"}
-        return {"pedestal": dict(number), "read_noise": dict(number), "photon_counts": dict(number)}
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """Nothing: each frame has its own."""
-        return {}
 
     def _photon_counts(self, event: Mapping[str, Any], image: FloatArray, noise: float) -> tuple[float, str]:
         """Give the counts of a photon: known, or the median of the estimates from the frames so far."""

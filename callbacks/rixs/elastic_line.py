@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import ndtr
 
+from callbacks.contract import CalibrationResult, RixsOutput
 from callbacks.rixs.calibration import Calibration, fit_calibration
-from callbacks.step import DataKey
+from callbacks.step import Step
 
 __all__ = ["Calibration", "ElasticLine", "ElasticLineSettings", "Peak", "find_elastic_line", "fit_calibration"]
 
@@ -284,12 +285,22 @@ class _Row:
     peak: Peak  # what is taken
 
 
-class ElasticLine:
+class ElasticLine(Step):
     """Find the elastic line of every row, and calibrate with all rows so far.
 
     Lines are first looked for without a calibration. As soon as enough of them agree, the rows that gave none are
     looked at again where the calibration expects their line.
     """
+
+    kept = (
+        RixsOutput.ELASTIC_LINE_PIXEL,
+        RixsOutput.ELASTIC_LINE_SIGMA,
+        RixsOutput.ELASTIC_LINE_SIGNIFICANCE,
+        RixsOutput.ELASTIC_LINE_REASON,
+        RixsOutput.CALIBRATION_NOW,
+        RixsOutput.CALIBRATION_NOW_COEFFICIENTS,
+        RixsOutput.CALIBRATION_NOW_PIVOT,
+    )
 
     def __init__(self, settings: ElasticLineSettings) -> None:
         self._settings = settings
@@ -299,34 +310,22 @@ class ElasticLine:
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take the rows that a frame changed; give the line of the frame's row and the calibration so far."""
-        for row in event["rows"]:
+        for row in event[RixsOutput.ROWS]:
             blind = find_elastic_line(row.spectrum, row.variance, settings=self._settings)
             self._rows[row.index] = _Row(row.energy, row.spectrum, row.variance, blind, blind)
             self._found = {key: peak for key, peak in self._found.items() if key[0] != row.index}
         self._calibrate()
-        peak = self._rows[event["row"]].peak
+        peak = self._rows[event[RixsOutput.ROW]].peak
         coefficients, _ = self._padded()
         return {
-            "elastic_line_pixel": peak.pixel,
-            "elastic_line_sigma": peak.sigma,
-            "elastic_line_significance": peak.significance,
-            "elastic_line_reason": peak.reason,
-            "calibration_now": self._calibration.status,
-            "calibration_now_coefficients": coefficients,
-            "calibration_now_pivot": self._calibration.pivot,
-        }
-
-    def describe(self) -> dict[str, DataKey]:
-        """Describe the outputs that are kept."""
-        number = {"dtype": "number", "shape": []}
-        return {
-            "elastic_line_pixel": {**number, "units": "pixel"},
-            "elastic_line_sigma": {**number, "units": "pixel"},
-            "elastic_line_significance": {**number, "units": ""},
-            "elastic_line_reason": {"dtype": "string", "shape": [], "units": ""},
-            "calibration_now": {"dtype": "string", "shape": [], "units": ""},
-            "calibration_now_coefficients": {"dtype": "array", "shape": [3], "units": ""},
-            "calibration_now_pivot": {**number, "units": "pixel"},
+            RixsOutput.ELASTIC_LINE_PIXEL: peak.pixel,
+            RixsOutput.ELASTIC_LINE_SIGMA: peak.sigma,
+            RixsOutput.ELASTIC_LINE_SIGNIFICANCE: peak.significance,
+            RixsOutput.ELASTIC_LINE_REASON: peak.reason,
+            RixsOutput.CALIBRATION: self._calibration,
+            RixsOutput.CALIBRATION_NOW: self._calibration.status,
+            RixsOutput.CALIBRATION_NOW_COEFFICIENTS: coefficients,
+            RixsOutput.CALIBRATION_NOW_PIVOT: self._calibration.pivot,
         }
 
     @property
@@ -335,42 +334,42 @@ class ElasticLine:
         return self._calibration
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> CalibrationResult:
         """The calibration and the line of each row, in the order of first visits."""
         rows = [self._rows[index] for index in sorted(self._rows)]
         peaks = [row.peak for row in rows]
         accepted = self._calibration.accepted
         coefficients, covariance = self._padded()
         columns = np.stack([_window(row) for row in rows]) if rows else np.zeros((0, WINDOW), dtype=int)
-        return {
-            "calibration_status": self._calibration.status,
-            "calibration_alarm": self._alarm(),
-            "calibration_coefficients": coefficients,
-            "calibration_covariance": covariance,
-            "calibration_pivot": self._calibration.pivot,
-            "calibration_dispersion_ev_per_pixel": self._calibration.dispersion,
-            "calibration_dispersion_sigma": self._calibration.dispersion_sigma,
-            "calibration_rms_ev": self._calibration.rms,
-            "calibration_accepted": int(accepted.sum()),
-            "calibration_rejected": int(len(rows) - accepted.sum()),
-            "elastic_energy": np.array([row.energy for row in rows]),
-            "elastic_pixel": np.array([peak.pixel for peak in peaks]),
-            "elastic_sigma": np.array([peak.sigma for peak in peaks]),
-            "elastic_significance": np.array([peak.significance for peak in peaks]),
-            "elastic_fwhm": np.array([peak.fwhm for peak in peaks]),
-            "elastic_accepted": accepted.copy(),
-            "elastic_reason": np.array(
+        return CalibrationResult(
+            calibration_status=self._calibration.status,
+            calibration_alarm=self._alarm(),
+            calibration_coefficients=coefficients,
+            calibration_covariance=covariance,
+            calibration_pivot=self._calibration.pivot,
+            calibration_dispersion_ev_per_pixel=self._calibration.dispersion,
+            calibration_dispersion_sigma=self._calibration.dispersion_sigma,
+            calibration_rms_ev=self._calibration.rms,
+            calibration_accepted=int(accepted.sum()),
+            calibration_rejected=int(len(rows) - accepted.sum()),
+            elastic_energy=np.array([row.energy for row in rows]),
+            elastic_pixel=np.array([peak.pixel for peak in peaks]),
+            elastic_sigma=np.array([peak.sigma for peak in peaks]),
+            elastic_significance=np.array([peak.significance for peak in peaks]),
+            elastic_fwhm=np.array([peak.fwhm for peak in peaks]),
+            elastic_accepted=accepted.copy(),
+            elastic_reason=np.array(
                 [
                     peak.reason or ("" if used else "disagrees with the other lines")
                     for peak, used in zip(peaks, accepted, strict=True)
                 ],
                 dtype=str,
             ),
-            "elastic_window_column": columns,
-            "elastic_window_counts": np.array([row.spectrum[at] for row, at in zip(rows, columns, strict=True)]),
-            "elastic_window_sigma": np.sqrt([row.variance[at] for row, at in zip(rows, columns, strict=True)]),
-            "elastic_window_model": np.array([row.peak.model(at) for row, at in zip(rows, columns, strict=True)]),
-        }
+            elastic_window_column=columns,
+            elastic_window_counts=np.array([row.spectrum[at] for row, at in zip(rows, columns, strict=True)]),
+            elastic_window_sigma=np.sqrt([row.variance[at] for row, at in zip(rows, columns, strict=True)]),
+            elastic_window_model=np.array([row.peak.model(at) for row, at in zip(rows, columns, strict=True)]),
+        )
 
     def _calibrate(self) -> None:
         rows = list(self._rows.values())

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from callbacks.contract import IntegrationResult, RixsOutput
 from callbacks.rixs.curvature import Curvature, fit_curvature, straighten
 from callbacks.rixs.photon_counting import find_photons, photon_spectrum
-from callbacks.step import DataKey
+from callbacks.step import Step
 
 FloatArray = NDArray[np.floating]
 
@@ -106,12 +107,19 @@ def spectrum_variance(spectrum: FloatArray, *, photon_counts: float, read_noise:
     return photon_counts * np.clip(mean, 0, None) + read_noise**2
 
 
-class Integration:
+class Integration(Step):
     """Turn cleaned frames into spectra.
 
     Where the curvature is to be found in the data, the frames so far are summed until their sum carries it; it is then
     kept for the run. The spectra of the frames before are made anew and handed on as `revised_spectra`.
     """
+
+    kept = (
+        RixsOutput.SPECTRUM,
+        RixsOutput.SPECTRUM_VARIANCE,
+        RixsOutput.INTEGRATION_METHOD,
+        RixsOutput.CURVATURE_STATUS,
+    )
 
     def __init__(self, settings: IntegrationSettings) -> None:
         self._settings = settings
@@ -123,10 +131,10 @@ class Integration:
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take a cleaned frame; give its spectrum."""
-        image = event["image"]
+        image = event[RixsOutput.IMAGE]
         rows, self._columns = image.shape
-        noise = {"photon_counts": event["photon_counts"], "read_noise": event["read_noise"]}
-        unmeasured = event["cosmic_mask"] | event["image_saturated"]
+        noise = {"photon_counts": event[RixsOutput.PHOTON_COUNTS], "read_noise": event[RixsOutput.READ_NOISE]}
+        unmeasured = event[RixsOutput.COSMIC_MASK] | event[RixsOutput.SATURATED]
         revised: dict[int, tuple[FloatArray, FloatArray]] = {}
         if self._curvature is None:
             self._waiting[int(event["seq_num"])] = self._groups(image, unmeasured=unmeasured, **noise)
@@ -142,33 +150,23 @@ class Integration:
             else:
                 method = f"sum: {photons.status}"
         return {
-            "spectrum": spectrum,
-            "spectrum_variance": variance,
-            "integration_method": method,
-            "revised_spectra": revised,
-            "curvature_status": "not known yet" if self._curvature is None else self._curvature.status,
-        }
-
-    def describe(self) -> dict[str, DataKey]:
-        """Describe the outputs that are kept."""
-        shape = [self._columns]
-        return {
-            "spectrum": {"dtype": "array", "shape": shape, "units": "counts"},
-            "spectrum_variance": {"dtype": "array", "shape": shape, "units": "counts^2"},
-            "integration_method": {"dtype": "string", "shape": [], "units": ""},
-            "curvature_status": {"dtype": "string", "shape": [], "units": ""},
+            RixsOutput.SPECTRUM: spectrum,
+            RixsOutput.SPECTRUM_VARIANCE: variance,
+            RixsOutput.INTEGRATION_METHOD: method,
+            RixsOutput.REVISED_SPECTRA: revised,
+            RixsOutput.CURVATURE_STATUS: "not known yet" if self._curvature is None else self._curvature.status,
         }
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> IntegrationResult:
         """The curvature that the frames were straightened with."""
         if self._curvature is None:
-            return {"curvature": np.zeros(2), "curvature_sigma": math.nan, "curvature_status": "too few frames"}
-        return {
-            "curvature": self._curvature.coefficients,
-            "curvature_sigma": self._curvature.edge_sigma,
-            "curvature_status": self._curvature.status,
-        }
+            return IntegrationResult(curvature=np.zeros(2), curvature_sigma=math.nan, curvature_status="too few frames")
+        return IntegrationResult(
+            curvature=self._curvature.coefficients,
+            curvature_sigma=self._curvature.edge_sigma,
+            curvature_status=self._curvature.status,
+        )
 
     def _groups(
         self, image: FloatArray, *, unmeasured: NDArray[np.bool_], photon_counts: float, read_noise: float

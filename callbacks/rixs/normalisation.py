@@ -8,22 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from callbacks.contract import Key
+from callbacks.contract import Key, Marks, RixsOutput
 from callbacks.incident_flux import NORMALISATION_COUNTS, IncidentFluxSettings, judge_flux, relative_variance
-from callbacks.step import DataKey
+from callbacks.step import Step
 
 
 class NormalisationSettings(IncidentFluxSettings):
     """Settings of `Normalisation`."""
 
 
-class Normalisation:
+class Normalisation(Step):
     """Find the factor that normalises each frame, and mark frames whose I0 is lost or partial.
 
     The factor is ``1e6 / (flux * exposure time)`` with the flux ``I0 / dwell``. A frame whose I0 is lost has the factor
     NaN: it is never divided by nothing. While the run goes on a frame is compared with those before it; the `result`
     compares it with those on both sides.
     """
+
+    kept = (
+        RixsOutput.FRAME_MARK,
+        RixsOutput.I0_RELATIVE,
+        RixsOutput.NORMALISATION,
+        RixsOutput.NORMALISATION_VARIANCE,
+    )
 
     def __init__(self, settings: NormalisationSettings) -> None:
         self._settings = settings
@@ -40,7 +47,7 @@ class Normalisation:
         flux = i0 / dwell if dwell > 0 else i0
         self._numbers.append(int(event["seq_num"]))
         self._flux.append(flux)
-        saturated = event.get("image_saturated")
+        saturated = event.get(RixsOutput.SATURATED)
         n_saturated = int(np.count_nonzero(saturated)) if saturated is not None else 0
         self._other_marks.append(f"{n_saturated} saturated pixels" if n_saturated else "")
 
@@ -52,23 +59,14 @@ class Normalisation:
             factor = NORMALISATION_COUNTS / (i0 * exposures)
             variance = factor**2 * relative_variance(i0, monitor_noise=self._settings.monitor_noise)
         return {
-            "frame_mark": mark,
-            "i0_relative": float(judged.relative[-1]),
-            "normalisation": factor,
-            "normalisation_variance": variance,
-        }
-
-    def describe(self) -> dict[str, DataKey]:
-        """Describe the outputs that are kept."""
-        return {
-            "frame_mark": {"dtype": "string", "shape": [], "units": ""},
-            "i0_relative": {"dtype": "number", "shape": [], "units": ""},
-            "normalisation": {"dtype": "number", "shape": [], "units": "1e6/counts"},
-            "normalisation_variance": {"dtype": "number", "shape": [], "units": "(1e6/counts)^2"},
+            RixsOutput.FRAME_MARK: mark,
+            RixsOutput.I0_RELATIVE: float(judged.relative[-1]),
+            RixsOutput.NORMALISATION: factor,
+            RixsOutput.NORMALISATION_VARIANCE: variance,
         }
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> Marks:
         """Frames marked when the trend on both sides is known, counted from 1, and why."""
         judged = judge_flux(self._flux, self._settings)
         marks = [
@@ -76,10 +74,10 @@ class Normalisation:
             for number, reason, other in zip(self._numbers, judged.reasons, self._other_marks, strict=True)
             if reason or other
         ]
-        return {
-            "marked_frames": np.array([number for number, _ in marks], dtype=int),
-            "marks": np.array([reason for _, reason in marks], dtype=str),
-        }
+        return Marks(
+            marked_frames=np.array([number for number, _ in marks], dtype=int),
+            marks=np.array([reason for _, reason in marks], dtype=str),
+        )
 
 
 def _number(value: Any) -> float:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from callbacks.contract import Key
+from callbacks.contract import Key, RixsOutput, RowsResult
 from callbacks.rixs.curvature import straighten
-from callbacks.step import DataKey
+from callbacks.step import Step
 
 FloatArray = NDArray[np.floating]
 
@@ -101,7 +101,7 @@ class _Frame:
     drift_sigma: float = math.nan
 
 
-class RepeatedFrames:
+class RepeatedFrames(Step):
     """Add the frames of each excitation energy.
 
     Frames belong together when their energies were set to the same value, or, where no setpoint was recorded, when
@@ -113,6 +113,12 @@ class RepeatedFrames:
     Frames whose I0 is lost have no part in it.
     """
 
+    kept = (
+        RixsOutput.ROW,
+        RixsOutput.DRIFT_PIXELS,
+        RixsOutput.DRIFT_SIGMA,
+    )
+
     def __init__(self, settings: RepeatedFramesSettings) -> None:
         self._settings = settings
         self._frames: dict[int, _Frame] = {}
@@ -120,7 +126,7 @@ class RepeatedFrames:
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take a frame's spectrum; give the rows that it changed."""
-        for number, (spectrum, variance) in event["revised_spectra"].items():
+        for number, (spectrum, variance) in event[RixsOutput.REVISED_SPECTRA].items():
             if number in self._frames:
                 self._frames[number].spectrum, self._frames[number].variance = spectrum, variance
         energy = float(event[Key.ENERGY])
@@ -129,35 +135,27 @@ class RepeatedFrames:
         number = int(event["seq_num"])
         frame = _Frame(
             energy,
-            event["spectrum"],
-            event["spectrum_variance"],
-            event["normalisation"],
-            event["normalisation_variance"],
+            event[RixsOutput.SPECTRUM],
+            event[RixsOutput.SPECTRUM_VARIANCE],
+            event[RixsOutput.NORMALISATION],
+            event[RixsOutput.NORMALISATION_VARIANCE],
         )
         self._frames[number] = frame
         row.frames.append(number)
-        changed = self._rows.values() if event["revised_spectra"] else (row,)
+        changed = self._rows.values() if event[RixsOutput.REVISED_SPECTRA] else (row,)
         for each in changed:
             self._add_up(each)
         return {
-            "row": row.index,
-            "drift_pixels": frame.drift,
-            "drift_sigma": frame.drift_sigma,
-            "rows": tuple(changed),
-        }
-
-    def describe(self) -> dict[str, DataKey]:
-        """Describe the outputs that are kept."""
-        return {
-            "row": {"dtype": "integer", "shape": [], "units": ""},
-            "drift_pixels": {"dtype": "number", "shape": [], "units": "pixel"},
-            "drift_sigma": {"dtype": "number", "shape": [], "units": "pixel"},
+            RixsOutput.ROW: row.index,
+            RixsOutput.DRIFT_PIXELS: frame.drift,
+            RixsOutput.DRIFT_SIGMA: frame.drift_sigma,
+            RixsOutput.ROWS: tuple(changed),
         }
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> RowsResult:
         """How many frames make each row, in the order of first visits."""
-        return {"row_frames": np.array([len(row.frames) for row in self._rows.values()], dtype=int)}
+        return RowsResult(row_frames=np.array([len(row.frames) for row in self._rows.values()], dtype=int))
 
     def _add_up(self, row: Row) -> None:
         frames = [self._frames[number] for number in row.frames]

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from callbacks.rixs.calibration import Calibration
+from callbacks.contract import RixsMapResult, RixsOutput
+from callbacks.rixs.calibration import fit_calibration
 from callbacks.rixs.repeats import Row
-from callbacks.step import DataKey
+from callbacks.step import Step
 
 FloatArray = NDArray[np.floating]
-
-
-class Calibrated(Protocol):
-    """Knows the calibration by all rows so far: the step before."""
-
-    @property
-    def calibration(self) -> Calibration:
-        """The calibration."""
-        ...
 
 
 class RixsMapSettings(BaseModel):
@@ -160,56 +152,60 @@ def emission_cut(
     return intensity[chosen].mean(axis=0), np.sqrt(variance[chosen].sum(axis=0)) / chosen.sum()
 
 
-class RixsMap:
-    """Combine the spectra of all excitation energies.
+class RixsMap(Step):
+    """Combine the spectra of all excitation energies."""
 
-    Parameters
-    ----------
-    settings : RixsMapSettings
-    calibration : Calibrated
-        The step that knows the calibration.
-    """
-
-    def __init__(self, settings: RixsMapSettings, *, calibration: Calibrated) -> None:
+    def __init__(self, settings: RixsMapSettings) -> None:
         self._settings = settings
-        self._elastic_line = calibration
+        self._calibration = fit_calibration([], [], [])  # none yet
         self._rows: dict[int, Row] = {}
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Take the rows that a frame changed."""
-        self._rows.update({row.index: row for row in event["rows"]})
-        return {}
-
-    def describe(self) -> dict[str, DataKey]:
-        """Describe the outputs that are kept: none."""
+        """Take the rows that a frame changed, and the calibration by all rows so far."""
+        self._calibration = event[RixsOutput.CALIBRATION]
+        self._rows.update({row.index: row for row in event[RixsOutput.ROWS]})
         return {}
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> RixsMapResult:
         """The map so far, by ascending excitation energy."""
         rows = sorted(self._rows.values(), key=lambda row: row.energy)
         if not rows:
-            return {"excitation_energy": np.zeros(0), "map": np.zeros((0, 0)), "map_variance": np.zeros((0, 0))}
+            return RixsMapResult(excitation_energy=np.zeros(0), map=np.zeros((0, 0)), map_variance=np.zeros((0, 0)))
         excitation = np.array([row.energy for row in rows])
         intensity = np.stack([row.normalised_spectrum for row in rows])
         variance = np.stack([row.normalised_variance for row in rows])
-        calibration = self._elastic_line.calibration
-        result = {"excitation_energy": excitation, "map": intensity, "map_variance": variance}
-        if calibration.status != "ok":
+        columns = np.arange(intensity.shape[1])
+        if self._calibration.status != "ok":
             nothing = np.full(intensity.shape[1], np.nan)
-            window = None
-            result |= {"emission_energy": nothing, "emission_energy_sigma": nothing.copy()}
-        else:
-            columns = np.arange(intensity.shape[1])
-            emission, window = calibration.energy(columns), self._settings.yield_window
-            loss, on_loss, loss_variance = map_on_energy_loss(intensity, variance, emission, excitation)
-            result |= {
-                "emission_energy": emission,
-                "emission_energy_sigma": calibration.sigma(columns),
-                "energy_loss": loss,
-                "map_loss": on_loss,
-                "map_loss_variance": loss_variance,
-            }
-        pfy, pfy_sigma = partial_yield(intensity, variance, result["emission_energy"], window)
+            pfy, pfy_sigma = partial_yield(intensity, variance, nothing, None)
+            ipfy, ipfy_sigma = inverse_partial_yield(pfy, pfy_sigma)
+            return RixsMapResult(
+                excitation_energy=excitation,
+                map=intensity,
+                map_variance=variance,
+                emission_energy=nothing,
+                emission_energy_sigma=nothing.copy(),
+                pfy=pfy,
+                pfy_sigma=pfy_sigma,
+                ipfy=ipfy,
+                ipfy_sigma=ipfy_sigma,
+            )
+        emission = self._calibration.energy(columns)
+        loss, on_loss, loss_variance = map_on_energy_loss(intensity, variance, emission, excitation)
+        pfy, pfy_sigma = partial_yield(intensity, variance, emission, self._settings.yield_window)
         ipfy, ipfy_sigma = inverse_partial_yield(pfy, pfy_sigma)
-        return result | {"pfy": pfy, "pfy_sigma": pfy_sigma, "ipfy": ipfy, "ipfy_sigma": ipfy_sigma}
+        return RixsMapResult(
+            excitation_energy=excitation,
+            map=intensity,
+            map_variance=variance,
+            emission_energy=emission,
+            emission_energy_sigma=self._calibration.sigma(columns),
+            energy_loss=loss,
+            map_loss=on_loss,
+            map_loss_variance=loss_variance,
+            pfy=pfy,
+            pfy_sigma=pfy_sigma,
+            ipfy=ipfy,
+            ipfy_sigma=ipfy_sigma,
+        )

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from callbacks.contract import Key
+from callbacks.contract import Key, XasOutput, XasResult
 from callbacks.incident_flux import IncidentFluxSettings, judge_flux, relative_variance
-from callbacks.step import DataKey
+from callbacks.step import Step
 from callbacks.xas.background import background_operator, jump_weight, windows
 
 FloatArray = NDArray[np.floating]
@@ -104,8 +104,15 @@ def _refused(energy: FloatArray, reason: str) -> Spectrum:
     return Spectrum(nothing, nothing.copy(), math.nan, math.nan, reason)
 
 
-class XasPoint:
+class XasPoint(Step):
     """Normalise the yields of each point to I0."""
+
+    kept = (
+        XasOutput.TEY_OVER_I0,
+        XasOutput.TEY_OVER_I0_SIGMA,
+        XasOutput.TFY_OVER_I0,
+        XasOutput.TFY_OVER_I0_SIGMA,
+    )
 
     def __init__(self, settings: XasSettings) -> None:
         self._settings = settings
@@ -113,24 +120,11 @@ class XasPoint:
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take a point; give its yields over I0."""
         i0 = _number(event.get(Key.I0))
-        outputs: dict[str, float] = {}
-        for key in YIELDS:
-            ratio, sigma = _ratio(_number(event.get(key)), i0, self._settings.monitor_noise)
-            outputs |= {f"{key}_over_i0": ratio, f"{key}_over_i0_sigma": sigma}
-        return outputs
-
-    def describe(self) -> dict[str, DataKey]:
-        """Describe the outputs that are kept."""
-        number = {"dtype": "number", "shape": [], "units": ""}
-        return {f"{key}_over_i0{suffix}": dict(number) for key in YIELDS for suffix in ("", "_sigma")}
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """Nothing: a point knows nothing of the others."""
-        return {}
+        tey, tfy = (_ratio(_number(event.get(key)), i0, self._settings.monitor_noise) for key in YIELDS)
+        return dict(zip(self.kept, (*tey, *tfy), strict=True))
 
 
-class XasSpectrum:
+class XasSpectrum(Step):
     """Put the points together: ordered by energy, repeats added, background subtracted, normalised."""
 
     def __init__(self, settings: XasSettings) -> None:
@@ -145,37 +139,42 @@ class XasSpectrum:
         self._points.append(point)
         return {}
 
-    def describe(self) -> dict[str, DataKey]:
-        """Describe the outputs that are kept: none."""
-        return {}
-
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> XasResult:
         """The spectra so far."""
         flux = [point[Key.I0] / point[Key.DWELL] if point[Key.DWELL] > 0 else point[Key.I0] for point in self._points]
         judged = judge_flux(flux, self._settings)
         numbers = np.array([point["seq_num"] for point in self._points], dtype=int)
         marked = np.array([bool(reason) for reason in judged.reasons], dtype=bool)
         energy, sums = self._add_up(judged.lost)
-        result: dict[str, Any] = {
-            "xas_energy": energy,
-            "marked_frames": numbers[marked],
-            "marks": np.array([reason for reason in judged.reasons if reason], dtype=str),
-        }
-        for key in YIELDS:
-            pairs = [_ratio(total[key], total[Key.I0], self._settings.monitor_noise) for total in sums]
-            ratio, sigma = np.array(pairs).reshape(-1, 2).T
-            spectrum = normalise_spectrum(energy, ratio, sigma**2, self._settings)
-            result |= {
-                str(key): spectrum.normalised,
-                f"{key}_sigma": spectrum.sigma,
-                f"{key}_status": spectrum.status,
-                f"{key}_edge_jump": spectrum.jump,
-                f"{key}_edge_jump_sigma": spectrum.jump_sigma,
-                f"{key}_over_i0_spectrum": ratio,
-                f"{key}_over_i0_spectrum_sigma": sigma,
-            }
-        return result
+        (tey, tey_ratio, tey_sigma), (tfy, tfy_ratio, tfy_sigma) = (self._spectrum(key, energy, sums) for key in YIELDS)
+        return XasResult(
+            xas_energy=energy,
+            marked_frames=numbers[marked],
+            marks=np.array([reason for reason in judged.reasons if reason], dtype=str),
+            tey=tey.normalised,
+            tey_sigma=tey.sigma,
+            tey_status=tey.status,
+            tey_edge_jump=tey.jump,
+            tey_edge_jump_sigma=tey.jump_sigma,
+            tey_over_i0_spectrum=tey_ratio,
+            tey_over_i0_spectrum_sigma=tey_sigma,
+            tfy=tfy.normalised,
+            tfy_sigma=tfy.sigma,
+            tfy_status=tfy.status,
+            tfy_edge_jump=tfy.jump,
+            tfy_edge_jump_sigma=tfy.jump_sigma,
+            tfy_over_i0_spectrum=tfy_ratio,
+            tfy_over_i0_spectrum_sigma=tfy_sigma,
+        )
+
+    def _spectrum(
+        self, key: Key, energy: FloatArray, sums: list[dict[str, float]]
+    ) -> tuple[Spectrum, FloatArray, FloatArray]:
+        """Give the normalised spectrum of a yield, and the yield over I0 with its standard uncertainty."""
+        pairs = [_ratio(total[key], total[Key.I0], self._settings.monitor_noise) for total in sums]
+        ratio, sigma = np.array(pairs).reshape(-1, 2).T
+        return normalise_spectrum(energy, ratio, sigma**2, self._settings), ratio, sigma
 
     def _add_up(self, lost: NDArray[np.bool_]) -> tuple[FloatArray, list[dict[str, float]]]:
         """Add the counts of points at the same energy; those whose I0 is lost count for nothing."""

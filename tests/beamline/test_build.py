@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from beamline.endstation.build import NAMES, build_endstation, config_problems, device_problems
+from beamline.endstation.build import NAMES, build_endstation, device_problems
 from beamline.endstation.config import SIMULATED, load_config
 from beamline.errors import BeamlineError
+from beamline.operations.check import config_problems
 from plans.endstation import Endstation
 
 

@@ -21,7 +21,8 @@ from beamline.storage.catalogue.find import (
     resolve_run,
 )
 from beamline.storage.catalogue.ingest import FLUSH_INTERVAL, Ingester
-from beamline.storage.recorder import find_log, find_logs, spooled_logs
+from beamline.storage.layout import Layout
+from beamline.storage.log import find_log
 
 pytestmark = pytest.mark.filterwarnings("ignore:The data type \\(FixedLengthUTF32")  # of arrays of strings, by Zarr
 
@@ -193,7 +194,7 @@ def test_a_run_that_the_catalogue_cannot_hold_is_kept_out_with_the_reason_and_th
     errors = store.ingest()
     assert list(errors) == [bad]
     assert "x of stream primary has not one shape" in errors[bad]
-    assert [path.stem for path in spooled_logs(tmp_path)] == [bad]
+    assert [path.stem for path in Layout(tmp_path).spooled_logs()] == [bad]
     assert store.open()[good].stop["num_events"] == {"primary": 3}
 
 
@@ -245,5 +246,5 @@ def test_an_attempt_that_failed_half_way_leaves_no_half_and_the_run_is_taken_in_
     run = store.open()[uid]
     assert run["primary"]["signal"].read().tolist() == list(range(50))
     assert run["primary"]["ccd"].shape == (50, 4, 16)
-    assert find_logs(tmp_path) == [find_log(tmp_path, uid)]
+    assert Layout(tmp_path).all_logs() == [find_log(tmp_path, uid)]
     assert len(store.open()) == 1

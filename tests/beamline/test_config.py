@@ -8,8 +8,9 @@ import pytest
 from platformdirs import user_data_path
 
 from beamline.endstation import config as config_module
-from beamline.endstation.config import Config, load_config, processing_problems, resolve_class
+from beamline.endstation.config import Config, load_config, resolve_class
 from beamline.errors import BeamlineError
+from beamline.techniques.settings import processing_problems
 
 FILE = """
 [endstation]

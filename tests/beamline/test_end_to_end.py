@@ -16,7 +16,7 @@ from beamline.cli import main
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from beamline.operations.demonstrate import techniques as demo
-from beamline.operations.summary import summarise
+from beamline.operations.runs import summarise
 from beamline.storage.runs import Runs
 from plans import rixs_map, xas
 

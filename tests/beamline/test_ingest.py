@@ -14,8 +14,8 @@ from pathlib import Path
 import bluesky.plans as bp
 from soft import Camera, number, run_script
 
-from beamline.storage.catalogue.find import CatalogIngester
-from beamline.storage.recorder import spooled_logs
+from beamline.storage.catalogue.process import CatalogIngester
+from beamline.storage.layout import Layout
 
 SECOND_PROCESS = """
     import json, sys, time
@@ -119,7 +119,7 @@ def test_the_process_ends_by_itself_when_its_parent_is_gone_and_all_is_taken_in(
     store.measure(bp.count([number(range(3))], num=3))
     script = f"""
         from pathlib import Path
-        from beamline.storage.catalogue.find import CatalogIngester
+        from beamline.storage.catalogue.process import CatalogIngester
         ingester = CatalogIngester(Path({str(tmp_path)!r}))
         ingester.start()
         print(ingester._process.pid, flush=True)
@@ -132,7 +132,7 @@ def test_the_process_ends_by_itself_when_its_parent_is_gone_and_all_is_taken_in(
     while is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not is_alive(pid)
-    assert spooled_logs(tmp_path) == []
+    assert Layout(tmp_path).spooled_logs() == []
 
 
 def test_told_to_finish_the_process_takes_in_what_is_left_and_ends(tmp_path, store):

@@ -14,7 +14,8 @@ import pytest
 
 from beamline.storage.catalogue.documents import documents
 from beamline.storage.catalogue.recover import recover
-from beamline.storage.recorder import LogState, find_logs, inspect_log, logs
+from beamline.storage.layout import Layout
+from beamline.storage.log import LogState, inspect_log, logs
 from callbacks.external import ExternalFrames
 
 MOMENTS = 20
@@ -58,7 +59,7 @@ def test_after_20_kills_every_acknowledged_document_is_in_the_catalogue_each_run
     recovery = recover(store.data_dir)
     assert recovery.problems == []
     assert (len(recovery.closed), recovery.ingested, recovery.still_open) == (interrupted, len(states), [])
-    assert {inspect_log(path).state for path in find_logs(store.data_dir)} == {LogState.CLOSED}
+    assert {inspect_log(path).state for path in Layout(store.data_dir).all_logs()} == {LogState.CLOSED}
 
     catalogue = store.open()
     assert len(catalogue) == len(states)

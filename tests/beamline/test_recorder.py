@@ -13,21 +13,19 @@ import pytest
 from bluesky import RunEngine
 from soft import Camera, Kept, Motor, Values, number, run_script
 
-from beamline.storage.recorder import (
+from beamline.storage.layout import Layout
+from beamline.storage.log import (
     LogError,
     LogReader,
     LogState,
-    Recorder,
-    RecorderError,
-    close_interrupted,
     find_log,
-    find_logs,
     inspect_log,
     is_being_written,
     logs,
     read_log,
     unpack_pages,
 )
+from beamline.storage.recorder import Recorder, RecorderError, close_interrupted
 from callbacks.external import ExternalFrames
 
 
@@ -184,7 +182,7 @@ def test_a_document_that_cannot_be_recorded_stops_the_scan_in_one_line_that_says
     with pytest.raises(RecorderError, match="a document 'start' cannot be recorded: a object cannot") as caught:
         engine(bp.count([number(range(3))], num=3), operator=object())
     assert "\n" not in str(caught.value)
-    assert find_logs(tmp_path) == []
+    assert Layout(tmp_path).all_logs() == []
 
 
 def test_what_is_no_log_is_said_to_be_none_and_keeps_nobody_from_the_others(tmp_path, engine):
@@ -243,7 +241,7 @@ def test_a_full_disk_stops_the_scan_in_one_line_and_the_run_is_closed_in_the_res
     kind, message = answer[0].split("|")
     assert kind == "RecorderError"
     assert "No space left on device; the scan must stop, all documents so far are kept" in message
-    documents = list(read_log(find_logs(small_disk)[0]))
+    documents = list(read_log(Layout(small_disk).all_logs()[0]))
     assert documents[-1][0] == "stop"
     assert documents[-1][1]["exit_status"] == "fail"
     # The event for which there was no room is kept as well: the others, "start", "descriptor" and "stop" were seen.
@@ -306,7 +304,7 @@ def test_a_disk_that_refuses_the_log_for_good_stops_the_scan_and_the_log_is_whol
     kind, message = answer[0].split("|")
     assert kind == "RecorderError"
     assert "File too large; a document is lost, the scan must stop" in message
-    path = find_logs(tmp_path)[0]
+    path = Layout(tmp_path).all_logs()[0]
     documents = list(read_log(path))
     assert path.stat().st_size <= limit
     assert sum(name == "event" for name, _ in documents) == 12  # 16 kB each

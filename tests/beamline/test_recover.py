@@ -11,7 +11,8 @@ from soft import Camera, Values, number, run_script
 from beamline.storage.catalogue import recover as recovery_module
 from beamline.storage.catalogue.ingest import ingesting
 from beamline.storage.catalogue.recover import recover
-from beamline.storage.recorder import LogState, Recorder, logs
+from beamline.storage.log import LogState, logs
+from beamline.storage.recorder import Recorder
 
 DIES_IN_MID_RUN = """
     import os, sys

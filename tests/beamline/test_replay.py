@@ -11,7 +11,7 @@ from soft import Camera, Kept, Motor, Values, as_logged
 
 from beamline.storage.catalogue.documents import documents, logged_documents
 from beamline.storage.frames import externalise, internalise
-from beamline.storage.recorder import find_log
+from beamline.storage.log import find_log
 from callbacks.external import ExternalFrames
 
 pytestmark = pytest.mark.filterwarnings("ignore:The data type \\(FixedLengthUTF32")  # of arrays of strings, by Zarr

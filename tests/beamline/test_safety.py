@@ -16,7 +16,8 @@ from beamline.acquire.safety import DOCUMENT_COPIES, MOST_RUNS, REDUCED_FRAMES, 
 from beamline.endstation.build import build_endstation
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
-from beamline.storage.recorder import Recorder, find_logs
+from beamline.storage.layout import Layout
+from beamline.storage.recorder import Recorder
 from callbacks.contract import MEASUREMENT, Key
 from plans import rixs_map, stxm_image, xas
 
@@ -186,7 +187,7 @@ def test_a_run_is_told_before_it_starts_and_the_next_one_is_told_by_it(tmp_path)
     assert summary["exit_status"] == "success"
     assert summary["estimate"]["points"] == {"primary": summary["frames"]} == {"primary": 10}
     assert summary["estimate"]["learnt_from"] == []
-    assert len(find_logs(tmp_path)) == 2  # raw and derived
+    assert len(Layout(tmp_path).all_logs()) == 2  # raw and derived
     again = json.loads(beamline(*plan, "--json", "--dry-run").stdout)["estimate"]
     assert again["learnt_from"] == [summary["raw_uid"]]
     assert 0 < again["duration"] < summary["estimate"]["duration"]

@@ -17,10 +17,14 @@ from beamline.errors import BeamlineError
 from beamline.formats.importers.nxstxm import nxstxm_documents
 from beamline.formats.importers.sdf import sdf_documents
 from beamline.operations.analyse import analyse_runs
-from beamline.operations.commands import bring_in, export, reduce_documents, replay, summary_of, write_report
 from beamline.operations.demonstrate import techniques as demo
-from beamline.operations.summary import summarise
-from beamline.storage.recorder import ingested_path, read_log, spooled_logs
+from beamline.operations.exporting import export
+from beamline.operations.replay import reduce_documents, replay
+from beamline.operations.report import write_report
+from beamline.operations.runs import summarise, summary_of
+from beamline.storage.catalogue.process import ingest_now
+from beamline.storage.layout import Layout
+from beamline.storage.log import read_log
 from beamline.storage.results import collect
 from beamline.storage.runs import Runs
 from callbacks.contract import SERIES, Key, Stream
@@ -121,10 +125,10 @@ def test_the_measured_stack_is_replayed_bit_for_bit_and_reported(imported, tmp_p
     assert summary["shape"] == [len(CUT_ENERGIES), len(CUT_ROWS), 125]
     assert summary["problems"] == []
     assert summary["chemistry"]["status"] == "ok"
-    outcome = replay("-1", config=None, source="catalogue", keep=False, data_dir=folder)
+    outcome = replay(Runs(folder), "-1", config=None, source="catalogue", keep=False)
     assert outcome["equal"] is True
     assert outcome["compared_with"] == summary["derived_uid"]
-    text = write_report("-1", tmp_path / "report.html", data_dir=folder).read_text()
+    text = write_report(Runs(folder), "-1", tmp_path / "report.html").read_text()
     for heading in ("Chemical map", "Residual", "Images", "Drift", "Principal components", "Score maps", "End members"):
         assert f"<h2>{heading}</h2>" in text
 
@@ -168,9 +172,9 @@ def _registered(images):
 
 def keep_from_the_catalogue(folder, but=()):
     """Put logs where they are once their runs are in the catalogue: to take in a run takes seconds."""
-    for path in spooled_logs(folder):
+    for path in Layout(folder).spooled_logs():
         if path.stem not in but:
-            kept = ingested_path(path, next(iter(read_log(path)))[1])
+            kept = Layout(path.parents[1]).ingested_log(path.stem, next(iter(read_log(path)))[1]["time"])
             kept.parent.mkdir(parents=True, exist_ok=True)
             path.rename(kept)
 
@@ -193,7 +197,7 @@ def measured(tmp_path_factory):
     session.close()
     looked_at = stack, Runs(folder).derived_uid(stack)
     keep_from_the_catalogue(folder, but=looked_at)
-    bring_in(folder, *looked_at)
+    ingest_now(folder, *looked_at)
     return {"folder": folder, "stack": stack, "focus": focus, "truth": endstation.energy.world.truth,
             "page": session.picture.page, "drawn": session.picture, "references": references}  # fmt: skip
 
@@ -219,7 +223,7 @@ def series(tmp_path_factory):
 
 
 def test_a_stack_is_reduced_live_with_its_maps_before_the_last_energy(measured):
-    summary = summary_of(measured["stack"], data_dir=measured["folder"])
+    summary = summary_of(Runs(measured["folder"]), measured["stack"])
     assert summary["i0"]["status"] == "ok"
     assert summary["chemistry"]["status"] == "ok"
     assert set(summary["fractions"]) == {"reduced", "oxidised", "carbon"}
@@ -232,7 +236,7 @@ def test_a_stack_is_reduced_live_with_its_maps_before_the_last_energy(measured):
 
 
 def test_a_stack_is_replayed_from_the_catalogue_bit_for_bit(measured):
-    outcome = replay(measured["stack"], config=None, source="catalogue", keep=False, data_dir=measured["folder"])
+    outcome = replay(Runs(measured["folder"]), measured["stack"], config=None, source="catalogue", keep=False)
     assert outcome["equal"] is True
     assert outcome["arrays_compared"] > 50
 
@@ -250,7 +254,7 @@ def test_a_focus_scan_finds_the_focus(measured):
     nominal = np.mean(raw.measurement.grid.zone_plate)
     higher = 160.0 * 0.045 * 0.18 / 1.23984  # um: the photons have 0.18 eV more than the monochromator says
     assert result["focus"] == pytest.approx(nominal + FOCUS_OFFSET + higher, abs=max(3 * result["focus_sigma"], 0.3))
-    write_report(measured["focus"], measured["folder"] / "focus.html", data_dir=measured["folder"])
+    write_report(Runs(measured["folder"]), measured["focus"], measured["folder"] / "focus.html")
 
 
 def test_runs_of_two_series_are_pooled_on_one_energy_scale(series):
@@ -265,11 +269,11 @@ def test_runs_of_two_series_are_pooled_on_one_energy_scale(series):
     reduced = {run["sample"]: run["reduced"] for run in outcome["runs"]}
     assert reduced["LRNMC 230 mAh/g"] > reduced["LRNMC 311 mAh/g"]
     assert "Chemical maps" in (folder / "pooled.html").read_text()
-    assert summary_of(names[0], data_dir=folder)["derived_uid"] != outcome["derived_uid"]
+    assert summary_of(Runs(folder), names[0])["derived_uid"] != outcome["derived_uid"]
 
 
 def test_a_stack_goes_out_as_nxstxm_and_comes_back(measured, tmp_path):
-    (path,) = export(measured["stack"], "nxstxm", tmp_path / "stack.hdf5", data_dir=measured["folder"])
+    (path,) = export(Runs(measured["folder"]), measured["stack"], "nxstxm", tmp_path / "stack.hdf5")
     raw, _ = Runs(measured["folder"]).load_with_derived(measured["stack"])
     counts = [doc["data"][Key.STXM_COUNTS] for name, doc in nxstxm_documents(path) if name == "event"]
     np.testing.assert_array_equal(np.array(counts), raw.streams[Stream.PRIMARY][Key.STXM_COUNTS])

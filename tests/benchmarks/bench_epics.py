@@ -27,11 +27,11 @@ from bluesky import RunEngine
 from beamline.acquire.session import Session, measure
 from beamline.endstation.build import build_endstation
 from beamline.endstation.config import EPICS, load_config
-from beamline.operations.commands import replay
 from beamline.operations.demonstrate.epics import on_port
 from beamline.operations.demonstrate.techniques import SAMPLE, simulated, wait_for_catalogue
+from beamline.operations.replay import replay
 from beamline.operations.simulated_ioc import running_ioc
-from beamline.storage.recorder import read_log
+from beamline.storage.log import read_log
 from beamline.storage.runs import Runs
 from callbacks.contract import Stream
 from plans import rixs_map, stxm_stack
@@ -219,7 +219,7 @@ def show_losses(session, uid, technique, points):
     if technique == "rixs":
         counts["frames in the file"], counts["references"] = frames_in_files(documents)
     status = session.reduction.status()
-    replayed = replay(uid, config=None, source="log", keep=False, data_dir=session.data_dir)
+    replayed = replay(Runs(session.data_dir), uid, config=None, source="log", keep=False)
     lost = "nothing lost" if len(set(counts.values())) == 1 else "LOST"
     print("  " + ", ".join(f"{name} {value}" for name, value in counts.items()) + f": {lost}")
     print(

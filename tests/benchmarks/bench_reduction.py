@@ -14,7 +14,7 @@ import numpy as np
 import tifffile
 
 from beamline.formats.importers.irixs import irixs_documents
-from beamline.operations.commands import documents_of, reduce_documents
+from beamline.operations.replay import documents_of, reduce_documents
 from beamline.storage.recorder import Recorder
 from beamline.storage.runs import Runs
 from callbacks.contract import CcdConfig, Key, Measurement

@@ -14,7 +14,7 @@ from bluesky import RunEngine
 from ophyd.sim import SynAxis, SynSignal
 
 from beamline.acquire.live_feed import LiveFeed
-from beamline.storage.catalogue.find import CatalogIngester
+from beamline.storage.catalogue.process import CatalogIngester
 from beamline.storage.recorder import Recorder
 
 EVENTS = 300  # a scan

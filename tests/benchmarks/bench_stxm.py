@@ -11,8 +11,8 @@ from pathlib import Path
 
 from beamline.acquire.live_picture import draw
 from beamline.acquire.session import Session, measure
-from beamline.operations.commands import reduce_documents
 from beamline.operations.demonstrate import techniques as demo
+from beamline.operations.replay import reduce_documents
 from beamline.storage.catalogue.documents import logged_documents
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
@@ -39,7 +39,7 @@ def image_to_maps(documents):
         chain.push({**doc["data"], "seq_num": doc["seq_num"]})
         begun = time.perf_counter()
         for image in chain.take_closed():
-            outputs, problem = chain.images.push(image)
+            outputs, problem = chain.behind.push(image)
             assert not problem
             results.append(time.perf_counter() - begun)
             for key, value in (("energy", outputs["energy"]), ("shift", outputs["shift"][0])):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from beamline.storage.results import collect, differences
-from callbacks.contract import MEASUREMENT, Key, Measurement
+from callbacks.contract import MEASUREMENT, Key, Measurement, Output
 from callbacks.external import HDF5_DATASET, ExternalFrames, FrameReadError
+from callbacks.pipelines import RIXS
 from callbacks.reduction import Reducer, data_key
-from callbacks.step import Chain
+from callbacks.step import Chain, Step
 
 FRAMES, ROWS, COLUMNS = 5, 16, 128
 CONFIGURATION = {
@@ -81,7 +82,7 @@ def raw_run(path, form, *, problems=(), technique="rixs", numbers=range(1, FRAME
 
 def reduce(documents):
     derived = []
-    reducer = Reducer(lambda name, doc: derived.append((name, doc)))
+    reducer = Reducer(lambda name, doc: derived.append((name, doc)), {"rixs": RIXS}, {})
     for name, doc in documents:
         reducer(name, doc)
     for name, doc in derived:
@@ -129,7 +130,7 @@ def test_a_run_in_which_every_frame_fails_still_has_a_result(frames_file):
 
 def test_runs_that_are_not_measurements_pass_by():
     derived = []
-    reducer = Reducer(lambda name, doc: derived.append(name))
+    reducer = Reducer(lambda name, doc: derived.append(name), {"rixs": RIXS})
     run = event_model.compose_run()
     reducer("start", run.start_doc)
     reducer("stop", run.compose_stop())
@@ -142,14 +143,18 @@ def test_a_frame_nobody_told_of_is_named():
         files.read({"data": {}, "descriptor": "d", "seq_num": 4}, "ccd_image")
 
 
-class Failing:
+class Given(Output):
+    VALUE = "value", "number", "eV", "what is kept"
+    IMAGE = "image", "array", "", "what is not"
+
+
+class Failing(Step):
+    kept = (Given.VALUE,)
+
     def push(self, event):
         if event["seq_num"] == 2:
             raise ZeroDivisionError("made to fail")
-        return {"value": float(event["seq_num"]), "image": np.zeros(3)}
-
-    def describe(self):
-        return {"value": {"dtype": "number", "shape": [], "units": "eV"}}
+        return {Given.VALUE: float(event["seq_num"]), Given.IMAGE: np.zeros(3)}
 
     @property
     def result(self):

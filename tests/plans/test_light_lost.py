@@ -18,6 +18,7 @@ from ophyd.status import Status
 from beamline.acquire.suspenders import FrontEndShutterSuspender, RingCurrentSuspender
 from beamline.endstation.build import build_endstation
 from beamline.endstation.config import load_config
+from beamline.techniques import pipelines
 from callbacks.contract import Key
 from callbacks.external import ExternalFrames
 from callbacks.reduction import Reducer
@@ -469,7 +470,7 @@ def test_frames_whose_incident_flux_was_lost_are_taken_again_at_the_end(engine, 
     results = []
     world = twins.ring.world
     world.ring.dumps.clear()
-    engine.subscribe(Reducer(derived))
+    engine.subscribe(Reducer(derived, pipelines()))
     undisturbed = measured()
     lose = engine.subscribe(lose_it)
     result = measured(retake_partial=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,29 @@ from callbacks.external import ExternalFrames
 COMPRESSED = 50_000  # values; smaller arrays are not worth it
 
 
-def write_nexus(path: Path, raw_documents: Documents, derived: Run | None) -> None:
+@dataclass(frozen=True)
+class Axis:
+    """An axis of a plot."""
+
+    name: str
+    values: np.ndarray
+    units: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What a viewer shows of a reduction: a signal with its standard uncertainty over its axes."""
+
+    name: str
+    signal: str
+    values: np.ndarray
+    sigma: np.ndarray
+    units: str
+    axes: tuple[Axis, ...]
+
+
+def write_nexus(path: Path, raw_documents: Documents, derived: Run | None, plots: Sequence[Plot]) -> None:
     """Write a run to one NeXus file.
 
     Parameters
@@ -30,6 +53,8 @@ def write_nexus(path: Path, raw_documents: Documents, derived: Run | None) -> No
         The raw run.
     derived : Run or None
         What was made of it.
+    plots : sequence of Plot
+        What a viewer shows of that, the most important first.
 
     Raises
     ------
@@ -50,7 +75,10 @@ def write_nexus(path: Path, raw_documents: Documents, derived: Run | None) -> No
         _instrument(entry, raw, documents)
         if derived is not None:
             write_process(entry, derived)
-            _results(entry, raw.measurement.technique, derived.result)
+            if plots:
+                entry.attrs["default"] = plots[0].name
+            for plot in plots:
+                _write_plot(entry, plot)
             _table(entry, "frames", derived.frames.columns, derived.frames.units)
         for stream, table in raw.streams.items():
             _table(entry, f"raw_{stream}", table.columns, table.units)
@@ -77,41 +105,18 @@ def write_start_document(entry: h5py.Group, start: Mapping[str, Any]) -> None:
     note["data"] = json.dumps(start, default=plain)
 
 
-def _results(entry: h5py.Group, technique: str, result: Mapping[str, Any]) -> None:
-    if technique == "xas":
-        entry.attrs["default"] = "tey"
-        for name in ("tey", "tfy"):
-            data = make_group(entry, name, "NXdata")
-            write_signal(data, name, result[name], sigma=result[f"{name}_sigma"], axes=["energy"], units="")
-            write_dataset(data, "energy", result["xas_energy"], "eV", "excitation energy")
-        return
-    entry.attrs["default"] = "rixs_map"
-    calibrated = result["calibration_status"] == "ok"
-    across = (
-        ("emission_energy", "eV", "emission energy") if calibrated else ("column", "pixel", "column of the detector")
+def _write_plot(entry: h5py.Group, plot: Plot) -> None:
+    data = make_group(entry, plot.name, "NXdata")
+    write_signal(
+        data,
+        plot.signal,
+        plot.values,
+        sigma=plot.sigma,
+        axes=[axis.name for axis in plot.axes],
+        units=plot.units,
     )
-    horizontal = result["emission_energy"] if calibrated else np.arange(result["map"].shape[1])
-    for name, signal, variance, (axis, units, label), values in (
-        ("rixs_map", "map", "map_variance", across, horizontal),
-        (
-            "energy_loss_map",
-            "map_loss",
-            "map_loss_variance",
-            ("energy_loss", "eV", "energy loss"),
-            result["energy_loss"],
-        ),
-    ):
-        data = make_group(entry, name, "NXdata")
-        write_signal(
-            data,
-            "intensity",
-            result[signal],
-            sigma=np.sqrt(result[variance]),
-            axes=["excitation_energy", axis],
-            units="counts per 1e6 counts of I0",
-        )
-        write_dataset(data, "excitation_energy", result["excitation_energy"], "eV", "excitation energy")
-        write_dataset(data, axis, values, units, label)
+    for axis in plot.axes:
+        write_dataset(data, axis.name, axis.values, axis.units, axis.label)
 
 
 def _instrument(entry: h5py.Group, raw: Run, documents: Documents) -> None:

@@ -25,7 +25,7 @@ from beamline.formats.exporters.nexus import (
     write_process,
     write_start_document,
 )
-from beamline.storage.recorder import unpack_pages
+from beamline.storage.log import unpack_pages
 from beamline.storage.results import Documents, Run
 from callbacks.contract import MEASUREMENT, UNITS, Key, Measurement, ScannerConfig, Stream, StxmGrid
 

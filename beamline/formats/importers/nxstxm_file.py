@@ -21,12 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamline.formats.importers.stxm_run import NOT_RECORDED
-from callbacks.contract import Technique
 
 FloatArray = NDArray[np.floating]
 
 DEFINITION = "NXstxm"
-TECHNIQUES: dict[str, Technique] = {
+TECHNIQUES: dict[str, str] = {
     "sample image": "stxm",
     "sample image stack": "stxm",
     "generic scan": "stxm",
@@ -54,7 +53,7 @@ class NxstxmScan:
     """One entry: the scan of one region, as arrays over (energies, rows, columns)."""
 
     name: str
-    technique: Technique
+    technique: str
     energies: FloatArray  # as asked for, eV
     x: FloatArray  # (columns,), um
     y: FloatArray  # (rows,) of images, (columns,) of a line
@@ -214,7 +213,7 @@ def _data_group(entry: h5py.Group, wanted: str) -> h5py.Group:
 Layout = Callable[[FloatArray], FloatArray]
 
 
-def _layout(data: h5py.Group, technique: Technique, lengths: dict[str, int]) -> tuple[Layout, h5py.Dataset]:
+def _layout(data: h5py.Group, technique: str, lengths: dict[str, int]) -> tuple[Layout, h5py.Dataset]:
     """Find how to bring the array of a data group to (energies, rows, columns)."""
     name = _text(data.attrs.get("signal", "data")) or "data"
     if name not in data:
@@ -239,7 +238,7 @@ def _layout(data: h5py.Group, technique: Technique, lengths: dict[str, int]) -> 
     raise ValueError(f"{signal.name}: shape {signal.shape} does not fit its axes: {sizes}")
 
 
-def _arrange(axes: Sequence[str], order: list[str], lengths: dict[str, int], technique: Technique) -> Layout:
+def _arrange(axes: Sequence[str], order: list[str], lengths: dict[str, int], technique: str) -> Layout:
     places = [axes.index(axis) for axis in order if axis in axes]
     final = {
         "stxm": (lengths["energy"], lengths["y"], lengths["x"]),
@@ -253,7 +252,7 @@ def _arrange(axes: Sequence[str], order: list[str], lengths: dict[str, int], tec
     return layout
 
 
-def _roles(names: Sequence[str], technique: Technique) -> list[str] | None:
+def _roles(names: Sequence[str], technique: str) -> list[str] | None:
     roles = [ROLES.get(name, "") for name in names]
     if technique != "stxm":
         roles = ["line" if role in ("x", "y", "line") else role for role in roles]
@@ -261,13 +260,13 @@ def _roles(names: Sequence[str], technique: Technique) -> list[str] | None:
     return None if "" in roles else roles
 
 
-def _declared_axes(data: h5py.Group, technique: Technique) -> list[str] | None:
+def _declared_axes(data: h5py.Group, technique: str) -> list[str] | None:
     if "axes" not in data.attrs:
         return None
     return _roles([name for name in _texts(data.attrs["axes"]) if name and name != "."], technique)
 
 
-def _older_axes(data: h5py.Group, technique: Technique, ndim: int) -> list[str] | None:
+def _older_axes(data: h5py.Group, technique: str, ndim: int) -> list[str] | None:
     """Read the attribute `axis` of the fields, counted from 1."""
     by_axis: dict[int, str] = {}
     for name in ("line_position", "zoneplate_z", "energy", "photon_energy", "sample_y", "sample_x"):

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from beamline.errors import BeamlineError
 from beamline.formats.importers.sdf_header import Structure, entries, read_header
-from callbacks.contract import Technique
 
 FloatArray = NDArray[np.floating]
 
-TECHNIQUES: dict[str, Technique] = {
+TECHNIQUES: dict[str, str] = {
     "Image Scan": "stxm",
     "NEXAFS Image Scan": "stxm",
     "NEXAFS Line Scan": "stxm_line_spectrum",
@@ -65,7 +64,7 @@ class SdfScan:
     path: Path
     header: Structure
     text: str
-    technique: Technique
+    technique: str
     energies: FloatArray
     dwells: FloatArray
     regions: list[SdfRegion]

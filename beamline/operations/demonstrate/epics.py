@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table as TextTable
-
 from beamline.acquire.session import Session
 from beamline.endstation.config import EPICS, Config, load_config
-from beamline.operations.commands import PointCounter, progress_bar, replay, summary_of, write_report
 from beamline.operations.demonstrate.techniques import measure_rixs, measure_stxm, measure_xas, wait_for_catalogue
+from beamline.operations.progress import EventCounter, Progress, no_progress
+from beamline.operations.replay import replay
+from beamline.operations.report import write_report
+from beamline.operations.runs import summary_of
 from beamline.operations.simulated_ioc import running_ioc
-from beamline.operations.summary import print_summary
+from beamline.storage.layout import Layout
+from beamline.storage.runs import Runs
 
 FIELD = "x=-1.8:1.76:0.04 y=-1.2:1.16:0.04"  # 90 x 60 pixels
 
@@ -43,7 +44,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class EpicsOutcome:
-    """What the demonstration came to."""
+    """The outcome of the demonstration."""
 
     port: int
     runs: list[Measured]
@@ -75,26 +76,8 @@ class EpicsOutcome:
             "seconds": self.seconds,
         }
 
-    def show(self) -> None:
-        """Print the outcome."""
-        console = Console(highlight=False)
-        for run in self.runs:
-            print_summary(run.summary)
-        table = TextTable(
-            "technique", "events", "measured in (s)", "ms an event", "live equals replay", box=None, padding=(0, 2)
-        )
-        for run in self.runs:
-            answer = "yes" if run.live_equals_replay else f"no: {', '.join(run.differences)}"
-            each = 1000 * run.seconds / max(1, run.events)
-            table.add_row(run.technique, str(run.events), f"{run.seconds:.1f}", f"{each:.1f}", answer)
-        console.print(table)
-        console.print(self.feed)
-        for run in self.runs:
-            console.print(f"report: {run.report}", soft_wrap=True)
-        console.print(f"data: {self.data_dir}  (IOC on port {self.port}, {self.seconds:.0f} s)", soft_wrap=True)
 
-
-def run_epics_demo(*, seed: int, data_dir: Path | None, quiet: bool) -> EpicsOutcome:
+def run_epics_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_progress) -> EpicsOutcome:
     """Start an IOC, measure an absorption spectrum, a RIXS map and a STXM stack through it, stop it, and replay.
 
     Parameters
@@ -103,8 +86,8 @@ def run_epics_demo(*, seed: int, data_dir: Path | None, quiet: bool) -> EpicsOut
         Of the simulation.
     data_dir : Path or None
         Where the runs are kept; the configuration's folder where not given.
-    quiet : bool
-        Show no progress.
+    progress : callable
+        See `beamline.operations.progress`.
 
     Raises
     ------
@@ -116,27 +99,27 @@ def run_epics_demo(*, seed: int, data_dir: Path | None, quiet: bool) -> EpicsOut
     measured: list[tuple[str, str, float]] = []
     with (
         running_ioc(EPICS, seed=seed) as ioc,
-        progress_bar(quiet=quiet) as progress,
         Session(on_port(load_config(EPICS), ioc.port), data_dir) as session,
     ):
-        session.watch(PointCounter(progress), "progress")
+        session.watch(EventCounter(progress), "progress")
         for technique, measure in MEASURE.items():
             start = time.monotonic()
             measured.append((technique, measure(session), time.monotonic() - start))
         session.drain()
         wait_for_catalogue(session, *(uid for _, uid, _ in measured))
         status = session.reduction.status()
-    runs = []
+    runs = Runs(data_dir)
+    done = []
     for technique, uid, seconds in measured:
-        replayed = replay(uid, config=None, source="catalogue", keep=False, data_dir=data_dir)
-        report = write_report(uid, data_dir / "reports" / f"{technique}-{uid[:8]}.html", data_dir=data_dir)
-        summary = summary_of(uid, data_dir=data_dir)
+        replayed = replay(runs, uid, config=None, source="catalogue", keep=False)
+        report = write_report(runs, uid, Layout(data_dir).reports / f"{technique}-{uid[:8]}.html")
+        summary = summary_of(runs, uid)
         equal = bool(replayed["equal"])
-        runs.append(
+        done.append(
             Measured(technique, uid, summary["frames"], seconds, equal, replayed["differences"], report, summary)
         )
     feed = f"live reduction: {status.errors} errors, {status.caught_up} documents read back from the log"
-    return EpicsOutcome(ioc.port, runs, feed, data_dir, time.monotonic() - began)
+    return EpicsOutcome(ioc.port, done, feed, data_dir, time.monotonic() - began)
 
 
 def on_port(config: Config, port: int) -> Config:

@@ -12,13 +12,16 @@ import numpy as np
 
 from beamline.acquire.session import Session, measure_all
 from beamline.operations.analyse import pool_runs
-from beamline.operations.commands import PointCounter, bring_in, progress_bar
 from beamline.operations.demonstrate.techniques import simulated
+from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.report import stxm_figures as figures
+from beamline.report.figures import Drawn
 from beamline.report.page import write_page
-from beamline.report.stxm import Drawn, pooled_figures
+from beamline.report.stxm import pooled_figures
+from beamline.storage.catalogue.process import ingest_now
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
+from callbacks.contract import StxmResult
 from callbacks.pipelines import StxmSettings
 from callbacks.stxm.edges import EDGES
 from callbacks.stxm.steps.absorbance import GOOD
@@ -43,7 +46,7 @@ NUMBER_OF_END_MEMBERS = {"O K": 3, "Mn L3": 3, "Co L3": 2, "Ni L3": 2}
 NOISE_SHARE = 0.10  # of the pixels, as in the reference text
 CORES = 70.0  # percentile of the brightness above which a pixel counts as the core of a particle
 
-# Heading of a figure -> of which figure of the supplement it is the like.
+# Heading of a figure -> the figure of the supplement that it corresponds to.
 OXYGEN_FIGURES = {
     "Noise of the pixels": "15a",
     "Principal components": "15b, c",
@@ -64,17 +67,17 @@ METAL_FIGURES = {
 }
 
 
-def run_seed_demo(*, seed: int, data_dir: Path, quiet: bool) -> dict[str, Any]:
+def run_seed_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_progress) -> dict[str, Any]:
     """Measure and analyse the samples of the supplement.
 
     Parameters
     ----------
     seed : int
         Of the simulation.
-    data_dir : Path
-        Where the runs are kept.
-    quiet : bool
-        Show no progress.
+    data_dir : Path or None
+        Where the runs are kept; the configuration's folder where not given.
+    progress : callable
+        See `beamline.operations.progress`.
 
     Returns
     -------
@@ -82,11 +85,12 @@ def run_seed_demo(*, seed: int, data_dir: Path, quiet: bool) -> dict[str, Any]:
         For JSON: `report`, pixels, variance, fractions against capacity with the simulated truth, seconds.
     """
     began = time.monotonic()
-    data_dir = data_dir.absolute()
+    config = simulated(seed)
+    data_dir = (data_dir or config.storage.data_dir).absolute()
     oxygen: list[str] = []
     metals: dict[str, list[str]] = {}
-    with progress_bar(quiet=quiet) as progress, Session(simulated(seed), data_dir) as session:
-        session.watch(PointCounter(progress), "progress")
+    with Session(config, data_dir) as session:
+        session.watch(EventCounter(progress), "progress")
         world = session.endstation.energy.world
         for capacities, offset in zip(SERIES_OF_SAMPLES, OFFSETS, strict=True):
             world.truth.energy_offset = offset
@@ -94,7 +98,7 @@ def run_seed_demo(*, seed: int, data_dir: Path, quiet: bool) -> dict[str, Any]:
             plan = stack_series(session.endstation, samples, f"O K={OXYGEN}", FIELD, DWELL, reference=REFERENCE)
             _, *uids = measure_all(session, plan)
             oxygen += uids
-        session.reducer.settings = {"stxm": {"absorbance": {"lowest_jump": METAL_JUMP}}}
+        session.use_settings({"stxm": {"absorbance": {"lowest_jump": METAL_JUMP}}})
         edges = "; ".join(f"{edge}={energies}" for edge, energies in METALS.items())
         samples = ", ".join(f"LRNMC {capacity} mAh/g" for capacity in METAL_SAMPLES)
         for number, uid in enumerate(
@@ -105,31 +109,29 @@ def run_seed_demo(*, seed: int, data_dir: Path, quiet: bool) -> dict[str, Any]:
         truth = {
             capacity: _true_reduced(world.truth.stxm.phantom(f"LRNMC {capacity} mAh/g")) for capacity in CAPACITIES
         }
-    bring_in(data_dir, *oxygen)
+    ingest_now(data_dir, *oxygen)
     uid, status, pooled = pool_runs(oxygen, _settings("O K"), data_dir)
     drawn = list(_numbered(pooled_figures(pooled), OXYGEN_FIGURES, "O K"))
     for edge, uids in metals.items():
         _, _, result = pool_runs(uids, _settings(edge), data_dir)
         drawn += _numbered(pooled_figures(result), METAL_FIGURES, edge)
     pairs = {"O K": (oxygen[0], oxygen[-1])} | {edge: (uids[0], uids[-1]) for edge, uids in metals.items()}
-    offsets = {oxygen[-1]: float(pooled["energy_offset"][-1])}
+    offsets = {oxygen[-1]: float(pooled.energy_offset[-1])}
     drawn += _cores(Runs(data_dir), pairs, offsets)
-    shares = pooled["pca_eigenvalues"] / pooled["pca_eigenvalues"].sum()
+    shares = pooled.pca_eigenvalues / pooled.pca_eigenvalues.sum()
     outcome = {
         "derived_uid": uid,
         "status": status,
-        "pixels": int(np.sum(pooled["run_pixels"])),
-        "pixels_with_sample": int(np.isfinite(pooled["pixel_noise"]).sum()),
-        "pixels_used": int(pooled["pixels_used"]),
-        "energies": len(pooled["pca_energy"]),
+        "pixels": int(np.sum(pooled.run_pixels)),
+        "pixels_with_sample": int(np.isfinite(pooled.pixel_noise).sum()),
+        "pixels_used": int(pooled.pixels_used),
+        "energies": len(pooled.pca_energy),
         "cumulative_variance": np.cumsum(shares)[:5].tolist(),
-        "energy_offsets_ev": pooled["energy_offset"].tolist(),
-        "energy_offsets_sigma_ev": pooled["energy_offset_sigma"].tolist(),
+        "energy_offsets_ev": pooled.energy_offset.tolist(),
+        "energy_offsets_sigma_ev": pooled.energy_offset_sigma.tolist(),
         "reduced": {
             str(capacity): {"found": float(found), "sigma": float(sigma), "truth": truth[capacity]}
-            for capacity, found, sigma in zip(
-                CAPACITIES, pooled["total_reduced"], pooled["total_reduced_sigma"], strict=True
-            )
+            for capacity, found, sigma in zip(CAPACITIES, pooled.total_reduced, pooled.total_reduced_sigma, strict=True)
         },
         "report": str(data_dir / "reports" / "seed.html"),
     }
@@ -160,7 +162,7 @@ def _true_reduced(phantom: Any) -> float:
 
 
 def _numbered(drawn: Iterable[Drawn], numbers: dict[str, str], edge: str) -> Iterable[Drawn]:
-    """Name each figure by the figure of the supplement that it is the like of; leave out those that are of none."""
+    """Name each figure by the figure of the supplement that it corresponds to; leave out those without one."""
     for heading, caption, figure in drawn:
         if heading in numbers:
             yield f"{edge}: {heading} (as Supplementary Figure {numbers[heading]})", caption, figure
@@ -189,15 +191,15 @@ def _cores(runs: Runs, pairs: dict[str, tuple[str, str]], offsets: dict[str, flo
 
 
 def _core_spectrum(derived: Run, edge: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    result = derived.result
-    used = np.array([status == "ok" for status in result["image_status"]])
-    good = result["mask"] == GOOD
-    core = good & (result["edge_jump"] > np.percentile(result["edge_jump"][good], CORES))
-    energies = np.asarray(result["stack_energy"])[used]
+    result = derived.read(StxmResult)
+    used = np.array([status == "ok" for status in result.image_status])
+    good = result.mask == GOOD
+    core = good & (result.edge_jump > np.percentile(result.edge_jump[good], CORES))
+    energies = np.asarray(result.stack_energy)[used]
     spectrum, sigma, _ = average_spectrum(
         energies,
-        result["optical_density"][used][:, core],
-        result["optical_density_sigma"][used][:, core] ** 2,
+        result.optical_density[used][:, core],
+        result.optical_density_sigma[used][:, core] ** 2,
         background=EDGES[edge].background,
         area=EDGES[edge].area,
     )

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table as TextTable
 
 from beamline.acquire.session import Session, measure
 from beamline.endstation.config import Config, load_config
 from beamline.errors import BeamlineError
-from beamline.operations.commands import INGEST_TIMEOUT, PointCounter, progress_bar, replay, write_report
-from beamline.operations.summary import marked_frames, print_summary, summarise
+from beamline.operations.progress import EventCounter, Progress, no_progress
+from beamline.operations.replay import replay
+from beamline.operations.report import write_report
+from beamline.operations.runs import marked_frames, summarise
+from beamline.storage.catalogue.process import INGEST_TIMEOUT
+from beamline.storage.layout import Layout
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
-from callbacks.contract import Key, Stream
+from callbacks.contract import ImageOutput, Key, RixsOutput, RixsResult, Stream, StxmResult, XasResult
 from callbacks.rixs.curvature import Curvature
 from plans import rixs_map, stxm_line_spectrum, stxm_stack, xas
 
@@ -39,7 +41,7 @@ XAS_REGIONS = "520:526:0.5, 526:535:0.1, 535:560:0.5"
 
 @dataclass
 class Outcome:
-    """What a demonstration came to.
+    """The outcome of a demonstration.
 
     Attributes
     ----------
@@ -70,23 +72,8 @@ class Outcome:
             "seconds": self.seconds,
         }
 
-    def show(self) -> None:
-        """Print the outcome."""
-        console = Console(highlight=False)
-        print_summary(self.summary)
-        table = TextTable("found", "", "simulated truth", "difference", box=None, padding=(0, 2))
-        for row in self.found:
-            table.add_row(*row)
-        console.print(table)
-        answer = "yes" if self.live_equals_replay else f"no: {', '.join(self.differences)}"
-        for line in self.feeds:
-            console.print(line)
-        console.print(f"live equals replay: {answer}")
-        console.print(f"report: {self.report}", soft_wrap=True)
-        console.print(f"data: {self.data_dir}  ({self.seconds:.0f} s)", soft_wrap=True)
 
-
-def run_demo(what: What, *, seed: int, data_dir: Path | None, quiet: bool) -> Outcome:
+def run_demo(what: What, *, seed: int, data_dir: Path | None, progress: Progress = no_progress) -> Outcome:
     """Run a demonstration.
 
     Parameters
@@ -97,8 +84,8 @@ def run_demo(what: What, *, seed: int, data_dir: Path | None, quiet: bool) -> Ou
         Of the simulation.
     data_dir : Path or None
         Where the run is kept; the configuration's folder where not given.
-    quiet : bool
-        Show no progress.
+    progress : callable
+        See `beamline.operations.progress`.
 
     Raises
     ------
@@ -108,17 +95,18 @@ def run_demo(what: What, *, seed: int, data_dir: Path | None, quiet: bool) -> Ou
     began = time.monotonic()
     config = simulated(seed)
     data_dir = (data_dir or config.storage.data_dir).absolute()
-    with progress_bar(quiet=quiet) as progress, Session(config, data_dir) as session:
-        session.watch(PointCounter(progress), "progress")
+    with Session(config, data_dir) as session:
+        session.watch(EventCounter(progress), "progress")
         uid = _MEASURE[what](session)
         session.drain()
         truth = session.endstation.energy.world.truth
         wait_for_catalogue(session, uid)
         status = session.reduction.status()
         page = session.picture.page
-    replayed = replay(uid, config=None, source="catalogue", keep=False, data_dir=data_dir)
-    report = write_report(uid, data_dir / "reports" / f"{what}-{uid[:8]}.html", data_dir=data_dir)
-    raw, derived = Runs(data_dir).load_with_derived(uid)
+    runs = Runs(data_dir)
+    replayed = replay(runs, uid, config=None, source="catalogue", keep=False)
+    report = write_report(runs, uid, Layout(data_dir).reports / f"{what}-{uid[:8]}.html")
+    raw, derived = runs.load_with_derived(uid)
     assert derived is not None
     feeds = [f"live reduction: {status.errors} errors, {status.caught_up} documents read back from the log"]
     if what == "stxm":
@@ -180,20 +168,20 @@ def measure_stxm(session: Session, *, field: str = STXM_FIELD) -> str:
 
 
 def _rixs_found(_raw: Run, derived: Run, truth: Any) -> list[tuple[str, str, str, str]]:
-    result = derived.result
-    pivot, (energy, dispersion, _) = result["calibration_pivot"], result["calibration_coefficients"]
+    result = derived.read(RixsResult)
+    pivot, (energy, dispersion, _) = result.calibration_pivot, result.calibration_coefficients
     # A column of the straightened frame stands for a place on the chip that depends on the curvature it was given.
-    model, bend = truth.spectrograph, Curvature(result["curvature"], np.zeros((2, 2)), "ok")
+    model, bend = truth.spectrograph, Curvature(result.curvature, np.zeros((2, 2)), "ok")
     place = pivot - float(np.mean(model.shift(np.arange(model.rows)) - bend.displacement(model.rows)))
-    sigma = np.sqrt(np.diag(result["calibration_covariance"]))
-    hits = derived.frames["cosmic_removed_counts"]
+    sigma = np.sqrt(np.diag(result.calibration_covariance))
+    hits = derived.frames[RixsOutput.COSMIC_REMOVED_COUNTS]
     charge = sum(float(frame.cosmic_charge.sum()) for frame in truth.frames.values() if frame.expected_photons)
     return [
         _row(f"emission energy at column {pivot:.0f}", energy, sigma[0], truth.emission_energy(place), "eV"),
         _row("dispersion there", dispersion, sigma[1], truth.dispersion(place), "eV/pixel"),
         (
             "tilt and curvature",
-            f"{result['curvature'][0]:.2f}, {result['curvature'][1]:.2f} pixel",
+            f"{result.curvature[0]:.2f}, {result.curvature[1]:.2f} pixel",
             f"{model.tilt:.2f}, {model.curvature:.2f} pixel",
             "",
         ),
@@ -203,35 +191,35 @@ def _rixs_found(_raw: Run, derived: Run, truth: Any) -> list[tuple[str, str, str
             f"{charge:,.0f} counts",
             "",
         ),
-        ("frames marked", str(len(marked_frames(result))), "", ""),
+        ("frames marked", str(len(marked_frames(derived))), "", ""),
     ]
 
 
 def _xas_found(_raw: Run, derived: Run, truth: Any) -> list[tuple[str, str, str, str]]:
-    result = derived.result
+    result = derived.read(XasResult)
     sample = truth.samples[SAMPLE]
-    expected = sample.absorption(result["xas_energy"] + truth.energy_offset)
+    expected = sample.absorption(result.xas_energy + truth.energy_offset)
     rows = []
     for energy in (528.8, 530.8, 537.5):
-        at = int(np.abs(result["xas_energy"] - energy).argmin())
-        scale = result["tey_edge_jump"] / np.median(result["tey_over_i0_spectrum"] / expected)
-        background = np.polyval(np.polyfit(result["xas_energy"][:12], expected[:12], 1), result["xas_energy"][at])
+        at = int(np.abs(result.xas_energy - energy).argmin())
+        scale = result.tey_edge_jump / np.median(result.tey_over_i0_spectrum / expected)
+        background = np.polyval(np.polyfit(result.xas_energy[:12], expected[:12], 1), result.xas_energy[at])
         true = (expected[at] - background) / scale
-        rows.append(_row(f"TEY at {energy} eV", result["tey"][at], result["tey_sigma"][at], float(true), "of the edge"))
+        rows.append(_row(f"TEY at {energy} eV", result.tey[at], result.tey_sigma[at], float(true), "of the edge"))
     return rows
 
 
 def _stxm_found(raw: Run, derived: Run, truth: Any) -> list[tuple[str, str, str, str]]:
-    result, images = derived.result, derived.streams[Stream.IMAGES]
+    result, images = derived.read(StxmResult), derived.streams[Stream.IMAGES]
     wrong = drift_error(raw, derived, truth)
     expected = true_fraction(raw, truth)
-    inside = (result["edge_jump"] > 0.3) & np.isfinite(result["reduced_fraction"])
-    difference = (result["reduced_fraction"] - expected)[inside]
-    held = np.abs(difference) <= result["reduced_fraction_sigma"][inside]
-    mapped = [bool(np.isfinite(one).any()) for one in images["reduced_fraction"]]
+    inside = (result.edge_jump > 0.3) & np.isfinite(result.reduced_fraction)
+    difference = (result.reduced_fraction - expected)[inside]
+    held = np.abs(difference) <= result.reduced_fraction_sigma[inside]
+    mapped = [bool(np.isfinite(one).any()) for one in images[ImageOutput.REDUCED_FRACTION]]
     total = len(mapped)
     return [
-        ("drift over the stack", f"{np.ptp(result['drift'][:, 0], axis=0).max():.2f} pixel", "", ""),
+        ("drift over the stack", f"{np.ptp(result.drift[:, 0], axis=0).max():.2f} pixel", "", ""),
         ("drift, rms of what was found less the truth", f"{np.sqrt(np.mean(wrong**2)):.3f} pixel", "0", ""),
         ("reduced fraction, median of |found less truth|", f"{np.median(np.abs(difference)):.4f}", "0", ""),
         ("pixels with an edge jump above 0.3", str(inside.sum()), "", ""),
@@ -247,7 +235,7 @@ def drift_error(raw: Run, derived: Run, truth: Any) -> np.ndarray:
     lines = _displacement(raw, truth).reshape(len(grid.energies), grid.lines, 2).mean(axis=1)
     region = grid.regions[0]
     step = np.array([np.ptp(region.y) / (region.rows - 1), np.ptp(region.x) / (region.columns - 1)])
-    return derived.result["drift"][:, 0] + (lines - lines[0]) / step
+    return derived.read(StxmResult).drift[:, 0] + (lines - lines[0]) / step
 
 
 def true_fraction(raw: Run, truth: Any) -> np.ndarray:

@@ -14,9 +14,9 @@ from httpx import HTTPError
 
 from beamline.errors import BeamlineError
 from beamline.storage.catalogue.exact import EXACT, from_json
-from beamline.storage.catalogue.ingest import CATALOG_FOLDER
 from beamline.storage.frames import HDF5, linked_frames
-from beamline.storage.recorder import Doc, Document, read_log, unpack_pages
+from beamline.storage.layout import is_frame_link
+from beamline.storage.log import Doc, Document, read_log, unpack_pages
 from callbacks.contract import Stream
 
 READ_ATTEMPTS = 4
@@ -148,7 +148,7 @@ class _Frames:
         self._stream = stream
         self._key = key
         self._parameters = {name: source.parameters[name] for name in ("dataset", "swmr") if name in source.parameters}
-        if paths[0].parent.parent.name == CATALOG_FOLDER:
+        if is_frame_link(paths[0]):
             self._places = linked_frames(paths[0])
         else:
             self._places = [(paths[0], index) for index in range(node.shape[0])]

@@ -35,7 +35,7 @@ from tiled.media_type_registration import default_serialization_registry
 from tiled.server.app import build_app
 from tiled.utils import OneShotCachedMap
 
-from beamline.storage.catalogue.ingest import CATALOG_FOLDER
+from beamline.storage.layout import Layout
 
 SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}  # makes a Tiled container answer as databroker does
 
@@ -53,7 +53,7 @@ def open_embedded(data_dir: Path) -> Any:
     bluesky_tiled_plugins.CatalogOfBlueskyRuns
         The client, with the runs in the order of their start times.
     """
-    folder = data_dir.absolute() / CATALOG_FOLDER
+    folder = Layout(data_dir.absolute()).catalogue
     folder.mkdir(parents=True, exist_ok=True)
     database, tables = folder / "catalog.db", folder / "tables.db"
     storage = {

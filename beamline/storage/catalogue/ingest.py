@@ -24,15 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beamline.storage.recorder import (
-    Doc,
-    LogError,
-    LogReader,
-    ingested_path,
-    is_being_written,
-    spooled_logs,
-    unpack_pages,
-)
+from beamline.storage.layout import Layout
+from beamline.storage.log import Doc, LogError, LogReader, is_being_written, unpack_pages
 
 if TYPE_CHECKING:
     from beamline.storage.catalogue.writer import Redescription, RunWriter
@@ -44,9 +37,6 @@ POLL_INTERVAL = 0.2  # s
 DOCUMENTS_A_TURN = 500  # of one run, before the others have theirs and the process listens to what it is told
 RETRY_DELAYS = (1, 2, 4, 8, 16, 32, 60, 60, 60)  # s; then the run waits for the next process
 NICENESS = 10  # the scan comes first
-CATALOG_FOLDER = "catalog"
-STATUS_FILE = "ingest.json"
-LOCK_FILE = "catalog.lock"
 
 
 @dataclass
@@ -100,7 +90,7 @@ class Ingester:
         bool
             False when there was nothing to do.
         """
-        for path in spooled_logs(self._data_dir):
+        for path in Layout(self._data_dir).spooled_logs():
             if path.stem not in self._jobs and path not in self._unreadable:
                 self._meet(path)
         jobs = sorted(self._jobs.values(), key=lambda job: job.start["time"])
@@ -200,7 +190,7 @@ class Ingester:
 
     def _finish(self, job: _Job) -> None:
         job.reader.close()
-        kept = ingested_path(job.path, job.start)
+        kept = Layout(self._data_dir).ingested_log(job.path.stem, job.start["time"])
         kept.parent.mkdir(parents=True, exist_ok=True)
         job.path.rename(kept)
         del self._jobs[job.path.stem]
@@ -223,7 +213,7 @@ def ingesting(data_dir: Path, *, keep_waiting: Callable[[], bool]) -> Iterator[b
     bool
         Whether it is held: False when there was no more reason to wait.
     """
-    with (data_dir / LOCK_FILE).open("w") as lock:
+    with Layout(data_dir).catalogue_lock.open("w") as lock:
         held = _try_lock(lock.fileno())
         while not held and keep_waiting():
             time.sleep(POLL_INTERVAL)
@@ -301,10 +291,11 @@ class _Process:
             return
         self._told = now
         status = {"pid": os.getpid(), "time": now, "state": state, "error": error, "runs": runs}
-        new = self._data_dir / f".{STATUS_FILE}.new"
+        told = Layout(self._data_dir).ingest_status
+        new = told.with_name(f".{told.name}.new")
         try:
             new.write_text(json.dumps(status))
-            new.replace(self._data_dir / STATUS_FILE)
+            new.replace(told)
         except OSError as reason:  # a full disk: those who ask see that it is silent
             logger.error("%s: %s", new, reason.strerror)
 

@@ -8,17 +8,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from beamline.storage.catalogue.ingest import LOCK_FILE, POLL_INTERVAL, Ingester, ingesting
+from beamline.storage.catalogue.ingest import POLL_INTERVAL, Ingester, ingesting
 from beamline.storage.frames import FramesError, make_plain
-from beamline.storage.recorder import (
-    Document,
-    LogError,
-    LogState,
-    close_interrupted,
-    inspect_log,
-    read_log,
-    spooled_logs,
-)
+from beamline.storage.layout import Layout
+from beamline.storage.log import Document, LogError, LogState, inspect_log, read_log
+from beamline.storage.recorder import close_interrupted
 
 RETRY_DELAYS = (1, 3)  # s; somebody waits for the answer
 OTHERS_TIMEOUT = 120.0  # s
@@ -79,7 +73,7 @@ def recover(data_dir: Path) -> Recovery:
     """
     recovery = Recovery()
     finished = set()
-    for path in spooled_logs(data_dir):
+    for path in Layout(data_dir).spooled_logs():
         try:
             log = inspect_log(path)
         except LogError as error:
@@ -135,7 +129,9 @@ def _ingest(data_dir: Path, uids: set[str], recovery: Recovery) -> None:
     left = _left(data_dir, uids)
     recovery.ingested = len(uids) - len(left)
     if left and not held:
-        recovery.problems.append(f"{data_dir / LOCK_FILE}: another process holds the catalogue and does not get on")
+        recovery.problems.append(
+            f"{Layout(data_dir).catalogue_lock}: another process holds the catalogue and does not get on"
+        )
 
 
 def _ingest_all(data_dir: Path, uids: set[str], recovery: Recovery) -> None:
@@ -152,4 +148,4 @@ def _ingest_all(data_dir: Path, uids: set[str], recovery: Recovery) -> None:
 
 def _left(data_dir: Path, uids: set[str]) -> set[str]:
     """Give those of the runs that are not in the catalogue yet."""
-    return uids & {path.stem for path in spooled_logs(data_dir)}
+    return uids & {path.stem for path in Layout(data_dir).spooled_logs()}

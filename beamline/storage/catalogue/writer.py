@@ -30,9 +30,9 @@ from tiled.structures.data_source import Asset, DataSource, Management
 
 from beamline.errors import BeamlineError
 from beamline.storage.catalogue.exact import EXACT, to_json
-from beamline.storage.catalogue.ingest import CATALOG_FOLDER
 from beamline.storage.frames import HDF5, link_frames
-from beamline.storage.recorder import Doc
+from beamline.storage.layout import Layout
+from beamline.storage.log import Doc
 from callbacks.external import HDF5_DATASET
 
 UNREFERENCED = "unreferenced"  # key of a run's metadata: [[name, document], ...]
@@ -213,7 +213,7 @@ class RunWriter:
     def _link(self, stream: str, key: str, frames: _Frames) -> None:
         """Let the array in the catalogue be that of links to the frames, in the order of the events."""
         root: Any = self._writer.root_node
-        path = self._data_dir.absolute() / CATALOG_FOLDER / "links" / f"{root.item['id']}-{stream}-{key}.h5"
+        path = Layout(self._data_dir.absolute()).frame_links / f"{root.item['id']}-{stream}-{key}.h5"
         link_frames(path, frames.places, shape=frames.shape, dtype=frames.dtype)
         structure = ArrayStructure(
             data_type=BuiltinDtype.from_numpy_dtype(frames.dtype),

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 
-from callbacks.contract import StxmGrid
-from callbacks.step import DataKey
+from callbacks.contract import DensityResult, ImageOutput, StxmGrid
+from callbacks.step import Step
 from callbacks.stxm.alignment.appearance import BRIGHT
 from callbacks.stxm.density.blank import Blank, BlankSettings, find_blank, incident_rate
 from callbacks.stxm.edges import POST_EDGE_SHARE, PRE_EDGE_SHARE, Window, inside
@@ -69,12 +69,20 @@ def optical_density(
         return density, relative + ((incident_sigma / incident) ** 2).reshape(shape)
 
 
-class Absorbance:
+class Absorbance(Step):
     """Turn the aligned stack into optical density.
 
     The sample-free pixels are looked for again whenever the number of images has doubled, and with the last one, for
     they are the better known the more images there are; `generation` counts how often they changed.
     """
+
+    kept = (
+        ImageOutput.INCIDENT_RATE,
+        ImageOutput.INCIDENT_SIGMA,
+        ImageOutput.I0_STATUS,
+        ImageOutput.BLANK_PIXELS,
+        ImageOutput.OPTICAL_DENSITY,
+    )
 
     def __init__(self, grid: StxmGrid, settings: AbsorbanceSettings, stack: AlignedStack) -> None:
         self._settings = settings
@@ -100,23 +108,12 @@ class Absorbance:
         density, variance = self.density(np.array([images - 1]))
         rate, sigma = self.incident(np.array([images - 1]))
         return {
-            "incident_rate": float(rate[0]),
-            "incident_sigma": float(sigma[0]),
-            "i0_status": self.status,
-            "blank_pixels": int(self.blank.pixels.sum()),
-            "optical_density": density[0],
-            "optical_density_variance": variance[0],
-        }
-
-    def describe(self) -> dict[str, DataKey]:
-        """Describe the outputs that are kept."""
-        number = {"dtype": "number", "shape": [], "units": "counts/s"}
-        return {
-            "incident_rate": dict(number),
-            "incident_sigma": dict(number),
-            "i0_status": {"dtype": "string", "shape": [], "units": ""},
-            "blank_pixels": {"dtype": "integer", "shape": [], "units": ""},
-            "optical_density": {"dtype": "array", "shape": list(self.stack.shape), "units": ""},
+            ImageOutput.INCIDENT_RATE: float(rate[0]),
+            ImageOutput.INCIDENT_SIGMA: float(sigma[0]),
+            ImageOutput.I0_STATUS: self.status,
+            ImageOutput.BLANK_PIXELS: int(self.blank.pixels.sum()),
+            ImageOutput.OPTICAL_DENSITY: density[0],
+            ImageOutput.OPTICAL_DENSITY_VARIANCE: variance[0],
         }
 
     @property
@@ -196,10 +193,10 @@ class Absorbance:
         return top
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> DensityResult:
         """Incident flux, optical density, masks and the mean spectrum, by ascending energy."""
         if not len(self.stack):
-            return {"i0_status": "no image was measured"}
+            return DensityResult(i0_status="no image was measured")
         order = self.stack.order
         density, variance = self.density(order)
         incident, sigma = self.incident(order)
@@ -214,23 +211,23 @@ class Absorbance:
         if sample.any():
             spectrum = density[:, sample].mean(axis=1)
             spectrum_sigma = np.sqrt(variance[:, sample].sum(axis=1)) / sample.sum()
-        return {
-            "incident_rate": incident,
-            "incident_sigma": sigma,
-            "i0_status": self.status,
-            "blank": self.blank.pixels.astype(int).reshape(-1, density.shape[2]),
-            "optical_density": density,
-            "optical_density_sigma": np.sqrt(variance),
-            "mask": mask,
-            "mask_reasons": np.array(MASK_REASONS, dtype=str),
-            "edge_jump": jump,
-            "edge_jump_sigma": jump_sigma,
-            "edge_top": np.array([top.min(), top.max()] if len(top) else [np.nan, np.nan]),
-            "pre_edge": np.array(self.pre_edge),
-            "post_edge": np.array(self.post_edge),
-            "spectrum": spectrum,
-            "spectrum_sigma": spectrum_sigma,
-        }
+        return DensityResult(
+            incident_rate=incident,
+            incident_sigma=sigma,
+            i0_status=self.status,
+            blank=self.blank.pixels.astype(int).reshape(-1, density.shape[2]),
+            optical_density=density,
+            optical_density_sigma=np.sqrt(variance),
+            mask=mask,
+            mask_reasons=np.array(MASK_REASONS, dtype=str),
+            edge_jump=jump,
+            edge_jump_sigma=jump_sigma,
+            edge_top=np.array([top.min(), top.max()] if len(top) else [np.nan, np.nan]),
+            pre_edge=np.array(self.pre_edge),
+            post_edge=np.array(self.post_edge),
+            spectrum=spectrum,
+            spectrum_sigma=spectrum_sigma,
+        )
 
     def _even_sample(self, density: FloatArray, mask: NDArray[np.intp]) -> BoolArray:
         """Tell which pixels of a line hold the sample, and not its rim, which drifts; it needs no edge."""

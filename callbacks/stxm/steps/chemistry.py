@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.interpolate import CubicSpline
 
+from callbacks.contract import ImageOutput, StackResult
 from callbacks.fitting.nonnegative import Unmixed, ratio, unmix, with_misfit
-from callbacks.step import DataKey
+from callbacks.step import Step
 from callbacks.stxm.edges import Edge, inside
 from callbacks.stxm.steps.absorbance import GOOD, LOW_JUMP, Absorbance
 from callbacks.stxm.steps.components import StreamingComponents
@@ -110,8 +111,14 @@ def references_at(
     return np.array(found)
 
 
-class Chemistry:
+class Chemistry(Step):
     """Map the fraction of the reduced phase with every image; say at the end what the whole stack is made of."""
+
+    kept = (
+        ImageOutput.REDUCED_FRACTION,
+        ImageOutput.REDUCED_FRACTION_SIGMA,
+        ImageOutput.CHEMICAL_STATUS,
+    )
 
     def __init__(
         self,
@@ -130,30 +137,25 @@ class Chemistry:
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take an image; give the map of the reduced fraction over all images so far, and its uncertainty."""
-        nothing = np.full(event["optical_density"].shape, np.nan)
+        nothing = np.full(event[ImageOutput.OPTICAL_DENSITY].shape, np.nan)
         fraction, sigma, status = nothing, nothing, "no references: end members are found when the stack is complete"
         if self._settings.references:
             unmixed, status = self._unmix(self._absorbance.stack.usable)
             if unmixed is not None:
                 fraction, sigma = (each.reshape(nothing.shape) for each in self._reduced(unmixed))
-        return {"reduced_fraction": fraction, "reduced_fraction_sigma": sigma, "chemical_status": status}
-
-    def describe(self) -> dict[str, DataKey]:
-        """Describe the outputs that are kept."""
-        shape = list(self._absorbance.stack.shape)
         return {
-            "reduced_fraction": {"dtype": "array", "shape": shape, "units": ""},
-            "reduced_fraction_sigma": {"dtype": "array", "shape": shape, "units": ""},
-            "chemical_status": {"dtype": "string", "shape": [], "units": ""},
+            ImageOutput.REDUCED_FRACTION: fraction,
+            ImageOutput.REDUCED_FRACTION_SIGMA: sigma,
+            ImageOutput.CHEMICAL_STATUS: status,
         }
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> StackResult:
         """Components, end members, fractions, residuals, maps and totals of the whole stack."""
         absorbance, images = self._absorbance, self._absorbance.stack.usable
         if absorbance.status != "ok" or not len(images):
             reason = absorbance.status if absorbance.status != "ok" else "no image can be used"
-            return {"pca_status": reason, "chemical_status": reason}
+            return StackResult(pca_status=reason, chemical_status=reason)
         energies = np.array(absorbance.stack.energies)[images]
         density, variance = absorbance.density(images)
         shape = density.shape[1:]
@@ -181,7 +183,7 @@ class Chemistry:
         }
         if self._settings.references:
             result |= self._fractions(images, shape)
-        return result
+        return StackResult(**result)
 
     def _fractions(self, images: NDArray[np.intp], shape: tuple[int, ...]) -> dict[str, Any]:
         """Give the fractions of the references, in every pixel and in the mean spectrum of the sample."""

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.step import DataKey
+from callbacks.contract import ImageOutput
+from callbacks.step import Step
 from callbacks.stxm.components.pca import Components, StreamingPCA
 from callbacks.stxm.components.significance import noise_cut
 from callbacks.stxm.edges import Edge
@@ -18,8 +19,15 @@ from callbacks.stxm.unmixing.analysis import AnalysisSettings, widened, windows
 FloatArray = NDArray[np.floating]
 
 
-class StreamingComponents:
+class StreamingComponents(Step):
     """Keep the principal components of all images so far, and the pixels they rest on."""
+
+    kept = (
+        ImageOutput.PCA_STATUS,
+        ImageOutput.PCA_EXPLAINED,
+        ImageOutput.PCA_SIGNIFICANT,
+        ImageOutput.PIXELS_USED,
+    )
 
     def __init__(self, settings: AnalysisSettings, absorbance: Absorbance, edge: Edge) -> None:
         self._settings = settings
@@ -40,31 +48,17 @@ class StreamingComponents:
             explained = found.explained_variance_ratio
             ratio[: len(explained)] = explained
         return {
-            "pca_status": "no image can be used yet" if found is None else found.status,
-            "pca_explained": ratio,
-            "pca_significant": 0 if found is None else found.significant,
-            "pixels_used": 0 if found is None else found.n_kept,
+            ImageOutput.PCA_STATUS: "no image can be used yet" if found is None else found.status,
+            ImageOutput.PCA_EXPLAINED: ratio,
+            ImageOutput.PCA_SIGNIFICANT: 0 if found is None else found.significant,
+            ImageOutput.PIXELS_USED: 0 if found is None else found.n_kept,
         }
-
-    def describe(self) -> dict[str, DataKey]:
-        """Describe the outputs that are kept."""
-        return {
-            "pca_status": {"dtype": "string", "shape": [], "units": ""},
-            "pca_explained": {"dtype": "array", "shape": [self._settings.components], "units": ""},
-            "pca_significant": {"dtype": "integer", "shape": [], "units": ""},
-            "pixels_used": {"dtype": "integer", "shape": [], "units": ""},
-        }
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """Nothing: what the whole stack comes to is for the last step to say."""
-        return {}
 
     def _update(self, event: Mapping[str, Any]) -> None:
         absorbance, images = self._absorbance, self._absorbance.stack.usable
         if absorbance.status != "ok" or not len(images):
             self.found, self._pca = None, None
-            self.mask = np.full(event["optical_density"].shape, NOT_MEASURED)
+            self.mask = np.full(event[ImageOutput.OPTICAL_DENSITY].shape, NOT_MEASURED)
             return
         density, variance = absorbance.density(images)
         self.mask = absorbance.mask(density, images)

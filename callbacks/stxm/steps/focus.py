@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.contract import Key, StxmGrid
-from callbacks.step import DataKey
+from callbacks.contract import FocusOutput, FocusResult, Key, LineOutput, StxmGrid
+from callbacks.step import Step
 
 FloatArray = NDArray[np.floating]
 
@@ -87,8 +87,14 @@ def best_focus(position: FloatArray, value: FloatArray, sigma: FloatArray) -> tu
     return float(pivot + best), float(np.sqrt(gradient @ covariance @ gradient)), "ok"
 
 
-class Focus:
+class Focus(Step):
     """Find the best focus of a focus scan."""
+
+    kept = (
+        FocusOutput.ZONE_PLATE_POSITION,
+        FocusOutput.SHARPNESS,
+        FocusOutput.SHARPNESS_SIGMA,
+    )
 
     def __init__(self, grid: StxmGrid) -> None:
         self._grid = grid
@@ -96,33 +102,28 @@ class Focus:
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take a line; give its sharpness."""
-        value, sigma = sharpness(event["line_rate"], event["line_variance"])
+        value, sigma = sharpness(event[LineOutput.RATE], event[LineOutput.VARIANCE])
         position = float(event.get(Key.ZONE_PLATE, np.nan))
-        self._lines.append((position, value, sigma, np.asarray(event["line_rate"], dtype=float)))
-        return {"zone_plate_position": position, "sharpness": value, "sharpness_sigma": sigma}
-
-    def describe(self) -> dict[str, DataKey]:
-        """Describe the outputs that are kept."""
-        number = {"dtype": "number", "shape": [], "units": ""}
+        self._lines.append((position, value, sigma, np.asarray(event[LineOutput.RATE], dtype=float)))
         return {
-            "zone_plate_position": number | {"units": "um"},
-            "sharpness": dict(number),
-            "sharpness_sigma": dict(number),
+            FocusOutput.ZONE_PLATE_POSITION: position,
+            FocusOutput.SHARPNESS: value,
+            FocusOutput.SHARPNESS_SIGMA: sigma,
         }
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> FocusResult:
         """The best focus, um, and the sharpness of every line."""
         position, value, sigma = np.array([line[:3] for line in self._lines]).reshape(-1, 3).T
         best, best_sigma, status = best_focus(position, value, sigma)
-        return {
-            "focus": best,
-            "focus_sigma": best_sigma,
-            "focus_status": status,
-            "focus_position": position,
-            "focus_sharpness": value,
-            "focus_sharpness_sigma": sigma,
-            "focus_lines": np.array([line[3] for line in self._lines]).reshape(len(self._lines), -1),
-            "marked_frames": np.zeros(0, dtype=int),
-            "marks": np.zeros(0, dtype=str),
-        }
+        return FocusResult(
+            focus=best,
+            focus_sigma=best_sigma,
+            focus_status=status,
+            focus_position=position,
+            focus_sharpness=value,
+            focus_sharpness_sigma=sigma,
+            focus_lines=np.array([line[3] for line in self._lines]).reshape(len(self._lines), -1),
+            marked_frames=np.zeros(0, dtype=int),
+            marks=np.zeros(0, dtype=str),
+        )

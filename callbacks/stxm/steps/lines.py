@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from callbacks.contract import Key, ScannerConfig, StxmGrid, StxmRegion
-from callbacks.step import DataKey
+from callbacks.contract import Key, LineOutput, LineResult, RegionsResult, ScannerConfig, StxmGrid, StxmRegion
+from callbacks.step import Step
 
 FloatArray = NDArray[np.floating]
 
@@ -76,11 +76,13 @@ def count_rate(
     return Rate(np.where(possible, rate - dark_rate, np.nan), np.where(possible, variance + dark_variance, np.nan))
 
 
-class LineCorrection:
+class LineCorrection(Step):
     """Bring each line to counts/s at the ring current of the first line.
 
     Dark lines (stream `dark`) give the dark rate; without any, the detector's own number is taken, or 0.
     """
+
+    kept = (LineOutput.MARK,)
 
     def __init__(self, settings: LineSettings) -> None:
         self._settings = settings
@@ -120,17 +122,13 @@ class LineCorrection:
                 factor = self._first_current / current
         value = rate.value * factor
         variance = rate.variance * factor**2 + (self._settings.flux_noise * value) ** 2
-        return {"line_rate": value, "line_variance": variance, "line_mark": mark}
-
-    def describe(self) -> dict[str, DataKey]:
-        """Describe the outputs that are kept."""
-        return {"line_mark": {"dtype": "string", "shape": [], "units": ""}}
+        return {LineOutput.RATE: value, LineOutput.VARIANCE: variance, LineOutput.MARK: mark}
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> LineResult:
         """The dark rate, counts/s, NaN where none was measured."""
         measured = self._dark_time > 0
-        return {"dark_rate": self._dark_counts / self._dark_time if measured else math.nan}
+        return LineResult(dark_rate=self._dark_counts / self._dark_time if measured else math.nan)
 
     def _dark(self, event: Mapping[str, Any]) -> tuple[float, float]:
         if self._settings.dark_rate is not None:
@@ -165,7 +163,7 @@ class Image:
         return float(np.isfinite(self.rate).any(axis=1).mean())
 
 
-class ImageAssembly:
+class ImageAssembly(Step):
     """Put lines into images. An image closes with its last line, or when a line of another energy comes."""
 
     def __init__(self, grid: StxmGrid) -> None:
@@ -179,24 +177,24 @@ class ImageAssembly:
         """Take a line."""
         index, region, row_of_region = self._grid.place(event["seq_num"])
         row = row_of_region + sum(each.rows for each in self._grid.regions[:region])
-        rate = event["line_rate"]
+        rate = event[LineOutput.RATE]
         if self._open is not None and self._open.index != index:
             self._close()
         if self._open is None:
             shape = (self._grid.lines, max(each.columns for each in self._grid.regions))
             self._open = Image(index, math.nan, np.full(shape, np.nan), np.full(shape, np.nan), np.zeros((2, *shape)))
         image = self._open
-        image.rate[row, : len(rate)], image.variance[row, : len(rate)] = rate, event["line_variance"]
+        image.rate[row, : len(rate)], image.variance[row, : len(rate)] = rate, event[LineOutput.VARIANCE]
         image.off_place[:, row, : len(rate)] = self._off_place(event, self._grid.regions[region], row_of_region)
         self._energies.append(float(event[Key.ENERGY]))
         image.measured += 1
-        if event["line_mark"]:
-            self._marks.append((event["seq_num"], event["line_mark"]))
+        if event[LineOutput.MARK]:
+            self._marks.append((event["seq_num"], event[LineOutput.MARK]))
         if image.measured == self._grid.lines:
             self._close()
         return {}
 
-    def take_closed(self, *, final: bool = False) -> list[dict[str, Any]]:
+    def take_closed(self, *, final: bool = False) -> Iterator[dict[str, Any]]:
         """Give the images that have closed since, as events for the steps that work on images.
 
         Parameters
@@ -207,23 +205,19 @@ class ImageAssembly:
         if final and self._open is not None:
             self._close()
         closed, self._closed = self._closed, []
-        return closed
-
-    def describe(self) -> dict[str, DataKey]:
-        """Describe the outputs that are kept: none."""
-        return {}
+        return iter(closed)
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> RegionsResult:
         """Lines that are not to be trusted, and how the lines make regions."""
-        return {
-            "marked_frames": np.array([number for number, _ in self._marks], dtype=int),
-            "marks": np.array([mark for _, mark in self._marks], dtype=str),
-            "region_rows": np.array([region.rows for region in self._grid.regions], dtype=int),
-            "region_columns": np.array([region.columns for region in self._grid.regions], dtype=int),
-            "region_x": np.array([region.x for region in self._grid.regions]),
-            "region_y": np.array([region.y for region in self._grid.regions]),
-        }
+        return RegionsResult(
+            marked_frames=np.array([number for number, _ in self._marks], dtype=int),
+            marks=np.array([mark for _, mark in self._marks], dtype=str),
+            region_rows=np.array([region.rows for region in self._grid.regions], dtype=int),
+            region_columns=np.array([region.columns for region in self._grid.regions], dtype=int),
+            region_x=np.array([region.x for region in self._grid.regions]),
+            region_y=np.array([region.y for region in self._grid.regions]),
+        )
 
     @staticmethod
     def _off_place(event: Mapping[str, Any], region: StxmRegion, row: int) -> FloatArray:

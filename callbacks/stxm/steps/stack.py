@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.contract import StxmGrid
-from callbacks.step import DataKey
+from callbacks.contract import AlignmentResult, ImageOutput, StxmGrid
+from callbacks.step import Step
 from callbacks.stxm.alignment.appearance import Appearance
 from callbacks.stxm.alignment.registration import RegistrationSettings, Shift, put_in_place, shifted
 from callbacks.stxm.steps.lines import Image
@@ -34,7 +34,7 @@ class _Aligned:
     drifted: NDArray[np.bool_]
 
 
-class AlignedStack:
+class AlignedStack(Step):
     """Register each image against the aligned images before it, region by region, and keep it.
 
     When the number of images has doubled, and with the last one, all are registered once more, against all: the first
@@ -45,6 +45,15 @@ class AlignedStack:
     energies : list of float
         eV, of each image in the order of measurement.
     """
+
+    kept = (
+        ImageOutput.INDEX,
+        ImageOutput.ENERGY,
+        ImageOutput.LINES,
+        ImageOutput.SHIFT,
+        ImageOutput.SHIFT_SIGMA,
+        ImageOutput.IMAGE_STATUS,
+    )
 
     def __init__(self, grid: StxmGrid, settings: RegistrationSettings) -> None:
         self._settings = settings
@@ -73,24 +82,12 @@ class AlignedStack:
             self._refine()
         newest = self._images[-1]
         return {
-            "index": image.index,
-            "energy": image.energy,
-            "lines": image.measured,
-            "shift": np.array([shift.shift for shift in newest.shifts]),
-            "shift_sigma": np.array([shift.sigma for shift in newest.shifts]),
-            "image_status": newest.status,
-        }
-
-    def describe(self) -> dict[str, DataKey]:
-        """Describe the outputs that are kept."""
-        regions = [len(self._regions), 2]
-        return {
-            "index": {"dtype": "integer", "shape": [], "units": ""},
-            "energy": {"dtype": "number", "shape": [], "units": "eV"},
-            "lines": {"dtype": "integer", "shape": [], "units": ""},
-            "shift": {"dtype": "array", "shape": regions, "units": "pixel"},
-            "shift_sigma": {"dtype": "array", "shape": regions, "units": "pixel"},
-            "image_status": {"dtype": "string", "shape": [], "units": ""},
+            ImageOutput.INDEX: image.index,
+            ImageOutput.ENERGY: image.energy,
+            ImageOutput.LINES: image.measured,
+            ImageOutput.SHIFT: np.array([shift.shift for shift in newest.shifts]),
+            ImageOutput.SHIFT_SIGMA: np.array([shift.sigma for shift in newest.shifts]),
+            ImageOutput.IMAGE_STATUS: newest.status,
         }
 
     @property
@@ -118,17 +115,17 @@ class AlignedStack:
         return np.array([self._images[image].drifted for image in images])
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> AlignmentResult:
         """Energies and shifts of all images, by ascending energy."""
         order, regions = self.order, len(self._regions)
         shifts = [[one.shift for one in image.shifts] for image in self._images]
         sigmas = [[one.sigma for one in image.shifts] for image in self._images]
-        return {
-            "stack_energy": np.array(self.energies)[order],
-            "drift": np.array(shifts).reshape(-1, regions, 2)[order],
-            "drift_sigma": np.array(sigmas).reshape(-1, regions, 2)[order],
-            "image_status": np.array([image.status for image in self._images], dtype=str)[order],
-        }
+        return AlignmentResult(
+            stack_energy=np.array(self.energies)[order],
+            drift=np.array(shifts).reshape(-1, regions, 2)[order],
+            drift_sigma=np.array(sigmas).reshape(-1, regions, 2)[order],
+            image_status=np.array([image.status for image in self._images], dtype=str)[order],
+        )
 
     def _register(self, image: Image) -> tuple[list[Shift], str]:
         """Find the shift of an image in each region, or why it cannot be used."""

@@ -13,7 +13,7 @@ from ioc_faults import Documents, switch
 
 from beamline.acquire.session import Session, measure
 from beamline.errors import BeamlineError
-from beamline.operations.commands import reduce_documents
+from beamline.operations.replay import reduce_documents
 from beamline.storage.results import collect
 from callbacks.contract import Key
 from callbacks.external import ExternalFrames

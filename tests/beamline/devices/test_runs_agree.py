@@ -5,8 +5,8 @@ import pytest
 from ioc_faults import Documents
 
 from beamline.acquire.session import Session, measure
-from beamline.operations.commands import reduce_documents
 from beamline.operations.demonstrate.techniques import simulated
+from beamline.operations.replay import reduce_documents
 from beamline.storage.results import collect
 from plans import rixs_map, stxm_line_spectrum, xas
 

@@ -97,7 +97,8 @@ def test_without_an_elastic_line_calibration_refuses_every_time(light):
 @pytest.mark.parametrize("seed", range(5))
 def test_the_same_rows_give_the_same_answer_bit_for_bit_one_by_one_or_at_once(seed):
     first, *others = (
-        simulated_map(seed, at_once=at_once, elastic=300.0, emission=8000.0).result for at_once in (False, False, True)
+        simulated_map(seed, at_once=at_once, elastic=300.0, emission=8000.0).result.as_dict()
+        for at_once in (False, False, True)
     )
     for (key, value), other in itertools.product(first.items(), others):
         assert np.array_equal(value, other[key], equal_nan=np.asarray(value).dtype.kind == "f"), key
@@ -108,7 +109,7 @@ def test_a_loaded_calibration_that_is_off_raises_the_alarm():
     rng = np.random.default_rng(0)
     spectra = [measure(energy, rng, elastic=300.0, emission=8000.0) for energy in EXCITATIONS]
     step = calibrate(EXCITATIONS, spectra, ElasticLineSettings.model_validate({"loaded": loaded}), at_once=False)
-    assert "off by -3.4" in step.result["calibration_alarm"]
+    assert "off by -3.4" in step.result.calibration_alarm
 
 
 def test_an_unmeasured_spectrum_has_no_line():
@@ -138,16 +139,16 @@ def test_scan_17174_is_calibrated_by_its_isolated_lines(scan_17174):
     assert found.rms <= 0.15
     isolated = energies < 777.7
     assert found.accepted[isolated].all()
-    np.testing.assert_allclose(result["elastic_pixel"][0], 1531.9, atol=0.5)
-    np.testing.assert_allclose(result["elastic_pixel"][5], 1543.3, atol=0.5)
-    assert np.all((result["elastic_fwhm"][isolated] > 3.5) & (result["elastic_fwhm"][isolated] < 6.5))
+    np.testing.assert_allclose(result.elastic_pixel[0], 1531.9, atol=0.5)
+    np.testing.assert_allclose(result.elastic_pixel[5], 1543.3, atol=0.5)
+    assert np.all((result.elastic_fwhm[isolated] > 3.5) & (result.elastic_fwhm[isolated] < 6.5))
 
 
 @pytest.mark.measured
 def test_scan_17174_uses_no_line_where_emission_lies_beside_it(scan_17174):
     energies, step = scan_17174
     assert not step.calibration.accepted[energies > 779.6].any()
-    assert all(reason for reason in step.result["elastic_reason"][energies > 779.6])
+    assert all(reason for reason in step.result.elastic_reason[energies > 779.6])
 
 
 def test_spectra_of_any_noise_are_fitted_or_refused_and_never_fail():

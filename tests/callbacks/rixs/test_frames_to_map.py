@@ -144,8 +144,8 @@ def test_spectra_from_before_the_curvature_was_known_are_made_anew():
         if revised:
             break
     assert len(revised) == number > 1
-    assert step.result["curvature_status"] == "ok"
-    assert step.result["curvature"] == pytest.approx([1.2, 2.5], abs=0.6)
+    assert step.result.curvature_status == "ok"
+    assert step.result.curvature == pytest.approx([1.2, 2.5], abs=0.6)
     assert revised[number][0].max() >= 0.95 * outputs["spectrum"].max()
 
 
@@ -178,7 +178,7 @@ def test_frames_are_normalised_to_flux_and_time_and_never_divided_by_nothing():
     lost = step.push({"seq_num": 2, Key.I0: 0.0, Key.DWELL: 100.0, Key.EXPOSURE_TIME: 300.0})
     assert np.isnan(lost["normalisation"])
     assert lost["frame_mark"].startswith("I0 lost")
-    assert step.result["marked_frames"].tolist() == [2]
+    assert step.result.marked_frames.tolist() == [2]
 
 
 # Repeated frames
@@ -238,7 +238,7 @@ def test_rows_visited_again_later_are_updated():
         for number, energy in enumerate((530.0, 531.0, 531.0, 530.0), start=1)
     ]
     assert rows == [0, 1, 1, 0]
-    assert step.result["row_frames"].tolist() == [2, 2]
+    assert step.result.row_frames.tolist() == [2, 2]
 
 
 def test_the_intensity_of_a_map_lies_within_its_uncertainty():
@@ -260,33 +260,28 @@ def test_the_intensity_of_a_map_lies_within_its_uncertainty():
 # The map
 
 
-class Known:
-    def __init__(self, status="ok"):
-        self.calibration = Calibration(
-            np.array([530.0, 0.1]), 300.0, np.diag([1e-4, 1e-8]), np.ones(4, dtype=bool), status, 0.01
-        )
+def calibration(status="ok"):
+    return Calibration(np.array([530.0, 0.1]), 300.0, np.diag([1e-4, 1e-8]), np.ones(4, dtype=bool), status, 0.01)
 
 
 def map_of(energies, status="ok"):
-    step = RixsMap(RixsMapSettings(yield_window=(520.0, 525.0)), calibration=Known(status))
+    step = RixsMap(RixsMapSettings(yield_window=(520.0, 525.0)))
     for index, energy in enumerate(energies):
         spectrum = line(300 + (energy - 530) / 0.1, 100.0) + line(230, 1000.0, 10)
         row = Row(index, energy=energy, normalised_spectrum=spectrum, normalised_variance=np.ones(COLUMNS))
-        step.push({"rows": (row,)})
+        step.push({"rows": (row,), "calibration": calibration(status)})
     return step.result
 
 
 def test_the_elastic_line_stands_on_the_diagonal_and_at_no_energy_loss():
     result = map_of([534.0, 530.0, 532.0])
-    assert result["excitation_energy"].tolist() == [530.0, 532.0, 534.0]
-    for row, energy in enumerate(result["excitation_energy"]):
-        near = abs(result["emission_energy"] - energy) < 1.5
-        at = np.average(result["emission_energy"][near], weights=result["map"][row, near])
+    assert result.excitation_energy.tolist() == [530.0, 532.0, 534.0]
+    for row, energy in enumerate(result.excitation_energy):
+        near = abs(result.emission_energy - energy) < 1.5
+        at = np.average(result.emission_energy[near], weights=result.map[row, near])
         assert at == pytest.approx(energy, abs=0.02)
-        near = abs(result["energy_loss"]) < 1.5
-        assert np.average(result["energy_loss"][near], weights=result["map_loss"][row, near]) == pytest.approx(
-            0, abs=0.02
-        )
+        near = abs(result.energy_loss) < 1.5
+        assert np.average(result.energy_loss[near], weights=result.map_loss[row, near]) == pytest.approx(0, abs=0.02)
 
 
 def test_the_axis_of_energy_loss_keeps_the_counts():
@@ -300,16 +295,16 @@ def test_the_axis_of_energy_loss_keeps_the_counts():
 
 def test_without_a_calibration_there_is_no_axis_and_the_partial_yield_is_that_of_the_whole_detector():
     result = map_of([530.0, 532.0], status="too few lines")
-    assert np.isnan(result["emission_energy"]).all()
+    assert np.isnan(result.emission_energy).all()
     assert "energy_loss" not in result
-    assert result["pfy"] == pytest.approx([1100.0, 1100.0], rel=0.01)
+    assert result.pfy == pytest.approx([1100.0, 1100.0], rel=0.01)
 
 
 def test_partial_yields_carry_their_uncertainty():
     result = map_of([530.0, 532.0])
-    assert result["pfy"] == pytest.approx([1000.0, 1000.0], rel=0.02)
-    assert result["pfy_sigma"] == pytest.approx([np.sqrt(51)] * 2, rel=0.02)
-    assert result["ipfy"] == pytest.approx(1 / result["pfy"])
+    assert result.pfy == pytest.approx([1000.0, 1000.0], rel=0.02)
+    assert result.pfy_sigma == pytest.approx([np.sqrt(51)] * 2, rel=0.02)
+    assert result.ipfy == pytest.approx(1 / result.pfy)
     inverse, sigma = inverse_partial_yield(np.array([0.0, 2.0]), np.array([1.0, 0.1]))
     assert np.isnan(inverse[0])
     assert np.isnan(sigma[0])

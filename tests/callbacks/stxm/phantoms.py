@@ -85,7 +85,7 @@ def reduced_chain(counts, energies, *, settings=None, edge_name="O K", lines=Non
 def push_images(chain, *, final=False):
     kept = []
     for image in chain.take_closed(final=final):
-        outputs, problem = chain.images.push(image)
+        outputs, problem = chain.behind.push(image)
         assert problem == ""
         kept.append(outputs)
     return kept

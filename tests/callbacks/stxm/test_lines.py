@@ -48,7 +48,7 @@ def test_measured_dark_lines_go_before_the_number_of_the_detector():
     np.testing.assert_allclose(step.push(event)["line_rate"], 1e6 - 5e5)
     step.push_dark(line([0.3] * 50))
     np.testing.assert_allclose(step.push(event)["line_rate"], 1e6 - 300.0)
-    assert step.result["dark_rate"] == pytest.approx(300.0)
+    assert step.result.dark_rate == pytest.approx(300.0)
 
 
 def test_lines_are_brought_to_the_ring_current_of_the_first():
@@ -84,7 +84,7 @@ def test_lines_come_into_their_image_whatever_their_order_and_what_is_missing_st
     step = ImageAssembly(GRID)
     step.push(corrected(2, np.full(4, 2.0)))
     step.push(corrected(3, np.full(3, 3.0)))
-    assert step.take_closed() == []
+    assert list(step.take_closed()) == []
     step.push(corrected(4, np.full(4, 4.0), 530.1))
     (event,) = step.take_closed()
     image = event["image"]
@@ -100,5 +100,5 @@ def test_an_image_closes_with_its_last_line():
     step = ImageAssembly(GRID)
     for number in (1, 2, 3):
         step.push(corrected(number, np.ones(3 if number == 3 else 4)))
-    assert len(step.take_closed()) == 1
-    assert step.take_closed(final=True) == []
+    assert len(list(step.take_closed())) == 1
+    assert list(step.take_closed(final=True)) == []

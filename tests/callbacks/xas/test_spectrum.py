@@ -85,18 +85,18 @@ def test_points_without_flux_are_marked_and_not_divided_by():
     points[40][Key.I0] = 0.0
     kept, result = push_all(points)
     assert np.isnan(kept[40]["tey_over_i0"])
-    assert result["marked_frames"].tolist() == [41]
-    assert np.isnan(result["tey"][40])
-    assert np.isfinite(np.delete(result["tey"], 40)).all()
-    assert result["tfy_status"].startswith("no edge")
+    assert result.marked_frames.tolist() == [41]
+    assert np.isnan(result.tey[40])
+    assert np.isfinite(np.delete(result.tey, 40)).all()
+    assert result.tfy_status.startswith("no edge")
 
 
 def test_repeated_energies_are_added():
     once = [{Key.ENERGY: e, Key.I0: 1e6, Key.TEY: 5e4 * (0.2 + truth(e)), Key.TFY: 1e4} for e in ENERGY]
     _, single = push_all(once)
     _, double = push_all(once + once[::-1])
-    np.testing.assert_allclose(double["tey"], single["tey"], atol=1e-5)
-    np.testing.assert_allclose(double["tey_sigma"], single["tey_sigma"] / np.sqrt(2), rtol=0.03)
+    np.testing.assert_allclose(double.tey, single.tey, atol=1e-5)
+    np.testing.assert_allclose(double.tey_sigma, single.tey_sigma / np.sqrt(2), rtol=0.03)
 
 
 @pytest.mark.measured

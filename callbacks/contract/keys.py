@@ -1,14 +1,8 @@
-"""The vocabulary: every stream name, data key, unit and start-document block, spelled once.
-
-Plans, devices, importers, simulators and callbacks import these; nothing else spells a key.
-"""
+"""Streams and data keys of raw runs, with their units."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict
 
 
 class Stream(StrEnum):
@@ -105,92 +99,3 @@ UNITS: dict[str, str] = {
 
 CCD = "ccd"  # object names in descriptors
 SCANNER = "scanner"
-
-Technique = Literal["xas", "rixs", "elastic", "stxm", "stxm_line_spectrum", "stxm_focus"]
-
-
-class _Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StxmRegion(_Block):
-    """A rectangle of pixels; lines run along x, and follow one another along y."""
-
-    x: tuple[float, float]  # um, centres of the first and the last pixel of a line
-    y: tuple[float, float]  # um, of the first and the last line
-    columns: int  # pixels of a line
-    rows: int  # lines
-
-
-class StxmGrid(_Block):
-    """What a STXM measurement covers: at each energy, all lines of one region after the other."""
-
-    energies: list[float]  # eV, as asked for, in the order of measurement; the positions of a focus scan are below
-    regions: list[StxmRegion]
-    mode: Literal["line", "point"] = "line"  # the stage flies a line, or stops at each of its pixels
-    blank: tuple[float, float, float, float] | None = None  # um, x and y from and to: no sample there
-    zone_plate: list[float] = []  # um, one a line, of a focus scan only
-
-    @property
-    def lines(self) -> int:
-        """Lines at one energy."""
-        return sum(region.rows for region in self.regions)
-
-    @property
-    def is_image(self) -> bool:
-        """Whether the lines of a region make an image; those of a line spectrum stand alone."""
-        return any(region.rows > 1 for region in self.regions)
-
-    def place(self, seq_num: int) -> tuple[int, int, int]:
-        """Give energy, region and row (all from 0) of an event of the stream `primary`.
-
-        Raises
-        ------
-        ValueError
-            When there are not so many lines.
-        """
-        energy, line = divmod(seq_num - 1, self.lines)
-        if not 0 <= energy < len(self.energies):
-            raise ValueError(f"event {seq_num} of a grid with {self.lines * len(self.energies)} lines")
-        for index, region in enumerate(self.regions):
-            if line < region.rows:
-                return energy, index, line
-            line -= region.rows
-        raise AssertionError("unreachable: the rows of the regions are the lines")
-
-
-class Measurement(_Block):
-    """Block `measurement` of a raw run's start document: what was asked for."""
-
-    technique: Technique
-    sample: str
-    edge: str = ""
-    energy_regions: str = ""  # as typed: "520:526:0.5, 526:535:0.1"
-    points: int  # events planned in the stream `primary`
-    exposure_time: float  # s; the dwell of XAS, and of a STXM pixel
-    frames_per_energy: int = 1
-    order: Literal["up", "up_down", "random"] = "up"
-    grid: StxmGrid | None = None  # of STXM
-
-
-class Derivation(_Block):
-    """Block `derivation` of a derived run's start document: from what, by what, with what."""
-
-    raw_uids: list[str]
-    pipeline: str
-    settings: dict[str, Any]
-    software: dict[str, str]  # package -> version
-
-
-class Series(_Block):
-    """Block `series` of the start documents of runs that belong together."""
-
-    uid: str
-    index: int  # from 0
-    runs: int
-    role: Literal["reference", "sample"]
-
-
-MEASUREMENT = "measurement"  # keys of the blocks in a start document
-SERIES = "series"
-DERIVATION = "derivation"

@@ -1,0 +1,212 @@
+"""Print what operations give, for people, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.prompt import Confirm
+from rich.table import Column
+from rich.table import Table as TextTable
+
+from beamline.operations.runs import counted, lines, warnings
+
+if TYPE_CHECKING:  # their modules take time to import, and whoever prints one has it
+    from beamline.acquire.safety import Assessment
+    from beamline.operations.demonstrate.epics import EpicsOutcome
+    from beamline.operations.demonstrate.techniques import Outcome
+    from beamline.storage.catalogue.recover import Recovery
+
+console = Console(highlight=False)
+
+
+def ask_to_resume() -> bool:
+    """Ask at the terminal whether to go on after Ctrl-C; without a terminal the answer is no."""
+    if not sys.stdin.isatty():
+        return False
+    return Confirm.ask("paused; resume? (no aborts, and keeps what was measured)", default=True)
+
+
+def print_assessment(assessment: Assessment, *, to_stderr: bool = False) -> None:
+    """Print what a plan will do, in one line."""
+    to = Console(stderr=True, highlight=False) if to_stderr else console
+    to.print(assessment.text(), soft_wrap=True, markup=False)
+
+
+def print_plans(plans: Iterable[Mapping[str, Any]]) -> None:
+    """Print the plans and their parameters."""
+    for plan in plans:
+        console.print(f"[bold]{plan['name']}[/]  {plan['summary']}")
+        table = TextTable.grid(padding=(0, 2))
+        for parameter in plan["parameters"]:
+            default = "required" if parameter["required"] else f"default {parameter['default']!r}"
+            name = f"  --{parameter['name'].replace('_', '-')}"
+            table.add_row(name, parameter["unit"], default, parameter["help"])
+        console.print(table)
+
+
+def print_runs(entries: list[dict[str, Any]], where: str) -> None:
+    """Print a list of runs."""
+    table = TextTable("uid", "scan", "when", "technique", "sample", "points", box=None, padding=(0, 2))
+    for entry in entries:
+        values = [value for name, value in entry.items() if name != "uid"]
+        table.add_row(entry["uid"][:8], *("" if value is None else str(value) for value in values))
+    console.print(table if entries else f"no runs in {where}")
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """Print the summary of a run."""
+    scan = f"scan {summary['scan_id']}" if summary["scan_id"] is not None else "run"
+    console.print(f"[bold]{scan}[/]  {summary['technique']} of {summary['sample']}  ({summary['plan']})")
+    table = TextTable.grid(padding=(0, 2))
+    table.add_row("raw run", summary["raw_uid"])
+    table.add_row("derived run", summary["derived_uid"] or "none: the run has not been reduced")
+    if series := summary.get("series"):
+        table.add_row("last of the runs", ", ".join(uid[:8] for uid in series))
+    table.add_row("ended", summary["exit_status"] + (f": {summary['reason']}" if summary["reason"] else ""))
+    events = counted(summary)
+    table.add_row(events, str(summary["frames"]))
+    for held in summary.get("interruptions", []):
+        table.add_row(f"held at {datetime.fromtimestamp(held['time']):%H:%M:%S}", f"[yellow]{held['reason']}[/]")
+    for mark in summary.get("marked_frames", []):
+        table.add_row(f"{events.removesuffix('s')} {mark['frame']}", f"[yellow]{mark['reason']}[/]")
+    for label, text in lines(summary):
+        table.add_row(label, text)
+    for warning in warnings(summary):
+        table.add_row("", f"[bold red]{warning}[/]")
+    console.print(table)
+
+
+def print_replay(outcome: Mapping[str, Any]) -> None:
+    """Print the outcome of a replay."""
+    if outcome["equal"] is None:
+        console.print("replayed; there is no reduction with the same settings to compare with")
+    else:
+        answer = "yes" if outcome["equal"] else f"no: {', '.join(outcome['differences'])}"
+        console.print(
+            f"live equals replay: {answer}  ({outcome['arrays_compared']} arrays, from the {outcome['source']})"
+        )
+
+
+def print_analysis(outcome: Mapping[str, Any]) -> None:
+    """Print the outcome of a pooled analysis."""
+    shares = ", ".join(f"{share:.1%}" for share in outcome["pca"]["explained_variance_ratio"])
+    console.print(f"{outcome['pixels_used']} of {outcome['pixels']} pixels; variance {shares}")
+    if outcome["status"] != "ok":
+        console.print(f"[yellow]no end members: {outcome['status']}[/]")
+    table = TextTable("run", "sample", "energy offset (eV)", "reduced", box=None, padding=(0, 2))
+    for run in outcome["runs"]:
+        reduced = f"{run['reduced']:.3f} ± {run['reduced_sigma']:.3f}" if "reduced" in run else ""
+        offset = f"{run['energy_offset_ev']:+.3f} ± {run['energy_offset_sigma_ev']:.3f}"
+        table.add_row(run["run"][:8], run["sample"], offset, reduced)
+    console.print(table)
+    console.print(f"report: {outcome['report']}", soft_wrap=True)
+
+
+def print_recovery(recovery: Recovery) -> None:
+    """Print what a recovery did."""
+    for run in recovery.closed:
+        events = ", ".join(f"{number} {stream}" for stream, number in run.events.items()) or "no events"
+        console.print(f"closed run {run.uid}: {events}; {sum(run.frames.values())} frames on the disk", soft_wrap=True)
+    for uid in recovery.still_open:
+        console.print(f"run {uid} is being measured; left alone")
+    for problem in recovery.problems:
+        console.print(f"[red]{problem}[/]", soft_wrap=True)
+    console.print(f"{len(recovery.closed)} interrupted runs closed, {recovery.ingested} runs taken into the catalogue")
+
+
+def print_check(outcome: Mapping[str, Any]) -> None:
+    """Print how the devices of a configuration answered."""
+    columns = ("device", "PVs", "connect (s)", "read (ms)", "")
+    table = TextTable(*(Column(name, no_wrap=True) for name in columns), box=None, padding=(0, 1))
+    for answer in outcome["devices"]:
+        there = answer["pvs"] - len(answer["missing"])
+        table.add_row(
+            answer["device"],
+            f"{there} of {answer['pvs']}" if answer["pvs"] else "soft",
+            f"{answer['connect_seconds']:.2f}" if answer["pvs"] and there else "",
+            "" if answer["read_seconds"] is None else f"{1000 * answer['read_seconds']:.1f}",
+            f"[red]{'no answer' if answer['missing'] else 'no reading'}[/]" if answer["problem"] else "ok",
+        )
+    if outcome["devices"]:
+        console.print(table)
+    if outcome["ok"]:
+        number = len(outcome["devices"])
+        console.print(f"{outcome['config']}: ok; {number} devices, data in {outcome['data_dir']}", soft_wrap=True)
+
+
+def print_ioc(port: int, pvs: int, *, as_json: bool) -> None:
+    """Print that an IOC serves."""
+    if as_json:
+        print(json.dumps({"port": port, "pvs": pvs}), flush=True)
+    else:
+        console.print(f"{pvs} process variables on 127.0.0.1, port {port}; Ctrl-C stops")
+
+
+def print_demo(outcome: Outcome) -> None:
+    """Print the outcome of a demonstration."""
+    print_summary(outcome.summary)
+    table = TextTable("found", "", "simulated truth", "difference", box=None, padding=(0, 2))
+    for row in outcome.found:
+        table.add_row(*row)
+    console.print(table)
+    answer = "yes" if outcome.live_equals_replay else f"no: {', '.join(outcome.differences)}"
+    for line in outcome.feeds:
+        console.print(line)
+    console.print(f"live equals replay: {answer}")
+    console.print(f"report: {outcome.report}", soft_wrap=True)
+    console.print(f"data: {outcome.data_dir}  ({outcome.seconds:.0f} s)", soft_wrap=True)
+
+
+def print_epics_demo(outcome: EpicsOutcome) -> None:
+    """Print the outcome of the demonstration over EPICS."""
+    for run in outcome.runs:
+        print_summary(run.summary)
+    table = TextTable(
+        "technique", "events", "measured in (s)", "ms an event", "live equals replay", box=None, padding=(0, 2)
+    )
+    for run in outcome.runs:
+        answer = "yes" if run.live_equals_replay else f"no: {', '.join(run.differences)}"
+        each = 1000 * run.seconds / max(1, run.events)
+        table.add_row(run.technique, str(run.events), f"{run.seconds:.1f}", f"{each:.1f}", answer)
+    console.print(table)
+    console.print(outcome.feed)
+    for run in outcome.runs:
+        console.print(f"report: {run.report}", soft_wrap=True)
+    console.print(f"data: {outcome.data_dir}  (IOC on port {outcome.port}, {outcome.seconds:.0f} s)", soft_wrap=True)
+
+
+def print_seed_demo(outcome: Mapping[str, Any]) -> None:
+    """Print what the analysis of the simulated states of charge found."""
+    console.print(
+        f"{outcome['pixels']} pixels x {outcome['energies']} energies pooled; {outcome['pixels_with_sample']} hold"
+        f" sample, {outcome['pixels_used']} are below the noise cut"
+    )
+    console.print("cumulative variance: " + ", ".join(f"{share:.1%}" for share in outcome["cumulative_variance"]))
+    table = TextTable("capacity (mAh/g)", "reduced", "simulated truth", box=None, padding=(0, 2))
+    for capacity, one in outcome["reduced"].items():
+        table.add_row(capacity, f"{one['found']:.3f} ± {one['sigma']:.3f}", f"{one['truth']:.3f}")
+    console.print(table)
+    console.print(f"report: {outcome['report']}  ({outcome['seconds']:.0f} s)", soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; what is not a number becomes null."""
+    print(json.dumps(_plain(value), indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

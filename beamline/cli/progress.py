@@ -1,0 +1,42 @@
+"""A progress bar on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from beamline.operations.progress import Progress as Report
+
+
+@contextmanager
+def progress_bar(*, quiet: bool) -> Iterator[Report]:
+    """Show progress with the time left; what is given is to be called with it, see `beamline.operations.progress`."""
+    tasks: dict[str, TaskID] = {}
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=quiet,
+    ) as bar:
+
+        def report(what: str, done: int, total: int | None) -> None:
+            if done == 0 or what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield report

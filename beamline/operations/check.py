@@ -1,0 +1,43 @@
+"""Check a configuration, and whether everything that it names answers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from beamline.endstation.build import build_devices, device_problems
+from beamline.endstation.config import Config, load_config
+from beamline.endstation.connect import Answer, connect, disconnect, use_channel_access
+from beamline.techniques.settings import processing_problems
+
+
+def config_problems(config: Config) -> list[str]:
+    """Give one line for each thing wrong with a configuration, without building anything."""
+    return device_problems(config) + processing_problems(config)
+
+
+def check(config: Path | None) -> dict[str, Any]:
+    """Check a configuration, and connect to its devices.
+
+    Returns
+    -------
+    dict
+        For JSON: `config`, `ok`, `problems` (one line each), `devices` (how each answered), `data_dir`.
+    """
+    loaded = load_config(config)
+    use_channel_access(loaded.channel_access)
+    problems, answers = config_problems(loaded), list[Answer]()
+    if not problems:
+        devices = build_devices(loaded)
+        answers = connect(devices, loaded.channel_access, read=True)
+        if loaded.channel_access is not None:
+            disconnect(devices.values())
+        problems = [f"{answer.device}: {answer.problem}" for answer in answers if answer.problem]
+    return {
+        "config": str(loaded.path),
+        "ok": not problems,
+        "problems": problems,
+        "data_dir": str(loaded.storage.data_dir),
+        "devices": [asdict(answer) for answer in answers],
+    }

@@ -1,0 +1,49 @@
+"""Export: write a run and its reduction for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from beamline.errors import BeamlineError
+from beamline.operations.runs import file_name
+from beamline.storage.log import read_log
+from beamline.storage.runs import Runs
+from beamline.techniques import TECHNIQUES
+
+Format = Literal["nexus", "columns", "nxstxm"]
+ENDINGS: dict[str, str] = {"nexus": ".nxs", "columns": "", "nxstxm": ".hdf5"}  # "": a folder
+
+
+def export(runs: Runs, name: str, file_format: Format, output: Path | None) -> list[Path]:
+    """Write a run for other programs.
+
+    Parameters
+    ----------
+    runs : Runs
+    name : str
+        The run.
+    file_format : str
+    output : Path or None
+        File, or folder of the format "columns"; named after the run where not given.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    BeamlineError
+        When the technique of the run is not written in this format, naming those that are.
+    """
+    entry = runs.find(name)
+    raw, derived = runs.load_with_derived(name)
+    exporters = TECHNIQUES[raw.measurement.technique].exporters
+    if file_format not in exporters:
+        raise BeamlineError(
+            f"run {entry.uid} is of {raw.measurement.technique}, which is not written as {file_format};"
+            f" expected {' or '.join(exporters)}"
+        )
+    path = output or Path(file_name(entry) + ENDINGS[file_format])
+    return exporters[file_format](path, read_log(entry.path), raw, derived)

@@ -1,0 +1,83 @@
+"""Import: turn a scan of another instrument into a raw run, reduce it, and sum it up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+from beamline.acquire.references import processing_with_references
+from beamline.endstation.config import load_config
+from beamline.errors import BeamlineError
+from beamline.formats.importers.irixs import irixs_documents
+from beamline.formats.importers.nxstxm import nxstxm_documents
+from beamline.formats.importers.sdf import sdf_documents
+from beamline.operations.progress import EventCounter, Progress, no_progress
+from beamline.operations.runs import summary_of
+from beamline.storage.catalogue.process import ingest_now
+from beamline.storage.derived import DerivedRuns
+from beamline.storage.layout import Layout
+from beamline.storage.recorder import Recorder
+from beamline.storage.runs import Runs
+from beamline.techniques import pipelines
+from beamline.techniques.settings import processing_problems
+from callbacks.reduction import Reducer
+
+Kind = Literal["irixs", "sdf", "nxstxm"]
+
+
+def import_scan(
+    kind: Kind, path: Path, *, config: Path | None, data_dir: Path | None, progress: Progress = no_progress
+) -> dict[str, Any]:
+    """Import a scan of another instrument, reduce it, and sum it up.
+
+    Parameters
+    ----------
+    kind : str
+        "irixs", "sdf" or "nxstxm".
+    path : Path
+        The scan's folder or file.
+    config, data_dir : Path or None
+        For settings of the reduction; where runs are kept.
+    progress : callable
+        See `beamline.operations.progress`.
+
+    Returns
+    -------
+    dict
+        The summary, with ``problems``: what the scan lacks, one line each.
+
+    Raises
+    ------
+    BeamlineError
+        When it cannot be read.
+    """
+    loaded = load_config(config)
+    if problems := processing_problems(loaded):
+        raise BeamlineError("\n".join(problems))
+    data_dir = (data_dir or loaded.storage.data_dir).absolute()
+    uid = ""
+    with closing(Recorder(data_dir)) as recorder, closing(DerivedRuns(data_dir)) as derived:
+        settings = processing_with_references(loaded, data_dir)
+        count, reducer = EventCounter(progress), Reducer(derived, pipelines(), settings)
+        for name, doc in _documents(kind, path, data_dir):
+            recorder(name, doc)
+            reducer(name, doc)
+            count(name, doc)
+            uid = doc["uid"] if name == "start" else uid
+    runs = Runs(data_dir)
+    summary = summary_of(runs, uid)
+    ingest_now(data_dir, uid, *filter(None, [summary["derived_uid"]]))
+    return summary | {"problems": list(runs.find(uid).start.get("import_problems", []))}
+
+
+def _documents(kind: Kind, path: Path, data_dir: Path) -> Iterator[tuple[str, Any]]:
+    """Give what a file or folder holds as the documents of a raw run."""
+    match kind:
+        case "irixs":
+            return irixs_documents(path, frames_dir=Layout(data_dir).frames)
+        case "sdf":
+            return sdf_documents(path)
+        case "nxstxm":
+            return nxstxm_documents(path)

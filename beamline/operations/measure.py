@@ -1,0 +1,139 @@
+"""Measure: check a plan with its parameters as text, say what it will do, run it, sum up its run."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from beamline.acquire.safety import Assessment, assess
+from beamline.acquire.session import Session, measure_all
+from beamline.endstation.build import build_endstation
+from beamline.endstation.config import load_config
+from beamline.errors import BeamlineError
+from beamline.operations.progress import EventCounter, Progress, no_progress
+from beamline.operations.runs import summarise
+from beamline.storage.catalogue.process import INGEST_TIMEOUT
+from beamline.storage.layout import Layout
+from beamline.storage.runs import Runs
+from beamline.techniques.settings import processing_problems
+from plans import PLANS, PlanError, find_plan
+
+logger = logging.getLogger(__name__)
+
+
+def list_plans() -> list[dict[str, Any]]:
+    """List the plans and their parameters, for JSON."""
+    return [
+        {
+            "name": plan.name,
+            "summary": plan.summary,
+            "parameters": [
+                {
+                    "name": parameter.name,
+                    "type": parameter.type.__name__,
+                    "unit": parameter.unit,
+                    "required": parameter.required,
+                    "default": None if parameter.required else parameter.default,
+                    "help": parameter.help,
+                }
+                for parameter in plan.parameters.values()
+            ],
+        }
+        for plan in PLANS.values()
+    ]
+
+
+def assess_plan(name: str, arguments: Sequence[str], *, config: Path | None, data_dir: Path | None) -> Assessment:
+    """Find out what a plan will do; nothing moves.
+
+    Parameters
+    ----------
+    name : str
+        Of the plan.
+    arguments : sequence of str
+        Its parameters as on the command line: ``["--regions", "520:560:0.5"]``.
+    config, data_dir : Path or None
+        Endstation; where runs are kept.
+
+    Raises
+    ------
+    BeamlineError
+        When it cannot finish, or the configuration is wrong.
+    """
+    loaded = load_config(config)
+    data_dir = (data_dir or loaded.storage.data_dir).absolute()
+    plan, parameters = _parsed(name, arguments)
+    if problems := processing_problems(loaded):  # as the session says
+        raise BeamlineError("\n".join(problems))
+    endstation = build_endstation(loaded, frames_dir=Layout(data_dir).frames)
+    made = plan.function(endstation, **parameters)
+    assessment = assess(made, endstation, data_dir, loaded.storage.minimum_free_gb)
+    assessment.refuse()
+    return assessment
+
+
+def run_plan(
+    name: str,
+    arguments: Sequence[str],
+    *,
+    config: Path | None,
+    data_dir: Path | None,
+    progress: Progress = no_progress,
+    on_assessment: Callable[[Assessment], None] = lambda _assessment: None,
+    on_pause: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Run a plan and sum up its run.
+
+    Parameters
+    ----------
+    name, arguments, config, data_dir
+        As of `assess_plan`.
+    progress : callable
+        See `beamline.operations.progress`.
+    on_assessment : callable
+        Is given what the plan will do, before it starts.
+    on_pause : callable
+        Asked after an interruption whether to resume; the run is aborted where it says no.
+
+    Returns
+    -------
+    dict
+        The summary of the last run, with ``estimate``, and ``series``, the uids, where there are several.
+
+    Raises
+    ------
+    BeamlineError
+        One line on why the plan could not be started, or not be finished.
+    """
+    loaded = load_config(config)
+    plan, parameters = _parsed(name, arguments)
+    data_dir = data_dir or loaded.storage.data_dir
+    with redirect_stdout(sys.stderr), Session(loaded, data_dir) as session:  # the engine's suspenders print
+        # Made twice: the estimate uses up the first.
+        made = plan.function(session.endstation, **parameters)
+        assessment = assess(made, session.endstation, session.data_dir, loaded.storage.minimum_free_gb)
+        assessment.refuse()
+        estimate = assessment.as_dict()
+        on_assessment(assessment)
+        session.watch(EventCounter(progress), "progress")
+        uids = measure_all(session, plan.function(session.endstation, **parameters), on_pause=on_pause)
+        session.drain()
+        for uid in uids:
+            session.ingester.wait_for(uid, INGEST_TIMEOUT)
+        status = session.reduction.status()
+    if status.errors:
+        logger.error("the live reduction failed %d times, last: %s", status.errors, status.last_error)
+    summary = summarise(*Runs(session.data_dir).load_with_derived(uids[-1])) | {"estimate": estimate}
+    return summary if len(uids) == 1 else summary | {"series": list(uids)}
+
+
+def _parsed(name: str, arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+    try:
+        plan = find_plan(name)
+        return plan, plan.parse(arguments)
+    except PlanError as error:
+        raise BeamlineError(str(error)) from error

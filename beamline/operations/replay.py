@@ -1,0 +1,100 @@
+"""Replay: reduce a run again, from the catalogue or from its log, and compare with the reduction that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+from beamline.acquire.references import processing_with_references
+from beamline.endstation.config import load_config
+from beamline.errors import BeamlineError
+from beamline.storage.catalogue import documents as replays
+from beamline.storage.catalogue.find import RunNotFoundError, open_catalog, resolve_run
+from beamline.storage.catalogue.process import ingest_now
+from beamline.storage.derived import DerivedRuns
+from beamline.storage.log import Document
+from beamline.storage.results import collect, differences
+from beamline.storage.runs import Entry, Runs
+from beamline.techniques import pipelines
+from callbacks.reduction import Reducer
+
+Source = Literal["catalogue", "log"]
+
+
+def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: bool) -> dict[str, Any]:
+    """Reduce a run again and compare with the reduction that is kept.
+
+    Parameters
+    ----------
+    runs : Runs
+    name : str
+        The run.
+    config : Path or None
+        For other settings than those that the run was reduced with before, or began with.
+    source : str
+        "catalogue" or "log".
+    keep : bool
+        Keep the outcome as a new derived run.
+
+    Returns
+    -------
+    dict
+        For JSON. `equal` is None where the run was not reduced before, or with other settings.
+    """
+    entry = runs.find(name)
+    _, before = runs.load_with_derived(name)
+    settings: Mapping[str, Any] | None = before.settings if before else None
+    if config:
+        settings = processing_with_references(load_config(config), runs.data_dir)
+    derived = reduce_documents(documents_of(runs, entry, source), settings)
+    after = collect(derived)
+    if keep:
+        with closing(DerivedRuns(runs.data_dir)) as store:
+            for name_, doc in derived:
+                store(name_, doc)
+        ingest_now(runs.data_dir, after.uid)
+    found = differences(before, after) if before and before.settings == after.settings else None
+    return {
+        "raw_uid": entry.uid,
+        "derived_uid": after.uid if keep else None,
+        "source": source,
+        "compared_with": before.uid if before else None,
+        "equal": None if found is None else not found,
+        "differences": found or [],
+        "arrays_compared": sum(len(table.columns) for table in after.streams.values()),
+    }
+
+
+def reduce_documents(documents: Iterable[Document], settings: Mapping[str, Any] | None) -> list[Document]:
+    """Reduce the documents of one run; give the documents of the derived run.
+
+    Parameters
+    ----------
+    documents : iterable of (name, document)
+    settings : mapping or None
+        By pipeline; None for those that the run began with.
+    """
+    derived: list[Document] = []
+    reducer = Reducer(lambda name, doc: derived.append((name, doc)), pipelines(), settings)
+    for name, doc in documents:
+        reducer(name, doc)
+    return derived
+
+
+def documents_of(runs: Runs, entry: Entry, source: Source) -> Iterator[Document]:
+    """Give the documents of a run from the catalogue or from its log.
+
+    Raises
+    ------
+    BeamlineError
+        When the catalogue does not have the run.
+    """
+    if source == "log":
+        return replays.logged_documents(entry.path)
+    try:
+        run = resolve_run(open_catalog(runs.data_dir), entry.uid)
+    except RunNotFoundError as error:
+        raise BeamlineError(f"{error}; `beamline recover` takes it in") from error
+    return replays.documents(run)

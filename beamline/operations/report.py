@@ -1,0 +1,103 @@
+"""Report: one HTML page of a run with its figures, uncertainties, what was marked and why, and provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from beamline.errors import BeamlineError
+from beamline.operations.runs import counted, file_name, lines, summarise, warnings
+from beamline.report.page import write_page
+from beamline.storage.log import read_log
+from beamline.storage.results import Run
+from beamline.storage.runs import Runs
+from beamline.techniques import TECHNIQUES
+
+MOST_WARNINGS = 20  # marked frames that are named one by one
+
+
+def write_report(runs: Runs, name: str, output: Path | None) -> Path:
+    """Write the report of a run.
+
+    Parameters
+    ----------
+    runs : Runs
+    name : str
+        The run.
+    output : Path or None
+        The HTML file; named after the run where not given.
+
+    Raises
+    ------
+    BeamlineError
+        When the run has not been reduced.
+    """
+    entry = runs.find(name)
+    raw, derived = runs.load_with_derived(name)
+    if derived is None:
+        raise BeamlineError(f"run {entry.uid} has not been reduced; `beamline replay --keep {entry.uid[:8]}` does it")
+    path = output or Path(f"{file_name(entry)}.html")
+    summary = summarise(raw, derived)
+    technique = TECHNIQUES[raw.measurement.technique]
+    title = _title(raw, technique.title)
+    write_page(
+        path,
+        title=title,
+        subtitle=_subtitle(raw),
+        verdict=_verdict(summary),
+        warnings=_warnings(summary),
+        drawn=technique.figures(raw, derived, list(read_log(entry.path)), title),
+        provenance=_provenance(raw, derived),
+    )
+    return path
+
+
+def _title(raw: Run, technique: str) -> str:
+    block = raw.measurement
+    scan = f"scan {raw.start['scan_id']}: " if "scan_id" in raw.start else ""
+    sample = "a sample that is not recorded" if block.sample == "not recorded" else block.sample
+    return f"{scan}{technique} of {sample}" + (f" at the {block.edge} edge" if block.edge else "")
+
+
+def _subtitle(raw: Run) -> str:
+    began = datetime.fromtimestamp(raw.start["time"]).astimezone()
+    lasted = f", {(raw.stop['time'] - raw.start['time']) / 60:.1f} min" if raw.stop else ", not closed"
+    return f"{raw.start.get('plan_name', '')} begun {began:%Y-%m-%d %H:%M:%S %Z}{lasted}; run {raw.uid}"
+
+
+def _verdict(summary: Mapping[str, Any]) -> str:
+    parts = [f"{summary['frames']} {counted(summary)} measured"]
+    return "; ".join([*parts, *(f"{label}: {text}" for label, text in lines(summary))]) + "."
+
+
+def _warnings(summary: Mapping[str, Any]) -> list[str]:
+    found = []
+    if summary["exit_status"] != "success":
+        found.append(f"the run ended with {summary['exit_status']}: {summary['reason'] or 'no reason given'}")
+    found += warnings(summary)
+    one = counted(summary).removesuffix("s")
+    found += [f"{one} {mark['frame']}: {mark['reason']}" for mark in summary["marked_frames"][:MOST_WARNINGS]]
+    if (more := len(summary["marked_frames"]) - MOST_WARNINGS) > 0:
+        found.append(f"and {more} more {one}s")
+    return found
+
+
+def _provenance(raw: Run, derived: Run) -> list[tuple[str, str]]:
+    derivation = derived.derivation
+    assert derivation is not None
+    return [
+        ("raw run", raw.uid),
+        ("derived run", derived.uid),
+        ("pipeline", derivation.pipeline),
+        ("software", ", ".join(f"{name} {version}" for name, version in derivation.software.items())),
+        ("settings", json.dumps(derivation.settings)),
+        ("measurement", raw.measurement.model_dump_json()),
+        *(
+            (key, json.dumps(raw.start[key], default=str))
+            for key in ("plan_args", "versions", "instrument_log")
+            if key in raw.start
+        ),
+    ]

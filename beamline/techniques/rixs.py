@@ -1,0 +1,120 @@
+"""RIXS maps, and the single emission spectra that are measured to find the elastic line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from beamline.formats.exporters.columns import header_of, write_table
+from beamline.formats.exporters.nexus import Axis, Plot
+from beamline.report.rixs import map_figures
+from beamline.storage.results import Documents, Run
+from beamline.techniques.technique import Summary, Technique, nexus_exporter
+from callbacks.contract import RixsOutput, RixsResult
+from callbacks.pipelines import RIXS as PIPELINE
+
+INTENSITY = "counts per 1e6 counts of I0"
+
+
+def summarise(derived: Run) -> dict[str, Any]:
+    """Sum up cosmic rays and calibration."""
+    result = derived.read(RixsResult)
+    hits = np.asarray(derived.frames[RixsOutput.COSMIC_HITS])
+    return {
+        "cosmic_rays": {
+            "hits": int(hits[hits > 0].sum()),
+            "removed_counts": float(np.nansum(derived.frames[RixsOutput.COSMIC_REMOVED_COUNTS])),
+        },
+        "calibration": {
+            "status": result.calibration_status,
+            "alarm": result.calibration_alarm,
+            "dispersion_ev_per_pixel": result.calibration_dispersion_ev_per_pixel,
+            "dispersion_sigma": result.calibration_dispersion_sigma,
+            "rms_ev": result.calibration_rms_ev,
+            "accepted": int(result.calibration_accepted),
+            "rejected": int(result.calibration_rejected),
+        },
+        "rows": len(result.excitation_energy),
+    }
+
+
+def lines(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Tell of cosmic rays and calibration."""
+    cosmic, calibration = summary["cosmic_rays"], summary["calibration"]
+    yield "cosmic rays", f"{cosmic['hits']} hits, {cosmic['removed_counts']:,.0f} counts removed"
+    if calibration["status"] != "ok":
+        yield "calibration", f"none: {calibration['status']}"
+    else:
+        yield (
+            "calibration",
+            f"{calibration['dispersion_ev_per_pixel']:.5f} ± {calibration['dispersion_sigma']:.5f} eV/pixel, "
+            f"rms {calibration['rms_ev']:.3f} eV, {calibration['accepted']} elastic lines used,"
+            f" {calibration['rejected']} spectra without one",
+        )
+
+
+def warnings(summary: Summary) -> Iterator[str]:
+    """Warn of a calibration that is missing, or was lost."""
+    calibration = summary["calibration"]
+    if calibration["status"] != "ok":
+        yield f"no energy calibration: {calibration['status']}"
+    if calibration["alarm"]:
+        yield calibration["alarm"]
+
+
+def write_columns(folder: Path, _documents: Documents, raw: Run, derived: Run | None) -> list[Path]:
+    """Write the map (first row the excitation energies, first column the emission energy), its sigma, the yields."""
+    header = header_of(raw, derived)
+    assert derived is not None, "header_of refuses a run that has not been reduced"
+    result = derived.read(RixsResult)
+    header = [*header, f"calibration: {result.calibration_status}", f"intensity: {INTENSITY}"]
+    calibrated = result.calibration_status == "ok"
+    across = result.emission_energy if calibrated else np.arange(result.map.shape[1])
+    titles = ["emission_eV" if calibrated else "column", *(f"{energy:.4f}" for energy in result.excitation_energy)]
+    yields = {"pfy": result.pfy, "pfy_sigma": result.pfy_sigma, "ipfy": result.ipfy, "ipfy_sigma": result.ipfy_sigma}
+    return [
+        write_table(folder / "map.txt", [across, *result.map], titles, header),
+        write_table(folder / "map_sigma.txt", [across, *np.sqrt(result.map_variance)], titles, header),
+        write_table(
+            folder / "partial_yield.txt",
+            [result.excitation_energy, *yields.values()],
+            ["excitation_eV", *yields],
+            header,
+        ),
+    ]
+
+
+def plots(derived: Run) -> Iterator[Plot]:
+    """Give the map against emission energy (column without a calibration) and, with one, against energy loss."""
+    result = derived.read(RixsResult)
+    calibrated = result.calibration_status == "ok"
+    excitation = Axis("excitation_energy", result.excitation_energy, "eV", "excitation energy")
+    emission = (
+        Axis("emission_energy", result.emission_energy, "eV", "emission energy")
+        if calibrated
+        else Axis("column", np.arange(result.map.shape[1]), "pixel", "column of the detector")
+    )
+    sigma = np.sqrt(result.map_variance)
+    yield Plot("rixs_map", "intensity", result.map, sigma, INTENSITY, (excitation, emission))
+    if calibrated:
+        loss = Axis("energy_loss", result.energy_loss, "eV", "energy loss")
+        sigma = np.sqrt(result.map_loss_variance)
+        yield Plot("energy_loss_map", "intensity", result.map_loss, sigma, INTENSITY, (excitation, loss))
+
+
+RIXS = Technique(
+    name="rixs",
+    title="RIXS",
+    counted="frames",
+    pipeline=PIPELINE,
+    summarise=summarise,
+    lines=lines,
+    warnings=warnings,
+    figures=map_figures,
+    exporters={"nexus": nexus_exporter(plots), "columns": write_columns},
+)
+ELASTIC = replace(RIXS, name="elastic", title="ELASTIC")

@@ -1,0 +1,201 @@
+"""STXM: stacks of images, line spectra and focus scans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from beamline.errors import BeamlineError
+from beamline.formats.exporters.columns import header_of, write_table
+from beamline.formats.exporters.nexus import Axis, Plot
+from beamline.formats.exporters.nxstxm import write_nxstxm
+from beamline.report.stxm import focus_figures, stack_figures
+from beamline.storage.results import Documents, Run
+from beamline.techniques.technique import Summary, Technique, nexus_exporter
+from callbacks import pipelines
+from callbacks.contract import FocusResult, StxmResult
+
+
+def summarise(derived: Run) -> dict[str, Any]:
+    """Sum up a stack: what can be said of its incident flux, drift, components and fractions."""
+    result = derived.read(StxmResult)
+    if not result.optical_density.size:  # no image was measured
+        return {"shape": [0, 0, 0], "i0": {"status": str(result.i0_status), "pixels": 0}}
+    reasons = [str(reason) for reason in result.mask_reasons]
+    status = [str(one) for one in result.image_status]
+    found: dict[str, Any] = {
+        "shape": list(result.optical_density.shape),
+        "energies_ev": [float(result.stack_energy[0]), float(result.stack_energy[-1])],
+        "i0": {"status": str(result.i0_status), "pixels": int(np.sum(result.blank))},
+        "drift_pixels": _range(result.drift),
+        "images_not_used": {
+            f"{energy:.2f}": one for energy, one in zip(result.stack_energy, status, strict=True) if one != "ok"
+        },
+        "masked_pixels": {
+            reason: int((result.mask == number).sum()) for number, reason in enumerate(reasons) if reason != "good"
+        },
+        "pca": {"status": str(result.pca_status)},
+        "chemistry": {"status": str(result.chemical_status)},
+    }
+    if result.pca_status == "ok":
+        shares = result.pca_eigenvalues / result.pca_eigenvalues.sum()
+        found["pca"] |= {
+            "explained_variance_ratio": shares[: len(result.pca_components)].tolist(),
+            "significant": int(result.pca_significant),
+            "pixels": int(result.pixels_used),
+            "noise_cut": result.noise_cut,
+        }
+    if result.total_fractions.size:
+        names = [str(name) for name in result.end_member_names]
+        found["fractions"] = dict(zip(names, result.total_fractions.tolist(), strict=True))
+        found["fractions_sigma"] = dict(zip(names, result.total_fractions_sigma.tolist(), strict=True))
+        found["reduced_fraction"] = {"total": result.total_reduced, "sigma": result.total_reduced_sigma}
+    return found
+
+
+def _range(drift: np.ndarray) -> float:
+    """Give the largest range of a shift, of the images that have one; NaN where none has."""
+    known = drift[np.isfinite(drift).all(axis=(1, 2))]
+    return float(np.ptp(known, axis=0).max()) if len(known) else float("nan")
+
+
+def lines(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Tell of shape, incident flux, drift, pixels, components and fractions."""
+    energies, rows, columns = summary["shape"]
+    yield "stack", f"{energies} energies of {columns} x {rows} pixels"
+    i0 = summary["i0"]
+    yield "I0", f"{i0['pixels']} sample-free pixels" if i0["status"] == "ok" else f"none: {i0['status']}"
+    if "drift_pixels" not in summary:
+        return
+    yield "drift", f"{summary['drift_pixels']:.2f} pixels"
+    for energy, reason in summary["images_not_used"].items():
+        yield f"{energy} eV", reason
+    masked = ", ".join(f"{count} {reason}" for reason, count in summary["masked_pixels"].items() if count)
+    yield "pixels left out", masked or "none"
+    pca = summary["pca"]
+    if pca["status"] == "ok":
+        shares = ", ".join(f"{share:.1%}" for share in pca["explained_variance_ratio"])
+        yield "PCA", f"{shares} of the variance; {pca['significant']} components above the noise"
+    else:
+        yield "PCA", f"none: {pca['status']}"
+    if "fractions" in summary:
+        shares = ", ".join(f"{name} {share:.3f}" for name, share in summary["fractions"].items())
+        total = summary["reduced_fraction"]
+        yield "fractions", f"{shares}; reduced {total['total']:.3f} ± {total['sigma']:.3f}"
+    elif summary["chemistry"]["status"] != "ok":
+        yield "chemical map", f"none: {summary['chemistry']['status']}"
+
+
+def warnings(summary: Summary) -> Iterator[str]:
+    """Warn of a missing I0, missing components, a missing map, and images that are not used."""
+    for name, label in (("chemistry", "chemistry"), ("pca", "PCA"), ("i0", "I0")):
+        if name in summary and summary[name]["status"] != "ok":
+            yield f"{label}: {summary[name]['status']}"
+    for energy, reason in summary.get("images_not_used", {}).items():
+        yield f"{energy} eV: {reason}"
+
+
+def plots(derived: Run) -> Iterator[Plot]:
+    """Give the aligned optical density and the mean spectrum."""
+    result = derived.read(StxmResult)
+    if not result.optical_density.size:
+        return
+    energy = Axis("energy", result.stack_energy, "eV", "photon energy")
+    _, rows, columns = result.optical_density.shape
+    pixels = (Axis("line", np.arange(rows), "", "line"), Axis("column", np.arange(columns), "", "pixel of a line"))
+    density, sigma = result.optical_density, result.optical_density_sigma
+    yield Plot("optical_density", "optical_density", density, sigma, "", (energy, *pixels))
+    yield Plot("spectrum", "spectrum", result.spectrum, result.spectrum_sigma, "", (energy,))
+
+
+def write_columns(folder: Path, _documents: Documents, raw: Run, derived: Run | None) -> list[Path]:
+    """Write the mean spectrum of the sample with I0, and the end members or references."""
+    header = header_of(raw, derived)
+    assert derived is not None, "header_of refuses a run that has not been reduced"
+    result = derived.read(StxmResult)
+    spectrum = {
+        "energy_eV": result.stack_energy,
+        "optical_density": result.spectrum,
+        "optical_density_sigma": result.spectrum_sigma,
+        "i0_counts_per_s": result.incident_rate,
+        "i0_sigma": result.incident_sigma,
+    }
+    if not result.spectrum.size:
+        raise BeamlineError(f"run {raw.uid} has no spectrum: {result.i0_status}")
+    written = [write_table(folder / "spectrum.txt", list(spectrum.values()), list(spectrum), header)]
+    if result.end_members.size:
+        members = {"energy_eV": result.end_member_energy}
+        for name, one, sigma in zip(result.end_member_names, result.end_members, result.end_members_sigma, strict=True):
+            members |= {f"{name}": one, f"{name}_sigma": sigma}
+        written.append(write_table(folder / "end_members.txt", list(members.values()), list(members), header))
+    return written
+
+
+def write_nxstxm_file(path: Path, documents: Documents, raw: Run, derived: Run | None) -> list[Path]:
+    """Write one NXstxm file, for MANTiS and others."""
+    try:
+        write_nxstxm(path, documents, derived)
+    except ValueError as error:
+        raise BeamlineError(f"run {raw.uid}: {error}") from error
+    return [path]
+
+
+def summarise_focus(derived: Run) -> dict[str, Any]:
+    """Give the best focus."""
+    result = derived.read(FocusResult)
+    return {"focus": {"status": result.focus_status, "um": result.focus, "sigma_um": result.focus_sigma}}
+
+
+def focus_lines(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Tell of the best focus."""
+    focus = summary["focus"]
+    yield "focus", f"{focus['um']:.2f} ± {focus['sigma_um']:.2f} um" if focus["status"] == "ok" else focus["status"]
+
+
+def focus_plots(derived: Run) -> Iterator[Plot]:
+    """Give the sharpness of the lines against the position of the zone plate."""
+    result = derived.read(FocusResult)
+    position = Axis("zone_plate", result.focus_position, "um", "position of the zone plate")
+    yield Plot("sharpness", "sharpness", result.focus_sharpness, result.focus_sharpness_sigma, "", (position,))
+
+
+def write_focus_columns(folder: Path, _documents: Documents, raw: Run, derived: Run | None) -> list[Path]:
+    """Write the sharpness of every line."""
+    header = header_of(raw, derived)
+    assert derived is not None, "header_of refuses a run that has not been reduced"
+    result = derived.read(FocusResult)
+    columns = {
+        "zone_plate_um": result.focus_position,
+        "sharpness": result.focus_sharpness,
+        "sharpness_sigma": result.focus_sharpness_sigma,
+    }
+    return [write_table(folder / "focus.txt", list(columns.values()), list(columns), header)]
+
+
+STXM = Technique(
+    name="stxm",
+    title="STXM",
+    counted="lines",
+    pipeline=pipelines.STXM,
+    summarise=summarise,
+    lines=lines,
+    warnings=warnings,
+    figures=lambda _raw, derived, _documents, _title: stack_figures(derived.read(StxmResult)),
+    exporters={"nexus": nexus_exporter(plots), "columns": write_columns, "nxstxm": write_nxstxm_file},
+)
+LINE_SPECTRUM = replace(STXM, name="stxm_line_spectrum", title="STXM line spectrum")
+FOCUS = Technique(
+    name="stxm_focus",
+    title="STXM focus scan",
+    counted="lines",
+    pipeline=pipelines.FOCUS,
+    summarise=summarise_focus,
+    lines=focus_lines,
+    warnings=lambda _summary: (),
+    figures=lambda _raw, derived, _documents, _title: focus_figures(derived.read(FocusResult)),
+    exporters={"nexus": nexus_exporter(focus_plots), "columns": write_focus_columns, "nxstxm": write_nxstxm_file},
+)

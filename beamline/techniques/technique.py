@@ -1,0 +1,70 @@
+"""What a technique is: one object with all that is special to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from beamline.formats.exporters.nexus import Plot, write_nexus
+from beamline.report.figures import Drawn
+from beamline.storage.results import Documents, Run
+from callbacks.pipelines import Pipeline
+
+Summary = Mapping[str, Any]
+Exporter = Callable[[Path, Documents, Run, Run | None], list[Path]]
+
+
+@dataclass(frozen=True)
+class Technique:
+    """A way to measure: how its runs are reduced, summed up, drawn and written for other programs.
+
+    Attributes
+    ----------
+    name : str
+        As start documents have it.
+    title : str
+        As headings have it.
+    counted : str
+        What an event of the stream `primary` is, in the plural.
+    pipeline : Pipeline
+        Steps, settings and result of its reduction.
+    summarise : callable
+        Called with the derived run; gives the entries of the summary that only this technique has, for JSON.
+    lines : callable
+        Called with a summary; gives (label, text) for each line that tells a person of it.
+    warnings : callable
+        Called with a summary; gives what a reader must know first.
+    figures : callable
+        Called with raw run, derived run, documents of the raw run and title; gives (heading, caption, figure).
+    exporters : mapping of str to callable
+        By the name of the format. Called with the file or folder, the documents of the raw run, the raw run and the
+        derived run or None; gives the files written.
+    """
+
+    name: str
+    title: str
+    counted: str
+    pipeline: Pipeline
+    summarise: Callable[[Run], dict[str, Any]]
+    lines: Callable[[Summary], Iterable[tuple[str, str]]]
+    warnings: Callable[[Summary], Iterable[str]]
+    figures: Callable[[Run, Run, Documents, str], Iterable[Drawn]]
+    exporters: Mapping[str, Exporter]
+
+
+def nexus_exporter(plots: Callable[[Run], Iterable[Plot]]) -> Exporter:
+    """Give the exporter to NeXus of a technique.
+
+    Parameters
+    ----------
+    plots : callable
+        Called with the derived run; gives what a viewer shows, the most important first.
+    """
+
+    def write(path: Path, documents: Documents, _raw: Run, derived: Run | None) -> list[Path]:
+        write_nexus(path, documents, derived, [] if derived is None else list(plots(derived)))
+        return [path]
+
+    return write

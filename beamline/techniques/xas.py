@@ -1,0 +1,73 @@
+"""X-ray absorption spectra, by total electron yield and total fluorescence yield."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from beamline.formats.exporters.columns import header_of, write_table
+from beamline.formats.exporters.nexus import Axis, Plot
+from beamline.report.xas import spectrum_figures
+from beamline.storage.results import Documents, Run
+from beamline.techniques.technique import Summary, Technique, nexus_exporter
+from callbacks.contract import XasResult
+from callbacks.pipelines import XAS as PIPELINE
+
+
+def summarise(derived: Run) -> dict[str, Any]:
+    """Say of each yield whether it could be normalised, and its edge jump."""
+    result = derived.read(XasResult)
+    return {
+        "spectra": {
+            "tey": {"status": result.tey_status, "edge_jump": result.tey_edge_jump},
+            "tfy": {"status": result.tfy_status, "edge_jump": result.tfy_edge_jump},
+        }
+    }
+
+
+def lines(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Tell of each yield."""
+    for name, spectrum in summary["spectra"].items():
+        yield name.upper(), spectrum["status"]
+
+
+def warnings(_summary: Summary) -> Iterator[str]:
+    """Warn of nothing: a yield that could not be normalised has its line."""
+    return iter(())
+
+
+def write_columns(folder: Path, _documents: Documents, raw: Run, derived: Run | None) -> list[Path]:
+    """Write the spectra as one table."""
+    header = header_of(raw, derived)
+    assert derived is not None, "header_of refuses a run that has not been reduced"
+    result = derived.read(XasResult)
+    columns = {
+        "energy_eV": result.xas_energy,
+        "tey": result.tey,
+        "tey_sigma": result.tey_sigma,
+        "tfy": result.tfy,
+        "tfy_sigma": result.tfy_sigma,
+    }
+    return [write_table(folder / "xas.txt", list(columns.values()), list(columns), header)]
+
+
+def plots(derived: Run) -> Iterator[Plot]:
+    """Give the normalised yields."""
+    result = derived.read(XasResult)
+    energy = Axis("energy", result.xas_energy, "eV", "excitation energy")
+    yield Plot("tey", "tey", result.tey, result.tey_sigma, "", (energy,))
+    yield Plot("tfy", "tfy", result.tfy, result.tfy_sigma, "", (energy,))
+
+
+XAS = Technique(
+    name="xas",
+    title="XAS",
+    counted="points",
+    pipeline=PIPELINE,
+    summarise=summarise,
+    lines=lines,
+    warnings=warnings,
+    figures=lambda raw, derived, _documents, title: spectrum_figures(raw, derived, title),
+    exporters={"nexus": nexus_exporter(plots), "columns": write_columns},
+)

@@ -1,0 +1,135 @@
+"""Outputs and results of the steps of a RIXS map."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from callbacks.contract.outputs import (
+    NAN,
+    NO_INTEGERS,
+    NO_INTEGERS_2D,
+    NO_TEXTS,
+    NOT_KNOWN_1D,
+    NOT_KNOWN_2D,
+    Account,
+    Booleans,
+    Described,
+    Floats,
+    Integers,
+    Marks,
+    Output,
+    Result,
+    Texts,
+)
+
+
+class RixsOutput(Output):
+    """What the steps of a RIXS map give for each frame."""
+
+    IMAGE = "image", "array", "counts", "frame without its pedestal; behind the third step without its cosmic rays"
+    SATURATED = "image_saturated", "array", "", "pixels at full scale"
+    PEDESTAL = "pedestal", "number", "counts", "level of the frame without light"
+    READ_NOISE = "read_noise", "number", "counts", "standard deviation of a pixel without light"
+    PHOTON_COUNTS = "photon_counts", "number", "counts", "counts of one photon at the excitation energy"
+    PHOTON_COUNTS_REASON = "photon_counts_reason", "string", "", "why the counts of a photon are not known"
+    COSMIC_MASK = "cosmic_mask", "array", "", "pixels replaced by the model of their column"
+    COSMIC_HITS = "cosmic_hits", "integer", "", "cosmic-ray hits found"
+    COSMIC_REMOVED_COUNTS = "cosmic_removed_counts", "number", "counts", "charge taken out with them"
+    SPECTRUM = "spectrum", "array", "counts", "sum along the lines of constant emission energy"
+    SPECTRUM_VARIANCE = "spectrum_variance", "array", "counts^2", "its variance"
+    INTEGRATION_METHOD = "integration_method", "string", "", "sum or photons; why, where photons were asked for"
+    CURVATURE_STATUS = "curvature_status", "string", "", "ok, or why the frame was not straightened"
+    REVISED_SPECTRA = "revised_spectra", "array", "counts", "earlier frames' spectra, straightened since"
+    FRAME_MARK = "frame_mark", "string", "", "why the frame is not to be trusted as the others are"
+    I0_RELATIVE = "i0_relative", "number", "", "incident flux over its trend"
+    NORMALISATION = "normalisation", "number", "1e6/counts", "factor that normalises the spectrum to I0"
+    NORMALISATION_VARIANCE = "normalisation_variance", "number", "(1e6/counts)^2", "its variance"
+    ROW = "row", "integer", "", "row of the map that the frame is added to"
+    ROWS = "rows", "array", "", "rows that the frame changed"
+    DRIFT_PIXELS = "drift_pixels", "number", "pixel", "shift against the earlier frames of the row"
+    DRIFT_SIGMA = "drift_sigma", "number", "pixel", "its standard uncertainty"
+    ELASTIC_LINE_PIXEL = "elastic_line_pixel", "number", "pixel", "column of the elastic line of the row"
+    ELASTIC_LINE_SIGMA = "elastic_line_sigma", "number", "pixel", "its standard uncertainty"
+    ELASTIC_LINE_SIGNIFICANCE = "elastic_line_significance", "number", "", "height over its standard uncertainty"
+    ELASTIC_LINE_REASON = "elastic_line_reason", "string", "", "why the row has no usable elastic line"
+    CALIBRATION = "calibration", "array", "eV", "the calibration by all rows so far"
+    CALIBRATION_NOW = "calibration_now", "string", "", "its status: ok, or why there is none"
+    CALIBRATION_NOW_COEFFICIENTS = "calibration_now_coefficients", "array", "", "its coefficients, eV/pixel^k"
+    CALIBRATION_NOW_PIVOT = "calibration_now_pivot", "number", "pixel", "its pivot"
+
+
+class IntegrationResult(Result):
+    """The curvature that the frames were straightened with."""
+
+    curvature: Annotated[Floats, Described("tilt and curvature over the rows", "pixel", ("coefficients",))] = (
+        NOT_KNOWN_1D
+    )
+    curvature_sigma: Annotated[float, Described("standard uncertainty at the edge of the chip", "pixel")] = NAN
+    curvature_status: Annotated[str, Described("ok, or why there is none")] = ""
+
+
+class RowsResult(Result):
+    """How frames make the rows of the map."""
+
+    row_frames: Annotated[Integers, Described("frames of each row, in the order of first visits", "", ("rows",))] = (
+        NO_INTEGERS
+    )
+
+
+class CalibrationResult(Result):
+    """The calibration of the emission energy by the elastic lines, and the line of each row."""
+
+    calibration_status: Annotated[str, Described("ok, or why there is none")] = ""
+    calibration_alarm: Annotated[str, Described("what a user must know at once; else empty")] = ""
+    calibration_coefficients: Annotated[Floats, Described("of (column - pivot)^k", "eV/pixel^k", ("coefficients",))] = (
+        NOT_KNOWN_1D
+    )
+    calibration_covariance: Annotated[
+        Floats, Described("covariance of the coefficients", "", ("coefficients", "coefficients"))
+    ] = NOT_KNOWN_2D
+    calibration_pivot: Annotated[float, Described("column that the polynomial is about", "pixel")] = NAN
+    calibration_dispersion_ev_per_pixel: Annotated[float, Described("dispersion at the pivot", "eV/pixel")] = NAN
+    calibration_dispersion_sigma: Annotated[float, Described("its standard uncertainty", "eV/pixel")] = NAN
+    calibration_rms_ev: Annotated[float, Described("rms of the residuals of the lines used", "eV")] = NAN
+    calibration_accepted: Annotated[int, Described("elastic lines used")] = -1
+    calibration_rejected: Annotated[int, Described("rows without a usable elastic line")] = -1
+    elastic_energy: Annotated[Floats, Described("excitation energy of each row", "eV", ("rows",))] = NOT_KNOWN_1D
+    elastic_pixel: Annotated[Floats, Described("column of its elastic line", "pixel", ("rows",))] = NOT_KNOWN_1D
+    elastic_sigma: Annotated[Floats, Described("its standard uncertainty", "pixel", ("rows",))] = NOT_KNOWN_1D
+    elastic_significance: Annotated[Floats, Described("height over its standard uncertainty", "", ("rows",))] = (
+        NOT_KNOWN_1D
+    )
+    elastic_fwhm: Annotated[Floats, Described("its full width at half maximum", "pixel", ("rows",))] = NOT_KNOWN_1D
+    elastic_accepted: Annotated[Booleans, Described("whether the calibration uses it", "", ("rows",))] = (
+        NOT_KNOWN_1D.astype(bool)
+    )
+    elastic_reason: Annotated[Texts, Described("why not", "", ("rows",))] = NO_TEXTS
+    elastic_window_column: Annotated[Integers, Described("columns around the line", "pixel", ("rows", "columns"))] = (
+        NO_INTEGERS_2D
+    )
+    elastic_window_counts: Annotated[Floats, Described("counts there", "counts", ("rows", "columns"))] = NOT_KNOWN_2D
+    elastic_window_sigma: Annotated[Floats, Described("their standard uncertainty", "counts", ("rows", "columns"))] = (
+        NOT_KNOWN_2D
+    )
+    elastic_window_model: Annotated[Floats, Described("the fitted line", "counts", ("rows", "columns"))] = NOT_KNOWN_2D
+
+
+class RixsMapResult(Result):
+    """The map, by ascending excitation energy. Intensities are counts for 1e6 counts of I0."""
+
+    excitation_energy: Annotated[Floats, Described("excitation energy of each row", "eV", ("rows",))] = NOT_KNOWN_1D
+    map: Annotated[Floats, Described("intensity normalised to I0", "counts", ("rows", "columns"))] = NOT_KNOWN_2D
+    map_variance: Annotated[Floats, Described("its variance", "counts^2", ("rows", "columns"))] = NOT_KNOWN_2D
+    emission_energy: Annotated[Floats, Described("emission energy of each column", "eV", ("columns",))] = NOT_KNOWN_1D
+    emission_energy_sigma: Annotated[Floats, Described("its standard uncertainty", "eV", ("columns",))] = NOT_KNOWN_1D
+    energy_loss: Annotated[Floats, Described("excitation less emission energy", "eV", ("losses",))] = NOT_KNOWN_1D
+    map_loss: Annotated[Floats, Described("intensity against energy loss", "counts", ("rows", "losses"))] = NOT_KNOWN_2D
+    map_loss_variance: Annotated[Floats, Described("its variance", "counts^2", ("rows", "losses"))] = NOT_KNOWN_2D
+    pfy: Annotated[Floats, Described("partial fluorescence yield", "counts", ("rows",))] = NOT_KNOWN_1D
+    pfy_sigma: Annotated[Floats, Described("its standard uncertainty", "counts", ("rows",))] = NOT_KNOWN_1D
+    ipfy: Annotated[Floats, Described("inverse partial fluorescence yield", "1/counts", ("rows",))] = NOT_KNOWN_1D
+    ipfy_sigma: Annotated[Floats, Described("its standard uncertainty", "1/counts", ("rows",))] = NOT_KNOWN_1D
+
+
+class RixsResult(Account, Marks, IntegrationResult, RowsResult, CalibrationResult, RixsMapResult):
+    """All that the reduction of a RIXS map found."""
