@@ -1,4 +1,4 @@
-"""Fixtures of the tests of storage."""
+"""Fixtures of the tests of `beamline`: a catalogue that is not made anew for each test, and a small disk."""
 
 import shutil
 import subprocess
