@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import textwrap
 import time
 import uuid
 from pathlib import Path
@@ -179,8 +178,8 @@ def as_logged(value):
     return [as_logged(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def run_script(script, *arguments, **options):
-    """Run a script that may use what is here, in a process of its own."""
+def run_program(program, *arguments, **options):
+    """Run a program that may use what is here, in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
+    command = [sys.executable, program, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True, **options)

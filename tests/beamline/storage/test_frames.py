@@ -3,7 +3,7 @@
 import math
 import subprocess
 import sys
-import textwrap
+from pathlib import Path
 
 import event_model
 import h5py
@@ -20,6 +20,8 @@ from beamline.storage.frames import (
     linked_frames,
     make_plain,
 )
+
+PROGRAMS = Path(__file__).with_name("programs")
 
 SPECIAL = np.array([math.nan, math.inf, -math.inf, 5e-324, 1.7976931348623157e308, -0.0, 0.1])
 
@@ -117,27 +119,9 @@ def test_linked_frames_are_read_in_the_order_of_the_events_and_never_as_zeros(tm
         assert file["entry/data/data"][:, 1, 2].tolist() == [0, 2, 65535, 2]
 
 
-KILLED_WRITER = """
-    import os, signal, sys
-    import h5py, numpy as np
-    file = h5py.File(sys.argv[1], "w", libver="latest")
-    file.attrs["detector"] = "ccd"
-    data = file.create_dataset(
-        "entry/data/data", (0, 8, 16), maxshape=(None, 8, 16), chunks=(1, 8, 16), dtype="u2", compression="gzip"
-    )
-    data.attrs["units"] = "counts"
-    file.swmr_mode = True
-    for n in range(7):
-        data.resize(n + 1, axis=0)
-        data[n] = n
-        data.flush()
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
 def test_a_file_that_a_killed_writer_left_open_becomes_a_plain_file_with_all_its_frames(tmp_path):
     path = tmp_path / "killed.h5"
-    subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED_WRITER), str(path)], check=False)
+    subprocess.run([sys.executable, PROGRAMS / "write_frames_until_killed.py", path], check=False)
     with pytest.raises(OSError, match="already open for write"):
         h5py.File(path, "r")
     assert make_plain(path) == 7

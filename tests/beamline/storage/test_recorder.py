@@ -4,6 +4,7 @@ import copy
 import os
 import pickle
 import resource
+from pathlib import Path
 
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
@@ -11,7 +12,7 @@ import event_model
 import numpy as np
 import pytest
 from bluesky import RunEngine
-from soft import Camera, Kept, Motor, Values, number, run_script
+from soft import Camera, Kept, Motor, Values, number, run_program
 
 from beamline.storage.layout import Layout
 from beamline.storage.log import (
@@ -27,6 +28,8 @@ from beamline.storage.log import (
 )
 from beamline.storage.recorder import Recorder, RecorderError, close_interrupted
 from callbacks.external import ExternalFrames
+
+PROGRAMS = Path(__file__).with_name("programs")
 
 
 @pytest.fixture
@@ -212,32 +215,8 @@ def test_a_pickle_in_a_log_is_not_run(tmp_path):
         recorder("start", {"uid": "objects", "time": 0.0, "a": np.array([object()])})
 
 
-FULL_DISK = """
-    import sys
-    from pathlib import Path
-    import bluesky.plans as bp
-    from bluesky import RunEngine
-    from beamline.storage.recorder import Recorder
-    from soft import Values
-    import numpy as np
-
-    recorder = Recorder(Path(sys.argv[1]))
-    acknowledged = []
-    keys = {"line": {"dtype": "array", "shape": [2000], "dtype_numpy": "<f8"}}
-    detector = Values("det", keys, ({"line": np.full(2000, n)} for n in range(10_000)))
-    RE = RunEngine()
-    RE.subscribe(recorder)
-    RE.subscribe(lambda name, doc: acknowledged.append(name))
-    try:
-        RE(bp.count([detector], num=10_000))
-    except Exception as error:
-        print(type(error).__name__, error, sep="|")
-    print(len(acknowledged))
-"""
-
-
 def test_a_full_disk_stops_the_scan_in_one_line_and_the_run_is_closed_in_the_reserve(small_disk):
-    answer = run_script(FULL_DISK, small_disk).stdout.splitlines()
+    answer = run_program(PROGRAMS / "fill_the_disk_with_a_log.py", small_disk).stdout.splitlines()
     kind, message = answer[0].split("|")
     assert kind == "RecorderError"
     assert "No space left on device; the scan must stop, all documents so far are kept" in message
@@ -251,28 +230,10 @@ def test_a_full_disk_stops_the_scan_in_one_line_and_the_run_is_closed_in_the_res
     assert len(events) > 100
 
 
-FULL_DISK_UNDER_THE_FRAMES = """
-    import os, sys
-    from pathlib import Path
-    import bluesky.plans as bp
-    from bluesky import RunEngine
-    from beamline.storage.recorder import Recorder
-    from soft import Camera, Kept
-
-    RE, kept = RunEngine(), Kept()
-    RE.subscribe(Recorder(Path(sys.argv[1])))
-    RE.subscribe(kept)
-    try:
-        RE(bp.count([Camera("ccd", sys.argv[2], rows=64, columns=1024)], num=1000))
-    except (OSError, RuntimeError) as error:
-        print("No space left on device" in str(error))
-    print(sum(name == "event" for name, _ in kept.documents), flush=True)
-    os._exit(0)  # HDF5 cannot close its file, and falls over that at the end of the interpreter
-"""
-
-
 def test_a_full_disk_under_the_frames_closes_the_run_and_loses_no_frame_that_was_acknowledged(tmp_path, small_disk):
-    answer = run_script(FULL_DISK_UNDER_THE_FRAMES, tmp_path / "data", small_disk / "frames").stdout.splitlines()
+    answer = run_program(
+        PROGRAMS / "fill_the_disk_with_frames.py", tmp_path / "data", small_disk / "frames"
+    ).stdout.splitlines()
     assert answer[0] == "True"
     (log,) = logs(tmp_path / "data")
     documents = list(read_log(log.path))
@@ -293,12 +254,10 @@ def test_a_full_disk_under_the_frames_closes_the_run_and_loses_no_frame_that_was
 def test_a_disk_that_refuses_the_log_for_good_stops_the_scan_and_the_log_is_whole_up_to_there(tmp_path):
     limit = 200_000  # bytes a file: no reserve helps
 
-    answer = run_script(
-        FULL_DISK.replace(
-            "recorder = ",
-            "import beamline.storage.recorder; beamline.storage.recorder.RESERVE_BYTES = 1000\n    recorder = ",
-        ),
+    answer = run_program(
+        PROGRAMS / "fill_the_disk_with_a_log.py",
         tmp_path,
+        1000,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     ).stdout.splitlines()
     kind, message = answer[0].split("|")

@@ -12,38 +12,12 @@ from contextlib import closing
 from pathlib import Path
 
 import bluesky.plans as bp
-from soft import Camera, number, run_script
+from soft import Camera, number, run_program
 
 from beamline.storage.catalogue.process import CatalogIngester
 from beamline.storage.layout import Layout
 
-SECOND_PROCESS = """
-    import json, sys, time
-    from pathlib import Path
-    from beamline.storage.catalogue.find import open_catalog, resolve_run
-    from beamline.storage.catalogue.documents import documents
-    from callbacks.external import ExternalFrames
-
-    catalogue = open_catalog(Path(sys.argv[1]))
-    print("ready", flush=True)
-    seen = []
-    while not seen or seen[-1]["scan_id"] < 2 or seen[-1]["open"]:
-        run = resolve_run(catalogue, "-1")
-        files, values, frames, names, told = ExternalFrames(), [], [], [], 0
-        for name, doc in documents(run):
-            names.append(name)
-            if name.startswith("stream_"):
-                getattr(files, name)(doc)
-                told = doc["seq_nums"]["stop"] if name == "stream_datum" else told
-            elif name == "event":
-                values.append(doc["data"]["signal"])
-                if doc["seq_num"] < told:  # while a run is taken in, frames come a little after their events
-                    frames.append(int(files.read(doc, "ccd")[0, 0]))
-        files.close()
-        seen.append({"scan_id": run.start["scan_id"], "values": values, "frames": frames, "open": names[-1] != "stop"})
-        time.sleep(0.1)
-    print(json.dumps(seen))
-"""
+PROGRAMS = Path(__file__).with_name("programs")
 
 
 def test_a_second_process_reads_a_scan_while_it_is_written(tmp_path, store):
@@ -52,7 +26,7 @@ def test_a_second_process_reads_a_scan_while_it_is_written(tmp_path, store):
     first = store.measure(bp.count([number([1.0]), Camera("ccd", tmp_path / "frames")]))
     assert ingester.wait_for(first, 60)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", textwrap.dedent(SECOND_PROCESS), str(tmp_path)]
+    command = [sys.executable, PROGRAMS / "read_while_it_is_written.py", tmp_path]
     try:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as reader:
             assert reader.stdout.readline() == "ready\n"
@@ -148,13 +122,7 @@ def test_told_to_finish_the_process_takes_in_what_is_left_and_ends(tmp_path, sto
 
 
 def test_the_engine_pays_no_import_of_the_catalogue():
-    script = """
-        import sys
-        import beamline.acquire.live_feed, beamline.storage.frames, beamline.storage.recorder
-        from beamline.storage.catalogue import documents, find, recover
-        print([name for name in ("tiled", "pandas", "dask", "bluesky_tiled_plugins") if name in sys.modules])
-    """
-    assert run_script(script).stdout == "[]\n"
+    assert run_program(PROGRAMS / "import_without_the_catalogue.py").stdout == "[]\n"
 
 
 def is_alive(pid):

@@ -1,12 +1,13 @@
 """Recovering closes what the dead left open, leaves alone what the living measure, and says what it could not do."""
 
 import threading
+from pathlib import Path
 
 import bluesky.plans as bp
 import event_model
 import h5py
 import pytest
-from soft import Camera, Values, number, run_script
+from soft import Camera, Values, number, run_program
 
 from beamline.storage.catalogue import recover as recovery_module
 from beamline.storage.catalogue.ingest import ingesting
@@ -14,34 +15,11 @@ from beamline.storage.catalogue.recover import recover
 from beamline.storage.log import LogState, logs
 from beamline.storage.recorder import Recorder
 
-DIES_IN_MID_RUN = """
-    import os, sys
-    from pathlib import Path
-    import bluesky.plan_stubs as bps
-    import bluesky.preprocessors as bpp
-    from bluesky import RunEngine
-    from beamline.storage.recorder import Recorder
-    from soft import Camera
-
-    data_dir = Path(sys.argv[1])
-    camera = Camera("ccd", data_dir / "frames")
-
-    @bpp.stage_decorator([camera])
-    @bpp.run_decorator(md={"scan_id": 12})
-    def scan():
-        for _ in range(3):
-            yield from bps.trigger_and_read([camera])
-        yield from bps.trigger(camera, wait=True)
-        os._exit(0)  # as if killed: nothing is closed
-
-    RE = RunEngine()
-    RE.subscribe(Recorder(data_dir))
-    RE(scan())
-"""
+PROGRAMS = Path(__file__).with_name("programs")
 
 
 def test_a_run_whose_process_died_is_closed_its_frames_made_plain_and_all_is_told(tmp_path, store):
-    run_script(DIES_IN_MID_RUN, tmp_path)
+    run_program(PROGRAMS / "die_in_mid_run.py", tmp_path)
     recovery = recover(tmp_path)
     (run,) = recovery.closed
     (path,) = (tmp_path / "frames").iterdir()

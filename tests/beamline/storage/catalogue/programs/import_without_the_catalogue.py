@@ -1,0 +1,12 @@
+"""Import what an engine needs of storage, and tell which parts of a catalogue came with it."""
+
+import sys
+
+import beamline.acquire.live_feed
+import beamline.storage.catalogue.documents
+import beamline.storage.catalogue.find
+import beamline.storage.catalogue.recover
+import beamline.storage.frames
+import beamline.storage.recorder  # noqa: F401
+
+print([name for name in ("tiled", "pandas", "dask", "bluesky_tiled_plugins") if name in sys.modules])
