@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_config
@@ -25,7 +26,10 @@ from callbacks.stxm.edges import edge_of
 from callbacks.stxm.steps.absorbance import GOOD
 from callbacks.stxm.steps.chemistry import analysis_result
 from callbacks.stxm.unmixing.analysis import analyse, average_spectrum, windows
+from callbacks.stxm.unmixing.end_members import EndMembers
 from callbacks.stxm.unmixing.pooling import Stack, energy_offset, pool
+
+FloatArray = NDArray[np.floating]
 
 PIPELINE = "stxm_pooled"
 
@@ -95,55 +99,61 @@ def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> tuple
         raise BeamlineError(str(error)) from error
     edge = edge_of(edges.pop(), energies)
     found = analyse(energies, densities, variances, edge, settings.analysis)
-    shape = (len(found.scale), 1)
-    ends = np.cumsum([0, *(len(block) for block in densities)])
-    result: dict[str, Any] = analysis_result(found, shape)
-    result |= {
-        "runs": np.array([raw.uid for raw, _ in pairs]),
-        "samples": np.array([raw.measurement.sample for raw, _ in pairs]),
-        "run_pixels": np.diff(ends),
-        "run_lines": np.array([stack.density.shape[1] for stack in stacks]),
-        "run_width_um": np.array([float(np.ptp(derived.read(StxmResult).region_x[0])) for _, derived in pairs]),
-        "run_height_um": np.array([float(np.ptp(derived.read(StxmResult).region_y[0])) for _, derived in pairs]),
-        "energy_offset": np.array([stack.offset for stack in stacks]),
-        "energy_offset_sigma": np.array([stack.offset_sigma for stack in stacks]),
-    }
     background, area, bright = windows(settings.analysis, edge, energies)
     averages = [
         average_spectrum(
             energies, density.T, variance.T, background=background, area=area, at=edge.sample,
             threshold=settings.analysis.sample_above,
-        )
+        )[:2]
         for density, variance in zip(densities, variances, strict=True)
     ]  # fmt: skip
-    result |= {
-        "average_spectra": np.array([spectrum for spectrum, _, _ in averages]),
-        "average_spectra_sigma": np.array([sigma for _, sigma, _ in averages]),
-        "brightness_window": np.array(bright),
-        "background_window": np.array(background),
+    regions = [derived.read(StxmResult) for _, derived in pairs]
+    result = PooledResult(
+        **analysis_result(found, (len(found.scale), 1)),
+        **_totals(found.end_members, averages),
+        runs=np.array([raw.uid for raw, _ in pairs]),
+        samples=np.array([raw.measurement.sample for raw, _ in pairs]),
+        run_pixels=np.array([len(block) for block in densities]),
+        run_lines=np.array([stack.density.shape[1] for stack in stacks]),
+        run_width_um=np.array([float(np.ptp(region.region_x[0])) for region in regions]),
+        run_height_um=np.array([float(np.ptp(region.region_y[0])) for region in regions]),
+        energy_offset=np.array([stack.offset for stack in stacks]),
+        energy_offset_sigma=np.array([stack.offset_sigma for stack in stacks]),
+        average_spectra=np.array([spectrum for spectrum, _ in averages]),
+        average_spectra_sigma=np.array([sigma for _, sigma in averages]),
+        brightness_window=np.array(bright),
+        background_window=np.array(background),
+    )
+    return _keep([raw for raw, _ in pairs], settings, result, data_dir), found.status, result
+
+
+def _totals(end_members: EndMembers | None, averages: list[tuple[FloatArray, FloatArray]]) -> dict[str, FloatArray]:
+    """Fit the end members to the average spectrum of each run; nothing where there are none."""
+    if end_members is None:
+        return {}
+    totals = [
+        unmix(spectrum[None], end_members.spectra, np.maximum(sigma, 1e-9)[None] ** 2) for spectrum, sigma in averages
+    ]
+    shares = [ratio(total, 0, (0, 1)) for total in totals]
+    return {
+        "total_fractions": np.array([total.fractions[0] for total in totals]),
+        "total_fractions_sigma": np.array([total.sigma[0] for total in totals]),
+        "total_reduced": np.array([float(value[0]) for value, _ in shares]),
+        "total_reduced_sigma": np.array([float(sigma[0]) for _, sigma in shares]),
     }
-    if found.end_members is not None:
-        totals = [
-            unmix(spectrum[None], found.end_members.spectra, np.maximum(sigma, 1e-9)[None] ** 2)
-            for spectrum, sigma, _ in averages
-        ]
-        shares = [ratio(total, 0, (0, 1)) for total in totals]
-        result |= {
-            "total_fractions": np.array([total.fractions[0] for total in totals]),
-            "total_fractions_sigma": np.array([total.sigma[0] for total in totals]),
-            "total_reduced": np.array([float(value[0]) for value, _ in shares]),
-            "total_reduced_sigma": np.array([float(sigma[0]) for _, sigma in shares]),
-        }
-    pooled = PooledResult(**result)
+
+
+def _keep(raws: list[Run], settings: StxmSettings, result: PooledResult, data_dir: Path) -> str:
+    """Keep the analysis as a derived run of all these runs; give its uid."""
     uid = ""
     with closing(DerivedRuns(data_dir)) as store:
-        metadata = {"sample": {"name": ", ".join(raw.measurement.sample for raw, _ in pairs)}}
-        raw_uids = [raw.uid for raw, _ in pairs]
-        for name, doc in derived_run(raw_uids, PIPELINE, settings.model_dump(mode="json"), pooled, metadata):
+        metadata = {"sample": {"name": ", ".join(raw.measurement.sample for raw in raws)}}
+        raw_uids = [raw.uid for raw in raws]
+        for name, doc in derived_run(raw_uids, PIPELINE, settings.model_dump(mode="json"), result, metadata):
             store(name, doc)
             uid = doc["uid"] if name == "start" else uid
     ingest_now(data_dir, uid)
-    return uid, found.status, pooled
+    return uid
 
 
 def _summary(uid: str, status: str, result: PooledResult) -> dict[str, Any]:

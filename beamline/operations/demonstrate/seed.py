@@ -12,16 +12,17 @@ import numpy as np
 
 from beamline.acquire.session import Session, measure_all
 from beamline.operations.analyse import pool_runs
-from beamline.operations.demonstrate.techniques import simulated
+from beamline.operations.demonstrate.techniques import simulated, truth_of
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.report import stxm_figures as figures
 from beamline.report.figures import Drawn
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures
 from beamline.storage.catalogue.process import ingest_now
+from beamline.storage.layout import Layout
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
-from callbacks.contract import StxmResult
+from callbacks.contract import PooledResult, StxmResult
 from callbacks.pipelines import StxmSettings
 from callbacks.stxm.edges import EDGES
 from callbacks.stxm.steps.absorbance import GOOD
@@ -87,41 +88,53 @@ def run_seed_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_p
     began = time.monotonic()
     config = simulated(seed)
     data_dir = (data_dir or config.storage.data_dir).absolute()
-    oxygen: list[str] = []
-    metals: dict[str, list[str]] = {}
     with Session(config, data_dir) as session:
         session.watch(EventCounter(progress), "progress")
-        world = session.endstation.energy.world
-        for capacities, offset in zip(SERIES_OF_SAMPLES, OFFSETS, strict=True):
-            world.truth.energy_offset = offset
-            samples = ", ".join(f"LRNMC {capacity} mAh/g" for capacity in capacities)
-            plan = stack_series(session.endstation, samples, f"O K={OXYGEN}", FIELD, DWELL, reference=REFERENCE)
-            _, *uids = measure_all(session, plan)
-            oxygen += uids
-        session.use_settings({"stxm": {"absorbance": {"lowest_jump": METAL_JUMP}}})
-        edges = "; ".join(f"{edge}={energies}" for edge, energies in METALS.items())
-        samples = ", ".join(f"LRNMC {capacity} mAh/g" for capacity in METAL_SAMPLES)
-        for number, uid in enumerate(
-            measure_all(session, stack_series(session.endstation, samples, edges, METAL_FIELD, DWELL))
-        ):
-            metals.setdefault(list(METALS)[number % len(METALS)], []).append(uid)
+        truth = truth_of(session)
+        oxygen, metals = _measure_oxygen(session, truth), _measure_metals(session)
         session.drain()
-        truth = {
-            capacity: _true_reduced(world.truth.stxm.phantom(f"LRNMC {capacity} mAh/g")) for capacity in CAPACITIES
-        }
+        expected = {capacity: _true_reduced(truth.stxm.phantom(f"LRNMC {capacity} mAh/g")) for capacity in CAPACITIES}
     ingest_now(data_dir, *oxygen)
     uid, status, pooled = pool_runs(oxygen, _settings("O K"), data_dir)
-    drawn = list(_numbered(pooled_figures(pooled), OXYGEN_FIGURES, "O K"))
-    for edge, uids in metals.items():
-        _, _, result = pool_runs(uids, _settings(edge), data_dir)
-        drawn += _numbered(pooled_figures(result), METAL_FIGURES, edge)
-    pairs = {"O K": (oxygen[0], oxygen[-1])} | {edge: (uids[0], uids[-1]) for edge, uids in metals.items()}
-    offsets = {oxygen[-1]: float(pooled.energy_offset[-1])}
-    drawn += _cores(Runs(data_dir), pairs, offsets)
+    outcome = {"derived_uid": uid, "status": status} | _summary(pooled, expected)
+    report = Layout(data_dir).reports / "seed.html"
+    write_page(
+        report,
+        title="Oxygen redox along the charge plateau: simulated samples",
+        subtitle=f"{len(oxygen)} stacks at the O K edge, {sum(map(len, metals.values()))} at the metals' L3 edges",
+        verdict=f"{outcome['pixels']} pixels at {outcome['energies']} energies pooled; {outcome['pixels_with_sample']}"
+        f" hold sample, {outcome['pixels_used']} are below the noise cut; three components explain"
+        f" {outcome['cumulative_variance'][2]:.0%} of the variance.",
+        warnings=[] if status == "ok" else [status],
+        drawn=list(_figures(data_dir, oxygen, pooled, metals)),
+        provenance=[("runs", ", ".join([*oxygen, *itertools.chain(*metals.values())])), ("seed", str(seed))],
+    )
+    return outcome | {"report": str(report), "seconds": time.monotonic() - began}
+
+
+def _measure_oxygen(session: Session, truth: Any) -> list[str]:
+    """Measure the samples at the O K edge in two series, each with a reference and an energy scale of its own."""
+    uids: list[str] = []
+    for capacities, offset in zip(SERIES_OF_SAMPLES, OFFSETS, strict=True):
+        truth.energy_offset = offset
+        samples = ", ".join(f"LRNMC {capacity} mAh/g" for capacity in capacities)
+        plan = stack_series(session.endstation, samples, f"O K={OXYGEN}", FIELD, DWELL, reference=REFERENCE)
+        uids += measure_all(session, plan)[1:]
+    return uids
+
+
+def _measure_metals(session: Session) -> dict[str, list[str]]:
+    """Measure three of the samples at the L3 edges of the metals; give the uids by edge."""
+    session.use_settings({"stxm": {"absorbance": {"lowest_jump": METAL_JUMP}}})
+    edges = "; ".join(f"{edge}={energies}" for edge, energies in METALS.items())
+    samples = ", ".join(f"LRNMC {capacity} mAh/g" for capacity in METAL_SAMPLES)
+    uids = measure_all(session, stack_series(session.endstation, samples, edges, METAL_FIELD, DWELL))
+    return {edge: list(uids[place :: len(METALS)]) for place, edge in enumerate(METALS)}
+
+
+def _summary(pooled: PooledResult, expected: dict[int, float]) -> dict[str, Any]:
     shares = pooled.pca_eigenvalues / pooled.pca_eigenvalues.sum()
-    outcome = {
-        "derived_uid": uid,
-        "status": status,
+    return {
         "pixels": int(np.sum(pooled.run_pixels)),
         "pixels_with_sample": int(np.isfinite(pooled.pixel_noise).sum()),
         "pixels_used": int(pooled.pixels_used),
@@ -130,23 +143,20 @@ def run_seed_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_p
         "energy_offsets_ev": pooled.energy_offset.tolist(),
         "energy_offsets_sigma_ev": pooled.energy_offset_sigma.tolist(),
         "reduced": {
-            str(capacity): {"found": float(found), "sigma": float(sigma), "truth": truth[capacity]}
+            str(capacity): {"found": float(found), "sigma": float(sigma), "truth": expected[capacity]}
             for capacity, found, sigma in zip(CAPACITIES, pooled.total_reduced, pooled.total_reduced_sigma, strict=True)
         },
-        "report": str(data_dir / "reports" / "seed.html"),
     }
-    write_page(
-        Path(outcome["report"]),
-        title="Oxygen redox along the charge plateau: simulated samples",
-        subtitle=f"{len(oxygen)} stacks at the O K edge, {sum(map(len, metals.values()))} at the metals' L3 edges",
-        verdict=f"{outcome['pixels']} pixels at {outcome['energies']} energies pooled; {outcome['pixels_with_sample']}"
-        f" hold sample, {outcome['pixels_used']} are below the noise cut; three components explain"
-        f" {outcome['cumulative_variance'][2]:.0%} of the variance.",
-        warnings=[] if status == "ok" else [status],
-        drawn=drawn,
-        provenance=[("runs", ", ".join([*oxygen, *itertools.chain(*metals.values())])), ("seed", str(seed))],
-    )
-    return outcome | {"seconds": time.monotonic() - began}
+
+
+def _figures(data_dir: Path, oxygen: list[str], pooled: PooledResult, metals: dict[str, list[str]]) -> Iterable[Drawn]:
+    """Draw the figures of all edges; the stacks of each metal are analysed together first."""
+    yield from _numbered(pooled_figures(pooled), OXYGEN_FIGURES, "O K")
+    for edge, uids in metals.items():
+        _, _, result = pool_runs(uids, _settings(edge), data_dir)
+        yield from _numbered(pooled_figures(result), METAL_FIGURES, edge)
+    pairs = {"O K": (oxygen[0], oxygen[-1])} | {edge: (uids[0], uids[-1]) for edge, uids in metals.items()}
+    yield from _cores(Runs(data_dir), pairs, {oxygen[-1]: float(pooled.energy_offset[-1])})
 
 
 def _settings(edge: str) -> StxmSettings:

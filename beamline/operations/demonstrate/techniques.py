@@ -99,7 +99,7 @@ def run_demo(what: What, *, seed: int, data_dir: Path | None, progress: Progress
         session.watch(EventCounter(progress), "progress")
         uid = _MEASURE[what](session)
         session.drain()
-        truth = session.endstation.energy.world.truth
+        truth = truth_of(session)
         wait_for_catalogue(session, uid)
         status = session.reduction.status()
         page = session.picture.page
@@ -129,6 +129,20 @@ def simulated(seed: int, **options: Any) -> Config:
     assert config.endstation.shared is not None
     config.endstation.shared.options.update(seed=seed, **options)
     return config
+
+
+def truth_of(session: Session) -> Any:
+    """Give the truth that the endstation of a session simulates.
+
+    Raises
+    ------
+    BeamlineError
+        When it simulates none: it is real, or served from elsewhere.
+    """
+    truth = session.endstation.energy.world.truth
+    if truth is None:
+        raise BeamlineError("the endstation offers no truth to compare with; the demonstration needs the simulated one")
+    return truth
 
 
 def wait_for_catalogue(session: Session, *uids: str) -> None:
