@@ -1,1 +1,1 @@
-"""The endstation: configuration, devices, engine, storage, import and export, command line."""
+"""The endstation: its devices, its engine, where data are kept, import, export, report, command line."""

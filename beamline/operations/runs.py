@@ -45,7 +45,7 @@ def _listed(entry: Entry) -> dict[str, Any]:
 
 
 def summary_of(runs: Runs, name: str) -> dict[str, Any]:
-    """Sum up a run and its newest reduction; see `summarise`.
+    """Summarise a run and its newest reduction; see `summarise`.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def summary_of(runs: Runs, name: str) -> dict[str, Any]:
 
 
 def summarise(raw: Run, derived: Run | None) -> dict[str, Any]:
-    """Sum up a raw run and what was derived from it.
+    """Summarise a raw run and what was derived from it.
 
     Parameters
     ----------
@@ -120,14 +120,14 @@ def counted(summary: Mapping[str, Any]) -> str:
 
 
 def lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Tell what the reduction found, as (label, text); nothing where there is no reduction."""
+    """Say what the reduction found, as (label, text); nothing where there is no reduction."""
     if "marked_frames" not in summary:
         return []
     return list(TECHNIQUES[summary["technique"]].lines(summary))
 
 
 def warnings(summary: Mapping[str, Any]) -> list[str]:
-    """Tell what a reader of the summary must know first."""
+    """Say what a reader of the summary must know first."""
     if "marked_frames" not in summary:
         return []
     return list(TECHNIQUES[summary["technique"]].warnings(summary))

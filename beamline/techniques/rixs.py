@@ -21,7 +21,7 @@ INTENSITY = "counts per 1e6 counts of I0"
 
 
 def summarise(derived: Run) -> dict[str, Any]:
-    """Sum up cosmic rays and calibration."""
+    """Summarise cosmic rays and calibration."""
     result = derived.read(RixsResult)
     hits = np.asarray(derived.frames[RixsOutput.COSMIC_HITS])
     return {
@@ -43,7 +43,7 @@ def summarise(derived: Run) -> dict[str, Any]:
 
 
 def lines(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Tell of cosmic rays and calibration."""
+    """Describe cosmic rays and calibration."""
     cosmic, calibration = summary["cosmic_rays"], summary["calibration"]
     yield "cosmic rays", f"{cosmic['hits']} hits, {cosmic['removed_counts']:,.0f} counts removed"
     if calibration["status"] != "ok":

@@ -21,7 +21,7 @@ from callbacks.contract import FocusResult, StxmResult
 
 
 def summarise(derived: Run) -> dict[str, Any]:
-    """Sum up a stack: what can be said of its incident flux, drift, components and fractions."""
+    """Summarise a stack: what can be said of its incident flux, drift, components and fractions."""
     result = derived.read(StxmResult)
     if not result.optical_density.size:  # no image was measured
         return {"shape": [0, 0, 0], "i0": {"status": str(result.i0_status), "pixels": 0}}
@@ -64,7 +64,7 @@ def _range(drift: np.ndarray) -> float:
 
 
 def lines(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Tell of shape, incident flux, drift, pixels, components and fractions."""
+    """Describe shape, incident flux, drift, pixels, components and fractions."""
     energies, rows, columns = summary["shape"]
     yield "stack", f"{energies} energies of {columns} x {rows} pixels"
     i0 = summary["i0"]
@@ -151,7 +151,7 @@ def summarise_focus(derived: Run) -> dict[str, Any]:
 
 
 def focus_lines(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Tell of the best focus."""
+    """Describe the best focus."""
     focus = summary["focus"]
     yield "focus", f"{focus['um']:.2f} ± {focus['sigma_um']:.2f} um" if focus["status"] == "ok" else focus["status"]
 

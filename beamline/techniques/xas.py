@@ -27,7 +27,7 @@ def summarise(derived: Run) -> dict[str, Any]:
 
 
 def lines(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Tell of each yield."""
+    """Describe each yield."""
     for name, spectrum in summary["spectra"].items():
         yield name.upper(), spectrum["status"]
 

@@ -145,7 +145,7 @@ PIPELINE = Pipeline(
 
 
 def summarise(derived: Run) -> dict[str, Any]:
-    """Sum up the flux."""
+    """Summarise the flux."""
     result = derived.read(StabilityResult)
     return {
         "stability": {
@@ -158,7 +158,7 @@ def summarise(derived: Run) -> dict[str, Any]:
 
 
 def lines(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Tell of the flux."""
+    """Describe the flux."""
     found = summary["stability"]
     if found["status"] != "ok":
         yield "flux", f"not known: {found['status']}"
