@@ -1,7 +1,7 @@
 """A technique of its own: how stable the incident flux is, from the same point measured again and again.
 
-It has all that a technique has: a plan, the vocabulary of its outputs and its result, a step, a pipeline, and one object
-that says how it is summed up, drawn and written for other programs.
+It has all that a technique has: a plan, the vocabulary of its outputs and its result, a step, a pipeline, and one
+object that says how it is summarised, drawn and written for other programs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import numpy as np
 from bluesky.utils import MsgGenerator
 from matplotlib.figure import Figure
+from plans.checks import check_beamline, check_positive
+from plans.measuring import Interruptions, run_with_light, start_metadata, take_point
 from pydantic import BaseModel, ConfigDict, Field
 
 from beamline.formats.exporters.columns import header_of, write_table
@@ -26,9 +28,7 @@ from callbacks.contract.outputs import NAN, NOT_KNOWN_1D, Floats
 from callbacks.pipelines import Pipeline
 from callbacks.step import Chain, Step
 from plans import Endstation
-from plans.checks import check_beamline, check_positive
 from plans.endstation import OPEN
-from plans.measuring import Interruptions, run_with_light, start_metadata, take_point
 
 # The plan: what to measure ---------------------------------------------------------------------------------------
 
