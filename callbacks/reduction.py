@@ -415,4 +415,5 @@ def data_key(value: Any, units: str = "") -> DataKey:
 
 def _compose_event(composer: Any, values: Mapping[str, Any], time: float) -> dict[str, Any]:
     data = {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
-    return composer.compose_event(data=data, timestamps=dict.fromkeys(data, time), time=time)
+    event: dict[str, Any] = composer.compose_event(data=data, timestamps=dict.fromkeys(data, time), time=time)
+    return event
