@@ -1,1 +1,1 @@
-"""The endstation without the hardware: physics and soft twins of every device."""
+"""The endstation without hardware: its physics, the world that is measured, a twin of every device, and an IOC."""

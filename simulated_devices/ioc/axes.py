@@ -8,7 +8,7 @@ from typing import Any
 
 from simulated_devices.ioc.bench import Bench
 from simulated_devices.ioc.motor import MotorRecord
-from simulated_devices.samples import PLACES
+from simulated_devices.physics.samples import PLACES
 from simulated_devices.twins import Energy
 
 IN_BEAM = 0.5  # mm: a sample that is nearer to its place than this is in the beam

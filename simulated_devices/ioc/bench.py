@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulated_devices.endstation import SimulatedEndstation
+from simulated_devices.world import SimulatedEndstation
 
 
 @dataclass

@@ -32,8 +32,8 @@ from ophyd.areadetector.plugins import HDF5Plugin_V34
 from ophyd.signal import EpicsSignalBase
 
 from callbacks.external import HDF5_DATASET
-from simulated_devices import twins
 from simulated_devices.ioc.bench import Bench
+from simulated_devices.twins import ccd as twins
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from simulated_devices.ioc.bench import Bench
 from simulated_devices.ioc.channels import Integer, Pvs, array, choice, number
-from simulated_devices.stxm_twins import MODES
+from simulated_devices.twins.scanner import MODES
 
 SHUTTER_TIME = 0.1  # s
 RING_PERIOD = 0.1  # s on the wall between readings of the ring current

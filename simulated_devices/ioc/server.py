@@ -15,7 +15,6 @@ from typing import Any
 from caproto import get_environment_variables
 from caproto.asyncio.server import Context
 
-from simulated_devices.endstation import SimulatedEndstation
 from simulated_devices.ioc.axes import motors
 from simulated_devices.ioc.bench import Bench
 from simulated_devices.ioc.camera import SimulatedCamera
@@ -23,6 +22,7 @@ from simulated_devices.ioc.channels import Integer, Pvs, Text, choice
 from simulated_devices.ioc.instruments import LineScanner, Ring, Scaler, Shutter
 from simulated_devices.ioc.repeater import repeat_beacons
 from simulated_devices.ports import LOOPBACK, free_port
+from simulated_devices.world import SimulatedEndstation
 
 OFF_ON = ("Off", "On")
 

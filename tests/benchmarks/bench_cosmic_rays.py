@@ -10,8 +10,8 @@ import astroscrappy
 import numpy as np
 
 from callbacks.rixs.cosmic_rays import remove_cosmic_rays
-from simulated_devices.samples import SAMPLES
-from simulated_devices.spectrograph import SpectrographModel
+from simulated_devices.physics.samples import SAMPLES
+from simulated_devices.physics.spectrograph import SpectrographModel
 
 ROUNDS = 5
 EXCITATION = 540.0

@@ -35,7 +35,7 @@ from beamline.storage.log import read_log
 from beamline.storage.runs import Runs
 from callbacks.contract import Stream
 from plans import rixs_map, stxm_stack
-from simulated_devices.microscope import TURNAROUND
+from simulated_devices.physics.microscope import TURNAROUND
 
 SPEED_UP = 1000.0  # of epics.toml and simulated.toml
 PIXELS, DWELL, EXPOSURE = 100, 0.001, 1.0  # of a line; s

@@ -20,8 +20,8 @@ from beamline.storage.runs import Runs
 from callbacks.contract import CcdConfig, Key, Measurement
 from callbacks.external import HDF5_DATASET
 from callbacks.pipelines import RixsSettings, rixs_map
-from simulated_devices.samples import SAMPLES
-from simulated_devices.spectrograph import SpectrographModel
+from simulated_devices.physics.samples import SAMPLES
+from simulated_devices.physics.spectrograph import SpectrographModel
 
 FRAMES = 8
 SCAN = Path(__file__).resolve().parents[3] / "shared" / "data" / "als-irixs" / "CCD Scan 17174"

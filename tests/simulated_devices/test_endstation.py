@@ -12,10 +12,11 @@ from ophyd.utils.errors import LimitError
 
 from beamline.endstation.build import build_endstation
 from beamline.endstation.config import load_config
+from beamline.endstation.devices.task import StoppedError
 from callbacks.external import HDF5_DATASET
-from simulated_devices.endstation import I0_RATE, SimulatedEndstation
-from simulated_devices.samples import OXIDISED_ABSORPTION, OXIDISED_EMISSION, SAMPLES
-from simulated_devices.twins import StoppedError
+from simulated_devices.physics.samples import OXIDISED_ABSORPTION, OXIDISED_EMISSION, SAMPLES
+from simulated_devices.world import SimulatedEndstation
+from simulated_devices.world.endstation import I0_RATE
 
 
 def world(**options):

@@ -26,7 +26,7 @@ SERVER = """
     from caproto import ChannelInteger
     from caproto.asyncio.server import Context
 
-    from simulated_devices.endstation import SimulatedEndstation
+    from simulated_devices.world import SimulatedEndstation
     from simulated_devices.ioc import camera
     from simulated_devices.ioc.bench import Bench
 
@@ -193,7 +193,7 @@ def test_light_and_dark_frames_go_to_their_own_files_and_are_read_back_as_they_a
         import bluesky.preprocessors as bpp
         from bluesky import RunEngine
 
-        from simulated_devices.endstation import SimulatedEndstation
+        from simulated_devices.world import SimulatedEndstation
         from simulated_devices import twins
 
         given = {"counts_per_ev": 0.21, "read_noise": 4.0, "full_scale": 65535.0}

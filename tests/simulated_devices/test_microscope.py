@@ -5,9 +5,8 @@ import pytest
 
 from callbacks.stxm.alignment.registration import register
 from callbacks.stxm.steps.lines import count_rate
-from simulated_devices.endstation import SimulatedEndstation
-from simulated_devices.materials import MATERIALS, optical_density_per_um, step_per_um
-from simulated_devices.microscope import (
+from simulated_devices.physics.materials import MATERIALS, optical_density_per_um, step_per_um
+from simulated_devices.physics.microscope import (
     DARK_RATE,
     DEAD_TIME,
     FOCUS_OFFSET,
@@ -16,7 +15,8 @@ from simulated_devices.microscope import (
     focal_length,
     probe_sigma,
 )
-from simulated_devices.phantom import EMPTY_BELOW, HALF_FIELD, STEP, phantom_of
+from simulated_devices.physics.phantom import EMPTY_BELOW, HALF_FIELD, STEP, phantom_of
+from simulated_devices.world import SimulatedEndstation
 
 SAMPLE = "LRNMC 311 mAh/g"
 X = np.linspace(-1.8, 1.77, 120)

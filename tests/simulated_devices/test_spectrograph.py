@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from simulated_devices.spectrograph import SpectrographModel, cosmic_charges
+from simulated_devices.physics.spectrograph import SpectrographModel, cosmic_charges
 
 EXPOSURE = 300.0  # s
 

@@ -32,7 +32,7 @@ from callbacks.stxm.alignment.appearance import Appearance
 from callbacks.stxm.alignment.registration import RegistrationSettings, shifted
 from callbacks.stxm.steps.absorbance import MASK_REASONS
 from plans import stack_series, stxm_focus, stxm_line_spectrum, stxm_stack
-from simulated_devices.microscope import FOCUS_OFFSET
+from simulated_devices.physics.microscope import FOCUS_OFFSET
 
 ENERGIES = "520:526:2, 526:533:0.5, 533:545:2"
 FIELD, LINE = "x=-1.6:1.04:0.06 y=-1.2:0.9:0.06", "x=-1.8:1.8:0.03 y=0"

@@ -11,8 +11,8 @@ from irixs import COUNTS_PER_EV, READ_NOISE, read_scan
 
 from callbacks.rixs.cosmic_rays import remove_cosmic_rays
 from callbacks.rixs.dark import estimate_pedestal
-from simulated_devices.samples import SAMPLES
-from simulated_devices.spectrograph import SpectrographModel
+from simulated_devices.physics.samples import SAMPLES
+from simulated_devices.physics.spectrograph import SpectrographModel
 
 
 def test_a_frame_of_photons_alone_is_left_as_it_is():

@@ -13,7 +13,7 @@ from callbacks.rixs.dark import (
     estimate_pedestal,
     estimate_photon_counts,
 )
-from simulated_devices.spectrograph import SpectrographModel
+from simulated_devices.physics.spectrograph import SpectrographModel
 
 KNOWN = {CcdConfig.COUNTS_PER_EV: 0.21, CcdConfig.READ_NOISE: 4.0, CcdConfig.FULL_SCALE: 65535.0}
 MODEL = SpectrographModel(cosmic_rate=0.0)

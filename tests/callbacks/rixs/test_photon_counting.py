@@ -6,7 +6,7 @@ import tifffile
 
 from callbacks.rixs.dark import estimate_pedestal
 from callbacks.rixs.photon_counting import find_photons, photon_spectrum
-from simulated_devices.spectrograph import SpectrographModel
+from simulated_devices.physics.spectrograph import SpectrographModel
 
 PHOTON, NOISE = 0.21 * 530.0, 4.0
 

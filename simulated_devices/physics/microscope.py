@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from simulated_devices.phantom import HALF_FIELD, STEP, Phantom, phantom_of
+from simulated_devices.physics.lineshapes import FWHM_PER_SIGMA
+from simulated_devices.physics.phantom import HALF_FIELD, STEP, Phantom, phantom_of
 
 FloatArray = NDArray[np.floating]
 
@@ -26,7 +27,6 @@ FLUX_NOISE = 0.001  # relative, from line to line
 ENCODER_NOISE = 0.003  # um rms between where a pixel was asked for and where it is
 TURNAROUND, POINT_OVERHEAD = 0.06, 0.008  # s a line; s a pixel in point mode
 KEPT_VIEWS = 4
-FWHM = 2.3548
 
 
 def focal_length(energy: float) -> float:
@@ -36,7 +36,7 @@ def focal_length(energy: float) -> float:
 
 def probe_sigma(defocus: float, energy: float) -> float:
     """Give the sigma of the probe, um: the focus, and the cone that opens on either side of it."""
-    return float(np.hypot(FOCUSED_FWHM / FWHM, DIAMETER * defocus / focal_length(energy) / 4))
+    return float(np.hypot(FOCUSED_FWHM / FWHM_PER_SIGMA, DIAMETER * defocus / focal_length(energy) / 4))
 
 
 @dataclass
@@ -139,7 +139,7 @@ class Microscope:
 
 
 @dataclass(frozen=True)
-class StxmTruth:
+class MicroscopeTruth:
     """What the simulated microscope knows: for tests, and for the demonstration's comparison only."""
 
     microscope: Microscope

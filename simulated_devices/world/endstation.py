@@ -1,16 +1,15 @@
-"""The world that all soft twins share: clock, storage ring, beamline optics, samples and spectrograph."""
+"""The simulated endstation: where everything stands, and what detectors then count."""
 
 from __future__ import annotations
 
 import threading
-import time
 import zlib
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulated_devices.microscope import (
+from simulated_devices.physics.lineshapes import FWHM_PER_SIGMA
+from simulated_devices.physics.microscope import (
     ENCODER_NOISE,
     FLUX,
     FLUX_NOISE,
@@ -18,111 +17,21 @@ from simulated_devices.microscope import (
     TURNAROUND,
     Drift,
     Microscope,
-    StxmTruth,
+    MicroscopeTruth,
 )
-from simulated_devices.samples import SAMPLES, Sample
-from simulated_devices.spectrograph import FrameTruth, SpectrographModel
-from simulated_devices.undulator import gap_of, tuning
+from simulated_devices.physics.ring import FULL_CURRENT, StorageRing
+from simulated_devices.physics.samples import SAMPLES
+from simulated_devices.physics.spectrograph import SpectrographModel
+from simulated_devices.physics.undulator import gap_of, tuning
+from simulated_devices.world.clock import Clock
+from simulated_devices.world.truth import Truth
 
 I0_RATE = 9.3e4  # counts/s at 500 mA, 30 um and the best energy: 2.8e7 in a frame of 300 s
 TEY_RATE, TFY_RATE = 4.0e4, 1.5e4  # counts/s for an absorption of 1
-FULL_CURRENT, FULL_SLIT = 500.0, 30.0  # mA, um
+FULL_SLIT = 30.0  # um
 EMISSION_PHOTONS = 14_000.0  # in a frame of 300 s for `Sample.emission` of area 1
 ELASTIC_PHOTONS = 320.0  # in a frame of 300 s
 STRAY_PHOTONS_PER_EV = 0.8  # in a frame of 300 s
-
-
-class Clock:
-    """Simulated time, which runs `speed_up` times as fast as the clock on the wall while something is done.
-
-    It stands still between operations, so that a run depends on what is done and not on how fast the computer is.
-    """
-
-    def __init__(self, speed_up: float) -> None:
-        if not speed_up > 0:
-            raise ValueError(f"speed_up is {speed_up}, expected a number above zero")
-        self.speed_up = speed_up
-        self._now = self.start = time.time()
-        self._lock = threading.Lock()
-
-    def now(self) -> float:
-        """Give the simulated time, s since 1970."""
-        with self._lock:
-            return self._now
-
-    def wait_until(self, moment: float, stopped: threading.Event) -> bool:
-        """Let time pass until a moment, unless `stopped` is set before.
-
-        Returns
-        -------
-        bool
-            False when it was stopped.
-        """
-        finished = not stopped.wait(self.seconds_to(moment))
-        if finished:
-            self.reach(moment)
-        return finished
-
-    def seconds_to(self, moment: float) -> float:
-        """Give how long it takes on the wall until a moment, s; 0 when it has passed."""
-        return max(0.0, moment - self.now()) / self.speed_up
-
-    def reach(self, moment: float) -> None:
-        """Let it be a moment, or later."""
-        with self._lock:
-            self._now = max(self._now, moment)
-
-
-@dataclass
-class Ring:
-    """A storage ring in top-up: the current decays and is topped up; now and then the beam is lost.
-
-    Attributes
-    ----------
-    start : float
-        s since 1970.
-    dumps : list of (float, float)
-        Begin and end of times without beam, s since 1970.
-    """
-
-    start: float
-    lifetime: float = 8 * 3600.0  # s
-    top_up_interval: float = 180.0  # s
-    dumps: list[tuple[float, float]] = field(default_factory=list)
-
-    def current(self, moment: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Give the current, mA, at moments in s since 1970."""
-        current = FULL_CURRENT * np.exp(-((moment - self.start) % self.top_up_interval) / self.lifetime)
-        for begin, end in self.dumps:
-            current = np.where((moment >= begin) & (moment < end), 0.0, current)
-        return current
-
-
-@dataclass
-class Truth:
-    """What the simulation knows and a measurement does not: for tests, and for the demo's comparison only.
-
-    Attributes
-    ----------
-    energy_offset : float
-        True photon energy minus the monochromator's, eV.
-    frames : dict of int to FrameTruth
-        By number of the frame since the start.
-    """
-
-    spectrograph: SpectrographModel
-    energy_offset: float
-    samples: dict[str, Sample]
-    stxm: StxmTruth
-    frames: dict[int, FrameTruth] = field(default_factory=dict)
-
-    def emission_energy(self, pixel: float) -> float:
-        """Give the energy of a column in the monochromator's scale, to which the elastic line calibrates."""
-        return float(self.spectrograph.energy(pixel)) - self.energy_offset
-
-    def dispersion(self, pixel: float) -> float:
-        """Give the dispersion at a column, eV/pixel."""
-        return self.emission_energy(pixel + 0.5) - self.emission_energy(pixel - 0.5)
 
 
 class SimulatedEndstation:
@@ -165,14 +74,14 @@ class SimulatedEndstation:
         self._frames, self._kept_truths = 0, kept_truths
         self._lock = threading.Lock()
         self.clock = Clock(speed_up)
-        self.ring = Ring(self.clock.start)
+        self.ring = StorageRing(self.clock.start)
         if dump_after is None:  # about one in two days
             dump_after = float(self.rng("dump").exponential(48 * 3600.0))
         begin = self.clock.start + dump_after
         self.ring.dumps.append((begin, begin + 1500.0))
         self._elastic_scale = elastic_scale
         self.microscope = Microscope(Drift.by_chance(self.clock.start, self.rng("drift"), drift_scale))
-        self.truth = Truth(SpectrographModel(rows=frame_rows), energy_offset, SAMPLES, StxmTruth(self.microscope))
+        self.truth = Truth(SpectrographModel(rows=frame_rows), energy_offset, SAMPLES, MicroscopeTruth(self.microscope))
         # Where everything stands; the devices move it.
         self.energy = 530.0  # eV, as the monochromator says
         self.gap = gap_of(self.energy)  # mm, of the undulator
@@ -245,7 +154,7 @@ class SimulatedEndstation:
         frames = dose / 300.0
         true_energy = self.energy + self.truth.energy_offset
         sample, elastic = SAMPLES[self.sample], self._elastic_scale * ELASTIC_PHOTONS
-        bandwidth = 0.12 * self.slit / FULL_SLIT / 2.3548  # eV rms
+        bandwidth = 0.12 * self.slit / FULL_SLIT / FWHM_PER_SIGMA  # eV rms
 
         def photons_per_ev(emission: NDArray[np.floating]) -> NDArray[np.floating]:
             line = np.exp(-0.5 * ((emission - true_energy) / bandwidth) ** 2) / (bandwidth * np.sqrt(2 * np.pi))

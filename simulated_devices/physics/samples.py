@@ -13,11 +13,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from simulated_devices.physics.lineshapes import line, peak, step
+
 FloatArray = NDArray[np.floating]
 
 OXIDISED_ABSORPTION, OXIDISED_EMISSION = 530.8, 523.75  # eV
 EDGE = 535.0  # eV; onset of the 4sp band
-_FWHM = 2.3548
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,11 @@ class Sample:
         e = np.asarray(emission, dtype=float)
         hybridised = self.hybridised * (0.30 * peak(excitation, 529.0, 1.1) + 0.40 * peak(excitation, 531.4, 1.5))
         band = step(excitation, EDGE, 1.2)
-        valence = hybridised * (0.6 * _line(e, 525.2, 1.8) + 0.4 * _line(e, 522.6, 2.4))
-        itinerant = band * (0.55 * _line(e, 525.6, 2.6) + 0.45 * _line(e, 522.3, 3.4))
+        valence = hybridised * (0.6 * line(e, 525.2, 1.8) + 0.4 * line(e, 522.6, 2.4))
+        itinerant = band * (0.55 * line(e, 525.6, 2.6) + 0.45 * line(e, 522.3, 3.4))
         resonant = 0.30 * self.oxidised * peak(excitation, OXIDISED_ABSORPTION, 0.8)
-        oxide = valence + itinerant + resonant * _line(e, OXIDISED_EMISSION, 0.9) + 0.004 * _line(e, 524.5, 3.0)
-        binder = 0.3 * step(excitation, 533.5, 1.5) * _line(e, 526.2, 3.2)
+        oxide = valence + itinerant + resonant * line(e, OXIDISED_EMISSION, 0.9) + 0.004 * line(e, 524.5, 3.0)
+        binder = 0.3 * step(excitation, 533.5, 1.5) * line(e, 526.2, 3.2)
         return self.oxide * oxide + self.carbon * binder
 
 
@@ -109,21 +110,6 @@ def oxide_o_k(energy: ArrayLike, *, oxidised: float, hybridised: float) -> Float
 def binder_o_k(energy: ArrayLike) -> FloatArray:
     """Give the O K absorption of carbon and binder relative to the step of as much oxide in `Sample`."""
     return 0.5 * step(energy, 533.5, 1.5) + 0.4 * peak(energy, 532.0, 1.2)
-
-
-def peak(x: ArrayLike, centre: float, fwhm: float) -> FloatArray:
-    """Give a Gaussian of height 1."""
-    return np.exp(-0.5 * ((np.asarray(x) - centre) * _FWHM / fwhm) ** 2)
-
-
-def _line(x: FloatArray, centre: float, fwhm: float) -> FloatArray:
-    """Give a Gaussian of area 1."""
-    return peak(x, centre, fwhm) * _FWHM / (fwhm * np.sqrt(2 * np.pi))
-
-
-def step(x: ArrayLike, centre: float, width: float) -> FloatArray:
-    """Give an arctan of height 1, as the lifetime of the core hole widens an edge."""
-    return 0.5 + np.arctan((np.asarray(x) - centre) / (width / 2)) / np.pi
 
 
 def _charged(capacity: float) -> Sample:

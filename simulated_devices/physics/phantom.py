@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from simulated_devices.materials import MATERIALS, Material, optical_density_per_um
-from simulated_devices.samples import SAMPLES
+from simulated_devices.physics.materials import MATERIALS, Material, optical_density_per_um
+from simulated_devices.physics.samples import SAMPLES
 
 FloatArray = NDArray[np.floating]
 

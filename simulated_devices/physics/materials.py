@@ -16,7 +16,8 @@ import numpy as np
 import xraydb
 from numpy.typing import ArrayLike, NDArray
 
-from simulated_devices.samples import binder_o_k, oxide_o_k, peak, step
+from simulated_devices.physics.lineshapes import peak, step
+from simulated_devices.physics.samples import binder_o_k, oxide_o_k
 
 FloatArray = NDArray[np.floating]
 Material = Literal["reduced", "oxidised", "binder"]

@@ -1,0 +1,33 @@
+"""Soft twins: ophyd devices with the names, data keys and behaviour of the real ones, in this process.
+
+No hardware and no network are needed.
+Each module has the name of the module in `beamline.endstation.devices` whose devices it stands in for.
+"""
+
+from simulated_devices.twins.base import SoftSignal, Twin
+from simulated_devices.twins.ccd import Ccd, CcdDark
+from simulated_devices.twins.counters import Scaler
+from simulated_devices.twins.energy import Energy
+from simulated_devices.twins.motors import CoarseStage, ExitSlit, OrderSortingAperture, ZonePlate
+from simulated_devices.twins.optics import FrontEndShutter, Ring, Shutter, Spectrograph
+from simulated_devices.twins.sample import Sample
+from simulated_devices.twins.scanner import LineScanner
+
+__all__ = [
+    "Ccd",
+    "CcdDark",
+    "CoarseStage",
+    "Energy",
+    "ExitSlit",
+    "FrontEndShutter",
+    "LineScanner",
+    "OrderSortingAperture",
+    "Ring",
+    "Sample",
+    "Scaler",
+    "Shutter",
+    "SoftSignal",
+    "Spectrograph",
+    "Twin",
+    "ZonePlate",
+]

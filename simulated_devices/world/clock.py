@@ -1,0 +1,47 @@
+"""Simulated time."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+
+class Clock:
+    """Simulated time, which runs `speed_up` times as fast as the clock on the wall while something is done.
+
+    It stands still between operations, so that a run depends on what is done and not on how fast the computer is.
+    """
+
+    def __init__(self, speed_up: float) -> None:
+        if not speed_up > 0:
+            raise ValueError(f"speed_up is {speed_up}, expected a number above zero")
+        self.speed_up = speed_up
+        self._now = self.start = time.time()
+        self._lock = threading.Lock()
+
+    def now(self) -> float:
+        """Give the simulated time, s since 1970."""
+        with self._lock:
+            return self._now
+
+    def wait_until(self, moment: float, stopped: threading.Event) -> bool:
+        """Let time pass until a moment, unless `stopped` is set before.
+
+        Returns
+        -------
+        bool
+            False when it was stopped.
+        """
+        finished = not stopped.wait(self.seconds_to(moment))
+        if finished:
+            self.reach(moment)
+        return finished
+
+    def seconds_to(self, moment: float) -> float:
+        """Give how long it takes on the wall until a moment, s; 0 when it has passed."""
+        return max(0.0, moment - self.now()) / self.speed_up
+
+    def reach(self, moment: float) -> None:
+        """Let it be a moment, or later."""
+        with self._lock:
+            self._now = max(self._now, moment)

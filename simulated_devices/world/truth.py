@@ -1,0 +1,36 @@
+"""What the simulation knows and a measurement does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from simulated_devices.physics.microscope import MicroscopeTruth
+from simulated_devices.physics.samples import Sample
+from simulated_devices.physics.spectrograph import FrameTruth, SpectrographModel
+
+
+@dataclass
+class Truth:
+    """What the simulation knows and a measurement does not: for tests, and for the demo's comparison only.
+
+    Attributes
+    ----------
+    energy_offset : float
+        True photon energy minus the monochromator's, eV.
+    frames : dict of int to FrameTruth
+        By number of the frame since the start.
+    """
+
+    spectrograph: SpectrographModel
+    energy_offset: float
+    samples: dict[str, Sample]
+    stxm: MicroscopeTruth
+    frames: dict[int, FrameTruth] = field(default_factory=dict)
+
+    def emission_energy(self, pixel: float) -> float:
+        """Give the energy of a column in the monochromator's scale, to which the elastic line calibrates."""
+        return float(self.spectrograph.energy(pixel)) - self.energy_offset
+
+    def dispersion(self, pixel: float) -> float:
+        """Give the dispersion at a column, eV/pixel."""
+        return self.emission_energy(pixel + 0.5) - self.emission_energy(pixel - 0.5)
