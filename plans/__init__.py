@@ -1,14 +1,13 @@
 """What to measure: Bluesky plans of the endstation."""
 
 from plans.endstation import Endstation
-from plans.energy_regions import EnergyRegions
 from plans.errors import PlanError
 from plans.live_view import live_view
+from plans.regions import EdgeEnergies, EnergyRegions, StxmRegions
 from plans.registry import PLANS, find_plan
 from plans.rixs import elastic_scan, rixs_map
-from plans.spatial_regions import StxmRegions
 from plans.stxm import stxm_focus, stxm_image, stxm_line_spectrum, stxm_stack
-from plans.stxm_series import EdgeEnergies, stack_series
+from plans.stxm_series import stack_series
 from plans.xas import xas
 
 __all__ = [

@@ -7,11 +7,10 @@ from typing import Any, Literal, get_args
 from bluesky.utils import MsgGenerator
 
 from callbacks.contract import Stream
+from plans.checks import check_beamline, check_positive, check_reachable
 from plans.endstation import OPEN, Endstation
 from plans.errors import PlanError
-from plans.interruptions import Interruptions
-from plans.point import run_with_light, take_point
-from plans.preflight import check_beamline, check_positive, check_reachable
+from plans.measuring import Interruptions, run_with_light, take_point
 
 Detector = Literal["scaler", "ccd"]
 

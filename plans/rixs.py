@@ -14,12 +14,11 @@ from bluesky.utils import MsgGenerator
 from callbacks.contract import Key, Measurement, Stream
 from callbacks.incident_flux import judge_flux
 from callbacks.rixs.calibration import FEWEST_LINES
+from plans.checks import check_beamline, check_positive, check_reachable
 from plans.endstation import CLOSED, OPEN, Endstation
-from plans.energy_regions import EnergyRegions
 from plans.errors import PlanError
-from plans.interruptions import Interruptions
-from plans.point import Point, run_with_light, start_metadata, take_point
-from plans.preflight import check_beamline, check_positive, check_reachable
+from plans.measuring import Interruptions, Point, run_with_light, start_metadata, take_point
+from plans.regions import EnergyRegions
 
 logger = logging.getLogger(__name__)
 

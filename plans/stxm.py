@@ -7,11 +7,10 @@ from typing import Any
 from bluesky.utils import MsgGenerator
 
 from callbacks.contract import Key
+from plans.checks import check_positive
 from plans.endstation import Endstation
-from plans.energy_regions import EnergyRegions
 from plans.errors import PlanError
-from plans.preflight import check_positive
-from plans.spatial_regions import Axis, StxmRegions, single_line
+from plans.regions import Axis, EnergyRegions, StxmRegions, single_line
 from plans.stxm_scan import Mode, StxmScan
 
 ZONE_PLATE_EXPECTED = "expected start:stop:step in um from the nominal focus, as in -20:20:2"
@@ -102,9 +101,9 @@ def stxm_stack(
 ) -> MsgGenerator[str]:
     """Measure a STXM stack: an image at each energy.
 
-    A line is an event, and a pause costs no more than the line it falls into. A line tells the devices what changed
-    since the last one, and all of its settings after a pause, whatever was moved meanwhile (`plans.held`); sample and
-    coarse stage stay where they are.
+    A line is an event, and a pause costs no more than the line it falls into. A line sets only the devices whose
+    values changed since the last one, and all of them after a pause, whatever was moved meanwhile
+    (`plans.measuring.HeldSettings`); sample and coarse stage stay where they are.
 
     Parameters
     ----------

@@ -10,14 +10,11 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 
 from callbacks.contract import Key, Measurement, Stream, StxmGrid
+from plans.checks import check_beamline, check_positive, check_reachable
 from plans.endstation import CLOSED, OPEN, Endstation
-from plans.energy_regions import EnergyRegions
 from plans.errors import PlanError
-from plans.held import HeldSettings, Setting
-from plans.interruptions import Interruptions
-from plans.point import run_with_light, start_metadata, take_point
-from plans.preflight import check_beamline, check_positive, check_reachable
-from plans.spatial_regions import StxmRegions, blank_in
+from plans.measuring import HeldSettings, Interruptions, Setting, run_with_light, start_metadata, take_point
+from plans.regions import EnergyRegions, StxmRegions, blank_in
 
 Mode = Literal["line", "point"]
 MAX_PIXELS = 1_000_000_000  # of a run, 11 days at 1 ms; beyond it, a step was mistyped

@@ -3,63 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections import Counter
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from bluesky.utils import MsgGenerator
 
 from callbacks.contract import SERIES, Measurement, Series
 from plans.endstation import Endstation
-from plans.energy_regions import EnergyRegions
 from plans.errors import PlanError
-from plans.spatial_regions import StxmRegions
+from plans.regions import EdgeEnergies, EnergyRegions, StxmRegions
+from plans.regions.edges import first_repeated
 from plans.stxm import stack_scan
 from plans.stxm_scan import Mode, StxmScan
-
-EDGES_EXPECTED = "expected name=energies, as in O K=520:526:0.5, 526:535:0.1; Co L3=770:800:0.2"
-
-
-@dataclass(frozen=True)
-class EdgeEnergies:
-    """Energies of each absorption edge. `str` gives the text that parses to the same edges and energies."""
-
-    edges: tuple[tuple[str, EnergyRegions], ...]  # name and energies, in the order of measurement
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read edges separated by semicolons, as in ``"O K=520:526:0.5, 526:535:0.1; Co L3=770:800:0.2"``.
-
-        One edge needs no name.
-
-        Raises
-        ------
-        PlanError
-            Naming the edge and what was expected.
-        """
-        parts = text.split(";")
-        edges = []
-        for part in parts:
-            name, equals, energies = (field.strip() for field in part.rpartition("="))
-            if len(parts) > 1 and not name:
-                raise PlanError(f"edge {part.strip()!r}: has no name; {EDGES_EXPECTED}")
-            if equals and not name:
-                raise PlanError(f"edge {part.strip()!r}: {EDGES_EXPECTED}")
-            edges.append((name, EnergyRegions.parse(energies)))
-        if twice := _twice(name for name, _ in edges):
-            raise PlanError(f"edge {twice!r}: is given twice")
-        return cls(tuple(edges))
-
-    @classmethod
-    def of(cls, edges: Self | EnergyRegions | str) -> Self:
-        """Give `edges` as they are, or parsed where they are text."""
-        if isinstance(edges, EnergyRegions):
-            return cls((("", edges),))
-        return cls.parse(edges) if isinstance(edges, str) else edges
-
-    def __str__(self) -> str:
-        """Give the text that parses to these edges."""
-        return "; ".join(f"{name}={energies}" if name else str(energies) for name, energies in self.edges)
 
 
 def stack_series(
@@ -144,10 +98,6 @@ def _names(samples: str) -> list[str]:
     names = [name.strip() for name in samples.split(",")]
     if not all(names):
         raise PlanError(f"samples: {samples!r} has an empty name; expected names separated by commas")
-    if twice := _twice(names):
+    if twice := first_repeated(names):
         raise PlanError(f"samples: {twice!r} is given twice")
     return names
-
-
-def _twice(names: Any) -> str:
-    return next((name for name, count in Counter(names).items() if count > 1), "")

@@ -6,11 +6,10 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 
 from callbacks.contract import Measurement, Stream
+from plans.checks import check_beamline, check_positive, check_reachable
 from plans.endstation import OPEN, Endstation
-from plans.energy_regions import EnergyRegions
-from plans.interruptions import Interruptions
-from plans.point import run_with_light, start_metadata, take_point
-from plans.preflight import check_beamline, check_positive, check_reachable
+from plans.measuring import Interruptions, run_with_light, start_metadata, take_point
+from plans.regions import EnergyRegions
 
 
 def xas(

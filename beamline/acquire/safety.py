@@ -17,9 +17,9 @@ from beamline.errors import BeamlineError
 from beamline.storage.log import LogError, read_log
 from beamline.storage.runs import Runs
 from callbacks.contract import MEASUREMENT, Key, Stream
+from plans.checks import Estimate, estimate
 from plans.endstation import Endstation
 from plans.errors import PlanError
-from plans.estimate import Estimate, estimate
 
 MOST_RUNS = 3  # newest of the same technique that the time of a point is learnt from
 MOST_EVENTS = 200  # of each of them, from the first on
@@ -38,7 +38,7 @@ class Pace:
     Attributes
     ----------
     overhead : float or None
-        s an event beside its counting time; None for the rule of `plans.estimate`.
+        s an event beside its counting time; None for the rule of `plans.checks.estimate`.
     interval : float or None
         s from event to event; where it is shorter than the counting time, as on an endstation that is simulated with
         its clock sped up, it is what counts.

@@ -14,8 +14,7 @@ from bluesky import RunEngine
 from bluesky.suspenders import SuspenderBase
 
 from beamline.endstation.config import Suspenders
-from plans.endstation import OPEN, Endstation
-from plans.light import Light, below
+from plans.endstation import OPEN, Endstation, Light, below
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plans.energy_regions import MAX_POINTS, EnergyRegions
 from plans.errors import PlanError
+from plans.regions.energy import MAX_POINTS, EnergyRegions
 
 
 def test_an_end_that_two_regions_share_is_visited_once():

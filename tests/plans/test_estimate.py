@@ -12,7 +12,7 @@ from bluesky.utils import Msg
 from beamline.endstation.build import build_endstation
 from beamline.endstation.config import load_config
 from callbacks.contract import Key
-from plans.estimate import DOCUMENT_BYTES, LINE_OVERHEAD, POINT_OVERHEAD, estimate
+from plans.checks.estimate import DOCUMENT_BYTES, LINE_OVERHEAD, POINT_OVERHEAD, estimate
 from plans.live_view import live_view
 from plans.rixs import elastic_scan, rixs_map
 from plans.stxm import stxm_focus, stxm_image, stxm_line_spectrum, stxm_stack

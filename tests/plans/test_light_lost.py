@@ -22,10 +22,10 @@ from beamline.techniques import pipelines
 from callbacks.contract import Key
 from callbacks.external import ExternalFrames
 from callbacks.reduction import Reducer
-from plans import point as point_module
-from plans.interruptions import Interruptions
-from plans.light import Light
+from plans.endstation.light import Light
 from plans.live_view import live_view
+from plans.measuring import point as point_module
+from plans.measuring.interruptions import Interruptions
 from plans.rixs import rixs_map
 from plans.stxm import stxm_image
 from plans.xas import xas
@@ -301,7 +301,7 @@ def test_a_point_without_light_is_kept_apart_and_taken_again_once(engine, docume
     assert len(triggers) == 6
     assert triggers[3] - triggers[2] > 0.3
     reason = "not known (nan mA)" if np.isnan(lost) else "0 mA is below 400 mA"
-    assert [record.getMessage() for record in caplog.records if record.name == "plans.point"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "plans.measuring.point"] == [
         f"a point is taken again: ring_current: {reason}"
     ]
 

@@ -4,10 +4,10 @@ import inspect
 
 import pytest
 
-from plans.energy_regions import EnergyRegions
 from plans.errors import PlanError
+from plans.regions.energy import EnergyRegions
+from plans.regions.spatial import StxmRegions
 from plans.registry import PLANS, find_plan
-from plans.spatial_regions import StxmRegions
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from callbacks.contract import StxmRegion
 from plans.errors import PlanError
-from plans.spatial_regions import MAX_PIXELS, Axis, SpatialRegion, StxmRegions, blank_in, single_line
+from plans.regions import Axis, SpatialRegion, StxmRegions, blank_in, single_line
+from plans.regions.spatial import MAX_PIXELS
 
 FIELD = "x=-1.8:1.77:0.03 y=-1.8:1.77:0.03"
 

@@ -13,9 +13,10 @@ from ophyd.status import Status
 
 from callbacks.contract import MEASUREMENT, SERIES, Key, Measurement, StxmRegion
 from plans.errors import PlanError
-from plans.held import HeldSettings
+from plans.measuring.held import HeldSettings
+from plans.regions import EdgeEnergies
 from plans.stxm import stxm_focus, stxm_image, stxm_line_spectrum, stxm_stack
-from plans.stxm_series import EdgeEnergies, stack_series
+from plans.stxm_series import stack_series
 
 SMALL = "x=-1:1:0.5 y=0:0.2:0.1"  # 3 lines of 5 pixels
 TWO = "x=-1:1:0.5 y=0:0.2:0.1; x=2:2.4:0.1 y=5:5.1:0.1"  # 3 and 2 lines

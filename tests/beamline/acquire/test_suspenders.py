@@ -15,7 +15,7 @@ from beamline.acquire.suspenders import FrontEndShutterSuspender, RingCurrentSus
 from beamline.endstation.config import Suspenders, load_config
 from beamline.operations.demonstrate.techniques import simulated
 from plans import xas
-from plans.light import Light
+from plans.endstation import Light
 
 SETTINGS = Suspenders(ring_current_low=400.0, ring_current_resume=450.0, settle_time=0.1)
 

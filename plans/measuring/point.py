@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import bluesky.plan_stubs as bps
-import bluesky.preprocessors as bpp
 from bluesky.protocols import Readable
 from bluesky.utils import Msg, MsgGenerator, short_uid
 
-from callbacks.contract import MEASUREMENT, Key, Measurement, Stream
-from plans.endstation import CLOSED, OPEN, Endstation
-from plans.interruptions import Interruptions
-from plans.light import Light
+from callbacks.contract import Stream
+from plans.endstation import OPEN, Endstation
+from plans.endstation.light import Light
+from plans.measuring.interruptions import Interruptions
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +78,7 @@ def take_point(
         devices = sorted(devices, key=lambda device: device is not endstation.ring)
     connection_was_lost = False
     while True:
-        yield from _checkpoint(interruptions)
+        yield from checkpoint(interruptions)
         try:
             yield from _move_and_trigger(positions, devices)
             interruptions.refuse_replay()
@@ -107,7 +106,7 @@ def take_point(
         yield from _wait_for_light(endstation, interruptions, light)
 
 
-def _checkpoint(interruptions: Interruptions) -> MsgGenerator[None]:
+def checkpoint(interruptions: Interruptions) -> MsgGenerator[None]:
     """Begin what is taken again as a whole where it is interrupted."""
     yield Msg("rewindable", None, True)  # a suspension that ended by an error leaves it False
     interruptions.allow_replay()
@@ -181,69 +180,10 @@ def _read(
 def _wait_for_light(endstation: Endstation, interruptions: Interruptions, light: Light | None) -> MsgGenerator[None]:
     """Wait until the ring current and the front-end shutter say that the light is back; a suspender may do it first."""
     while light is not None:
-        yield from _checkpoint(interruptions)
+        yield from checkpoint(interruptions)
         yield Msg("sleep", None, LIGHT_POLL)
         reading = (yield Msg("read", endstation.ring)) or {}
         state = yield from bps.rd(endstation.front_end_shutter, default_value=OPEN)
         open_again = state == OPEN or not light.front_end_shutter
         if open_again and not light.awaited({key: each["value"] for key, each in reading.items()}):
             return
-
-
-def run_with_light(
-    endstation: Endstation,
-    points: Callable[[Interruptions], MsgGenerator[None]],
-    *,
-    detectors: Sequence[Any],
-    metadata: dict[str, Any],
-    move_to_sample: str = "",
-) -> MsgGenerator[str]:
-    """Take points in one run; whatever happens, the run ends closed, detectors unstaged and the shutter closed.
-
-    Parameters
-    ----------
-    endstation : Endstation
-        The devices.
-    points : callable
-        Gives the plan that takes the points, by `take_point`; it is given the run's `Interruptions`.
-    detectors : sequence
-        What is staged.
-    metadata : dict
-        Of the start document.
-    move_to_sample : str
-        Sample moved into the beam before the run opens, so that the baseline sees it; none where empty.
-
-    Returns
-    -------
-    str
-        Uid of the run.
-    """
-    interruptions = Interruptions()
-
-    def measure() -> MsgGenerator[str]:
-        yield from bps.mv(endstation.shutter, CLOSED)
-        if move_to_sample:
-            yield from bps.mv(endstation.sample, move_to_sample)
-        return (yield from bpp.stage_wrapper(bpp.run_wrapper(taken(), md=metadata), detectors))
-
-    def taken() -> MsgGenerator[None]:
-        try:
-            yield from points(interruptions)
-        finally:
-            interruptions.allow_replay()
-        yield from _checkpoint(interruptions)  # a pause while the run is being closed takes no point again
-
-    return (yield from bpp.finalize_wrapper(measure(), lambda: bps.mv(endstation.shutter, CLOSED)))
-
-
-def start_metadata(
-    plan_name: str, plan_args: dict[str, Any], measurement: Measurement, *, dimensions: Sequence[str] = (Key.ENERGY,)
-) -> dict[str, Any]:
-    """Give the start document's blocks of a measurement, whose events run along `dimensions`, the slowest first."""
-    return {
-        "plan_name": plan_name,
-        "plan_args": plan_args,
-        "sample": {"name": measurement.sample},
-        MEASUREMENT: measurement.model_dump(mode="json"),
-        "hints": {"dimensions": [([str(key)], str(Stream.PRIMARY)) for key in dimensions]},
-    }

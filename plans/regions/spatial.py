@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Self
 
 from callbacks.contract import StxmRegion
 from plans.errors import PlanError
+from plans.regions.steps import Steps, check_ascending, check_whole_steps
+from plans.regions.text import assignments, plain, read_number
 
 EXPECTED = (
     "expected x and y in um as start:stop:step, as in x=-1.8:1.77:0.03 y=-1.8:1.77:0.03, "
@@ -20,15 +21,8 @@ SMALLEST_STEP, FARTHEST = Decimal("0.0001"), Decimal(100_000)  # um; outside, a 
 
 
 @dataclass(frozen=True)
-class Axis:
-    """Evenly spaced positions, both ends included; a single position has ``start == stop`` and no step.
-
-    Decimal numbers, so that steps of 0.03 um land on the positions as typed.
-    """
-
-    start: Decimal  # um
-    stop: Decimal  # um
-    step: Decimal  # um; 0 for a single position
+class Axis(Steps):
+    """Evenly spaced positions, um."""
 
     @classmethod
     def parse(cls, text: str, where: str, expected: str) -> Self:
@@ -50,7 +44,7 @@ class Axis:
         fields = text.split(":")
         if len(fields) not in (1, 3):
             raise PlanError(f"{where}: {text.strip()!r} is not start:stop:step; {expected}")
-        numbers = [number(field, where, expected) for field in fields]
+        numbers = [read_position(field, where, expected) for field in fields]
         if len(numbers) == 1:
             return cls(start=numbers[0], stop=numbers[0], step=Decimal(0))
         return cls.between(*numbers, where=where)
@@ -60,15 +54,10 @@ class Axis:
         """Give the positions from `start` to `stop`; raises and parameters as `parse`."""
         if step < SMALLEST_STEP:
             raise PlanError(f"{where}: step {plain(step)} um, expected at least {SMALLEST_STEP} um")
-        if stop <= start:
-            raise PlanError(f"{where}: stop {plain(stop)} um is not above start {plain(start)} um")
+        check_ascending(start, stop, where=where, unit="um")
         if (positions := (stop - start) // step + 1) > MAX_POSITIONS:
             raise PlanError(f"{where}: {positions} positions, expected at most {MAX_POSITIONS}")
-        if last := (stop - start) % step:
-            raise PlanError(
-                f"{where}: stop is not a whole number of steps from start; "
-                f"the last step within it ends at {plain(stop - last)} um"
-            )
+        check_whole_steps(start, stop, step, where=where, unit="um")
         return cls(start=start, stop=stop, step=step)
 
     @property
@@ -80,18 +69,6 @@ class Axis:
     def points(self) -> list[float]:
         """All positions, um, ascending."""
         return [float(position) for position in self]
-
-    def __len__(self) -> int:
-        """Count the positions."""
-        return int((self.stop - self.start) // self.step) + 1 if self.step else 1
-
-    def __iter__(self) -> Iterator[Decimal]:
-        """Give the positions, ascending."""
-        return (self.start + index * self.step for index in range(len(self)))
-
-    def __str__(self) -> str:
-        """Give the text that parses to this axis."""
-        return ":".join(plain(field) for field in ([self.start, self.stop, self.step] if self.step else [self.start]))
 
 
 @dataclass(frozen=True)
@@ -224,73 +201,13 @@ def single_line(line: StxmRegions | str) -> StxmRegions:
     return regions
 
 
-def blank_in(regions: StxmRegions, text: str) -> tuple[float, float, float, float] | None:
-    """Read the rectangle without sample.
-
-    Parameters
-    ----------
-    regions : StxmRegions
-    text : str
-        ``x=from:to y=from:to`` in um; empty for none.
-
-    Returns
-    -------
-    tuple of float or None
-        x and y from and to, um.
-
-    Raises
-    ------
-    PlanError
-        When it cannot be read, or holds no pixel, or is not within the pixels of one region.
-    """
-    if not text.strip():
-        return None
-    where, expected = f"blank {text!r}", "expected x=from:to y=from:to in um, as in x=1.2:1.8 y=-1.8:1.8"
-    fields = assignments(text, where, expected)
-    if fields.keys() != {"x", "y"} or any(value.count(":") != 1 for value in fields.values()):
-        raise PlanError(f"{where}: {expected}")
-    ends = {name: [number(end, where, expected) for end in value.split(":")] for name, value in fields.items()}
-    for name, (low, high) in ends.items():
-        if high <= low:
-            raise PlanError(f"{where}: {name} to {plain(high)} um is not above {name} from {plain(low)} um")
-    (left, right), (bottom, top) = ends["x"], ends["y"]
-    for region in regions.regions:
-        if _holds(region.x, left, right) and _holds(region.y, bottom, top):
-            if any(left <= x <= right for x in region.x) and any(bottom <= y <= top for y in region.y):
-                return float(left), float(right), float(bottom), float(top)
-            raise PlanError(f"{where}: there is no centre of a pixel of '{region}' in it")
-    raise PlanError(f"{where}: is not inside the field, '{regions}'")
-
-
-def assignments(text: str, where: str, expected: str) -> dict[str, str]:
-    """Read ``name=value name=value``; `PlanError` names where, for what is not so or comes twice."""
-    fields: dict[str, str] = {}
-    for field in text.split():
-        name, equals, value = field.partition("=")
-        if not equals or name in fields:
-            raise PlanError(f"{where}: {field!r} {'is given twice' if equals else 'is not name=value'}; {expected}")
-        fields[name] = value
-    return fields
-
-
-def number(text: str, where: str, expected: str) -> Decimal:
-    """Read a number of um; `PlanError` names where, for what is none or farther than any stage."""
-    try:
-        value = Decimal(text.strip()).normalize()
-    except InvalidOperation:
-        raise PlanError(f"{where}: {text.strip()!r} is not a number; {expected}") from None
-    if not (value.is_finite() and abs(value) <= FARTHEST):
-        raise PlanError(f"{where}: {text.strip()} is not between -{FARTHEST} and {FARTHEST}; {expected}")
-    return value + 0  # no -0
-
-
-def plain(value: Decimal) -> str:
-    """Write a number without an exponent."""
-    return f"{value.normalize():f}"
+def read_position(text: str, where: str, expected: str) -> Decimal:
+    """Read a number of um; `PlanError` names where, for what is none or farther than any stage moves."""
+    return read_number(text, where, expected, lowest=-FARTHEST, highest=FARTHEST)
 
 
 def _pair(fields: dict[str, str], key: str, where: str) -> tuple[Decimal, Decimal]:
-    numbers = [number(text, f"{where}: {key}", EXPECTED) for text in fields[key].split(",")]
+    numbers = [read_position(text, f"{where}: {key}", EXPECTED) for text in fields[key].split(",")]
     if len(numbers) > 2 or (key == "centre" and len(numbers) != 2):
         raise PlanError(f"{where}: {key}: {fields[key]!r} is not x,y; {EXPECTED}")
     return numbers[0], numbers[-1]
@@ -306,10 +223,3 @@ def _around(centre: Decimal, size: Decimal, step: Decimal, *, where: str) -> Axi
         return Axis(start=centre, stop=centre, step=Decimal(0))
     reach = (size - step) / 2
     return Axis.between(centre - reach, centre + reach, step, where=where)
-
-
-def _holds(axis: Axis, low: Decimal, high: Decimal) -> bool:
-    """Whether the pixels along an axis cover from `low` to `high`; a single line is taken to be as wide as it gets."""
-    if not axis.step:
-        return low <= axis.start <= high
-    return axis.start - axis.step / 2 <= low and high <= axis.stop + axis.step / 2

@@ -8,7 +8,7 @@ from typing import Any
 
 from bluesky.protocols import Movable, Status
 
-from plans.interruptions import Interruptions
+from plans.measuring.interruptions import Interruptions
 
 Setting = tuple[Movable[Any], Any]  # a device and the value it is to have
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from itertools import pairwise
 from typing import Self
 
 import numpy as np
 
 from plans.errors import PlanError
+from plans.regions.steps import Steps, check_ascending, check_whole_steps
+from plans.regions.text import plain, read_number
 
 EXPECTED = "expected start:stop:step or one energy, in eV, with @seconds for a dwell of its own, as in 520:526:0.5@0.2"
 MAX_POINTS = 100_000  # a week at one point in 6 s; beyond it, a step was mistyped
@@ -18,15 +19,9 @@ SMALLEST, LARGEST = Decimal("0.000001"), Decimal(1_000_000)  # eV and s; outside
 
 
 @dataclass(frozen=True)
-class EnergyRegion:
-    """Evenly spaced energies, both ends included; a single energy has ``start == stop`` and no step.
+class EnergyRegion(Steps):
+    """Evenly spaced energies, eV, with a dwell."""
 
-    Decimal numbers, so that 0.1 eV steps land on the energies as typed.
-    """
-
-    start: Decimal  # eV
-    stop: Decimal  # eV
-    step: Decimal  # eV; 0 for a single energy
     dwell: Decimal | None = None  # s; None: the plan's own
 
     @classmethod
@@ -47,36 +42,22 @@ class EnergyRegion:
         fields = energies.split(":")
         if len(fields) not in (1, 3):
             raise PlanError(f"energy region {text!r}: {EXPECTED}")
-        numbers = [_number(field, text) for field in fields]
-        dwell = _number(dwell_text, text) if at else None
+        where = f"energy region {text!r}"
+        numbers = [_number(field, where) for field in fields]
+        dwell = _number(dwell_text, where) if at else None
         if len(numbers) == 1:
             return cls(start=numbers[0], stop=numbers[0], step=Decimal(0), dwell=dwell)
         start, stop, step = numbers
-        if stop <= start:
-            raise PlanError(f"energy region {text!r}: stop {_plain(stop)} eV is not above start {_plain(start)} eV")
+        check_ascending(start, stop, where=where, unit="eV")
         region = cls(start=start, stop=stop, step=step, dwell=dwell)
         if len(region) > MAX_POINTS:
-            raise PlanError(f"energy region {text!r}: {len(region)} points, expected at most {MAX_POINTS}")
-        if last := (stop - start) % step:
-            raise PlanError(
-                f"energy region {text!r}: stop is not a whole number of steps from start; "
-                f"the last step within it ends at {_plain(stop - last)} eV"
-            )
+            raise PlanError(f"{where}: {len(region)} points, expected at most {MAX_POINTS}")
+        check_whole_steps(start, stop, step, where=where, unit="eV")
         return region
-
-    def __len__(self) -> int:
-        """Count the energies."""
-        return int((self.stop - self.start) // self.step) + 1 if self.step else 1
-
-    def __iter__(self) -> Iterator[Decimal]:
-        """Give the energies, ascending."""
-        return (self.start + index * self.step for index in range(len(self)))
 
     def __str__(self) -> str:
         """Give the text that parses to this region."""
-        fields = [self.start, self.stop, self.step] if self.step else [self.start]
-        dwell = f"@{_plain(self.dwell)}" if self.dwell else ""
-        return ":".join(_plain(field) for field in fields) + dwell
+        return super().__str__() + (f"@{plain(self.dwell)}" if self.dwell else "")
 
 
 @dataclass(frozen=True)
@@ -103,7 +84,7 @@ class EnergyRegions:
         for before, region in pairwise(regions):
             if region.start < before.stop:
                 raise PlanError(
-                    f"energy region '{region}': starts below {_plain(before.stop)} eV, where '{before}' ends; "
+                    f"energy region '{region}': starts below {plain(before.stop)} eV, where '{before}' ends; "
                     "expected ascending regions that share no more than an end"
                 )
         if (points := sum(len(region) for region in regions)) > MAX_POINTS:
@@ -141,15 +122,5 @@ class EnergyRegions:
         return list(visits.items())
 
 
-def _number(text: str, region: str) -> Decimal:
-    try:
-        number = Decimal(text.strip()).normalize()
-    except InvalidOperation:
-        raise PlanError(f"energy region {region!r}: {text.strip()!r} is not a number; {EXPECTED}") from None
-    if not (number.is_finite() and SMALLEST <= number <= LARGEST):
-        raise PlanError(f"energy region {region!r}: {text.strip()} is not between {SMALLEST} and {LARGEST}; {EXPECTED}")
-    return number
-
-
-def _plain(number: Decimal) -> str:
-    return f"{number:f}"
+def _number(text: str, where: str) -> Decimal:
+    return read_number(text, where, EXPECTED, lowest=SMALLEST, highest=LARGEST)

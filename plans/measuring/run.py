@@ -1,0 +1,74 @@
+"""The run around all points of a measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky.utils import MsgGenerator
+
+from callbacks.contract import MEASUREMENT, Key, Measurement, Stream
+from plans.endstation import CLOSED, Endstation
+from plans.measuring.interruptions import Interruptions
+from plans.measuring.point import checkpoint
+
+
+def run_with_light(
+    endstation: Endstation,
+    points: Callable[[Interruptions], MsgGenerator[None]],
+    *,
+    detectors: Sequence[Any],
+    metadata: dict[str, Any],
+    move_to_sample: str = "",
+) -> MsgGenerator[str]:
+    """Take points in one run; whatever happens, the run ends closed, detectors unstaged and the shutter closed.
+
+    Parameters
+    ----------
+    endstation : Endstation
+        The devices.
+    points : callable
+        Gives the plan that takes the points, by `take_point`; it is given the run's `Interruptions`.
+    detectors : sequence
+        What is staged.
+    metadata : dict
+        Of the start document.
+    move_to_sample : str
+        Sample moved into the beam before the run opens, so that the baseline sees it; none where empty.
+
+    Returns
+    -------
+    str
+        Uid of the run.
+    """
+    interruptions = Interruptions()
+
+    def measure() -> MsgGenerator[str]:
+        yield from bps.mv(endstation.shutter, CLOSED)
+        if move_to_sample:
+            yield from bps.mv(endstation.sample, move_to_sample)
+        return (yield from bpp.stage_wrapper(bpp.run_wrapper(taken(), md=metadata), detectors))
+
+    def taken() -> MsgGenerator[None]:
+        try:
+            yield from points(interruptions)
+        finally:
+            interruptions.allow_replay()
+        yield from checkpoint(interruptions)  # a pause while the run is being closed takes no point again
+
+    return (yield from bpp.finalize_wrapper(measure(), lambda: bps.mv(endstation.shutter, CLOSED)))
+
+
+def start_metadata(
+    plan_name: str, plan_args: dict[str, Any], measurement: Measurement, *, dimensions: Sequence[str] = (Key.ENERGY,)
+) -> dict[str, Any]:
+    """Give the start document's blocks of a measurement, whose events run along `dimensions`, the slowest first."""
+    return {
+        "plan_name": plan_name,
+        "plan_args": plan_args,
+        "sample": {"name": measurement.sample},
+        MEASUREMENT: measurement.model_dump(mode="json"),
+        "hints": {"dimensions": [([str(key)], str(Stream.PRIMARY)) for key in dimensions]},
+    }
