@@ -8,7 +8,6 @@ the file that BEAMLINE_CONFIG names; the data folder is the configuration's, or 
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import os
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from beamline.acquire.session import Session
 from beamline.endstation.config import load_config
 from beamline.storage.catalogue.find import derived_of, open_catalog, raw_runs
 from plans import PLANS
+from plans.endstation import DEVICE_NAMES
 
 _config = os.environ.get("BEAMLINE_CONFIG")
 _data_dir = os.environ.get("BEAMLINE_DATA_DIR")
@@ -29,7 +29,7 @@ atexit.register(session.close)
 RE = session.RE
 cat = open_catalog(session.data_dir)
 endstation = session.endstation
-devices = {field.name: getattr(endstation, field.name) for field in dataclasses.fields(endstation)}
+devices = {name: getattr(endstation, name) for name in DEVICE_NAMES}
 plans = {name: partial(plan.function, endstation) for name, plan in PLANS.items()}
 globals().update(devices | plans)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 from beamline.endstation.config import Config, Device, resolve_class, unknown
 from beamline.endstation.connect import connect, require, use_channel_access
 from beamline.errors import BeamlineError
-from plans.endstation import Endstation
+from plans.endstation import DEVICE_NAMES, Endstation, Truth
 
-NAMES = tuple(field.name for field in dataclasses.fields(Endstation))
+NAMES = DEVICE_NAMES
 
 
 def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
@@ -31,12 +30,12 @@ def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
         Naming file, device and what was expected: a device that is missing or unknown, a class that cannot be
         imported, options it does not take, process variables that do not answer.
     """
-    devices = build_devices(config)
+    devices, truth = _build_all(config)
     require(connect(devices, config.channel_access))
     frames_dir.mkdir(parents=True, exist_ok=True)
     for camera in ("ccd", "ccd_dark"):
         devices[camera].write_path = str(frames_dir)
-    return Endstation(**devices)
+    return Endstation(**devices, truth=truth)
 
 
 def build_devices(config: Config) -> dict[str, Any]:
@@ -47,13 +46,7 @@ def build_devices(config: Config) -> dict[str, Any]:
     BeamlineError
         As `build_endstation`.
     """
-    use_channel_access(config.channel_access)
-    if problems := device_problems(config):
-        raise BeamlineError("\n".join(problems))
-    shared = {}
-    if table := config.endstation.shared:
-        shared["shared"] = _build(config, "endstation.shared", table.class_path, **table.options)
-    return {name: _build_device(config, name, device, shared) for name, device in config.devices.items()}
+    return _build_all(config)[0]
 
 
 def device_problems(config: Config) -> list[str]:
@@ -71,6 +64,18 @@ def device_problems(config: Config) -> list[str]:
         except BeamlineError as error:
             problems.append(f"{config.path}: {where}: {error}")
     return problems
+
+
+def _build_all(config: Config) -> tuple[dict[str, Any], Truth | None]:
+    """Build the devices, and give the truth that the object they share offers, if it does."""
+    use_channel_access(config.channel_access)
+    if problems := device_problems(config):
+        raise BeamlineError("\n".join(problems))
+    shared = {}
+    if table := config.endstation.shared:
+        shared["shared"] = _build(config, "endstation.shared", table.class_path, **table.options)
+    devices = {name: _build_device(config, name, device, shared) for name, device in config.devices.items()}
+    return devices, getattr(shared.get("shared"), "truth", None)
 
 
 def _build_device(config: Config, name: str, device: Device, shared: dict[str, Any]) -> Any:

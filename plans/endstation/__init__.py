@@ -11,13 +11,16 @@ from plans.endstation.devices import (
     Scaler,
     ZonePlate,
 )
-from plans.endstation.endstation import Endstation
+from plans.endstation.endstation import DEVICE_NAMES, Devices, Endstation
 from plans.endstation.light import Light, below
+from plans.endstation.truth import Truth
 
 __all__ = [
     "CLOSED",
+    "DEVICE_NAMES",
     "OPEN",
     "Ccd",
+    "Devices",
     "Endstation",
     "Light",
     "LineScanner",
@@ -25,6 +28,7 @@ __all__ = [
     "Ring",
     "SampleHolder",
     "Scaler",
+    "Truth",
     "ZonePlate",
     "below",
 ]

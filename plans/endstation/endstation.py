@@ -1,24 +1,25 @@
-"""An endstation: the devices a plan measures with."""
+"""An endstation: the devices a plan measures with, when it has light, and what it knows where it is simulated."""
 
 from __future__ import annotations
 
-from dataclasses import InitVar, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from bluesky.protocols import Movable, Readable
 
 from plans.endstation.devices import Ccd, LineScanner, Positioner, Ring, SampleHolder, Scaler, ZonePlate
 from plans.endstation.light import Light
+from plans.endstation.truth import Truth
 
 
 @dataclass(frozen=True)
-class Endstation:
+class Devices:
     """The devices of an endstation, each under the name it has in documents."""
 
     energy: Positioner  # excitation energy, eV
     scaler: Scaler
     ring: Ring
-    front_end_shutter: Readable[str]  # the facility's; plans look at it only
+    front_end_shutter: Readable[str]  # the facility's; plans only read it
     shutter: Movable[str]  # "open" or "closed"
     sample: SampleHolder
     exit_slit: Positioner  # um
@@ -30,8 +31,22 @@ class Endstation:
     coarse_x: Positioner  # um, sample stage
     coarse_y: Positioner
     scanner: LineScanner
-    # When points are worth keeping; None: always. No device, so no field, but `dataclasses.replace` knows it.
-    light: InitVar[Light | None] = None
 
-    def __post_init__(self, light: Light | None) -> None:
-        object.__setattr__(self, "light", light)
+
+DEVICE_NAMES = tuple(field.name for field in fields(Devices))
+
+
+@dataclass(frozen=True)
+class Endstation(Devices):
+    """The devices of an endstation, and what else is known of it.
+
+    Attributes
+    ----------
+    light : Light, optional
+        Without light by these limits, a point is measured again; None: every point is kept.
+    truth : Truth, optional
+        What a simulated endstation knows; None for hardware.
+    """
+
+    light: Light | None = None
+    truth: Truth | None = None

@@ -73,7 +73,7 @@ def take_point(
     Point
         As it is in the stream.
     """
-    light: Light | None = endstation.light if stream is Stream.PRIMARY else None  # type: ignore[attr-defined]  # InitVar
+    light = endstation.light if stream is Stream.PRIMARY else None
     if light is not None:  # the ring first: where there was no light, nothing else has been read yet
         devices = sorted(devices, key=lambda device: device is not endstation.ring)
     connection_was_lost = False

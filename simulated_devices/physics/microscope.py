@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from simulated_devices.physics.lineshapes import FWHM_PER_SIGMA
@@ -153,7 +153,7 @@ class MicroscopeTruth:
         """Give the thickness maps of a sample."""
         return phantom_of(sample)
 
-    def drift(self, moments: FloatArray, zone_plates: FloatArray) -> FloatArray:
+    def drift(self, moments: ArrayLike, zone_plates: ArrayLike) -> FloatArray:
         """Give the displacement of the image at moments and zone-plate positions, shape (n, 2): um along y and x."""
         run_out = np.array(RUN_OUT)[:, None] * (np.asarray(zone_plates) - RUN_OUT_FROM)
         return (self.microscope.drift.at(np.asarray(moments)) + run_out).T

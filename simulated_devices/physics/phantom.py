@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from simulated_devices.physics.materials import MATERIALS, Material, optical_density_per_um
+from simulated_devices.physics.materials import MATERIALS, optical_density_per_um
 from simulated_devices.physics.samples import SAMPLES
 
 FloatArray = NDArray[np.floating]
@@ -31,7 +31,7 @@ class Phantom:
         um, by material; rows along y, columns along x, `STEP` apart, from -`HALF_FIELD`.
     """
 
-    thickness: dict[Material, FloatArray]
+    thickness: dict[str, FloatArray]
 
     def transmission(self, energy: float, blur: float) -> FloatArray:
         """Give the transmission as a probe sees it.
@@ -81,7 +81,7 @@ def phantom_of(sample: str) -> Phantom:
             {"reduced": (1 - made_of.oxidised) * oxide, "oxidised": made_of.oxidised * oxide, "binder": binder}
         )
     rng = np.random.default_rng(zlib.crc32(sample.encode()))
-    maps: dict[Material, FloatArray] = {name: np.zeros((side, side)) for name in MATERIALS}
+    maps: dict[str, FloatArray] = {name: np.zeros((side, side)) for name in MATERIALS}
     centres = rng.uniform((-0.5, -2.4), (2.4, 2.4), (AGGLOMERATES, 2))
     for number in range(PARTICLES):
         centre = centres[number % AGGLOMERATES] + rng.normal(0.0, 0.42, 2)

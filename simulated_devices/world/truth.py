@@ -1,12 +1,16 @@
-"""What the simulation knows and a measurement does not."""
+"""What the simulation knows and a measurement does not: what a simulated endstation offers as its truth."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from simulated_devices.physics.microscope import MicroscopeTruth
 from simulated_devices.physics.samples import Sample
 from simulated_devices.physics.spectrograph import FrameTruth, SpectrographModel
+
+if TYPE_CHECKING:
+    import plans.endstation
 
 
 @dataclass
@@ -34,3 +38,10 @@ class Truth:
     def dispersion(self, pixel: float) -> float:
         """Give the dispersion at a column, eV/pixel."""
         return self.emission_energy(pixel + 0.5) - self.emission_energy(pixel - 0.5)
+
+
+if TYPE_CHECKING:
+
+    def _offered(truth: Truth) -> plans.endstation.Truth:
+        """Let the type checker hold that this truth is what an endstation may offer."""
+        return truth

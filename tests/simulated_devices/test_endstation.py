@@ -83,6 +83,16 @@ def test_the_ring_decays_is_topped_up_and_is_lost():
     assert (current[(moments >= made.clock.start + 1000) & (moments < made.clock.start + 2500)] == 0).all()
 
 
+def test_an_endstation_offers_the_truth_of_the_frames_its_camera_takes(twins):
+    assert twins.truth is twins.energy.world.truth
+    assert twins.truth.frames == {}
+    twins.ccd.stage()
+    twins.ccd.trigger().wait(5)
+    twins.ccd.unstage()
+    assert twins.truth.frames[0].expected_photons == 0.0  # the shutter is closed
+    assert twins.truth.emission_energy(1023.5) == pytest.approx(525.0 - twins.truth.energy_offset)
+
+
 def test_limits_hold_before_anything_moves(twins):
     with pytest.raises(LimitError, match="energy: 5000 eV is outside its limits 200 to 1500 eV"):
         twins.energy.set(5000.0)

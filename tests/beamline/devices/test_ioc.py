@@ -62,6 +62,10 @@ def test_check_names_the_pvs_that_do_not_answer(file, monkeypatch, capsys):
     assert err.strip().splitlines()[-1] == line
 
 
+def test_an_endstation_on_epics_offers_no_truth(session):
+    assert session.endstation.truth is None
+
+
 def test_a_motor_that_is_stopped_is_not_done(session):
     motor = session.endstation.coarse_x
     motor.set(0.0).wait(10)
