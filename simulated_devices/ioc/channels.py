@@ -1,4 +1,4 @@
-"""Process variables: channels that are stamped with the simulated time, and channels that do something when put."""
+"""Channels that bear the simulated time, and act on what a client puts."""
 
 from __future__ import annotations
 
@@ -6,23 +6,47 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
-from caproto import ChannelData, ChannelDouble, ChannelEnum, ChannelInteger, ChannelString
+from caproto import (
+    AccessRights,
+    ChannelChar,
+    ChannelData,
+    ChannelDouble,
+    ChannelEnum,
+    ChannelInteger,
+    ChannelString,
+)
 
 from simulated_devices.ioc.bench import Bench
 
+Pvs = dict[str, ChannelData]  # channels by the names of their process variables
 OnPut = Callable[[Any], Awaitable[None]]
 
 
 class _Stamped:
     """A channel whose values bear the simulated time, and which may act on what a client puts.
 
-    A put is stored and shown at once; it is complete when what it set off is.
+    A put is stored and shown at once; it completes when what it started has ended.
+
+    Attributes
+    ----------
+    on_put : callable or None
+        Is given the value that a client has put.
+    is_input : bool
+        Whether it is an input record, which clients cannot write to.
     """
 
-    def __init__(self, bench: Bench, *, on_put: OnPut | None = None, **kwargs: Any) -> None:
+    def __init__(self, bench: Bench, *, on_put: OnPut | None = None, is_input: bool = False, **kwargs: Any) -> None:
         self._bench = bench
-        self._on_put = on_put
+        self.on_put = on_put
+        self.is_input = is_input
         super().__init__(**kwargs)
+
+    def check_access(self, hostname: str, username: str) -> AccessRights:
+        return AccessRights.READ if self.is_input else AccessRights.READ | AccessRights.WRITE
+
+    def preset(self, value: Any) -> None:
+        """Set the value that it begins with; nobody is told."""
+        self._data["value"] = self.preprocess_value(value)  # type: ignore[attr-defined]
 
     async def write(self, value: Any, **kwargs: Any) -> Any:
         kwargs["timestamp"] = self._bench.now()
@@ -30,8 +54,8 @@ class _Stamped:
 
     async def write_from_dbr(self, *args: Any, **kwargs: Any) -> Any:
         outcome = await super().write_from_dbr(*args, **kwargs)  # type: ignore[misc]
-        if self._on_put is not None:
-            await self._on_put(self.value)  # type: ignore[attr-defined]
+        if self.on_put is not None:
+            await self.on_put(self.value)  # type: ignore[attr-defined]
         return outcome
 
 
@@ -44,16 +68,41 @@ class Integer(_Stamped, ChannelInteger):
 
 
 class Text(_Stamped, ChannelString):
-    """A short text."""
+    """Text of up to 40 characters."""
+
+
+class Characters(_Stamped, ChannelChar):
+    """Longer text, as an array of characters; an empty one is sent as a NUL, since clients see no value otherwise."""
+
+    def preprocess_value(self, value: Any) -> str:
+        """Give what is stored for a value."""
+        return super().preprocess_value(value) or "\0"
 
 
 class Enum(_Stamped, ChannelEnum):
     """One of several words."""
 
 
-def number(bench: Bench, value: float, *, units: str = "", precision: int = 4, on_put: OnPut | None = None) -> Double:
-    """Make a number."""
-    return Double(bench, value=float(value), units=units, precision=precision, on_put=on_put)
+def number(
+    bench: Bench,
+    value: float,
+    *,
+    units: str = "",
+    precision: int = 4,
+    limits: tuple[float, float] = (0.0, 0.0),
+    on_put: OnPut | None = None,
+) -> Double:
+    """Make a number; limits that are equal are none."""
+    low, high = limits
+    return Double(
+        bench,
+        value=float(value),
+        units=units,
+        precision=precision,
+        lower_ctrl_limit=low,
+        upper_ctrl_limit=high,
+        on_put=on_put,
+    )
 
 
 def array(bench: Bench, length: int, *, units: str = "") -> Double:
@@ -64,6 +113,3 @@ def array(bench: Bench, length: int, *, units: str = "") -> Double:
 def choice(bench: Bench, value: str, words: Sequence[str], *, on_put: OnPut | None = None) -> Enum:
     """Make a choice among words."""
     return Enum(bench, value=value, enum_strings=list(words), on_put=on_put)
-
-
-Pvs = dict[str, ChannelData]

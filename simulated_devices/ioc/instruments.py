@@ -108,13 +108,10 @@ class LineScanner:
         self._bench = bench
         self._stop = asyncio.Event()
         stage, mcs = f"{prefix}STXM:Stage:", f"{prefix}STXM:MCS:"
-        self._x = (number(bench, -1.0, units="um"), number(bench, 1.0, units="um"))
-        self._y = number(bench, 0.0, units="um")
-        for channel in (*self._x, self._y):
-            channel._data.update(lower_ctrl_limit=-50.0, upper_ctrl_limit=50.0)
+        self._x = tuple(number(bench, x, units="um", limits=(-50.0, 50.0)) for x in (-1.0, 1.0))
+        self._y = number(bench, 0.0, units="um", limits=(-50.0, 50.0))
         self._mode = choice(bench, "line", MODES)
-        self._dwell = number(bench, 0.001, units="s")
-        self._dwell._data.update(lower_ctrl_limit=1e-4, upper_ctrl_limit=10.0)
+        self._dwell = number(bench, 0.001, units="s", limits=(1e-4, 10.0))
         self._pixels = Integer(bench, value=100, lower_ctrl_limit=1, upper_ctrl_limit=LONGEST_LINE)
         self._fly = Integer(bench, value=0, on_put=self._put)
         self._arrays = [array(bench, LONGEST_LINE, units=units) for units in ("counts", "s", "um", "um")]

@@ -15,9 +15,9 @@ from typing import Any
 from caproto import get_environment_variables
 from caproto.asyncio.server import Context
 
+from simulated_devices.ioc.area_detector import SimulatedCamera
 from simulated_devices.ioc.axes import motors
 from simulated_devices.ioc.bench import Bench
-from simulated_devices.ioc.camera import SimulatedCamera
 from simulated_devices.ioc.channels import Integer, Pvs, Text, choice
 from simulated_devices.ioc.instruments import LineScanner, Ring, Scaler, Shutter
 from simulated_devices.ioc.repeater import repeat_beacons
