@@ -7,7 +7,7 @@ from typing import Any
 
 from ophyd import Signal
 
-from beamline.endstation.devices.base import check_limits
+from beamline.endstation.devices.signals import check_limits
 from beamline.endstation.devices.task import Stop, StoppedError, TaskDevice, TaskStatus
 from simulated_devices.world import SimulatedEndstation
 

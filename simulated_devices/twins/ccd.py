@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +11,12 @@ import h5py
 import numpy as np
 from ophyd import Component, Kind
 
+from beamline.endstation.devices.frames import FrameReferences, describe_frames
 from beamline.endstation.devices.task import TaskStatus
 from callbacks.contract import UNITS, CcdConfig, Key
 from callbacks.external import HDF5_DATASET
 from simulated_devices.twins.base import SoftSignal, Twin
-
-FREE_FOR_HDF5 = 1 << 20  # bytes that a frame's file needs beside the frame
+from simulated_devices.twins.frame_files import create_frames, is_disk_full
 
 
 class Ccd(Twin):
@@ -70,34 +68,22 @@ class Ccd(Twin):
             self.put(signal, value)
         self._shape = (model.rows, model.columns)
         self._file: h5py.File | None = None
-        self._resource = ""
-        self._datum = ""
-        self._documents: list[tuple[str, dict[str, Any]]] = []
+        self._frames = FrameReferences()
+        self._datum = ""  # reference to the newest frame
 
     def stage(self) -> list[Any]:
         """Open a new file."""
         staged = super().stage()
         folder = Path(self.write_path)
-        self._resource = str(uuid.uuid4())
-        path = folder / f"{self.name}_{self._resource}.h5"
+        frames = FrameReferences.for_new_file(folder, self.name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = h5py.File(path, "w", libver="latest")
-            self._file.create_dataset(
-                HDF5_DATASET, (0, *self._shape), maxshape=(None, *self._shape), chunks=(1, *self._shape), dtype="uint16"
-            )
+            self._file = h5py.File(frames.path, "w", libver="latest")
+            create_frames(self._file, self._shape)
             self._file.swmr_mode = True  # readable from now on, by this process and others
         except OSError as error:
-            raise OSError(f"{self.name}: {path} cannot be written: {error}") from error
-        resource = {
-            "uid": self._resource,
-            "spec": "AD_HDF5",
-            "root": str(folder),
-            "resource_path": path.name,
-            "resource_kwargs": {"frame_per_point": 1},
-            "path_semantics": "posix",
-        }
-        self._documents = [("resource", resource)]
+            raise OSError(f"{self.name}: {frames.path} cannot be written: {error}") from error
+        self._frames = frames
         return staged
 
     def unstage(self) -> list[Any]:
@@ -130,27 +116,17 @@ class Ccd(Twin):
     def describe(self) -> OrderedDict[str, dict[str, Any]]:
         """Describe the frames."""
         described = super().describe()
-        described[self.image_key] = {
-            "dtype": "array",
-            "dtype_numpy": "<u2",
-            "shape": list(self._shape),
-            "source": f"SIM:{self.name}",
-            "external": "FILESTORE:",
-            "units": "counts",
-        }
+        described[self.image_key] = describe_frames(self._shape, source=f"SIM:{self.name}", units=UNITS[Key.CCD_IMAGE])
         return described
 
     def collect_asset_docs(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Give the documents that say where the frames are."""
-        documents, self._documents = self._documents, []
-        yield from documents
+        yield from self._frames.collect()
 
     def _write(self, file: h5py.File, frame: np.ndarray) -> None:
         dataset = file[HDF5_DATASET]
         number = len(dataset)
-        # Asked before: a file that HDF5 could not extend is not to be closed in peace, and takes the process with it.
-        free = shutil.disk_usage(Path(file.filename).parent).free
-        if free < frame.nbytes + FREE_FOR_HDF5:
+        if is_disk_full(file, frame.nbytes):
             raise OSError(f"{self.name}: frame {number} cannot be written to {file.filename}: the disk is full")
         try:
             dataset.resize(number + 1, axis=0)
@@ -158,9 +134,7 @@ class Ccd(Twin):
             dataset.flush()
         except (OSError, RuntimeError) as error:
             raise OSError(f"{self.name}: frame {number} cannot be written to {file.filename}: {error}") from error
-        self._datum = f"{self._resource}/{number}"
-        datum = {"resource": self._resource, "datum_id": self._datum, "datum_kwargs": {"point_number": number}}
-        self._documents.append(("datum", datum))
+        self._datum = self._frames.add(number)
 
 
 class CcdDark(Ccd):

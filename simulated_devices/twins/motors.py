@@ -7,7 +7,7 @@ from typing import Any
 
 from ophyd import Component, Kind
 
-from beamline.endstation.devices.base import check_limits
+from beamline.endstation.devices.signals import check_limits
 from beamline.endstation.devices.task import TaskStatus
 from simulated_devices.physics.microscope import focal_length
 from simulated_devices.twins.base import SoftSignal, Twin

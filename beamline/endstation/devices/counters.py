@@ -7,8 +7,9 @@ from typing import Any
 
 from ophyd import EpicsSignal, FormattedComponent, Kind
 
-from beamline.endstation.devices.base import Reading, Setting, put_and_wait, tell
+from beamline.endstation.devices.signals import Reading, Setting
 from beamline.endstation.devices.task import TaskDevice, TaskStatus
+from beamline.endstation.devices.waits import put_and_wait, put_without_waiting
 from callbacks.contract import UNITS, Key
 
 MARGIN = 10.0  # s that counting may take longer than it was told to
@@ -39,18 +40,18 @@ class Scaler(TaskDevice):
     def __init__(
         self, prefix: str = "", *, name: str, i0: int, tey: int, tfy: int, margin: float = MARGIN, **kwargs: Any
     ) -> None:
-        self._i0, self._tey, self._tfy, self._margin = i0, tey, tfy, margin
+        self._i0, self._tey, self._tfy, self.margin = i0, tey, tfy, margin
         super().__init__(prefix, name=name, **kwargs)
 
     def trigger(self) -> TaskStatus:
         """Count; done when the record has."""
 
         def count(stopped: threading.Event) -> None:
-            timeout = float(self.dwell.told) + self._margin
+            timeout = float(self.dwell.last_setpoint) + self.margin
             put_and_wait(self.count, 1, timeout=timeout, wanted="0 (counted)", stopped=stopped)
 
         return self.work(count)
 
     def halt(self) -> None:
         """Stop counting."""
-        tell(self.count, 0)
+        put_without_waiting(self.count, 0)

@@ -9,9 +9,10 @@ import numpy as np
 from ophyd import FormattedComponent, Kind
 from scipy.interpolate import PchipInterpolator
 
-from beamline.endstation.devices.base import check_limits, together
 from beamline.endstation.devices.motors import MARGIN, Motor
+from beamline.endstation.devices.signals import check_limits
 from beamline.endstation.devices.task import StoppedError, TaskDevice, TaskStatus
+from beamline.endstation.devices.waits import in_parallel
 from callbacks.contract import UNITS, Key
 
 
@@ -150,7 +151,7 @@ class Energy(TaskDevice):
         moves = [lambda: self.monochromator.move(energy, stopped)]
         if not abs(gap - self.undulator.position) <= self.undulator.tolerance:  # nor where it is not known
             moves.append(lambda: self.undulator.move(gap, stopped))
-        together(*moves)
+        in_parallel(*moves)
         if self._settle_time:
             if stopped.wait(self._settle_time):
                 raise StoppedError(f"{self.name}: stopped")

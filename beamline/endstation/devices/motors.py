@@ -8,8 +8,9 @@ from typing import Any
 
 from ophyd import Component, EpicsSignal, Kind
 
-from beamline.endstation.devices.base import Field, Reading, Setting, check_limits, put_and_wait, tell, wait_for
+from beamline.endstation.devices.signals import Field, Reading, Setting, check_limits
 from beamline.endstation.devices.task import DeviceError, TaskDevice, TaskStatus
+from beamline.endstation.devices.waits import put_and_wait, put_without_waiting, wait_for
 
 MARGIN = 30.0  # s that a move may take longer than distance and speed say
 IN_PLACE = 2.0  # s in which the readback must be where it was sent, once the motor has stopped
@@ -60,7 +61,7 @@ class Motor(TaskDevice):
         super().__init__(prefix, name=name, **kwargs)
         self._units, self.tolerance, self.margin = units, tolerance, margin
         self.readback.name = key or name
-        self.readback._declared_units = self.setpoint._declared_units = units
+        self.readback.declared_units = self.setpoint.declared_units = units
         if setpoint_key:
             self.setpoint.name = setpoint_key
             self.setpoint.kind = Kind.normal
@@ -89,7 +90,7 @@ class Motor(TaskDevice):
 
     def halt(self) -> None:
         """Stop the motor."""
-        tell(self.stop_field, 1)
+        put_without_waiting(self.stop_field, 1)
 
     def move(self, value: float, stopped: threading.Event) -> None:
         """Move to a position and wait until it is there.

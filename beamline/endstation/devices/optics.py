@@ -7,8 +7,9 @@ from typing import Any
 
 from ophyd import Component, EpicsSignal, Kind
 
-from beamline.endstation.devices.base import Reading, put_and_wait, wait_for
+from beamline.endstation.devices.signals import Reading
 from beamline.endstation.devices.task import TaskDevice, TaskStatus
+from beamline.endstation.devices.waits import put_and_wait, wait_for
 from callbacks.contract import UNITS, Key
 
 OPEN, CLOSED = "open", "closed"

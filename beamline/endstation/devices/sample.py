@@ -10,9 +10,9 @@ from typing import Any
 
 from ophyd import Component, Kind, Signal
 
-from beamline.endstation.devices.base import together
 from beamline.endstation.devices.motors import Motor
 from beamline.endstation.devices.task import TaskDevice, TaskStatus
+from beamline.endstation.devices.waits import in_parallel
 
 AXES = ("x", "y", "z")
 IN_BEAM = 0.05  # mm
@@ -94,4 +94,4 @@ class Sample(TaskDevice):
         if self._clear is not None:
             steps = [{"z": self._clear}, {"x": x, "y": y}, {"z": z}]
         for step in steps:
-            together(*(partial(getattr(self, axis).move, goal, stopped) for axis, goal in step.items()))
+            in_parallel(*(partial(getattr(self, axis).move, goal, stopped) for axis, goal in step.items()))

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from ophyd import Component, EpicsSignal, Kind
 
-from beamline.endstation.devices.base import Reading, Setting, SoftSetting, put_and_wait, tell
+from beamline.endstation.devices.signals import Reading, Setting, SoftSetting
 from beamline.endstation.devices.task import DeviceError, TaskDevice, TaskStatus
+from beamline.endstation.devices.waits import put_and_wait, put_without_waiting
 from callbacks.contract import UNITS, Key, ScannerConfig
 
 ARRAYS = {"counts": Key.STXM_COUNTS, "dwell_times": Key.STXM_DWELL, "x": Key.STXM_X, "y_positions": Key.STXM_Y}
@@ -30,7 +31,7 @@ class Pixels(Reading):
         DeviceError
             When the line that was flown has fewer values: names the PV.
         """
-        wanted = int(self.parent.columns.told)
+        wanted = int(self.parent.columns.last_setpoint)
         values = np.atleast_1d(np.asarray(super().get(**kwargs), dtype=float))
         if len(values) >= wanted:
             return values[:wanted]
@@ -101,7 +102,7 @@ class LineScanner(TaskDevice):
         margin: float = MARGIN,
         **kwargs: Any,
     ) -> None:
-        self._margin = margin
+        self.margin = margin
         self.has_flown = False  # since it was staged
         super().__init__(prefix, name=name, **kwargs)
         self.dead_time.put(float(dead_time))
@@ -116,8 +117,8 @@ class LineScanner(TaskDevice):
         """Fly a line; done when it is counted."""
 
         def fly(stopped: threading.Event) -> None:
-            pixel = float(self.dwell.told) + (POINT_TIME if self.mode.told == "point" else 0.0)
-            timeout = int(self.columns.told) * pixel + self._margin
+            pixel = float(self.dwell.last_setpoint) + (POINT_TIME if self.mode.last_setpoint == "point" else 0.0)
+            timeout = int(self.columns.last_setpoint) * pixel + self.margin
             put_and_wait(self.fly, 1, timeout=timeout, wanted="0 (line flown)", stopped=stopped)
             self.has_flown = True
 
@@ -125,7 +126,7 @@ class LineScanner(TaskDevice):
 
     def halt(self) -> None:
         """Stop the line under way."""
-        tell(self.fly, 0)
+        put_without_waiting(self.fly, 0)
 
     def describe(self) -> OrderedDict[str, dict[str, Any]]:
         """Describe the arrays of a line, as long as it is to be."""
@@ -134,7 +135,7 @@ class LineScanner(TaskDevice):
             described[str(key)] |= {
                 "dtype": "array",
                 "dtype_numpy": "<f8",
-                "shape": [int(self.columns.told)],
+                "shape": [int(self.columns.last_setpoint)],
                 "units": UNITS[key],
             }
         return described

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from callbacks.external import HDF5_DATASET
 from simulated_devices.ioc.area_detector.record_types import STREAM
 from simulated_devices.ioc.area_detector.records import TEXT_LENGTH, Records
 from simulated_devices.ioc.bench import Bench
-from simulated_devices.twins.ccd import FREE_FOR_HDF5
+from simulated_devices.twins.frame_files import create_frames, is_disk_full
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +212,7 @@ class Hdf5Writer:
         path = self._path()
         file = h5py.File(path, "w", libver="latest")
         try:
-            file.create_dataset(HDF5_DATASET, (0, *shape), maxshape=(None, *shape), chunks=(1, *shape), dtype="uint16")
+            create_frames(file, shape)
             for name, kind in (("NDArrayUniqueId", "int32"), ("NDArrayTimeStamp", "float64")):
                 file.create_dataset(f"{ATTRIBUTES}/{name}", (0,), maxshape=(None,), chunks=(16,), dtype=kind)
             file.flush()
@@ -231,8 +230,7 @@ def _append(file: h5py.File, frame: Frame) -> None:
     number = len(dataset)
     if frame.image.shape != dataset.shape[1:]:
         raise ValueError(f"frame {number} is {frame.image.shape}, expected {dataset.shape[1:]} in {file.filename}")
-    # Asked before: a file that HDF5 could not extend is not to be closed in peace, and takes the process with it.
-    if shutil.disk_usage(Path(file.filename).parent).free < frame.image.nbytes + FREE_FOR_HDF5:
+    if is_disk_full(file, frame.image.nbytes):
         raise OSError("the disk is full")
     for name, value in (
         (HDF5_DATASET, frame.image),

@@ -12,8 +12,8 @@ import pytest
 
 from beamline.cli import main
 from beamline.endstation.config import EPICS
-from beamline.endstation.devices.base import put_and_wait
 from beamline.endstation.devices.task import DeviceError, StoppedError
+from beamline.endstation.devices.waits import put_and_wait
 from beamline.operations.simulated_ioc import running_ioc
 
 PORT = int(os.environ["EPICS_CA_SERVER_PORT"])
@@ -148,7 +148,7 @@ def test_a_detector_that_is_triggered_again_ends_what_it_did_and_counts_anew(ses
 
 def test_a_detector_that_did_not_finish_is_told_to_end(session):
     scaler = session.endstation.scaler
-    scaler._margin = -2998.5  # of 3000 s: it waits for 1.5 s
+    scaler.margin = -2998.5  # of 3000 s: it waits for 1.5 s
     scaler.dwell.set(3000.0).wait(5)
     with pytest.raises(DeviceError, match=r"scaler: SIM:Scaler\.CNT is 1, expected 0 \(counted\) within 1\.5 s"):
         scaler.trigger().wait(5)
