@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,30 +13,13 @@ from simulated_devices.twins import Energy
 
 IN_BEAM = 0.5  # mm: a sample that is nearer to its place than this is in the beam
 
+MakeMotor = Callable[..., MotorRecord]
+
 
 def motors(bench: Bench, prefix: str) -> list[MotorRecord]:
     """Make the motor records, standing where the world has them."""
-    world, microscope = bench.world, bench.world.microscope
-    holder = dict(zip("XYZ", PLACES[world.sample], strict=True))
-    aperture = dict(zip("XY", microscope.aperture, strict=True))
 
-    def energy(place: float) -> float:
-        world.energy = place
-        return place + Energy.jitter * float(world.rng("energy").standard_normal())
-
-    def manipulator(axis: str, place: float) -> float:
-        holder[axis] = place
-        for sample, goal in PLACES.items():  # between two samples, the one that was last in the beam counts
-            if all(abs(holder[each] - to) < IN_BEAM for each, to in zip("XYZ", goal, strict=True)):
-                world.sample = sample
-        return place
-
-    def order_sorting(axis: str, place: float) -> float:
-        aperture[axis] = place
-        microscope.aperture = (aperture["X"], aperture["Y"])
-        return place
-
-    def motor(
+    def make(
         name: str,
         place: float,
         velocity: float,
@@ -58,11 +41,19 @@ def motors(bench: Bench, prefix: str) -> list[MotorRecord]:
             **options,
         )
 
-    def stage(name: str, place: float, on_place: Callable[[float], float]) -> MotorRecord:
-        return motor(name, place, 500.0, (-3000.0, 3000.0), settle=0.1, on_place=on_place)
+    return [*_beamline(bench, make), *_manipulator(bench, make), *_microscope(bench, make)]
+
+
+def _beamline(bench: Bench, make: MakeMotor) -> list[MotorRecord]:
+    """Make monochromator, undulator, exit slit and spectrograph."""
+    world = bench.world
+
+    def energy(place: float) -> float:
+        world.energy = place
+        return place + Energy.jitter * float(world.rng("energy").standard_normal())
 
     return [
-        motor(
+        make(
             "Mono:Energy",
             world.energy,
             Energy.speed,
@@ -72,22 +63,57 @@ def motors(bench: Bench, prefix: str) -> list[MotorRecord]:
             resolution=1e-4,
             on_place=energy,
         ),
-        motor("ID:Gap", world.gap, 1.0, (9.0, 60.0), units="mm", resolution=1e-4, on_place=partial(_set, world, "gap")),
-        motor("ExitSlit", world.slit, 50.0, (5.0, 200.0), settle=0.5, on_place=partial(_set, world, "slit")),
-        motor("Spectrograph:Energy", 525.0, 1.0, (200.0, 1500.0), units="eV", resolution=1e-3),
-        *(
-            motor(
-                f"Sample:{axis}",
-                holder[axis],
-                2.0,
-                (-20.0, 20.0),
-                units="mm",
-                resolution=1e-3,
-                on_place=partial(manipulator, axis),
-            )
-            for axis in "XYZ"
-        ),
-        motor(
+        make("ID:Gap", world.gap, 1.0, (9.0, 60.0), units="mm", resolution=1e-4, on_place=partial(_set, world, "gap")),
+        make("ExitSlit", world.slit, 50.0, (5.0, 200.0), settle=0.5, on_place=partial(_set, world, "slit")),
+        make("Spectrograph:Energy", 525.0, 1.0, (200.0, 1500.0), units="eV", resolution=1e-3),
+    ]
+
+
+def _manipulator(bench: Bench, make: MakeMotor) -> list[MotorRecord]:
+    """Make the axes of the sample manipulator; a sample is in the beam where all of them are at its place."""
+    world = bench.world
+    holder = dict(zip("XYZ", PLACES[world.sample], strict=True))
+
+    def move(axis: str, place: float) -> float:
+        holder[axis] = place
+        for sample, goal in PLACES.items():  # between two samples, the one that was last in the beam counts
+            if all(abs(holder[each] - to) < IN_BEAM for each, to in zip("XYZ", goal, strict=True)):
+                world.sample = sample
+        return place
+
+    return [
+        make(
+            f"Sample:{axis}",
+            holder[axis],
+            2.0,
+            (-20.0, 20.0),
+            units="mm",
+            resolution=1e-3,
+            on_place=partial(move, axis),
+        )
+        for axis in "XYZ"
+    ]
+
+
+def _microscope(bench: Bench, make: MakeMotor) -> list[MotorRecord]:
+    """Make zone plate, coarse stage and order-sorting aperture."""
+    microscope = bench.world.microscope
+    aperture = dict(zip("XY", microscope.aperture, strict=True))
+
+    def move_coarse(axis: str, place: float) -> float:
+        microscope.coarse[axis] = place
+        return place
+
+    def move_aperture(axis: str, place: float) -> float:
+        aperture[axis] = place
+        microscope.aperture = (aperture["X"], aperture["Y"])
+        return place
+
+    def stage(name: str, place: float, **options: Any) -> MotorRecord:
+        return make(name, place, 500.0, (-3000.0, 3000.0), settle=0.1, **options)
+
+    return [
+        make(
             "STXM:ZonePlate",
             microscope.zone_plate,
             200.0,
@@ -96,19 +122,14 @@ def motors(bench: Bench, prefix: str) -> list[MotorRecord]:
             on_place=partial(_set, microscope, "zone_plate"),
         ),
         *(
-            stage(f"STXM:Coarse{axis.upper()}", microscope.coarse[axis], partial(_put, microscope.coarse, axis))
+            stage(f"STXM:Coarse{axis.upper()}", microscope.coarse[axis], on_place=partial(move_coarse, axis))
             for axis in "xy"
         ),
-        *(stage(f"STXM:OSA:{axis}", aperture[axis], partial(order_sorting, axis)) for axis in "XY"),
-        stage("STXM:OSA:Z", 250.0, lambda place: place),
+        *(stage(f"STXM:OSA:{axis}", aperture[axis], on_place=partial(move_aperture, axis)) for axis in "XY"),
+        stage("STXM:OSA:Z", 250.0),
     ]
 
 
 def _set(target: Any, attribute: str, place: float) -> float:
     setattr(target, attribute, place)
-    return place
-
-
-def _put(target: MutableMapping[str, float], axis: str, place: float) -> float:
-    target[axis] = place
     return place

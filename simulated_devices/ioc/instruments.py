@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -61,19 +62,47 @@ class Shutter:
         await self._state.write(CLOSED_OPEN[self._bench.world.shutter_open])
 
 
+class BusyRecord:
+    """A record that a client puts 1 to and that is 0 again when its work is done; a put of 0, or another 1, stops it.
+
+    Parameters
+    ----------
+    bench : Bench
+    work : callable
+        Is given the event that is set when it is to stop.
+    """
+
+    def __init__(self, bench: Bench, work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+        self._work = work
+        self._stop = asyncio.Event()
+        self.channel = Integer(bench, value=0, on_put=self._put)
+
+    def was_restarted(self, stop: asyncio.Event) -> bool:
+        """Whether the work that has this event was followed by other work."""
+        return stop is not self._stop
+
+    async def _put(self, value: int) -> None:
+        self._stop.set()
+        if not value:
+            return
+        self._stop = stop = asyncio.Event()
+        await self._work(stop)
+        if not self.was_restarted(stop):
+            await self.channel.write(0)
+
+
 class Scaler:
     """A scaler record that counts I0 and the yields."""
 
     def __init__(self, bench: Bench, prefix: str) -> None:
         self._bench = bench
-        self._stop = asyncio.Event()
-        self._count = Integer(bench, value=0, on_put=self._put)
+        self._count = BusyRecord(bench, self._run)
         self._preset = number(bench, 1.0, units="s")
         self._elapsed = number(bench, 0.0, units="s")
         self._channels = {name: number(bench, 0.0) for name in ("clock", *CHANNELS)}
         record = f"{prefix}Scaler"
         self.pvdb: Pvs = {
-            f"{record}.CNT": self._count,
+            f"{record}.CNT": self._count.channel,
             f"{record}.TP": self._preset,
             f"{record}.T": self._elapsed,
             f"{record}.FREQ": number(bench, CLOCK_RATE, units="Hz"),
@@ -81,15 +110,12 @@ class Scaler:
             **{f"{record}.S{channel}": self._channels[name] for name, channel in CHANNELS.items()},
         }
 
-    async def _put(self, value: int) -> None:
-        self._stop.set()
-        if not value:
-            return
-        self._stop = stop = asyncio.Event()
+    async def _run(self, stop: asyncio.Event) -> None:
+        """Count for the preset time, or until stopped."""
         begin = self._bench.now()
         await self._bench.until(begin + self._preset.value, stop)
-        if stop is not self._stop:
-            return  # it was told to count anew
+        if self._count.was_restarted(stop):
+            return
         end = self._bench.now()
         counts = self._bench.world.counts(begin, end)
         if self._bench.faults.nan_i0:
@@ -98,7 +124,6 @@ class Scaler:
         await self._channels["clock"].write(np.rint((end - begin) * CLOCK_RATE))
         for name, value_counted in counts.items():
             await self._channels[name].write(value_counted)
-        await self._count.write(0)
 
 
 class LineScanner:
@@ -106,18 +131,16 @@ class LineScanner:
 
     def __init__(self, bench: Bench, prefix: str) -> None:
         self._bench = bench
-        self._stop = asyncio.Event()
         stage, mcs = f"{prefix}STXM:Stage:", f"{prefix}STXM:MCS:"
         self._x = tuple(number(bench, x, units="um", limits=(-50.0, 50.0)) for x in (-1.0, 1.0))
         self._y = number(bench, 0.0, units="um", limits=(-50.0, 50.0))
         self._mode = choice(bench, "line", MODES)
         self._dwell = number(bench, 0.001, units="s", limits=(1e-4, 10.0))
         self._pixels = Integer(bench, value=100, lower_ctrl_limit=1, upper_ctrl_limit=LONGEST_LINE)
-        self._fly = Integer(bench, value=0, on_put=self._put)
         self._arrays = [array(bench, LONGEST_LINE, units=units) for units in ("counts", "s", "um", "um")]
         counts, dwell_times, x, y = self._arrays
         self.pvdb: Pvs = {
-            f"{prefix}STXM:Fly": self._fly,
+            f"{prefix}STXM:Fly": BusyRecord(bench, self._run).channel,
             f"{stage}XStart": self._x[0],
             f"{stage}XStop": self._x[1],
             f"{stage}Y": self._y,
@@ -130,11 +153,8 @@ class LineScanner:
             f"{mcs}DwellTimes": dwell_times,
         }
 
-    async def _put(self, value: int) -> None:
-        self._stop.set()
-        if not value:
-            return
-        self._stop = stop = asyncio.Event()
+    async def _run(self, stop: asyncio.Event) -> None:
+        """Fly a line; its arrays stay as they were where it is stopped."""
         world = self._bench.world
         places = np.linspace(self._x[0].value, self._x[1].value, self._pixels.value)
         y, dwell, point = self._y.value, self._dwell.value, self._mode.value == "point"
@@ -144,8 +164,6 @@ class LineScanner:
             line = await self._bench.compute(self._line, begin, places, y, dwell, point)
             for channel, values in zip(self._arrays, line, strict=True):
                 await channel.write(values)
-        if stop is self._stop:
-            await self._fly.write(0)
 
     def _line(self, begin: float, places: np.ndarray, y: float, dwell: float, point: bool) -> Any:
         return self._bench.world.line(begin, places, y, dwell, point=point)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from caproto import get_environment_variables
@@ -18,7 +20,7 @@ from caproto.asyncio.server import Context
 from simulated_devices.ioc.area_detector import SimulatedCamera
 from simulated_devices.ioc.axes import motors
 from simulated_devices.ioc.bench import Bench
-from simulated_devices.ioc.channels import Integer, Pvs, Text, choice
+from simulated_devices.ioc.channels import Enum, Integer, Pvs, Text, choice
 from simulated_devices.ioc.instruments import LineScanner, Ring, Scaler, Shutter
 from simulated_devices.ioc.repeater import repeat_beacons
 from simulated_devices.ports import LOOPBACK, free_port
@@ -71,8 +73,8 @@ class Ioc:
         self._motors = motors(self.bench, prefix)
         self._context: Any = None
         self._running: asyncio.Task[None] | None = None
-        self._down: float | None = None  # s to be gone for
-        self._since: float | None = None
+        self._down_for: float | None = None  # s
+        self._dumped_at: float | None = None  # s since 1970, where the fault switch dumped the beam
         instruments: list[Any] = [self._ring, Shutter(self.bench, prefix), Scaler(self.bench, prefix)]
         self.pvdb: Pvs = {f"{prefix}Ready": self._ready, **self._faults()}
         for part in [*instruments, LineScanner(self.bench, prefix), self._camera, *self._motors]:
@@ -107,10 +109,10 @@ class Ioc:
         }
         while True:
             asyncio.run(self._serve(port, ready, until_stdin_closes=until_stdin_closes))
-            if self._down is None:
+            if self._down_for is None:
                 return
-            time.sleep(self._down)
-            self._down = None
+            time.sleep(self._down_for)
+            self._down_for = None
             self._set_up()
 
     async def _serve(self, port: int, ready: Callable[[int, int], None], *, until_stdin_closes: bool) -> None:
@@ -149,52 +151,53 @@ class Ioc:
             self._running.cancel()
 
     def _faults(self) -> Pvs:
-        faults, world = self.bench.faults, self.bench.world
-
-        async def freeze(name: str) -> None:
-            names = [motor.name_of_motor for motor in self._motors]
-            if name and name not in names:
-                raise ValueError(f"no motor {name!r}; there are {', '.join(names)}")
-            faults.frozen_motor = name
-
-        def switch(attribute: str) -> Any:
-            async def put(word: str) -> None:
-                setattr(faults, attribute, word == "On")
-
-            return choice(self.bench, "Off", OFF_ON, on_put=put)
-
-        async def dump(word: str) -> None:
-            now = self.bench.now()
-            if word == "On" and self._since is None:
-                self._since = now
-                world.ring.dumps.append((now, float("inf")))
-            elif word == "Off" and self._since is not None:
-                world.ring.dumps.remove((self._since, float("inf")))
-                world.ring.dumps.append((self._since, now))
-                self._since = None
-            await self._ring.show()
-
-        async def close_front_end(word: str) -> None:
-            world.front_end_open = word == "Off"
-            await self._ring.show()
-
-        async def drop(value: int) -> None:
-            if value:
-                self._cut_clients_off()
-
-        async def restart(seconds: int) -> None:
-            self._down = float(seconds)
-            assert self._running is not None
-            asyncio.get_running_loop().call_soon(self._running.cancel)  # which cancels this, too
-
+        """Make the switches that break things; the class lists them."""
+        faults = self.bench.faults
         switches = {
-            "FreezeMotor": Text(self.bench, value="", on_put=freeze),
-            "HangCamera": switch("hung_camera"),
-            "StallWriter": switch("stalled_writer"),
-            "NanI0": switch("nan_i0"),
-            "DumpBeam": choice(self.bench, "Off", OFF_ON, on_put=dump),
-            "CloseFrontEnd": choice(self.bench, "Off", OFF_ON, on_put=close_front_end),
-            "DropConnection": Integer(self.bench, value=0, on_put=drop),
-            "Restart": Integer(self.bench, value=0, on_put=restart),
+            "FreezeMotor": Text(self.bench, value="", on_put=self._freeze),
+            "HangCamera": self._switch(partial(setattr, faults, "hung_camera")),
+            "StallWriter": self._switch(partial(setattr, faults, "stalled_writer")),
+            "NanI0": self._switch(partial(setattr, faults, "nan_i0")),
+            "DumpBeam": self._switch(self._dump),
+            "CloseFrontEnd": self._switch(self._close_front_end),
+            "DropConnection": Integer(self.bench, value=0, on_put=self._drop_connections),
+            "Restart": Integer(self.bench, value=0, on_put=self._restart),
         }
         return {f"{self._prefix}Fault:{name}": channel for name, channel in switches.items()}
+
+    def _switch(self, turn: Callable[[bool], None]) -> Enum:
+        """Make a switch that calls `turn` with whether it is on; the ring shows what became of it at once."""
+
+        async def put(word: str) -> None:
+            turn(word == "On")
+            await self._ring.show()
+
+        return choice(self.bench, "Off", OFF_ON, on_put=put)
+
+    async def _freeze(self, name: str) -> None:
+        names = [motor.name_of_motor for motor in self._motors]
+        if name and name not in names:
+            raise ValueError(f"no motor {name!r}; there are {', '.join(names)}")
+        self.bench.faults.frozen_motor = name
+
+    def _dump(self, on: bool) -> None:
+        now, dumps = self.bench.now(), self._world.ring.dumps
+        if on and self._dumped_at is None:
+            self._dumped_at = now
+            dumps.append((now, math.inf))
+        elif not on and self._dumped_at is not None:
+            dumps.remove((self._dumped_at, math.inf))
+            dumps.append((self._dumped_at, now))
+            self._dumped_at = None
+
+    def _close_front_end(self, on: bool) -> None:
+        self._world.front_end_open = not on
+
+    async def _drop_connections(self, value: int) -> None:
+        if value:
+            self._cut_clients_off()
+
+    async def _restart(self, seconds: int) -> None:
+        self._down_for = float(seconds)
+        assert self._running is not None
+        asyncio.get_running_loop().call_soon(self._running.cancel)  # which cancels this, too

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from simulated_devices.physics.materials import MATERIALS, optical_density_per_um
-from simulated_devices.physics.samples import SAMPLES
+from simulated_devices.physics.samples import SAMPLES, Sample
 
 FloatArray = NDArray[np.floating]
 
@@ -74,14 +74,21 @@ def phantom_of(sample: str) -> Phantom:
     axis = np.linspace(-HALF_FIELD, HALF_FIELD, side)
     x, y = np.meshgrid(axis, axis)
     if made_of.form == "slab":
-        rim = 0.5 * (1 + np.tanh((x - SLAB_BEGINS) / 0.05))
-        oxide = SLAB * rim if made_of.oxide > 0.5 else np.zeros_like(x)
-        binder = 4 * SLAB * rim if made_of.oxide <= 0.5 else np.zeros_like(x)
-        return Phantom(
-            {"reduced": (1 - made_of.oxidised) * oxide, "oxidised": made_of.oxidised * oxide, "binder": binder}
-        )
-    rng = np.random.default_rng(zlib.crc32(sample.encode()))
-    maps: dict[str, FloatArray] = {name: np.zeros((side, side)) for name in MATERIALS}
+        return _slab(made_of, x)
+    return _particles(made_of, x, y, np.random.default_rng(zlib.crc32(sample.encode())))
+
+
+def _slab(made_of: Sample, x: FloatArray) -> Phantom:
+    """Give a flat piece of one material beside nothing."""
+    rim = 0.5 * (1 + np.tanh((x - SLAB_BEGINS) / 0.05))
+    oxide = SLAB * rim if made_of.oxide > 0.5 else np.zeros_like(x)
+    binder = 4 * SLAB * rim if made_of.oxide <= 0.5 else np.zeros_like(x)
+    return Phantom({"reduced": (1 - made_of.oxidised) * oxide, "oxidised": made_of.oxidised * oxide, "binder": binder})
+
+
+def _particles(made_of: Sample, x: FloatArray, y: FloatArray, rng: np.random.Generator) -> Phantom:
+    """Draw agglomerates of particles with oxidised cores, and binder around them."""
+    maps: dict[str, FloatArray] = {name: np.zeros(x.shape) for name in MATERIALS}
     centres = rng.uniform((-0.5, -2.4), (2.4, 2.4), (AGGLOMERATES, 2))
     for number in range(PARTICLES):
         centre = centres[number % AGGLOMERATES] + rng.normal(0.0, 0.42, 2)
@@ -101,7 +108,7 @@ def phantom_of(sample: str) -> Phantom:
         blob = np.exp(-0.5 * (((x - spot[0]) / size[0]) ** 2 + ((y - spot[1]) / size[1]) ** 2))
         maps["binder"] += made_of.carbon * rng.uniform(0.4, 1.6) * np.clip(blob - 0.1, 0.0, None)
     maps["binder"] *= 0.5 * (1 + np.tanh((x - EMPTY_BELOW - 0.6) / 0.2))  # thins out towards the empty side
-    maps["binder"][:, axis < EMPTY_BELOW] = 0.0
+    maps["binder"][x < EMPTY_BELOW] = 0.0
     return Phantom(maps)
 
 

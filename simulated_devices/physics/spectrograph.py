@@ -12,7 +12,9 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import erf, ndtri
+
+from simulated_devices.physics.cosmic_rays import cosmic_tracks
+from simulated_devices.physics.pixels import count_hits, deposit_charges
 
 FloatArray = NDArray[np.floating]
 Spectrum = Callable[[FloatArray], FloatArray]  # emission energy (eV) -> expected photons per eV in the frame
@@ -21,16 +23,9 @@ PIXEL_CM = 13.5e-4  # edge of an unbinned pixel
 PAIR_ENERGY = 3.65  # eV for each electron-hole pair in silicon
 FANO_FACTOR = 0.117  # of silicon
 CLOUD_SIGMA = 0.30  # rms radius of a photon's charge where it is collected, unbinned pixels
-SIGMA_TO_FWHM = 2.354820045
+FWHM_PER_SIGMA = 2.354820045  # of a Gaussian: 2 sqrt(2 ln 2)
 _GRID_PER_PIXEL = 4  # fine enough for the narrowest line, a monochromator bandwidth of about one pixel
 _PHOTONS_AT_ONCE = 200_000  # bounds the memory of drawing and sharing charge
-
-# Charge of cosmic-ray hits: log-normal up to the 95th percentile, then a power law up to the largest hits.
-COSMIC_MEDIAN = 750.0
-COSMIC_95TH_PERCENTILE = 3_000.0
-COSMIC_LARGEST = 40_000.0
-_COSMIC_TAIL_EXPONENT = 1.5
-COSMIC_TRACK_FRACTION = 0.12  # of the hits run along the chip; the others are spots
 
 
 @dataclass(frozen=True)
@@ -214,13 +209,26 @@ class SpectrographModel:
         ValueError
             When the expected photons are negative, not finite, or not one for each column.
         """
+        photons, photon_charge, total = self._photons(spectrum, rng)
+        cosmic_charge, cosmic_hits = self._cosmic_rays(exposure_time, rng)
+        counts = photon_charge + cosmic_charge
+        counts += self.pedestal_image
+        counts += np.float32(self.read_noise) * rng.standard_normal(counts.shape, dtype=np.float32)
+        counts += np.float32(self.pedestal_drift * rng.standard_normal())
+        frame = np.clip(np.rint(counts, out=counts), 0, self.full_scale, out=counts).astype(np.uint16)
+        return frame, FrameTruth(photons, photon_charge, cosmic_charge, cosmic_hits, total)
+
+    def _photons(
+        self, spectrum: Spectrum | ArrayLike, rng: np.random.Generator
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], float]:
+        """Draw the photons of a frame: their number and their charge in each pixel, and how many were expected."""
         start, width, expected = self._cells(spectrum)
         total = float(expected.sum())
         n_photons = int(rng.poisson(total))
         photons = np.zeros((self.rows, self.columns), dtype=np.int32)
         photon_charge = np.zeros((self.rows, self.columns), dtype=np.float32)
         cumulative = np.cumsum(expected)
-        blur = self.resolution / SIGMA_TO_FWHM if callable(spectrum) else 0.0
+        blur = self.resolution / FWHM_PER_SIGMA if callable(spectrum) else 0.0
         for first in range(0, n_photons, _PHOTONS_AT_ONCE):
             number = min(_PHOTONS_AT_ONCE, n_photons - first)
             row = rng.uniform(-0.5, self.rows - 0.5, number)
@@ -229,15 +237,10 @@ class SpectrographModel:
             position = start[np.minimum(cell, start.size - 1)] + width * rng.uniform(size=number)
             charge = self._charge(self.energy(position), rng)
             column = position + blur * rng.standard_normal(number) + self.shift(row)
-            self._count(photons, row, column)
-            self._deposit(photon_charge, row, column, charge, sigma=np.full(number, CLOUD_SIGMA))
-        cosmic_charge, cosmic_hits = self._cosmic_rays(exposure_time, rng)
-        counts = photon_charge + cosmic_charge
-        counts += self.pedestal_image
-        counts += np.float32(self.read_noise) * rng.standard_normal(counts.shape, dtype=np.float32)
-        counts += np.float32(self.pedestal_drift * rng.standard_normal())
-        frame = np.clip(np.rint(counts, out=counts), 0, self.full_scale, out=counts).astype(np.uint16)
-        return frame, FrameTruth(photons, photon_charge, cosmic_charge, cosmic_hits, total)
+            count_hits(photons, row, column)
+            sigma = np.full(number, CLOUD_SIGMA)
+            deposit_charges(photon_charge, row, column, charge, sigma=sigma, row_binning=self.row_binning)
+        return photons, photon_charge, total
 
     def _cells(self, spectrum: Spectrum | ArrayLike) -> tuple[FloatArray, float, FloatArray]:
         """Give the left edges of cells along the chip, their width (pixels) and the photons expected from each."""
@@ -263,76 +266,10 @@ class SpectrographModel:
         fluctuation = np.sqrt(FANO_FACTOR * PAIR_ENERGY * energy) * rng.standard_normal(energy.shape)
         return self.counts_per_ev * (energy + fluctuation)
 
-    def _count(self, photons: NDArray[np.int32], row: FloatArray, column: FloatArray) -> None:
-        y, x = np.rint(row).astype(np.intp), np.rint(column).astype(np.intp)
-        inside = (x >= 0) & (x < self.columns)
-        flat = np.bincount(y[inside] * self.columns + x[inside], minlength=photons.size)
-        photons += flat.reshape(photons.shape).astype(np.int32)
-
-    def _deposit(
-        self, image: NDArray[np.float32], row: FloatArray, column: FloatArray, charge: FloatArray, *, sigma: FloatArray
-    ) -> None:
-        """Add charges to `image`, each shared over 3 x 3 pixels by a Gaussian cloud of `sigma` unbinned pixels."""
-        y, x = np.rint(row).astype(np.intp), np.rint(column).astype(np.intp)
-        shares_y = _shares(row - y, sigma / self.row_binning)
-        shares_x = _shares(column - x, sigma)
-        on_chip = (x >= 0) & (x < self.columns) & (y >= 0) & (y < self.rows)
-        width = self.columns + 2  # the rim takes what is shared beyond the chip
-        corner = y[on_chip] * width + x[on_chip]
-        index = np.concatenate([corner + (i * width + j) for i in range(3) for j in range(3)])
-        share = np.concatenate([(charge * sy * sx)[on_chip] for sy in shares_y for sx in shares_x])
-        padded = np.bincount(index, weights=share, minlength=(self.rows + 2) * width)
-        image += padded.reshape(-1, width)[1:-1, 1:-1]
-
     def _cosmic_rays(self, exposure_time: float, rng: np.random.Generator) -> tuple[NDArray[np.float32], int]:
-        """Draw the cosmic rays of an exposure: spots that cover a few pixels, and straight tracks."""
+        """Draw the cosmic rays of an exposure: the counts that they leave, and how many there were."""
         image = np.zeros((self.rows, self.columns), dtype=np.float32)
         hits = int(rng.poisson(self.cosmic_rate * self.area * exposure_time / 60))
-        pieces: list[FloatArray] = [np.empty((4, 0))]
-        for charge in cosmic_charges(hits, rng=rng):
-            row, column = rng.uniform(-0.5, self.rows - 0.5), rng.uniform(-0.5, self.columns - 0.5)
-            is_track = rng.uniform() < COSMIC_TRACK_FRACTION
-            length = rng.uniform(6, 40) if is_track else rng.exponential(1.2)  # unbinned pixels
-            angle = rng.uniform(0, np.pi)
-            along = np.linspace(-length / 2, length / 2, max(3, int(3 * length)))
-            loss = rng.gamma(1.5, size=along.size)  # the energy loss fluctuates along the path
-            rows = row + along * np.sin(angle) / self.row_binning
-            columns = column + along * np.cos(angle)
-            sigma = np.full(along.size, rng.uniform(0.25, 0.6))
-            pieces.append(np.stack([rows, columns, charge * loss / loss.sum(), sigma]))
-        rows, columns, charges, sigma = np.concatenate(pieces, axis=1)
-        self._deposit(image, rows, columns, charges, sigma=sigma)
+        row, column, charge, sigma = cosmic_tracks(hits, self.rows, self.columns, self.row_binning, rng=rng)
+        deposit_charges(image, row, column, charge, sigma=sigma, row_binning=self.row_binning)
         return image, hits
-
-
-def cosmic_charges(number: int, *, rng: np.random.Generator) -> FloatArray:
-    """Draw the charge of cosmic-ray hits in counts (ADU).
-
-    Median 750, 95th percentile 3,000 and none above 40,000: as measured on frames of the iRIXS camera
-    (ALS beamline 8.0.1). Log-normal up to the 95th percentile; above it a power law.
-
-    Parameters
-    ----------
-    number : int
-        How many.
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    numpy.ndarray, shape (number,)
-        Counts.
-    """
-    u = rng.uniform(size=number)
-    width = np.log(COSMIC_95TH_PERCENTILE / COSMIC_MEDIAN) / ndtri(0.95)
-    body = COSMIC_MEDIAN * np.exp(width * ndtri(np.minimum(u, 0.95)))
-    largest = (COSMIC_95TH_PERCENTILE / COSMIC_LARGEST) ** _COSMIC_TAIL_EXPONENT
-    survival = 1 - (1 - largest) * np.clip((u - 0.95) / 0.05, 0, 1)
-    return np.where(u < 0.95, body, COSMIC_95TH_PERCENTILE * survival ** (-1 / _COSMIC_TAIL_EXPONENT))
-
-
-def _shares(offset: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Share of a Gaussian cloud in the pixel before, the pixel of, and the pixel behind its centre at `offset`."""
-    below = 0.5 * (1 + erf((-0.5 - offset) / (np.sqrt(2) * sigma)))
-    above = 0.5 * (1 - erf((0.5 - offset) / (np.sqrt(2) * sigma)))
-    return below, 1 - below - above, above

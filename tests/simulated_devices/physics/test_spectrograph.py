@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from simulated_devices.physics.spectrograph import SpectrographModel, cosmic_charges
+from simulated_devices.physics.cosmic_rays import cosmic_charges
+from simulated_devices.physics.spectrograph import SpectrographModel
 
 EXPOSURE = 300.0  # s
 
