@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import re
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,13 +15,13 @@ from typing import Any
 
 from plans.errors import PlanError
 from plans.live_view import live_view
+from plans.options import documented_parameters
 from plans.rixs import elastic_scan, rixs_map
 from plans.stxm import stxm_focus, stxm_image, stxm_line_spectrum, stxm_stack
 from plans.stxm_series import stack_series
 from plans.xas import xas
 
 YES_OR_NO = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False}
-_PARAMETER_LINE = re.compile(r"^(?P<name>\w+) : [^,]*(?:, (?P<unit>\S+))?$")
 
 
 @dataclass(frozen=True)
@@ -101,14 +100,15 @@ class Plan:
     def parameters(self) -> dict[str, Parameter]:
         """The parameters by name, in order."""
         hints = typing.get_type_hints(self.function)
-        documented = _documented(self.function)
+        documented = documented_parameters(self.function)
         _endstation, *signature = inspect.signature(self.function).parameters.values()
         return {
             parameter.name: Parameter(
                 parameter.name,
                 _type(hints[parameter.name]),
                 parameter.default,
-                *documented[parameter.name],
+                documented[parameter.name].unit,
+                documented[parameter.name].help,
                 choices=_choices(hints[parameter.name]),
             )
             for parameter in signature
@@ -190,21 +190,6 @@ def _type(hint: Any) -> type:
 
 def _choices(hint: Any) -> tuple[str, ...]:
     return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-
-
-def _documented(function: Callable[..., Any]) -> dict[str, tuple[str, str]]:
-    """Give unit and help of each parameter, from the section `Parameters` of a numpydoc docstring."""
-    section = (inspect.getdoc(function) or "").partition("Parameters\n----------\n")[2].partition("\n\n")[0]
-    documented: dict[str, tuple[str, str]] = {}
-    name = ""
-    for line in section.splitlines():
-        if match := _PARAMETER_LINE.match(line):
-            name = match["name"]
-            documented[name] = (match["unit"] or "", "")
-        else:
-            unit, text = documented[name]
-            documented[name] = (unit, f"{text} {line.strip()}".strip())
-    return documented
 
 
 PLANS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 from bluesky.utils import MsgGenerator
 
@@ -10,24 +10,20 @@ from callbacks.contract import Key
 from plans.checks import check_positive
 from plans.endstation import Endstation
 from plans.errors import PlanError
+from plans.options import complete, with_options
 from plans.regions import Axis, EnergyRegions, StxmRegions, single_line
-from plans.stxm_scan import Mode, StxmScan
+from plans.stxm_scan import FOCUS, STXM, FocusOptions, StxmOptions, StxmScan
 
 ZONE_PLATE_EXPECTED = "expected start:stop:step in um from the nominal focus, as in -20:20:2"
 
 
+@with_options(StxmOptions, STXM)
 def stxm_image(
     endstation: Endstation,
     energy: float,
     regions: StxmRegions | str,
     dwell: float = 0.001,
-    *,
-    sample: str = "",
-    edge: str = "",
-    mode: Mode = "line",
-    follow_focus: bool = True,
-    blank: str = "",
-    dark_lines: int = 3,
+    **options: Unpack[StxmOptions],
 ) -> MsgGenerator[str]:
     """Measure a STXM image at one energy.
 
@@ -42,18 +38,8 @@ def stxm_image(
         step=x,y; several regions separated by semicolons.
     dwell : float, s
         Counting time of a pixel.
-    sample : str
-        Sample to move into the beam; the one that is there when left out.
-    edge : str
-        Absorption edge, kept with the data, as in "Co L3".
-    mode : str
-        line: the fine stage flies along a line. point: it stops at each pixel.
     follow_focus : bool
         Whether the zone plate moves to the nominal focus first; otherwise it stays where it is.
-    blank : str
-        Rectangle without sample, inside the field, as x=from:to y=from:to in um; not known when left out.
-    dark_lines : int
-        Lines to take first with the shutter closed; 0 for none.
 
     Returns
     -------
@@ -66,38 +52,26 @@ def stxm_image(
         Before anything moves, when the image cannot be measured as asked.
     """
     energies, regions = _one_energy(energy), StxmRegions.of(regions)
-    common: dict[str, Any] = {
-        "dwell": dwell,
-        "sample": sample,
-        "edge": edge,
-        "mode": mode,
-        "follow_focus": follow_focus,
-        "blank": blank,
-        "dark_lines": dark_lines,
-    }
+    options = complete(options, STXM)
     scan = StxmScan(
         plan_name="stxm_image",
-        plan_args={"energy": energy, "regions": str(regions), **common},
+        plan_args={"energy": energy, "regions": str(regions), "dwell": dwell, **options},
         technique="stxm",
         energies=energies,
         regions=regions,
-        **common,
+        dwell=dwell,
+        **options,
     )
     return (yield from scan.check_and_measure(endstation))
 
 
+@with_options(StxmOptions, STXM)
 def stxm_stack(
     endstation: Endstation,
     energies: EnergyRegions | str,
     regions: StxmRegions | str,
     dwell: float = 0.001,
-    *,
-    sample: str = "",
-    edge: str = "",
-    mode: Mode = "line",
-    follow_focus: bool = True,
-    blank: str = "",
-    dark_lines: int = 3,
+    **options: Unpack[StxmOptions],
 ) -> MsgGenerator[str]:
     """Measure a STXM stack: an image at each energy.
 
@@ -116,18 +90,6 @@ def stxm_stack(
         size=x,y step=x,y; several regions separated by semicolons, with lines of equally many pixels.
     dwell : float, s
         Counting time of a pixel, where the energy has none of its own.
-    sample : str
-        Sample to move into the beam; the one that is there when left out.
-    edge : str
-        Absorption edge, kept with the data, as in "Co L3".
-    mode : str
-        line: the fine stage flies along a line. point: it stops at each pixel.
-    follow_focus : bool
-        Whether the zone plate moves to the nominal focus at each energy; otherwise it stays where it is.
-    blank : str
-        Rectangle without sample, inside the field, as x=from:to y=from:to in um; not known when left out.
-    dark_lines : int
-        Lines to take first with the shutter closed; 0 for none.
 
     Returns
     -------
@@ -140,31 +102,18 @@ def stxm_stack(
         Before anything moves, when the stack cannot be measured as asked.
     """
     energies, regions = EnergyRegions.of(energies), StxmRegions.of(regions)
-    common: dict[str, Any] = {
-        "dwell": dwell,
-        "sample": sample,
-        "edge": edge,
-        "mode": mode,
-        "follow_focus": follow_focus,
-        "blank": blank,
-        "dark_lines": dark_lines,
-    }
-    scan = stack_scan(energies, regions, common)
+    options = complete(options, STXM)
+    scan = stack_scan(energies, regions, dwell, options)
     return (yield from scan.check_and_measure(endstation))
 
 
+@with_options(StxmOptions, STXM)
 def stxm_line_spectrum(
     endstation: Endstation,
     energies: EnergyRegions | str,
     line: StxmRegions | str,
     dwell: float = 0.001,
-    *,
-    sample: str = "",
-    edge: str = "",
-    mode: Mode = "line",
-    follow_focus: bool = True,
-    blank: str = "",
-    dark_lines: int = 3,
+    **options: Unpack[StxmOptions],
 ) -> MsgGenerator[str]:
     """Measure a line spectrum: the same line of pixels at each energy.
 
@@ -178,18 +127,10 @@ def stxm_line_spectrum(
         One line of pixels, in coordinates of the fine stage, as x=start:stop:step y=position.
     dwell : float, s
         Counting time of a pixel, where the energy has none of its own.
-    sample : str
-        Sample to move into the beam; the one that is there when left out.
-    edge : str
-        Absorption edge, kept with the data, as in "Co L3".
     mode : str
         line: the fine stage flies along the line. point: it stops at each pixel.
-    follow_focus : bool
-        Whether the zone plate moves to the nominal focus at each energy; otherwise it stays where it is.
     blank : str
         Part of the line without sample, as x=from:to y=from:to in um; not known when left out.
-    dark_lines : int
-        Lines to take first with the shutter closed; 0 for none.
 
     Returns
     -------
@@ -202,37 +143,28 @@ def stxm_line_spectrum(
         Before anything moves, when the spectrum cannot be measured as asked.
     """
     energies, line = EnergyRegions.of(energies), single_line(line)
-    common: dict[str, Any] = {
-        "dwell": dwell,
-        "sample": sample,
-        "edge": edge,
-        "mode": mode,
-        "follow_focus": follow_focus,
-        "blank": blank,
-        "dark_lines": dark_lines,
-    }
+    options = complete(options, STXM)
     scan = StxmScan(
         plan_name="stxm_line_spectrum",
-        plan_args={"energies": str(energies), "line": str(line), **common},
+        plan_args={"energies": str(energies), "line": str(line), "dwell": dwell, **options},
         technique="stxm_line_spectrum",
         energies=energies,
         regions=line,
         dimensions=(Key.ENERGY,),
-        **common,
+        dwell=dwell,
+        **options,
     )
     return (yield from scan.check_and_measure(endstation))
 
 
+@with_options(FocusOptions, FOCUS)
 def stxm_focus(
     endstation: Endstation,
     energy: float,
     line: StxmRegions | str,
     zone_plate: str,
     dwell: float = 0.001,
-    *,
-    sample: str = "",
-    mode: Mode = "line",
-    dark_lines: int = 0,
+    **options: Unpack[FocusOptions],
 ) -> MsgGenerator[str]:
     """Look for the focus: the same line of pixels at each position of the zone plate.
 
@@ -249,12 +181,6 @@ def stxm_focus(
         Positions as start:stop:step, counted from the nominal focus at the energy, as in -20:20:2.
     dwell : float, s
         Counting time of a pixel.
-    sample : str
-        Sample to move into the beam; the one that is there when left out.
-    mode : str
-        line: the fine stage flies along the line. point: it stops at each pixel.
-    dark_lines : int
-        Lines to take first with the shutter closed; 0 for none.
 
     Returns
     -------
@@ -272,29 +198,31 @@ def stxm_focus(
         raise PlanError(f"zone_plate {zone_plate!r}: one position; {ZONE_PLATE_EXPECTED}")
     energies = _one_energy(energy)
     focus = endstation.zone_plate.focus(energy)
-    common: dict[str, Any] = {"dwell": dwell, "sample": sample, "mode": mode, "dark_lines": dark_lines}
+    options = complete(options, FOCUS)
     scan = StxmScan(
         plan_name="stxm_focus",
-        plan_args={"energy": energy, "line": str(line), "zone_plate": zone_plate, **common},
+        plan_args={"energy": energy, "line": str(line), "zone_plate": zone_plate, "dwell": dwell, **options},
         technique="stxm_focus",
         energies=energies,
         regions=line,
         zone_plate=tuple(focus + offset for offset in offsets.points),
         dimensions=(Key.ZONE_PLATE,),
-        **common,
+        dwell=dwell,
+        **options,
     )
     return (yield from scan.check_and_measure(endstation))
 
 
-def stack_scan(energies: EnergyRegions, regions: StxmRegions, common: dict[str, Any]) -> StxmScan:
-    """Give the scan of a stack, with the other arguments of `stxm_stack`."""
+def stack_scan(energies: EnergyRegions, regions: StxmRegions, dwell: float, options: StxmOptions) -> StxmScan:
+    """Give the scan of a stack, with all options of `stxm_stack`."""
     return StxmScan(
         plan_name="stxm_stack",
-        plan_args={"energies": str(energies), "regions": str(regions), **common},
+        plan_args={"energies": str(energies), "regions": str(regions), "dwell": dwell, **options},
         technique="stxm",
         energies=energies,
         regions=regions,
-        **common,
+        dwell=dwell,
+        **options,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypedDict, get_args
 
 import numpy as np
 from bluesky.utils import MsgGenerator
@@ -14,10 +14,41 @@ from plans.checks import check_beamline, check_positive, check_reachable
 from plans.endstation import CLOSED, OPEN, Endstation
 from plans.errors import PlanError
 from plans.measuring import HeldSettings, Interruptions, Setting, run_with_light, start_metadata, take_point
+from plans.options import SAMPLE, SampleOptions
 from plans.regions import EnergyRegions, StxmRegions, blank_in
 
 Mode = Literal["line", "point"]
 MAX_PIXELS = 1_000_000_000  # of a run, 11 days at 1 ms; beyond it, a step was mistyped
+
+
+class FocusOptions(TypedDict, total=False):
+    """How a focus scan is measured."""
+
+    sample: Annotated[str, "Sample to move into the beam; the one that is there when left out."]
+    mode: Annotated[Mode, "line: the fine stage flies along the line. point: it stops at each pixel."]
+    dark_lines: Annotated[int, "Lines to take first with the shutter closed; 0 for none."]
+
+
+class ImageOptions(TypedDict, total=False):
+    """How the lines of images are measured."""
+
+    mode: Annotated[Mode, "line: the fine stage flies along a line. point: it stops at each pixel."]
+    follow_focus: Annotated[
+        bool, "Whether the zone plate moves to the nominal focus at each energy; otherwise it stays where it is."
+    ]
+    blank: Annotated[
+        str, "Rectangle without sample, inside the field, as x=from:to y=from:to in um; not known when left out."
+    ]
+    dark_lines: Annotated[int, "Lines to take first with the shutter closed; 0 for none."]
+
+
+class StxmOptions(SampleOptions, ImageOptions, total=False):
+    """What is measured, and how."""
+
+
+FOCUS: FocusOptions = {"sample": "", "mode": "line", "dark_lines": 0}
+IMAGES: ImageOptions = {"mode": "line", "follow_focus": True, "blank": "", "dark_lines": 3}
+STXM: StxmOptions = {**SAMPLE, **IMAGES}
 
 
 @dataclass(frozen=True)

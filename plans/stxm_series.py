@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 from bluesky.utils import MsgGenerator
 
 from callbacks.contract import SERIES, Measurement, Series
 from plans.endstation import Endstation
 from plans.errors import PlanError
+from plans.options import complete, with_options
 from plans.regions import EdgeEnergies, EnergyRegions, StxmRegions
 from plans.regions.edges import first_repeated
 from plans.stxm import stack_scan
-from plans.stxm_scan import Mode, StxmScan
+from plans.stxm_scan import IMAGES, ImageOptions, StxmScan
 
 
+@with_options(ImageOptions, IMAGES)
 def stack_series(
     endstation: Endstation,
     samples: str,
@@ -24,10 +26,7 @@ def stack_series(
     dwell: float = 0.001,
     *,
     reference: str = "",
-    mode: Mode = "line",
-    follow_focus: bool = True,
-    blank: str = "",
-    dark_lines: int = 3,
+    **options: Unpack[ImageOptions],
 ) -> MsgGenerator[tuple[str, ...]]:
     """Measure STXM stacks of several samples at one or more edges, the reference first.
 
@@ -50,12 +49,6 @@ def stack_series(
         Counting time of a pixel, where the energy has none of its own.
     reference : str
         Sample whose spectra the others are compared with, measured before them; none when left out.
-    mode : str
-        line: the fine stage flies along a line. point: it stops at each pixel.
-    follow_focus : bool
-        Whether the zone plate moves to the nominal focus at each energy; otherwise it stays where it is.
-    blank : str
-        Rectangle without sample, inside the field, as x=from:to y=from:to in um; not known when left out.
     dark_lines : int
         Lines to take first in each run with the shutter closed; 0 for none.
 
@@ -69,21 +62,13 @@ def stack_series(
     PlanError
         Before anything moves, when one of the stacks cannot be measured as asked.
     """
+    options = complete(options, IMAGES)
     edges, regions = EdgeEnergies.of(energies), StxmRegions.of(regions)
     names = [name for name in _names(samples) if name != reference]
     stacks: list[tuple[StxmScan, Measurement]] = []
     for sample in [reference, *names] if reference else names:
         for edge, edge_energies in edges.edges:
-            common: dict[str, Any] = {
-                "dwell": dwell,
-                "sample": sample,
-                "edge": edge,
-                "mode": mode,
-                "follow_focus": follow_focus,
-                "blank": blank,
-                "dark_lines": dark_lines,
-            }
-            scan = stack_scan(edge_energies, regions, common)
+            scan = stack_scan(edge_energies, regions, dwell, {"sample": sample, "edge": edge, **options})
             stacks.append((scan, (yield from scan.check(endstation))))
 
     series, uids = str(uuid.uuid4()), []

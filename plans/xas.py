@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import numpy as np
 from bluesky.utils import MsgGenerator
 
@@ -9,16 +11,16 @@ from callbacks.contract import Measurement, Stream
 from plans.checks import check_beamline, check_positive, check_reachable
 from plans.endstation import OPEN, Endstation
 from plans.measuring import Interruptions, run_with_light, start_metadata, take_point
+from plans.options import SAMPLE, SampleOptions, complete, with_options
 from plans.regions import EnergyRegions
 
 
+@with_options(SampleOptions, SAMPLE)
 def xas(
     endstation: Endstation,
     regions: EnergyRegions | str,
     dwell: float = 1.0,
-    *,
-    sample: str = "",
-    edge: str = "",
+    **options: Unpack[SampleOptions],
 ) -> MsgGenerator[str]:
     """Measure an absorption spectrum: I0, TEY and TFY at each energy.
 
@@ -30,8 +32,6 @@ def xas(
         Excitation energies as start:stop:step, separated by commas; @seconds gives a region its own dwell.
     dwell : float, s
         Counting time a point, where the region has none of its own.
-    sample : str
-        Sample to move into the beam; the one that is there when left out.
     edge : str
         Absorption edge, kept with the data, as in "O K".
 
@@ -45,6 +45,8 @@ def xas(
     PlanError
         Before anything moves, when the spectrum cannot be measured as asked.
     """
+    options = complete(options, SAMPLE)
+    sample, edge = options["sample"], options["edge"]
     regions = EnergyRegions.of(regions)
     energies = regions.points
     dwells = np.where(np.isnan(regions.dwell), dwell, regions.dwell)
@@ -67,7 +69,7 @@ def xas(
         points=len(energies),
         exposure_time=dwell,
     )
-    plan_args = {"regions": str(regions), "dwell": dwell, "sample": sample, "edge": edge}
+    plan_args = {"regions": str(regions), "dwell": dwell, **options}
     return (
         yield from run_with_light(
             endstation,

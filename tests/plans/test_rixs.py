@@ -6,7 +6,8 @@ import pytest
 
 from callbacks.contract import MEASUREMENT, Key, Measurement
 from plans.errors import PlanError
-from plans.rixs import elastic_scan, rixs_map, visit_order
+from plans.rixs import elastic_scan, rixs_map
+from plans.rixs_scan import visit_order
 
 
 def measured(documents):
