@@ -66,18 +66,17 @@ def with_options(options: type, defaults: Mapping[str, Any]) -> Callable[[Plan],
         In the order of the signature. What a plan's own docstring says of one of them takes precedence.
     """
     hints = typing.get_type_hints(options, include_extras=True)
+    written = inspect.formatannotation  # as the other parameters are, whose annotations are not evaluated
 
     def spell_out(plan: Plan) -> Plan:
         signature = inspect.signature(plan)
         own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+        types = {name: typing.get_args(hints[name])[0] for name in defaults}
         added = [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_as_written(options, name)
-            )
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=written(types[name]))
             for name, default in defaults.items()
         ]
         plan.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
-        types = {name: typing.get_args(hints[name])[0] for name in defaults}
         plan.__annotations__ = {name: hint for name, hint in plan.__annotations__.items() if name != "options"} | types
         before, own_help, after = _split(inspect.getdoc(plan) or "")
         texts = own_help | {name: own_help.get(name) or _documented(hints[name]) for name in defaults}
@@ -119,9 +118,3 @@ def _documented(hint: Any) -> Documented:
     kind, *texts = typing.get_args(hint)
     name = "str" if typing.get_origin(kind) is Literal else kind.__name__
     return Documented(name, texts[0] if len(texts) > 1 else "", texts[-1])
-
-
-def _as_written(options: type, name: str) -> str:
-    """Give the type of a field as its class has it: the first argument of `Annotated`."""
-    written = options.__annotations__[name].__forward_arg__
-    return written.removeprefix("Annotated[").partition(",")[0]

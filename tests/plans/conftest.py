@@ -7,6 +7,7 @@ import pytest
 from bluesky import RunEngine
 from bluesky.simulators import RunEngineSimulator
 from ophyd.sim import NullStatus
+from recorded import Documents
 
 from callbacks.contract import Key
 from plans.endstation import Endstation
@@ -20,7 +21,6 @@ class Device:
 
     def __init__(self, name, clock, value=0.0):
         self.name, self.clock, self.value = name, clock, value
-        self.staged = False
 
     def values(self):
         return {self.name: self.value}
@@ -39,6 +39,25 @@ class Device:
 
     def describe_configuration(self):
         return {}
+
+
+class Triggered(Device):
+    def __init__(self, name, clock):
+        super().__init__(name, clock)
+        self.staged = False
+        self.before_trigger = lambda: None
+
+    def stage(self):
+        self.staged = True
+        return [self]
+
+    def unstage(self):
+        self.staged = False
+        return [self]
+
+    def trigger(self):
+        self.before_trigger()
+        return NullStatus()
 
 
 class Positioner(Device):
@@ -97,7 +116,7 @@ class Choice(Positioner):
         pass
 
 
-class Scanner(Device):
+class Scanner(Triggered):
     """Scans a line at once; what it counts tells where and how it was."""
 
     def __init__(self, name, clock):
@@ -106,7 +125,6 @@ class Scanner(Device):
         self.columns, self.dwell = Positioner("scanner_columns", clock, 2), Time("scanner_dwell", clock, 1.0)
         self.columns.limits, self.columns.units = (2, 5000), "pixels"
         self.mode = Choice("scanner_mode", clock, "line")
-        self.before_trigger = lambda: None
 
     def values(self):
         columns = int(self.columns.value)
@@ -123,42 +141,21 @@ class Scanner(Device):
             for key, value in self.values().items()
         }
 
-    def stage(self):
-        self.staged = True
-        return [self]
 
-    def unstage(self):
-        self.staged = False
-        return [self]
-
-    def trigger(self):
-        self.before_trigger()
-        return NullStatus()
-
-
-class Detector(Device):
+class Detector(Triggered):
     """Counts for a time; the camera's moves the shared clock on, the scaler counts beside it."""
 
     def __init__(self, name, clock, *, time, keys, moves_clock=True):
         super().__init__(name, clock)
         self.time, self.keys, self.moves_clock = time, keys, moves_clock
-        self.before_trigger = lambda: None
 
     def values(self):
         return dict.fromkeys(self.keys, 1.0) | {self.time.name: self.time.value}
 
-    def stage(self):
-        self.staged = True
-        return [self]
-
-    def unstage(self):
-        self.staged = False
-        return [self]
-
     def trigger(self):
-        self.before_trigger()
+        status = super().trigger()
         self.clock.now += self.time.value if self.moves_clock else 0.0
-        return NullStatus()
+        return status
 
 
 @pytest.fixture
@@ -209,25 +206,6 @@ def engine():
     return RunEngine(context_managers=[])
 
 
-class Documents:
-    """All documents of an engine, in order."""
-
-    def __init__(self):
-        self.all = []
-
-    def __call__(self, name, doc):
-        self.all.append((name, doc))
-
-    def of(self, kind):
-        return [doc for name, doc in self.all if name == kind]
-
-    def events(self, stream):
-        descriptors = {doc["uid"] for doc in self.of("descriptor") if doc["name"] == stream}
-        return [doc for doc in self.of("event") if doc["descriptor"] in descriptors]
-
-
 @pytest.fixture
 def documents(engine):
-    documents = Documents()
-    engine.subscribe(documents)
-    return documents
+    return Documents(engine)

@@ -11,7 +11,6 @@ from bluesky.utils import RunEngineInterrupted
 from beamline.endstation.build import build_endstation
 from beamline.endstation.config import load_config
 from callbacks.contract import MEASUREMENT, Key, Measurement
-from callbacks.external import ExternalFrames
 from plans.live_view import live_view
 from plans.rixs import elastic_scan, rixs_map
 from plans.stxm import stxm_stack
@@ -23,16 +22,6 @@ SAMPLE = "LRNMC pristine"
 @pytest.fixture
 def twins(tmp_path):
     return build_endstation(load_config(), frames_dir=tmp_path / "frames")
-
-
-def frames(documents, stream, key):
-    files = ExternalFrames()
-    for name, doc in documents.all:
-        if name in ("resource", "datum"):
-            getattr(files, name)(doc)
-    read = [files.read(event, key) for event in documents.events(stream)]
-    files.close()
-    return read
 
 
 def energies(documents):
@@ -49,8 +38,8 @@ def assert_all_closed(twins, documents, exit_status):
 def test_a_map_has_dark_frames_without_light_and_frames_with_it(engine, documents, twins):
     engine(rixs_map(twins, "528:530:1", 300.0, sample=SAMPLE, frames_per_energy=2))
     assert energies(documents) == [528.0, 528.0, 529.0, 529.0, 530.0, 530.0]
-    darks = frames(documents, "dark", Key.CCD_DARK_IMAGE)
-    lights = frames(documents, "primary", Key.CCD_IMAGE)
+    darks = documents.frames("dark", Key.CCD_DARK_IMAGE)
+    lights = documents.frames("primary", Key.CCD_IMAGE)
     assert (len(darks), len(lights)) == (3, 6)
     lit = [np.count_nonzero(frame > np.median(frame) + 50) for frame in (*darks, *lights)]  # a photon: 111 counts
     assert max(lit[:3]) < 100 < 0.1 * min(lit[3:])  # in the dark, cosmic rays
@@ -114,7 +103,7 @@ def test_resume_takes_the_interrupted_frame_again_and_no_other(engine, documents
     engine.resume()
     assert energies(documents) == [528.0, 529.0, 530.0, 531.0]
     assert [event["seq_num"] for event in documents.events("primary")] == [1, 2, 3, 4]
-    light = frames(documents, "primary", Key.CCD_IMAGE)
+    light = documents.frames("primary", Key.CCD_IMAGE)
     assert all(not np.array_equal(light[0], other) for other in light[1:])
     assert_all_closed(twins, documents, "success")
 
@@ -126,7 +115,7 @@ def test_an_ended_pause_leaves_run_shutter_and_files_closed(engine, documents, t
         engine(rixs_map(twins, "528:531:1", 300.0, dark_frames=1))
     getattr(engine, end)()
     assert energies(documents) == [528.0, 529.0]
-    assert len(frames(documents, "primary", Key.CCD_IMAGE)) == 2
+    assert len(documents.frames("primary", Key.CCD_IMAGE)) == 2
     assert_all_closed(twins, documents, exit_status)
 
 

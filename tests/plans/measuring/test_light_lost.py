@@ -20,7 +20,6 @@ from beamline.endstation.build import build_endstation
 from beamline.endstation.config import load_config
 from beamline.techniques import pipelines
 from callbacks.contract import Key
-from callbacks.external import ExternalFrames
 from callbacks.reduction import Reducer
 from plans.endstation import DEVICE_NAMES, Light
 from plans.live_view import live_view
@@ -85,6 +84,18 @@ def at_each_trigger(detector, then):
 
     detector.trigger = trigger
     return triggers
+
+
+def never_ending(number, meanwhile):
+    """For `at_each_trigger`: let that trigger never end, and do something from another thread meanwhile."""
+
+    def then(trigger):
+        if trigger != number:
+            return None
+        threading.Thread(target=meanwhile).start()
+        return Status()
+
+    return then
 
 
 async def at_once():
@@ -226,15 +237,9 @@ def test_a_dump_in_mid_point_costs_one_point_and_is_recorded(engine, documents, 
         seen.append(len(documents.events("primary")))
         lit.ring.put(460.0)
 
-    def trigger(number):
-        if number == 3:
-            threading.Thread(target=dump).start()
-            return Status()
-        return None
-
     seen = []
     engine.install_suspender(RingCurrentSuspender(lit.ring.current, low=400.0, resume=450.0, sleep=0.05))
-    triggers = at_each_trigger(lit.scaler, trigger)
+    triggers = at_each_trigger(lit.scaler, never_ending(3, dump))
     measure(engine, xas(lit, "520:524:1"))
     assert seen == [2]
     assert numbers(documents) == [1, 2, 3, 4, 5]
@@ -258,17 +263,11 @@ def test_a_dump_that_closes_the_front_end_too_costs_one_point(engine, documents,
         seen.append(len(documents.events("primary")))
         state.put("open")
 
-    def trigger(number):
-        if number == 3:
-            threading.Thread(target=dump).start()
-            return Status()
-        return None
-
     seen = []
     state = Signal(name="front_end_shutter", value="open")
     engine.install_suspender(RingCurrentSuspender(lit.ring.current, low=400.0, resume=450.0, sleep=0.01))
     engine.install_suspender(FrontEndShutterSuspender(state, sleep=0.01))
-    triggers = at_each_trigger(lit.scaler, trigger)
+    triggers = at_each_trigger(lit.scaler, never_ending(3, dump))
     measure(engine, xas(lit, "520:524:1"))
     assert seen == [2]
     assert energies(documents) == [520.0, 521.0, 522.0, 523.0, 524.0]
@@ -438,13 +437,8 @@ def test_the_frame_without_light_and_its_retake_are_both_there_and_differ(engine
     engine(rixs_map(dataclasses.replace(twins, light=LIGHT), "528:531:1", 30.0, dark_frames=1))
     assert energies(documents) == [528.0, 529.0, 530.0, 531.0]
     assert energies(documents, "interrupted") == [530.0]
-    files = ExternalFrames()
-    for name, doc in documents.all:
-        if name in ("resource", "datum"):
-            getattr(files, name)(doc)
-    lost = files.read(documents.events("interrupted")[0], Key.CCD_IMAGE)
-    frames = [files.read(event, Key.CCD_IMAGE) for event in documents.events("primary")]
-    files.close()
+    (lost,) = documents.frames("interrupted", Key.CCD_IMAGE)
+    frames = documents.frames("primary", Key.CCD_IMAGE)
     assert not any(np.array_equal(lost, frame) for frame in frames)
     lit_pixels = [np.count_nonzero(frame > np.median(frame) + 50) for frame in (lost, *frames)]
     assert lit_pixels[0] < 0.2 * min(lit_pixels[1:])

@@ -4,7 +4,8 @@ import os
 from contextlib import ExitStack
 
 import pytest
-from ioc_faults import Documents, clear_faults
+from ioc_faults import clear_faults
+from recorded import Documents
 
 from beamline.acquire.session import Session
 from beamline.endstation.config import EPICS, load_config
@@ -76,4 +77,4 @@ def session(config, tmp_path):
 
 @pytest.fixture
 def documents(session):
-    return Documents(session)
+    return Documents(session.RE)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ioc_faults import Documents
+from recorded import Documents
 
 from beamline.acquire.session import Session, measure
 from beamline.operations.demonstrate.techniques import simulated
@@ -25,7 +25,7 @@ COMPARED = ("dtype", "dtype_numpy", "shape", "units", "external")
 def taken_on(config, folder):
     """The documents of each plan on an endstation."""
     session = Session(config, folder)
-    documents = Documents(session)
+    documents = Documents(session.RE)
     runs = {}
     try:
         for name, plan in PLANS.items():

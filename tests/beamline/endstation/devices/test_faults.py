@@ -9,14 +9,14 @@ from functools import partial
 import epics
 import numpy as np
 import pytest
-from ioc_faults import Documents, switch
+from ioc_faults import switch
+from recorded import Documents
 
 from beamline.acquire.session import Session, measure
 from beamline.errors import BeamlineError
 from beamline.operations.replay import reduce_documents
 from beamline.storage.results import collect
 from callbacks.contract import Key
-from callbacks.external import ExternalFrames
 from plans import rixs_map, stxm_image, xas
 
 LONG = 1200.0  # s of an exposure: 1.2 s on the wall
@@ -78,16 +78,6 @@ def energies(documents):
     return [event["data"][Key.ENERGY_SETPOINT] for event in documents.events()]
 
 
-def frames_of(documents, stream="primary"):
-    files = ExternalFrames()
-    for name, doc in documents.all:
-        if name in ("resource", "datum"):
-            getattr(files, name)(doc)
-    frames = [files.read(event, Key.CCD_IMAGE) for event in documents.events(stream)]
-    files.close()
-    return frames
-
-
 def dump_for(seconds):
     switch("DumpBeam", "On")
     time.sleep(seconds)
@@ -120,7 +110,9 @@ def test_a_frame_under_way_when_the_beam_is_dumped_is_taken_again_once(session, 
     assert documents.stop["exit_status"] == "success"
     i0 = [event["data"][Key.I0] for event in documents.events()]
     assert min(i0) > 0.95 * max(i0)  # none of them was exposed without light
-    lit = [np.count_nonzero(frame > np.median(frame) + 50) for frame in frames_of(documents)]  # a photon: 111 counts
+    lit = [
+        np.count_nonzero(frame > np.median(frame) + 50) for frame in documents.frames("primary", Key.CCD_IMAGE)
+    ]  # a photon: 111 counts
     assert len(lit) == 3
     assert min(lit) > 0.6 * max(lit) > 1000
     assert_nothing_lost(session, documents)
@@ -174,7 +166,7 @@ def test_a_camera_that_does_not_finish_ends_the_run_with_its_pv(session, documen
     assert re.fullmatch(r"the plan failed: ccd: SIM:CCD:cam1:Acquire\S* is \S+, expected .* within 3 s.*", line)
     assert watch.seconds < 6
     assert documents.stop["exit_status"] == "fail"
-    assert len(frames_of(documents)) == len(documents.events()) >= 2
+    assert len(documents.frames("primary", Key.CCD_IMAGE)) == len(documents.events()) >= 2
     assert_nothing_lost(session, documents)
 
 
@@ -186,7 +178,7 @@ def test_a_file_writer_that_stalls_ends_the_run_with_its_pv_and_file(session, do
     )
     assert watch.seconds < 5
     assert documents.stop["exit_status"] == "fail"
-    assert len(frames_of(documents)) == len(documents.events()) >= 2
+    assert len(documents.frames("primary", Key.CCD_IMAGE)) == len(documents.events()) >= 2
     assert_nothing_lost(session, documents)
 
 
@@ -263,7 +255,7 @@ def test_a_run_waits_for_an_ioc_that_is_killed_and_started_again(session, docume
 
 def test_an_ioc_that_is_gone_ends_the_run_where_nothing_waits_for_it(config, tmp_path, ioc):
     session = Session(config.model_copy(update={"suspenders": None}), tmp_path)
-    documents = Documents(session)
+    documents = Documents(session.RE)
     watch = Watch(session, documents, ioc.kill, after=3, delay=0.05)
     try:
         line = watch.run(xas(session.endstation, "530:560:1", 300.0, sample=SAMPLE))
@@ -305,5 +297,5 @@ def test_a_map_ends_when_the_ioc_of_its_camera_is_started_anew_and_keeps_its_fra
     assert line.endswith(" is not what is written any more")
     assert documents.stop["exit_status"] == "fail"
     assert numbers(documents) == [1, 2]
-    assert len(frames_of(documents)) == 2
+    assert len(documents.frames("primary", Key.CCD_IMAGE)) == 2
     assert_nothing_lost(session, documents)

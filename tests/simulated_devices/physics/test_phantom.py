@@ -1,0 +1,31 @@
+"""What lies under the microscope: an empty side, particles up to saturation, oxidised cores."""
+
+import numpy as np
+
+from simulated_devices.physics.materials import MATERIALS
+from simulated_devices.physics.phantom import EMPTY_BELOW, HALF_FIELD, phantom_of
+
+SAMPLE = "LRNMC 311 mAh/g"
+
+
+def test_the_phantom_has_an_empty_side_and_particles_up_to_saturation():
+    phantom = phantom_of(SAMPLE)
+    axis = np.linspace(-HALF_FIELD, HALF_FIELD, phantom.thickness["reduced"].shape[1])
+    for name in MATERIALS:
+        assert phantom.thickness[name].min() >= 0.0
+        assert not phantom.thickness[name][:, axis < EMPTY_BELOW].any()
+    density = -np.log(phantom.transmission(540.0, 0.02))
+    inside = density[120:480, 120:480]
+    assert (inside < 1e-3).mean() > 0.15
+    assert 0.3 < np.quantile(inside, 0.8) < 1.5
+    assert inside.max() > 2.0
+
+
+def test_cores_are_oxidised_and_surfaces_reduced():
+    phantom = phantom_of(SAMPLE)
+    fraction = phantom.reduced_fraction(0.01)
+    oxide = phantom.thickness["reduced"] + phantom.thickness["oxidised"]
+    assert np.nanmedian(fraction[oxide > 0.12]) < 0.6
+    assert np.nanmedian(fraction[(oxide > 1e-4) & (oxide < 0.02)]) > 0.8
+    pristine = phantom_of("LRNMC pristine")
+    assert not pristine.thickness["oxidised"].any()
