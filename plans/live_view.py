@@ -1,4 +1,4 @@
-"""A look at a detector as the beam stands: nothing moves but the shutter, nothing is reduced."""
+"""Monitor a detector at the energy and on the sample in the beam: only the shutter moves, nothing is reduced."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Parameter:
     name : str
         As in the plan's signature.
     type : type
-        `str`, `int`, `float`, `bool`, or a class that reads its text itself, by its method `parse`.
+        `str`, `int`, `float`, `bool`, or a class with a method `parse` that reads its text.
     default : Any
         `inspect.Parameter.empty` where one must be given.
     unit : str
@@ -125,8 +125,8 @@ class Plan:
         Raises
         ------
         PlanError
-            For a name the plan does not have (with the nearest it has), one that comes twice, a text that is not of
-            the parameter's type, or one that is missing.
+            For a name the plan does not have (with the nearest it has), a name given twice, a text that is not of the
+            parameter's type, or a parameter that is missing.
         """
         values: dict[str, Any] = {}
         for written, text in texts:

@@ -158,7 +158,7 @@ class RixsScan:
         )
 
     def _take_frames(self, endstation: Endstation, interruptions: Interruptions) -> MsgGenerator[None]:
-        """Take all frames, and dark frames whenever those at hand do not serve."""
+        """Take all frames, and dark frames whenever the last ones are too old or of another exposure."""
         camera = endstation.ccd
         devices = [endstation.energy, endstation.scaler, endstation.ring, camera]
         dark_exposure, dark_time, now = 0.0, 0.0, 0.0  # times by the camera's clock, which a simulation may speed up
@@ -202,7 +202,7 @@ def visit_order(energies: int, frames_per_energy: int, order: Order, *, seed: in
     Returns
     -------
     list of int
-        Index of the energy of each frame; every index comes `frames_per_energy` times.
+        Index of the energy of each frame; every index occurs `frames_per_energy` times.
 
     Raises
     ------
@@ -226,9 +226,9 @@ def visit_order(energies: int, frames_per_energy: int, order: Order, *, seed: in
 
 
 def _with_retakes(frames: Sequence[tuple[float, float]], points: Sequence[Point]) -> Iterator[tuple[float, float]]:
-    """Give all frames, then, once their points are there, those again whose incident flux was lost or partial."""
+    """Give all frames, then, once their points are measured, again those whose incident flux was lost or partial."""
     yield from frames
-    if any(Key.I0 in point.values for point in points):  # not so for those who list a plan's messages
+    if any(Key.I0 in point.values for point in points):  # not where a plan's messages are only listed
         reasons = judge_flux([_flux(point) for point in points]).reasons
         if all(reasons):
             logger.warning("I0 was lost or partial in every frame; none is taken again")

@@ -19,8 +19,8 @@ POINT_OVERHEAD = 1.0  # s a frame or point: a step of the monochromator, its set
 LINE_OVERHEAD = 0.1  # s a line: the fine stage flies back
 DOCUMENT_BYTES = 2000  # of a document, beside its arrays
 UID = "estimated"  # answers `open_run`
-NO_KEY = ""  # of the readings inside of an event: nothing is measured, so nothing can be judged by it
-_NEVER_TOLD = object()
+NO_KEY = ""  # of the readings within an event: nothing is measured, so no plan can look its value up
+_NEVER_SET = object()
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Estimate:
     sleeping : float
         s that the plan waits.
     moves : dict of str to int
-        Device -> how often it is told another value than before; settings of detectors are devices, too.
+        Device -> how often its setpoint changes; settings of detectors are devices, too.
     frame_bytes : int
         Of the frames, in files beside the documents.
     document_bytes : int
@@ -50,7 +50,7 @@ class Estimate:
     techniques : tuple of str
         Of its runs, each once; the plan's name for a run that is no `measurement`.
     undescribed : tuple of str
-        Devices that say nothing of their data before they are staged: their bytes are not known, and not counted.
+        Devices that cannot describe their data before they are staged: their bytes are not known, and not counted.
     """
 
     points: dict[str, int]
@@ -89,9 +89,9 @@ def estimate(plan: Iterable[Msg], endstation: Endstation) -> Estimate:
 
     The messages are answered so that nothing moves: no device is set, triggered or staged. Every value that would be
     set is checked by the device's `check_value`, in the same pass (Bluesky's `check_limits` consumes a plan of its
-    own). What a plan reads outside of an event, as the state of a shutter, is read; inside of one it is told the time
-    that its events would have, so that dark frames are renewed as often as they would be, and no values: what a plan
-    takes again because of what it measured is not foreseen.
+    own). What a plan reads outside of an event, as the state of a shutter, is read. Within an event it gets the time
+    that the event would have, so that dark frames are renewed as often as in the run, but no values: points that are
+    repeated because of what was measured are not foreseen.
 
     Parameters
     ----------
@@ -116,13 +116,13 @@ def estimate(plan: Iterable[Msg], endstation: Endstation) -> Estimate:
         answer, error = None, None
         try:
             answer = walk.answer(message)
-        except BaseException as raised:  # noqa: BLE001 - the plan is told, as by an engine; what it does not catch comes out
+        except BaseException as raised:  # noqa: BLE001 - thrown into the plan, as an engine does; it propagates unless caught
             error = raised
 
 
 @dataclass(frozen=True)
 class _Data:
-    """What an event holds of one device."""
+    """The data of one device in an event."""
 
     frames: int
     frame_bytes: int
@@ -139,7 +139,7 @@ class _Walk:
             endstation.ccd: endstation.ccd.exposure_time,
             endstation.ccd_dark: endstation.ccd_dark.exposure_time,
         }
-        self._told: dict[Any, Any] = {}  # device -> value it was set to last
+        self._setpoints: dict[Any, Any] = {}  # device -> last setpoint
         self._data: dict[tuple[Any, int], _Data] = {}  # by device and pixels of a line
         self._keys: dict[Any, dict[str, Any]] = {}  # device -> its data keys
         self._points: Counter[str] = Counter()
@@ -172,7 +172,7 @@ class _Walk:
         )
 
     def answer(self, message: Msg) -> Any:
-        """Take note of a message, and give what the plan is told in return."""
+        """Count a message, and give its answer to the plan."""
         match message.command:
             case "set":
                 self._set(message.obj, message.args[0])
@@ -206,9 +206,9 @@ class _Walk:
         return None
 
     def _set(self, device: Any, value: Any) -> None:
-        if not hasattr(device, "read"):  # an object of the plan, as `HeldSettings`: nothing that moves
+        if not hasattr(device, "read"):  # an object of the plan, like `HeldSettings`: nothing that moves
             return
-        if not _differ(self._told.get(device, _NEVER_TOLD), value):
+        if not _differ(self._setpoints.get(device, _NEVER_SET), value):
             return
         if check := getattr(device, "check_value", None):
             try:
@@ -216,7 +216,7 @@ class _Walk:
             except ValueError as error:  # ophyd's LimitError is one
                 text = " ".join(str(error).split())
                 raise PlanError(text if device.name in text else f"{device.name}: {text}") from error
-        self._told[device] = value
+        self._setpoints[device] = value
         self._moves[device.name] += 1
 
     def _exposure_of(self, device: Any) -> float:
@@ -227,10 +227,10 @@ class _Walk:
         return 0.0 if setting is None else float(self._setting(setting))
 
     def _setting(self, device: Any) -> Any:
-        """Give what the plan set, or what is there where it set nothing."""
-        if device not in self._told:
-            (self._told[device],) = (reading["value"] for reading in device.read().values())
-        return self._told[device]
+        """Give the setpoint, or the value read where the plan set none."""
+        if device not in self._setpoints:
+            (self._setpoints[device],) = (reading["value"] for reading in device.read().values())
+        return self._setpoints[device]
 
     def _expose(self) -> None:
         self._counting += self._exposure
@@ -265,11 +265,11 @@ class _Walk:
             shape = key["shape"]
             if "external" in key:
                 frames += 1
-                if not math.prod(shape):  # a camera that has not taken any frame since it was started
+                if not math.prod(shape):  # a camera that has taken no frame since it was started
                     self._undescribed[device.name] = None
                 frame_bytes += math.prod(shape) * _itemsize(key)
             elif shape:
-                # The scanner describes the line it was told last, and here nobody tells it.
+                # The scanner describes the line of its last setpoints, and here it is not set.
                 array_bytes += (pixels or math.prod(shape)) * _itemsize(key)
         data = self._data[device, pixels] = _Data(frames, frame_bytes, array_bytes)
         return data
@@ -278,7 +278,7 @@ class _Walk:
         if device not in self._keys:
             try:
                 self._keys[device] = device.describe()
-            except Exception:  # noqa: BLE001 - what a device says that must be staged first, whatever it is; see `undescribed`
+            except Exception:  # noqa: BLE001 - whatever a device raises that must be staged first; see `undescribed`
                 self._keys[device] = {}
                 self._undescribed[device.name] = None
         return self._keys[device]

@@ -36,7 +36,7 @@ def check_positive(**values: float) -> None:
 
 
 def check_beamline(endstation: Endstation, sample: str) -> MsgGenerator[str]:
-    """Check that light can come and that the sample is there.
+    """Check that light can reach the endstation and that the sample is on the holder.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def check_beamline(endstation: Endstation, sample: str) -> MsgGenerator[str]:
     PlanError
         When the front-end shutter is not open, or the holder has no such sample.
     """
-    # The default values are for those who list a plan's messages without an engine.
+    # The default values are for plans whose messages are only listed, without an engine.
     state = yield from bps.rd(endstation.front_end_shutter, default_value=OPEN)
     if state != OPEN:
         raise PlanError(f"{endstation.front_end_shutter.name}: is {state!r}, expected {OPEN!r}; there is no light")

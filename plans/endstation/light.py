@@ -1,4 +1,4 @@
-"""What light a point needs to be worth keeping: the limits of the configuration, and what is said where it lacks."""
+"""How much light a point needs to be kept: the limits of the configuration, and messages that name what is missing."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Light:
     Attributes
     ----------
     ring_current_low : float, optional
-        mA; below, there is no light. Not looked at where it is None.
+        mA; below, there is no light. Not checked where it is None.
     ring_current_resume : float, optional
-        mA; once it was lost, the light is back from here on. `ring_current_low` where it is None.
+        mA; once lost, the light is back above this. `ring_current_low` where it is None.
     front_end_shutter : bool
         Whether the front-end shutter has to be open again, too.
     """
@@ -39,12 +39,12 @@ class Light:
         -------
         str
             As "ring_current: 0 mA is below 400 mA"; empty where nothing is missing, or where the point has no reading
-            to judge by.
+            of the ring current.
         """
         return self._ring(values, self.ring_current_low)
 
     def awaited(self, values: Mapping[str, Any]) -> str:
-        """Say what still has to come back after the light was lost, as `missing` does."""
+        """Say what has still to recover after the light was lost, as `missing` does."""
         return self._ring(
             values, self.ring_current_low if self.ring_current_resume is None else self.ring_current_resume
         )
@@ -56,7 +56,7 @@ class Light:
 
 
 def below(name: str, current: float, limit: float) -> str:
-    """Say that a ring current is below a limit, mA, or is not known; empty where it is neither."""
+    """Say that a ring current is below a limit, mA, or not known; empty otherwise."""
     if current >= limit:
         return ""
     return f"{name}: {current:g} mA is below {limit:g} mA" if current < limit else f"{name}: not known ({current:g} mA)"

@@ -1,6 +1,6 @@
 """What a simulated endstation knows and a measurement does not: for demonstrations and tests that compare with it.
 
-A real endstation offers none of it. The simulation conforms to these protocols; plans never look at them.
+A real endstation offers none of it. The simulation conforms to these protocols; plans never use them.
 """
 
 from __future__ import annotations

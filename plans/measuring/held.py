@@ -1,4 +1,4 @@
-"""Settings that stay from line to line: sent when they change, and again after a pause."""
+"""Settings that do not change from line to line: sent when they change, and again after a pause."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from bluesky.protocols import Movable, Status
 
 from plans.measuring.interruptions import Interruptions
 
-Setting = tuple[Movable[Any], Any]  # a device and the value it is to have
+Setting = tuple[Movable[Any], Any]  # a device and its setpoint
 
 
 class HeldSettings:
-    """What devices were told last, so that a line tells them only what is new, and is still right after a pause.
+    """The last setpoints of devices, so that a line sets only those that change, and is still right after a pause.
 
-    A line of a STXM image is measured in some ten milliseconds; telling eight devices each time what seven of them
-    already do takes longer, and makes a monochromator settle for nothing. But during a pause anybody may move anything,
-    and the engine replays no more than the messages since the last checkpoint, which is the beginning of the line.
+    A line of a STXM image is measured in some ten milliseconds; setting eight devices each time of which seven do not
+    change takes longer, and makes a monochromator settle for nothing. But during a pause anybody may move anything,
+    and the engine replays only the messages since the last checkpoint, which is the beginning of the line.
 
-    So each line carries one message to this object, with the settings that are held. After an interruption the next
-    line, or the interrupted one when it is taken again, sends the held settings, too; any other line costs one empty
-    message.
+    So each line has one message to this object, with the settings that did not change. After an interruption the next
+    line, or the interrupted one when it is measured again, sends these settings as well; for any other line the
+    message does nothing.
 
     Parameters
     ----------
@@ -34,12 +34,12 @@ class HeldSettings:
     parent = None
 
     def __init__(self, interruptions: Interruptions) -> None:
-        self._told: dict[Movable[Any], Any] = {}
+        self._setpoints: dict[Movable[Any], Any] = {}
         self._interruptions = interruptions
         self._sent_at = interruptions.count
 
     def positions(self, settings: Sequence[Setting]) -> list[Any]:
-        """Give what is to be moved for a line, as `bluesky.plan_stubs.mv` takes it.
+        """Give the moves of a line, as `bluesky.plan_stubs.mv` takes them.
 
         Parameters
         ----------
@@ -49,11 +49,11 @@ class HeldSettings:
         Returns
         -------
         list
-            This object and the settings it holds, then device, value, ... of those that changed.
+            This object and the settings that did not change, then device, value, ... of those that did.
         """
-        held = tuple((device, value) for device, value in settings if self._told.get(device) == value)
-        changed = [(device, value) for device, value in settings if self._told.get(device) != value]
-        self._told = dict(settings)
+        held = tuple((device, value) for device, value in settings if self._setpoints.get(device) == value)
+        changed = [(device, value) for device, value in settings if self._setpoints.get(device) != value]
+        self._setpoints = dict(settings)
         return [self, held, *(item for setting in changed for item in setting)]
 
     def set(self, held: Iterable[Setting]) -> Status:
@@ -65,7 +65,7 @@ class HeldSettings:
 
 
 class AllDone(Status):
-    """Status that is done when all others are; it has failed with the first of them that has.
+    """Status that is done when all others are; it has failed when one of them has.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class AllDone(Status):
             status.add_callback(self._one_is_done)
 
     def __str__(self) -> str:
-        """Give what the first that failed has failed with: the engine writes it into the stop document."""
+        """Give the error of the first that failed: the engine writes it into the stop document."""
         return str(self.exception() or "held settings")
 
     def add_callback(self, callback: Callable[[Status], None]) -> None:
@@ -94,7 +94,7 @@ class AllDone(Status):
         callback(self)
 
     def exception(self, timeout: float | None = 0.0) -> BaseException | None:
-        """Give what the first that failed has failed with; None where none has (yet)."""
+        """Give the error of the first that failed; None where none has (yet)."""
         failed = (status.exception(timeout) for status in self._statuses if status.done and not status.success)
         return next(failed, None)
 

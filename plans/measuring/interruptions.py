@@ -1,4 +1,4 @@
-"""What a run knows of its interruptions, so that no point is taken twice and none is left out."""
+"""The interruptions of a run, counted so that no point is measured twice and none is skipped."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from bluesky.utils import NoReplayAllowed
 class Interruptions:
     """Counts the interruptions of a run, and keeps what was measured from being measured again.
 
-    After a pause or a suspension the engine replays what it did since the last checkpoint. Before each message it
-    listens for them, so one may come after `save` and before the next checkpoint: the point would be taken twice, and
-    two events bear one number. So from the moment that all detectors are done the replay is refused, until the next
-    checkpoint; what is to be done about an interruption in between, the plan decides.
+    After a pause or a suspension the engine replays the messages since the last checkpoint. It checks for one before
+    each message, so it may happen after `save` and before the next checkpoint: the point would be measured twice, and
+    two events would have the same number. So once all detectors are done, the replay is refused until the next
+    checkpoint; the plan handles an interruption in between.
 
-    The engine tells every object it has seen in a message (`bluesky.protocols.Pausable`): the checkpoints bear it.
+    The engine notifies every object it has seen in a message (`bluesky.protocols.Pausable`), so each checkpoint
+    carries this one.
 
     Attributes
     ----------
@@ -29,18 +30,18 @@ class Interruptions:
         self._replay = True
 
     def allow_replay(self) -> None:
-        """Let the engine replay from the checkpoint that comes next."""
+        """Let the engine replay from the next checkpoint on."""
         self._replay = True
 
     def refuse_replay(self) -> None:
-        """Let nothing be replayed until `allow_replay`."""
+        """Refuse replays until `allow_replay`."""
         self._replay = False
 
     def pause(self) -> None:
-        """Count a pause or suspension; raise `NoReplayAllowed` where nothing is to be replayed after it."""
+        """Count a pause or suspension; raise `NoReplayAllowed` where replays are refused."""
         self.count += 1
         if not self._replay:
             raise NoReplayAllowed
 
     def resume(self) -> None:
-        """Do nothing: the plan looks at the count."""
+        """Do nothing: the plan compares the count."""

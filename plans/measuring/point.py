@@ -19,7 +19,7 @@ from plans.measuring.interruptions import Interruptions
 logger = logging.getLogger(__name__)
 
 LIGHT_POLL = 0.5  # s
-RECONNECT, RECONNECT_POLLS = 2.0, 4  # s in which a connection may come back
+RECONNECT, RECONNECT_POLLS = 2.0, 4  # s that a connection may take to recover
 
 
 @dataclass(frozen=True)
@@ -48,30 +48,30 @@ def take_point(
 ) -> MsgGenerator[Point]:
     """Move, trigger all devices together, and read them into one event.
 
-    A point is told everything it needs, so that after a pause it is taken again, and right, whatever was moved
-    meanwhile; a pause costs no more than the point it falls into, and what is complete is not taken again.
+    A point sets everything it needs, so that after a pause it is measured again, and right, whatever was moved
+    meanwhile; a pause costs no more than the point it falls into, and complete points are not measured again.
 
-    A point in which a connection to a device is lost is taken again once, when there was time to connect again.
-    A point of the stream `primary` that has been taken without light, as `endstation.light` judges by its own reading
-    of the ring current, goes into the stream `interrupted`, and is taken again once the light is back.
+    A point in which the connection to a device is lost is measured again, once, after a time to reconnect.
+    A point of the stream `primary` without light, by its own reading of the ring current and the limits of
+    `endstation.light`, goes into the stream `interrupted`, and is measured again once the light is back.
 
     Parameters
     ----------
     endstation : Endstation
-        Its ring and front-end shutter tell of the light.
+        Its ring and front-end shutter say whether there is light.
     interruptions : Interruptions
         Of the run, as `run_with_light` gives them.
     positions : sequence
-        Device, value, device, value...; all set at once.
+        Device, value, device, value...; all set at the same time.
     devices : sequence of Readable
-        What is read, those with external frames last; those that can be triggered are, in one group.
+        What is read, those with external frames last; those that can be triggered are, together.
     stream : Stream
-        Where the event goes.
+        Of the event.
 
     Returns
     -------
     Point
-        As it is in the stream.
+        The readings of the event.
     """
     light = endstation.light if stream is Stream.PRIMARY else None
     if light is not None:  # the ring first: where there was no light, nothing else has been read yet
@@ -89,7 +89,7 @@ def take_point(
             if connection_was_lost or not _is_lost_connection(error):
                 raise
             connection_was_lost = True
-            for device in devices:  # ends what the others are at, as a pause does
+            for device in devices:  # the others are stopped, as in a pause
                 if hasattr(device, "pause"):
                     device.pause()
             logger.warning("a point is taken again: %s", error)
@@ -107,15 +107,15 @@ def take_point(
 
 
 def checkpoint(interruptions: Interruptions) -> MsgGenerator[None]:
-    """Begin what is taken again as a whole where it is interrupted."""
-    yield Msg("rewindable", None, True)  # a suspension that ended by an error leaves it False
+    """Begin what is repeated as a whole where it is interrupted."""
+    yield Msg("rewindable", None, True)  # a suspension that ended with an error leaves it False
     interruptions.allow_replay()
     yield Msg("checkpoint", interruptions)
 
 
 def _move_and_trigger(positions: Sequence[Any], devices: Sequence[Readable[Any]]) -> MsgGenerator[None]:
     """Move all at once, then trigger all that can be, and wait for them."""
-    # Plain messages: each plan stub of Bluesky formats a stack trace, a millisecond for every few.
+    # Plain messages: each plan stub of Bluesky formats a stack trace, a millisecond for a few of them.
     moved, triggered = short_uid("move"), short_uid("trigger")
     for device, value in zip(positions[::2], positions[1::2], strict=True):
         yield Msg("set", device, value, group=moved)
@@ -132,7 +132,7 @@ def _is_lost_connection(error: BaseException) -> bool:
 
 
 def _let_reconnect() -> MsgGenerator[None]:
-    """Wait as long as a connection may take to come back; other devices that lost theirs may say so meanwhile."""
+    """Wait as long as a connection may take to recover; meanwhile other devices may report that they lost theirs."""
     for _ in range(RECONNECT_POLLS):
         try:
             yield Msg("sleep", None, RECONNECT / RECONNECT_POLLS)
@@ -144,13 +144,13 @@ def _let_reconnect() -> MsgGenerator[None]:
 def _read(
     interruptions: Interruptions, devices: Sequence[Readable[Any]], stream: Stream, light: Light | None
 ) -> MsgGenerator[tuple[Point | None, str]]:
-    """Read devices into an event that is ready to be saved.
+    """Read devices into an event, ready to be saved.
 
     Returns
     -------
     point : Point or None
-        None where there is no event: it was interrupted, and devices that were not read yet may have been moved;
-        or there was no light.
+        None where the event was dropped: it was interrupted, and devices that were not read yet may have been
+        moved; or there was no light.
     missing : str
         What light was missing.
     """
@@ -161,7 +161,7 @@ def _read(
     try:
         for left, device in zip(reversed(range(len(devices))), devices, strict=True):
             reading = yield Msg("read", device)
-            if interruptions.count != before and (left or reading is None):  # None: it was cut short itself
+            if interruptions.count != before and (left or reading is None):  # None: the message itself was interrupted
                 break
             values |= {key: each["value"] for key, each in (reading or {}).items()}
             newest = max([newest, *(each["timestamp"] for each in (reading or {}).values())])
@@ -172,13 +172,13 @@ def _read(
     except Exception:
         yield Msg("drop")
         raise
-    # A frame's reference would go with the event it was read for; so cameras stand last, and the ring first.
+    # A frame's reference is lost with the event it was read for; so cameras are read last, and the ring first.
     yield Msg("drop")
     return None, missing
 
 
 def _wait_for_light(endstation: Endstation, interruptions: Interruptions, light: Light | None) -> MsgGenerator[None]:
-    """Wait until the ring current and the front-end shutter say that the light is back; a suspender may do it first."""
+    """Wait until ring current and front-end shutter show that the light is back; a suspender may have waited before."""
     while light is not None:
         yield from checkpoint(interruptions)
         yield Msg("sleep", None, LIGHT_POLL)

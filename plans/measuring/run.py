@@ -23,14 +23,14 @@ def run_with_light(
     metadata: dict[str, Any],
     move_to_sample: str = "",
 ) -> MsgGenerator[str]:
-    """Take points in one run; whatever happens, the run ends closed, detectors unstaged and the shutter closed.
+    """Measure points in one run; whatever happens, it ends with the run closed, detectors unstaged, shutter closed.
 
     Parameters
     ----------
     endstation : Endstation
         The devices.
     points : callable
-        Gives the plan that takes the points, by `take_point`; it is given the run's `Interruptions`.
+        Is given the run's `Interruptions`; returns the plan that measures the points with `take_point`.
     detectors : sequence
         What is staged.
     metadata : dict
@@ -56,7 +56,7 @@ def run_with_light(
             yield from points(interruptions)
         finally:
             interruptions.allow_replay()
-        yield from checkpoint(interruptions)  # a pause while the run is being closed takes no point again
+        yield from checkpoint(interruptions)  # a pause while the run is being closed repeats no point
 
     return (yield from bpp.finalize_wrapper(measure(), lambda: bps.mv(endstation.shutter, CLOSED)))
 

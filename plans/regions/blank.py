@@ -49,7 +49,7 @@ def blank_in(regions: StxmRegions, text: str) -> tuple[float, float, float, floa
 
 
 def _holds(axis: Steps, low: Decimal, high: Decimal) -> bool:
-    """Whether the pixels along an axis cover from `low` to `high`; a single line is taken to be as wide as it gets."""
+    """Whether the pixels along an axis cover `low` to `high`; the height of a single line is not limited."""
     if not axis.step:
         return low <= axis.start <= high
     return axis.start - axis.step / 2 <= low and high <= axis.stop + axis.step / 2

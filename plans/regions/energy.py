@@ -103,7 +103,7 @@ class EnergyRegions:
 
     @property
     def dwell(self) -> np.ndarray:
-        """Dwell of each point in s, shape (n,); NaN where its region leaves that to the plan."""
+        """Dwell of each point in s, shape (n,); NaN where its region has none of its own."""
         return np.array([float("nan") if dwell is None else float(dwell) for _, dwell in self._visits()])
 
     def __len__(self) -> int:

@@ -11,13 +11,13 @@ from simulated_devices.ioc.motor import MotorRecord
 from simulated_devices.physics.samples import PLACES
 from simulated_devices.twins import Energy
 
-IN_BEAM = 0.5  # mm: a sample that is nearer to its place than this is in the beam
+IN_BEAM = 0.5  # mm: a sample within this of its position is in the beam
 
 MakeMotor = Callable[..., MotorRecord]
 
 
 def motors(bench: Bench, prefix: str) -> list[MotorRecord]:
-    """Make the motor records, standing where the world has them."""
+    """Make the motor records, at the positions that the world has."""
 
     def make(
         name: str,
@@ -70,13 +70,13 @@ def _beamline(bench: Bench, make: MakeMotor) -> list[MotorRecord]:
 
 
 def _manipulator(bench: Bench, make: MakeMotor) -> list[MotorRecord]:
-    """Make the axes of the sample manipulator; a sample is in the beam where all of them are at its place."""
+    """Make the axes of the sample manipulator; a sample is in the beam when all of them are at its position."""
     world = bench.world
     holder = dict(zip("XYZ", PLACES[world.sample], strict=True))
 
     def move(axis: str, place: float) -> float:
         holder[axis] = place
-        for sample, goal in PLACES.items():  # between two samples, the one that was last in the beam counts
+        for sample, goal in PLACES.items():  # between two samples, the last one in the beam counts
             if all(abs(holder[each] - to) < IN_BEAM for each, to in zip("XYZ", goal, strict=True)):
                 world.sample = sample
         return place

@@ -1,4 +1,4 @@
-"""What all parts of the IOC share: the simulated world, the faults that are on, and how time passes."""
+"""What all parts of the IOC share: the simulated world, its faults, and its time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from simulated_devices.world import SimulatedEndstation
 
 @dataclass
 class Faults:
-    """What is broken at the moment; the IOC's fault switches set it.
+    """What is broken at present, as the IOC's fault switches are set.
 
     Attributes
     ----------
     frozen_motor : str
-        Motor that takes commands and does not move, by its name without the IOC's prefix; "" for none.
+        Motor that accepts setpoints and does not move, by its name without the IOC's prefix; "" for none.
     hung_camera : bool
-        An exposure that is begun does not end.
+        Exposures do not end.
     stalled_writer : bool
         The file writer takes frames and writes none.
     nan_i0 : bool
@@ -71,5 +71,5 @@ class Bench:
         return True
 
     async def compute(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Compute on a thread, while other process variables are served."""
+        """Call a function on a thread, while other process variables are served."""
         return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)

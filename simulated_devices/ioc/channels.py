@@ -1,4 +1,4 @@
-"""Channels that bear the simulated time, and act on what a client puts."""
+"""Channels that are stamped with the simulated time and act on what a client puts."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ OnPut = Callable[[Any], Awaitable[None]]
 
 
 class _Stamped:
-    """A channel whose values bear the simulated time, and which may act on what a client puts.
+    """A channel whose values are stamped with the simulated time, and which may act on what a client puts.
 
-    A put is stored and shown at once; it completes when what it started has ended.
+    The value is stored and published at once; the put completes when what it started has ended.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class _Stamped:
         return AccessRights.READ if self.is_input else AccessRights.READ | AccessRights.WRITE
 
     def preset(self, value: Any) -> None:
-        """Set the value that it begins with; nobody is told."""
+        """Set its initial value, without publishing it."""
         self._data["value"] = self.preprocess_value(value)  # type: ignore[attr-defined]
 
     async def write(self, value: Any, **kwargs: Any) -> Any:

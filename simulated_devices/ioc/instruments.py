@@ -1,4 +1,4 @@
-"""The process variables of the endstation but for its motors and its camera: ring, shutters, scaler, line scanner."""
+"""The process variables of ring, shutters, scaler and line scanner."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from simulated_devices.ioc.channels import Integer, Pvs, array, choice, number
 from simulated_devices.twins.scanner import MODES
 
 SHUTTER_TIME = 0.1  # s
-RING_PERIOD = 0.1  # s on the wall between readings of the ring current
+RING_PERIOD = 0.1  # s of wall-clock time between readings of the ring current
 LONGEST_LINE = 4000  # pixels
 CLOSED_OPEN = ("Closed", "Open")
 CHANNELS = {"i0": 2, "tey": 3, "tfy": 4}  # of the scaler; 1 is its clock
@@ -31,13 +31,13 @@ class Ring:
         self.pvdb: Pvs = {f"{prefix}SR:Current": self._current, f"{prefix}FE:Sts": self._front_end}
 
     async def run(self) -> None:
-        """Show the current, again and again."""
+        """Publish the state of the ring, again and again."""
         while True:
             await self.show()
             await asyncio.sleep(RING_PERIOD)
 
     async def show(self) -> None:
-        """Show the current and the shutter as they are now."""
+        """Publish the present current and front-end shutter."""
         await self._current.write(self._now())
         state = CLOSED_OPEN[self._bench.world.front_end_open]
         if self._front_end.value != state:

@@ -11,7 +11,7 @@ from caproto.server import PVGroup, pvproperty
 
 from simulated_devices.ioc.bench import Bench
 
-TICK = 0.05  # s on the wall between readbacks on the way
+TICK = 0.05  # s of wall-clock time between readbacks during a move
 
 
 class MotorRecord(PVGroup):
@@ -23,9 +23,9 @@ class MotorRecord(PVGroup):
         The record.
     bench : Bench
     name : str
-        By which the fault switch calls it.
+        Its name for the fault switch.
     place : float
-        Where it stands.
+        Initial position.
     velocity : float
         Units a second.
     settle : float
@@ -33,7 +33,7 @@ class MotorRecord(PVGroup):
     limits : (float, float)
     units : str
     on_place : callable
-        Is told where it stands; gives what the encoder reads there.
+        Is given the position; gives what the encoder reads there.
     """
 
     def __init__(
@@ -69,6 +69,10 @@ class MotorRecord(PVGroup):
             "engineering_units": units,
         }
 
+    def stop(self) -> None:
+        """End the move under way."""
+        self._stop.set()
+
     async def _start(self, instance: Any, _library: Any) -> None:
         """Set the record's fields up."""
         fields = instance.field_inst
@@ -83,7 +87,7 @@ class MotorRecord(PVGroup):
         self.is_set_up.set()
 
     async def _put(self, instance: Any, value: float) -> None:
-        """Move; the put is complete when the motor is there, or has been stopped."""
+        """Move; the put completes when the motor has arrived, or has been stopped."""
         fields = instance.field_inst
         if not fields.user_low_limit.value <= value <= fields.user_high_limit.value:
             await fields.limit_violation.write(1)
@@ -111,14 +115,14 @@ class MotorRecord(PVGroup):
         while not stop.is_set():
             now = self._bench.now()
             if now >= end:
-                await self._stand(fields, value)
+                await self._set_position(fields, value)
                 break
-            await self._stand(fields, origin + distance * (now - begin) / (end - begin))
+            await self._set_position(fields, origin + distance * (now - begin) / (end - begin))
             await self._bench.until(min(end, now + TICK * self._bench.world.clock.speed_up), stop)
         if distance:
             await self._bench.until(self._bench.now() + fields.readback_settle_time.value, stop)
 
-    async def _stand(self, fields: Any, place: float) -> None:
+    async def _set_position(self, fields: Any, place: float) -> None:
         self._place = place
         read = self._on_place(place)
         await fields.user_readback_value.write(read, timestamp=self._bench.now())
@@ -128,7 +132,7 @@ class MotorRecord(PVGroup):
 
     @record.fields.stop.putter  # type: ignore[no-redef]
     async def record(fields: Any, _instance: Any, value: int) -> int:  # noqa: N805
-        """Stop the motor. It is the record's fields that come first, and the record is what this gives."""
+        """Stop the motor; caproto gives the record's fields in place of self."""
         if value:
-            fields.parent.group._stop.set()
+            fields.parent.group.stop()
         return 0

@@ -19,13 +19,13 @@ RETRY = 1.0  # s
 
 
 class Repeater(asyncio.DatagramProtocol):
-    """Takes registrations and beacons at the repeater's port."""
+    """Receives registrations and beacons at the repeater's port."""
 
     def __init__(self) -> None:
         self._clients: set[tuple[str, int]] = set()
 
     def connection_made(self, transport: Any) -> None:
-        """Take note of how to send."""
+        """Keep the transport, to answer by it."""
         self._transport = transport
 
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
@@ -35,7 +35,7 @@ class Repeater(asyncio.DatagramProtocol):
             self._transport.sendto(HEADER.pack(CONFIRM, 0, 0, 0, 0, LOOPBACK_NUMBER), address)
             return
         command, *rest, server = HEADER.unpack_from(data)
-        if command == BEACON and server == 0:  # the server leaves it to the repeater to say where it is
+        if command == BEACON and server == 0:  # the server leaves its address to the repeater
             data = HEADER.pack(command, *rest, LOOPBACK_NUMBER) + data[HEADER.size :]
         for client in self._clients - {address}:
             self._transport.sendto(data, client)

@@ -30,13 +30,13 @@ OFF_ON = ("Off", "On")
 
 
 class _PromptContext(Context):
-    """A server that sends each answer at once: to collect small ones costs 40 ms when two are on their way."""
+    """A server that sends each answer at once (TCP_NODELAY): collecting small ones costs up to 40 ms."""
 
     async def tcp_handler(self, client: Any, addr: Any) -> None:
         client.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             await super().tcp_handler(client, addr)
-        except RuntimeError as error:  # caproto may await a task of its own twice when a client goes away
+        except RuntimeError as error:  # caproto may await a task of its own twice when a client disconnects
             self.log.debug("client %s: %s", addr, error)
 
 
@@ -54,17 +54,17 @@ class Ioc:
     -----
     Its switches break things: ``Fault:FreezeMotor`` (a motor's name), ``Fault:HangCamera``, ``Fault:StallWriter``,
     ``Fault:NanI0``, ``Fault:DumpBeam``, ``Fault:CloseFrontEnd`` (on and off), ``Fault:DropConnection`` (put 1: every
-    client is cut off once) and ``Fault:Restart`` (put s: the process is gone for that long).
+    client is disconnected once) and ``Fault:Restart`` (put s: the server is down for that long).
     ``Ready`` is 1 once everything is served.
     """
 
     def __init__(self, prefix: str, **options: Any) -> None:
         self._prefix = prefix
-        self._world = SimulatedEndstation(kept_truths=0, **options)  # nobody can ask for it
+        self._world = SimulatedEndstation(kept_truths=0, **options)  # no client can read them
         self._set_up()
 
     def _set_up(self) -> None:
-        """Make all process variables, showing the world as it is: hardware outlives its IOC."""
+        """Make all process variables from the present state of the world: hardware outlives its IOC."""
         self.bench = Bench(self._world)
         prefix = self._prefix
         self._ready = Integer(self.bench, value=0)
@@ -88,9 +88,9 @@ class Ioc:
         port : int
             Of Channel Access, UDP for searches and TCP; 0 for one that is free.
         ready : callable
-            Is told the port and the number of process variables once they are served.
+            Is given the port and the number of process variables once they are served.
         until_stdin_closes : bool
-            Whether to stop when standard input ends: an IOC that another program has started goes with it.
+            Whether to stop when standard input ends: an IOC that another program has started ends with it.
 
         Raises
         ------
@@ -98,7 +98,7 @@ class Ioc:
             When the port is in use.
         """
         port = free_port(port)
-        logging.getLogger("caproto").setLevel(logging.CRITICAL)  # clients that come and go are no errors here
+        logging.getLogger("caproto").setLevel(logging.CRITICAL)  # clients may come and go
         os.environ |= {
             "EPICS_CA_SERVER_PORT": str(port),
             "EPICS_CAS_BEACON_ADDR_LIST": LOOPBACK,
@@ -137,11 +137,11 @@ class Ioc:
             pass
         finally:
             shown.cancel()
-            self._cut_clients_off()
+            self._disconnect_clients()
             repeater.cancel()
             await self._camera.close()
 
-    def _cut_clients_off(self) -> None:
+    def _disconnect_clients(self) -> None:
         for circuit in list(self._context.circuits):
             circuit.client.writer.transport.abort()
 
@@ -166,7 +166,7 @@ class Ioc:
         return {f"{self._prefix}Fault:{name}": channel for name, channel in switches.items()}
 
     def _switch(self, turn: Callable[[bool], None]) -> Enum:
-        """Make a switch that calls `turn` with whether it is on; the ring shows what became of it at once."""
+        """Make a switch that calls `turn` with whether it is on, and publishes the state of the ring."""
 
         async def put(word: str) -> None:
             turn(word == "On")
@@ -195,7 +195,7 @@ class Ioc:
 
     async def _drop_connections(self, value: int) -> None:
         if value:
-            self._cut_clients_off()
+            self._disconnect_clients()
 
     async def _restart(self, seconds: int) -> None:
         self._down_for = float(seconds)

@@ -17,7 +17,7 @@ TRACK_FRACTION = 0.12  # of the hits run along the chip; the others are spots
 
 
 def cosmic_tracks(hits: int, rows: int, columns: int, row_binning: int, *, rng: np.random.Generator) -> FloatArray:
-    """Draw the charges that cosmic rays leave along their paths.
+    """Draw the charges that cosmic rays leave along their tracks.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def cosmic_tracks(hits: int, rows: int, columns: int, row_binning: int, *, rng: 
     Returns
     -------
     numpy.ndarray, shape (4, n)
-        Row, column, charge (counts) and sigma (unbinned pixels) of each piece of a path.
+        Row, column, charge (counts) and sigma (unbinned pixels) of each piece of a track.
     """
     pieces: list[FloatArray] = [np.empty((4, 0))]
     for charge in cosmic_charges(hits, rng=rng):

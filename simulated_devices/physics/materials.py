@@ -1,8 +1,8 @@
-"""Absorption of what the microscope sees: reduced and oxidised oxide, and binder with carbon.
+"""Absorption of the materials under the microscope: reduced and oxidised oxide, and binder with carbon.
 
-The continuum is Elam's, from xraydb (W. T. Elam, B. D. Ravel, J. R. Sieber, Radiat. Phys. Chem. 63 (2002) 121). Where a
-tabulated edge is a cliff, an arctan with the near-edge structure of the material stands in its place, so that the area
-under the continuum stays what the table says.
+The continuum is Elam's, from xraydb (W. T. Elam, B. D. Ravel, J. R. Sieber, Radiat. Phys. Chem. 63 (2002) 121). Each
+tabulated edge, a sharp jump, is replaced by an arctan with the near-edge structure of the material, so that the area
+under the continuum remains the tabulated one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BINDER = {"C": 0.65, "F": 0.30, "H": 0.02, "O": 0.03}  # by mass: carbon black, 
 
 @dataclass(frozen=True)
 class _NearEdge:
-    """A tabulated edge and what is measured there: absorption relative to the step, as a function of the energy."""
+    """A tabulated edge, and the absorption measured there relative to its step, as a function of energy."""
 
     element: str
     edge: str
@@ -136,7 +136,7 @@ def _optical_density(material: Material, energies: bytes) -> FloatArray:
         total += share * _mass_absorption(element, energies)
     for near in _NEAR_EDGES[material]:
         at, height = _edge_of(near.element, near.edge)
-        # the cliff goes, the measured shape comes; both fall off above the edge as the continuum does
+        # the sharp jump is replaced by the measured shape; both decay above the edge like the continuum
         total += shares[near.element] * height * (at / e) ** 2.5 * (near.shape(e) - (e >= at))
     return total * density * 1e-4  # cm2/g times g/cm3, per um
 

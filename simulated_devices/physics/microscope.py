@@ -20,11 +20,11 @@ FOCUSED_FWHM = 0.055  # um
 FOCUS_OFFSET = 0.6  # um that the focus is off its nominal position, as it is after a sample change
 RUN_OUT = (0.035e-2, -0.018e-2)  # um along y and x for each um of zone-plate travel
 RUN_OUT_FROM = 3000.0  # um
-APERTURE = 20.0  # um: an order-sorting aperture farther off the axis than this is in the way
+APERTURE = 20.0  # um: an order-sorting aperture farther off the axis than this blocks the beam
 FLUX, DARK_RATE, DEAD_TIME = 8e6, 250.0, 12e-9  # counts/s without sample, counts/s, s
-STRAY = 0.003  # of the flux: light of other orders, that the sample hardly absorbs
+STRAY = 0.003  # of the flux: light of other orders, which the sample hardly absorbs
 FLUX_NOISE = 0.001  # relative, from line to line
-ENCODER_NOISE = 0.003  # um rms between where a pixel was asked for and where it is
+ENCODER_NOISE = 0.003  # um rms between the position asked for and that of the pixel
 TURNAROUND, POINT_OVERHEAD = 0.06, 0.008  # s a line; s a pixel in point mode
 KEPT_VIEWS = 4
 
@@ -41,7 +41,7 @@ def probe_sigma(defocus: float, energy: float) -> float:
 
 @dataclass
 class Drift:
-    """Thermal drift of sample against optics: it settles, and wanders slowly.
+    """Thermal drift of the sample relative to the optics: it settles, and wanders slowly.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Drift:
 
     @classmethod
     def by_chance(cls, start: float, rng: np.random.Generator, scale: float) -> Drift:
-        """Draw a drift."""
+        """Draw a drift at random."""
         sign = rng.choice((-1.0, 1.0), 2)
         return cls(
             start, scale * sign * rng.uniform(0.22, 0.36, 2), scale * rng.normal(0, 0.03, 2), rng.uniform(0, 6, 2)
@@ -76,7 +76,7 @@ class Drift:
 
 @dataclass
 class Microscope:
-    """Where the parts of the microscope stand, and what it would count.
+    """The positions of the microscope's parts, and what it would count.
 
     Attributes
     ----------
@@ -95,11 +95,11 @@ class Microscope:
     _views: OrderedDict[tuple[str, float, float], FloatArray] = field(default_factory=OrderedDict)
 
     def displacement(self, moment: FloatArray) -> FloatArray:
-        """Give how far the image lies from where the stage says, shape (2, n): um along y and x."""
+        """Give the displacement of the image from the stage's coordinates, shape (2, n): um along y and x."""
         return self.drift.at(moment) + np.array(RUN_OUT)[:, None] * (self.zone_plate - RUN_OUT_FROM)
 
     def transmission(self, sample: str, energy: float, x: FloatArray, y: FloatArray, moment: FloatArray) -> FloatArray:
-        """Give the transmission at places of the fine stage, stray light included.
+        """Give the transmission at positions of the fine stage, stray light included.
 
         Parameters
         ----------
@@ -140,7 +140,7 @@ class Microscope:
 
 @dataclass(frozen=True)
 class MicroscopeTruth:
-    """What the simulated microscope knows: for tests, and for the demonstration's comparison only."""
+    """What the simulated microscope knows: only for tests and demonstrations to compare with."""
 
     microscope: Microscope
 
@@ -159,7 +159,7 @@ class MicroscopeTruth:
         return (self.microscope.drift.at(np.asarray(moments)) + run_out).T
 
     def sampled(self, image: FloatArray, x: FloatArray, y: FloatArray, displacement: FloatArray) -> FloatArray:
-        """Give a map of the phantom at places of the stage, shape (rows, columns).
+        """Give a map of the phantom at positions of the stage, shape (rows, columns).
 
         Parameters
         ----------

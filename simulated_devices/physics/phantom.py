@@ -1,4 +1,4 @@
-"""What lies on the sample holder under the microscope: maps of thickness, drawn by chance from a sample's name."""
+"""The sample under the microscope: maps of thickness, drawn at random with the sample's name as the seed."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _particles(made_of: Sample, x: FloatArray, y: FloatArray, rng: np.random.Gen
         centre = centres[number % AGGLOMERATES] + rng.normal(0.0, 0.42, 2)
         lateral, height = rng.uniform(0.14, 0.36, 2), rng.uniform(0.06, 0.20)
         if rng.random() < 0.05:
-            height *= 3.0  # some saturate
+            height *= 3.0  # some are thick enough to saturate
         centre[0] = max(centre[0], EMPTY_BELOW + lateral.max())
         angle = rng.uniform(0, np.pi)
         along = (x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)

@@ -1,4 +1,4 @@
-"""What is on the sample holder: absorption and emission spectra of a Li-rich oxide at several states of charge.
+"""The samples on the holder: absorption and emission spectra of a Li-rich oxide at several states of charge.
 
 Positions follow the supplement of the reference paper: hybridised metal-oxygen states at 528 to 533 eV, the band of
 the metals' 4sp states above 535 eV, valence emission at 522 to 526 eV, and, along the charge plateau, the oxidised
@@ -23,7 +23,7 @@ EDGE = 535.0  # eV; onset of the 4sp band
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample by what its spectra are made of.
+    """A sample, by the components of its spectra.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ SAMPLES: dict[str, Sample] = {
     "LRNMC oxidised reference": Sample(carbon=0.0, oxidised=1.0, hybridised=1.25, shell=0.0, form="slab"),
     "carbon": Sample(oxide=0.02, carbon=1.0, shell=0.0, form="slab"),
 }
-# Where each is in the beam, mm along x, y and z of the manipulator: two columns of a copper holder.
+# Positions of the manipulator at which each is in the beam, mm along x, y and z: two columns of a copper holder.
 PLACES: dict[str, tuple[float, float, float]] = {
     name: (4.0 * (index % 2) - 2.0, 5.0 * (index // 2) - 10.0, 0.0) for index, name in enumerate(SAMPLES)
 }

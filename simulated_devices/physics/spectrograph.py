@@ -1,7 +1,7 @@
 """A soft X-ray spectrograph with its CCD, as physics: from an emission spectrum to the frame that the camera reads out.
 
 Photons are drawn one by one at continuous positions on the chip, so that line shape, charge sharing between pixels and
-photon statistics come out together, as they do in a real frame. Nothing here knows of devices or clocks.
+photon statistics arise together, as they do in a real frame. Nothing here knows of devices or clocks.
 """
 
 from __future__ import annotations

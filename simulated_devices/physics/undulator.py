@@ -1,4 +1,4 @@
-"""The undulator: which energy its first harmonic has at a gap, and the flux that is left beside it."""
+"""The undulator: the energy of its first harmonic at a gap, and the flux beside it."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def gap_of(energy: float) -> float:
 
 
 def tuning(energy: float, gap: float) -> float:
-    """Give the share of the flux that comes at an energy, eV, with the undulator at a gap, mm; 1 when it is tuned."""
+    """Give the fraction of the flux at an energy, eV, with the undulator at a gap, mm; 1 when it is tuned."""
     return float(np.exp(-0.5 * ((energy_of(gap) - energy) / WIDTH) ** 2))

@@ -1,7 +1,6 @@
 """Soft twins: ophyd devices with the names, data keys and behaviour of the real ones, in this process.
 
-No hardware and no network are needed.
-Each module has the name of the module in `beamline.endstation.devices` whose devices it stands in for.
+No hardware and no network are needed. Each module is named as the one in `beamline.endstation.devices` that it mirrors.
 """
 
 from simulated_devices.twins.base import SoftSignal, Twin

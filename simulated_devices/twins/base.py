@@ -13,7 +13,7 @@ from simulated_devices.world import SimulatedEndstation
 
 
 class SoftSignal(Signal):
-    """A signal with units and, for a number that is set, limits; it bears its data key as its name.
+    """A signal with units and, for a number that is set, limits; its data key is its name.
 
     Parameters
     ----------
@@ -68,21 +68,21 @@ class Twin(TaskDevice):
 
     def __init__(self, prefix: str = "", *, name: str, shared: SimulatedEndstation, **kwargs: Any) -> None:
         self.world = shared
-        self._under_way = Stop()  # of the task that runs
+        self._stop_of_task = Stop()  # of the task that is running
         super().__init__(prefix, name=name, **kwargs)
 
     def in_background(self, work: Callable[[], None]) -> TaskStatus:
         """Do work on a thread; the status is done with it, and fails with what it raises."""
 
         def task(stop: Stop) -> None:
-            self._under_way = stop
+            self._stop_of_task = stop
             work()
 
         return self.work(task)
 
     def wait_until(self, moment: float) -> None:
         """Let simulated time pass; raise `StoppedError` where the device is stopped before."""
-        if not self.world.clock.wait_until(moment, self._under_way):
+        if not self.world.clock.wait_until(moment, self._stop_of_task):
             raise StoppedError(f"{self.name}: stopped")
 
     def put(self, signal: Signal, value: Any) -> None:

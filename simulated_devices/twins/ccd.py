@@ -20,7 +20,7 @@ from simulated_devices.twins.frame_files import create_frames, is_disk_full
 
 
 class Ccd(Twin):
-    """RIXS camera: each trigger writes a frame to an HDF5 file and leaves a reference to it, as area detectors do."""
+    """RIXS camera: each trigger writes a frame to an HDF5 file, and events refer to it, as with area detectors."""
 
     image_key = str(Key.CCD_IMAGE)
     exposure_time = Component(
@@ -32,8 +32,7 @@ class Ccd(Twin):
     read_noise = Component(SoftSignal, value=0.0, key=str(CcdConfig.READ_NOISE), units="counts", kind=Kind.config)
     full_scale = Component(SoftSignal, value=0.0, key=str(CcdConfig.FULL_SCALE), units="counts", kind=Kind.config)
     pedestal_subtracted = Component(SoftSignal, value=0, key=str(CcdConfig.PEDESTAL_SUBTRACTED), kind=Kind.config)
-    # A chip of 2048 x 2048 pixels; each row of a frame is the sum of as many of its rows as leave the frame's rows.
-    chip_size = 2048
+    chip_size = 2048  # pixels a side; a frame is binned to the columns and rows of the spectrograph's model
     temperature = Component(
         SoftSignal, value=-60.0, key=str(CcdConfig.TEMPERATURE), units=UNITS[CcdConfig.TEMPERATURE], kind=Kind.config
     )
@@ -57,7 +56,7 @@ class Ccd(Twin):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.write_path = ""  # folder of the files; the engine sets it
-        model = self.world.truth.spectrograph  # what a maker's data sheet says of a camera
+        model = self.world.truth.spectrograph  # the numbers that a maker's data sheet gives
         for signal, value in (
             (self.counts_per_ev, model.counts_per_ev),
             (self.read_noise, model.read_noise),

@@ -61,7 +61,7 @@ class Axis(Positioner):
     @property
     @abstractmethod
     def place(self) -> float:
-        """Where it stands in the shared world, um."""
+        """Position in the shared world, um."""
 
     @place.setter
     @abstractmethod
@@ -99,7 +99,7 @@ class CoarseStage(Axis):
 
     @property
     def place(self) -> float:
-        """Where it stands, um."""
+        """Position in the shared world, um."""
         return self.world.microscope.coarse[self.axis]
 
     @place.setter
@@ -115,7 +115,7 @@ class ZonePlate(Axis):
 
     @property
     def place(self) -> float:
-        """Where it stands, um."""
+        """Position in the shared world, um."""
         return self.world.microscope.zone_plate
 
     @place.setter
@@ -128,7 +128,7 @@ class ZonePlate(Axis):
 
 
 class OrderSortingAperture(Twin):
-    """Order-sorting aperture: its place, um."""
+    """Order-sorting aperture: its position, um."""
 
     x = Component(SoftSignal, value=0.0, key="osa_x", units="um", kind=Kind.normal)
     y = Component(SoftSignal, value=0.0, key="osa_y", units="um", kind=Kind.normal)

@@ -16,25 +16,25 @@ from simulated_devices.twins.base import SoftSignal, Twin
 
 
 class RingCurrent(SoftSignal):
-    """The ring current, which is shown to whoever watches it. Without beam, time passes while it is waited for."""
+    """The ring current, updated while somebody subscribes to it; without beam, simulated time passes meanwhile."""
 
-    PERIOD = 0.1  # s on the wall
+    PERIOD = 0.1  # s of wall-clock time
 
     def subscribe(self, *args: Any, **kwargs: Any) -> int:
-        """Watch it; see `ophyd.Signal.subscribe`."""
+        """Subscribe to it; see `ophyd.Signal.subscribe`."""
         token = super().subscribe(*args, **kwargs)
         if not any(thread.name == self._thread_name for thread in threading.enumerate()):
-            threading.Thread(target=self._show, name=self._thread_name, daemon=True).start()
+            threading.Thread(target=self._keep_updating, name=self._thread_name, daemon=True).start()
         return token
 
     @property
     def _thread_name(self) -> str:
         return f"ring current {id(self)}"
 
-    def _show(self) -> None:
+    def _keep_updating(self) -> None:
         clock = self.parent.world.clock
         while not self._destroyed:
-            self.parent.show()
+            self.parent.update()
             time.sleep(self.PERIOD)
             if self.get() == 0:
                 clock.reach(clock.now() + self.PERIOD * clock.speed_up)
@@ -46,12 +46,12 @@ class Ring(Twin):
     current = Component(RingCurrent, value=0.0, key=str(Key.RING_CURRENT), units="mA", kind=Kind.normal)
 
     def read(self) -> OrderedDict[str, dict[str, Any]]:
-        """Read the current as it is now."""
-        self.show()
+        """Read the present current."""
+        self.update()
         return super().read()
 
-    def show(self) -> None:
-        """Show the current as it is now."""
+    def update(self) -> None:
+        """Set the signal to the present current."""
         now = self.world.clock.now()
         self.put(self.current, float(self.world.ring.current(np.array([now]))[0]))
 
@@ -60,7 +60,7 @@ class Shutter(Twin):
     """Sample shutter: "open" or "closed"."""
 
     state = Component(SoftSignal, value="closed", kind=Kind.normal)
-    opens = "shutter_open"  # what of the shared world it opens
+    opens = "shutter_open"  # attribute of the shared world
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -19,7 +19,7 @@ MODES = ("line", "point")
 
 
 class Setting(SoftSignal):
-    """A setting that is put at once, and applied with the next line."""
+    """A setting that takes effect with the next line."""
 
     def set(self, value: Any, **_kwargs: Any) -> Status:
         """Put a value."""
@@ -40,7 +40,7 @@ class Mode(Setting):
 
 
 class LineScanner(Twin):
-    """Flies a line and counts along it: each trigger gives the counts, dwell times and places of all its pixels."""
+    """Flies a line and counts along it: each trigger gives the counts, dwell times and positions of all its pixels."""
 
     x_start = Component(Setting, value=-1.0, key="stxm_x_start", units="um", limits=(-50.0, 50.0), kind=Kind.omitted)
     x_stop = Component(Setting, value=1.0, key="stxm_x_stop", units="um", limits=(-50.0, 50.0), kind=Kind.omitted)
@@ -75,7 +75,7 @@ class LineScanner(Twin):
         return self.in_background(fly)
 
     def describe(self) -> OrderedDict[str, dict[str, Any]]:
-        """Describe the arrays of a line, as long as it is to be."""
+        """Describe the arrays of the next line."""
         described = super().describe()
         for key in ARRAYS.values():
             described[str(key)] |= {

@@ -1,4 +1,4 @@
-"""The world that the twins and the IOC share: its clock, where everything stands, and what is then counted."""
+"""The simulated world that twins and IOC share: its clock, the positions of everything, and the resulting counts."""
 
 from simulated_devices.world.clock import Clock
 from simulated_devices.world.endstation import SimulatedEndstation

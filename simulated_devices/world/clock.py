@@ -7,9 +7,9 @@ import time
 
 
 class Clock:
-    """Simulated time, which runs `speed_up` times as fast as the clock on the wall while something is done.
+    """Simulated time, which runs `speed_up` times as fast as wall-clock time while a device is at work.
 
-    It stands still between operations, so that a run depends on what is done and not on how fast the computer is.
+    It stops between operations, so that a run depends on what is done and not on how fast the computer is.
     """
 
     def __init__(self, speed_up: float) -> None:
@@ -25,7 +25,7 @@ class Clock:
             return self._now
 
     def wait_until(self, moment: float, stopped: threading.Event) -> bool:
-        """Let time pass until a moment, unless `stopped` is set before.
+        """Let time pass until a moment, or until `stopped` is set.
 
         Returns
         -------
@@ -38,10 +38,10 @@ class Clock:
         return finished
 
     def seconds_to(self, moment: float) -> float:
-        """Give how long it takes on the wall until a moment, s; 0 when it has passed."""
+        """Give the wall-clock time until a moment, s; 0 when it has passed."""
         return max(0.0, moment - self.now()) / self.speed_up
 
     def reach(self, moment: float) -> None:
-        """Let it be a moment, or later."""
+        """Advance the clock to a moment, unless it is later already."""
         with self._lock:
             self._now = max(self._now, moment)

@@ -1,4 +1,4 @@
-"""The simulated endstation: where everything stands, and what detectors then count."""
+"""The simulated endstation: the positions of everything, and what the detectors count there."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ STRAY_PHOTONS_PER_EV = 0.8  # in a frame of 300 s
 
 
 class SimulatedEndstation:
-    """The endstation without the hardware.
+    """An endstation without hardware.
 
     Parameters
     ----------
     seed : int
-        Of all noise. The n-th reading of a device has the same noise in every run with this seed.
+        Of all noise: the n-th reading of a device has the same noise in every run with the same seed.
     speed_up : float
-        Simulated seconds in a second.
+        Simulated seconds per second of wall-clock time.
     frame_rows : int
         Rows of the CCD's frames.
     elastic_scale : float
@@ -50,7 +50,7 @@ class SimulatedEndstation:
     energy_offset : float
         True photon energy minus what the monochromator says, eV.
     dump_after : float, optional
-        Lose the beam so many simulated seconds after the start; by chance, rarely, where not given.
+        s of simulated time after which the beam is lost; drawn at random, rarely within a run, where not given.
     drift_scale : float
         Of the thermal drift of the microscope; 0 for none.
     kept_truths : int
@@ -82,7 +82,7 @@ class SimulatedEndstation:
         self._elastic_scale = elastic_scale
         self.microscope = Microscope(Drift.by_chance(self.clock.start, self.rng("drift"), drift_scale))
         self.truth = Truth(SpectrographModel(rows=frame_rows), energy_offset, SAMPLES, MicroscopeTruth(self.microscope))
-        # Where everything stands; the devices move it.
+        # Positions, which the devices change.
         self.energy = 530.0  # eV, as the monochromator says
         self.gap = gap_of(self.energy)  # mm, of the undulator
         self.slit = FULL_SLIT  # um
@@ -97,7 +97,7 @@ class SimulatedEndstation:
         return np.random.default_rng([self._seed, zlib.crc32(device.encode()), count])
 
     def dose(self, begin: float, end: float) -> float:
-        """Give the incident light between two moments: s of full flux."""
+        """Give the incident light between two moments, as s of full flux."""
         if not self.front_end_open or end <= begin:
             return 0.0
         moments = np.linspace(begin, end, 65)
@@ -135,7 +135,7 @@ class SimulatedEndstation:
         on_sample = dose if self.shutter_open else 0.0
         absorption = float(SAMPLES[self.sample].absorption(self.energy + self.truth.energy_offset))
         expected = {
-            "i0": I0_RATE * dose,  # the mesh stands before the sample shutter
+            "i0": I0_RATE * dose,  # the mesh is upstream of the sample shutter
             "tey": TEY_RATE * on_sample * absorption,
             "tfy": TFY_RATE * on_sample * (0.05 + absorption / (1 + 0.15 * absorption)),  # self-absorption flattens it
         }
@@ -167,7 +167,7 @@ class SimulatedEndstation:
         return image
 
     def _throughput(self) -> float:
-        """Flux where energy and gap stand, 1 at best: oxygen on the mirrors absorbs above its own edge."""
+        """Flux at the present energy and gap, 1 at best: oxygen on the mirrors absorbs above its own edge."""
         broad = np.exp(-0.5 * ((self.energy - 600.0) / 350.0) ** 2)
         mirrors = 1 - 0.06 * (0.5 + np.arctan((self.energy - 532.0) / 0.8) / np.pi)
         return float(broad * mirrors * tuning(self.energy, self.gap))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Truth:
-    """What the simulation knows and a measurement does not: for tests, and for the demo's comparison only.
+    """What the simulation knows and a measurement does not: only for tests and demonstrations to compare with.
 
     Attributes
     ----------

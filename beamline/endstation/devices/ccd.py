@@ -24,7 +24,7 @@ from callbacks.contract import UNITS, CcdConfig, Key
 log = logging.getLogger(__name__)
 
 WARM_UP_TIME = 0.1  # s, exposure of the frame that shows the plugin how large frames are
-WARM = 2.0  # degC from the setpoint, beyond which dark current is not what it was
+WARM = 2.0  # degC from the setpoint, beyond which the dark current differs noticeably
 _ONE_EXPOSURE: dict[str, threading.Lock] = {}  # by prefix of the camera, which several devices may use
 
 
@@ -42,7 +42,7 @@ class Ccd(TaskDevice):
     Light and dark frames come from one camera and go to two files. A plugin writes one file at a time, so `Ccd` and
     `CcdDark` have a plugin each (``HDF1:`` and ``HDF2:``), both fed by the camera's driver. A plugin takes frames
     (``EnableCallbacks``) only while the device it belongs to is triggered: so each frame goes to the right file, and
-    what somebody exposes at a screen in between goes to none.
+    what somebody exposes from a screen in between goes to none.
 
     The file is open and readable (SWMR) from `stage` on, not from the first frame on (``LazyOpen`` is off): a folder
     that cannot be written to is found before the beam is used. The plugin must know the size of a frame for that;
@@ -133,9 +133,9 @@ class Ccd(TaskDevice):
         Raises
         ------
         OSError
-            Where the file cannot be written: names it, and says what the plugin says.
+            Where the file cannot be written: names it, and quotes the plugin.
         DeviceError
-            Where camera or plugin do not do what they are told.
+            Where camera or plugin do not do what they are asked to.
         """
         staged = super().stage()
         try:
@@ -165,7 +165,7 @@ class Ccd(TaskDevice):
         """Expose a frame; done when it is in the file."""
         if self.hdf.path is None:
             raise RuntimeError(f"{self.name}: triggered without being staged")
-        self._datum = ("", time.time())  # a frame that is not there is not mistaken for the one before
+        self._datum = ("", time.time())  # so that a missing frame is not mistaken for the one before
         return self.work(self._expose)
 
     def read(self) -> OrderedDict[str, dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""What a server says when it has processed a put: pyepics tells that it has, and not whether it refused.
+"""The status of a completed put, which pyepics does not pass on: it reports that a put completed, not that it failed.
 
-It refuses what is out of limits or still busy with the put before, and what is lost with a connection completes, too:
-without looking at the status, a scaler that never counted would be read as if it had.
+Servers refuse values out of limits, and puts to records that are busy; a put whose connection is lost completes as
+well. Without the status, a scaler that never counted would be read as if it had.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ def _take(args: Any, **_kwargs: Any) -> None:
         args.usr()
 
 
-# pyepics has no public place for it; a test holds that this one is still used.
+# pyepics has no public hook for it; a test checks that this one is still used.
 ca._CB_PUTWAIT = dbr.make_callback(_take, dbr.event_handler_args)
 
 
 class Completion:
-    """Is told when a put has been processed, and keeps how.
+    """Callback of a put that keeps the status it completed with.
 
     Parameters
     ----------
     wake : callable
-        Called then, on the thread of Channel Access: it must be quick.
+        Called on completion, on the thread of Channel Access: it must be quick.
 
     Attributes
     ----------
     status : int or None
-        As the server gave it; None before.
+        As the server gave it; None before completion.
     """
 
-    _wrapped_callback = True  # for ophyd: call it where the status is, not on a thread of its own
+    _wrapped_callback = True  # for ophyd: call it on the thread that has the status, not on one of its own
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self.status: int | None = None
 
     def __call__(self, **_kwargs: Any) -> None:
-        """Take note."""
+        """Keep the status."""
         self.status = getattr(_this_thread, "status", ECA_NORMAL)
         self._wake()
 
     @property
     def message(self) -> str:
-        """What the status means."""
+        """The meaning of the status."""
         return str(epics.ca.message(self.status)) if self.status is not None else ""

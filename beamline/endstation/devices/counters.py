@@ -12,7 +12,7 @@ from beamline.endstation.devices.task import TaskDevice, TaskStatus
 from beamline.endstation.devices.waits import put_and_wait, put_without_waiting
 from callbacks.contract import UNITS, Key
 
-MARGIN = 10.0  # s that counting may take longer than it was told to
+MARGIN = 10.0  # s that counting may take beyond its preset time
 
 
 class Scaler(TaskDevice):
@@ -26,7 +26,7 @@ class Scaler(TaskDevice):
     i0, tey, tfy : int
         Channels (fields .S1 to .S64).
     margin : float
-        s that counting may take longer than it was told to.
+        s that counting may take beyond its preset time.
     """
 
     i0 = FormattedComponent(Reading, "{prefix}.S{_i0}", key=str(Key.I0), units=UNITS[Key.I0], kind=Kind.hinted)
@@ -44,7 +44,7 @@ class Scaler(TaskDevice):
         super().__init__(prefix, name=name, **kwargs)
 
     def trigger(self) -> TaskStatus:
-        """Count; done when the record has."""
+        """Count; done when the record has counted."""
 
         def count(stopped: threading.Event) -> None:
             timeout = float(self.dwell.last_setpoint) + self.margin

@@ -17,21 +17,21 @@ from callbacks.contract import UNITS, Key
 
 
 class Curve:
-    """A quantity that follows the energy: a polynomial, or a table that is interpolated without overshoot.
+    """A quantity as a function of energy: a polynomial, or a table interpolated without overshoot.
 
     Parameters
     ----------
     name : str
-        What it is, for errors.
+        Name of the quantity, for errors.
     polynomial : list of float, optional
         Coefficients of energy in eV, the constant first.
     table : list of (float, float), optional
-        Energy in eV and value, the energies ascending; good from the first to the last.
+        Energy in eV and value, the energies ascending; valid from the first to the last.
 
     Raises
     ------
     ValueError
-        When it is not one of the two, or the table is none.
+        When not exactly one of the two is given, or the table is not valid.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class Curve:
 class Energy(TaskDevice):
     """Monochromator and undulator: excitation energy, eV.
 
-    Both move at the same time; the energy is set when both are there, the settling time has passed, and the
-    monochromator still reads what was wanted.
+    Both move at the same time; a move is done when both have arrived, the settling time has passed, and the
+    monochromator still reads the energy wanted.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class Energy(TaskDevice):
     gap : dict
         Gap, mm, against the energy the undulator is set for, as `Curve` takes it.
     offset : dict, optional
-        What is added to the energy before the gap is looked up, eV, against energy, as `Curve` takes it: the best
+        Added to the energy before the gap is looked up, eV, against energy, as `Curve` takes it: the maximum of
         flux is not at the peak of the harmonic.
     grating : (float, float)
         Energies that the grating reaches, eV.
@@ -83,7 +83,7 @@ class Energy(TaskDevice):
     settle_time : float
         s to wait once both have stopped.
     margin : float
-        s that a move may take longer than distance and speed say.
+        s that a move may take beyond distance over speed.
     """
 
     monochromator = FormattedComponent(
@@ -131,7 +131,7 @@ class Energy(TaskDevice):
         return self.monochromator.position
 
     def gap_for(self, energy: float) -> float:
-        """Give the gap, mm, for an energy, eV; `LimitError` where the table does not reach."""
+        """Give the gap, mm, for an energy, eV; `LimitError` outside the table."""
         return self._gap(energy + self._offset(energy))
 
     def check_value(self, value: float, **_kwargs: Any) -> None:
@@ -149,10 +149,10 @@ class Energy(TaskDevice):
     def _move(self, energy: float, stopped: threading.Event) -> None:
         gap = self.gap_for(energy)
         moves = [lambda: self.monochromator.move(energy, stopped)]
-        if not abs(gap - self.undulator.position) <= self.undulator.tolerance:  # nor where it is not known
+        if not abs(gap - self.undulator.position) <= self.undulator.tolerance:  # also where it is not known (NaN)
             moves.append(lambda: self.undulator.move(gap, stopped))
         in_parallel(*moves)
         if self._settle_time:
             if stopped.wait(self._settle_time):
                 raise StoppedError(f"{self.name}: stopped")
-            self.monochromator.check_place(energy, stopped)
+            self.monochromator.check_position(energy, stopped)

@@ -17,10 +17,10 @@ from beamline.endstation.devices.waits import ANSWER_TIMEOUT, wait_for, write
 
 log = logging.getLogger(__name__)
 
-FILE_TEMPLATE = "%s%s.h5"  # what areaDetector makes a file's name of: folder and name
-APPEARS = 5.0  # s in which a file that another computer has opened is seen here
+FILE_TEMPLATE = "%s%s.h5"  # areaDetector fills in folder and name
+APPEARS = 5.0  # s until a file that another computer has opened is visible here
 CREATED_FOLDERS = -3  # areaDetector creates so many of the last folders of a path where they are missing
-QUIET = 0.3  # s without a new frame, after which none of an aborted exposure is to come
+QUIET = 0.3  # s without a new frame, after which none of an aborted exposure is expected
 STREAM, WRITE_OK = 2, 0  # of FileWriteMode, WriteStatus
 USED = (  # signals
     *("enable", "capture", "num_captured", "write_status", "write_message", "queue_size", "queue_free"),
@@ -69,7 +69,7 @@ class FrameWriter(HDF5Plugin_V34):
             getattr(self, name)
 
     def take_frames(self, *, on: bool) -> None:
-        """Let the plugin take what the camera exposes, or not."""
+        """Switch whether the plugin takes what the camera exposes."""
         write(self.enable, int(on))
 
     def wait_for_shape(self, wanted: tuple[int, int]) -> None:
@@ -89,9 +89,9 @@ class FrameWriter(HDF5Plugin_V34):
         Raises
         ------
         OSError
-            Where it cannot be written: names it, and gives what the plugin says.
+            Where it cannot be written: names it, and quotes the plugin.
         DeviceError
-            Where the plugin does not do what it is told.
+            Where the plugin does not do what it is asked to.
         """
         if self.capture.get(use_monitor=False) != 0:
             log.warning("%s: %s is writing a file; it is closed", self.root.name, self.capture.setpoint_pvname)
@@ -171,13 +171,13 @@ class FrameWriter(HDF5Plugin_V34):
     # --- frames
 
     def begin_frame(self) -> int:
-        """Take the next frame; give the index that it will have in the file."""
+        """Let the plugin take the next frame; give the index that it will have in the file."""
         self.take_frames(on=True)
         number = int(self.num_captured.get(use_monitor=False))
         if number < self._written:
             raise DeviceError(
                 f"{self.root.name}: {self.num_captured.pvname} is {number}, expected {self._written} or more: "
-                f"{self.path} is not what is written any more"
+                f"{self.path} is no longer the file being written"
             )
         return number
 
@@ -187,7 +187,7 @@ class FrameWriter(HDF5Plugin_V34):
         Raises
         ------
         OSError
-            Where it cannot be written: names it, and gives what the plugin says.
+            Where it cannot be written: names it, and quotes the plugin.
         DeviceError
             When it is not written in time, or not alone.
         """
@@ -230,7 +230,7 @@ class FrameWriter(HDF5Plugin_V34):
         self._has_old_error = self.write_status.get(use_monitor=False) != WRITE_OK
 
     def _has_written(self, wanted: int) -> Callable[[Any], bool]:
-        """Tell whether there are so many frames; raise what the plugin says where it could not write."""
+        """Tell whether there are so many frames; raise the plugin's error where it could not write."""
 
         def has_written(captured: Any) -> bool:
             if captured < wanted and not self._has_old_error:

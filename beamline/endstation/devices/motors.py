@@ -12,15 +12,15 @@ from beamline.endstation.devices.signals import Field, Reading, Setting, check_l
 from beamline.endstation.devices.task import DeviceError, TaskDevice, TaskStatus
 from beamline.endstation.devices.waits import put_and_wait, put_without_waiting, wait_for
 
-MARGIN = 30.0  # s that a move may take longer than distance and speed say
-IN_PLACE = 2.0  # s in which the readback must be where it was sent, once the motor has stopped
+MARGIN = 30.0  # s that a move may take beyond distance over speed
+ARRIVAL = 2.0  # s in which the readback must reach the setpoint once the motor has stopped
 PHOTON = 1.239842  # eV um
 
 
 class Motor(TaskDevice):
     """A motor record.
 
-    A move is done when the record says so and the readback is where it was sent; a motor that was stopped is not done.
+    A move is done when the record says so and the readback is at the setpoint; a motor that was stopped has failed.
 
     Parameters
     ----------
@@ -31,10 +31,10 @@ class Motor(TaskDevice):
         Data keys of readback and setpoint; the setpoint is not recorded where it has none.
     units : str
     tolerance : float, optional
-        How far from its setpoint the readback may be, in `units`; the record's retry deadband (.RDBD), and never less
-        than its resolution, where not given.
+        Largest distance of the readback from the setpoint, in `units`; where not given, the record's retry deadband
+        (.RDBD), and never less than twice its resolution.
     margin : float
-        s that a move may take longer than distance and speed say.
+        s that a move may take beyond distance over speed.
     """
 
     readback = Component(Reading, ".RBV", kind=Kind.hinted)
@@ -78,12 +78,12 @@ class Motor(TaskDevice):
 
     def check_value(self, value: float, **_kwargs: Any) -> None:
         """Raise LimitError where a position is outside the record's soft limits."""
-        low, high = self.limits  # as they were, where the record does not answer: then the move will say so
+        low, high = self.limits  # the last known ones where the record does not answer; the move will then fail
         if low < high:
             check_limits(self.readback.name, float(value), (low, high), self._units)
 
     def set(self, value: float) -> TaskStatus:
-        """Move to a position; done when the motor is there."""
+        """Move to a position; done when the motor has arrived."""
         value = float(value)
         self.check_value(value)
         return self.work(lambda stopped: self.move(value, stopped))
@@ -93,12 +93,12 @@ class Motor(TaskDevice):
         put_without_waiting(self.stop_field, 1)
 
     def move(self, value: float, stopped: threading.Event) -> None:
-        """Move to a position and wait until it is there.
+        """Move to a position and wait until the motor has arrived.
 
         Raises
         ------
         DeviceError
-            When it is not there in time: names the PV, the position seen and the position wanted.
+            When it has not arrived in time: names the PV, the position seen and the position wanted.
         """
         velocity = self.velocity.last
         expected = abs(value - self.position) / velocity if velocity > 0 else 0.0
@@ -109,15 +109,15 @@ class Motor(TaskDevice):
         wanted = f"{value:g} ± {tolerance:.2g} {self._units}"
         timeout = 1.5 * expected + self.margin
         put_and_wait(self.setpoint, value, timeout=timeout, wanted=wanted, seen=self.readback, stopped=stopped)
-        self.check_place(value, stopped)
+        self.check_position(value, stopped)
 
-    def check_place(self, value: float, stopped: threading.Event) -> None:
-        """Raise DeviceError where the readback is not, or does not come, where the motor was sent."""
+    def check_position(self, value: float, stopped: threading.Event) -> None:
+        """Raise DeviceError where the readback does not reach a position."""
         tolerance = self._tolerance()
         wait_for(
             self.readback,
             lambda seen: abs(seen - value) <= tolerance,
-            timeout=IN_PLACE,
+            timeout=ARRIVAL,
             wanted=f"{value:g} ± {tolerance:.2g} {self._units}",
             stopped=stopped,
         )
@@ -144,7 +144,7 @@ class ZonePlate(Motor):
         super().__init__(*args, **kwargs)
 
     def focus(self, energy: float) -> float:
-        """Give the position, um, that is in focus at an energy in eV: the first-order focal length, and the offset."""
+        """Give the position, um, that is in focus at an energy in eV: the first-order focal length plus the offset."""
         return self._diameter * self._outer_zone * energy / PHOTON + self._offset
 
 

@@ -17,7 +17,7 @@ SHUTTER_TIMEOUT = 10.0  # s
 
 
 class State(Reading):
-    """A PV whose states are words, in lower case whatever the record's are."""
+    """A PV whose states are words, given in lower case."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, string=True, **kwargs)
@@ -39,7 +39,7 @@ class Ring(TaskDevice):
 
 
 class FrontEndShutter(TaskDevice):
-    """The facility's shutter, which is looked at only: "open" or "closed" as its record `Sts` says."""
+    """The facility's shutter, which is only read: "open" or "closed", as its record `Sts` says."""
 
     state = Component(State, "Sts", kind=Kind.normal)
 
@@ -49,12 +49,12 @@ class FrontEndShutter(TaskDevice):
 
 
 class Shutter(FrontEndShutter):
-    """Sample shutter: told by the record `Cmd` (1 opens, 0 closes), and there when `Sts` says so.
+    """Sample shutter: set by the record `Cmd` (1 opens, 0 closes), and done when `Sts` says so.
 
     Parameters
     ----------
     timeout : float
-        s for either way.
+        s that it may take to open or close.
     """
 
     command = Component(EpicsSignal, "Cmd", kind=Kind.omitted)

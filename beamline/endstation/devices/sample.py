@@ -1,4 +1,4 @@
-"""The sample manipulator: samples by their names, on three motors."""
+"""The sample manipulator: samples by name, on three motors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from beamline.endstation.devices.task import TaskDevice, TaskStatus
 from beamline.endstation.devices.waits import in_parallel
 
 AXES = ("x", "y", "z")
-IN_BEAM = 0.05  # mm
+IN_BEAM = 0.05  # mm from its position, within which a sample is in the beam
 
 
 class Sample(TaskDevice):
@@ -27,7 +27,7 @@ class Sample(TaskDevice):
         In front of the motor records X, Y and Z, mm.
     name : str
     samples : dict of str to (float, float, float)
-        Where each sample is in the beam: x, y and z, mm.
+        Position at which each sample is in the beam: x, y and z, mm.
     clear : float, optional
         z, mm, at which the holder is moved from sample to sample; where not given, z moves together with x and y.
     """
@@ -62,7 +62,7 @@ class Sample(TaskDevice):
         return tuple(self._places)
 
     def check_value(self, value: str, **_kwargs: Any) -> None:
-        """Raise ValueError for a sample it does not hold, or cannot bring into the beam."""
+        """Raise ValueError for a sample it does not hold, or cannot move into the beam."""
         if value not in self._places:
             raise ValueError(f"{self.name}: holds no {value!r}, only {', '.join(self._places)}")
         for axis, place in zip(AXES, self._places[value], strict=True):
@@ -76,7 +76,7 @@ class Sample(TaskDevice):
         return self.work(lambda stopped: self._move(self._places[value], stopped))
 
     def read(self) -> OrderedDict[str, dict[str, Any]]:
-        """Read which sample is in the beam, "" for none, and where the motors are."""
+        """Read which sample is in the beam, "" for none, and the positions of the motors."""
         reading = super().read()
         places = [reading[getattr(self, axis).readback.name]["value"] for axis in AXES]
         found = [

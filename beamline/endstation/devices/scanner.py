@@ -16,20 +16,20 @@ from callbacks.contract import UNITS, Key, ScannerConfig
 
 ARRAYS = {"counts": Key.STXM_COUNTS, "dwell_times": Key.STXM_DWELL, "x": Key.STXM_X, "y_positions": Key.STXM_Y}
 MODES = ("line", "point")
-POINT_TIME = 1.0  # s that a pixel may take longer in point mode, where the stage stops at each
-MARGIN = 10.0  # s that a line may take longer than its pixels
+POINT_TIME = 1.0  # s more that a pixel may take in point mode, where the stage stops at each
+MARGIN = 10.0  # s that a line may take beyond the time of its pixels
 
 
 class Pixels(Reading):
     """An array with a value for each pixel of a line."""
 
     def get(self, **kwargs: Any) -> np.ndarray:
-        """Get the array, as long as a line is: NaN before the first line.
+        """Get the array, cut to the length of a line: NaN before the first line.
 
         Raises
         ------
         DeviceError
-            When the line that was flown has fewer values: names the PV.
+            When there are fewer values than pixels in the line that was flown: names the PV.
         """
         wanted = int(self.parent.columns.last_setpoint)
         values = np.atleast_1d(np.asarray(super().get(**kwargs), dtype=float))
@@ -55,7 +55,7 @@ class Mode(Setting):
 
 
 class LineScanner(TaskDevice):
-    """Flies a line and counts along it: each trigger gives the counts, dwell times and places of all its pixels.
+    """Flies a line and counts along it: each trigger gives the counts, dwell times and positions of all its pixels.
 
     The stage's controller steps the multichannel scaler, one channel a pixel. `Fly` completes when the line has been
     flown and the arrays hold it.
@@ -67,11 +67,11 @@ class LineScanner(TaskDevice):
         `Counts`, `DwellTimes`, and of `Fly`.
     name : str
     dead_time : float
-        s, of the counting detector, which a photon does not prolong; NaN where it is not known.
+        s, of the counting detector, non-paralysable; NaN where it is not known.
     dark_rate : float
         counts/s; NaN where it is not known.
     margin : float
-        s that a line may take longer than its pixels.
+        s that a line may take beyond the time of its pixels.
     """
 
     x_start = Component(Setting, "Stage:XStart", key="stxm_x_start", units="um", kind=Kind.omitted)
@@ -109,7 +109,7 @@ class LineScanner(TaskDevice):
         self.dark_rate.put(float(dark_rate))
 
     def stage(self) -> list[Any]:
-        """Make ready: what the arrays hold is of another scan."""
+        """Prepare for a scan: what the arrays hold belongs to another one."""
         self.has_flown = False
         return super().stage()
 
@@ -129,7 +129,7 @@ class LineScanner(TaskDevice):
         put_without_waiting(self.fly, 0)
 
     def describe(self) -> OrderedDict[str, dict[str, Any]]:
-        """Describe the arrays of a line, as long as it is to be."""
+        """Describe the arrays of the next line."""
         described: OrderedDict[str, dict[str, Any]] = super().describe()
         for key in ARRAYS.values():
             described[str(key)] |= {

@@ -11,7 +11,7 @@ from ophyd.utils.errors import LimitError
 from beamline.endstation.devices.task import Stop, TaskStatus, in_background
 from beamline.endstation.devices.waits import ANSWER_TIMEOUT, NO_ANSWER, naming_the_pv, put_and_wait
 
-RECONNECT_TIMEOUT = 5.0  # s; connections that were lost together come back one after the other
+RECONNECT_TIMEOUT = 5.0  # s; connections that were lost together are restored one after the other
 
 
 class _Keyed:

@@ -1,4 +1,4 @@
-"""Devices that do one thing at a time, can be stopped, and whose status says what went wrong."""
+"""Devices that do one task at a time, can be stopped, and whose status says what went wrong."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ import epics
 from ophyd import Device
 from ophyd.status import DeviceStatus
 
-END_TIMEOUT = 10.0  # s that a task may take to end when it is stopped
+END_TIMEOUT = 10.0  # s that a task may take to end once it is stopped
 
 
 class DeviceError(RuntimeError):
-    """A device did not do what it was told: names the PV, the value seen and the value wanted."""
+    """A device did not do what it was asked to: names the PV, the value seen and the value wanted."""
 
 
 class StoppedError(DeviceError):
-    """A device was told to stop before it was done."""
+    """A device was stopped before it was done."""
 
 
 class ConnectionLostError(DeviceError, ConnectionError):
-    """A process variable does not answer any more: names it. A plan may try again when it does."""
+    """A process variable no longer answers: names it. A plan may try again once it does."""
 
 
 class TaskStatus(DeviceStatus):
-    """A status that says what it failed with: the engine writes it into the run's stop document as the reason."""
+    """A status whose text is its error: the engine writes it into the stop document as the reason."""
 
     def __str__(self) -> str:
-        """Give what went wrong, or how it stands."""
+        """Give the error, or the state where there is none."""
         error = self.exception(timeout=0) if self.done else None
         return super().__str__() if error is None else str(error)
 
 
 class Stop(threading.Event):
-    """Is set when a task is told to end; `success` says whether that is no failure."""
+    """Set when a task is asked to end; with `success`, ending early is no failure."""
 
     success = False
 
 
 class TaskDevice(Device):
-    """A device that does one thing at a time, and can be stopped."""
+    """A device that does one task at a time, and can be stopped."""
 
     def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
         self._stop = Stop()
@@ -50,31 +50,31 @@ class TaskDevice(Device):
         super().__init__(prefix, name=name, **kwargs)
 
     def stop(self, *, success: bool = False) -> None:
-        """Stop: what is under way ends, as failed unless `success`; the engine stops so for a pause."""
+        """Stop the task under way; it has failed unless `success`, which the engine sets for a pause."""
         self._stop.success = success
         self._stop.set()
         self.halt()
         super().stop(success=success)
 
     def pause(self) -> None:
-        """Stop what is under way: after the pause the plan does it again."""
+        """Stop the task under way: after the pause the plan repeats it."""
         self.stop(success=True)
 
     def halt(self) -> None:
-        """Tell the hardware to end what it is doing: its parts, where it is made of some."""
+        """Tell the hardware to end what it is doing; a device made of others halts these."""
         for name, part in self._signals.items():
             if isinstance(part, TaskDevice):
                 getattr(self, name).halt()
 
     def work(self, task: Callable[[Stop], None]) -> TaskStatus:
-        """Do a task on a thread; the status is done with it, and fails with what it raises.
+        """Do a task on a thread; the status is done when it has ended, and fails with the error that it raises.
 
-        What was under way before is ended first. Where the task does not come to its end, the hardware is told to.
+        The task before it is ended first. Where the task fails or is stopped, the hardware is told to halt.
 
         Parameters
         ----------
         task : callable
-            Is given what is set when the device is told to stop, to pass on to what it waits for.
+            Is given the event that is set when the device is stopped, for its waits.
         """
         before = self._task
         if before is not None and not before.done:
@@ -82,7 +82,7 @@ class TaskDevice(Device):
         stop = self._stop = Stop()
 
         def work() -> None:
-            _wait_for_the_end(before, self.name)
+            _wait_for_previous(before, self.name)
             try:
                 task(stop)
             except Exception:
@@ -94,14 +94,14 @@ class TaskDevice(Device):
 
 
 def in_background(device: Any, task: Callable[[], None], stop: Stop) -> TaskStatus:
-    """Do a task on a thread; the status is done with it, and fails with what it raises.
+    """Do a task on a thread; the status is done when it has ended, and fails with the error that it raises.
 
     Parameters
     ----------
     device : ophyd object
     task : callable
     stop : Stop
-        Where it is set, and that is no failure, the task may end with a `StoppedError`, or with its connection lost.
+        When it is set with `success`, a `StoppedError` or a lost connection is no failure.
     """
     status = TaskStatus(device)
 
@@ -121,7 +121,7 @@ def in_background(device: Any, task: Callable[[], None], stop: Stop) -> TaskStat
     return status
 
 
-def _wait_for_the_end(before: TaskStatus | None, name: str) -> None:
+def _wait_for_previous(before: TaskStatus | None, name: str) -> None:
     deadline = time.monotonic() + END_TIMEOUT
     while before is not None and not before.done:
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Waits for process variables: each ends in time, and says what it waited for and what it saw."""
+"""Waits for process variables that end in time, with errors that say what was wanted and what was seen."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_ANSWER = (
     epics.ca.ChannelAccessGetFailure,
     epics.ca.CASeverityException,
 )
-ANSWER_TIMEOUT = 5.0  # s; a connected PV that does not answer within this will not
+ANSWER_TIMEOUT = 5.0  # s; a connected PV that has not answered by then will not
 NO_WAIT_TIMEOUT = 1.0  # s that a put may take to be sent
 
 
@@ -78,7 +78,7 @@ def put_and_wait(
         raise _connection_lost(signal)
     if completion.status != ECA_NORMAL:
         raise DeviceError(
-            f"{name}: {signal.setpoint_pvname} refused {value}, expected it to take it: {completion.message}"
+            f"{name}: {signal.setpoint_pvname} refused {value}, expected it to be accepted: {completion.message}"
         )
 
 
@@ -167,7 +167,7 @@ class _Changes:
     """Wakes a thread that waits: when a PV changes or is disconnected, or a put to it completes."""
 
     POLL = 0.1  # s, in which what no monitor reports is noticed: a stop
-    GRACE = 2.0  # s that a connection may be lost: a suspender that sees it too stops the device before it fails
+    GRACE = 2.0  # s that a connection may be lost: a suspender that notices it stops the device before it fails
 
     def __init__(self, signal: EpicsSignalBase, stopped: threading.Event | None, *, values: bool = False) -> None:
         self._signal = signal
@@ -222,7 +222,7 @@ def _raise_if_stopped(signal: EpicsSignalBase, stopped: threading.Event | None) 
 
 def _connection_lost(signal: EpicsSignalBase) -> ConnectionLostError:
     return ConnectionLostError(
-        f"{device_name(signal)}: {signal.pvname} was disconnected, and nobody knows what it did, expected it to answer"
+        f"{device_name(signal)}: {signal.pvname} was disconnected, what it did is not known, expected it to answer"
     )
 
 
@@ -230,7 +230,7 @@ def _timeout_error(signal: EpicsSignalBase, wanted: str, timeout: float) -> Devi
     """Give the error of a wait that took too long."""
     try:
         value = signal.get(use_monitor=False)
-    except Exception as error:  # noqa: BLE001 - what the PV says when asked is part of the report
+    except Exception as error:  # noqa: BLE001 - whatever reading it raises is part of the report
         value = f"not readable ({error})"
     shown = f"{value:g}" if isinstance(value, float) else str(value)
     return DeviceError(f"{device_name(signal)}: {signal.pvname} is {shown}, expected {wanted} within {timeout:.3g} s")

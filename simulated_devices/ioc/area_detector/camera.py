@@ -1,4 +1,4 @@
-"""The camera with its plugins: exposures, cooling, and what a driver of areaDetector says of them."""
+"""The camera with its plugins: exposures, cooling, and the records of an areaDetector driver."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from simulated_devices.ioc.channels import Pvs
 from simulated_devices.twins import Ccd
 
 PLUGINS = ("HDF1:", "HDF2:")
-WARM_CHIP, COOLING_TIME = 20.0, 600.0  # degC of a chip that is not cooled; s in which it comes to a temperature
+WARM_CHIP, COOLING_TIME = 20.0, 600.0  # degC of a chip that is not cooled; s, time constant of the cooling
 STABLE = 0.5  # degC
 SHORTEST_EXPOSURE = 1e-5  # s
 
@@ -60,7 +60,7 @@ class SimulatedCamera:
             await plugin.close()
 
     async def _acquire(self) -> None:
-        """Begin or abort; what begins completes at its end. A client that goes away does not abort it."""
+        """Begin or abort; a put that begins completes at the end. A client that disconnects does not abort."""
         if not self._records["Acquire"]:
             self._stopped.set()
             if self._exposing is None or self._exposing.done():
@@ -115,7 +115,7 @@ class SimulatedCamera:
         await self._records.show(AcquireTime=max(SHORTEST_EXPOSURE, self._records["AcquireTime"]))
 
     async def _cool(self) -> None:
-        """Bring the chip nearer to where it is cooled to, for the time that went by, and say so."""
+        """Let the temperature of the chip relax for the time elapsed, and publish it."""
         records = self._records
         now = self._bench.now()
         self._chip += (self._cooled_to - self._chip) * -math.expm1(-(now - self._cooled_at) / COOLING_TIME)

@@ -39,7 +39,7 @@ class Frame:
 class Hdf5Writer:
     """An HDF5 plugin of areaDetector: writes the frames it is given to a file, each readable at once (SWMR).
 
-    It refuses to capture where it has seen no frame, unless it is to open its file with the first.
+    It refuses to capture before it has seen a frame, unless it opens its file with the first (LazyOpen).
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Hdf5Writer:
         self.records.on_put("FilePath", self._set_path)
 
     async def take(self, frame: Frame) -> None:
-        """Put a frame into the queue; wait until it is written where the plugin is to block."""
+        """Queue a frame; wait until it is written where the plugin blocks the driver."""
         if not self.records["EnableCallbacks"]:
             return
         if self._worker is None:
@@ -97,7 +97,7 @@ class Hdf5Writer:
             await written.wait()
 
     async def close(self) -> None:
-        """Close the file, whatever is still to be written."""
+        """Close the file without writing the frames that are still queued."""
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
@@ -111,7 +111,7 @@ class Hdf5Writer:
                 await asyncio.sleep(POLL)
             try:
                 await self._process(frame)
-            except Exception:  # what a frame does wrong is not to end the plugin
+            except Exception:  # a frame that cannot be processed must not end the plugin
                 log.exception("frame %d", frame.number)
             written.set()
 
@@ -151,15 +151,15 @@ class Hdf5Writer:
                 await self._end()
 
     async def _set_path(self) -> None:
-        """Take a folder: areaDetector ends it with a slash, and says whether it exists."""
+        """Set the folder: areaDetector ends it with a slash, and shows whether it exists."""
         path = self.records["FilePath"]
         if path and not path.endswith("/"):
             path += "/"
-        exists = await self._bench.compute(_have_folder, path, -self.records["CreateDirectory"])
+        exists = await self._bench.compute(_make_folder, path, -self.records["CreateDirectory"])
         await self.records.show(FilePath=path, FilePathExists_RBV=int(exists))
 
     async def _capture(self) -> None:
-        """Begin or end a file; a put that begins one completes when it is ended, as areaDetector's do."""
+        """Begin or end a file; a put that begins one completes when the file is closed, as with areaDetector."""
         records = self.records
         if not records["Capture"]:
             await self._end()
@@ -203,7 +203,7 @@ class Hdf5Writer:
         await self.records.show(WriteStatus="Write error", WriteMessage=problem[: TEXT_LENGTH - 1])
 
     def _path(self) -> Path:
-        """Give the path of the file, made as areaDetector makes it."""
+        """Give the path of the file, composed as areaDetector does."""
         template = self.records["FileTemplate"]
         parts = (self.records["FilePath"], self.records["FileName"], self.records["FileNumber"])
         return Path(template % parts[: len(re.findall(r"%[^%a-z]*[a-z]", template))])
@@ -225,7 +225,7 @@ class Hdf5Writer:
 
 
 def _append(file: h5py.File, frame: Frame) -> None:
-    """Write a frame and what belongs to it; it can be read when this returns."""
+    """Write a frame with its attributes; it can be read when this returns."""
     dataset = file[HDF5_DATASET]
     number = len(dataset)
     if frame.image.shape != dataset.shape[1:]:
@@ -242,7 +242,7 @@ def _append(file: h5py.File, frame: Frame) -> None:
         file[name].flush()
 
 
-def _have_folder(path: str, levels: int) -> bool:
+def _make_folder(path: str, levels: int) -> bool:
     """Tell whether a folder exists, after making up to so many of its last levels."""
     folder = Path(path)
     missing = [each for each in (folder, *folder.parents) if not each.exists()]

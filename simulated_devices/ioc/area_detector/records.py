@@ -49,13 +49,13 @@ class Records:
         return record.value.rstrip("\0") if isinstance(record, ChannelChar) else record.value
 
     async def show(self, **values: Any) -> None:
-        """Give records values, and the records they are read back by; clients that monitor them are told."""
+        """Set records and their readbacks, and publish them to clients."""
         for name, value in values.items():
             for record in self._with_readback(name):
                 await record.write(value)
 
     def preset(self, **values: Any) -> None:
-        """Give records the values they begin with."""
+        """Set the initial values of records and their readbacks."""
         for name, value in values.items():
             for record in self._with_readback(name):
                 record.preset(value)
@@ -69,7 +69,7 @@ class Records:
         self._records[name].on_put = put
 
     def _with_readback(self, name: str) -> Iterator[Any]:
-        """Give a record, and the one it is read back by, as far as they are there."""
+        """Give a record and its readback, as far as they exist."""
         for each in (name, f"{name}_RBV"):
             if each in self._records:
                 yield self._records[each]
@@ -79,7 +79,7 @@ class Records:
 
 
 def _suffixes(device: type[Device]) -> Iterator[tuple[str, bool]]:
-    """Give the names of the PVs that an ophyd class uses, without prefix, and whether they are only read."""
+    """Give the names of the PVs that an ophyd class uses, without prefix, and whether they are read-only."""
     for walk in device.walk_components():
         component = walk.item
         if not (isinstance(component.cls, type) and issubclass(component.cls, EpicsSignalBase)):

@@ -294,7 +294,7 @@ def test_a_map_ends_when_the_ioc_of_its_camera_is_started_anew_and_keeps_its_fra
     watch = Watch(session, documents, restart, after=2, delay=0.2)
     line = watch.run(rixs_map(session.endstation, "530:535:1", 600.0, sample=SAMPLE, dark_frames=0))
     assert line.startswith("the plan failed: ccd: ")
-    assert line.endswith(" is not what is written any more")
+    assert line.endswith(" is no longer the file being written")
     assert documents.stop["exit_status"] == "fail"
     assert numbers(documents) == [1, 2]
     assert len(documents.frames("primary", Key.CCD_IMAGE)) == 2

@@ -126,10 +126,12 @@ def test_a_port_that_is_taken_is_named(ioc):
 
 def test_a_put_that_the_server_refuses_is_a_failure_that_names_it(session):
     scanner = session.endstation.scanner
-    with pytest.raises(DeviceError, match=r"scanner: SIM:STXM:MCS:Channels refused 5000, expected it to take it: "):
+    with pytest.raises(DeviceError, match=r"scanner: SIM:STXM:MCS:Channels refused 5000, expected it to be accepted: "):
         put_and_wait(scanner.columns, 5000, timeout=5.0, wanted="5000")  # the IOC takes up to 4,000
     motor = session.endstation.coarse_y
-    with pytest.raises(DeviceError, match=r"coarse_y: SIM:STXM:CoarseY\.VAL refused 9000\.0, expected it to take it: "):
+    with pytest.raises(
+        DeviceError, match=r"coarse_y: SIM:STXM:CoarseY\.VAL refused 9000\.0, expected it to be accepted: "
+    ):
         put_and_wait(motor.setpoint, 9000.0, timeout=5.0, wanted="9000")
 
 
