@@ -181,11 +181,9 @@ def find_plan(name: str) -> Plan:
 
 
 def _type(hint: Any) -> type:
-    if readers := [alternative for alternative in typing.get_args(hint) if hasattr(alternative, "parse")]:
-        return readers[0]
-    if typing.get_origin(hint) is typing.Literal:
-        return str
-    return hint
+    readers: list[type] = [alternative for alternative in typing.get_args(hint) if hasattr(alternative, "parse")]
+    plain: type = str if typing.get_origin(hint) is typing.Literal else hint
+    return readers[0] if readers else plain
 
 
 def _choices(hint: Any) -> tuple[str, ...]:

@@ -13,8 +13,6 @@ from typing import Annotated, Any
 import numpy as np
 from bluesky.utils import MsgGenerator
 from matplotlib.figure import Figure
-from plans.checks import check_beamline, check_positive
-from plans.measuring import Interruptions, run_with_light, start_metadata, take_point
 from pydantic import BaseModel, ConfigDict, Field
 
 from beamline.formats.exporters.columns import header_of, write_table
@@ -28,7 +26,9 @@ from callbacks.contract.outputs import NAN, NOT_KNOWN_1D, Floats
 from callbacks.pipelines import Pipeline
 from callbacks.step import Chain, Step
 from plans import Endstation
+from plans.checks import check_beamline, check_positive
 from plans.endstation import OPEN
+from plans.measuring import Interruptions, run_with_light, start_metadata, take_point
 
 # The plan: what to measure ---------------------------------------------------------------------------------------
 

@@ -290,4 +290,5 @@ def _differ(old: Any, new: Any) -> bool:
 
 def _itemsize(key: dict[str, Any]) -> int:
     """Give the bytes of one number of a data key; 8 where it does not say."""
-    return np.dtype(key.get("dtype_numpy", "<f8")).itemsize
+    result: int = np.dtype(key.get("dtype_numpy", "<f8")).itemsize
+    return result

@@ -60,7 +60,8 @@ def check_beamline(endstation: Endstation, sample: str) -> MsgGenerator[str]:
     if state != OPEN:
         raise PlanError(f"{endstation.front_end_shutter.name}: is {state!r}, expected {OPEN!r}; there is no light")
     if not sample:
-        return (yield from bps.rd(endstation.sample, default_value=""))
+        result: str = yield from bps.rd(endstation.sample, default_value="")
+        return result
     if sample not in (held := tuple(endstation.sample.samples)):
         near = difflib.get_close_matches(sample, held, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -49,7 +49,8 @@ def run_with_light(
         yield from bps.mv(endstation.shutter, CLOSED)
         if move_to_sample:
             yield from bps.mv(endstation.sample, move_to_sample)
-        return (yield from bpp.stage_wrapper(bpp.run_wrapper(taken(), md=metadata), detectors))
+        result: str = yield from bpp.stage_wrapper(bpp.run_wrapper(taken(), md=metadata), detectors)
+        return result
 
     def taken() -> MsgGenerator[None]:
         try:
@@ -58,7 +59,8 @@ def run_with_light(
             interruptions.allow_replay()
         yield from checkpoint(interruptions)  # a pause while the run is being closed repeats no point
 
-    return (yield from bpp.finalize_wrapper(measure(), lambda: bps.mv(endstation.shutter, CLOSED)))
+    result: str = yield from bpp.finalize_wrapper(measure(), lambda: bps.mv(endstation.shutter, CLOSED))
+    return result
 
 
 def start_metadata(

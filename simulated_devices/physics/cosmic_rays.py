@@ -80,4 +80,5 @@ def cosmic_charges(number: int, *, rng: np.random.Generator) -> FloatArray:
     body = MEDIAN * np.exp(width * ndtri(np.minimum(u, 0.95)))
     largest = (PERCENTILE_95 / LARGEST) ** TAIL_EXPONENT
     survival = 1 - (1 - largest) * np.clip((u - 0.95) / 0.05, 0, 1)
-    return np.where(u < 0.95, body, PERCENTILE_95 * survival ** (-1 / TAIL_EXPONENT))
+    result: FloatArray = np.where(u < 0.95, body, PERCENTILE_95 * survival ** (-1 / TAIL_EXPONENT))
+    return result

@@ -17,7 +17,8 @@ def peak(x: ArrayLike, centre: float, fwhm: float) -> FloatArray:
 
 def line(x: FloatArray, centre: float, fwhm: float) -> FloatArray:
     """Give a Gaussian of area 1."""
-    return peak(x, centre, fwhm) * FWHM_PER_SIGMA / (fwhm * np.sqrt(2 * np.pi))
+    result: FloatArray = peak(x, centre, fwhm) * FWHM_PER_SIGMA / (fwhm * np.sqrt(2 * np.pi))
+    return result
 
 
 def step(x: ArrayLike, centre: float, width: float) -> FloatArray:

@@ -71,7 +71,8 @@ class Drift:
         after = np.asarray(moment, dtype=float) - self.start
         settled = 1 - np.exp(-np.maximum(after, 0.0) / self.settling_time)
         waves = np.sin(2 * np.pi * after / self.period + self.phase[:, None]) - np.sin(self.phase)[:, None]
-        return self.settling[:, None] * settled + self.wander[:, None] * waves
+        result: FloatArray = self.settling[:, None] * settled + self.wander[:, None] * waves
+        return result
 
 
 @dataclass
@@ -118,7 +119,8 @@ class Microscope:
         places = np.array([y + self.coarse["y"] - moved_y, x + self.coarse["x"] - moved_x])
         view = self._view(sample, energy, blur)
         through = ndimage.map_coordinates(view, (places + HALF_FIELD) / STEP, order=3, prefilter=False, mode="nearest")
-        return (1 - STRAY) * through + STRAY
+        result: FloatArray = (1 - STRAY) * through + STRAY
+        return result
 
     def count(self, rate: FloatArray, dwell: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Count photons that come at a rate, counts/s, with a detector that has a dead time and dark counts."""
@@ -173,4 +175,5 @@ class MicroscopeTruth:
         rows = np.broadcast_to((y - displacement[:, 0])[:, None], (len(y), len(x)))
         columns = x[None] - displacement[:, 1:]
         places = (np.array([rows, columns]) + HALF_FIELD) / STEP
-        return ndimage.map_coordinates(image, places, order=1, mode="nearest")
+        result: FloatArray = ndimage.map_coordinates(image, places, order=1, mode="nearest")
+        return result

@@ -51,13 +51,15 @@ class Phantom:
             (optical_density_per_um(name, energy) * self.thickness[name] for name in MATERIALS),
             np.zeros(self.thickness["reduced"].shape),
         )
-        return ndimage.gaussian_filter(np.exp(-density), blur / STEP, truncate=4.0)
+        result: FloatArray = ndimage.gaussian_filter(np.exp(-density), blur / STEP, truncate=4.0)
+        return result
 
     def reduced_fraction(self, blur: float) -> FloatArray:
         """Give the share of reduced oxide in all oxide under a probe; NaN where there is none."""
         reduced, oxidised = (ndimage.gaussian_filter(self.thickness[name], blur / STEP) for name in MATERIALS[:2])
         total = reduced + oxidised
-        return np.divide(reduced, total, out=np.full(total.shape, np.nan), where=total > 1e-6)
+        result: FloatArray = np.divide(reduced, total, out=np.full(total.shape, np.nan), where=total > 1e-6)
+        return result
 
 
 @lru_cache(maxsize=16)
@@ -124,4 +126,7 @@ def _shell_and_core(
 
 def _chord(along: FloatArray, across: FloatArray, lateral: FloatArray, height: float) -> FloatArray:
     """Give the thickness of an ellipsoid: its semi-axes in the plane and its full height, um."""
-    return height * np.sqrt(np.clip(1 - (along / lateral[0]) ** 2 - (across / lateral[1]) ** 2, 0.0, None))
+    result: FloatArray = height * np.sqrt(
+        np.clip(1 - (along / lateral[0]) ** 2 - (across / lateral[1]) ** 2, 0.0, None)
+    )
+    return result

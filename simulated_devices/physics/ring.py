@@ -29,7 +29,9 @@ class StorageRing:
 
     def current(self, moment: NDArray[np.floating]) -> NDArray[np.floating]:
         """Give the current, mA, at moments in s since 1970."""
-        current = FULL_CURRENT * np.exp(-((moment - self.start) % self.top_up_interval) / self.lifetime)
+        current: NDArray[np.floating] = FULL_CURRENT * np.exp(
+            -((moment - self.start) % self.top_up_interval) / self.lifetime
+        )
         for begin, end in self.dumps:
             current = np.where((moment >= begin) & (moment < end), 0.0, current)
         return current

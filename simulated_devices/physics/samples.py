@@ -59,7 +59,8 @@ class Sample:
         e = np.asarray(energy, dtype=float)
         background = 0.12 * (520.0 / e) ** 3
         oxide = oxide_o_k(e, oxidised=self.oxidised, hybridised=self.hybridised)
-        return background + self.oxide * oxide + self.carbon * binder_o_k(e)
+        result: FloatArray = background + self.oxide * oxide + self.carbon * binder_o_k(e)
+        return result
 
     def emission(self, excitation: float, emission: ArrayLike) -> FloatArray:
         """Fluorescence and resonant emission at one excitation energy.
@@ -98,13 +99,14 @@ def oxide_o_k(energy: ArrayLike, *, oxidised: float, hybridised: float) -> Float
         As in `Sample`.
     """
     e = np.asarray(energy, dtype=float)
-    return (
+    result: FloatArray = (
         hybridised * (0.55 * peak(e, 529.0, 1.1) + 0.60 * peak(e, 531.4, 1.5))
         + 0.45 * oxidised * peak(e, OXIDISED_ABSORPTION, 1.1)
         + step(e, EDGE, 1.2)
         + 0.45 * peak(e, 537.5, 3.0)
         + 0.40 * peak(e, 542.5, 5.0)
     )
+    return result
 
 
 def binder_o_k(energy: ArrayLike) -> FloatArray:

@@ -264,7 +264,8 @@ class SpectrographModel:
     def _charge(self, energy: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Charge of photons of these energies in counts, with Fano's fluctuation."""
         fluctuation = np.sqrt(FANO_FACTOR * PAIR_ENERGY * energy) * rng.standard_normal(energy.shape)
-        return self.counts_per_ev * (energy + fluctuation)
+        result: FloatArray = self.counts_per_ev * (energy + fluctuation)
+        return result
 
     def _cosmic_rays(self, exposure_time: float, rng: np.random.Generator) -> tuple[NDArray[np.float32], int]:
         """Draw the cosmic rays of an exposure: the counts that they leave, and how many there were."""

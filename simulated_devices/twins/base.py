@@ -44,7 +44,7 @@ class SoftSignal(Signal):
 
     def describe(self) -> dict[str, Any]:
         """Describe the signal, with its units and limits."""
-        described = super().describe()
+        described: dict[str, Any] = super().describe()
         extra: dict[str, Any] = {"source": f"SIM:{self.name}"}
         if self._units:
             extra["units"] = self._units

@@ -72,7 +72,7 @@ class Ccd(Twin):
 
     def stage(self) -> list[Any]:
         """Open a new file."""
-        staged = super().stage()
+        staged: list[Any] = super().stage()
         folder = Path(self.write_path)
         frames = FrameReferences.for_new_file(folder, self.name)
         try:
@@ -90,7 +90,8 @@ class Ccd(Twin):
         if self._file is not None:
             self._file.close()
             self._file = None
-        return super().unstage()
+        result: list[Any] = super().unstage()
+        return result
 
     def trigger(self) -> TaskStatus:
         """Expose a frame; done when it is in the file."""
@@ -108,13 +109,13 @@ class Ccd(Twin):
 
     def read(self) -> OrderedDict[str, dict[str, Any]]:
         """Give the reference to the newest frame."""
-        reading = super().read()
+        reading: OrderedDict[str, dict[str, Any]] = super().read()
         reading[self.image_key] = {"value": self._datum, "timestamp": self.world.clock.now()}
         return reading
 
     def describe(self) -> OrderedDict[str, dict[str, Any]]:
         """Describe the frames."""
-        described = super().describe()
+        described: OrderedDict[str, dict[str, Any]] = super().describe()
         described[self.image_key] = describe_frames(self._shape, source=f"SIM:{self.name}", units=UNITS[Key.CCD_IMAGE])
         return described
 

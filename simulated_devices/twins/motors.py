@@ -23,7 +23,8 @@ class Positioner(Twin):
     @property
     def position(self) -> float:
         """Position read back."""
-        return self.readback.get()
+        result: float = self.readback.get()
+        return result
 
     def check_value(self, value: float, **_kwargs: Any) -> None:
         """Raise LimitError where a position is outside the limits."""

@@ -22,7 +22,7 @@ class RingCurrent(SoftSignal):
 
     def subscribe(self, *args: Any, **kwargs: Any) -> int:
         """Subscribe to it; see `ophyd.Signal.subscribe`."""
-        token = super().subscribe(*args, **kwargs)
+        token: int = super().subscribe(*args, **kwargs)
         if not any(thread.name == self._thread_name for thread in threading.enumerate()):
             threading.Thread(target=self._keep_updating, name=self._thread_name, daemon=True).start()
         return token
@@ -48,7 +48,8 @@ class Ring(Twin):
     def read(self) -> OrderedDict[str, dict[str, Any]]:
         """Read the present current."""
         self.update()
-        return super().read()
+        result: OrderedDict[str, dict[str, Any]] = super().read()
+        return result
 
     def update(self) -> None:
         """Set the signal to the present current."""

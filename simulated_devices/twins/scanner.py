@@ -76,7 +76,7 @@ class LineScanner(Twin):
 
     def describe(self) -> OrderedDict[str, dict[str, Any]]:
         """Describe the arrays of the next line."""
-        described = super().describe()
+        described: OrderedDict[str, dict[str, Any]] = super().describe()
         for key in ARRAYS.values():
             described[str(key)] |= {
                 "dtype": "array",

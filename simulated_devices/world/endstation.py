@@ -159,7 +159,8 @@ class SimulatedEndstation:
         def photons_per_ev(emission: NDArray[np.floating]) -> NDArray[np.floating]:
             line = np.exp(-0.5 * ((emission - true_energy) / bandwidth) ** 2) / (bandwidth * np.sqrt(2 * np.pi))
             light = elastic * line + EMISSION_PHOTONS * sample.emission(true_energy, emission) + STRAY_PHOTONS_PER_EV
-            return frames * light
+            result: NDArray[np.floating] = frames * light
+            return result
 
         image, truth = self.truth.spectrograph.render(photons_per_ev, exposure_time=end - begin, rng=self.rng("ccd"))
         self.truth.frames[number] = truth

@@ -137,7 +137,7 @@ class Ccd(TaskDevice):
         DeviceError
             Where camera or plugin do not do what they are asked to.
         """
-        staged = super().stage()
+        staged: list[Any] = super().stage()
         try:
             self.cam.prepare()
             self._warm_up()
@@ -158,7 +158,7 @@ class Ccd(TaskDevice):
                     self.hdf.close()
         finally:
             self.hdf.path = None
-            staged = super().unstage()
+            staged: list[Any] = super().unstage()
         return staged
 
     def trigger(self) -> TaskStatus:
@@ -170,14 +170,14 @@ class Ccd(TaskDevice):
 
     def read(self) -> OrderedDict[str, dict[str, Any]]:
         """Give the reference to the newest frame."""
-        reading = super().read()
+        reading: OrderedDict[str, dict[str, Any]] = super().read()
         datum, timestamp = self._datum
         reading[self.image_key] = {"value": datum, "timestamp": timestamp}
         return reading
 
     def describe(self) -> OrderedDict[str, dict[str, Any]]:
         """Describe the frames."""
-        described = super().describe()
+        described: OrderedDict[str, dict[str, Any]] = super().describe()
         described[self.image_key] = describe_frames(
             self._shape(), source=f"PV:{self.hdf.prefix}", units=UNITS[Key.CCD_IMAGE]
         )
@@ -204,7 +204,7 @@ class Ccd(TaskDevice):
         if self._was_aborted:
             self.hdf.wait_for_late_frames(stopped)
             self._was_aborted = False
-        number = self.hdf.begin_frame()
+        number: int = self.hdf.begin_frame()
         self.cam.expose(
             timeout=exposure + self._readout_time, wanted=f"0 after an exposure of {exposure:g} s", stopped=stopped
         )

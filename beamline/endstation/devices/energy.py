@@ -128,7 +128,8 @@ class Energy(TaskDevice):
     @property
     def position(self) -> float:
         """Energy read back, eV."""
-        return self.monochromator.position
+        result: float = self.monochromator.position
+        return result
 
     def gap_for(self, energy: float) -> float:
         """Give the gap, mm, for an energy, eV; `LimitError` outside the table."""

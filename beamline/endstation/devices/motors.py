@@ -125,7 +125,8 @@ class Motor(TaskDevice):
     def _tolerance(self) -> float:
         if self.tolerance is not None:
             return self.tolerance
-        return max(self.deadband.last, 2 * abs(self.resolution.last))
+        result: float = max(self.deadband.last, 2 * abs(self.resolution.last))
+        return result
 
 
 class ZonePlate(Motor):

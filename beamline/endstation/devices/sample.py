@@ -77,7 +77,7 @@ class Sample(TaskDevice):
 
     def read(self) -> OrderedDict[str, dict[str, Any]]:
         """Read which sample is in the beam, "" for none, and the positions of the motors."""
-        reading = super().read()
+        reading: OrderedDict[str, dict[str, Any]] = super().read()
         places = [reading[getattr(self, axis).readback.name]["value"] for axis in AXES]
         found = [
             sample

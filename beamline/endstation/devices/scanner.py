@@ -111,7 +111,8 @@ class LineScanner(TaskDevice):
     def stage(self) -> list[Any]:
         """Prepare for a scan: what the arrays hold belongs to another one."""
         self.has_flown = False
-        return super().stage()
+        result: list[Any] = super().stage()
+        return result
 
     def trigger(self) -> TaskStatus:
         """Fly a line; done when it is counted."""

@@ -32,7 +32,7 @@ class _Keyed:
 
     def describe(self) -> dict[str, Any]:
         """Describe the signal with its declared units."""
-        described = super().describe()  # type: ignore[misc]
+        described: dict[str, Any] = super().describe()  # type: ignore[misc]
         for description in described.values():
             description.pop("units", None)
             if self.declared_units:
@@ -60,7 +60,8 @@ class Reading(_Keyed, EpicsSignalRO):
         with naming_the_pv(self):
             if not self.connected:
                 self.wait_for_connection(timeout=RECONNECT_TIMEOUT)
-            return super().read()
+            result: dict[str, dict[str, Any]] = super().read()
+            return result
 
 
 class Field(EpicsSignalRO):

@@ -250,4 +250,5 @@ def naming_the_pv(signal: EpicsSignalBase) -> Iterator[None]:
 def device_name(signal: EpicsSignalBase) -> str:
     """Give the name, as in the configuration, of the device that a signal belongs to."""
     root = signal.root
-    return root.name if root is not None else signal.name
+    result: str = root.name if root is not None else signal.name
+    return result

@@ -49,7 +49,7 @@ def test_images_move_as_the_truth_says():
     made = world(2)
     begin = made.clock.now()
     first, dwell = image(made)
-    made.clock._now = begin + 2400.0
+    made.clock.reach(begin + 2400.0)
     later, _ = image(made)
     moved = (
         made.truth.stxm.drift([begin + 2400.0], [made.microscope.zone_plate])
