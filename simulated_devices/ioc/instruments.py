@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from beamline.endstation.devices.scanner import MODES
 from simulated_devices.ioc.bench import Bench
 from simulated_devices.ioc.channels import Integer, Pvs, array, choice, number
-from simulated_devices.twins.scanner import MODES
 
 SHUTTER_TIME = 0.1  # s
 RING_PERIOD = 0.1  # s of wall-clock time between readings of the ring current

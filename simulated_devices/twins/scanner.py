@@ -9,13 +9,11 @@ import numpy as np
 from ophyd import Component, Kind
 from ophyd.status import Status
 
+from beamline.endstation.devices.scanner import ARRAYS, check_mode, describe_line
 from beamline.endstation.devices.task import TaskStatus
-from callbacks.contract import UNITS, Key, ScannerConfig
+from callbacks.contract import Key, ScannerConfig
 from simulated_devices.physics.microscope import DEAD_TIME
 from simulated_devices.twins.base import SoftSignal, Twin
-
-ARRAYS = {"counts": Key.STXM_COUNTS, "dwell_times": Key.STXM_DWELL, "x": Key.STXM_X, "y_positions": Key.STXM_Y}
-MODES = ("line", "point")
 
 
 class Setting(SoftSignal):
@@ -35,8 +33,7 @@ class Mode(Setting):
 
     def check_value(self, value: Any, **_kwargs: Any) -> None:
         """Raise ValueError for another mode."""
-        if value not in MODES:
-            raise ValueError(f"{self.name}: {value!r} is none of {', '.join(MODES)}")
+        check_mode(self.name, value)
 
 
 class LineScanner(Twin):
@@ -77,11 +74,5 @@ class LineScanner(Twin):
     def describe(self) -> OrderedDict[str, dict[str, Any]]:
         """Describe the arrays of the next line."""
         described: OrderedDict[str, dict[str, Any]] = super().describe()
-        for key in ARRAYS.values():
-            described[str(key)] |= {
-                "dtype": "array",
-                "dtype_numpy": "<f8",
-                "shape": [int(self.columns.get())],
-                "units": UNITS[key],
-            }
+        describe_line(described, int(self.columns.get()))
         return described

@@ -16,8 +16,11 @@ log = logging.getLogger(__name__)
 SINGLE = 0  # of ImageMode
 
 
-class Camera(AndorDetectorCam):
-    """The camera driver, which `Ccd` sets and triggers; staging it does nothing by itself."""
+class StagedByCcd:
+    """A part of the camera that `Ccd` sets when it is staged itself: staging the part does nothing.
+
+    That of ophyd would refuse a plugin that has seen no frame.
+    """
 
     def stage(self) -> list[Any]:
         """Do nothing."""
@@ -26,6 +29,10 @@ class Camera(AndorDetectorCam):
     def unstage(self) -> list[Any]:
         """Do nothing."""
         return [self]
+
+
+class Camera(StagedByCcd, AndorDetectorCam):
+    """The camera driver, which `Ccd` sets and triggers."""
 
     @property
     def frame_shape(self) -> tuple[int, int]:

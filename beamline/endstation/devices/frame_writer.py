@@ -11,7 +11,7 @@ from typing import Any
 
 from ophyd.areadetector.plugins import HDF5Plugin_V34
 
-from beamline.endstation.devices.camera import shape_of
+from beamline.endstation.devices.camera import StagedByCcd, shape_of
 from beamline.endstation.devices.task import DeviceError, StoppedError
 from beamline.endstation.devices.waits import ANSWER_TIMEOUT, wait_for, write
 
@@ -31,8 +31,8 @@ USED = (  # signals
 )
 
 
-class FrameWriter(HDF5Plugin_V34):
-    """The HDF5 plugin, whose file `Ccd` opens and closes; staging it does nothing by itself.
+class FrameWriter(StagedByCcd, HDF5Plugin_V34):
+    """The HDF5 plugin, whose file `Ccd` opens and closes.
 
     Attributes
     ----------
@@ -48,14 +48,6 @@ class FrameWriter(HDF5Plugin_V34):
         self.timeout = 10.0
         self._written = 0  # frames in the file, at least
         self._has_old_error = False  # the plugin still shows the error of an earlier frame
-
-    def stage(self) -> list[Any]:
-        """Do nothing: ophyd's would refuse a plugin that has seen no frame."""
-        return [self]
-
-    def unstage(self) -> list[Any]:
-        """Do nothing."""
-        return [self]
 
     @property
     def frame_shape(self) -> tuple[int, int]:

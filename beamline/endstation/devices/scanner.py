@@ -50,8 +50,7 @@ class Mode(Setting):
 
     def check_value(self, value: Any, **_kwargs: Any) -> None:
         """Raise ValueError for another mode."""
-        if value not in MODES:
-            raise ValueError(f"{self.name}: {value!r} is none of {', '.join(MODES)}")
+        check_mode(self.name, value)
 
 
 class LineScanner(TaskDevice):
@@ -132,11 +131,17 @@ class LineScanner(TaskDevice):
     def describe(self) -> OrderedDict[str, dict[str, Any]]:
         """Describe the arrays of the next line."""
         described: OrderedDict[str, dict[str, Any]] = super().describe()
-        for key in ARRAYS.values():
-            described[str(key)] |= {
-                "dtype": "array",
-                "dtype_numpy": "<f8",
-                "shape": [int(self.columns.last_setpoint)],
-                "units": UNITS[key],
-            }
+        describe_line(described, int(self.columns.last_setpoint))
         return described
+
+
+def check_mode(name: str, value: Any) -> None:
+    """Raise ValueError, naming the signal, where a value is no mode of the fine stage."""
+    if value not in MODES:
+        raise ValueError(f"{name}: {value!r} is none of {', '.join(MODES)}")
+
+
+def describe_line(described: dict[str, dict[str, Any]], columns: int) -> None:
+    """Describe the arrays of a line of so many pixels, in the data keys of a line scanner."""
+    for key in ARRAYS.values():
+        described[str(key)] |= {"dtype": "array", "dtype_numpy": "<f8", "shape": [columns], "units": UNITS[key]}
