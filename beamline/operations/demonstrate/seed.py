@@ -28,6 +28,7 @@ from callbacks.stxm.edges import EDGES
 from callbacks.stxm.steps.absorbance import GOOD
 from callbacks.stxm.unmixing.analysis import average_spectrum
 from plans import stack_series
+from plans.endstation import Truth
 
 REFERENCE = "LRNMC pristine"
 CAPACITIES = (131, 179, 230, 257, 280, 311)  # mAh/g, along the plateau
@@ -112,7 +113,7 @@ def run_seed_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_p
     return outcome | {"report": str(report), "seconds": time.monotonic() - began}
 
 
-def _measure_oxygen(session: Session, truth: Any) -> list[str]:
+def _measure_oxygen(session: Session, truth: Truth) -> list[str]:
     """Measure the samples at the O K edge in two series, each with a reference and an energy scale of its own."""
     uids: list[str] = []
     for capacities, offset in zip(SERIES_OF_SAMPLES, OFFSETS, strict=True):

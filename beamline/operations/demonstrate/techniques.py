@@ -23,6 +23,7 @@ from beamline.storage.runs import Runs
 from callbacks.contract import ImageOutput, Key, RixsOutput, RixsResult, Stream, StxmResult, XasResult
 from callbacks.rixs.curvature import Curvature
 from plans import rixs_map, stxm_line_spectrum, stxm_stack, xas
+from plans.endstation import Truth
 
 What = Literal["rixs", "xas", "stxm"]
 
@@ -131,7 +132,7 @@ def simulated(seed: int, **options: Any) -> Config:
     return config
 
 
-def truth_of(session: Session) -> Any:
+def truth_of(session: Session) -> Truth:
     """Give the truth that the endstation of a session simulates.
 
     Raises
@@ -139,7 +140,7 @@ def truth_of(session: Session) -> Any:
     BeamlineError
         When it simulates none: it is real, or served from elsewhere.
     """
-    truth = session.endstation.energy.world.truth
+    truth: Truth | None = session.endstation.truth
     if truth is None:
         raise BeamlineError("the endstation offers no truth to compare with; the demonstration needs the simulated one")
     return truth
@@ -181,7 +182,7 @@ def measure_stxm(session: Session, *, field: str = STXM_FIELD) -> str:
     return measure(session, stxm_stack(session.endstation, STXM_ENERGIES, field, STXM_DWELL, sample=SAMPLE, edge="O K"))
 
 
-def _rixs_found(_raw: Run, derived: Run, truth: Any) -> list[tuple[str, str, str, str]]:
+def _rixs_found(_raw: Run, derived: Run, truth: Truth) -> list[tuple[str, str, str, str]]:
     result = derived.read(RixsResult)
     pivot, (energy, dispersion, _) = result.calibration_pivot, result.calibration_coefficients
     # A column of the straightened frame stands for a place on the chip that depends on the curvature it was given.
@@ -209,7 +210,7 @@ def _rixs_found(_raw: Run, derived: Run, truth: Any) -> list[tuple[str, str, str
     ]
 
 
-def _xas_found(_raw: Run, derived: Run, truth: Any) -> list[tuple[str, str, str, str]]:
+def _xas_found(_raw: Run, derived: Run, truth: Truth) -> list[tuple[str, str, str, str]]:
     result = derived.read(XasResult)
     sample = truth.samples[SAMPLE]
     expected = sample.absorption(result.xas_energy + truth.energy_offset)
@@ -223,7 +224,7 @@ def _xas_found(_raw: Run, derived: Run, truth: Any) -> list[tuple[str, str, str,
     return rows
 
 
-def _stxm_found(raw: Run, derived: Run, truth: Any) -> list[tuple[str, str, str, str]]:
+def _stxm_found(raw: Run, derived: Run, truth: Truth) -> list[tuple[str, str, str, str]]:
     result, images = derived.read(StxmResult), derived.streams[Stream.IMAGES]
     wrong = drift_error(raw, derived, truth)
     expected = true_fraction(raw, truth)
@@ -242,7 +243,7 @@ def _stxm_found(raw: Run, derived: Run, truth: Any) -> list[tuple[str, str, str,
     ]
 
 
-def drift_error(raw: Run, derived: Run, truth: Any) -> np.ndarray:
+def drift_error(raw: Run, derived: Run, truth: Truth) -> np.ndarray:
     """Give the drift that was found less the simulated one, pixel, shape (energies, 2), from the first image on."""
     grid = raw.measurement.grid
     assert grid is not None
@@ -252,7 +253,7 @@ def drift_error(raw: Run, derived: Run, truth: Any) -> np.ndarray:
     return derived.read(StxmResult).drift[:, 0] + (lines - lines[0]) / step
 
 
-def true_fraction(raw: Run, truth: Any) -> np.ndarray:
+def true_fraction(raw: Run, truth: Truth) -> np.ndarray:
     """Give the simulated reduced fraction on the pixels of the first image, as its probe sees it."""
     grid = raw.measurement.grid
     assert grid is not None
@@ -262,7 +263,7 @@ def true_fraction(raw: Run, truth: Any) -> np.ndarray:
     return truth.stxm.sampled(np.nan_to_num(fraction, nan=0.0), x, y, _displacement(raw, truth)[: grid.lines])
 
 
-def _displacement(raw: Run, truth: Any) -> np.ndarray:
+def _displacement(raw: Run, truth: Truth) -> np.ndarray:
     """Give where the image lay when each line was measured, um along y and x."""
     primary = raw.streams[Stream.PRIMARY]
     return truth.stxm.drift(primary.timestamps[Key.STXM_COUNTS], primary[Key.ZONE_PLATE])
