@@ -81,8 +81,8 @@ class StabilityResult(Account):
     """How stable the flux was."""
 
     mean_flux: Annotated[float, Described("mean flux", "counts/s")] = NAN
-    excess_noise: Annotated[float, Described("relative rms beyond counting statistics")] = NAN
-    excess_noise_sigma: Annotated[float, Described("its standard uncertainty")] = NAN
+    excess_variance: Annotated[float, Described("relative variance beyond counting statistics")] = NAN
+    excess_variance_sigma: Annotated[float, Described("its standard uncertainty")] = NAN
     stability_status: Annotated[str, Described("ok, or why nothing can be said")] = ""
     flux_of_points: Annotated[Floats, Described("flux of each point", "counts/s", ("points",))] = NOT_KNOWN_1D
 
@@ -121,13 +121,11 @@ class Stability(Step):
             reason = f"{len(flux)} points, expected {self._settings.fewest_points} or more"
             return StabilityResult(stability_status=reason, flux_of_points=flux)
         mean = float(flux.mean())
-        spread, counting = float(flux.std(ddof=1)) / mean, float(np.sqrt(np.mean(sigma**2))) / mean
-        excess = float(np.sqrt(max(spread**2 - counting**2, 0.0)))
-        uncertain = spread / np.sqrt(2 * (len(flux) - 1))  # of the standard deviation of a normal distribution
+        spread, counting = float(flux.var(ddof=1)) / mean**2, float(np.mean(sigma**2)) / mean**2
         return StabilityResult(
             mean_flux=mean,
-            excess_noise=excess,
-            excess_noise_sigma=float(uncertain * spread / excess) if excess > uncertain else float(uncertain),
+            excess_variance=spread - counting,  # below zero by chance where there is none
+            excess_variance_sigma=spread * float(np.sqrt(2 / (len(flux) - 1))),  # of a normal distribution's variance
             stability_status="ok",
             flux_of_points=flux,
         )
@@ -151,8 +149,8 @@ def summarise(derived: Run) -> dict[str, Any]:
         "stability": {
             "status": str(result.stability_status),
             "mean_flux": result.mean_flux,
-            "excess_noise": result.excess_noise,
-            "excess_noise_sigma": result.excess_noise_sigma,
+            "excess_variance": result.excess_variance,
+            "excess_variance_sigma": result.excess_variance_sigma,
         }
     }
 
@@ -163,8 +161,8 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
     if found["status"] != "ok":
         yield "flux", f"not known: {found['status']}"
     else:
-        noise = f"{found['excess_noise']:.3%} ± {found['excess_noise_sigma']:.3%} beyond counting statistics"
-        yield "flux", f"{found['mean_flux']:.4g} counts/s, {noise}"
+        variance = f"{found['excess_variance']:.2g} ± {found['excess_variance_sigma']:.2g}"
+        yield "flux", f"{found['mean_flux']:.4g} counts/s, relative variance {variance} beyond counting statistics"
 
 
 def figures(_raw: Run, derived: Run, _documents: Documents, title: str) -> Iterable[Drawn]:
