@@ -1,0 +1,97 @@
+"""Directive ``room``: a package as its readers see it: what each module is for, and what the package exports.
+
+What is listed comes from ``__all__`` of the package, so that a function may move to another module of its room without
+a change here. A package that exports nothing shows the public names of its modules.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.parsing import nested_parse_to_nodes
+
+
+def summary(path: Path) -> str:
+    """Give the first sentence of a module's docstring, without importing it."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(text.partition("\n\n")[0].split())
+
+
+def modules(package: ModuleType) -> dict[str, str]:
+    """Give what each public module of a package is for, by name."""
+    found = {}
+    for info in pkgutil.iter_modules(package.__path__):
+        if info.name.startswith("_"):
+            continue
+        folder = Path(next(iter(package.__path__))) / info.name
+        found[info.name] = summary(folder / "__init__.py" if info.ispkg else folder.with_suffix(".py"))
+    return found
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """Give what a module exports: its ``__all__``, else the functions and classes that it defines."""
+    if names := getattr(module, "__all__", None):
+        return [name for name in names if not inspect.ismodule(getattr(module, name))]
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isclass(value) or inspect.isfunction(value))
+        and value.__module__ == module.__name__
+    ]
+
+
+class Room(SphinxDirective):
+    """A package: its modules in a table, then what it exports."""
+
+    required_arguments = 1
+    option_spec = {"modules-only": lambda _argument: True}  # noqa: RUF012 - what docutils asks for
+
+    def run(self) -> list[nodes.Node]:
+        """Make the tables and the entries."""
+        package = importlib.import_module(self.arguments[0])
+        lines = [*self._modules(package)]
+        if "modules-only" not in self.options:
+            exported = public_names(package)
+            inside = [package] if exported else [importlib.import_module(name) for name in self._names(package)]
+            for module in inside:
+                lines += self._entries(module)
+        return nested_parse_to_nodes(self.state, StringList(lines, source=package.__file__ or ""))
+
+    @staticmethod
+    def _names(package: ModuleType) -> list[str]:
+        packages = {info.name for info in pkgutil.iter_modules(package.__path__) if info.ispkg}
+        return [f"{package.__name__}.{name}" for name in modules(package) if name not in packages]
+
+    @staticmethod
+    def _modules(package: ModuleType) -> list[str]:
+        if not (found := modules(package)):
+            return []
+        lines = [".. list-table::", "   :widths: 25 75", "   :class: modules", ""]
+        for name, text in found.items():
+            lines += [f"   * - ``{name}``", f"     - {text}"]
+        return [*lines, ""]
+
+    @staticmethod
+    def _entries(module: ModuleType) -> list[str]:
+        lines = [f".. currentmodule:: {module.__name__}", ""]
+        for name in public_names(module):
+            value = getattr(module, name)
+            kind = "class" if inspect.isclass(value) else "function" if callable(value) else "data"
+            lines += [f".. auto{kind}:: {name}", ""]
+        return lines
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directive."""
+    app.add_directive("room", Room)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
