@@ -26,6 +26,7 @@ extensions = [
     "mathml",
     "room_reference",
     "settings_table",
+    "vocabulary",
 ]
 exclude_patterns = ["_build"]
 templates_path: list[str] = []
@@ -57,7 +58,9 @@ nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # the default comes from the n
 
 autodoc_typehints = "none"  # the docstrings name types, shapes and units
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
+add_module_names = False  # the heading of a room says where its names are
+default_role = "literal"  # what docstrings put between single backticks is code
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 viewcode_line_numbers = True

@@ -91,7 +91,13 @@ class Room(SphinxDirective):
         return lines
 
 
+def without_model_config(_app: Sphinx, _kind: str, name: str, _value: object, skip: bool, _options: object) -> bool:
+    """Leave out what pydantic's own documentation tells of every model."""
+    return skip or name == "model_config"
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directive."""
     app.add_directive("room", Room)
+    app.connect("autodoc-skip-member", without_model_config)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,12 +7,7 @@ settings have no steps.
 
 from __future__ import annotations
 
-import ast
 import inspect
-import io
-import re
-import textwrap
-import tokenize
 from typing import Any, get_args, get_origin
 
 from docutils import nodes
@@ -21,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from tables import comments, table, with_code
 
 LIMITS = {"gt": "above {}", "ge": "at least {}", "lt": "below {}", "le": "at most {}"}
 LENGTHS = {"min_length": "{} or more of them", "max_length": "at most {} of them"}
@@ -52,30 +48,9 @@ def meanings(model: type[BaseModel]) -> dict[str, str]:
     found: dict[str, str] = {}
     for owner in reversed(model.__mro__):
         if _is_model(owner) and owner is not BaseModel:
-            found |= _comments(owner)
+            found |= comments(owner)
     described = {name: field.description for name, field in model.model_fields.items() if field.description}
     return found | described
-
-
-def _comments(owner: type) -> dict[str, str]:
-    source = textwrap.dedent(inspect.getsource(owner))
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    lines = source.splitlines()
-    comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
-    found = {}
-    for statement in ast.parse(source).body[0].body:  # type: ignore[attr-defined]
-        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
-            continue
-        beside = [
-            comments[line] for line in range(statement.lineno, (statement.end_lineno or 0) + 1) if line in comments
-        ]
-        above, line = list[str](), statement.lineno - 1
-        while not beside and line in comments and lines[line - 1].lstrip().startswith("#"):
-            above.insert(0, comments[line])
-            line -= 1
-        if text := " ".join(beside or above):
-            found[statement.target.id] = text
-    return found
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
@@ -134,26 +109,8 @@ class SettingsTable(SphinxDirective):
             rows.append([f"`{name}`", _default(field), _limits(field), meaning.get(name, "")])
         title = f"Settings: `[processing.{'.'.join(path)}]`"
         if not rows:
-            return [nodes.paragraph("", "", *_text(f"{title} takes no keys."))]
-        return [_table(title, ["key", "default", "limits", "meaning"], rows)]
-
-
-def _table(title: str, header: list[str], rows: list[list[str]]) -> nodes.table:
-    group = nodes.tgroup("", cols=len(header))
-    group += [nodes.colspec(colwidth=width) for width in (20, 15, 20, 45)]
-    group += nodes.thead("", _row(header))
-    group += nodes.tbody("", *map(_row, rows))
-    return nodes.table("", nodes.title("", "", *_text(title)), group, classes=["settings"])
-
-
-def _row(cells: list[str]) -> nodes.row:
-    return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", *_text(cell))) for cell in cells))
-
-
-def _text(text: str) -> list[nodes.Node]:
-    """Give text with what stands between backticks as code."""
-    parts = re.split(r"`([^`]+)`", text)
-    return [nodes.literal("", part) if number % 2 else nodes.Text(part) for number, part in enumerate(parts) if part]
+            return [nodes.paragraph("", "", *with_code(f"{title} takes no keys."))]
+        return [table(title, {"key": 20, "default": 15, "limits": 20, "meaning": 45}, rows, name="settings")]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
