@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from beamline.techniques import pipelines
 from tables import comments, table, with_code
 
 LIMITS = {"gt": "above {}", "ge": "at least {}", "lt": "below {}", "le": "at most {}"}
@@ -30,12 +31,10 @@ def settings_of(pipeline: str, *path: str) -> type[BaseModel]:
     ValueError
         When there is no such pipeline, or no such step.
     """
-    from callbacks.pipelines import PIPELINES  # noqa: PLC0415 - it brings in all the numerics
-
-    models = {each.name: each.settings_model for each in PIPELINES.values()}
+    models = {each.name: each.settings_model for each in pipelines().values()}
     if pipeline not in models:
         raise ValueError(f"no pipeline {pipeline!r}, there are {', '.join(models)}")
-    model = models[pipeline]
+    model: type[BaseModel] = models[pipeline]
     for step in path:
         if step not in model.model_fields:
             raise ValueError(f"{model.__name__} has no {step!r}, only {', '.join(model.model_fields)}")
