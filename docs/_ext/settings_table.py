@@ -16,8 +16,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-from beamline.techniques import pipelines
 from tables import comments, table, with_code
+
+from beamline.techniques import pipelines
 
 LIMITS = {"gt": "above {}", "ge": "at least {}", "lt": "below {}", "le": "at most {}"}
 LENGTHS = {"min_length": "{} or more of them", "max_length": "at most {} of them"}
