@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from docutils import nodes
+from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -26,14 +27,17 @@ def summary(path: Path) -> str:
     return " ".join(text.partition("\n\n")[0].split())
 
 
-def modules(package: ModuleType) -> dict[str, str]:
-    """Give what each public module of a package is for, by name."""
-    found = {}
+def modules(package: ModuleType, *, recursive: bool = False) -> dict[str, str]:
+    """Give what each public module of a package, and with `recursive` of the rooms in it, is for, by name."""
+    found: dict[str, str] = {}
     for info in pkgutil.iter_modules(package.__path__):
         if info.name.startswith("_"):
             continue
         folder = Path(next(iter(package.__path__))) / info.name
         found[info.name] = summary(folder / "__init__.py" if info.ispkg else folder.with_suffix(".py"))
+        if info.ispkg and recursive:
+            inner = modules(importlib.import_module(f"{package.__name__}.{info.name}"), recursive=True)
+            found |= {f"{info.name}.{name}": text for name, text in inner.items()}
     return found
 
 
@@ -54,12 +58,12 @@ class Room(SphinxDirective):
     """A package: its modules in a table, then what it exports."""
 
     required_arguments = 1
-    option_spec = {"modules-only": lambda _argument: True}  # noqa: RUF012 - what docutils asks for
+    option_spec = {"modules-only": directives.flag, "recursive": directives.flag}  # noqa: RUF012 - as docutils asks
 
     def run(self) -> list[nodes.Node]:
         """Make the tables and the entries."""
         package = importlib.import_module(self.arguments[0])
-        lines = [*self._modules(package)]
+        lines = self._modules(modules(package, recursive="recursive" in self.options))
         if "modules-only" not in self.options:
             exported = public_names(package)
             inside = [package] if exported else [importlib.import_module(name) for name in self._names(package)]
@@ -73,8 +77,8 @@ class Room(SphinxDirective):
         return [f"{package.__name__}.{name}" for name in modules(package) if name not in packages]
 
     @staticmethod
-    def _modules(package: ModuleType) -> list[str]:
-        if not (found := modules(package)):
+    def _modules(found: dict[str, str]) -> list[str]:
+        if not found:
             return []
         lines = [".. list-table::", "   :widths: 25 75", "   :class: modules", ""]
         for name, text in found.items():
