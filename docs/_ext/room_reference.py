@@ -87,12 +87,15 @@ class Room(SphinxDirective):
 
     @staticmethod
     def _entries(module: ModuleType) -> list[str]:
-        lines = [f".. currentmodule:: {module.__name__}", ""]
+        lines, elsewhere = [f".. currentmodule:: {module.__name__}", ""], []
         for name in public_names(module):
             value = getattr(module, name)
-            kind = "class" if inspect.isclass(value) else "function" if callable(value) else "data"
-            lines += [f".. auto{kind}:: {name}", ""]
-        return lines
+            kind = "class" if inspect.isclass(value) else "function" if inspect.isfunction(value) else "data"
+            if kind != "data" and not value.__module__.startswith(module.__name__):
+                elsewhere.append(f"``{name}`` of ``{value.__module__}``")
+            else:
+                lines += [f".. auto{kind}:: {name}", ""]
+        return [*lines, f"Also exported: {', '.join(elsewhere)}.", ""] if elsewhere else lines
 
 
 def without_model_config(_app: Sphinx, _kind: str, name: str, _value: object, skip: bool, _options: object) -> bool:
