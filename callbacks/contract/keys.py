@@ -8,9 +8,9 @@ from enum import StrEnum
 class Stream(StrEnum):
     """Names of the event streams."""
 
-    PRIMARY = "primary"
-    DARK = "dark"
-    BASELINE = "baseline"
+    PRIMARY = "primary"  # the points of the scan
+    DARK = "dark"  # frames or lines with the shutter closed
+    BASELINE = "baseline"  # all other devices, before and after the run
     INTERRUPTED = "interrupted"  # a point under way when the light went, kept but taken again for `primary`
     # of a derived run
     FRAMES = "frames"  # one event a raw event

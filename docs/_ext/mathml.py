@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -14,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 
 def _convert(node: nodes.Element, *, block: bool) -> str:
+    if re.search(r"frac\s*\d", node.astext()):  # LaTeX takes one digit as the numerator, the converter all of them
+        logger.warning("formula %r: write fractions with braces", node.astext(), location=node)
     try:
         return str(tex2mathml(node.astext(), as_block=block))
     except MathError as error:
