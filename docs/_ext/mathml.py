@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
+from xml.etree import ElementTree
 
 from docutils import nodes
 from docutils.utils.math import MathError
@@ -13,15 +15,24 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 
+MATHML = "http://www.w3.org/1998/Math/MathML"
+NUMERATOR_AND_DENOMINATOR = 2
+ENTITY = re.compile(r"&\w+;")
+FRACTION_OF_DIGITS = re.compile(r"\\[td]?frac\s*\d")
+
 
 def _convert(node: nodes.Element, *, block: bool) -> str:
-    if re.search(r"frac\s*\d", node.astext()):  # LaTeX takes one digit as the numerator, the converter all of them
-        logger.warning("formula %r: write fractions with braces", node.astext(), location=node)
+    formula = node.astext()
     try:
-        return str(tex2mathml(node.astext(), as_block=block))
+        converted = str(tex2mathml(formula, as_block=block))
     except MathError as error:
-        logger.warning("formula %r: %s", node.astext(), error, location=node)
-        return f"<code>{nodes.unescape(node.astext())}</code>"
+        logger.warning("formula %r: %s", formula, error, location=node)
+        return f"<code>{html.escape(formula)}</code>"
+    # The converter reads some formulas otherwise than LaTeX does, and says nothing.
+    fractions = ElementTree.fromstring(ENTITY.sub("", converted)).iter(f"{{{MATHML}}}mfrac")
+    if FRACTION_OF_DIGITS.search(formula) or any(len(each) != NUMERATOR_AND_DENOMINATOR for each in fractions):
+        logger.warning("formula %r: a fraction is read wrongly; write it otherwise", formula, location=node)
+    return converted
 
 
 def _inline(translator: Any, node: nodes.math) -> None:
