@@ -69,6 +69,7 @@ doctest_global_setup = """
 import logging
 
 import numpy as np
+from callbacks.stxm import StreamingPCA
 
 logging.getLogger("callbacks").setLevel(logging.CRITICAL)  # examples of failures
 rng = np.random.default_rng(1)
