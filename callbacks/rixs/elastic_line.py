@@ -1,33 +1,29 @@
 """Step 6 of a RIXS map: find the elastic line in each spectrum and calibrate emission energy with all of them.
 
-The elastic line has the energy of excitation: nothing is emitted above it, it moves with the excitation, and it is as
-narrow as the instrument. Fluorescence stays at its emission energy and is wider; at a resonance it lies under and
-beside the elastic line and draws a fit to itself. A line is used only where it stands alone.
+How a line is found in one spectrum, and when it is refused, stands in `callbacks.rixs.elastic_peak`; the fit of the
+calibration in `callbacks.rixs.calibration`. Here is the state of a run: all rows so far, and where their lines are.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.special import ndtr
 
 from callbacks.contract import CalibrationResult, RixsOutput
 from callbacks.rixs.calibration import Calibration, fit_calibration
+from callbacks.rixs.elastic_peak import LineCriteria, Peak, find_elastic_line, no_peak
 from callbacks.step import Step
-
-__all__ = ["Calibration", "ElasticLine", "ElasticLineSettings", "Peak", "find_elastic_line", "fit_calibration"]
 
 FloatArray = NDArray[np.floating]
 
-SIGMA_TO_FWHM = 2.3548
-_FIT_LEFT, _FIT_RIGHT = 2.1, 3.8  # FWHM on either side of the line that are fitted; less below it, where emission is
 WINDOW = 29  # columns around a line that are kept, for drawing
+SEARCH = 0.6  # FWHM on either side of where the calibration expects a line
 
 
 class LoadedCalibration(BaseModel):
@@ -40,240 +36,12 @@ class LoadedCalibration(BaseModel):
     sigma_ev: float = Field(0.1, gt=0)  # uncertainty of the energies it gives
 
 
-class ElasticLineSettings(BaseModel):
+class ElasticLineSettings(LineCriteria):
     """Settings of `ElasticLine`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    fwhm: float = Field(5.0, gt=1)  # pixels; of the instrument
-    fwhm_range: tuple[float, float] = (0.55, 1.6)  # share of `fwhm` that a line may have
-    significance: float = Field(5.0, gt=0)  # a line's area over its uncertainty, where nothing says where to look
-    expected_significance: float = Field(4.0, gt=0)  # the same where the calibration says where
-    largest_neighbour: float = Field(0.15, gt=0)  # emission just below a line, as a share of its height
+    # The loaded calibration is off where it differs by more than this, and by more than a pixel.
     alarm_sigmas: float = Field(5.0, gt=0)
     loaded: LoadedCalibration | None = None
-
-
-@dataclass(frozen=True)
-class Peak:
-    """A line fitted to a spectrum.
-
-    Attributes
-    ----------
-    pixel, sigma : float
-        Position and its standard uncertainty, columns; NaN where nothing was fitted.
-    significance : float
-        Area over its uncertainty.
-    fwhm : float
-        Columns.
-    amplitude : float
-        Height, counts a column.
-    below, above : float
-        Background on the low- and high-energy side, counts a column.
-    reason : str
-        "" for an elastic line, else why this is none.
-    """
-
-    pixel: float
-    sigma: float
-    significance: float
-    fwhm: float
-    amplitude: float
-    below: float
-    above: float
-    reason: str
-
-    def model(self, columns: FloatArray) -> FloatArray:
-        """Evaluate the fitted line with its background."""
-        return _line(
-            columns, np.array([self.pixel, self.fwhm / SIGMA_TO_FWHM, self.amplitude, self.below, self.above])
-        )[0]
-
-
-def _no_peak(reason: str) -> Peak:
-    nan = math.nan
-    return Peak(nan, nan, nan, nan, nan, nan, nan, reason)
-
-
-def find_elastic_line(
-    spectrum: FloatArray,
-    variance: FloatArray,
-    *,
-    settings: ElasticLineSettings | None = None,
-    expected_pixel: float | None = None,
-    search: float = 0.0,
-) -> Peak:
-    """Find the elastic line of a spectrum.
-
-    Parameters
-    ----------
-    spectrum, variance : numpy.ndarray, shape (columns,)
-        Counts and counts²; energy rises along the columns.
-    settings : ElasticLineSettings, optional
-    expected_pixel : float, optional
-        Where the calibration expects the line. Without it the highest feature that looks like an elastic line is taken.
-    search : float
-        How far from there to look, columns.
-
-    Returns
-    -------
-    Peak
-        Its `reason` is "" where it is an elastic line that stands alone.
-
-    Raises
-    ------
-    ValueError
-        When spectrum and variance differ in shape.
-    """
-    settings = settings or ElasticLineSettings()
-    if spectrum.shape != variance.shape or spectrum.ndim != 1:
-        raise ValueError(
-            f"spectrum and variance have the shapes {spectrum.shape} and {variance.shape}, expected one length"
-        )
-    if not np.isfinite(spectrum).all():
-        return _no_peak("the spectrum is not measured")
-    seen = _matched_filter(spectrum, variance, settings.fwhm)
-    if expected_pixel is not None:
-        low = max(int(expected_pixel - search), 0)
-        high = min(int(expected_pixel + search) + 2, len(seen))
-        if high - low < 1:
-            return _no_peak(f"expected at column {expected_pixel:.0f}, off the detector")
-        return _fit_peak(
-            spectrum, variance, low + int(seen[low:high].argmax()), settings, settings.expected_significance
-        )
-    # Second-order light can excite emission above the excitation energy; it is wide, and passed over.
-    refused: list[Peak] = []
-    for start in _highest_features(seen, settings):
-        peak = _fit_peak(spectrum, variance, start, settings, settings.significance)
-        if not peak.reason:
-            return peak
-        refused.append(peak)
-    return refused[0] if refused else _no_peak("no feature stands out of the noise")
-
-
-def _matched_filter(spectrum: FloatArray, variance: FloatArray, fwhm: float) -> FloatArray:
-    """Significance of a line of the instrument's width at every column, over the mean of its surroundings."""
-    reach = math.ceil(2.5 * fwhm)
-    offsets = np.arange(-reach, reach + 1)
-    template = np.exp(-0.5 * (offsets * SIGMA_TO_FWHM / fwhm) ** 2)
-    template -= template.mean()
-    padded, padded_variance = np.pad(spectrum, reach, mode="edge"), np.pad(variance, reach, mode="edge")
-    signal = np.convolve(padded, template, mode="valid")
-    noise = np.convolve(padded_variance, template**2, mode="valid")
-    return signal / np.sqrt(np.maximum(noise, np.finfo(float).tiny))
-
-
-def _highest_features(seen: FloatArray, settings: ElasticLineSettings) -> list[int]:
-    """List the significant maxima, highest energy first; the first four are enough."""
-    inner = seen[1:-1]
-    maxima = 1 + np.flatnonzero((inner >= seen[:-2]) & (inner > seen[2:]) & (inner > settings.significance))
-    return maxima[::-1][:4].tolist()
-
-
-def _line(columns: FloatArray, parameters: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Give a Gaussian on a background that steps from one level to another under it, and its derivatives.
-
-    Emission lies below the elastic line and none above: the step stands for it.
-    """
-    centre, sigma, amplitude, below, above = parameters
-    u = (columns - centre) / sigma
-    shape, step = np.exp(-0.5 * u**2), ndtr(u)
-    edge = (above - below) * shape / math.sqrt(2 * math.pi)
-    model = amplitude * shape + below + (above - below) * step
-    slope = (amplitude * shape * u - edge) / sigma
-    return model, np.stack([slope, slope * u, shape, 1 - step, step], axis=1)
-
-
-def _fit_peak(
-    spectrum: FloatArray, variance: FloatArray, start: int, settings: ElasticLineSettings, significance: float
-) -> Peak:
-    fwhm = settings.fwhm
-    low, high = max(round(start - _FIT_LEFT * fwhm), 0), min(round(start + _FIT_RIGHT * fwhm), len(spectrum))
-    if start - low < fwhm or high - start < fwhm:
-        return _no_peak(f"at column {start}, at the edge of the detector")
-    columns = np.arange(low, high, dtype=float)
-    counts, noise = spectrum[low:high], np.sqrt(variance[low:high])
-    begin = np.array(
-        [start, fwhm / SIGMA_TO_FWHM, spectrum[start], counts[: start - low - 2].min(), np.median(counts[-8:])]
-    )
-    parameters, covariance, reduced = _levenberg_marquardt(columns, counts, noise, begin, fwhm)
-    centre, width, amplitude, below, above = parameters
-    if not (covariance[0, 0] > 0 and covariance[2, 2] > 0):
-        return _no_peak(f"at column {start}, a fit that the counts do not determine")
-    error = math.sqrt(covariance[2, 2])
-    likely = 1 + 2 * math.sqrt(2 / (len(columns) - len(parameters)))  # a line of another shape, not noise, exceeds it
-    peak = Peak(
-        pixel=float(centre),
-        sigma=math.sqrt(covariance[0, 0] * (reduced if reduced > likely else 1.0)),
-        significance=float(amplitude / error),
-        fwhm=float(width * SIGMA_TO_FWHM),
-        amplitude=float(amplitude),
-        below=float(below),
-        above=float(above),
-        reason="",
-    )
-    neighbour, neighbour_sigma = _neighbour(spectrum, variance, peak, fwhm)
-    reason = _why_not_elastic(peak, start, neighbour, settings, significance)
-    # Emission that is seen beside the line is also under it, and pulls the fit by up to its share of half the width.
-    pull = 0.0 if reason else 0.5 * fwhm * max(0.0, neighbour - 2 * neighbour_sigma)
-    return replace(peak, sigma=math.hypot(peak.sigma, pull), reason=reason)
-
-
-def _why_not_elastic(
-    peak: Peak, start: int, neighbour: float, settings: ElasticLineSettings, significance: float
-) -> str:
-    """Say why a peak is no elastic line that stands alone; "" where it is one."""
-    narrowest, widest = (share * settings.fwhm for share in settings.fwhm_range)
-    if not peak.significance >= significance:
-        return f"{peak.significance:.1f} sigma, expected {significance:g} or more"
-    if not narrowest <= peak.fwhm <= widest:
-        return f"{peak.fwhm:.1f} columns wide, expected {narrowest:.1f} to {widest:.1f}"
-    if abs(peak.pixel - start) > settings.fwhm:
-        return "on the slope of brighter emission"
-    if neighbour > settings.largest_neighbour:
-        return f"emission just below it has {neighbour:.2f} of its height"
-    return ""
-
-
-def _neighbour(spectrum: FloatArray, variance: FloatArray, peak: Peak, fwhm: float) -> tuple[float, float]:
-    """Emission 1.4 to 2.8 FWHM below a line as a share of its height, and its uncertainty."""
-    place = float(np.clip(peak.pixel, 3 * fwhm, len(spectrum)))
-    low, high = int(place - 2.8 * fwhm), int(place - 1.4 * fwhm)
-    mean = float(spectrum[low:high].mean()) - peak.above
-    height = peak.amplitude or math.inf
-    return mean / height, math.sqrt(float(variance[low:high].sum())) / (high - low) / height
-
-
-def _levenberg_marquardt(
-    columns: FloatArray, counts: FloatArray, noise: FloatArray, start: FloatArray, fwhm: float
-) -> tuple[FloatArray, FloatArray, float]:
-    """Fit `_line` by weighted least squares; give parameters, covariance and reduced chi square."""
-    narrowest, widest = 0.3 * fwhm / SIGMA_TO_FWHM, 3 * fwhm / SIGMA_TO_FWHM
-    parameters, damping = start, 1e-2
-    model, slopes = _line(columns, parameters)
-    cost = float((((counts - model) / noise) ** 2).sum())
-    for _ in range(40):
-        weighted = slopes / noise[:, None]
-        curvature = weighted.T @ weighted
-        diagonal = np.diag(np.diag(curvature) + np.finfo(float).eps)
-        step = np.linalg.solve(curvature + damping * diagonal, weighted.T @ ((counts - model) / noise))
-        trial = parameters + step
-        trial[1] = np.clip(trial[1], narrowest, widest)
-        trial_model, trial_slopes = _line(columns, trial)
-        trial_cost = float((((counts - trial_model) / noise) ** 2).sum())
-        if trial_cost > cost:
-            damping *= 5
-            if damping > 1e8:
-                break
-            continue
-        settled = cost - trial_cost < 1e-6 * (1 + cost)
-        parameters, model, slopes, cost = trial, trial_model, trial_slopes, trial_cost
-        damping /= 5
-        if settled:
-            break
-    weighted = slopes / noise[:, None]
-    covariance = np.linalg.pinv(weighted.T @ weighted, hermitian=True)
-    return parameters, covariance, cost / max(1, len(columns) - len(parameters))
 
 
 @dataclass
@@ -281,8 +49,8 @@ class _Row:
     energy: float
     spectrum: FloatArray
     variance: FloatArray
-    blind: Peak  # what is found without knowing where to look
-    peak: Peak  # what is taken
+    blind: Peak  # found without knowing where to look
+    peak: Peak  # used: this one, or the one found where the calibration expects it
 
 
 class ElasticLine(Step):
@@ -395,12 +163,12 @@ class ElasticLine(Step):
         pixel = float(self._calibration.pixel(row.energy))
         sigma = float(self._calibration.sigma(pixel)) / self._calibration.dispersion
         if not -WINDOW < pixel < len(row.spectrum) + WINDOW:
-            return _no_peak(f"expected at column {pixel:.0f}, off the detector")
+            return no_peak(f"expected at column {pixel:.0f}, off the detector")
         if sigma > self._settings.fwhm:
-            return _no_peak("the calibration does not say well enough where to look")
+            return no_peak("the calibration does not say well enough where to look")
         key = (index, round(pixel))
         if key not in self._found:
-            search = 0.6 * self._settings.fwhm
+            search = SEARCH * self._settings.fwhm
             self._found[key] = find_elastic_line(
                 row.spectrum, row.variance, settings=self._settings, expected_pixel=float(key[1]), search=search
             )
@@ -437,6 +205,7 @@ def _calibrate(peaks: list[Peak], rows: list[_Row]) -> Calibration:
 
 
 def _window(row: _Row) -> NDArray[np.int_]:
+    """Give the columns around a row's line that are kept: a few more on the low-energy side, where emission is."""
     centre = row.peak.pixel if np.isfinite(row.peak.pixel) else len(row.spectrum) / 2
     first = int(np.clip(round(centre) - WINDOW // 2 - 3, 0, len(row.spectrum) - WINDOW))
     return np.arange(first, first + WINDOW)

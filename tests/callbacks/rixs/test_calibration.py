@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callbacks.rixs.elastic_line import fit_calibration
+from callbacks.rixs import fit_calibration
 
 DISPERSION, ENERGY, PIVOT = 0.107, 530.0, 1000.0
 

@@ -5,56 +5,25 @@ import itertools
 import numpy as np
 import pytest
 from irixs import COUNTS_PER_EV, READ_NOISE, read_scan
+from simulated_lines import (
+    COLUMNS,
+    DISPERSION,
+    ENERGY,
+    EXCITATIONS,
+    LIT,
+    PHOTON,
+    PIVOT,
+    WITHOUT_ELASTIC_LINE,
+    calibrate,
+    column,
+    measure,
+    simulated_map,
+)
 
 from callbacks.rixs.cosmic_rays import remove_cosmic_rays
-from callbacks.rixs.elastic_line import ElasticLine, ElasticLineSettings, find_elastic_line
+from callbacks.rixs.elastic_line import ElasticLineSettings
+from callbacks.rixs.elastic_peak import find_elastic_line
 from callbacks.rixs.integration import spectrum_of, spectrum_variance
-from callbacks.rixs.repeats import Row
-
-COLUMNS, FWHM, ROWS, PHOTON, NOISE = 2048, 5.0, 64, 110.0, 4.0
-ENERGY, DISPERSION, PIVOT = 530.0, 0.107, 1100.0  # truth of the simulated spectra
-EXCITATIONS = np.arange(527.0, 545.0, 1.5)
-
-
-def gaussian(centre, fwhm, area):
-    sigma = fwhm / 2.3548
-    return area / (sigma * np.sqrt(2 * np.pi)) * np.exp(-0.5 * ((np.arange(COLUMNS) - centre) / sigma) ** 2)
-
-
-def column(energy):
-    return PIVOT + (energy - ENERGY) / DISPERSION
-
-
-def expected_photons(excitation, *, elastic, emission, raman=0.0):
-    """Elastic line, valence emission of constant energy that grows at resonance, features of constant loss."""
-    resonance = np.exp(-0.5 * ((excitation - 531.0) / 1.0) ** 2) + 0.6 / (1 + np.exp(536.0 - excitation))
-    photons = np.full(COLUMNS, 0.15) + gaussian(column(excitation), FWHM, elastic)
-    photons += gaussian(column(524.5), 22, emission * (0.02 + resonance))
-    photons += gaussian(column(522.0), 30, 0.5 * emission * (0.02 + resonance))
-    return photons + gaussian(column(excitation - 6.0), 12, raman)
-
-
-def measure(excitation, rng, **light):
-    photons = rng.poisson(expected_photons(excitation, **light))
-    spectrum = PHOTON * photons + NOISE * np.sqrt(ROWS) * rng.standard_normal(COLUMNS)
-    return spectrum, spectrum_variance(spectrum, photon_counts=PHOTON, read_noise=NOISE * np.sqrt(ROWS))
-
-
-def calibrate(energies, spectra, settings=None, *, at_once=True):
-    """Send all rows with one event, which calibrates once, or each with its own, as they are measured."""
-    step = ElasticLine(settings or ElasticLineSettings())
-    rows = [
-        Row(index, energy=float(energy), spectrum=spectrum, variance=variance)
-        for index, (energy, (spectrum, variance)) in enumerate(zip(energies, spectra, strict=True))
-    ]
-    for event in [tuple(rows)] if at_once else [(row,) for row in rows]:
-        step.push({"rows": event, "row": event[-1].index})
-    return step
-
-
-def simulated_map(seed, *, at_once=True, **light):
-    rng = np.random.default_rng(seed)
-    return calibrate(EXCITATIONS, [measure(energy, rng, **light) for energy in EXCITATIONS], at_once=at_once)
 
 
 def test_a_line_is_found_within_its_uncertainty():
@@ -70,7 +39,7 @@ def test_a_line_is_found_within_its_uncertainty():
 def test_simulated_maps_are_calibrated_within_the_quoted_intervals():
     trials, inside_dispersion, inside_offset = 200, 0, 0
     for seed in range(trials):
-        found = simulated_map(seed, elastic=300.0, emission=8000.0).calibration
+        found = simulated_map(seed, **LIT).calibration
         assert found.status == "ok", (seed, found.status)
         truth = ENERGY + DISPERSION * (found.pivot - PIVOT)
         inside_offset += abs(found.energy(found.pivot) - truth) <= found.sigma(found.pivot)
@@ -79,15 +48,7 @@ def test_simulated_maps_are_calibrated_within_the_quoted_intervals():
     assert 0.60 <= inside_offset / trials <= 0.76, inside_offset
 
 
-@pytest.mark.parametrize(
-    "light",
-    [
-        {"elastic": 0.0, "emission": 8000.0},  # fluorescence only
-        {"elastic": 3.0, "emission": 8000.0},  # too weak to see
-        {"elastic": 0.0, "emission": 0.0},  # nothing
-        {"elastic": 0.0, "emission": 8000.0, "raman": 400.0},  # what moves with the excitation, and is too wide
-    ],
-)
+@pytest.mark.parametrize("light", WITHOUT_ELASTIC_LINE)
 def test_without_an_elastic_line_calibration_refuses_every_time(light):
     for seed in range(200):
         found = simulated_map(seed, **light).calibration
@@ -96,10 +57,7 @@ def test_without_an_elastic_line_calibration_refuses_every_time(light):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_same_rows_give_the_same_answer_bit_for_bit_one_by_one_or_at_once(seed):
-    first, *others = (
-        simulated_map(seed, at_once=at_once, elastic=300.0, emission=8000.0).result.as_dict()
-        for at_once in (False, False, True)
-    )
+    first, *others = (simulated_map(seed, at_once=at_once, **LIT).result.as_dict() for at_once in (False, False, True))
     for (key, value), other in itertools.product(first.items(), others):
         assert np.array_equal(value, other[key], equal_nan=np.asarray(value).dtype.kind == "f"), key
 
@@ -107,7 +65,7 @@ def test_the_same_rows_give_the_same_answer_bit_for_bit_one_by_one_or_at_once(se
 def test_a_loaded_calibration_that_is_off_raises_the_alarm():
     loaded = {"pivot": PIVOT, "coefficients": (ENERGY + 3.4, DISPERSION)}
     rng = np.random.default_rng(0)
-    spectra = [measure(energy, rng, elastic=300.0, emission=8000.0) for energy in EXCITATIONS]
+    spectra = [measure(energy, rng, **LIT) for energy in EXCITATIONS]
     step = calibrate(EXCITATIONS, spectra, ElasticLineSettings.model_validate({"loaded": loaded}), at_once=False)
     assert "off by -3.4" in step.result.calibration_alarm
 

@@ -11,6 +11,7 @@ from callbacks.incident_flux import judge_flux
 from callbacks.rixs.calibration import Calibration
 from callbacks.rixs.curvature import Curvature, fit_curvature, straighten
 from callbacks.rixs.dark import estimate_pedestal
+from callbacks.rixs.elastic_peak import FWHM_PER_SIGMA
 from callbacks.rixs.integration import Integration, IntegrationSettings, spectrum_of, spectrum_variance
 from callbacks.rixs.normalisation import Normalisation, NormalisationSettings
 from callbacks.rixs.repeats import RepeatedFrames, RepeatedFramesSettings, Row, measure_drift
@@ -28,7 +29,7 @@ COLUMNS = 600
 
 
 def line(centre, area, fwhm=5.0, columns=COLUMNS):
-    sigma = fwhm / 2.3548
+    sigma = fwhm / FWHM_PER_SIGMA
     return area / (sigma * np.sqrt(2 * np.pi)) * np.exp(-0.5 * ((np.arange(columns) - centre) / sigma) ** 2)
 
 

@@ -1,0 +1,136 @@
+"""Scan the constants of the search for elastic lines; prints the tables of docs/decisions/constants-elastic-line.md.
+
+Run as ``python tests/callbacks/rixs/scan_elastic_line.py [NAME ...]``; some minutes for all.
+"""
+
+import contextlib
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from irixs import COUNTS_PER_EV, read_scan
+from simulated_lines import DISPERSION, ENERGY, LIT, PIVOT, WITHOUT_ELASTIC_LINE, calibrate, simulated_map
+
+from callbacks.rixs import elastic_line, elastic_peak
+from callbacks.rixs.cosmic_rays import remove_cosmic_rays
+from callbacks.rixs.elastic_line import ElasticLineSettings
+from callbacks.rixs.integration import spectrum_of
+
+MEASURED_DATA = Path(__file__).parents[4] / "shared" / "data"
+HEADER = (
+    "value",
+    "calibrated, %",
+    "dispersion held, %",
+    "offset held, %",
+    "lines",
+    "dispersion rms, %",
+    "false of 100",
+    "17174",
+    "17175",
+)
+SCANS = {
+    "FIT_LEFT": (1.2, 1.6, 2.1, 2.8, 4.0),
+    "FIT_RIGHT": (1.5, 2.5, 3.8, 5.0, 8.0),
+    "FIT_FWHM": ((0.5, 1.7), (0.3, 3.0), (0.2, 5.0)),
+    "FILTER_REACH": (1.2, 1.8, 2.5, 4.0, 6.0),
+    "NEIGHBOUR_FWHM": ((1.0, 1.6), (1.4, 2.0), (1.4, 2.8), (1.4, 4.0), (2.0, 4.0)),
+    "NEIGHBOUR_BIAS": (0.0, 0.25, 0.5, 1.0),
+    "FEATURES": (1, 2, 4, 8),
+    "SEARCH": (0.2, 0.4, 0.6, 1.0, 2.0),
+    "fwhm_range": ((0.75, 1.3), (0.65, 1.45), (0.55, 1.6), (0.45, 1.8), (0.35, 2.5)),
+    "significance": (3.0, 4.0, 5.0, 6.0, 8.0),
+    "expected_significance": (2.0, 3.0, 4.0, 5.0, 6.0),
+    "largest_neighbour": (0.05, 0.1, 0.15, 0.25, 0.5),
+}
+
+
+@contextlib.contextmanager
+def constant(name, value):
+    """Give a constant another value for a while; give the settings, which hold it where it is one of those."""
+    if name in ElasticLineSettings.model_fields:
+        yield ElasticLineSettings(**{name: value})
+        return
+    module = elastic_peak if hasattr(elastic_peak, name) else elastic_line
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield ElasticLineSettings()
+    finally:
+        setattr(module, name, before)
+
+
+def simulated_scores(seeds, settings=None):
+    """Share of calibrated maps, coverage of dispersion and offset, accepted lines, rms error of the dispersion in %."""
+    accepted, errors, inside = [], [], []
+    for seed in seeds:
+        found = simulated_map(seed, settings=settings, **LIT).calibration
+        if found.status != "ok":
+            continue
+        truth = ENERGY + DISPERSION * (found.pivot - PIVOT)
+        errors.append(found.dispersion / DISPERSION - 1)
+        inside.append(
+            (
+                abs(found.dispersion - DISPERSION) <= found.dispersion_sigma,
+                abs(found.energy(found.pivot) - truth) <= found.sigma(found.pivot),
+            )
+        )
+        accepted.append(found.accepted.sum())
+    if not errors:
+        return 0.0, np.array([np.nan, np.nan]), np.nan, np.nan
+    rms = 100 * float(np.sqrt(np.mean(np.square(errors))))
+    return len(errors) / len(seeds), np.mean(inside, axis=0), float(np.mean(accepted)), rms
+
+
+def false_calibrations(seeds, settings=None):
+    """How many maps without an elastic line are calibrated."""
+    return sum(
+        simulated_map(seed, settings=settings, **light).calibration.status == "ok"
+        for light in WITHOUT_ELASTIC_LINE
+        for seed in seeds
+    )
+
+
+@cache
+def measured_spectra(scan):
+    """Give energies and spectra of a measured scan."""
+    energies, frames = read_scan(MEASURED_DATA, scan)
+    spectra = []
+    for energy, frame in zip(energies, frames, strict=True):
+        noise = {"photon_counts": COUNTS_PER_EV * energy, "read_noise": 8.0}
+        cleaned = remove_cosmic_rays(frame - 1.4, **noise)
+        spectra.append(spectrum_of(cleaned.frame, np.zeros(64), unmeasured=cleaned.mask, **noise))
+    return energies, spectra
+
+
+def measured_score(scan, settings=None):
+    """Say what the calibration of a measured scan is: lines, dispersion, rms."""
+    found = calibrate(*measured_spectra(scan), settings).calibration
+    if found.status != "ok":
+        return "refused"
+    energies = measured_spectra(scan)[0][found.accepted]
+    return (
+        f"{found.accepted.sum()} to {energies.max():.1f} eV, {found.dispersion:.3f}({1e3 * found.dispersion_sigma:.0f})"
+    )
+
+
+def main(names):
+    """Print a table for each constant."""
+    for name in names or SCANS:
+        print(f"\n{name}\n")
+        print(f"| {' | '.join(HEADER)} |")
+        print("|---" * len(HEADER) + "|")
+        for value in SCANS[name]:
+            with constant(name, value) as settings:
+                share, (dispersion, offset), lines, rms = simulated_scores(range(1000, 1100), settings)
+                false = false_calibrations(range(25), settings)
+                measured = " | ".join(measured_score(scan, settings) for scan in (17174, 17175))
+            print(
+                f"| {value} | {100 * share:.0f} | {100 * dispersion:.0f} | {100 * offset:.0f} | {lines:.1f} |"
+                f" {rms:.2f} | {false} | {measured} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
