@@ -14,7 +14,7 @@ PASSES = 2  # of registration, each with the contrast found where the one before
 FACTORS = (0.1, 10.0)  # that the absorption may change by
 SMOOTH = 1.0  # pixels; sigma of the Gaussian before the logarithm
 LOWEST = 0.02  # transmission that is told from none
-BRIGHT = 99.0  # percentile that counts as no absorption
+UNABSORBED_PERCENTILE = 99.0  # percentile that counts as no absorption
 
 
 class Appearance:
@@ -80,7 +80,7 @@ def absorbance(image: FloatArray) -> FloatArray:
     level = float(np.median(image[measured])) if measured.any() else 1.0
     smooth = ndimage.gaussian_filter(np.where(measured, image, level), SMOOTH)
     known = ndimage.binary_erosion(measured, iterations=2, border_value=1)
-    bright = float(np.percentile(smooth[known], BRIGHT)) if known.any() else 1.0
+    bright = float(np.percentile(smooth[known], UNABSORBED_PERCENTILE)) if known.any() else 1.0
     return np.where(known, -np.log(np.clip(smooth / bright, LOWEST, None)), np.nan)
 
 

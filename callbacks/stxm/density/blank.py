@@ -1,4 +1,8 @@
-"""Incident flux of a stack from its sample-free pixels: found in the images, or given."""
+"""Incident flux of a stack from its sample-free pixels, which are found in the images.
+
+Sample-free pixels are the brightest that are many and of one brightness: a peak at the bright end of the histogram. The
+scans of the constants are in docs/decisions/constants-blank.md.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,19 @@ from scipy import ndimage
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
-PEAK_WIDTH = 4.0  # sigmas of the noise: what pixels of one brightness spread over
+# The histogram is looked at in intervals of one width: so many sigmas of the noise, which pixels of one brightness
+# spread over. The noise is that of bright pixels, which are the noisier ones: this percentile of all.
+PEAK_WIDTH, NOISE_PERCENTILE = 4.0, 95.0
+STEPS_PER_WIDTH = 8  # of the intervals' centres
+IGNORED_BRIGHTEST = 0.001  # share of the pixels above which no peak is looked for: hot pixels
 STANDS_OUT = 2.0  # times as many pixels in the peak as in an equal interval on its dark side
-LARGEST_SPREAD = 2.0  # spread of the pixels found over their noise
-BRIGHT = 95.0  # percentile of the noise that stands for that of bright pixels
+DARK_SIDE = 2.0  # widths below the peak's centre: where that interval lies
+BRIGHTER = 1.5  # widths above the peak's centre: brighter pixels do not belong to it
 HOT_PIXELS, HOT_SHARE = 3, 0.005  # pixels, and their share, that may be brighter than no sample
-HOLE = 4  # of the 9 pixels around and with one: so many bright ones are no hot pixels
+HOLE = 4  # of the 9 pixels around and with one: as many bright ones are a hole in the sample, not hot pixels
+ALIKE_WIDTHS, ALIKE_SIGMAS = 0.75, 3.0  # from the peak's centre, whichever is more: pixels as bright as it
 NEIGHBOURS = 6  # of the 9 pixels around and with it that are as bright
+LARGEST_SPREAD = 2.0  # spread of the pixels found over their noise
 
 
 class BlankSettings(BaseModel):
@@ -58,7 +68,8 @@ def find_blank(brightness: FloatArray, sigma: FloatArray, settings: BlankSetting
     -------
     Blank
         Refused where no such pixels stand out: a sample that covers the field leaves a brightness that fades out, not
-        a peak at the bright end of the histogram. A film as even as nothing, all over the field, cannot be told.
+        a peak at the bright end of the histogram. A perfectly uniform film all over the field cannot be told from
+        empty space.
     """
     settings = settings or BlankSettings()
     known = np.isfinite(brightness) & (sigma > 0)
@@ -67,14 +78,14 @@ def find_blank(brightness: FloatArray, sigma: FloatArray, settings: BlankSetting
     if known.sum() < 2 * fewest:
         return Blank(nothing, f"{known.sum()} pixels are known, expected {2 * fewest} or more")
     values = np.sort(brightness[known])
-    width = PEAK_WIDTH * float(np.percentile(sigma[known], BRIGHT))  # bright pixels are the noisier ones
+    width = PEAK_WIDTH * float(np.percentile(sigma[known], NOISE_PERCENTILE))
     centre, count = _brightest_peak(values, width, fewest)
     if not np.isfinite(centre):
         return Blank(nothing, f"no {fewest} pixels of one brightness at the bright end: no place without sample")
-    bright = known & (brightness > centre + 1.5 * width)
+    bright = known & (brightness > centre + BRIGHTER * width)
     if why_not := _does_not_stand_out(bright, values, width, centre, count):
         return Blank(nothing, why_not)
-    alike = known & (np.abs(brightness - centre) <= np.maximum(0.75 * width, 3.0 * sigma))
+    alike = known & (np.abs(brightness - centre) <= np.maximum(ALIKE_WIDTHS * width, ALIKE_SIGMAS * sigma))
     around = ndimage.convolve(alike.astype(int), np.ones((3, 3), dtype=int), mode="nearest")
     pixels = alike & (around >= NEIGHBOURS)
     if pixels.sum() < fewest:
@@ -97,7 +108,7 @@ def incident_rate(rates: FloatArray, variances: FloatArray, pixels: BoolArray) -
     Returns
     -------
     rate, sigma : numpy.ndarray, shape (energies,)
-        NaN where less than half of the pixels are known.
+        NaN where fewer than half of the pixels are known.
     """
     inside, noise = rates[:, pixels], variances[:, pixels]
     known = np.isfinite(inside)
@@ -111,8 +122,8 @@ def incident_rate(rates: FloatArray, variances: FloatArray, pixels: BoolArray) -
 
 def _brightest_peak(values: FloatArray, width: float, fewest: int) -> tuple[float, int]:
     """Give centre and content of the brightest interval that holds enough pixels and more than its neighbours."""
-    top = values[-max(1, len(values) // 1000)]  # a hot pixel or two do not matter
-    centres = np.arange(top, values[0], -width / 8)
+    top = values[-max(1, int(len(values) * IGNORED_BRIGHTEST))]
+    centres = np.arange(top, values[0], -width / STEPS_PER_WIDTH)
     counts = _count(values, centres, width)
     enough = np.flatnonzero(counts >= fewest)
     if not len(enough):
@@ -120,7 +131,7 @@ def _brightest_peak(values: FloatArray, width: float, fewest: int) -> tuple[floa
     # Climb from the first one to the top of its peak, looking one width ahead.
     place = int(enough[0])
     while True:
-        ahead = counts[place + 1 : place + 9]
+        ahead = counts[place + 1 : place + 1 + STEPS_PER_WIDTH]
         if not len(ahead) or ahead.max() <= counts[place]:
             return float(centres[place]), int(counts[place])
         place += 1 + int(ahead.argmax())
@@ -135,7 +146,7 @@ def _does_not_stand_out(bright: BoolArray, values: FloatArray, width: float, cen
     around = ndimage.convolve(bright.astype(int), np.ones((3, 3), dtype=int), mode="constant")
     if brighter > max(HOT_PIXELS, HOT_SHARE * len(values)) or (bright & (around >= HOLE)).any():
         return f"{brighter} pixels are brighter than the {count} that stand out: no place without sample"
-    darker = _count(values, np.array([centre - 2 * width]), width)[0]
+    darker = _count(values, np.array([centre - DARK_SIDE * width]), width)[0]
     if count < STANDS_OUT * darker:
         return (
             f"the brightest pixels do not stand out: {count} of one brightness, {darker} a little darker;"
@@ -145,4 +156,5 @@ def _does_not_stand_out(bright: BoolArray, values: FloatArray, width: float, cen
 
 
 def _count(values: FloatArray, centres: FloatArray, width: float) -> NDArray[np.intp]:
+    """Count the sorted values in intervals of one width."""
     return np.searchsorted(values, centres + width / 2) - np.searchsorted(values, centres - width / 2)

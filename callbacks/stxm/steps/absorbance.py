@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 
 from callbacks.contract import DensityResult, ImageOutput, StxmGrid
 from callbacks.step import Step
-from callbacks.stxm.alignment.appearance import BRIGHT
+from callbacks.stxm.alignment.appearance import UNABSORBED_PERCENTILE
 from callbacks.stxm.density.blank import Blank, BlankSettings, find_blank, incident_rate
 from callbacks.stxm.edges import POST_EDGE_SHARE, PRE_EDGE_SHARE, Window, inside
 from callbacks.stxm.steps.stack import AlignedStack
@@ -153,7 +153,7 @@ class Absorbance(Step):
             return np.full(density.shape[1:], NOT_MEASURED)
         jump, _ = self.edge_jump(density, np.zeros_like(density), images)
         with np.errstate(invalid="ignore"):
-            if np.isfinite(jump).any() and np.nanpercentile(jump, BRIGHT) > self._settings.lowest_jump:
+            if np.isfinite(jump).any() and np.nanpercentile(jump, UNABSORBED_PERCENTILE) > self._settings.lowest_jump:
                 mask[jump < self._settings.lowest_jump] = LOW_JUMP  # not before the edge is reached
             highest = np.nanmax(np.where(np.isnan(density), -np.inf, density), axis=0)
             mask[highest > self._settings.saturated_above] = SATURATED
@@ -243,7 +243,7 @@ class Absorbance(Step):
         if not len(images):
             return
         rate, variance = self.stack.rates(images)
-        level = np.array([np.percentile(one[np.isfinite(one)], BRIGHT) for one in rate])[:, None, None]
+        level = np.array([np.percentile(one[np.isfinite(one)], UNABSORBED_PERCENTILE) for one in rate])[:, None, None]
         sigma = np.sqrt((variance / level**2).sum(axis=0)) / len(images)
         given = self._given()
         if given is not None:

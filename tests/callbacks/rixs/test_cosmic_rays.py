@@ -8,11 +8,14 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from irixs import COUNTS_PER_EV, READ_NOISE, read_scan
+from scan_cosmic_rays import constant, expose, hits_left, injected, photons_lost
+from scipy.special import ndtr
+from scipy.stats import norm, poisson
 
 from callbacks.rixs.cosmic_rays import remove_cosmic_rays
 from callbacks.rixs.dark import estimate_pedestal
-from simulated_devices.physics.samples import SAMPLES
-from simulated_devices.physics.spectrograph import SpectrographModel
+from callbacks.rixs.photon_model import LEAST_CREDIBLE, PHOTON_MARGIN, SHARE_SKEW, SHARED_CHANCE_FACTOR, UNSEEN_PHOTONS
+from simulated_devices.physics.spectrograph import CLOUD_SIGMA, SpectrographModel
 
 
 def test_a_frame_of_photons_alone_is_left_as_it_is():
@@ -61,18 +64,7 @@ def test_the_account_adds_up_for_frames_of_any_size(rows, columns, seed, charge)
     assert (cleaned.hits > 0) == cleaned.mask.any()
 
 
-def expose(model, excitation, rng, elastic=320.0, scale=1.0):
-    sample, width = SAMPLES["LRNMC 311 mAh/g"], 0.05
-
-    def photons_per_ev(emission):
-        line = np.exp(-0.5 * ((emission - excitation) / width) ** 2) / (width * np.sqrt(2 * np.pi))
-        return scale * (elastic * line + 14_000.0 * sample.emission(excitation, emission) + 0.8)
-
-    frame, truth = model.render(photons_per_ev, exposure_time=300.0, rng=rng)
-    return frame.astype(float) - model.pedestal_image, truth
-
-
-def photons_lost(cleaned, truth, columns=slice(None)):
+def charge_lost(cleaned, truth, columns=slice(None)):
     mask = cleaned.mask[:, columns]
     return float(truth.photon_charge[:, columns][mask].sum() - cleaned.frame[:, columns][mask].sum())
 
@@ -88,9 +80,9 @@ def test_simulated_frames_lose_less_than_two_photons_in_a_thousand(excitation, s
     for seed in range(12):
         image, truth = expose(model, excitation, np.random.default_rng(seed), scale=scale)
         cleaned = remove_cosmic_rays(image, photon_counts=0.21 * excitation, read_noise=4.0)
-        lost += photons_lost(cleaned, truth)
+        lost += charge_lost(cleaned, truth)
         light += float(truth.photon_charge.sum())
-        near_lost += photons_lost(cleaned, truth, near)
+        near_lost += charge_lost(cleaned, truth, near)
         near_light += float(truth.photon_charge[:, near].sum())
     assert lost < 0.002 * light
     assert near_lost < 0.002 * near_light
@@ -126,22 +118,15 @@ def test_measured_frames_without_injection_keep_their_counts(frames_17174):
 def test_measured_hits_injected_into_measured_frames_are_removed(frames_17174, measured_data):
     with np.load(measured_data / "als-irixs" / "cosmic_stamps_17174.npz") as file:
         stamps = [file[name].astype(float) for name in file.files]
-    left = injected = 0.0
+    left = charge = 0.0
     for seed, (energy, frame) in itertools.product(range(3), zip(*frames_17174, strict=True)):
-        rng = np.random.default_rng([seed, round(100 * energy)])
         known = {"photon_counts": COUNTS_PER_EV * energy, "read_noise": READ_NOISE}
-        hit = frame.copy()
-        for _ in range(15):
-            stamp = stamps[rng.integers(len(stamps))]
-            row, column = (
-                rng.integers(size - length + 1) for size, length in zip(frame.shape, stamp.shape, strict=True)
-            )
-            hit[row : row + stamp.shape[0], column : column + stamp.shape[1]] += stamp
-            injected += stamp.sum()
+        hit, more = injected(frame, stamps, np.random.default_rng([seed, round(100 * energy)]))
         # Column by column, so that a hit that is left does not make up for photons that are taken.
         with_hits, without = (remove_cosmic_rays(each, **known).frame.sum(axis=0) for each in (hit, frame))
         left += np.abs(with_hits - without).sum()
-    assert 1 - left / injected >= 0.94
+        charge += more
+    assert 1 - left / charge >= 0.94
 
 
 @pytest.mark.measured
@@ -158,3 +143,90 @@ def test_the_raw_ccd_frame_loses_its_hits_and_keeps_its_line(measured_data):
     assert cleaned.mask[:, line].mean() < 1e-3
     singles = (image > 50) & (image < 75)
     assert (cleaned.mask & singles).sum() <= 0.015 * singles.sum()
+
+
+# Where the constants stand; the whole scans are in docs/decisions/constants-cosmic-rays.md.
+
+PLATEAUS = [
+    ("CLUMP_CHANCE_FACTOR", 1e4, 1e7),
+    ("PHOTON_MARGIN", 0.15, 0.4),
+    ("NOISE_MARGIN", 0.0, 1.0),
+    ("SHARING_PIXELS", 100, 2000),
+    ("SHARING_CAP", 4.0, 10.0),
+    ("MEAN_PARTS", 3, 6),
+    ("CAP_SIGMAS", 3.0, 12.0),
+    ("CAP_PHOTONS", 2.0, 8.0),
+    ("NEAR_COLUMNS", 3, 7),
+    ("DIM_COLUMNS", 9, 25),
+    ("FAR_COLUMNS", 25, 101),
+    ("MEDIAN_COLUMNS", 41, 81),
+    ("LINE_SIGMAS", 2.0, 6.0),
+    ("UNSEEN_PHOTONS", 0.5, 12.0),
+    ("SIDE_GAP", 2, 8),
+    ("SIDE_COLUMNS", 5, 50),
+    ("WING_READ_NOISE", 1.0, 3.0),
+    ("WING_PHOTON_NOISE", 1.0, 2.0),
+    ("CROWDED", 0.1, 0.25),
+    ("PHOTON_SEEN", 0.15, 0.7),
+]
+
+
+@pytest.mark.parametrize(("name", "lower", "upper"), PLATEAUS)
+def test_a_constant_between_these_values_changes_little(name, lower, upper):
+    kept, left = photons_lost(range(2))[0], hits_left(range(100, 102))
+    for value in (lower, upper):
+        with constant(name, value):
+            assert photons_lost(range(2))[0] < max(0.001, 1.6 * kept)
+            assert hits_left(range(100, 102)) == pytest.approx(left, abs=0.008)
+
+
+def test_the_chance_of_shared_charge_is_the_largest_that_loses_less_than_two_photons_in_a_thousand():
+    worst, left = photons_lost(range(6))[1], hits_left(range(100, 104))
+    assert worst < 0.002
+    with constant("SHARED_CHANCE_FACTOR", 10 * SHARED_CHANCE_FACTOR):
+        assert photons_lost(range(6))[1] > 0.004
+    with constant("SHARED_CHANCE_FACTOR", SHARED_CHANCE_FACTOR / 10):
+        assert hits_left(range(100, 104)) > 1.2 * left
+
+
+def test_fewer_than_two_credible_photons_would_lose_light_and_more_would_leave_hits():
+    left = hits_left(range(100, 104))
+    with constant("LEAST_CREDIBLE", 1):
+        assert photons_lost(range(6))[1] > 0.004
+    with constant("LEAST_CREDIBLE", 3):
+        assert hits_left(range(100, 104)) > 1.08 * left
+
+
+@pytest.mark.parametrize("row_binning", [1, 8])
+@pytest.mark.parametrize("side", [1, 2])
+def test_the_skew_of_shares_holds_the_chance_that_shared_charge_passes_for_a_hit(side, row_binning):
+    """The charge in a box is a compound Poisson sum, whose tail is longer than Poisson's of the same variance."""
+    rng = np.random.default_rng(0)
+    margin, bins = 2, 100
+    offsets = rng.uniform(-margin, side + margin, (2, 200_000))
+    across, along = (
+        ndtr((side - offset) / sigma) - ndtr(-offset / sigma)
+        for offset, sigma in zip(offsets, (CLOUD_SIGMA, CLOUD_SIGMA / row_binning), strict=True)
+    )
+    caught, area = across * along, (side + 2 * margin) ** 2
+    share = (caught**2).mean() / caught.mean()
+    one = np.fft.fft(np.bincount(np.rint(bins * caught).astype(int), minlength=bins + 1) / caught.size, 1 << 13)
+    chance = norm.sf(6.0) * SHARED_CHANCE_FACTOR
+
+    def excess(skew):
+        ratios = []
+        for photons in (0.15, 0.3, 0.45, 0.6, 1.0, 2.0, 3.0):
+            total = np.fft.ifft(np.exp(photons * area * (one - 1))).real
+            clumps = LEAST_CREDIBLE + PHOTON_MARGIN
+            limit = max(skew * share * poisson.isf(chance, photons * side**2 / (skew * share)), clumps)
+            ratios.append((1 - total[: int(bins * limit) + 1].sum()) / chance)
+        return ratios
+
+    assert np.median(excess(SHARE_SKEW)) < 0.7
+    assert max(excess(SHARE_SKEW)) < 2.0
+    assert np.median(excess(1.0)) > 1.4
+    assert max(excess(1.0)) > 3.4
+
+
+def test_photons_may_have_been_expected_unseen_up_to_the_limit_at_95_percent():
+    assert poisson.pmf(0, UNSEEN_PHOTONS) == pytest.approx(0.05, abs=0.001)

@@ -1,0 +1,186 @@
+"""Scan the constants of registration; prints the tables of docs/decisions/constants-registration.md.
+
+Run as ``python tests/callbacks/stxm/scan_registration.py [NAME ...]``; some minutes for all.
+"""
+
+import contextlib
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from phantoms import blobs
+from scipy import ndimage
+
+from callbacks.stxm.alignment import appearance, registration
+from callbacks.stxm.alignment.appearance import Appearance
+from callbacks.stxm.alignment.registration import RegistrationSettings, register, shifted
+
+MEASURED_DATA = Path(__file__).parents[4] / "shared" / "data"
+HEADER = (
+    "value",
+    "simulated stack, px rms",
+    "with an overlayer, px rms",
+    "refused",
+    "held, %",
+    "measured stack, px rms",
+)
+COUNTS, SHAPE = 4000.0, (96, 110)
+ABSORPTION = np.array([0.5, 0.5, 0.6, 0.9, 1.6, 2.2, 1.4, 1.0])  # of the sample, image by image: over an edge
+SCANS = {
+    "smoothing": (0.5, 0.7, 1.0, 1.5, 2.5),
+    "WIDE": (1.5, 2.0, 3.0, 5.0, 10.0),
+    "BLOCK": (1, 4, 8, 16, 32),
+    "SLOPE_SMOOTHING": (0.4, 0.7, 1.0, 1.5),
+    "CONVERGED": (1e-2, 1e-3, 1e-4, 1e-6),
+    "PASSES": (1, 2, 3, 4),
+    "SMOOTH": (0.3, 0.7, 1.0, 1.5, 2.5),
+    "LOWEST": (0.001, 0.01, 0.02, 0.05, 0.15),
+    "UNABSORBED_PERCENTILE": (90.0, 95.0, 99.0, 99.9),
+    "FACTORS": ((0.5, 2.0), (0.2, 5.0), (0.1, 10.0), (0.01, 100.0)),
+}
+
+
+@contextlib.contextmanager
+def constant(name, value):
+    """Give a constant another value for a while; give the settings, which hold it where it is one of those."""
+    if name in RegistrationSettings.model_fields:
+        yield RegistrationSettings(**{name: value})
+        return
+    module = registration if hasattr(registration, name) else appearance
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield RegistrationSettings()
+    finally:
+        setattr(module, name, before)
+
+
+@cache
+def stack(seed, *, overlayer=False, probe=2.0, counts=COUNTS):
+    """Give the noisy images of a sample that drifts, without drift and noise, and the drift; pixels."""
+    rng = np.random.default_rng(seed)
+    margin = 20
+    field = (SHAPE[0] + 2 * margin, SHAPE[1] + 2 * margin)
+    thickness = blobs(field, rng, number=30, smooth=probe, empty=0.0)
+    cover = np.zeros(field)
+    if overlayer:
+        cover = ndimage.gaussian_filter(rng.standard_normal(field), 15)
+        cover = 0.3 + 0.15 * cover / cover.std()
+    drift = np.cumsum(rng.normal(0, 0.7, (len(ABSORPTION), 2)), axis=0)
+    drift -= drift[0]
+    inner = np.s_[margin:-margin, margin:-margin]
+    still = [np.exp(-absorption * thickness - cover)[inner] for absorption in ABSORPTION]
+    images = [
+        rng.poisson(
+            counts * ndimage.shift(np.exp(-absorption * thickness - cover), move, order=5, mode="nearest")[inner]
+        )
+        / counts
+        for absorption, move in zip(ABSORPTION, drift, strict=True)
+    ]
+    return images, still, drift
+
+
+def align(images, settings):
+    """Register images one after the other against those so far; give the shifts, NaN where refused."""
+    seen, shifts = Appearance(), [np.zeros(2)]
+    seen.add(images[0])
+    last = shifts[0]
+    for image in images[1:]:
+        found = seen.register(image, settings, last)
+        shifts.append(found.shift)
+        if found.status == "ok":
+            last = found.shift
+            seen.add(shifted(image, image, last)[0])
+    return np.array(shifts)
+
+
+def drift_error(seeds, settings, **sample):
+    """Rms of the error of the shifts of simulated stacks, pixel, and how many images were refused."""
+    errors = []
+    for seed in seeds:
+        images, _, drift = stack(seed, **sample)
+        errors.append(align(images, settings)[1:] + drift[1:])
+    errors = np.array(errors)
+    return float(np.sqrt(np.nanmean(errors**2))), int(np.isnan(errors[..., 0]).sum())
+
+
+def coverage(seeds, settings):
+    """Share of shifts within their quoted sigma, of images of equal contrast."""
+    inside = []
+    for seed in seeds:
+        images, still, drift = stack(seed)
+        found = register(images[1], still[1], settings)
+        inside.append(np.abs(found.shift + drift[1]) <= found.sigma)
+    return float(np.mean(inside))
+
+
+def position_noise(seeds, **sample):
+    """Rms displacement, pixel, that explains what the aligned images differ by from those without drift and noise."""
+    excess = power = 0.0
+    for seed in seeds:
+        images, still, _ = stack(seed, **sample)
+        shifts = align(images, RegistrationSettings())
+        for image, true, shift in zip(images[1:], still[1:], shifts[1:], strict=True):
+            if np.isnan(shift).any():
+                continue
+            variance = np.clip(image, 1 / COUNTS, None) / sample.get("counts", COUNTS)
+            aligned, noise = shifted(image, variance, shift)
+            slopes = (np.array(np.gradient(true)) ** 2).sum(axis=0)
+            known = np.isfinite(aligned)
+            known[:8] = known[-8:] = known[:, :8] = known[:, -8:] = False
+            excess += float(((aligned - true) ** 2 - noise)[known].sum())
+            power += float(slopes[known].sum())
+    return np.sqrt(max(excess, 0.0) / power)
+
+
+@cache
+def measured_stack():
+    """Give a measured stack with an imposed drift, without it, and the drift."""
+    folder = MEASURED_DATA / "als-stxm-fe2p"
+    kept = range(0, 123, 8)
+    i0 = np.loadtxt(folder / "i0.xsp")[kept, 1] * 0.433
+    counts = np.array([np.loadtxt(folder / f"71214078_a{index:03d}.xim") for index in kept])
+    steps = np.linspace(0, 1, len(counts))
+    drift = np.column_stack([4 * np.sin(2.1 * steps), -4 * steps + 0.5 * np.sin(9 * steps)])
+    rng = np.random.default_rng(0)
+    moved = [
+        rng.poisson(np.clip(np.fft.ifft2(ndimage.fourier_shift(np.fft.fft2(image), move)).real, 0, None))
+        for image, move in zip(counts, drift, strict=True)
+    ]
+    return np.array(moved) / i0[:, None, None], counts / i0[:, None, None], drift
+
+
+def measured_error(settings):
+    """Rms by which an imposed drift is missed on the measured stack, pixel."""
+    moved, still, drift = measured_stack()
+    wrong = align(moved, settings) - align(still, settings) + drift - drift[0]
+    return float(np.sqrt(np.nanmean(wrong**2)))
+
+
+def main(names):
+    """Print a table for each constant, and the position noise of several samples."""
+    for name in names or SCANS:
+        print(f"\n{name}\n")
+        print(f"| {' | '.join(HEADER)} |")
+        print("|---" * len(HEADER) + "|")
+        for value in SCANS[name]:
+            with constant(name, value) as settings:
+                error, refused = drift_error(range(5), settings)
+                covered, more = drift_error(range(5), settings, overlayer=True)
+                held, measured = coverage(range(40), settings), measured_error(settings)
+            print(
+                f"| {value} | {error:.3f} | {covered:.3f} | {refused + more} | {100 * held:.0f} | {measured:.3f} |",
+                flush=True,
+            )
+    print("\nposition_noise\n\n| probe sigma, px | counts a pixel | px rms | with an overlayer |\n|---|---|---|---|")
+    for probe in (0.8, 1.0, 1.5, 2.0):
+        for counts in (400.0, 4000.0, 40_000.0):
+            plain, covered = (
+                position_noise(range(4), probe=probe, counts=counts, overlayer=overlayer) for overlayer in (False, True)
+            )
+            print(f"| {probe} | {counts:.0f} | {plain:.3f} | {covered:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
