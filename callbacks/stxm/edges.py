@@ -1,4 +1,9 @@
-"""Absorption edges of the reference text: the energy windows its methods use, in eV."""
+"""Absorption edges: the energy windows, in eV, of Gent et al. (2017), whose methods these are.
+
+W. E. Gent et al., "Coupling between oxygen redox and cation migration explains unusual electrochemistry in lithium-rich
+layered oxides", Nat. Commun. 8 (2017) 2091, Supplementary Information. The windows of Fe, which the text does not
+have, are placed as those of the other L3 edges. See docs/decisions/constants-edges.md.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,8 @@ from numpy.typing import NDArray
 
 Window = tuple[float, float]
 PRE_EDGE_SHARE, POST_EDGE_SHARE = 0.12, 0.15  # of the energy range, where an edge is not known
+SLACK = 0.02  # eV by which an energy read back may lie beyond the end of a window
+FEWEST_IN_WINDOW, MISSING_SHARE = 3, 0.25  # energies that fill a window, and the share of it that may be missing above
 
 
 @dataclass(frozen=True)
@@ -50,12 +57,12 @@ EDGES = {
 
 
 def edge_of(name: str, energies: NDArray[np.floating]) -> Edge:
-    """Give the windows of an edge; of one that is not known, or not measured, shares of the range.
+    """Give the windows of an edge; shares of the energy range for one that is not known or not covered.
 
     Parameters
     ----------
     name : str
-        As in "O K", "Mn L3" or "Mn L"; where it is empty the energies tell.
+        As in "O K", "Mn L3" or "Mn L"; where it is empty, the energies decide.
     energies : numpy.ndarray, shape (n,)
         The energies planned, eV, ascending.
     """
@@ -74,10 +81,11 @@ def window_or(energies: NDArray[np.floating], window: Window, otherwise: Window)
 
 
 def inside(energies: NDArray[np.floating], window: Window) -> NDArray[np.bool_]:
-    """Tell which energies lie in a window, ends included, with 20 meV to spare: what is read back wanders."""
-    slack = 0.02
-    return (energies >= window[0] - slack) & (energies <= window[1] + slack)
+    """Tell which energies lie in a window, ends included, with `SLACK` to spare: read-back energies scatter."""
+    return (energies >= window[0] - SLACK) & (energies <= window[1] + SLACK)
 
 
 def _holds(energies: NDArray[np.floating], window: Window) -> bool:
-    return bool(inside(energies, window).sum() >= 3 and energies[-1] >= window[1] - 0.25 * (window[1] - window[0]))
+    """Tell whether energies fill a window: enough lie in it, and they reach its upper part."""
+    last = window[1] - MISSING_SHARE * (window[1] - window[0])
+    return bool(inside(energies, window).sum() >= FEWEST_IN_WINDOW and energies[-1] >= last)

@@ -1,1 +1,22 @@
-"""How far an image has drifted, and how to undo it."""
+"""Alignment of the images of a stack: by how much an image has drifted, and how to undo it."""
+
+from callbacks.stxm.alignment.appearance import Appearance, absorbance
+from callbacks.stxm.alignment.registration import (
+    RegistrationSettings,
+    Shift,
+    edge_image,
+    put_in_place,
+    register,
+    shifted,
+)
+
+__all__ = [
+    "Appearance",
+    "RegistrationSettings",
+    "Shift",
+    "absorbance",
+    "edge_image",
+    "put_in_place",
+    "register",
+    "shifted",
+]

@@ -1,4 +1,7 @@
-"""How the sample looks at any energy, from the aligned images so far: what an image is registered against."""
+"""How the sample looks at any energy, from the aligned images so far: what an image is registered against.
+
+The scans of the constants are in docs/decisions/constants-registration.md.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ from callbacks.stxm.alignment.registration import RegistrationSettings, Shift, r
 FloatArray = NDArray[np.floating]
 
 PASSES = 2  # of registration, each with the contrast found where the one before put the image
-FACTORS = (0.1, 10.0)  # that the absorption may change by
+FACTORS = (0.1, 10.0)  # by which the absorption may change: what a white line does, with a margin
 SMOOTH = 1.0  # pixels; sigma of the Gaussian before the logarithm
-LOWEST = 0.02  # transmission that is told from none
-UNABSORBED_PERCENTILE = 99.0  # percentile that counts as no absorption
+LOWEST = 0.02  # transmission that is told apart from none
+UNABSORBED_PERCENTILE = 99.0  # of the brightness of an image: counts as no absorption
 
 
 class Appearance:
@@ -22,7 +25,7 @@ class Appearance:
 
     An edge seems to move when the absorption changes: a strong absorber is dark well into its rim, a weak one in its
     middle only. So an image is registered against the sample as it looks at that energy: the mean absorbance, times a
-    factor that is fitted to the image where it was found to lie.
+    factor that is fitted to the image at the shift found so far.
     """
 
     def __init__(self) -> None:
@@ -36,7 +39,7 @@ class Appearance:
 
     @property
     def mean(self) -> FloatArray:
-        """Mean absorbance, each image weighing as it absorbs, shape (rows, columns); NaN where not known."""
+        """Mean absorbance, weighted by how much each image absorbs, shape (rows, columns); NaN where not known."""
         assert self._sum is not None
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(self._weight > 0, self._sum / self._weight, np.nan)
@@ -75,7 +78,7 @@ class Appearance:
 
 
 def absorbance(image: FloatArray) -> FloatArray:
-    """Give -ln of an image over its brightest places, after a Gaussian; NaN near a missing pixel."""
+    """Give -ln of a smoothed image over its brightest places; NaN near a missing pixel."""
     measured = np.isfinite(image)
     level = float(np.median(image[measured])) if measured.any() else 1.0
     smooth = ndimage.gaussian_filter(np.where(measured, image, level), SMOOTH)

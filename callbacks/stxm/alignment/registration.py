@@ -3,7 +3,8 @@
 The images of a stack differ in contrast from energy to energy, so it is edges that are compared: the magnitude of the
 gradient after a Gaussian (Marcus, J. Electron Spectrosc. 264 (2023) 147310). Cross-correlation finds the shift to a
 pixel (Guizar-Sicairos et al., Opt. Lett. 33 (2008) 156, without normalising the spectrum), and least squares on the
-same edges refines it (Lucas and Kanade, 1981) and says how well it is known.
+same edges refines it (Lucas and Kanade, Proc. 7th IJCAI (1981) 674) and says how well it is known. The scans of the
+constants are in docs/decisions/constants-registration.md.
 """
 
 from __future__ import annotations
@@ -15,14 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import ndimage
+from skimage.measure import block_reduce
 from skimage.registration import phase_cross_correlation
 
 FloatArray = NDArray[np.floating]
 
+BoolArray = NDArray[np.bool_]
+
 SMALLEST_SIDE = 16  # pixels; below, there are no edges to compare
 ITERATIONS, CONVERGED = 30, 1e-4  # of the refinement; pixels
-WIDE = 3.0  # times the smoothing: what varies more slowly is a cover of another material, of a contrast of its own
+LARGEST_STEP = 3.0  # pixels from the start: the refinement would follow another edge
+LARGEST_CONDITION = 1e6  # of the curvature: edges in one direction only say nothing of the other
+WIDE = 3.0  # times the smoothing: what varies more slowly is an overlayer, whose contrast is its own
 BLOCK = 8  # pixels; residuals are correlated over the Gaussian and the probe, and not much further
+FADE = 8  # the borders fade out over one part in so many of the side at either end
 SLOPE_SMOOTHING = 0.7  # pixels; of the image that slopes are taken of
 CUBIC_SUPPORT = 4  # pixels that an interpolated pixel is made of, along each axis
 
@@ -35,8 +42,8 @@ class RegistrationSettings(BaseModel):
     smoothing: float = Field(1.0, gt=0)  # sigma of the Gaussian before the edge filter
     largest_shift: float = Field(0.25, gt=0, lt=0.5)  # of the shorter side of the image: further is not drift
     largest_sigma: float = Field(0.25, gt=0)  # a shift that is less certain is not used
-    position_noise: float = Field(0.12, ge=0)  # rms: interpolation, and what contrast does to shifts; by simulation
-    largest_step: float = Field(4.0, gt=0)  # from what the images before lead to expect
+    position_noise: float = Field(0.12, ge=0)  # rms: interpolation, and the bias of shifts by a change of contrast
+    largest_step: float = Field(4.0, gt=0)  # from the shift of the image before
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,8 @@ def register(
         Transmission or counts, best over the incident flux; NaN where not measured.
     settings : RegistrationSettings, optional
     start : numpy.ndarray, shape (2,), optional
-        Where the shift is looked for first: that of the image before. All over the image where there is none, or
-        nothing is found there.
+        Where the shift is looked for first: that of the image before. Without it, or where nothing is found there, it
+        is looked for all over the image.
 
     Returns
     -------
@@ -89,7 +96,7 @@ def register(
     Notes
     -----
     The uncertainty is that of least squares with residuals that are correlated within blocks of 8 x 8 pixels (the
-    sandwich estimator): it holds noise and differences in contrast alike.
+    sandwich estimator): it accounts for noise and for differences in contrast alike.
     """
     settings = settings or RegistrationSettings()
     if image.shape != reference.shape:
@@ -116,20 +123,20 @@ def register(
     return Shift(shift, sigma, "ok")
 
 
-def edge_image(image: FloatArray, smoothing: float) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Give the magnitude of the gradient of an image after a Gaussian, less that after a wide one.
+def edge_image(image: FloatArray, smoothing: float) -> tuple[FloatArray, BoolArray]:
+    """Give the magnitude of the gradient of a smoothed image, slow variations subtracted.
 
     Parameters
     ----------
     image : numpy.ndarray, shape (rows, columns)
         NaN where not measured.
     smoothing : float
-        Sigma of the Gaussian, pixel.
+        Sigma of the Gaussian, pixel. The image after a Gaussian `WIDE` times as wide is subtracted.
 
     Returns
     -------
     edges : numpy.ndarray, shape (rows, columns)
-        Of an image of mean 1; 0 where not known.
+        Of the image scaled to a mean of 1; 0 where not known.
     known : numpy.ndarray of bool, shape (rows, columns)
         False for pixels whose edges would depend on one that was not measured.
     """
@@ -149,27 +156,18 @@ def _whole_pixels(edges: FloatArray, reference: FloatArray) -> FloatArray:
     window = np.outer(*(_taper(side) for side in edges.shape))
     inside = window > 0.5
     moving, fixed = ((each - each[inside].mean()) * window for each in (edges, reference))
-    return np.asarray(phase_cross_correlation(fixed, moving, normalization=None)[0], dtype=float)
+    return np.asarray(phase_cross_correlation(fixed, moving, normalization=None)[0], dtype=np.float64)
 
 
 def _refine(
-    edges: FloatArray,
-    measured: NDArray[np.bool_],
-    reference: FloatArray,
-    measured_of_reference: NDArray[np.bool_],
-    start: FloatArray,
+    edges: FloatArray, measured: BoolArray, reference: FloatArray, measured_of_reference: BoolArray, start: FloatArray
 ) -> tuple[FloatArray, FloatArray] | None:
     """Fit shift, contrast and offset by least squares; give shift and standard uncertainty, or None."""
-    gradient = np.array(list(np.gradient(reference)))
-    spline = ndimage.spline_filter(edges)
-    margin = np.zeros(edges.shape, dtype=bool)
-    reach = [int(np.ceil(abs(component) + 2 * WIDE)) for component in start]  # what the wide Gaussian makes of borders
-    margin[reach[0] : -reach[0], reach[1] : -reach[1]] = True
-    moved_measured = ndimage.shift(measured.astype(float), start, order=0, cval=0.0) > 0.5
-    used = margin & measured_of_reference & ndimage.binary_erosion(moved_measured, iterations=2, border_value=1)
+    used = _comparable(measured, measured_of_reference, start)
     if used.sum() < SMALLEST_SIDE**2 / 2:
         return None
-    slopes = gradient[:, used].T
+    slopes = np.array(list(np.gradient(reference)))[:, used].T
+    spline = ndimage.spline_filter(edges)
     target = reference[used]
     shift = start.copy()
     for _ in range(ITERATIONS):
@@ -182,31 +180,40 @@ def _refine(
         part = slopes - design @ np.linalg.lstsq(design, slopes, rcond=None)[0]
         residual = target - design @ contrast
         curvature = part.T @ part
-        if not np.linalg.cond(curvature) < 1e6:
+        if not np.linalg.cond(curvature) < LARGEST_CONDITION:
             return None
         step = -np.linalg.solve(curvature, part.T @ residual)
         shift = shift + step
-        if np.abs(shift - start).max() > 3.0:
+        if np.abs(shift - start).max() > LARGEST_STEP:
             return None
         if np.abs(step).max() < CONVERGED:
-            inverse = np.linalg.inv(curvature)
-            scores = np.zeros((2, *edges.shape))
-            scores[:, used] = (part * residual[:, None]).T
-            blocks = _block_sums(scores)
-            return shift, np.sqrt(np.diag(inverse @ (blocks @ blocks.T) @ inverse))
+            return shift, _sandwich_sigma(part, residual, curvature, used)
     return None
 
 
-def _block_sums(scores: FloatArray) -> FloatArray:
-    rows, columns = (-(-side // BLOCK) * BLOCK for side in scores.shape[1:])
-    padded = np.zeros((len(scores), rows, columns))
-    padded[:, : scores.shape[1], : scores.shape[2]] = scores
-    return padded.reshape(len(scores), rows // BLOCK, BLOCK, columns // BLOCK, BLOCK).sum(axis=(2, 4)).reshape(2, -1)
+def _comparable(measured: BoolArray, measured_of_reference: BoolArray, start: FloatArray) -> BoolArray:
+    """Tell which pixels of the reference can be compared with the image where it is looked for first."""
+    inner = np.zeros(measured.shape, dtype=bool)
+    reach = [int(np.ceil(abs(component) + 2 * WIDE)) for component in start]  # of the borders, by the wide Gaussian
+    inner[reach[0] : -reach[0], reach[1] : -reach[1]] = True
+    moved = ndimage.shift(measured.astype(float), start, order=0, cval=0.0) > 0.5
+    comparable: BoolArray = inner & measured_of_reference & ndimage.binary_erosion(moved, iterations=2, border_value=1)
+    return comparable
+
+
+def _sandwich_sigma(part: FloatArray, residual: FloatArray, curvature: FloatArray, used: BoolArray) -> FloatArray:
+    """Give the standard uncertainty of a shift whose residuals are correlated within blocks of pixels."""
+    inverse = np.linalg.inv(curvature)
+    scores = np.zeros((2, *used.shape))
+    scores[:, used] = (part * residual[:, None]).T
+    blocks = block_reduce(scores, (1, BLOCK, BLOCK), np.sum).reshape(2, -1)
+    sigma: FloatArray = np.sqrt(np.diag(inverse @ (blocks @ blocks.T) @ inverse))
+    return sigma
 
 
 def _taper(side: int) -> FloatArray:
-    """Give a window that is 1 in the middle and falls to 0 over an eighth of the side at either end."""
-    fall = max(2, side // 8)
+    """Give a window that is 1 in the middle and falls to 0 at either end."""
+    fall = max(2, side // FADE)
     edge = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fall) + 0.5) / fall)
     return np.concatenate([edge, np.ones(side - 2 * fall), edge[::-1]])
 
@@ -218,16 +225,16 @@ def _refused(reason: str) -> Shift:
 def put_in_place(
     image: FloatArray, variance: FloatArray, off_place: FloatArray, *, uncertain: FloatArray | float = 0.0
 ) -> tuple[FloatArray, FloatArray]:
-    """Give what an image would be, had every pixel been measured where it should have been.
+    """Correct an image for the positions at which its pixels were measured.
 
     Parameters
     ----------
     image, variance : numpy.ndarray, shape (rows, columns)
         NaN where not measured.
     off_place : numpy.ndarray, shape (2, rows, columns)
-        Pixel: how far each pixel was off, by the encoders. A mean displacement is left to registration.
+        Pixel: by how much each pixel was off, by the encoders. A mean displacement is left to registration.
     uncertain : float or numpy.ndarray, shape (2,)
-        Pixel: standard uncertainty of rows and columns that is left; what it does to the image goes into its variance.
+        Pixel: standard uncertainty of rows and columns that remains; its effect on the image goes into the variance.
 
     Returns
     -------
@@ -235,7 +242,7 @@ def put_in_place(
 
     Notes
     -----
-    To first order, by the slopes of the image after a Gaussian; a pixel that is off by more than one is left as it is.
+    To first order, by the slopes of the smoothed image; a pixel that is off by more than one is left as it is.
     """
     measured = np.isfinite(image)
     if not measured.any() or min(image.shape) < 2:

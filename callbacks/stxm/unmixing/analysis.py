@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from callbacks.fitting.nonnegative import Unmixed, ratio, unmix, with_misfit
 from callbacks.stxm.components.pca import Components, StreamingPCA
 from callbacks.stxm.components.significance import noise_cut
-from callbacks.stxm.edges import Edge, Window, inside, window_or
+from callbacks.stxm.edges import SLACK, Edge, Window, inside, window_or
 from callbacks.stxm.unmixing.chemical_map import edge_area
 from callbacks.stxm.unmixing.end_members import (
     EndMembers,
@@ -25,8 +25,6 @@ from callbacks.stxm.unmixing.end_members import (
 )
 
 FloatArray = NDArray[np.floating]
-
-SLACK = 0.02  # eV that an energy read back may be beyond the end of a window
 
 
 class AnalysisSettings(BaseModel):

@@ -12,7 +12,7 @@ import numpy as np
 from irixs import COUNTS_PER_EV, read_scan
 from simulated_lines import DISPERSION, ENERGY, LIT, PIVOT, WITHOUT_ELASTIC_LINE, calibrate, simulated_map
 
-from callbacks.rixs import elastic_line, elastic_peak
+from callbacks.rixs import calibration, elastic_line, elastic_peak
 from callbacks.rixs.cosmic_rays import remove_cosmic_rays
 from callbacks.rixs.elastic_line import ElasticLineSettings
 from callbacks.rixs.integration import spectrum_of
@@ -45,6 +45,15 @@ SCANS = {
     "significance": (3.0, 4.0, 5.0, 6.0, 8.0),
     "expected_significance": (2.0, 3.0, 4.0, 5.0, 6.0),
     "largest_neighbour": (0.05, 0.1, 0.15, 0.25, 0.5),
+    "FEWEST_LINES": (3, 4, 5, 6),
+    "CONSENSUS_SIGMAS": (2.0, 3.0, 4.0, 6.0, 10.0),
+    "LEAST_TOLERANCE": (0.3, 0.6, 1.0, 2.0, 4.0),
+    "FEWEST_FOR_QUADRATIC": (5, 7, 9, 12),
+    "QUADRATIC_P_VALUE": (0.001, 0.01, 0.05, 0.2),
+    "LARGEST_BEND": (1.5, 3.0, 6.0, 12.0, 50.0),
+    "SCATTER_P_VALUE": (0.0, 0.01, 0.1, 0.5, 1.0),
+    "LARGEST_RELATIVE_SIGMA": (0.02, 0.05, 0.1, 0.2, 0.5),
+    "SMALLEST_SHARE": (0.1, 0.2, 0.3, 0.5, 0.7),
 }
 
 
@@ -54,7 +63,7 @@ def constant(name, value):
     if name in ElasticLineSettings.model_fields:
         yield ElasticLineSettings(**{name: value})
         return
-    module = elastic_peak if hasattr(elastic_peak, name) else elastic_line
+    module = next(each for each in (elastic_peak, calibration, elastic_line) if hasattr(each, name))
     before = getattr(module, name)
     setattr(module, name, value)
     try:

@@ -4,6 +4,7 @@ Run as ``python tests/callbacks/stxm/scan_registration.py [NAME ...]``; some min
 """
 
 import contextlib
+import itertools
 import sys
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from scipy import ndimage
 
 from callbacks.stxm.alignment import appearance, registration
 from callbacks.stxm.alignment.appearance import Appearance
-from callbacks.stxm.alignment.registration import RegistrationSettings, register, shifted
+from callbacks.stxm.alignment.registration import RegistrationSettings, put_in_place, register, shifted
 
 MEASURED_DATA = Path(__file__).parents[4] / "shared" / "data"
 HEADER = (
@@ -31,7 +32,7 @@ SCANS = {
     "smoothing": (0.5, 0.7, 1.0, 1.5, 2.5),
     "WIDE": (1.5, 2.0, 3.0, 5.0, 10.0),
     "BLOCK": (1, 4, 8, 16, 32),
-    "SLOPE_SMOOTHING": (0.4, 0.7, 1.0, 1.5),
+    "FADE": (4, 8, 16),
     "CONVERGED": (1e-2, 1e-3, 1e-4, 1e-6),
     "PASSES": (1, 2, 3, 4),
     "SMOOTH": (0.3, 0.7, 1.0, 1.5, 2.5),
@@ -134,6 +135,22 @@ def position_noise(seeds, **sample):
     return np.sqrt(max(excess, 0.0) / power)
 
 
+def placing_error(seeds, *, probe, counts, off=0.15):
+    """Rms error of images whose pixels were off their places, corrected by `put_in_place`, over that without."""
+    left = before = 0.0
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        exact = np.exp(-blobs(SHAPE, rng, number=30, smooth=probe, empty=0.0))
+        displaced = off * rng.standard_normal((2, *SHAPE))
+        seen = ndimage.map_coordinates(exact, np.mgrid[: SHAPE[0], : SHAPE[1]] + displaced, order=3, mode="nearest")
+        noise = rng.poisson(counts * seen) / counts - seen
+        placed, _ = put_in_place(seen + noise, np.ones(SHAPE), displaced)
+        inner = np.s_[4:-4, 4:-4]
+        left += ((placed - noise - exact)[inner] ** 2).sum()
+        before += ((seen - exact)[inner] ** 2).sum()
+    return float(np.sqrt(left / before))
+
+
 @cache
 def measured_stack():
     """Give a measured stack with an imposed drift, without it, and the drift."""
@@ -158,8 +175,29 @@ def measured_error(settings):
     return float(np.sqrt(np.nanmean(wrong**2)))
 
 
+def print_position_noise():
+    """Print the position noise of several samples."""
+    print("\nposition_noise\n\n| probe sigma, px | counts a pixel | px rms | with an overlayer |\n|---|---|---|---|")
+    for probe, counts in itertools.product((0.8, 1.0, 1.5, 2.0), (400.0, 4000.0, 40_000.0)):
+        plain, covered = (
+            position_noise(range(4), probe=probe, counts=counts, overlayer=overlayer) for overlayer in (False, True)
+        )
+        print(f"| {probe} | {counts:.0f} | {plain:.3f} | {covered:.3f} |", flush=True)
+
+
+def print_slope_smoothing():
+    """Print what is left of the error of displaced pixels, by the smoothing before slopes are taken."""
+    cases = tuple(itertools.product((0.8, 1.5), (400.0, 4000.0, 40_000.0)))
+    titles = (f"probe {probe} px, {counts:.0f} counts" for probe, counts in cases)
+    print(f"\nSLOPE_SMOOTHING\n\n| value | {' | '.join(titles)} |\n{'|---' * (len(cases) + 1)}|")
+    for value in (0.3, 0.5, 0.7, 1.0, 1.5):
+        with constant("SLOPE_SMOOTHING", value):
+            left = (f"{placing_error(range(4), probe=probe, counts=counts):.2f}" for probe, counts in cases)
+            print(f"| {value} | {' | '.join(left)} |", flush=True)
+
+
 def main(names):
-    """Print a table for each constant, and the position noise of several samples."""
+    """Print a table for each constant; without names, the position noise and the smoothing of slopes too."""
     for name in names or SCANS:
         print(f"\n{name}\n")
         print(f"| {' | '.join(HEADER)} |")
@@ -173,13 +211,9 @@ def main(names):
                 f"| {value} | {error:.3f} | {covered:.3f} | {refused + more} | {100 * held:.0f} | {measured:.3f} |",
                 flush=True,
             )
-    print("\nposition_noise\n\n| probe sigma, px | counts a pixel | px rms | with an overlayer |\n|---|---|---|---|")
-    for probe in (0.8, 1.0, 1.5, 2.0):
-        for counts in (400.0, 4000.0, 40_000.0):
-            plain, covered = (
-                position_noise(range(4), probe=probe, counts=counts, overlayer=overlayer) for overlayer in (False, True)
-            )
-            print(f"| {probe} | {counts:.0f} | {plain:.3f} | {covered:.3f} |", flush=True)
+    if not names:
+        print_position_noise()
+        print_slope_smoothing()
 
 
 if __name__ == "__main__":
