@@ -1,4 +1,4 @@
-"""Judge the incident flux of every frame or point against its trend over the run: whole, partial or lost."""
+"""Compare the incident flux of every frame or point with its trend over the run: normal, partial or lost."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ NORMALISATION_COUNTS = 1e6  # spectra are given for this many counts of I0: numb
 
 
 class IncidentFluxSettings(BaseModel):
-    """How I0 is judged and trusted."""
+    """When I0 counts as lost or partial, and how well it is known."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    neighbours: int = Field(5, ge=1)  # frames on either side that make the trend: drift and top-up steps pass
+    neighbours: int = Field(5, ge=1)  # frames on either side that make the trend; it follows drift and top-up steps
     lost_below: float = Field(0.05, gt=0, lt=1)  # of the run's median flux
     partial_below: float = Field(
         0.8, gt=0, lt=1
@@ -25,17 +25,17 @@ class IncidentFluxSettings(BaseModel):
 
 
 @dataclass(frozen=True)
-class FluxJudgement:
-    """What is known of the flux of each frame.
+class FluxCheck:
+    """The flux of each frame against its trend.
 
     Attributes
     ----------
     relative : numpy.ndarray, shape (n,)
-        Flux over its trend; NaN where there is no trend to compare with, or no flux.
+        Flux over its trend; NaN where either is not known.
     lost : numpy.ndarray of bool, shape (n,)
         Frames that cannot be normalised.
     reasons : list of str, length n
-        "" for a frame that is as it should be.
+        "" for a frame with normal flux.
     """
 
     relative: NDArray[np.float64]
@@ -43,7 +43,7 @@ class FluxJudgement:
     reasons: list[str]
 
 
-def judge_flux(flux: ArrayLike, settings: IncidentFluxSettings | None = None) -> FluxJudgement:
+def check_flux(flux: ArrayLike, settings: IncidentFluxSettings | None = None) -> FluxCheck:
     """Compare the flux of each frame with the median of its neighbours in time.
 
     Parameters
@@ -54,11 +54,11 @@ def judge_flux(flux: ArrayLike, settings: IncidentFluxSettings | None = None) ->
 
     Returns
     -------
-    FluxJudgement
+    FluxCheck
 
     Notes
     -----
-    A frame is never part of its own trend, and lost frames of nobody's: a long beam dump does not become the trend.
+    A frame does not contribute to its own trend, and lost frames to none: a long beam dump does not become the trend.
     """
     settings = settings or IncidentFluxSettings()
     flux = np.asarray(flux, dtype=float)
@@ -77,7 +77,7 @@ def judge_flux(flux: ArrayLike, settings: IncidentFluxSettings | None = None) ->
             reasons.append(f"I0 partial: {share:.2f} of its trend")
         else:
             reasons.append("")
-    return FluxJudgement(relative, lost, reasons)
+    return FluxCheck(relative, lost, reasons)
 
 
 def _trend(flux: NDArray[np.float64], neighbours: int) -> NDArray[np.float64]:

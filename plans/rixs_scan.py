@@ -13,7 +13,7 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 
 from callbacks.contract import Key, Measurement, Stream
-from callbacks.incident_flux import judge_flux
+from callbacks.incident_flux import check_flux
 from plans.checks import check_beamline, check_positive, check_reachable
 from plans.endstation import CLOSED, OPEN, Endstation
 from plans.errors import PlanError
@@ -229,7 +229,7 @@ def _with_retakes(frames: Sequence[tuple[float, float]], points: Sequence[Point]
     """Give all frames, then, once their points are measured, again those whose incident flux was lost or partial."""
     yield from frames
     if any(Key.I0 in point.values for point in points):  # not where a plan's messages are only listed
-        reasons = judge_flux([_flux(point) for point in points]).reasons
+        reasons = check_flux([_flux(point) for point in points]).reasons
         if all(reasons):
             logger.warning("I0 was lost or partial in every frame; none is taken again")
             return

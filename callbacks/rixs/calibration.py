@@ -1,4 +1,7 @@
-"""From elastic lines to the emission energy of every column: a robust fit that refuses where they cannot carry it."""
+"""From elastic lines to the emission energy of every column: a robust fit that refuses where the lines do not suffice.
+
+The scans of the constants are in docs/decisions/constants-elastic-line.md.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,22 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
 
 FEWEST_LINES = 4
 CONSENSUS_SIGMAS = 4.0  # a line farther than this from the others' common calibration is an outlier
 LEAST_TOLERANCE = 1.0  # pixels; lines nearer than this are never called outliers while a consensus is looked for
 FEWEST_FOR_QUADRATIC = 7
 QUADRATIC_P_VALUE = 0.01
-# A grating that spreads wavelengths evenly has the second power dispersion**2 / energy; a bend much stronger than that
-# is lines that are drawn aside, and would turn back on itself within the detector.
+# A grating that disperses wavelengths evenly has the second power dispersion**2 / energy; a bend this many times
+# stronger comes from biased lines, and would turn back on itself within the detector.
 LARGEST_BEND = 6.0
 SCATTER_P_VALUE = 0.1  # a chi square less likely than this is scatter that the uncertainties do not explain
 LARGEST_RELATIVE_SIGMA = 0.1  # of the dispersion
 DISPERSION_RANGE = (0.005, 2.0)  # eV/pixel: what soft X-ray spectrographs have
 SMALLEST_SHARE = 0.3  # of the lines must agree
+LEAST_SPAN_SIGMAS = 3.0  # median uncertainties of a line that the lines must span
+_LARGEST_ROUNDS = 10  # of fitting and accepting; they end as soon as the same lines are accepted
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Calibration:
     status : str
         "ok", or the reason why there is no calibration.
     rms : float
-        Of what the fit leaves over of the accepted lines, eV.
+        Of the residuals of the accepted lines, eV.
     """
 
     coefficients: FloatArray
@@ -63,12 +69,15 @@ class Calibration:
 
     def energy(self, pixel: ArrayLike) -> FloatArray:
         """Emission energy at a pixel, eV."""
-        return np.polynomial.polynomial.polyval(np.asarray(pixel, float) - self.pivot, self.coefficients)
+        offset = np.asarray(pixel, float) - self.pivot
+        energy: FloatArray = np.polynomial.polynomial.polyval(offset, self.coefficients)
+        return energy
 
     def sigma(self, pixel: ArrayLike) -> FloatArray:
         """Give the standard uncertainty of `energy`, eV."""
         powers = _powers(np.asarray(pixel, float) - self.pivot, len(self.coefficients))
-        return np.sqrt(np.einsum("...i,ij,...j->...", powers, self.covariance, powers))
+        sigma: FloatArray = np.sqrt(np.einsum("...i,ij,...j->...", powers, self.covariance, powers))
+        return sigma
 
     def pixel(self, energy: ArrayLike) -> FloatArray:
         """Pixel at which an emission energy is seen: the inverse of `energy`."""
@@ -96,7 +105,7 @@ def fit_calibration(pixels: ArrayLike, energies: ArrayLike, sigmas: ArrayLike) -
     Returns
     -------
     Calibration
-        Its `status` is "ok", or says why the lines cannot carry a calibration.
+        Its `status` is "ok", or says why the lines do not suffice for a calibration.
 
     Raises
     ------
@@ -105,11 +114,11 @@ def fit_calibration(pixels: ArrayLike, energies: ArrayLike, sigmas: ArrayLike) -
 
     Notes
     -----
-    The consensus is the straight line through two of the points that most others agree with (every pair is tried, so
-    nothing is left to chance; least squares capped at the tolerance, as in MSAC, decides between equals). The lines
-    near it are fitted by weighted least squares, a second power is added where an F test calls for it, and both are
-    repeated until the accepted lines stay the same. Where the lines scatter more than their uncertainties explain,
-    the uncertainties are scaled up by the root of the reduced chi square.
+    The consensus is the straight line through two of the points that most others agree with: every pair is tried, and
+    the sum of squares capped at the tolerance decides (MSAC: Torr and Zisserman, Comput. Vis. Image Underst. 78 (2000)
+    138). The lines near it are fitted by weighted least squares, a second power is added where an F test calls for it,
+    and both are repeated until the accepted lines stay the same. Where the lines scatter more than their uncertainties
+    explain, the uncertainties are scaled up by the root of the reduced chi square.
     """
     pixels, energies, sigmas = (np.asarray(each, dtype=float) for each in (pixels, energies, sigmas))
     if not pixels.shape == energies.shape == sigmas.shape or pixels.ndim != 1:
@@ -127,23 +136,24 @@ def fit_calibration(pixels: ArrayLike, energies: ArrayLike, sigmas: ArrayLike) -
         return _refuse(len(pixels), f"only {inside.sum()} of {len(x)} elastic lines agree, {FEWEST_LINES} are needed")
 
     pivot = float(np.round(x[inside].mean()))
-    inside, degree = _settle(x - pivot, y, s, inside)
+    inside, degree = _accepted_lines(x - pivot, y, s, inside)
     coefficients, covariance = _fit(x[inside] - pivot, y[inside], s[inside], degree)
     accepted = np.zeros(len(pixels), dtype=bool)
     accepted[indices[inside]] = True
-    left = y[inside] - np.polynomial.polynomial.polyval(x[inside] - pivot, coefficients)
-    fitted = Calibration(coefficients, pivot, covariance, accepted, "ok", float(np.sqrt(np.mean(left**2))))
-    reason = _why_not(fitted, x[inside], s[inside], len(x))
+    residual = y[inside] - np.polynomial.polynomial.polyval(x[inside] - pivot, coefficients)
+    fitted = Calibration(coefficients, pivot, covariance, accepted, "ok", float(np.sqrt(np.mean(residual**2))))
+    reason = _reason_to_refuse(fitted, x[inside], s[inside], len(x))
     return _refuse(len(pixels), reason) if reason else fitted
 
 
-def _why_not(fitted: Calibration, x: FloatArray, s: FloatArray, n_lines: int) -> str:
+def _reason_to_refuse(fitted: Calibration, x: FloatArray, s: FloatArray, n_lines: int) -> str:
+    """Say why a calibration by the accepted lines is of no use; "" where it is."""
     low, high = DISPERSION_RANGE
     if len(x) < SMALLEST_SHARE * n_lines:
         return f"only {len(x)} of {n_lines} elastic lines agree with one another"
     if not low <= fitted.dispersion <= high:
         return f"the lines give {fitted.dispersion:.4g} eV/pixel, expected {low} to {high}"
-    if np.ptp(x) < 3 * np.median(s):
+    if np.ptp(x) < LEAST_SPAN_SIGMAS * np.median(s):
         return f"the lines span {np.ptp(x):.2g} pixels, no more than their uncertainty"
     if not fitted.dispersion_sigma <= LARGEST_RELATIVE_SIGMA * fitted.dispersion:
         share = fitted.dispersion_sigma / fitted.dispersion
@@ -156,8 +166,8 @@ def _refuse(n: int, reason: str) -> Calibration:
     return Calibration(np.full(2, np.nan), float("nan"), nothing, np.zeros(n, dtype=bool), reason, float("nan"))
 
 
-def _consensus(x: FloatArray, y: FloatArray, s: FloatArray) -> NDArray[np.bool_]:
-    """Find the lines near the straight line, through two of them, that most others are near."""
+def _consensus(x: FloatArray, y: FloatArray, s: FloatArray) -> BoolArray:
+    """Find the lines near the straight line through two of them that most others are near."""
     first, second = np.triu_indices(len(x), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = (x[second] - x[first]) / (y[second] - y[first])  # pixels/eV
@@ -169,17 +179,20 @@ def _consensus(x: FloatArray, y: FloatArray, s: FloatArray) -> NDArray[np.bool_]
     expected = x[first, None] + slope[:, None] * (y[None, :] - y[first, None])
     tolerance = np.maximum(CONSENSUS_SIGMAS * s, LEAST_TOLERANCE)
     misfit = np.minimum(((x - expected) / tolerance) ** 2, 1.0)
-    return misfit[misfit.sum(axis=1).argmin()] < 1.0
+    near: BoolArray = misfit[misfit.sum(axis=1).argmin()] < 1.0
+    return near
 
 
-def _near(x: FloatArray, y: FloatArray, s: FloatArray, coefficients: FloatArray) -> NDArray[np.bool_]:
-    left = (y - np.polynomial.polynomial.polyval(x, coefficients)) / coefficients[1]
-    return np.abs(left) < np.maximum(CONSENSUS_SIGMAS * s, LEAST_TOLERANCE)
+def _near(x: FloatArray, y: FloatArray, s: FloatArray, coefficients: FloatArray) -> BoolArray:
+    """Tell which lines are within their tolerance of a calibration."""
+    residual = (y - np.polynomial.polynomial.polyval(x, coefficients)) / coefficients[1]
+    near: BoolArray = np.abs(residual) < np.maximum(CONSENSUS_SIGMAS * s, LEAST_TOLERANCE)
+    return near
 
 
-def _settle(x: FloatArray, y: FloatArray, s: FloatArray, consensus: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:
-    """Find the lines that agree with the fit to themselves, and whether it takes a second power to fit them."""
-    linear, quadratic = (_settle_with(x, y, s, consensus, degree) for degree in (1, 2))
+def _accepted_lines(x: FloatArray, y: FloatArray, s: FloatArray, consensus: BoolArray) -> tuple[BoolArray, int]:
+    """Find the lines that agree with a fit to them, and the degree of the polynomial that they call for."""
+    linear, quadratic = (_consistent_with(x, y, s, consensus, degree) for degree in (1, 2))
     n = int(quadratic.sum())
     if n < FEWEST_FOR_QUADRATIC:
         return linear, 1
@@ -191,10 +204,9 @@ def _settle(x: FloatArray, y: FloatArray, s: FloatArray, consensus: NDArray[np.b
     return (quadratic, 2) if bends and credible else (linear, 1)
 
 
-def _settle_with(
-    x: FloatArray, y: FloatArray, s: FloatArray, inside: NDArray[np.bool_], degree: int
-) -> NDArray[np.bool_]:
-    for _ in range(10):
+def _consistent_with(x: FloatArray, y: FloatArray, s: FloatArray, inside: BoolArray, degree: int) -> BoolArray:
+    """Fit and accept lines in turn until the accepted ones stay the same."""
+    for _ in range(_LARGEST_ROUNDS):
         coefficients, _ = _fit(x[inside], y[inside], s[inside], degree)
         again = _near(x, y, s, coefficients)
         if again.sum() < FEWEST_LINES or np.array_equal(again, inside):
@@ -205,8 +217,8 @@ def _settle_with(
 
 def _chi_square(x: FloatArray, y: FloatArray, s: FloatArray, degree: int) -> float:
     coefficients, _ = _fit(x, y, s, degree)
-    left = (y - np.polynomial.polynomial.polyval(x, coefficients)) / (coefficients[1] * s)
-    return float(left @ left)
+    residual = (y - np.polynomial.polynomial.polyval(x, coefficients)) / (coefficients[1] * s)
+    return float(residual @ residual)
 
 
 def _fit(x: FloatArray, y: FloatArray, s: FloatArray, degree: int) -> tuple[FloatArray, FloatArray]:
@@ -218,8 +230,8 @@ def _fit(x: FloatArray, y: FloatArray, s: FloatArray, degree: int) -> tuple[Floa
     design = powers * weight[:, None] / scale
     solution, *_ = np.linalg.lstsq(design, y * weight, rcond=None)
     freedom = len(x) - degree - 1
-    left = y * weight - design @ solution
-    chi_square = float(left @ left)
+    residual = y * weight - design @ solution
+    chi_square = float(residual @ residual)
     beyond = freedom > 0 and stats.chi2.sf(chi_square, freedom) < SCATTER_P_VALUE
     covariance = np.linalg.inv(design.T @ design) * (chi_square / freedom if beyond else 1.0)
     return solution / scale, covariance / np.outer(scale, scale)

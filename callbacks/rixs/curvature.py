@@ -1,4 +1,4 @@
-"""The curved and tilted image of the slit: how far a line lies aside at each detector row, and how to straighten it."""
+"""The curved and tilted image of the slit: by how much a line is displaced at each row, and how to straighten it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from callbacks.rixs.smoothing import smooth_signal
+
 FloatArray = NDArray[np.floating]
 
-_REFINEMENTS = 12  # of the reference and the shifts; they settle in three to five
+FEWEST_GROUPS = 4  # of rows: the position of a line, its tilt and its curvature, and one to see their scatter
+LARGEST_GROUP_SIGMA = 5.0  # columns; a group less certain than the width of a line does not show it
+_REFINEMENTS, _CONVERGED = 12, 0.005  # of the reference and the shifts; columns
 _LARGEST_SHIFT = 60  # columns; lines of unbinned chips bend by up to about 40
+_LARGEST_STEP = 2.0  # columns of one refinement: beyond, its linear approximation does not hold
 
 
 @dataclass(frozen=True)
 class Curvature:
-    """How far a line lies aside at each row, as a polynomial.
+    """Displacement of a line at each row, as a polynomial.
 
     Attributes
     ----------
@@ -33,7 +38,7 @@ class Curvature:
     status: str
 
     def displacement(self, rows: int) -> FloatArray:
-        """Columns by which a line lies aside, shape (rows,)."""
+        """Columns by which a line is displaced, shape (rows,)."""
         return _basis(rows) @ self.coefficients
 
     @property
@@ -65,8 +70,8 @@ def straighten(image: FloatArray, displacement: FloatArray) -> FloatArray:
 
     Notes
     -----
-    A variance is split as counts are. Neighbouring columns then share a little noise, which narrows the scatter of a
-    single column (at worst to half) and not that of a sum over a line: quoted so, no uncertainty is too small.
+    A variance is split as counts are. Neighbouring columns then share a little noise: a single column scatters less (at
+    worst half as much) than its variance says, a sum over a line as much. No quoted uncertainty is too small.
     """
     if not np.any(displacement):
         return image.copy()
@@ -78,14 +83,15 @@ def straighten(image: FloatArray, displacement: FloatArray) -> FloatArray:
     padded[:, margin:-margin] = image
     flat, row_start = padded.ravel(), np.arange(rows) * padded.shape[1] + margin
     source = row_start[:, None] + np.arange(columns)[None, :] - whole[:, None]
-    return (1 - fraction)[:, None] * flat[source] + fraction[:, None] * flat[source - 1]
+    moved: FloatArray = (1 - fraction)[:, None] * flat[source] + fraction[:, None] * flat[source - 1]
+    return moved
 
 
 def fit_curvature(groups: FloatArray, variance: FloatArray, *, largest_sigma: float) -> Curvature:
     """Find the curvature from the spectra of groups of rows.
 
-    The displacement of each group is the shift that fits it best to the sum of all groups, straightened with the
-    curvature found so far; a polynomial is fitted through the displacements by their uncertainties.
+    The displacement of each group is the shift that fits it best to the sum of the others, straightened with the
+    curvature found so far; a polynomial is fitted through the displacements, weighted by their uncertainties.
 
     Parameters
     ----------
@@ -99,10 +105,10 @@ def fit_curvature(groups: FloatArray, variance: FloatArray, *, largest_sigma: fl
     Returns
     -------
     Curvature
-        With zero coefficients and the reason in `status` where the data cannot carry it.
+        With zero coefficients and the reason in `status` where the data do not suffice.
     """
     n_groups = len(groups)
-    if n_groups < 4:
+    if n_groups < FEWEST_GROUPS:
         return _refused(f"{n_groups} groups of rows are too few to see a curvature")
     background = np.median(groups, axis=1, keepdims=True)
     signal = groups - background
@@ -112,23 +118,31 @@ def fit_curvature(groups: FloatArray, variance: FloatArray, *, largest_sigma: fl
     for _ in range(_REFINEMENTS):
         modelled = basis @ coefficients
         aligned, aligned_variance = straighten(signal, modelled), straighten(variance, modelled)
-        step, sigma = _shifts(aligned, aligned_variance)
-        seen = np.isfinite(step) & (sigma < 5.0)
-        if seen.sum() < 4:
+        shifts, sigma = _shifts(aligned, aligned_variance)
+        seen = np.isfinite(shifts) & (sigma < LARGEST_GROUP_SIGMA)
+        if seen.sum() < FEWEST_GROUPS:
             return _refused("too few photons to follow a line over the rows")
-        # A shift common to all groups is the line's position, not its shape.
-        design = np.column_stack([np.ones(n_groups), basis])[seen] / sigma[seen, None]
-        solution, *_ = np.linalg.lstsq(design, step[seen] / sigma[seen], rcond=None)
-        residual = step[seen] / sigma[seen] - design @ solution
-        scale = max(1.0, float(residual @ residual) / max(1, seen.sum() - 3))
-        covariance = scale * np.linalg.inv(design.T @ design)[1:, 1:]
-        coefficients = coefficients + solution[1:]
-        if np.abs(solution[1:]).max() < 0.005:
+        change, covariance = _fit_displacements(shifts[seen], sigma[seen], basis[seen])
+        coefficients = coefficients + change
+        if np.abs(change).max() < _CONVERGED:
             break
     curvature = Curvature(coefficients, covariance, "ok")
     if not curvature.edge_sigma <= largest_sigma:
         return _refused(f"too few photons: the bend is uncertain by {curvature.edge_sigma:.2f} columns at the edge")
     return curvature
+
+
+def _fit_displacements(shifts: FloatArray, sigma: FloatArray, basis: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Fit tilt and curvature to the shifts of groups; give them and their covariance.
+
+    A shift common to all groups is the line's position, not its shape. Where the shifts scatter more than their
+    uncertainties explain, the covariance is scaled up.
+    """
+    design = np.column_stack([np.ones(len(shifts)), basis]) / sigma[:, None]
+    solution, *_ = np.linalg.lstsq(design, shifts / sigma, rcond=None)
+    residual = shifts / sigma - design @ solution
+    scale = max(1.0, float(residual @ residual) / max(1, len(shifts) - 3))
+    return solution[1:], scale * np.linalg.inv(design.T @ design)[1:, 1:]
 
 
 def _refused(reason: str) -> Curvature:
@@ -137,7 +151,7 @@ def _refused(reason: str) -> Curvature:
 
 def _start(signal: FloatArray, basis: FloatArray) -> FloatArray:
     """Give coefficients to start from: none, or those that follow the groups, whichever makes the sum sharper."""
-    followed = _coarse(signal)
+    followed = _whole_columns(signal)
     candidates = [
         np.zeros(2),
         np.linalg.lstsq(np.column_stack([np.ones(len(basis)), basis]), followed, rcond=None)[0][1:],
@@ -146,21 +160,20 @@ def _start(signal: FloatArray, basis: FloatArray) -> FloatArray:
     return candidates[int(np.argmax(sharpness))]
 
 
-def _coarse(signal: FloatArray) -> FloatArray:
-    """Displacement of each group against the next, to whole columns, added up over the groups."""
+def _whole_columns(signal: FloatArray) -> FloatArray:
+    """Displacement of each group against the one before, to whole columns, added up over the groups."""
     spectrum = np.fft.rfft(_smooth(signal), 2 * signal.shape[1], axis=1)
     correlation = np.fft.irfft(spectrum[1:] * spectrum[:-1].conj(), axis=1)
     lags = np.r_[0 : _LARGEST_SHIFT + 1, -_LARGEST_SHIFT:0]
     return np.concatenate([[0], np.cumsum(lags[correlation[:, lags].argmax(axis=1)])]).astype(float)
 
 
-def _smooth(signal: FloatArray) -> FloatArray:
-    kernel = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9.0
-    return np.apply_along_axis(np.convolve, 1, signal, kernel, mode="same")
+def _smooth(groups: FloatArray) -> FloatArray:
+    return np.apply_along_axis(smooth_signal, 1, groups)
 
 
 def _shifts(aligned: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Shift of each group against the sum of the others, and its uncertainty, by one step of Gauss and Newton."""
+    """Shift of each group against the sum of the others, and its uncertainty, by one Gauss-Newton step."""
     total = _smooth(aligned).sum(axis=0)
     others = total[None, :] - _smooth(aligned)
     smooth = _smooth(variance)
@@ -171,4 +184,4 @@ def _shifts(aligned: FloatArray, variance: FloatArray) -> tuple[FloatArray, Floa
     with np.errstate(divide="ignore", invalid="ignore"):
         step = (weight * slope * (aligned - scale[:, None] * others)).sum(axis=1) / information
         sigma = 1.0 / np.sqrt(information)
-    return np.clip(step, -2.0, 2.0), sigma
+    return np.clip(step, -_LARGEST_STEP, _LARGEST_STEP), sigma

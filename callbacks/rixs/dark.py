@@ -1,4 +1,4 @@
-"""Step 1 of a RIXS map: take the pedestal off a frame, and find the noise and gain that the next steps need."""
+"""Step 1 of a RIXS map: subtract the pedestal of a frame, and find the noise and gain that the next steps need."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ from callbacks.step import Step
 
 FloatArray = NDArray[np.floating]
 
-_MAD_TO_SIGMA = 1.4826
-_BLOCK_ROWS, _BLOCK_COLUMNS = 8, 4  # of the blocks whose scatter gives the gain; a photon's charge fits into one
-_FEWEST_BLOCKS = 40
-# Share of a photon's charge that stays within a block, in the mean over where it lands: what a charge cloud of 0.3
-# pixels rms loses over the edges. It scales the scatter of block sums to the counts of a photon.
-_BLOCK_SHARE = 0.87
+# Of a normal distribution, to the digits that stored noises were computed with. The deviations are those of pixels
+# below the level only, which scipy's median_abs_deviation does not know.
+MAD_TO_SIGMA = 1.4826
+NOISE_REACH = 2.5  # sigmas about the level that the mean is taken over: light beyond is left out, 1 % of the noise too
+LEAST_NOISE = 0.3  # counts: frames are whole numbers, which alone scatter by 1 / sqrt(12)
+CLIPPED_REACH = 4.0  # sigmas of the noise that positive pixels of a clipped frame may have; beyond, they hold light
+_ITERATIONS, _CONVERGED = 20, 0.01  # of both, in sigmas
+BLOCK_ROWS, BLOCK_COLUMNS = 8, 4  # of the blocks whose scatter gives the gain; a photon's charge fits into one
+FEWEST_BLOCKS = 40
+# Share f of a photon's charge within a block, as the scatter of block sums sees it: E[f^2] / E[f] over where photons
+# land, for a charge cloud of 0.3 pixels rms. It is that of an unbinned chip; with 8 rows binned it is 0.91 (tests).
+BLOCK_SHARE = 0.87
 
 
 class DarkSettings(BaseModel):
@@ -47,18 +53,18 @@ def estimate_pedestal(frame: FloatArray) -> tuple[float, float]:
 
     Notes
     -----
-    Light only adds. The noise is taken from the pixels below the level, and pixels more than 2.5 times the noise above
-    it are left out of the mean until it stays where it is.
+    Light only adds. The noise is taken from the pixels below the level; pixels farther than 2.5 times the noise from
+    the level are left out of the mean, until it no longer changes.
     """
     values = frame.ravel()
     level = float(np.median(values))
     noise = 1.0
-    for _ in range(20):
+    for _ in range(_ITERATIONS):
         below = level - values[values < level]
-        noise = max(float(np.median(below)) * _MAD_TO_SIGMA, 0.3) if below.size else 0.3
-        dark = values[np.abs(values - level) < 2.5 * noise]
+        noise = max(float(np.median(below)) * MAD_TO_SIGMA, LEAST_NOISE) if below.size else LEAST_NOISE
+        dark = values[np.abs(values - level) < NOISE_REACH * noise]
         before, level = level, float(dark.mean())
-        if abs(level - before) < 0.01 * noise:
+        if abs(level - before) < _CONVERGED * noise:
             break
     return level, noise
 
@@ -80,12 +86,12 @@ def estimate_clipped_noise(frame: FloatArray) -> tuple[float, float]:
     if positive.size < 100:
         return 0.0, 1.0
     limit = float(np.median(positive))
-    for _ in range(20):
-        before, limit = limit, 4.0 * float(np.sqrt(np.mean(positive[positive <= limit] ** 2)))
-        if abs(limit - before) < 0.01 * limit:
+    for _ in range(_ITERATIONS):
+        before, limit = limit, CLIPPED_REACH * float(np.sqrt(np.mean(positive[positive <= limit] ** 2)))
+        if abs(limit - before) < _CONVERGED * limit:
             break
-    noise = limit / 4.0
-    dark = frame[frame <= 2.5 * noise]
+    noise = limit / CLIPPED_REACH
+    dark = frame[frame <= NOISE_REACH * noise]
     return float(dark.mean()), noise
 
 
@@ -109,42 +115,48 @@ def estimate_photon_counts(image: FloatArray, *, read_noise: float) -> tuple[flo
     Notes
     -----
     N photons of g counts scatter by g sqrt(N): the variance of the counts of a block over their mean is g, in each
-    group of columns. The median over the groups passes cosmic rays by.
+    group of columns. Groups with a cosmic ray are left out: the median over the groups, which is insensitive to them,
+    tells them apart.
     """
-    rows, columns = image.shape
-    n_rows, n_columns = rows // _BLOCK_ROWS, columns // _BLOCK_COLUMNS
+    sums = _block_sums(image)
+    n_rows = len(sums)
     if n_rows < 4:
-        return math.nan, math.nan, f"{rows} rows are too few to see the scatter of photons"
-    trimmed = image[: n_rows * _BLOCK_ROWS, : n_columns * _BLOCK_COLUMNS]
-    sums = trimmed.reshape(n_rows, _BLOCK_ROWS, n_columns, _BLOCK_COLUMNS).sum(axis=(1, 3))
+        return math.nan, math.nan, f"{len(image)} rows are too few to see the scatter of photons"
     # Neighbouring blocks are compared: an uneven illumination of the slit and a tilted line are no scatter.
     mean, scatter = sums.mean(axis=0), 0.5 * (np.diff(sums, axis=0) ** 2).mean(axis=0)
     middle, high = np.percentile(mean, (50, 95))
     bright = (mean > middle) & (mean < high)  # at the brightest, a line moves more than photons scatter
     if mean[bright].sum() <= 0:
         return math.nan, math.nan, "no light in the frame"
-    # The median resists cosmic rays and is biased low where photons are few; with it, hits are told from photons, and
-    # the sums over what is left are unbiased.
+    # The median is insensitive to cosmic rays, and biased low where photons are few; with it, hits are told apart from
+    # photons, and the sums over the rest are unbiased.
     first = float(np.median(scatter[bright] / mean[bright]))
     largest = mean + 3 * first + 6 * np.sqrt(first * np.clip(mean, 0, None))
     used = bright & (sums.max(axis=0) < largest)
     total, freedom = float(mean[used].sum()), n_rows - 1
-    if used.sum() < _FEWEST_BLOCKS or total < 5 * first:
+    if used.sum() < FEWEST_BLOCKS or total < 5 * first:
         return math.nan, math.nan, "too few photons in the frame to see their scatter"
-    noise = _BLOCK_ROWS * _BLOCK_COLUMNS * read_noise**2
-    photon_counts = float((scatter[used] - noise).sum()) / total / _BLOCK_SHARE
-    sigma = math.sqrt(2 / freedom * float((scatter[used] ** 2).sum()) + first**2 * total) / total / _BLOCK_SHARE
+    noise = BLOCK_ROWS * BLOCK_COLUMNS * read_noise**2
+    photon_counts = float((scatter[used] - noise).sum()) / total / BLOCK_SHARE
+    sigma = math.sqrt(2 / freedom * float((scatter[used] ** 2).sum()) + first**2 * total) / total / BLOCK_SHARE
     if not photon_counts > 3 * sigma:
         return math.nan, math.nan, "too few photons in the frame to see their scatter"
     return photon_counts, sigma, ""
 
 
-class DarkSubtraction(Step):
-    """Take the pedestal off each frame.
+def _block_sums(image: FloatArray) -> FloatArray:
+    """Sum blocks of pixels, shape (rows of blocks, columns of blocks); what does not fill a block is left out."""
+    n_rows, n_columns = image.shape[0] // BLOCK_ROWS, image.shape[1] // BLOCK_COLUMNS
+    trimmed = image[: n_rows * BLOCK_ROWS, : n_columns * BLOCK_COLUMNS]
+    return np.asarray(trimmed.reshape(n_rows, BLOCK_ROWS, n_columns, BLOCK_COLUMNS).sum(axis=(1, 3)))
 
-    With dark frames it is their mean, pixel by pixel, plus what the pedestal has drifted since, as one number; without,
-    one number found in the frame; where the instrument has subtracted it and clipped the frame, the mean that clipping
-    leaves of the noise. Dark frames that come after light frames replace those before.
+
+class DarkSubtraction(Step):
+    """Subtract the pedestal of each frame.
+
+    With dark frames it is their mean, pixel by pixel, plus the drift of the pedestal since, as one number; without dark
+    frames one number found in the frame; where the instrument has subtracted it and clipped the frame, the mean that
+    clipping leaves of the noise. Dark frames that come after light frames replace those before.
     """
 
     kept = (

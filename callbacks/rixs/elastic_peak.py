@@ -240,8 +240,8 @@ def fit_line(
 
     Notes
     -----
-    Levenberg and Marquardt's method. `scipy.optimize.least_squares` finds the same line, to a thousandth of its sigma
-    (see the tests), and takes four times as long with the width bounded (tests/benchmarks/bench_elastic_line.py):
+    Levenberg and Marquardt's method. `scipy.optimize.least_squares` finds the same line, to two thousandths of its
+    sigma (see the tests), and takes four times as long with the width bounded (tests/benchmarks/bench_elastic_line.py):
     the lines of all rows are fitted again whenever a frame changes the calibration.
     """
     narrowest, widest = (share * fwhm / FWHM_PER_SIGMA for share in FIT_FWHM)

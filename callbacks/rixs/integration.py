@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from callbacks.contract import IntegrationResult, RixsOutput
 from callbacks.rixs.curvature import Curvature, fit_curvature, straighten
 from callbacks.rixs.photon_counting import find_photons, photon_spectrum
+from callbacks.rixs.smoothing import smooth_level
 from callbacks.step import Step
 
 FloatArray = NDArray[np.floating]
@@ -26,9 +27,9 @@ class IntegrationSettings(BaseModel):
 
     # "sum" adds counts; "photons" counts single photons at the centre of their charge, and adds where it cannot.
     method: Literal["sum", "photons"] = "sum"
-    # Tilt and curvature as `Curvature.coefficients`, in columns; "fit" finds them in the first frames that carry it.
+    # Tilt and curvature as `Curvature.coefficients`, in columns; "fit" finds them in the first frames that suffice.
     curvature: Literal["fit"] | tuple[float, float] = "fit"
-    row_groups: int = Field(8, ge=4)  # rows are summed in so many groups to find the curvature
+    row_groups: int = Field(8, ge=4)  # of rows that are summed to find the curvature
     largest_sigma: float = Field(0.25, gt=0)  # columns; a curvature less certain than this at the edge is not used
     fit_frames: int = Field(64, ge=1)  # frames after which the search is given up
 
@@ -54,7 +55,7 @@ def spectrum_of(
     image : numpy.ndarray, shape (rows, columns)
         Counts, pedestal removed, cosmic rays replaced.
     displacement : numpy.ndarray, shape (rows,)
-        Columns by which each row's lines lie aside, see `callbacks.rixs.curvature`.
+        Columns by which each row's lines are displaced, see `callbacks.rixs.curvature`.
     photon_counts : float
         Counts of one photon.
     read_noise : float
@@ -78,9 +79,6 @@ def spectrum_of(
     return spectrum, variance * measured / image.shape[0] + measured * read_noise**2
 
 
-_VARIANCE_KERNEL = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9
-
-
 def spectrum_variance(spectrum: FloatArray, *, photon_counts: float, read_noise: float) -> FloatArray:
     """Estimate the variance of a spectrum of photon counts.
 
@@ -100,18 +98,18 @@ def spectrum_variance(spectrum: FloatArray, *, photon_counts: float, read_noise:
 
     Notes
     -----
-    N photons of g counts each have the variance g² N, that is g times the counts. The counts are averaged over a few
-    columns for it: a column that happens to be empty must not get too much weight in a fit.
+    N photons of g counts each have the variance g² N, that is g times the counts. The counts are averaged over five
+    columns: a column that happens to be empty must not get too much weight in a fit.
     """
-    mean = np.convolve(np.pad(spectrum, 2, mode="edge"), _VARIANCE_KERNEL, mode="valid")
-    return photon_counts * np.clip(mean, 0, None) + read_noise**2
+    variance: FloatArray = photon_counts * np.clip(smooth_level(spectrum), 0, None) + read_noise**2
+    return variance
 
 
 class Integration(Step):
     """Turn cleaned frames into spectra.
 
-    Where the curvature is to be found in the data, the frames so far are summed until their sum carries it; it is then
-    kept for the run. The spectra of the frames before are made anew and handed on as `revised_spectra`.
+    Where the curvature is to be found in the data, the frames so far are summed until their sum suffices; it is then
+    kept for the run. The spectra of earlier frames are computed again and passed on as `revised_spectra`.
     """
 
     kept = (

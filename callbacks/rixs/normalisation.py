@@ -1,4 +1,4 @@
-"""Step 4 of a RIXS map: what a frame is divided by, the incident flux and the exposure time."""
+"""Step 4 of a RIXS map: normalise a frame to the incident flux and the exposure time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from callbacks.contract import Key, Marks, RixsOutput
-from callbacks.incident_flux import NORMALISATION_COUNTS, IncidentFluxSettings, judge_flux, relative_variance
+from callbacks.incident_flux import NORMALISATION_COUNTS, IncidentFluxSettings, check_flux, relative_variance
 from callbacks.step import Step
 
 
@@ -21,8 +21,8 @@ class Normalisation(Step):
     """Find the factor that normalises each frame, and mark frames whose I0 is lost or partial.
 
     The factor is ``1e6 / (flux * exposure time)`` with the flux ``I0 / dwell``. A frame whose I0 is lost has the factor
-    NaN: it is never divided by nothing. While the run goes on a frame is compared with those before it; the `result`
-    compares it with those on both sides.
+    NaN: it is never divided by zero. During the run a frame is compared with those before it; the `result` compares it
+    with those on both sides.
     """
 
     kept = (
@@ -51,16 +51,16 @@ class Normalisation(Step):
         n_saturated = int(np.count_nonzero(saturated)) if saturated is not None else 0
         self._other_marks.append(f"{n_saturated} saturated pixels" if n_saturated else "")
 
-        judged = judge_flux(self._flux[-2 * self._settings.neighbours - 1 :], self._settings)
-        mark = "; ".join(filter(None, (judged.reasons[-1], self._other_marks[-1])))
-        if judged.lost[-1]:
+        checked = check_flux(self._flux[-2 * self._settings.neighbours - 1 :], self._settings)
+        mark = "; ".join(filter(None, (checked.reasons[-1], self._other_marks[-1])))
+        if checked.lost[-1]:
             factor, variance = math.nan, math.nan
         else:
             factor = NORMALISATION_COUNTS / (i0 * exposures)
             variance = factor**2 * relative_variance(i0, monitor_noise=self._settings.monitor_noise)
         return {
             RixsOutput.FRAME_MARK: mark,
-            RixsOutput.I0_RELATIVE: float(judged.relative[-1]),
+            RixsOutput.I0_RELATIVE: float(checked.relative[-1]),
             RixsOutput.NORMALISATION: factor,
             RixsOutput.NORMALISATION_VARIANCE: variance,
         }
@@ -68,10 +68,10 @@ class Normalisation(Step):
     @property
     def result(self) -> Marks:
         """Frames marked when the trend on both sides is known, counted from 1, and why."""
-        judged = judge_flux(self._flux, self._settings)
+        checked = check_flux(self._flux, self._settings)
         marks = [
             (number, "; ".join(filter(None, (reason, other))))
-            for number, reason, other in zip(self._numbers, judged.reasons, self._other_marks, strict=True)
+            for number, reason, other in zip(self._numbers, checked.reasons, self._other_marks, strict=True)
             if reason or other
         ]
         return Marks(

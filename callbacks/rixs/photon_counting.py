@@ -1,7 +1,7 @@
 """Count single photons, each at the sub-pixel centre of its charge: the alternative to summing counts.
 
-Where photons are far apart, their charge spreads over two or three columns but its centre is known better than a
-pixel, and what is left of the read noise falls under the threshold.
+Where photons are far apart, the charge of each spreads over two or three columns, but its centre is known to better
+than a pixel, and the read noise of empty pixels does not contribute.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from callbacks.rixs.smoothing import smooth_level
+
 FloatArray = NDArray[np.floating]
 
 SEED_SHARE = 0.35  # of a photon's charge: the brightest pixel of a photon has more
 SMALLEST, LARGEST = 0.6, 1.5  # share of a photon's charge that the 3 x 3 pixels around it hold
-LARGEST_OCCUPANCY = 0.02  # photons a pixel; beyond, one in ten touches another and is lost or counted as one with it
-FEWEST_NOISE_SIGMAS = 5.0  # a seed stands so far out of the read noise
+# Photons a pixel: another one lands in the 3 x 3 pixels of a photon in 9 x 0.02, one of six cases. Those that hold more
+# charge than one leaves are counted as two; beyond this, too many touch.
+LARGEST_OCCUPANCY = 0.02
+FEWEST_NOISE_SIGMAS = 5.0  # of the read noise, that the threshold for the brightest pixel is above
+LEAST_SHARE_OF_MEAN = 0.2  # a column's variance is at least this share of the mean over all: no weight is infinite
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Photons:
     occupancy : float
         Photons a pixel where they are densest: the mean over the brightest twentieth of the columns.
     status : str
-        "ok", or why the photons of this frame cannot be told apart; then there are none.
+        "ok", or why the photons of this frame cannot be told apart; there are none then.
     """
 
     row: FloatArray
@@ -99,7 +104,7 @@ def photon_spectrum(
     ----------
     photons : Photons
     displacement : numpy.ndarray, shape (rows,)
-        Columns by which each row's lines lie aside; each photon is moved back by that of its own place.
+        Columns by which each row's lines are displaced; each photon is moved back by that of its own position.
     columns : int
         Columns of the spectrum.
     photon_counts : float
@@ -108,12 +113,12 @@ def photon_spectrum(
     Returns
     -------
     spectrum, variance : numpy.ndarray, shape (columns,)
-        Counts and counts²: Poisson's, of the mean over a few columns, at least a fifth of that over all.
+        Counts and counts²: Poisson's, of the mean over five columns, at least a fifth of that over all.
     """
-    place = photons.column - np.interp(photons.row, np.arange(len(displacement)), displacement)
-    number = np.histogram(place, bins=columns, range=(-0.5, columns - 0.5))[0].astype(float)
-    mean = np.convolve(np.pad(number, 2, mode="edge"), np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9, mode="valid")
-    return photon_counts * number, photon_counts**2 * np.maximum(mean, 0.2 * number.mean())
+    position = photons.column - np.interp(photons.row, np.arange(len(displacement)), displacement)
+    number = np.histogram(position, bins=columns, range=(-0.5, columns - 0.5))[0].astype(float)
+    least = LEAST_SHARE_OF_MEAN * number.mean()
+    return photon_counts * number, photon_counts**2 * np.maximum(smooth_level(number), least)
 
 
 def _none(occupancy: float, reason: str) -> Photons:

@@ -1,4 +1,4 @@
-"""Step 5 of a RIXS map: bring the frames of one excitation energy together, corrected for drift, and add them."""
+"""Step 5 of a RIXS map: add the frames of one excitation energy, corrected for drift."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from callbacks.contract import Key, RixsOutput, RowsResult
 from callbacks.rixs.curvature import straighten
+from callbacks.rixs.smoothing import smooth_signal
 from callbacks.step import Step
 
 FloatArray = NDArray[np.floating]
@@ -23,14 +24,14 @@ class RepeatedFramesSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    significance: float = Field(3.0, gt=0)  # a drift is corrected when it is so many times its uncertainty
+    significance: float = Field(3.0, gt=0)  # a drift is corrected when it is this many times its uncertainty
     largest_drift: float = Field(20.0, gt=0)  # columns; more is not a drift of the instrument
 
 
 def measure_drift(
     spectrum: FloatArray, variance: FloatArray, reference: FloatArray, *, largest_drift: float
 ) -> tuple[float, float]:
-    """Measure how far a spectrum lies right of a reference.
+    """Measure by how many columns a spectrum has drifted to the right of a reference.
 
     Parameters
     ----------
@@ -48,15 +49,14 @@ def measure_drift(
 
     Notes
     -----
-    The nearest whole column is where the correlation is largest; from there two Gauss-Newton steps of the weighted
-    least-squares fit of the reference, scaled and displaced, to the spectrum. The noise of the reference adds to the
-    uncertainty by its share of counts.
+    The correlation is largest at the nearest whole column; three Gauss-Newton steps from there fit the reference,
+    scaled and displaced, to the spectrum by weighted least squares. The noise of the reference adds to the uncertainty
+    by its share of counts.
     """
-    kernel = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9.0
-    smooth = np.convolve(reference - np.median(reference), kernel, mode="same")
+    smooth = smooth_signal(reference - np.median(reference))
     signal = spectrum - np.median(spectrum)
     reach = math.ceil(largest_drift)
-    transforms = np.fft.rfft(np.stack([np.convolve(signal, kernel, mode="same"), smooth]), 2 * len(signal))
+    transforms = np.fft.rfft(np.stack([smooth_signal(signal), smooth]), 2 * len(signal))
     correlation = np.fft.irfft(transforms[0] * transforms[1].conj())
     lags = np.r_[0 : reach + 1, -reach:0]
     drift = float(lags[correlation[lags].argmax()])
@@ -110,7 +110,7 @@ class RepeatedFrames(Step):
 
     The counts of the frames are added for the search of the elastic line. The normalised spectrum of a row is the sum
     of the counts over the sum of the incident fluxes: of all weightings of Poisson counts this has the least variance.
-    Frames whose I0 is lost have no part in it.
+    Frames whose I0 is lost do not contribute to it.
     """
 
     kept = (

@@ -54,7 +54,7 @@ def map_on_energy_loss(
     variance is treated alike; neighbouring steps share a little noise.
     """
     step = float(np.median(np.diff(emission)))
-    edges = _edges(emission)
+    edges = _bin_edges(emission)
     low = math.floor((excitation.min() - edges[-1]) / step)
     high = math.ceil((excitation.max() - edges[0]) / step)
     loss_edges = (np.arange(low, high + 1) - 0.5) * step  # a step is centred on no loss
@@ -70,7 +70,7 @@ def map_on_energy_loss(
     return (loss_edges[:-1] + loss_edges[1:]) / 2, result[0], result[1]
 
 
-def _edges(centres: FloatArray) -> FloatArray:
+def _bin_edges(centres: FloatArray) -> FloatArray:
     middle = (centres[:-1] + centres[1:]) / 2
     return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
 
@@ -101,7 +101,7 @@ def partial_yield(
 
 
 def inverse_partial_yield(values: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Invert a partial yield: where the sample absorbs elsewhere, less is emitted in the window.
+    """Invert a partial yield: where another edge absorbs, less is emitted in the window.
 
     Parameters
     ----------

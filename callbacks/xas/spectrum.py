@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from callbacks.contract import Key, XasOutput, XasResult
-from callbacks.incident_flux import IncidentFluxSettings, judge_flux, relative_variance
+from callbacks.incident_flux import IncidentFluxSettings, check_flux, relative_variance
 from callbacks.step import Step
 from callbacks.xas.background import background_operator, jump_weight, windows
 
@@ -143,7 +143,7 @@ class XasSpectrum(Step):
     def result(self) -> XasResult:
         """The spectra so far."""
         flux = [point[Key.I0] / point[Key.DWELL] if point[Key.DWELL] > 0 else point[Key.I0] for point in self._points]
-        judged = judge_flux(flux, self._settings)
+        judged = check_flux(flux, self._settings)
         numbers = np.array([point["seq_num"] for point in self._points], dtype=int)
         marked = np.array([bool(reason) for reason in judged.reasons], dtype=bool)
         energy, sums = self._add_up(judged.lost)

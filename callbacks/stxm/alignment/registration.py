@@ -29,7 +29,7 @@ LARGEST_STEP = 3.0  # pixels from the start: the refinement would follow another
 LARGEST_CONDITION = 1e6  # of the curvature: edges in one direction only say nothing of the other
 WIDE = 3.0  # times the smoothing: what varies more slowly is an overlayer, whose contrast is its own
 BLOCK = 8  # pixels; residuals are correlated over the Gaussian and the probe, and not much further
-FADE = 8  # the borders fade out over one part in so many of the side at either end
+FADE = 8  # the borders fade out over this fraction of the side (one eighth) at either end
 SLOPE_SMOOTHING = 0.7  # pixels; of the image that slopes are taken of
 CUBIC_SUPPORT = 4  # pixels that an interpolated pixel is made of, along each axis
 

@@ -16,8 +16,8 @@ from scipy import ndimage
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
-# The histogram is looked at in intervals of one width: so many sigmas of the noise, which pixels of one brightness
-# spread over. The noise is that of bright pixels, which are the noisier ones: this percentile of all.
+# The histogram is looked at in intervals of one width: the sigmas of the noise that pixels of one brightness spread
+# over. The noise is that of bright pixels, which are the noisier ones: this percentile of all.
 PEAK_WIDTH, NOISE_PERCENTILE = 4.0, 95.0
 STEPS_PER_WIDTH = 8  # of the intervals' centres
 IGNORED_BRIGHTEST = 0.001  # share of the pixels above which no peak is looked for: hot pixels

@@ -15,8 +15,8 @@ from irixs import COUNTS_PER_EV, READ_NOISE, read_scan
 
 from callbacks.rixs import cosmic_rays, photon_model
 from callbacks.rixs.cosmic_rays import remove_cosmic_rays
-from simulated_devices.samples import SAMPLES
-from simulated_devices.spectrograph import SpectrographModel
+from simulated_devices.physics.samples import SAMPLES
+from simulated_devices.physics.spectrograph import SpectrographModel
 
 MEASURED_DATA = Path(__file__).parents[4] / "shared" / "data"
 HEADER = (

@@ -86,7 +86,7 @@ def test_lines_that_are_not_there_are_left_out():
         (1000 + np.linspace(0, 2, 6), np.linspace(530, 530.2, 6), [2.0] * 6, "no more than their uncertainty"),
     ],
 )
-def test_refuses_with_a_reason_where_lines_cannot_carry_it(pixels, energies, sigmas, reason):
+def test_refuses_with_a_reason_where_lines_do_not_suffice(pixels, energies, sigmas, reason):
     found = fit_calibration(pixels, energies, sigmas)
     assert reason in found.status
     assert not found.accepted.any()

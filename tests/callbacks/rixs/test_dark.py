@@ -4,16 +4,20 @@ import numpy as np
 import pytest
 import tifffile
 from irixs import COUNTS_PER_EV, read_scan
+from scipy.special import ndtr
 
 from callbacks.contract import CcdConfig, Key
 from callbacks.rixs.dark import (
+    BLOCK_COLUMNS,
+    BLOCK_ROWS,
+    BLOCK_SHARE,
     DarkSettings,
     DarkSubtraction,
     estimate_clipped_noise,
     estimate_pedestal,
     estimate_photon_counts,
 )
-from simulated_devices.physics.spectrograph import SpectrographModel
+from simulated_devices.physics.spectrograph import CLOUD_SIGMA, SpectrographModel
 
 KNOWN = {CcdConfig.COUNTS_PER_EV: 0.21, CcdConfig.READ_NOISE: 4.0, CcdConfig.FULL_SCALE: 65535.0}
 MODEL = SpectrographModel(cosmic_rate=0.0)
@@ -105,3 +109,15 @@ def test_the_gain_of_scan_17174_is_found_in_its_frames_to_a_third(measured_data)
         level, _ = estimate_clipped_noise(frame)
         found.append(estimate_photon_counts(frame - level, read_noise=6.0)[0] / energy)
     assert np.nanmedian(found) == pytest.approx(COUNTS_PER_EV, rel=0.33)
+
+
+@pytest.mark.parametrize(("row_binning", "share"), [(1, 0.876), (8, 0.911)])
+def test_the_share_of_a_photon_within_a_block_is_that_of_its_charge_cloud(row_binning, share):
+    rng = np.random.default_rng(0)
+    caught = np.ones(400_000)
+    for size, sigma in ((BLOCK_ROWS, CLOUD_SIGMA / row_binning), (BLOCK_COLUMNS, CLOUD_SIGMA)):
+        position = rng.uniform(-2, size + 2, caught.size)
+        caught *= ndtr((size - position) / sigma) - ndtr(-position / sigma)
+    seen = (caught**2).mean() / caught.mean()
+    assert seen == pytest.approx(share, abs=0.003)
+    assert pytest.approx(seen, rel=0.05) == BLOCK_SHARE

@@ -5,11 +5,15 @@ import itertools
 import numpy as np
 import pytest
 from irixs import COUNTS_PER_EV, READ_NOISE, read_scan
+from scan_elastic_line import constant, false_calibrations, simulated_scores
+from scipy.optimize import least_squares
+from scipy.stats import norm
 from simulated_lines import (
     COLUMNS,
     DISPERSION,
     ENERGY,
     EXCITATIONS,
+    FWHM,
     LIT,
     PHOTON,
     PIVOT,
@@ -22,7 +26,7 @@ from simulated_lines import (
 
 from callbacks.rixs.cosmic_rays import remove_cosmic_rays
 from callbacks.rixs.elastic_line import ElasticLineSettings
-from callbacks.rixs.elastic_peak import find_elastic_line
+from callbacks.rixs.elastic_peak import FIT_FWHM, FWHM_PER_SIGMA, find_elastic_line, fit_line, line_and_slopes
 from callbacks.rixs.integration import spectrum_of, spectrum_variance
 
 
@@ -118,3 +122,63 @@ def test_spectra_of_any_noise_are_fitted_or_refused_and_never_fail():
         for where in (None, float(rng.integers(-5, COLUMNS + 5))):
             peak = find_elastic_line(spectrum, variance, expected_pixel=where, search=3.0)
             assert peak.reason or (np.isfinite(peak.pixel) and peak.sigma > 0)
+
+
+def test_the_fit_of_a_line_is_that_of_scipy_to_two_thousandths_of_its_sigma():
+    columns = np.arange(30.0)
+    truth = np.array([10.4, FWHM / FWHM_PER_SIGMA, 47.0, 1.0, 0.15])
+    low, high = np.full(5, -np.inf), np.full(5, np.inf)
+    low[1], high[1] = (share * FWHM / FWHM_PER_SIGMA for share in FIT_FWHM)
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        counts = PHOTON * rng.poisson(line_and_slopes(columns, truth)[0]) + 32.0 * rng.standard_normal(30)
+        noise = np.sqrt(PHOTON * np.clip(counts, 0, None) + 32.0**2)
+        start = np.array([10.0, FWHM / FWHM_PER_SIGMA, counts[10], 110.0, 16.0])
+        found, covariance, _ = fit_line(columns, counts, noise, start, fwhm=FWHM)
+        expected = least_squares(
+            lambda parameters, counts, noise: (line_and_slopes(columns, parameters)[0] - counts) / noise,
+            start,
+            bounds=(low, high),
+            x_scale=np.abs(truth),
+            args=(counts, noise),
+            xtol=1e-12,
+            ftol=1e-12,
+        ).x
+        np.testing.assert_allclose(found[0], expected[0], atol=2e-3 * np.sqrt(covariance[0, 0]))
+
+
+# Where the constants stand; the whole scans are in docs/decisions/constants-elastic-line.md.
+
+
+@pytest.mark.parametrize(
+    ("name", "lower", "upper"),
+    [
+        ("FIT_LEFT", 1.6, 2.8),
+        ("FIT_RIGHT", 2.5, 5.0),
+        ("FILTER_REACH", 1.8, 4.0),
+        ("NEIGHBOUR_FWHM", (1.0, 1.6), (2.0, 4.0)),
+        ("NEIGHBOUR_BIAS", 0.25, 1.0),
+        ("fwhm_range", (0.65, 1.45), (0.45, 1.8)),
+        ("largest_neighbour", 0.1, 0.5),
+    ],
+)
+def test_a_constant_between_these_values_calibrates_simulated_maps_alike(name, lower, upper):
+    for value in (lower, upper):
+        with constant(name, value) as chosen:
+            share, held, lines, rms = simulated_scores(range(1000, 1012), chosen)
+            assert share == 1.0
+            assert held.min() > 0.4
+            assert lines > 11.5
+            assert rms < 0.15
+            assert false_calibrations(range(1), chosen) == 0
+
+
+def test_wider_lines_would_be_calibrated_by_features_of_constant_loss():
+    with constant("fwhm_range", (0.35, 2.5)) as chosen:
+        assert false_calibrations(range(4), chosen) >= 3
+
+
+def test_noise_alone_passes_for_a_line_in_one_spectrum_of_a_thousand():
+    settings = ElasticLineSettings()
+    assert COLUMNS * norm.sf(settings.significance) < 1e-3
+    assert (2 * 0.6 * FWHM + 1) * norm.sf(settings.expected_significance) < 1e-3

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callbacks.contract import Key
-from callbacks.incident_flux import judge_flux
+from callbacks.incident_flux import check_flux
 from callbacks.rixs.calibration import Calibration
 from callbacks.rixs.curvature import Curvature, fit_curvature, straighten
 from callbacks.rixs.dark import estimate_pedestal
@@ -158,18 +158,18 @@ def test_a_partial_first_frame_and_a_lost_one_are_marked_and_no_other():
     flux[0] *= 0.53
     flux[17] = 0.0
     flux[30] = np.nan
-    judged = judge_flux(flux)
-    assert [index for index, reason in enumerate(judged.reasons) if reason] == [0, 17, 30]
-    assert "0.53 of its trend" in judged.reasons[0]
-    assert judged.lost.nonzero()[0].tolist() == [17, 30]
+    checked = check_flux(flux)
+    assert [index for index, reason in enumerate(checked.reasons) if reason] == [0, 17, 30]
+    assert "0.53 of its trend" in checked.reasons[0]
+    assert checked.lost.nonzero()[0].tolist() == [17, 30]
 
 
 def test_a_long_dump_is_not_taken_for_the_trend():
     flux = np.full(60, 1e5)
     flux[20:40] = 30.0
-    judged = judge_flux(flux)
-    assert judged.lost[20:40].all()
-    assert not any(judged.reasons[:20] + judged.reasons[40:])
+    checked = check_flux(flux)
+    assert checked.lost[20:40].all()
+    assert not any(checked.reasons[:20] + checked.reasons[40:])
 
 
 def test_frames_are_normalised_to_flux_and_time_and_never_divided_by_nothing():

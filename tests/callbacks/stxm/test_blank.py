@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from phantoms import blobs
+from scan_blank import constant, scores
 from scipy import ndimage
 
 from callbacks.stxm.density.blank import BlankSettings, find_blank, incident_rate
@@ -97,3 +98,39 @@ def test_a_film_is_not_taken_for_the_hole_in_it(side):
     found = find_blank(*seen(thickness, rng))
     assert not found.pixels.any()
     assert "are brighter than the " in found.status
+
+
+# Where the constants stand; the whole scans are in docs/decisions/constants-blank.md.
+
+
+@pytest.mark.parametrize(
+    ("name", "lower", "upper"),
+    [
+        ("PEAK_WIDTH", 2.0, 4.5),
+        ("NOISE_PERCENTILE", 50.0, 97.0),
+        ("STEPS_PER_WIDTH", 4, 16),
+        ("IGNORED_BRIGHTEST", 0.0, 0.01),
+        ("STANDS_OUT", 1.5, 3.0),
+        ("BRIGHTER", 1.0, 1.5),
+        ("HOLE", 2, 4),
+        ("ALIKE_WIDTHS", 0.25, 0.75),
+        ("ALIKE_SIGMAS", 1.0, 3.0),
+        ("LARGEST_SPREAD", 1.3, 5.0),
+    ],
+)
+def test_a_constant_between_these_values_finds_and_refuses_alike(name, lower, upper):
+    for value in (lower, upper):
+        with constant(name, value):
+            found, share, bias, refused = scores(range(4))
+            assert found > 0.9
+            assert share > 0.97
+            assert bias < 0.0025
+            assert refused > 0.95
+
+
+def test_fewer_neighbours_would_let_the_rim_of_the_sample_in():
+    bias = {}
+    for number in (4, 6, 8):
+        with constant("NEIGHBOURS", number):
+            bias[number] = scores(range(4))[2]
+    assert bias[8] < bias[6] < bias[4]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from phantoms import blobs
+from scan_registration import constant, coverage, drift_error, placing_error, position_noise
 from scipy import ndimage
 
 from callbacks.stxm.alignment.appearance import Appearance
@@ -145,3 +146,52 @@ def test_a_mean_displacement_is_left_to_registration():
     image = transmission(3)
     placed, _ = put_in_place(image, np.ones(SHAPE), np.full((2, *SHAPE), 0.3))
     np.testing.assert_allclose(placed, image, atol=1e-12)
+
+
+# Where the constants stand; the whole scans are in docs/decisions/constants-registration.md.
+
+
+def test_the_position_noise_covers_what_alignment_leaves_of_a_sample_with_an_overlayer():
+    assumed = RegistrationSettings().position_noise
+    assert position_noise(range(2)) < 0.6 * assumed
+    assert 0.4 * assumed < position_noise(range(2), overlayer=True) < 1.1 * assumed
+
+
+def test_residuals_are_correlated_over_blocks_of_eight_pixels():
+    held = {}
+    for side in (1, 8, 16):
+        with constant("BLOCK", side) as settings:
+            held[side] = coverage(range(25), settings)
+    assert held[1] < 0.4
+    assert held[8] == pytest.approx(held[16], abs=0.08)
+
+
+def test_a_wide_gaussian_of_three_times_the_narrow_one_keeps_an_overlayer_out():
+    error = {}
+    for width in (1.5, 3.0, 10.0):
+        with constant("WIDE", width) as settings:
+            error[width] = drift_error(range(2), settings, overlayer=True)[0]
+    assert error[3.0] < 0.9 * min(error[1.5], error[10.0])
+
+
+@pytest.mark.parametrize("name", ["PASSES", "LOWEST", "UNABSORBED_PERCENTILE", "CONVERGED", "FADE"])
+def test_a_constant_of_the_registration_changes_no_shift_by_a_hundredth_of_a_pixel(name):
+    others = {
+        "PASSES": 3,
+        "LOWEST": 0.005,
+        "UNABSORBED_PERCENTILE": 95.0,
+        "CONVERGED": 1e-3,
+        "FADE": 16,
+    }
+    expected = drift_error(range(1), RegistrationSettings())[0]
+    with constant(name, others[name]) as settings:
+        assert drift_error(range(1), settings)[0] == pytest.approx(expected, abs=0.01)
+
+
+def test_slopes_are_taken_where_smoothing_costs_as_much_as_noise():
+    left = {}
+    for value in (0.3, 0.7, 1.5):
+        with constant("SLOPE_SMOOTHING", value):
+            left[value] = [placing_error(range(2), probe=probe, counts=4000.0) for probe in (0.8, 1.5)]
+    assert np.less(left[0.7], left[0.3]).all()
+    assert np.less(left[0.7], left[1.5]).all()
