@@ -171,9 +171,14 @@ PLATEAUS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def as_they_are():
+    return photons_lost(range(2))[0], hits_left(range(100, 102))
+
+
 @pytest.mark.parametrize(("name", "lower", "upper"), PLATEAUS)
-def test_a_constant_between_these_values_changes_little(name, lower, upper):
-    kept, left = photons_lost(range(2))[0], hits_left(range(100, 102))
+def test_a_constant_between_these_values_changes_little(name, lower, upper, as_they_are):
+    kept, left = as_they_are
     for value in (lower, upper):
         with constant(name, value):
             assert photons_lost(range(2))[0] < max(0.001, 1.6 * kept)

@@ -58,7 +58,7 @@ def constant(name, value):
 
 
 @cache
-def stack(seed, *, overlayer=False, probe=2.0, counts=COUNTS, first=len(ABSORPTION)):
+def stack(seed, *, overlayer=False, probe=2.0, counts=COUNTS, first=None):
     """Give the noisy images of a sample that drifts, without drift and noise, and the drift; pixels."""
     rng = np.random.default_rng(seed)
     margin = 20
