@@ -1,1 +1,7 @@
-"""Principal components of a stack, and how many of them are more than noise."""
+"""Principal components of a stack, exact and growing with it, and how many of them are more than noise."""
+
+from callbacks.stxm.components.pca import StreamingPCA, stream_hdf5
+from callbacks.stxm.components.significance import count_significant, noise_cut
+from callbacks.stxm.components.solution import Components
+
+__all__ = ["Components", "StreamingPCA", "count_significant", "noise_cut", "stream_hdf5"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import median_abs_deviation
 
 FloatArray = NDArray[np.floating]
 
-MAD_TO_SIGMA = 1.4826
-TRACY_WIDOM_99 = 2.02  # 99th percentile of the Tracy-Widom distribution of real matrices
+MAD_TO_SIGMA = 1.4826  # of a normal distribution: 1 over its quantile at 3/4
+TRACY_WIDOM_99 = 2.02  # 99th percentile of the Tracy-Widom distribution of real matrices: Johnstone, table 1
 
 
 def noise_cut(noise: ArrayLike, share: float | None = None, *, deviations: float = 3.0) -> float:
@@ -43,8 +44,7 @@ def noise_cut(noise: ArrayLike, share: float | None = None, *, deviations: float
             raise ValueError(f"share {share} of the pixels to leave out, expected from 0 to below 1")
         return float(np.quantile(values, 1 - share))
     logarithm = np.log(values)
-    middle = np.median(logarithm)
-    return float(np.exp(middle + deviations * MAD_TO_SIGMA * np.median(np.abs(logarithm - middle))))
+    return float(np.exp(np.median(logarithm) + deviations * MAD_TO_SIGMA * median_abs_deviation(logarithm)))
 
 
 def count_significant(eigenvalues: FloatArray, freedom: float, *, known_noise: bool) -> int:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from callbacks.contract import ImageOutput
 from callbacks.step import Step
-from callbacks.stxm.components.pca import Components, StreamingPCA
-from callbacks.stxm.components.significance import noise_cut
+from callbacks.stxm.components import Components, StreamingPCA, noise_cut
 from callbacks.stxm.edges import Edge
 from callbacks.stxm.steps.absorbance import GOOD, NOT_MEASURED, Absorbance
 from callbacks.stxm.unmixing.analysis import AnalysisSettings, widened, windows

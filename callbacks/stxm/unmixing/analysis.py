@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import linear_sum_assignment
 
 from callbacks.fitting.nonnegative import Unmixed, ratio, unmix, with_misfit
-from callbacks.stxm.components.pca import Components, StreamingPCA
-from callbacks.stxm.components.significance import noise_cut
+from callbacks.stxm.components import Components, StreamingPCA, noise_cut
 from callbacks.stxm.edges import SLACK, Edge, Window, inside, window_or
 from callbacks.stxm.unmixing.chemical_map import edge_area
 from callbacks.stxm.unmixing.end_members import (

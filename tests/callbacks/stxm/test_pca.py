@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callbacks.stxm.components.pca import CHUNK, StreamingPCA, stream_hdf5
+from callbacks.stxm.components.moments import RunningMoments
+from callbacks.stxm.components.pca import StreamingPCA, stream_hdf5
 from callbacks.stxm.components.significance import count_significant, noise_cut, noise_edge
+from callbacks.stxm.components.storage import CHUNK
 
 BACKGROUND, AREA = (520.0, 526.0), (525.0, 531.0)
 
@@ -182,8 +184,13 @@ def test_many_chunks_with_borders_that_drift_out_at_each_energy(windows):
 def test_once_the_windows_are_full_nothing_is_computed_anew(monkeypatch):
     energy, spectra = stack(np.random.default_rng(2), 500, 30)
     pca, anew = StreamingPCA(background=BACKGROUND, area=AREA), []
-    recompute = pca._recompute
-    monkeypatch.setattr(pca, "_recompute", lambda: (anew.append(len(pca.energies)), recompute()))
+    recompute = RunningMoments.recompute
+
+    def counted(moments, blocks, energies):
+        anew.append(energies)
+        recompute(moments, blocks, energies)
+
+    monkeypatch.setattr(RunningMoments, "recompute", counted)
     for value, image in zip(energy, spectra.T, strict=True):
         pca.add_energy(value, image)
         pca.result(3)
