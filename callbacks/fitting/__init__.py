@@ -1,1 +1,17 @@
-"""Fits that XAS and STXM share: non-negative least squares, linear combinations, variable projection."""
+"""Least-squares fits of many spectra at once, which xas and stxm both need: fractions of references, and shifts."""
+
+from callbacks.fitting.linear_combination import LinearCombination, fit_linear_combination
+from callbacks.fitting.nonnegative import Unmixed, ratio, unmix, with_misfit
+from callbacks.fitting.variable_projection import Projection, Shapes, fit_shapes
+
+__all__ = [
+    "LinearCombination",
+    "Projection",
+    "Shapes",
+    "Unmixed",
+    "fit_linear_combination",
+    "fit_shapes",
+    "ratio",
+    "unmix",
+    "with_misfit",
+]

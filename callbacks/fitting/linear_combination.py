@@ -8,13 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline, PPoly
 
-from callbacks.fitting.nonnegative import CHUNK, MOST_REFERENCES, solve_normal_equations, unmix
-from callbacks.fitting.rows import Rows, as_rows, check_references
+from callbacks.fitting.nonnegative import unmix
+from callbacks.fitting.normal_equations import normal_equations, solve_normal_equations
+from callbacks.fitting.rows import CHUNK, Rows, as_rows, check_references, scatter_variance
+from callbacks.fitting.supports import MOST_REFERENCES
 from callbacks.fitting.variable_projection import Shapes, fit_shapes
 
 FloatArray = NDArray[np.floating]
 
 MOST_SHIFTS = 41  # tried before the search proper
+DEPENDENT = "references not linearly independent"
 TOO_FEW = "fewer valid energies than unknowns"
 
 
@@ -91,7 +94,7 @@ def fit_linear_combination(
     --------
     callbacks.fitting.variable_projection.fit_shapes : the method
     """
-    references = check_references(energy, references, MOST_REFERENCES)
+    references = check_references(references, len(energy), MOST_REFERENCES)
     rows = as_rows(energy, spectrum, variance)
     if shift:
         return _shifted(energy, rows, references, max_shift, non_negative)
@@ -101,25 +104,20 @@ def fit_linear_combination(
 def _in_place(rows: Rows, references: FloatArray, non_negative: bool) -> LinearCombination:
     count = len(references)
     if non_negative:
-        variance = np.divide(1.0, rows.weights, out=np.full(rows.weights.shape, np.nan), where=rows.weights > 0)
+        variance = np.where(rows.measured, rows.variance, np.nan)
         unmixed = unmix(rows.spectra, references, variance if rows.weighted else None)
         fractions, covariance, residual = unmixed.fractions, unmixed.covariance, unmixed.residual
     else:
-        spectra = np.where(rows.weights > 0, rows.spectra, 0.0)
-        pairs = (references[:, None] * references[None]).reshape(count**2, -1)
-        gram = (rows.weights @ pairs.T).reshape(-1, count, count)
-        fractions, covariance, _ = solve_normal_equations(
-            gram, (rows.weights * spectra) @ references.T, non_negative=False
-        )
-        rest = np.where(rows.weights > 0, spectra - fractions @ references, 0.0)
-        residual = np.linalg.norm(rest, axis=1)
+        gram, offered = normal_equations(rows.values, rows.weights, references)
+        fractions, covariance, _ = solve_normal_equations(gram, offered, non_negative=False)
+        residuals = np.where(rows.measured, rows.values - fractions @ references, 0.0)
+        residual = np.linalg.norm(residuals, axis=1)
         if not rows.weighted:
-            covariance *= point_variance(rest, rows.weights, count)[:, None, None]
-    status = np.full(len(fractions), "ok", dtype="<U60")
-    status[~np.isfinite(fractions).all(axis=1)] = "references not linearly independent"
-    status[(rows.weights > 0).sum(axis=1) < count] = TOO_FEW
-    nothing = np.zeros(len(fractions))
-    return _collect(rows, status, fractions, covariance, nothing, nothing.copy(), residual)
+            freedom = rows.measured.sum(axis=1) - count
+            covariance *= scatter_variance(np.sum(residuals**2, axis=1), freedom)[:, None, None]
+    status = _status(fractions, rows, count)
+    unmoved = np.zeros(len(fractions))
+    return _collect(rows, status, fractions, covariance, unmoved, unmoved.copy(), residual)
 
 
 def _shifted(
@@ -135,20 +133,19 @@ def _shifted(
     steps = min(MOST_SHIFTS, 2 * int(np.ceil(max_shift / np.median(np.diff(energy)))) + 1)
     grid = np.linspace(-max_shift, max_shift, max(steps, 3))
     shapes = moved_references(energy, references, energy[used])
-    spectra, weights = rows.spectra[:, used], rows.weights[:, used]
-    fractions, covariance = np.empty((len(spectra), count)), np.empty((len(spectra), count + 1, count + 1))
-    found, residual = np.empty(len(spectra)), np.empty(len(spectra))
-    status = np.full(len(spectra), "ok", dtype="<U60")
-    for start in range(0, len(spectra), CHUNK):
+    fitted = rows.at(used)
+    fractions, covariance = np.empty((len(fitted), count)), np.empty((len(fitted), count + 1, count + 1))
+    found, residual, problem = np.empty(len(fitted)), np.empty(len(fitted)), np.full(len(fitted), "", dtype="<U60")
+    for start in range(0, len(fitted), CHUNK):
         part = slice(start, start + CHUNK)
-        fit = fit_shapes(spectra[part], weights[part], shapes, grid, non_negative=non_negative)
+        fit = fit_shapes(fitted.spectra[part], fitted.weights[part], shapes, grid, non_negative=non_negative)
         fractions[part], found[part], covariance[part] = fit.coefficients, fit.parameter, fit.covariance
-        residual[part] = np.linalg.norm(fit.rest, axis=1)
+        residual[part] = np.linalg.norm(fit.residuals, axis=1)
         if not rows.weighted:
-            covariance[part] *= point_variance(fit.rest, weights[part], fit.active.sum(axis=1) + 1)[:, None, None]
-        status[part] = np.where(fit.problem == "", "ok", np.char.add("the shift is ", fit.problem))
-    status[~np.isfinite(fractions).all(axis=1)] = "references not linearly independent"
-    status[(weights > 0).sum(axis=1) < count + 1] = TOO_FEW
+            freedom = fitted.measured[part].sum(axis=1) - (fit.active.sum(axis=1) + 1)
+            covariance[part] *= scatter_variance(np.sum(fit.residuals**2, axis=1), freedom)[:, None, None]
+        problem[part] = np.where(fit.problem == "", "", np.char.add("the shift is ", fit.problem))
+    status = _status(fractions, fitted, count + 1, problem)
     shift_sigma = np.sqrt(covariance[:, count, count])
     return _collect(rows, status, fractions, covariance[:, :count, :count], found, shift_sigma, residual)
 
@@ -174,10 +171,16 @@ def moved_references(energy: FloatArray, references: FloatArray, at: FloatArray)
     return shapes
 
 
-def point_variance(rest: FloatArray, weights: FloatArray, unknowns: int | NDArray[np.integer]) -> FloatArray:
-    """Give the variance (n,) of a point from the scatter about a fit; NaN where nothing is left to judge by."""
-    freedom = (weights > 0).sum(axis=1) - unknowns
-    return np.divide(np.sum(rest**2, axis=1), freedom, out=np.full(len(rest), np.nan), where=freedom > 0)
+def _status(
+    fractions: FloatArray, fitted: Rows, unknowns: int, problem: NDArray[np.str_] | None = None
+) -> NDArray[np.str_]:
+    """Give "ok" or what is wrong with each fit, shape (n,)."""
+    status = np.full(len(fractions), "ok", dtype="<U60")
+    if problem is not None:
+        status[problem != ""] = problem[problem != ""]
+    status[~np.isfinite(fractions).all(axis=1)] = DEPENDENT
+    status[fitted.measured.sum(axis=1) < unknowns] = TOO_FEW
+    return status
 
 
 def _collect(rows: Rows, status: NDArray[np.str_], *answer: FloatArray) -> LinearCombination:

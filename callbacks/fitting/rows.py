@@ -1,14 +1,17 @@
-"""Spectra of any leading shape as rows, checked, so that one spectrum and a map go the same way."""
+"""Spectra of any leading shape as rows, checked, so that one spectrum and a map are fitted by the same code."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.floating]
-TextArray = NDArray[np.str_]
+BoolArray = NDArray[np.bool_]
+
+CHUNK = 2048  # spectra fitted at a time: what is worked on stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,41 @@ class Rows:
     shape: tuple[int, ...]
     weighted: bool
 
-    def restore(self, values: NDArray) -> NDArray:
+    def __len__(self) -> int:
+        """Give how many spectra there are."""
+        return len(self.spectra)
+
+    @property
+    def measured(self) -> BoolArray:
+        """Which points count, shape (n, n_energies)."""
+        return self.weights > 0
+
+    @property
+    def recorded(self) -> BoolArray:
+        """Energies at which any spectrum was measured, shape (n_energies,)."""
+        return np.asarray(self.measured.any(axis=0))
+
+    @property
+    def values(self) -> FloatArray:
+        """The spectra, 0 where not measured, shape (n, n_energies)."""
+        return np.where(self.measured, self.spectra, 0.0)
+
+    @property
+    def variance(self) -> FloatArray:
+        """Variance of each point, 0 where not measured, shape (n, n_energies)."""
+        return _divided(1.0, self.weights, self.measured, 0.0)
+
+    @property
+    def mean_variance(self) -> FloatArray:
+        """Mean variance of the spectra measured at each energy, shape (n_energies,); NaN where none is."""
+        total, number = self.variance.sum(axis=0), self.measured.sum(axis=0)
+        return _divided(total, number, number > 0, np.nan)
+
+    def at(self, energies: BoolArray) -> Rows:
+        """Give the spectra at some of the energies."""
+        return Rows(self.spectra[:, energies], self.weights[:, energies], self.shape, self.weighted)
+
+    def restore(self, values: NDArray[Any]) -> NDArray[Any]:
         """Give values of the rows (n, ...) their leading shape back."""
         return values.reshape(self.shape + values.shape[1:])
 
@@ -58,18 +95,35 @@ def as_rows(energy: FloatArray, spectra: FloatArray, variance: FloatArray | None
     if spectra.shape[-1:] != np.shape(energy):
         raise ValueError(f"spectra {spectra.shape}: expected (..., {len(energy)}), as there are energies")
     rows = spectra.reshape(-1, len(energy))
+    measured = np.isfinite(rows)
     if variance is None:
-        weights = np.isfinite(rows).astype(float)
+        weights = measured.astype(float)
     else:
-        variance = np.asarray(variance, dtype=float)
-        if variance.shape not in (spectra.shape, spectra.shape[-1:]):
-            raise ValueError(f"variance {variance.shape}: expected {spectra.shape[-1:]} or {spectra.shape}")
-        if (variance <= 0).any():
-            raise ValueError(f"variance {np.nanmin(variance):g}: expected above zero, or NaN where not measured")
-        variance = np.broadcast_to(variance, spectra.shape).reshape(rows.shape)
-        measured = np.isfinite(variance) & np.isfinite(rows)
-        weights = np.divide(1.0, variance, out=np.zeros(rows.shape), where=measured)
+        inverse = np.broadcast_to(inverse_variance(variance, spectra.shape), spectra.shape).reshape(rows.shape)
+        weights = np.where(measured, inverse, 0.0)
     return Rows(rows, weights, spectra.shape[:-1], variance is not None)
+
+
+def inverse_variance(variance: ArrayLike, spectra: tuple[int, ...]) -> FloatArray:
+    """Give the inverse of variances; 0 where one is not finite: not measured.
+
+    Parameters
+    ----------
+    variance : array_like, of the shape of the spectra or of their last axis
+    spectra : tuple of int
+        Shape of the spectra.
+
+    Raises
+    ------
+    ValueError
+        When the shapes do not match, or a variance is not above zero.
+    """
+    variance = np.asarray(variance, dtype=float)
+    if variance.shape not in (spectra, spectra[-1:]):
+        raise ValueError(f"variance {variance.shape}: expected {spectra[-1:]} or {spectra}")
+    if (variance <= 0).any():
+        raise ValueError(f"variance {np.nanmin(variance):g}: expected above zero, or NaN where not measured")
+    return _divided(1.0, variance, np.isfinite(variance), 0.0)
 
 
 def check_energy(energy: FloatArray) -> None:
@@ -84,7 +138,7 @@ def check_energy(energy: FloatArray) -> None:
         raise ValueError(f"energies {np.shape(energy)}: expected one dimension, finite and ascending")
 
 
-def check_references(energy: FloatArray, references: FloatArray, most: int) -> FloatArray:
+def check_references(references: ArrayLike, n_energies: int, most: int) -> FloatArray:
     """Give references (k, n_energies) as floats.
 
     Raises
@@ -93,18 +147,26 @@ def check_references(energy: FloatArray, references: FloatArray, most: int) -> F
         When there are too many or none, they are not finite, or not as many points as energies.
     """
     references = np.asarray(references, dtype=float)
-    if references.ndim != 2 or references.shape[1] != len(energy):
-        raise ValueError(f"references {references.shape}: expected (k, {len(energy)}), as there are energies")
+    if references.ndim != 2 or references.shape[1] != n_energies:
+        raise ValueError(f"references {references.shape}: expected (k, {n_energies}), as there are energies")
     if not 1 <= len(references) <= most:
         raise ValueError(f"{len(references)} references: expected 1 to {most}")
-    if not np.isfinite(references).all():
-        raise ValueError("references are not finite: expected numbers at every energy")
+    finite = np.isfinite(references).all(axis=0)
+    if not finite.all():
+        energy = int(np.flatnonzero(~finite)[0])
+        raise ValueError(f"references are not finite at energy number {energy}: expected numbers at every energy")
     return references
 
 
-def mean_variance(weights: FloatArray) -> FloatArray:
-    """Give the mean variance (n_energies,) of the spectra measured at each energy; NaN where none is."""
-    measured = weights > 0
-    total = np.divide(1.0, weights, out=np.zeros(weights.shape), where=measured).sum(axis=0)
-    number = measured.sum(axis=0)
-    return np.divide(total, number, out=np.full(len(total), np.nan), where=number > 0)
+def scatter_variance(squares: FloatArray, freedom: NDArray[np.integer]) -> FloatArray:
+    """Give the variance of a point from the sum of squared residuals of each spectrum, shape (n,).
+
+    NaN where no degree of freedom is left to estimate it from.
+    """
+    return _divided(squares, freedom, freedom > 0, np.nan)
+
+
+def _divided(dividend: FloatArray | float, divisor: NDArray[Any], where: BoolArray, otherwise: float) -> FloatArray:
+    quotient: FloatArray = np.full(divisor.shape, otherwise)
+    np.divide(dividend, divisor, out=quotient, where=where)
+    return quotient

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.fitting.nonnegative import solve_normal_equations
+from callbacks.fitting.normal_equations import fit_columns, normal_equations, solve_normal_equations
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
@@ -16,7 +16,8 @@ BoolArray = NDArray[np.bool_]
 Shapes = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 
 MOST_STEPS = 40
-SETTLED = 1e-6  # of the spacing of the grid
+CONVERGED = 1e-6  # of the spacing of the grid: a step that is smaller ends the search
+SPANNED = 1e-12  # of the derivative's square: what is left of it is rounding, the shapes span it
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Projection:
         Of coefficients and (last) parameter, for weights that are inverse variances.
     active : numpy.ndarray of bool, shape (n, k)
         Coefficients not held at zero.
-    rest : numpy.ndarray, shape (n, n_energies)
+    residuals : numpy.ndarray, shape (n, n_energies)
         Spectrum minus fit; 0 where the weight is.
     problem : numpy.ndarray of str, shape (n,)
         "", or what is wrong with the parameter: "not determined", "at its limit", "not settled".
@@ -41,18 +42,20 @@ class Projection:
     parameter: FloatArray
     covariance: FloatArray
     active: BoolArray
-    rest: FloatArray
+    residuals: FloatArray
     problem: NDArray[np.str_]
 
 
 @dataclass(frozen=True)
-class _Linear:
+class _LinearFit:
+    """Coefficients at given parameters, and how the fit depends on the parameter."""
+
     coefficients: FloatArray
     covariance: FloatArray
     active: BoolArray
-    rest: FloatArray
+    residuals: FloatArray
     derivative: FloatArray  # of the fit by the parameter
-    mixed: FloatArray  # (n, k): what the coefficients give way as the parameter grows
+    mixed: FloatArray  # (n, k): by how much the coefficients fall as the parameter grows
     information: FloatArray  # (n,): inverse variance of the parameter
 
 
@@ -81,70 +84,85 @@ def fit_shapes(
     for at each value of the parameter, so that one unknown a spectrum is left; its Gauss-Newton step is taken along
     the part of the derivative that the shapes do not span (L. Kaufman, BIT 15 (1975) 49).
     """
-    spectra = np.where(weights > 0, spectra, 0.0)
-    parameter = _best_of(spectra, weights, shapes, grid, non_negative)
+    problem = _Problem(np.where(weights > 0, spectra, 0.0), weights, shapes, non_negative)
+    parameter = problem.best_of(grid)
+    moving = _search(problem, parameter, grid)
+    fit = problem.solve(parameter)
+    why_not = np.full(len(spectra), "", dtype="<U20")
+    why_not[moving] = "not settled"
+    why_not[(parameter <= grid[0]) | (parameter >= grid[-1])] = "at its limit"
+    why_not[~(fit.information > 0)] = "not determined"
+    return Projection(fit.coefficients, parameter, _covariance(fit), fit.active, fit.residuals, why_not)
+
+
+def _search(problem: _Problem, parameter: FloatArray, grid: FloatArray) -> NDArray[np.intp]:
+    """Move each parameter, in place, by Gauss-Newton steps to its minimum; give those that still move at the end.
+
+    No step is longer than the spacing of the grid, and half as long whenever the direction turns: where a coefficient
+    meets zero the derivative jumps, and full steps would go to and fro.
+    """
     spacing = float(np.diff(grid).max())
-    left, limit, last = np.arange(len(spectra)), np.full(len(spectra), spacing), np.zeros(len(spectra))
+    longest, last = np.full(len(parameter), spacing), np.zeros(len(parameter))
+    moving = np.arange(len(parameter))
     for _ in range(MOST_STEPS):
-        fit = _solve(spectra[left], weights[left], shapes(parameter[left]), non_negative)
-        slope = np.einsum("ne,ne,ne->n", weights[left], fit.rest, fit.derivative)
-        step = np.divide(slope, fit.information, out=np.zeros(len(left)), where=fit.information > 0)
-        limit[left[step * last[left] < 0]] /= 2  # it may go to and fro where a coefficient meets zero
-        step = step.clip(-limit[left], limit[left])
-        last[left] = step
-        moved = (parameter[left] + step).clip(grid[0], grid[-1])
-        moving = np.abs(moved - parameter[left]) > SETTLED * spacing
-        parameter[left] = moved
-        left = left[moving]
-        if not left.size:
+        fit = problem.solve(parameter[moving], moving)
+        slope = np.einsum("ne,ne,ne->n", problem.weights[moving], fit.residuals, fit.derivative)
+        step = np.divide(slope, fit.information, out=np.zeros(len(moving)), where=fit.information > 0)
+        longest[moving[step * last[moving] < 0]] /= 2
+        step = step.clip(-longest[moving], longest[moving])
+        last[moving] = step
+        moved = (parameter[moving] + step).clip(grid[0], grid[-1])
+        still = np.abs(moved - parameter[moving]) > CONVERGED * spacing
+        parameter[moving] = moved
+        moving = moving[still]
+        if not moving.size:
             break
-    fit = _solve(spectra, weights, shapes(parameter), non_negative)
-    determined = fit.information > 0
-    variance = np.divide(1.0, fit.information, out=np.full(len(spectra), np.nan), where=determined)
-    count = fit.coefficients.shape[1]
-    covariance = np.empty((len(spectra), count + 1, count + 1))
+    return moving
+
+
+def _covariance(fit: _LinearFit) -> FloatArray:
+    """Give the covariance (n, k + 1, k + 1) of coefficients and (last) parameter; NaN where it is not determined."""
+    spectra, count = fit.coefficients.shape
+    variance = np.divide(1.0, fit.information, out=np.full(spectra, np.nan), where=fit.information > 0)
+    covariance = np.empty((spectra, count + 1, count + 1))
     covariance[:, :count, :count] = (
         fit.covariance + fit.mixed[:, :, None] * fit.mixed[:, None, :] * variance[:, None, None]
     )
     covariance[:, :count, count] = covariance[:, count, :count] = -fit.mixed * variance[:, None]
     covariance[:, count, count] = variance
-    problem = np.full(len(spectra), "", dtype="<U20")
-    problem[left] = "not settled"
-    problem[(parameter <= grid[0]) | (parameter >= grid[-1])] = "at its limit"
-    problem[~determined] = "not determined"
-    return Projection(fit.coefficients, parameter, covariance, fit.active, fit.rest, problem)
+    return covariance
 
 
-def _best_of(
-    spectra: FloatArray, weights: FloatArray, shapes: Shapes, grid: FloatArray, non_negative: bool
-) -> FloatArray:
-    """Give the value on the grid where each spectrum is met best."""
-    best, most = np.full(len(spectra), grid[0]), np.full(len(spectra), -np.inf)
-    for value in grid:
-        columns = shapes(np.array([value]))[0][0]
-        pairs = (columns[:, None] * columns[None]).reshape(-1, columns.shape[1])
-        gram = (weights @ pairs.T).reshape(len(spectra), len(columns), len(columns))
-        offered = (weights * spectra) @ columns.T
-        coefficients, _, _ = solve_normal_equations(gram, offered, non_negative=non_negative)
-        explained = np.einsum("nk,nk->n", coefficients, offered)
-        better = explained > most
-        best[better], most[better] = value, explained[better]
-    return best
+@dataclass(frozen=True)
+class _Problem:
+    """Spectra, 0 where their weight is, and the shapes that they are fitted by."""
 
+    spectra: FloatArray
+    weights: FloatArray
+    shapes: Shapes
+    non_negative: bool
 
-def _solve(
-    spectra: FloatArray, weights: FloatArray, shapes: tuple[FloatArray, FloatArray], non_negative: bool
-) -> _Linear:
-    """Solve for the coefficients at given parameters, and see how the fit depends on the parameter."""
-    columns, derivatives = shapes
-    heavy = columns * weights[:, None, :]
-    gram, offered = heavy @ columns.transpose(0, 2, 1), np.einsum("nke,ne->nk", heavy, spectra)
-    coefficients, covariance, active = solve_normal_equations(gram, offered, non_negative=non_negative)
-    rest = np.where(weights > 0, spectra - np.einsum("nk,nke->ne", coefficients, columns), 0.0)
-    derivative = np.einsum("nk,nke->ne", coefficients, derivatives)
-    product = np.where(active, np.einsum("nke,ne->nk", heavy, derivative), 0.0)
-    mixed = np.where(active, np.einsum("nij,nj->ni", covariance, product), 0.0)
-    whole = np.einsum("ne,ne,ne->n", weights, derivative, derivative)
-    information = whole - np.einsum("nk,nk->n", mixed, product)
-    information[~(information > 1e-12 * whole)] = 0.0  # spanned by the shapes: rounding
-    return _Linear(coefficients, covariance, active, rest, derivative, mixed, information)
+    def best_of(self, grid: FloatArray) -> FloatArray:
+        """Give the value on the grid at which each spectrum is fitted best."""
+        best, most = np.full(len(self.spectra), grid[0]), np.full(len(self.spectra), -np.inf)
+        for value in grid:
+            columns = self.shapes(np.array([value]))[0][0]
+            gram, offered = normal_equations(self.spectra, self.weights, columns)
+            coefficients, _, _ = solve_normal_equations(gram, offered, non_negative=self.non_negative)
+            explained = np.einsum("nk,nk->n", coefficients, offered)
+            better = explained > most
+            best[better], most[better] = value, explained[better]
+        return best
+
+    def solve(self, parameter: FloatArray, some: NDArray[np.intp] | slice = slice(None)) -> _LinearFit:
+        """Solve for the coefficients of some spectra, all by default, at their parameters."""
+        columns, derivatives = self.shapes(parameter)
+        weights = self.weights[some]
+        fit = fit_columns(self.spectra[some], weights, columns, non_negative=self.non_negative)
+        derivative = np.einsum("nk,nke->ne", fit.coefficients, derivatives)
+        product = np.where(fit.active, np.einsum("nke,ne->nk", fit.weighted, derivative), 0.0)
+        mixed = np.where(fit.active, np.einsum("nij,nj->ni", fit.covariance, product), 0.0)
+        square = np.einsum("ne,ne,ne->n", weights, derivative, derivative)
+        information = square - np.einsum("nk,nk->n", mixed, product)
+        information[~(information > SPANNED * square)] = 0.0
+        return _LinearFit(fit.coefficients, fit.covariance, fit.active, fit.residuals, derivative, mixed, information)

@@ -9,6 +9,9 @@ FloatArray = NDArray[np.floating]
 Window = tuple[float, float]  # eV, from and to
 
 PRE_EDGE_SHARE, POST_EDGE_SHARE = 0.12, 0.15  # of the energy range, where no window is given
+SIGMAS = 3.0  # by which a jump, a slope or an area must be above zero: noise alone gives that once in 740 spectra
+NO_EDGE = "no edge: the jump is not above 3 sigma"
+MISSING = "not measured at an energy that is needed"
 
 
 def windows(energy: FloatArray, pre_edge: Window | None, post_edge: Window | None) -> tuple[Window, Window]:
@@ -46,6 +49,24 @@ def background_operator(energy: FloatArray, variance: FloatArray, inside: NDArra
     operator = np.zeros((len(energy), len(energy)))
     operator[:, inside] = design @ np.linalg.pinv(design[inside] * weight[:, None]) * weight
     return operator
+
+
+def subtraction_operator(energy: FloatArray, variance: FloatArray, inside: NDArray[np.bool_], kind: str) -> FloatArray:
+    """Give the matrix that takes its background, see `background_operator`, off a spectrum."""
+    return np.eye(len(energy)) - background_operator(energy, variance, inside, kind)
+
+
+def propagated(jacobian: FloatArray, variance: FloatArray) -> FloatArray:
+    """Give the standard uncertainty (n,) of one number a spectrum.
+
+    Parameters
+    ----------
+    jacobian : numpy.ndarray, shape (n, n_energies)
+        Derivatives of the number by the points.
+    variance : numpy.ndarray, shape (n, n_energies)
+        Of the points, independent.
+    """
+    return np.asarray(np.sqrt(np.einsum("ne,ne,ne->n", jacobian, jacobian, variance)))
 
 
 def jump_weight(energy: FloatArray, inside: NDArray[np.bool_], kind: str) -> FloatArray:

@@ -8,12 +8,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.fitting.rows import as_rows, mean_variance
-from callbacks.xas.background import Window, background_operator, points_inside, windows
+from callbacks.fitting.rows import Rows, as_rows
+from callbacks.xas.background import (
+    MISSING,
+    NO_EDGE,
+    SIGMAS,
+    Window,
+    background_operator,
+    points_inside,
+    propagated,
+    subtraction_operator,
+    windows,
+)
 
 FloatArray = NDArray[np.floating]
-
-SIGMAS = 3.0  # by which jump and slope must be above zero
 
 
 @dataclass(frozen=True)
@@ -87,53 +95,56 @@ def edge_position(
     if points < 2 or points % 2:
         raise ValueError(f"points {points}: expected an even number, 2 or more")
     rows = as_rows(energy, spectra, variance)
-    known = (rows.weights > 0).any(axis=0)
-    energy, weights = np.asarray(energy, dtype=float)[known], rows.weights[:, known]
-    measured = weights > 0
-    values = np.where(measured, rows.spectra[:, known], 0.0)
+    energy, rows = np.asarray(energy, dtype=float)[rows.recorded], rows.at(rows.recorded)
     pre, post = windows(energy, pre_edge, post_edge)
     before, beyond = points_inside(energy, pre, "pre-edge", 3), points_inside(energy, post, "post-edge", 3)
     within = points_inside(energy, search or (energy[0], energy[-1]), "search", 2)
-    mean = mean_variance(weights)
-    subtract = np.eye(len(energy)) - background_operator(energy, mean, before, "linear")
-    form = "linear" if post_edge_form == "line" else "constant"
-    jump = background_operator(energy, mean, beyond, form) @ subtract
+    noise = rows.mean_variance
+    subtract = subtraction_operator(energy, noise, before, "linear")
+    jump = background_operator(energy, noise, beyond, "linear" if post_edge_form == "line" else "constant") @ subtract
     half = subtract - 0.5 * jump
+    values = rows.values
     excess, height = values @ half.T, values @ jump.T
-    last_below = _part(energy, excess, height, measured & within)
+    last_below = _last_below(energy, excess, height, rows.measured & within)
     chosen = last_below[:, None] + np.arange(1 - points // 2, points // 2 + 1)
     searched = np.flatnonzero(within)
     at_end = (chosen[:, 0] < searched[0]) | (chosen[:, -1] > searched[-1])
     chosen = chosen.clip(0, len(energy) - 1)
-    needed = np.concatenate([np.take_along_axis(measured, chosen, 1), measured[:, before | beyond]], axis=1)
-    missing: NDArray[np.bool_] = np.any(~needed, axis=1)
-    noise = np.divide(1.0, weights, out=np.zeros(weights.shape), where=measured)
-    found = _cross(energy, excess, chosen, np.where(missing[:, None], 1.0, np.take_along_axis(weights, chosen, 1)))
-    slope_sigma = _sigma(_spread(found.slope_row, chosen, len(energy)) @ half, noise)
-    sigma = _sigma(_spread(found.position_row, chosen, len(energy)) @ half, noise)
-    rows_of_jump = jump[last_below]
-    jump_here, jump_sigma = np.einsum("ne,ne->n", rows_of_jump, values), _sigma(rows_of_jump, noise)
+    missing = _missing(rows, chosen, before | beyond)
+    weights = np.where(missing[:, None], 1.0, np.take_along_axis(rows.weights, chosen, 1))
+    crossing = _cross(energy, excess, chosen, weights)
+    slope_sigma = propagated(_spread(crossing.slope_row, chosen, len(energy)) @ half, rows.variance)
+    jump_here = np.einsum("ne,ne->n", jump[last_below], values)
+    jump_sigma = propagated(jump[last_below], rows.variance)
 
-    position = found.position
-    first, last = energy[chosen[:, 0]], energy[chosen[:, -1]]
-    outside = np.logical_not((position >= first) & (position <= last))
+    position, sigma = (
+        crossing.position,
+        propagated(_spread(crossing.position_row, chosen, len(energy)) @ half, rows.variance),
+    )
     status = np.full(len(values), "ok", dtype="<U60")
-    status[outside] = "no crossing: the line fitted does not cross between its points"
-    status[~(found.slope > SIGMAS * slope_sigma)] = "no crossing: it does not rise there by more than 3 sigma"
+    status[~crossing.between(energy[chosen])] = "no crossing: the line fitted does not cross between its points"
+    status[~(crossing.slope > SIGMAS * slope_sigma)] = "no crossing: it does not rise there by more than 3 sigma"
     status[at_end] = "no crossing within the range searched"
-    status[~(jump_here > SIGMAS * jump_sigma)] = "no edge: the jump is not above 3 sigma"
-    status[missing] = "not measured at an energy that is needed"
+    status[~(jump_here > SIGMAS * jump_sigma)] = NO_EDGE
+    status[missing] = MISSING
     position[status != "ok"], sigma[status != "ok"] = np.nan, np.nan
     jump_here[missing], jump_sigma[missing] = np.nan, np.nan
-    answer = (position, sigma, jump_here, jump_sigma)
-    position, sigma, jump_here, jump_sigma = (rows.restore(each) for each in answer)
-    return EdgePosition(position, sigma, jump_here, jump_sigma, status=rows.restore(status))
+    return EdgePosition(*(rows.restore(each) for each in (position, sigma, jump_here, jump_sigma, status)))
 
 
-def _part(energy: FloatArray, excess: FloatArray, height: FloatArray, counted: NDArray[np.bool_]) -> NDArray[np.intp]:
+def _last_below(
+    energy: FloatArray, excess: FloatArray, height: FloatArray, counted: NDArray[np.bool_]
+) -> NDArray[np.intp]:
     """Give the number (n,) of the last energy below half height: where the integral of the excess is least."""
     relative = np.divide(excess, height, out=np.zeros(excess.shape), where=counted & (height > 0)).clip(-0.5, 0.5)
-    return np.argmin(np.cumsum(relative * np.gradient(energy), axis=1), axis=1)
+    return np.asarray(np.argmin(np.cumsum(relative * np.gradient(energy), axis=1), axis=1))
+
+
+def _missing(rows: Rows, chosen: NDArray[np.intp], needed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell which spectra were not measured at their chosen points, or at the energies that all need."""
+    measured = rows.measured
+    both = np.concatenate([np.take_along_axis(measured, chosen, 1), measured[:, needed]], axis=1)
+    return np.asarray(np.any(~both, axis=1))
 
 
 @dataclass(frozen=True)
@@ -144,6 +155,10 @@ class _Crossing:
     slope: FloatArray
     position_row: FloatArray  # (n, points): derivative by the points' excess
     slope_row: FloatArray
+
+    def between(self, points: FloatArray) -> NDArray[np.bool_]:
+        """Tell which lines cross between their points (n, points)."""
+        return np.asarray((self.position >= points[:, 0]) & (self.position <= points[:, -1]))
 
 
 def _cross(energy: FloatArray, excess: FloatArray, chosen: NDArray[np.intp], weights: FloatArray) -> _Crossing:
@@ -167,7 +182,3 @@ def _spread(row: FloatArray, chosen: NDArray[np.intp], length: int) -> FloatArra
     whole = np.zeros((len(row), length))
     np.put_along_axis(whole, chosen, row, axis=1)
     return whole
-
-
-def _sigma(jacobian: FloatArray, noise: FloatArray) -> FloatArray:
-    return np.sqrt(np.einsum("ne,ne,ne->n", jacobian, jacobian, noise))

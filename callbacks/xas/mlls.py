@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.fitting.linear_combination import TOO_FEW, point_variance
-from callbacks.fitting.nonnegative import CHUNK, MOST_REFERENCES, solve_normal_equations
-from callbacks.fitting.rows import as_rows, check_references
+from callbacks.fitting.linear_combination import TOO_FEW
+from callbacks.fitting.normal_equations import ColumnFit, fit_columns
+from callbacks.fitting.rows import CHUNK, as_rows, check_references, scatter_variance
+from callbacks.fitting.supports import MOST_REFERENCES
 from callbacks.fitting.variable_projection import Shapes, fit_shapes
 from callbacks.xas.background import points_inside, windows
 
 FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
+TextArray = NDArray[np.str_]
 
 EXPONENT_LIMITS = (-10.0, 20.0)  # over a few eV of a soft X-ray pre-edge noise alone makes it wander by several
 EXPONENTS_TRIED = 31
@@ -50,7 +53,7 @@ class Mlls:
     exponent: FloatArray
     exponent_sigma: FloatArray
     residual: FloatArray
-    status: NDArray[np.str_]
+    status: TextArray
     reference_energy: float
 
 
@@ -99,41 +102,34 @@ def fit_mlls(
 
     Notes
     -----
-    With r from the pre-edge its noise is that of points which the fit itself may use; the Jacobian of the coefficients
-    over all points is propagated, both ways included.
+    With r from the pre-edge, its noise is that of points that the fit itself may use as well: the Jacobian of the
+    coefficients over all points is propagated, which holds both.
     """
-    references = check_references(energy, references, MOST_REFERENCES - 1)
+    references = check_references(references, len(energy), MOST_REFERENCES - 1)
     rows = as_rows(energy, spectra, variance)
     if not energy[0] > 0:
         raise ValueError(f"energy {energy[0]:g} eV: a power law needs energies above zero")
     window = window or (float(energy[0]), float(energy[-1]))
     used = points_inside(energy, window, "fit", len(references) + 2)
     centre = 0.5 * (window[0] + window[1])
-    shapes = _power_law_and(energy[used] / centre, references[:, used])
-    before, given = None, None
-    if not isinstance(exponent, str):
-        given = np.broadcast_to(np.asarray(exponent, dtype=float), rows.shape).reshape(-1)
-    elif exponent == "pre-edge":
+    source = exponent if isinstance(exponent, str) else "given"
+    before = np.zeros(len(energy), dtype=bool)
+    if source == "pre-edge":
         before = points_inside(energy, windows(energy, pre_edge, None)[0], "pre-edge", 3)
-    elif exponent != "joint":
+    elif source not in ("joint", "given"):
         raise ValueError(f"exponent {exponent!r}: expected 'pre-edge', 'joint' or numbers")
-    parts = []
-    for start in range(0, max(len(rows.spectra), 1), CHUNK):
+    given = np.broadcast_to(np.nan if isinstance(exponent, str) else np.asarray(exponent, dtype=float), rows.shape)
+    model = _Model(energy / centre, references, used, before, non_negative)
+    answers = []
+    for start in range(0, max(len(rows), 1), CHUNK):
         part = slice(start, start + CHUNK)
-        spectra, weights = rows.spectra[part], rows.weights[part]
-        problem = np.full(len(spectra), "", dtype="<U60")
-        if given is not None:
-            fit = _with_exponent(spectra, weights, used, shapes, given[part], non_negative=non_negative)
-        elif before is not None:
-            law = _power_law_and(energy[before] / centre, references[:0, before])
-            own, jacobian, problem = _pre_edge_exponent(spectra, weights, before, law)
-            fit = _with_exponent(
-                spectra, weights, used, shapes, own, exponent_jacobian=jacobian, non_negative=non_negative
-            )
+        points = rows.spectra[part], rows.weights[part]
+        if source == "given":
+            fit = model.fit_with(given.reshape(-1)[part], *points)
         else:
-            fit, problem = _joint(spectra[:, used], weights[:, used], shapes, non_negative)
-        parts.append(_judged(fit, weights[:, used], problem, given is None, rows.weighted))
-    values, covariance, residual, status = (np.concatenate(part) for part in zip(*parts, strict=True))
+            fit = model.fit_pre_edge(*points) if source == "pre-edge" else model.fit_joint(*points)
+        answers.append(_answer(fit, points[1][:, used], exponent_fitted=source != "given", weighted=rows.weighted))
+    values, covariance, residual, status = (np.concatenate(answer) for answer in zip(*answers, strict=True))
     values, covariance = rows.restore(values), rows.restore(covariance)
     sigma = np.sqrt(np.einsum("...ii->...i", covariance))
     return Mlls(
@@ -156,8 +152,69 @@ class _Fit:
 
     values: FloatArray
     covariance: FloatArray
-    rest: FloatArray
-    active: NDArray[np.bool_]
+    residuals: FloatArray
+    active: BoolArray
+    problem: TextArray  # what is wrong with the exponent, "" where nothing is
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A power law and references, fitted at the energies `used`; `before` are those of the pre-edge.
+
+    `relative` are the energies over that of the middle, so that the power law is 1 there.
+    """
+
+    relative: FloatArray
+    references: FloatArray
+    used: BoolArray
+    before: BoolArray
+    non_negative: bool
+
+    def fit_joint(self, spectra: FloatArray, weights: FloatArray) -> _Fit:
+        """Fit exponent and coefficients together."""
+        shapes = _power_law_and(self.relative[self.used], self.references[:, self.used])
+        return _fit_exponent(spectra[:, self.used], weights[:, self.used], shapes, self.non_negative)
+
+    def fit_pre_edge(self, spectra: FloatArray, weights: FloatArray) -> _Fit:
+        """Fit the exponent before the edge, then the coefficients with it."""
+        weight = weights[:, self.before]
+        law = _power_law_and(self.relative[self.before], self.references[:0, self.before])
+        fit = _fit_exponent(spectra[:, self.before], weight, law, False)
+        exponent, variance = fit.values[:, 1], fit.covariance[:, 1, 1]
+        columns, derivatives = law(exponent)
+        # along what the power law itself does not take up
+        aside = fit.values[:, :1] * derivatives[:, 0] + (fit.covariance[:, 0, 1] / variance)[:, None] * columns[:, 0]
+        jacobian = np.zeros(spectra.shape)
+        jacobian[:, self.before] = variance[:, None] * weight * aside
+        problem = np.where((weight > 0).sum(axis=1) < 2, "not determined", fit.problem)
+        return replace(self.fit_with(exponent, spectra, weights, exponent_jacobian=jacobian), problem=problem)
+
+    def fit_with(
+        self,
+        exponent: FloatArray,
+        spectra: FloatArray,
+        weights: FloatArray,
+        *,
+        exponent_jacobian: FloatArray | None = None,
+    ) -> _Fit:
+        """Fit the coefficients for given exponents; propagate the noise of both where exponents have a Jacobian."""
+        shapes = _power_law_and(self.relative[self.used], self.references[:, self.used])
+        columns, derivatives = shapes(exponent)
+        weight = weights[:, self.used]
+        values = np.where(weight > 0, spectra[:, self.used], 0.0)
+        fit = fit_columns(values, weight, columns, non_negative=self.non_negative)
+        count = fit.coefficients.shape[1]
+        covariance = np.zeros((len(spectra), count + 1, count + 1))
+        covariance[:, :count, :count] = fit.covariance
+        if exponent_jacobian is not None:
+            jacobian = _jacobian(fit, derivatives[:, 0], weight, self.used, exponent_jacobian)
+            variance = np.divide(1.0, weights, out=np.zeros(weights.shape), where=weights > 0)
+            propagated = (jacobian * variance[:, None, :]) @ jacobian.transpose(0, 2, 1)
+            held = np.zeros(covariance.shape, dtype=bool)  # at zero: their one-sided variance stays as it is
+            held[:, :count, :count] = ~(fit.active[:, :, None] & fit.active[:, None, :])
+            covariance = np.where(held, covariance, propagated)
+        both = np.concatenate([fit.coefficients, exponent[:, None]], axis=1)
+        return _Fit(both, covariance, fit.residuals, fit.active, np.full(len(spectra), "", dtype="<U60"))
 
 
 def _power_law_and(relative: FloatArray, references: FloatArray) -> Shapes:
@@ -175,83 +232,47 @@ def _power_law_and(relative: FloatArray, references: FloatArray) -> Shapes:
     return shapes
 
 
-def _joint(
-    spectra: FloatArray, weights: FloatArray, shapes: Shapes, non_negative: bool
-) -> tuple[_Fit, NDArray[np.str_]]:
+def _fit_exponent(spectra: FloatArray, weights: FloatArray, shapes: Shapes, non_negative: bool) -> _Fit:
     """Fit exponent and coefficients together."""
     grid = np.linspace(*EXPONENT_LIMITS, EXPONENTS_TRIED)
     found = fit_shapes(spectra, weights, shapes, grid, non_negative=non_negative)
     values = np.concatenate([found.coefficients, found.parameter[:, None]], axis=1)
-    return _Fit(values, found.covariance, found.rest, found.active), found.problem
+    return _Fit(values, found.covariance, found.residuals, found.active, found.problem)
 
 
-def _pre_edge_exponent(
-    spectra: FloatArray, weights: FloatArray, before: NDArray[np.bool_], law: Shapes
-) -> tuple[FloatArray, FloatArray, NDArray[np.str_]]:
-    """Fit the power law before the edge; give exponents, their Jacobian (n, n_energies), and what is wrong."""
-    fit, problem = _joint(spectra[:, before], weights[:, before], law, non_negative=False)
-    exponent, variance = fit.values[:, 1], fit.covariance[:, 1, 1]
-    columns, derivatives = law(exponent)
-    # along what the power law itself does not take up
-    aside = fit.values[:, :1] * derivatives[:, 0] + (fit.covariance[:, 0, 1] / variance)[:, None] * columns[:, 0]
-    jacobian = np.zeros(spectra.shape)
-    jacobian[:, before] = variance[:, None] * weights[:, before] * aside
-    few = (weights[:, before] > 0).sum(axis=1) < 2
-    return exponent, jacobian, np.where(few, "not determined", problem)
+def _jacobian(
+    fit: ColumnFit, derivative: FloatArray, weight: FloatArray, used: BoolArray, exponent_jacobian: FloatArray
+) -> FloatArray:
+    """Give the derivatives (n, k + 1, n_energies) of coefficients and (last) exponent by the points of the spectrum.
+
+    `derivative` is that of the power law by its exponent, (n, energies used).
+    """
+    count = fit.coefficients.shape[1]
+    inverse = np.where(fit.active[:, :, None] & fit.active[:, None, :], fit.covariance, 0.0)
+    jacobian = np.zeros((len(weight), count + 1, len(used)))
+    jacobian[:, :count, used] = inverse @ fit.weighted
+    bent = fit.coefficients[:, :1] * derivative  # how the background moves with the exponent
+    pull = -np.einsum("nke,ne->nk", fit.weighted, bent)
+    pull[:, 0] += np.einsum("ne,ne,ne->n", derivative, weight, fit.residuals)
+    follow = np.einsum("nij,nj->ni", inverse, pull)
+    jacobian[:, :count] += follow[:, :, None] * exponent_jacobian[:, None, :]
+    jacobian[:, count] = exponent_jacobian
+    return jacobian
 
 
-def _with_exponent(
-    spectra: FloatArray,
-    weights: FloatArray,
-    used: NDArray[np.bool_],
-    shapes: Shapes,
-    exponent: FloatArray,
-    *,
-    exponent_jacobian: FloatArray | None = None,
-    non_negative: bool,
-) -> _Fit:
-    """Fit the coefficients for given exponents, and propagate what the points make of both."""
-    columns, derivatives = shapes(exponent)
-    weight = weights[:, used]
-    values = np.where(weight > 0, spectra[:, used], 0.0)
-    heavy = columns * weight[:, None, :]
-    gram, offered = heavy @ columns.transpose(0, 2, 1), np.einsum("nke,ne->nk", heavy, values)
-    coefficients, inverse, active = solve_normal_equations(gram, offered, non_negative=non_negative)
-    rest = np.where(weight > 0, values - np.einsum("nk,nke->ne", coefficients, columns), 0.0)
-    count = coefficients.shape[1]
-    covariance = np.zeros((len(spectra), count + 1, count + 1))
-    covariance[:, :count, :count] = inverse
-    if exponent_jacobian is not None:
-        both = active[:, :, None] & active[:, None, :]
-        inverse = np.where(both, inverse, 0.0)
-        jacobian = np.zeros((len(spectra), count + 1, spectra.shape[1]))
-        jacobian[:, :count, used] = inverse @ heavy
-        bent = coefficients[:, :1] * derivatives[:, 0]  # how the background moves with the exponent
-        pull = -np.einsum("nke,ne->nk", heavy, bent)
-        pull[:, 0] += np.einsum("ne,ne,ne->n", derivatives[:, 0], weight, rest)
-        follow = np.einsum("nij,nj->ni", inverse, pull)
-        jacobian[:, :count] += follow[:, :, None] * exponent_jacobian[:, None, :]
-        jacobian[:, count] = exponent_jacobian
-        variance = np.divide(1.0, weights, out=np.zeros(weights.shape), where=weights > 0)
-        whole = (jacobian * variance[:, None, :]) @ jacobian.transpose(0, 2, 1)
-        held = np.zeros(covariance.shape, dtype=bool)  # at zero: their one-sided variance stays as it is
-        held[:, :count, :count] = ~both
-        covariance = np.where(held, covariance, whole)
-    return _Fit(np.concatenate([coefficients, exponent[:, None]], axis=1), covariance, rest, active)
-
-
-def _judged(
-    fit: _Fit, weights: FloatArray, problem: NDArray[np.str_], exponent_fitted: bool, weighted: bool
-) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.str_]]:
+def _answer(
+    fit: _Fit, weights: FloatArray, *, exponent_fitted: bool, weighted: bool
+) -> tuple[FloatArray, FloatArray, FloatArray, TextArray]:
     """Give values, covariance, residual and status; NaN where there is no answer."""
-    values, covariance, residual = fit.values, fit.covariance, np.linalg.norm(fit.rest, axis=1)
+    values, covariance, residual = fit.values, fit.covariance, np.linalg.norm(fit.residuals, axis=1)
+    points = (weights > 0).sum(axis=1)
     if not weighted:
-        unknowns = fit.active.sum(axis=1) + exponent_fitted
-        covariance = covariance * point_variance(fit.rest, weights, unknowns)[:, None, None]
-    status = np.where(problem == "", "ok", np.char.add("the exponent is ", problem)).astype("<U60")
+        freedom = points - (fit.active.sum(axis=1) + exponent_fitted)
+        covariance = covariance * scatter_variance(np.sum(fit.residuals**2, axis=1), freedom)[:, None, None]
+    status = np.where(fit.problem == "", "ok", np.char.add("the exponent is ", fit.problem)).astype("<U60")
     dependent = ~np.isfinite(values).all(axis=1)
-    status[dependent & (problem == "")] = "references and background not linearly independent"
-    status[(weights > 0).sum(axis=1) < values.shape[1] - 1 + exponent_fitted] = TOO_FEW
+    status[dependent & (fit.problem == "")] = "references and background not linearly independent"
+    status[points < values.shape[1] - 1 + exponent_fitted] = TOO_FEW
     refused = status != "ok"
     values[refused], covariance[refused], residual[refused] = np.nan, np.nan, np.nan
     return values, covariance, residual, status

@@ -14,7 +14,7 @@ from pydantic import Field
 from callbacks.contract import Key, XasOutput, XasResult
 from callbacks.incident_flux import IncidentFluxSettings, check_flux, relative_variance
 from callbacks.step import Step
-from callbacks.xas.background import background_operator, jump_weight, windows
+from callbacks.xas.background import SIGMAS, jump_weight, subtraction_operator, windows
 
 FloatArray = NDArray[np.floating]
 YIELDS = (Key.TEY, Key.TFY)
@@ -85,13 +85,13 @@ def normalise_spectrum(
                 f"the {name} window {window[0]:g} to {window[1]:g} eV holds {inside.sum()} points,"
                 f" expected {settings.fewest_points} or more",
             )
-    subtract = np.eye(len(energy)) - background_operator(energy, variance, in_pre, settings.background)
+    subtract = subtraction_operator(energy, variance, in_pre, settings.background)
     weight = jump_weight(energy, in_post, settings.normalise)
     values, noise = np.where(measured, intensity, 0.0), np.where(measured, variance, 0.0)
     subtracted = subtract @ values
     jump_row = weight @ subtract
     jump, jump_sigma = float(weight @ subtracted), math.sqrt(float(jump_row**2 @ noise))
-    if not jump > 3 * jump_sigma:
+    if not jump > SIGMAS * jump_sigma:
         return _refused(energy, f"no edge: the jump is {jump:.3g} ± {jump_sigma:.3g}")
     normalised = subtracted / jump
     jacobian = (subtract - np.outer(normalised, jump_row)) / jump

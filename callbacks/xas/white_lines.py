@@ -8,13 +8,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.fitting.rows import as_rows, mean_variance
-from callbacks.xas.background import Window, background_operator, jump_weight, points_inside, windows
+from callbacks.fitting.rows import as_rows
+from callbacks.xas.background import (
+    MISSING,
+    NO_EDGE,
+    SIGMAS,
+    Window,
+    jump_weight,
+    points_inside,
+    subtraction_operator,
+    windows,
+)
 
 FloatArray = NDArray[np.floating]
 
 L3_SHARE = 2 / 3  # of the continuum step: the 2p3/2 level holds four electrons, 2p1/2 two
-SIGMAS = 3.0  # by which jump and L2 area must be above zero
 
 
 @dataclass(frozen=True)
@@ -95,26 +103,24 @@ def white_line_ratio(
     rows = as_rows(energy, spectra, variance)
     if not edges[0] < edges[1] or not width > 0:
         raise ValueError(f"edges {edges} eV and width {width:g} eV: expected L3 below L2, and a width above zero")
-    measured = rows.weights > 0
-    known = measured.any(axis=0)
+    recorded = rows.recorded
     matrix = np.zeros((3, len(energy)))
-    matrix[:, known] = _functionals(
-        energy[known],
-        mean_variance(rows.weights)[known],
+    matrix[:, recorded] = _functionals(
+        energy[recorded],
+        rows.mean_variance[recorded],
         windows(energy, pre_edge, post_edge),
         (l3_window, l2_window),
-        _continuum(energy[known], edges, width if step == "arctan" else 0.0),
+        _continuum(energy[recorded], edges, width if step == "arctan" else 0.0),
     )
-    noise = np.divide(1.0, rows.weights, out=np.zeros(rows.weights.shape), where=measured)
-    values = np.where(measured, rows.spectra, 0.0) @ matrix.T
-    covariance = (noise @ (matrix[:, None] * matrix[None]).reshape(9, -1).T).reshape(-1, 3, 3)
-    missing = (~measured & (matrix != 0).any(axis=0)).any(axis=1)
+    values = rows.values @ matrix.T
+    covariance = (rows.variance @ (matrix[:, None] * matrix[None]).reshape(9, -1).T).reshape(-1, 3, 3)
+    missing = (~rows.measured & (matrix != 0).any(axis=0)).any(axis=1)
     values[missing], covariance[missing] = np.nan, np.nan
     sigma = np.sqrt(np.einsum("nii->ni", covariance))
     status = np.full(len(values), "ok", dtype="<U60")
     status[~(values[:, 2] > SIGMAS * sigma[:, 2])] = "no L2 line: its area is not above 3 sigma"
-    status[~(values[:, 0] > SIGMAS * sigma[:, 0])] = "no edge: the jump is not above 3 sigma"
-    status[missing] = "not measured at an energy that is needed"
+    status[~(values[:, 0] > SIGMAS * sigma[:, 0])] = NO_EDGE
+    status[missing] = MISSING
     l2 = np.where(status == "ok", values[:, 2], np.nan)
     ratio = values[:, 1] / l2
     gradient = np.stack([np.ones_like(ratio), -ratio], axis=1) / l2[:, None]
@@ -140,7 +146,7 @@ def _functionals(
     """Give the rows (3, n_energies) that make jump, L3 area and L2 area of a spectrum."""
     before = points_inside(energy, beside[0], "pre-edge", 3)
     beyond = points_inside(energy, beside[1], "post-edge", 1)
-    subtract = np.eye(len(energy)) - background_operator(energy, variance, before, "linear")
+    subtract = subtraction_operator(energy, variance, before, "linear")
     mean = jump_weight(energy, beyond, "edge")
     continuum = subtract @ continuum  # the line before the edge takes up the tail of an arctan
     if not mean @ continuum > 0:

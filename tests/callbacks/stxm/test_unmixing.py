@@ -261,7 +261,7 @@ def test_ratio_is_exact_and_nan_where_the_sum_is_not_above_zero():
     [
         (np.ones((2, 5)), np.ones((7, 5)), None, "7 references: expected 1 to 6"),
         (np.ones((2, 5)), np.ones((0, 5)), None, "0 references"),
-        (np.ones((2, 5)), np.ones((2, 4)), None, r"spectra \(2, 5\) and references \(2, 4\)"),
+        (np.ones((2, 5)), np.ones((2, 4)), None, r"references \(2, 4\): expected \(k, 5\)"),
         (np.ones(5), np.ones((2, 5)), None, r"expected \(n_pixels, n_energies\)"),
         (np.ones((2, 5)), np.diag([np.nan] * 5), None, "not finite at energy number 0"),
         (np.ones((2, 5)), np.ones((2, 5)), np.ones(4), r"variance \(4,\)"),
