@@ -21,12 +21,13 @@ from callbacks.step import Chain
 from callbacks.stxm.alignment.registration import RegistrationSettings
 from callbacks.stxm.edges import edge_of
 from callbacks.stxm.steps.absorbance import Absorbance, AbsorbanceSettings
-from callbacks.stxm.steps.chemistry import Chemistry, ChemistrySettings
+from callbacks.stxm.steps.chemistry import Chemistry
 from callbacks.stxm.steps.components import StreamingComponents
 from callbacks.stxm.steps.focus import Focus
 from callbacks.stxm.steps.lines import ImageAssembly, LineCorrection, LineSettings
-from callbacks.stxm.steps.stack import AlignedStack
+from callbacks.stxm.steps.registration import Registration
 from callbacks.stxm.unmixing.analysis import AnalysisSettings
+from callbacks.stxm.unmixing.references import ChemistrySettings
 from callbacks.xas.spectrum import XasPoint, XasSettings, XasSpectrum
 
 
@@ -86,15 +87,12 @@ def stxm_stack(settings: StxmSettings, measurement: Measurement) -> Chain:
     """Build the steps of a STXM stack: of its lines, and of the images that these make."""
     grid = grid_of(measurement)
     edge = edge_of(measurement.edge, np.sort(grid.energies))
-    stack = AlignedStack(grid, settings.registration)
-    absorbance = Absorbance(grid, settings.absorbance, stack)
-    components = StreamingComponents(settings.analysis, absorbance, edge)
     images = Chain(
         {
-            "registration": stack,
-            "absorbance": absorbance,
-            "components": components,
-            "chemistry": Chemistry(settings.chemistry, settings.analysis, absorbance, components, edge),
+            "registration": Registration(grid, settings.registration),
+            "absorbance": Absorbance(grid, settings.absorbance),
+            "components": StreamingComponents(grid, settings.analysis, edge),
+            "chemistry": Chemistry(settings.chemistry, settings.analysis, edge),
         },
         stream=Stream.IMAGES,
     )

@@ -22,12 +22,12 @@ from callbacks.contract import SERIES, PooledResult, Series, StxmResult
 from callbacks.fitting.nonnegative import ratio, unmix
 from callbacks.pipelines import StxmSettings
 from callbacks.reduction import derived_run
+from callbacks.stxm.density.masks import GOOD
 from callbacks.stxm.edges import edge_of
-from callbacks.stxm.steps.absorbance import GOOD
-from callbacks.stxm.steps.chemistry import analysis_result
 from callbacks.stxm.unmixing.analysis import analyse, average_spectrum, windows
 from callbacks.stxm.unmixing.end_members import EndMembers
 from callbacks.stxm.unmixing.pooling import Stack, energy_offset, pool
+from callbacks.stxm.unmixing.results import analysis_result
 
 FloatArray = NDArray[np.floating]
 
@@ -109,8 +109,8 @@ def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> tuple
     ]  # fmt: skip
     regions = [derived.read(StxmResult) for _, derived in pairs]
     result = PooledResult(
-        **analysis_result(found, (len(found.scale), 1)),
-        **_totals(found.end_members, averages),
+        **analysis_result(found, (len(found.scale), 1)).as_dict(),
+        **_totals(found.phases.end_members, averages),
         runs=np.array([raw.uid for raw, _ in pairs]),
         samples=np.array([raw.measurement.sample for raw, _ in pairs]),
         run_pixels=np.array([len(block) for block in densities]),
@@ -127,9 +127,9 @@ def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> tuple
     return _keep([raw for raw, _ in pairs], settings, result, data_dir), found.status, result
 
 
-def _totals(end_members: EndMembers | None, averages: list[tuple[FloatArray, FloatArray]]) -> dict[str, FloatArray]:
+def _totals(end_members: EndMembers, averages: list[tuple[FloatArray, FloatArray]]) -> dict[str, FloatArray]:
     """Fit the end members to the average spectrum of each run; nothing where there are none."""
-    if end_members is None:
+    if not end_members.names:
         return {}
     totals = [
         unmix(spectrum[None], end_members.spectra, np.maximum(sigma, 1e-9)[None] ** 2) for spectrum, sigma in averages

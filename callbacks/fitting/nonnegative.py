@@ -172,3 +172,27 @@ def with_misfit(unmixed: Unmixed, spectra: FloatArray, references: FloatArray, v
         sigma=unmixed.sigma * np.sqrt(factor)[:, None],
         covariance=unmixed.covariance * factor[:, None, None],
     )
+
+
+def no_fractions(pixels: int, references: int) -> Unmixed:
+    """Give the fractions of so many references in pixels that were not fitted: NaN."""
+    shapes = (pixels, references), (pixels, references), (pixels,), (pixels, references, references)
+    return Unmixed(*(np.full(shape, np.nan) for shape in shapes))
+
+
+def joined(parts: Sequence[Unmixed]) -> Unmixed:
+    """Give the fractions of pixels that were fitted part by part."""
+    return Unmixed(
+        np.concatenate([part.fractions for part in parts]),
+        np.concatenate([part.sigma for part in parts]),
+        np.concatenate([part.residual for part in parts]),
+        np.concatenate([part.covariance for part in parts]),
+    )
+
+
+def expanded(unmixed: Unmixed, known: BoolArray) -> Unmixed:
+    """Give the fractions of the `known` pixels as those of all, shape (all pixels, ...): NaN for the others."""
+    every = no_fractions(len(known), unmixed.fractions.shape[1])
+    every.fractions[known], every.sigma[known] = unmixed.fractions, unmixed.sigma
+    every.residual[known], every.covariance[known] = unmixed.residual, unmixed.covariance
+    return every

@@ -24,8 +24,8 @@ from beamline.storage.results import Run
 from beamline.storage.runs import Runs
 from callbacks.contract import PooledResult, StxmResult
 from callbacks.pipelines import StxmSettings
+from callbacks.stxm.density.masks import GOOD
 from callbacks.stxm.edges import EDGES
-from callbacks.stxm.steps.absorbance import GOOD
 from callbacks.stxm.unmixing.analysis import average_spectrum
 from plans import stack_series
 from plans.endstation import Truth

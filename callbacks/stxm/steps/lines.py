@@ -13,12 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from callbacks.contract import Key, LineOutput, LineResult, RegionsResult, ScannerConfig, StxmGrid, StxmRegion
 from callbacks.step import Step
+from callbacks.stxm.stack import IMAGE, Image
 
 FloatArray = NDArray[np.floating]
 
 
 class LineSettings(BaseModel):
-    """How lines are corrected; what is given here goes before what the detector says of itself."""
+    """How lines are corrected; what is given here takes precedence over what the detector says of itself."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -77,7 +78,7 @@ def count_rate(
 
 
 class LineCorrection(Step):
-    """Bring each line to counts/s at the ring current of the first line.
+    """Scale each line to counts/s at the ring current of the first line.
 
     Dark lines (stream `dark`) give the dark rate; without any, the detector's own number is taken, or 0.
     """
@@ -136,31 +137,6 @@ class LineCorrection(Step):
         if self._dark_time > 0:
             return self._dark_counts / self._dark_time, max(self._dark_counts, 1.0) / self._dark_time**2
         return _known(event.get(ScannerConfig.DARK_RATE), 0.0), 0.0
-
-
-@dataclass
-class Image:
-    """All lines at one energy, regions one below the other.
-
-    Attributes
-    ----------
-    rate, variance : numpy.ndarray, shape (lines, columns)
-        counts/s; NaN for lines that were not measured.
-    off_place : numpy.ndarray, shape (2, lines, columns)
-        Pixel: how far rows and columns were from where they should have been, by the encoders; their mean is no matter.
-    """
-
-    index: int  # of the energy, from 0
-    energy: float  # eV, the mean that was read back
-    rate: FloatArray
-    variance: FloatArray
-    off_place: FloatArray
-    measured: int = 0  # lines
-
-    @property
-    def share(self) -> float:
-        """Share of the lines that are there."""
-        return float(np.isfinite(self.rate).any(axis=1).mean())
 
 
 class ImageAssembly(Step):
@@ -239,7 +215,7 @@ class ImageAssembly(Step):
         image.energy = float(np.mean(self._energies))
         self._energies.clear()
         self._open = None
-        self._closed.append({"seq_num": image.index + 1, "image": image})
+        self._closed.append({"seq_num": image.index + 1, IMAGE: image})
 
 
 def _known(value: Any, default: float) -> float:

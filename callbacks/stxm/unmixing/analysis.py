@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import linear_sum_assignment
 
-from callbacks.fitting.nonnegative import Unmixed, ratio, unmix, with_misfit
+from callbacks.fitting.nonnegative import Unmixed, expanded, no_fractions, ratio, unmix, with_misfit
 from callbacks.stxm.components import Components, StreamingPCA, noise_cut
 from callbacks.stxm.edges import SLACK, Edge, Window, inside, window_or
 from callbacks.stxm.unmixing.chemical_map import edge_area
 from callbacks.stxm.unmixing.end_members import (
     EndMembers,
     EndMemberSettings,
+    Factorisation,
     average_clusters,
     extreme_clusters,
     factorise,
@@ -24,6 +24,7 @@ from callbacks.stxm.unmixing.end_members import (
 )
 
 FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
 
 
 class AnalysisSettings(BaseModel):
@@ -36,52 +37,72 @@ class AnalysisSettings(BaseModel):
     area: Window | None = None
     brightness: Window | None = None
     sample_above: float = 0.0  # optical density above the background, where the edge says, of pixels that are averaged
-    noise_share: float | None = Field(
-        None, ge=0, lt=1
-    )  # of the pixels that are left out as noisy; None: by their spread
+    noise_share: float | None = Field(None, ge=0, lt=1)  # of the pixels, left out as noisy; None: by their spread
     components: int = Field(5, ge=1)  # kept
     end_members: EndMemberSettings = EndMemberSettings()
     nmf: bool = True
     seed: int = 0  # of the NMF
 
 
-@dataclass
-class Analysis:
-    """What the analysis found. Pixels are those it was given, one axis.
+@dataclass(frozen=True)
+class Phases:
+    """End members, and how much of each is in every pixel.
 
     Attributes
     ----------
-    components : Components
-        Of the normalised pixels.
-    scale, background : numpy.ndarray, shape (pixels,)
-        What each pixel was divided by, eV, and what was subtracted before.
-    end_members : EndMembers or None
+    end_members : EndMembers
         Normalised spectra.
-    unmixed : Unmixed or None
-        Fractions of the end members in the normalised pixels.
+    unmixed : Unmixed
+        Fractions of the end members in the normalised pixels; NaN for pixels that are not known.
     reduced, reduced_sigma : numpy.ndarray, shape (pixels,)
         Reduced over reduced and oxidised.
+    nmf : Factorisation
+        Each component beside the end member in whose cluster it weighs most; NaN for pixels left out.
+    status : str
+        "ok", or why there are no end members: then there are none of them, and all numbers are NaN.
+    """
+
+    end_members: EndMembers
+    unmixed: Unmixed
+    reduced: FloatArray
+    reduced_sigma: FloatArray
+    nmf: Factorisation
+    status: str
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the analysis found. Pixels are those it was given, in one axis.
+
+    Attributes
+    ----------
+    energies : numpy.ndarray, shape (energies,)
+        eV.
+    components : Components
+        Of the normalised pixels.
+    background, scale : numpy.ndarray, shape (pixels,)
+        What was subtracted from each pixel, and what it was then divided by, eV.
+    noise_cut : float
+        Pixels with a larger spread below the edge were left out; NaN where none was.
+    normalised : bool
     brightness : numpy.ndarray, shape (pixels,)
         Edge area, eV.
-    status : str
-        "ok", or why there are no end members.
+    phases : Phases
     """
 
     energies: FloatArray
     components: Components
     background: FloatArray
     scale: FloatArray
-    cut: float
+    noise_cut: float
     normalised: bool
     brightness: FloatArray
-    end_members: EndMembers | None = None
-    unmixed: Unmixed | None = None
-    reduced: FloatArray = field(default_factory=lambda: np.zeros(0))
-    reduced_sigma: FloatArray = field(default_factory=lambda: np.zeros(0))
-    nmf_weights: FloatArray | None = None
-    nmf_components: FloatArray | None = None
-    nmf_report: dict[str, Any] = field(default_factory=dict)
-    status: str = "not analysed"
+    phases: Phases
+
+    @property
+    def status(self) -> str:
+        """Why there are no end members, or "ok"."""
+        return self.phases.status
 
 
 def windows(settings: AnalysisSettings, edge: Edge, energies: FloatArray) -> tuple[Window, Window, Window]:
@@ -125,16 +146,7 @@ def analyse(
     """
     settings = settings or AnalysisSettings()
     background, area, bright = windows(settings, edge, energies)
-    if settings.normalise:
-        pca = StreamingPCA(energies, background=widened(background), area=widened(area))
-    else:
-        pca = StreamingPCA(energies)
-    for block in blocks:
-        pca.add_pixels(block)
-    cut = np.nan
-    if settings.normalise and np.isfinite(pca.noise).sum() > 1:
-        cut = noise_cut(pca.noise[np.isfinite(pca.noise)], settings.noise_share)
-        pca.set_filter(noise_cut=cut)
+    pca, cut = _components(energies, blocks, background, area, settings)
     density, variance = np.concatenate(blocks), np.concatenate(variances)
     below = inside(energies, background)
     base = density[:, below].mean(axis=1) if below.any() else np.zeros(len(density))
@@ -146,61 +158,94 @@ def analyse(
     kept = pca.kept
     mean_noise = noise[kept].mean(axis=0) if kept.any() else None
     components = pca.result(settings.components, noise_variance=mean_noise)
-    found = Analysis(
-        energies,
-        components,
-        subtracted,
-        scale,
-        float(cut),
-        settings.normalise,
-        edge_area(energies, density.T, bright, base),
-    )
-    if components.status != "ok":
-        found.status = components.status
-        return found
-    try:
-        _find_end_members(found, spectra, noise, np.flatnonzero(kept), edge=edge, settings=settings)
-    except ValueError as error:  # too few pixels
-        found.status = str(error)
+    brightness = edge_area(energies, density.T, bright, base)
+    if components.status == "ok":
+        cloud = _Cloud(energies, spectra, noise, components.scores, np.flatnonzero(kept), scale, brightness)
+        try:
+            phases = _find_phases(cloud, edge, settings)
+        except ValueError as error:  # too few pixels
+            phases = _no_phases(energies, len(density), str(error))
     else:
-        found.status = "ok"
-    return found
+        phases = _no_phases(energies, len(density), components.status)
+    return Analysis(energies, components, subtracted, scale, cut, settings.normalise, brightness, phases)
 
 
-def _find_end_members(
-    found: Analysis,
-    spectra: FloatArray,
-    noise: FloatArray,
-    chosen: NDArray[np.intp],
-    *,
-    edge: Edge,
-    settings: AnalysisSettings,
-) -> None:
+def _components(
+    energies: FloatArray, blocks: list[FloatArray], background: Window, area: Window, settings: AnalysisSettings
+) -> tuple[StreamingPCA, float]:
+    """Give the components of all pixels but the noisy ones, and the noise beyond which these were left out."""
+    pca, cut = StreamingPCA(energies), np.nan
+    if settings.normalise:
+        pca = StreamingPCA(energies, background=widened(background), area=widened(area))
+    for block in blocks:
+        pca.add_pixels(block)
+    if settings.normalise and np.isfinite(pca.noise).sum() > 1:
+        cut = noise_cut(pca.noise[np.isfinite(pca.noise)], settings.noise_share)
+        pca.set_filter(noise_cut=cut)
+    return pca, float(cut)
+
+
+@dataclass(frozen=True)
+class _Cloud:
+    """Pixels as a cloud in the space of the components."""
+
+    energies: FloatArray
+    spectra: FloatArray  # normalised, (pixels, energies)
+    noise: FloatArray  # their variance
+    scores: FloatArray
+    chosen: NDArray[np.intp]  # pixels among which end members are looked for
+    scale: FloatArray
+    brightness: FloatArray
+
+
+def _find_phases(cloud: _Cloud, edge: Edge, settings: AnalysisSettings) -> Phases:
     """Find end members among the chosen pixels, and fit them to all."""
-    clusters = extreme_clusters(found.components.scores[chosen], settings.end_members)
-    start = average_clusters(spectra[chosen], noise[chosen], clusters)[0]
-    weights = None
+    spectra, noise = cloud.spectra[cloud.chosen], cloud.noise[cloud.chosen]
+    clusters = extreme_clusters(cloud.scores[cloud.chosen], settings.end_members)
+    nmf = Factorisation.none(len(cloud.spectra), cloud.energies, "not asked for")
     if settings.nmf:
-        weights, found.nmf_components, found.nmf_report = factorise(spectra[chosen], start, seed=settings.seed)
+        nmf = factorise(spectra, average_clusters(spectra, noise, clusters)[0], seed=settings.seed)
         if settings.end_members.space == "nmf":
-            share = weights / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+            share = nmf.weights / np.maximum(nmf.weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
             clusters = extreme_clusters(share, settings.end_members)
-    means, sigma = average_clusters(spectra[chosen], noise[chosen], clusters)
-    known = np.asarray(np.isfinite(spectra).all(axis=1) & np.isfinite(noise).all(axis=1) & (found.scale > 0))
-    amounts = unmix(spectra[chosen], means, noise[chosen]).fractions
-    total = np.sum(amounts * np.maximum(found.brightness[chosen], 0.0)[:, None], axis=0)
-    order, names = order_and_name(found.energies, means, total, edge)
+    means, sigma = average_clusters(spectra, noise, clusters)
+    amounts = unmix(spectra, means, noise).fractions
+    total = np.sum(amounts * np.maximum(cloud.brightness[cloud.chosen], 0.0)[:, None], axis=0)
+    order, names = order_and_name(cloud.energies, means, total, edge)
     clusters = [clusters[place] for place in order]
-    found.end_members = EndMembers(means[order], sigma[order], [chosen[cluster] for cluster in clusters], names)
-    chosen_spectra = spectra[known], means[order], noise[known]
-    found.unmixed = expanded(with_misfit(unmix(*chosen_spectra), *chosen_spectra), known)
-    found.reduced, found.reduced_sigma = ratio(found.unmixed, 0, (0, 1))
-    if weights is not None and found.nmf_components is not None:
-        # Each component beside the end member in whose cluster it weighs most.
-        beside = linear_sum_assignment(-np.array([weights[cluster].mean(axis=0) for cluster in clusters]))[1]
-        found.nmf_components = found.nmf_components[beside]
-        found.nmf_weights = np.full((len(spectra), len(means)), np.nan)
-        found.nmf_weights[chosen] = weights[:, beside]
+    unmixed = _fractions(cloud, means[order])
+    reduced, reduced_sigma = ratio(unmixed, 0, (0, 1))
+    return Phases(
+        EndMembers(means[order], sigma[order], [cloud.chosen[cluster] for cluster in clusters], names),
+        unmixed,
+        reduced,
+        reduced_sigma,
+        _beside(nmf, clusters, cloud) if settings.nmf else nmf,
+        "ok",
+    )
+
+
+def _fractions(cloud: _Cloud, end_members: FloatArray) -> Unmixed:
+    """Fit end members to every pixel whose normalised spectrum is known."""
+    finite = np.isfinite(cloud.spectra).all(axis=1) & np.isfinite(cloud.noise).all(axis=1)
+    known = np.asarray(finite & (cloud.scale > 0))
+    fitted = cloud.spectra[known], end_members, cloud.noise[known]
+    return expanded(with_misfit(unmix(*fitted), *fitted), known)
+
+
+def _beside(nmf: Factorisation, clusters: list[NDArray[np.intp]], cloud: _Cloud) -> Factorisation:
+    """Give each component beside the end member in whose cluster it weighs most, and weights of all pixels."""
+    order = linear_sum_assignment(-np.array([nmf.weights[cluster].mean(axis=0) for cluster in clusters]))[1]
+    weights = np.full((len(cloud.spectra), len(order)), np.nan)
+    weights[cloud.chosen] = nmf.weights[:, order]
+    return replace(nmf, weights=weights, components=nmf.components[order])
+
+
+def _no_phases(energies: FloatArray, pixels: int, status: str) -> Phases:
+    nothing, unknown = np.zeros((0, len(energies))), np.full(pixels, np.nan)
+    end_members = EndMembers(nothing, nothing.copy(), [], [])
+    nmf = Factorisation.none(pixels, energies, status)
+    return Phases(end_members, no_fractions(pixels, 0), unknown, unknown.copy(), nmf, status)
 
 
 def average_spectrum(
@@ -256,14 +301,3 @@ def average_spectrum(
     spectrum = subtract @ mean / total
     jacobian = (subtract - np.outer(spectrum, weight @ subtract)) / total
     return spectrum, np.sqrt(jacobian**2 @ noise), int(known.sum())
-
-
-def expanded(unmixed: Unmixed, known: NDArray[np.bool_]) -> Unmixed:
-    """Give the fractions of some pixels as those of all, NaN for the others."""
-
-    def spread(values: FloatArray) -> FloatArray:
-        whole = np.full((len(known), *values.shape[1:]), np.nan)
-        whole[known] = values
-        return whole
-
-    return Unmixed(*(spread(each) for each in (unmixed.fractions, unmixed.sigma, unmixed.residual, unmixed.covariance)))

@@ -39,7 +39,7 @@ def edge_area(
     chosen = inside(energies, window)
     if chosen.sum() < 2:
         return np.full(density.shape[1:], np.nan)
-    return np.trapezoid(density[chosen] - background, energies[chosen], axis=0)
+    return np.asarray(np.trapezoid(density[chosen] - background, energies[chosen], axis=0))
 
 
 def colours(reduced_fraction: FloatArray, area: FloatArray, *, full: float | None = None) -> FloatArray:

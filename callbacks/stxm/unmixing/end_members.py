@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,11 @@ FloatArray = NDArray[np.floating]
 
 LARGEST_CLOUD = 40_000  # pixels that corners are looked for among; more are thinned evenly
 NEIGHBOURS = 25  # pixels whose mean stands for one, so that noise makes no corners
-OUTLYING = 0.0005  # share of the pixels on the outside that are not let make a corner
+OUTLYING = 0.0005  # share of the pixels, those farthest from their neighbours, that may not be a corner
 NMF_ITERATIONS, NMF_TOLERANCE = 400, 1e-4
+SMALLEST_START = 1e-9  # of weights and components: all begin above zero
+EXCHANGES = 100  # rounds over the corners of the simplex
+LARGER = 1e-9  # by which part a simplex must be larger for a corner to be exchanged: not for rounding
 
 
 class EndMemberSettings(BaseModel):
@@ -109,7 +111,7 @@ def _largest_simplex(points: FloatArray, number: int) -> FloatArray:
         chosen.append(farthest)
         basis = np.vstack([basis, rest[farthest] / (np.linalg.norm(rest[farthest]) or 1.0)])
     lifted = np.column_stack([np.ones(len(points)), points])
-    for _ in range(100):
+    for _ in range(EXCHANGES):
         before = list(chosen)
         for corner in range(number):
             matrix = lifted[chosen]
@@ -122,7 +124,7 @@ def _largest_simplex(points: FloatArray, number: int) -> FloatArray:
             )
             volumes = np.abs(lifted @ cofactors)
             best = int(np.argmax(volumes))
-            if volumes[best] > volumes[chosen[corner]] * (1 + 1e-9):
+            if volumes[best] > volumes[chosen[corner]] * (1 + LARGER):
                 chosen[corner] = best
         if chosen == before:
             break
@@ -188,9 +190,36 @@ def order_and_name(
     return [*phases, *others], ["reduced", "oxidised", *rest]
 
 
-def factorise(
-    spectra: FloatArray, start: FloatArray, *, seed: int = 0
-) -> tuple[FloatArray, FloatArray, dict[str, Any]]:
+@dataclass(frozen=True)
+class Factorisation:
+    """Non-negative components and weights whose product is a matrix of spectra.
+
+    Attributes
+    ----------
+    weights : numpy.ndarray, shape (pixels, number)
+    components : numpy.ndarray, shape (number, energies)
+    iterations : int
+    converged : bool
+    reconstruction_error : float
+        2-norm of what is left of the matrix.
+    status : str
+        "ok", or why there is none: then the number is 0.
+    """
+
+    weights: FloatArray
+    components: FloatArray
+    iterations: int
+    converged: bool
+    reconstruction_error: float
+    status: str
+
+    @classmethod
+    def none(cls, pixels: int, energies: FloatArray, status: str) -> Factorisation:
+        """Give no components, and why."""
+        return cls(np.zeros((pixels, 0)), np.zeros((0, len(energies))), 0, False, float("nan"), status)
+
+
+def factorise(spectra: FloatArray, start: FloatArray, *, seed: int = 0) -> Factorisation:
     """Factorise non-negative spectra into non-negative components and weights, begun at the extremes.
 
     Parameters
@@ -203,25 +232,24 @@ def factorise(
 
     Returns
     -------
-    weights : numpy.ndarray, shape (pixels, number)
-    components : numpy.ndarray, shape (number, energies)
-    report : dict
-        `iterations`, `converged`, `reconstruction_error`.
+    Factorisation
 
     Notes
     -----
     scikit-learn's coordinate descent (Cichocki and Phan, IEICE Trans. E92-A (2009) 708).
     """
     positive = np.maximum(spectra, 0.0)
-    components = np.maximum(start, 1e-9)
-    weights = np.maximum(positive @ np.linalg.pinv(components), 1e-9)
+    components = np.maximum(start, SMALLEST_START)
+    weights = np.maximum(positive @ np.linalg.pinv(components), SMALLEST_START)
     model = NMF(len(start), init="custom", solver="cd", tol=NMF_TOLERANCE, max_iter=NMF_ITERATIONS, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # it is reported below
+        warnings.simplefilter("ignore", ConvergenceWarning)  # `converged` says so
         weights = model.fit_transform(positive, W=weights, H=components)
-    report = {
-        "iterations": int(model.n_iter_),
-        "converged": bool(model.n_iter_ < NMF_ITERATIONS),
-        "reconstruction_error": float(model.reconstruction_err_),
-    }
-    return weights, model.components_, report
+    return Factorisation(
+        weights,
+        model.components_,
+        int(model.n_iter_),
+        bool(model.n_iter_ < NMF_ITERATIONS),
+        float(model.reconstruction_err_),
+        "ok",
+    )

@@ -1,4 +1,4 @@
-"""Several stacks as one: energy scales brought together by a reference sample, pixels on common energies."""
+"""Several stacks as one: energy scales matched by a reference sample, pixels interpolated to common energies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from callbacks.fitting.linear_combination import fit_linear_combination
 FloatArray = NDArray[np.floating]
 
 LARGEST_OFFSET = 1.0  # eV between the energy scales of two series
-SAME = 0.004  # eV: energies that differ by less are the same, read back twice
+SAME_ENERGY = 0.004  # eV: energies that differ by less are the same, read back twice
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def energy_offset(
     energies, spectrum, sigma : numpy.ndarray, shape (n,)
         eV, mean optical density of the reference sample, and its uncertainty.
     reference_energies, reference : numpy.ndarray, shape (m,)
-        The same of the series whose scale is to be had.
+        The same of the series with the scale to be matched.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def pool(stacks: list[Stack]) -> tuple[FloatArray, list[FloatArray], list[FloatA
     """
     scales = [stack.energies + stack.offset for stack in stacks]
     low, high = max(scale[0] for scale in scales), min(scale[-1] for scale in scales)
-    common = scales[0][(scales[0] >= low - SAME) & (scales[0] <= high + SAME)]
+    common = scales[0][(scales[0] >= low - SAME_ENERGY) & (scales[0] <= high + SAME_ENERGY)]
     if len(common) < 3:
         raise ValueError(
             f"the stacks share {len(common)} energies between {low:.2f} and {high:.2f} eV, expected 3 or more"
@@ -117,7 +117,7 @@ def pool(stacks: list[Stack]) -> tuple[FloatArray, list[FloatArray], list[FloatA
         density = stack.density.reshape(len(scale), -1).T
         variance = stack.variance.reshape(len(scale), -1).T
         nearest = np.abs(scale[:, None] - common[None]).argmin(axis=0)
-        if np.abs(scale[nearest] - common).max() <= SAME:
+        if np.abs(scale[nearest] - common).max() <= SAME_ENERGY:
             densities.append(density[:, nearest])
             variances.append(variance[:, nearest])
             continue

@@ -30,7 +30,7 @@ from beamline.storage.runs import Runs
 from callbacks.contract import SERIES, Key, Stream
 from callbacks.stxm.alignment.appearance import Appearance
 from callbacks.stxm.alignment.registration import RegistrationSettings, shifted
-from callbacks.stxm.steps.absorbance import MASK_REASONS
+from callbacks.stxm.density.masks import MASK_REASONS
 from plans import stack_series, stxm_focus, stxm_line_spectrum, stxm_stack
 from simulated_devices.physics.microscope import FOCUS_OFFSET
 

@@ -7,7 +7,8 @@ from scipy import ndimage
 
 from callbacks.fitting.nonnegative import unmix
 from callbacks.pipelines import StxmSettings
-from callbacks.stxm.steps.absorbance import MASK_REASONS, optical_density
+from callbacks.stxm.density.masks import MASK_REASONS
+from callbacks.stxm.density.optical_density import optical_density
 
 ENERGIES = np.r_[np.arange(520.0, 526.0, 1.0), np.arange(526.0, 534.0, 0.4), np.arange(534.0, 546.0, 1.0)]
 FEWER = slice(None, None, 2)  # every other energy, where the question is not how well

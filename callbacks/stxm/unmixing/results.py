@@ -1,0 +1,91 @@
+"""What an analysis found, as a derived run keeps it: pixels as images again."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from callbacks.contract import AnalysisResult, Result
+from callbacks.fitting.nonnegative import Unmixed
+from callbacks.stxm.unmixing.analysis import Analysis
+
+FloatArray = NDArray[np.floating]
+R = TypeVar("R", bound=Result)
+
+
+def analysis_result(found: Analysis, shape: tuple[int, ...]) -> AnalysisResult:
+    """Give what an analysis found, without what it did not find: end members, fractions, NMF.
+
+    Parameters
+    ----------
+    found : Analysis
+    shape : tuple of int
+        Lines and columns that its pixels make.
+    """
+    components, phases = found.components, found.phases
+    result = AnalysisResult(
+        pca_status=components.status,
+        pca_energy=found.energies,
+        pca_mean=components.mean,
+        pca_components=components.components,
+        pca_eigenvalues=components.eigenvalues,
+        pca_significant=components.significant,
+        pca_scores=components.scores.T.reshape(-1, *shape),
+        pixels_used=components.n_kept,
+        pca_kept=components.kept.astype(int).reshape(shape),
+        pixel_noise=components.noise.reshape(shape) if found.normalised else np.full(shape, np.nan),
+        noise_cut=found.noise_cut,
+        brightness=found.brightness.reshape(shape),
+        chemical_status=found.status,
+    )
+    if phases.status != "ok":
+        return result
+    members = phases.end_members
+    found_too = AnalysisResult(
+        end_member_energy=found.energies,
+        end_members=members.spectra,
+        end_members_sigma=members.sigma,
+        cluster_names=np.array(members.names, dtype=str),
+        clusters=_cluster_numbers(members.clusters, int(np.prod(shape))).reshape(shape),
+    )
+    maps = maps_result(members.names, phases.unmixed, (phases.reduced, phases.reduced_sigma), shape)
+    result = both(both(result, maps), found_too)
+    if phases.nmf.status != "ok":
+        return result
+    return both(
+        result,
+        AnalysisResult(
+            nmf_components=phases.nmf.components,
+            nmf_weights=phases.nmf.weights.T.reshape(-1, *shape),
+            nmf_converged=phases.nmf.converged,
+        ),
+    )
+
+
+def maps_result(
+    names: list[str], unmixed: Unmixed, reduced: tuple[FloatArray, FloatArray], shape: tuple[int, ...]
+) -> AnalysisResult:
+    """Give the fractions of pixels as images, and the reduced fraction with its standard uncertainty."""
+    return AnalysisResult(
+        end_member_names=np.array(names, dtype=str),
+        fractions=unmixed.fractions.T.reshape(-1, *shape),
+        fractions_sigma=unmixed.sigma.T.reshape(-1, *shape),
+        residual=unmixed.residual.reshape(shape),
+        reduced_fraction=reduced[0].reshape(shape),
+        reduced_fraction_sigma=reduced[1].reshape(shape),
+    )
+
+
+def both(first: R, second: Result) -> R:
+    """Give a result with what another one knows besides."""
+    return first.model_copy(update=second.as_dict())
+
+
+def _cluster_numbers(clusters: list[NDArray[np.intp]], pixels: int) -> NDArray[np.intp]:
+    """Give the number of the cluster, from 1, that each pixel is in; 0 for none."""
+    numbers = np.zeros(pixels, dtype=int)
+    for number, cluster in enumerate(clusters, start=1):
+        numbers[cluster] = number
+    return numbers
