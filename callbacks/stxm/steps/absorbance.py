@@ -23,6 +23,8 @@ from callbacks.stxm.stack import ALIGNED_STACK, AlignedImage, AlignedStack
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
+IMAGES_AT_A_TIME = 8  # whose sample-free pixels are gathered
+
 
 class AbsorbanceSettings(BlankSettings, MaskSettings):
     """Incident flux and masks."""
@@ -135,6 +137,13 @@ class Absorbance(Step):
             return found, np.zeros(len(places))
         if self._blank.status != "ok" or not len(places):
             return np.full(len(places), np.nan), np.full(len(places), np.nan)
+        # A few images at a time, and never a last one by itself: numpy adds its pixels in another order than a stack's.
+        groups = np.array_split(places, max(1, len(places) // IMAGES_AT_A_TIME))
+        rate, sigma = zip(*(self._mean_of_blank(group) for group in groups), strict=True)
+        return np.concatenate(rate), np.concatenate(sigma)
+
+    def _mean_of_blank(self, places: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
+        """Average the sample-free pixels of some images."""
         images = [self._stack[place] for place in places]
         rates = np.array([image.rate[self._blank.pixels] for image in images])[:, None]
         variances = np.array([image.variance[self._blank.pixels] for image in images])[:, None]

@@ -14,7 +14,8 @@ from callbacks.step import Step
 FloatArray = NDArray[np.floating]
 
 FEWEST_POSITIONS = 5
-TOP = 0.35  # of the sharpest line above the dullest: what is fitted
+TOP_SHARE = 0.35  # of the height of the sharpest line above the dullest: what is fitted
+SIGMAS = 3.0  # by which the sharpest line must stand out
 
 
 def sharpness(rate: FloatArray, variance: FloatArray) -> tuple[float, float]:
@@ -63,19 +64,11 @@ def best_focus(position: FloatArray, value: FloatArray, sigma: FloatArray) -> tu
     order = np.argsort(z)
     z, v, s = z[order], v[order], s[order]
     peak = int(v.argmax())
-    if v[peak] - v.min() < 3 * s[peak]:
+    if v[peak] - v.min() < SIGMAS * s[peak]:
         return nan, nan, "no line is sharper than the others: no structure, or the range is too small"
-    top = v > v.min() + (1 - TOP) * (v[peak] - v.min())
-    low = high = peak
-    while low > 0 and top[low - 1]:
-        low -= 1
-    while high < len(z) - 1 and top[high + 1]:
-        high += 1
-    low, high = max(0, min(low, peak - 1)), min(len(z) - 1, max(high, peak + 1))
     if peak in (0, len(z) - 1):
         return nan, nan, f"the sharpest line is at the end of the range, {z[peak]:.1f} um: focus lies beyond"
-    chosen = slice(low, high + 1)
-    pivot = z[peak]
+    chosen, pivot = _top(v, peak), z[peak]
     design = np.vander(z[chosen] - pivot, 3) / s[chosen, None]
     coefficients, *_ = np.linalg.lstsq(design, v[chosen] / s[chosen], rcond=None)
     curvature, slope, _ = coefficients
@@ -85,6 +78,17 @@ def best_focus(position: FloatArray, value: FloatArray, sigma: FloatArray) -> tu
     covariance = np.linalg.pinv(design.T @ design)
     gradient = np.array([slope / (2 * curvature**2), -1 / (2 * curvature), 0.0])
     return float(pivot + best), float(np.sqrt(gradient @ covariance @ gradient)), "ok"
+
+
+def _top(value: FloatArray, peak: int) -> slice:
+    """Give the lines around the sharpest that are nearly as sharp, one on either side at least."""
+    top = value > value.min() + (1 - TOP_SHARE) * (value[peak] - value.min())
+    low = high = peak
+    while low > 0 and top[low - 1]:
+        low -= 1
+    while high < len(value) - 1 and top[high + 1]:
+        high += 1
+    return slice(max(0, min(low, peak - 1)), min(len(value) - 1, max(high, peak + 1)) + 1)
 
 
 class Focus(Step):

@@ -111,16 +111,7 @@ class LineCorrection(Step):
             dark_variance=dark_variance,
             divider=_known(event.get(ScannerConfig.COUNTER_DIVIDER), 1.0),
         )
-        current = _known(event.get(Key.RING_CURRENT), math.nan)
-        mark, factor = "", 1.0
-        if math.isfinite(current):
-            self._highest_current = max(self._highest_current, current)
-            if current < self._settings.lost_below * self._highest_current or not current > 0:
-                mark, factor = f"beam lost: ring current {current:.3g} mA", math.nan
-            else:
-                if math.isnan(self._first_current):
-                    self._first_current = current
-                factor = self._first_current / current
+        factor, mark = self._current_factor(_known(event.get(Key.RING_CURRENT), math.nan))
         value = rate.value * factor
         variance = rate.variance * factor**2 + (self._settings.flux_noise * value) ** 2
         return {LineOutput.RATE: value, LineOutput.VARIANCE: variance, LineOutput.MARK: mark}
@@ -130,6 +121,17 @@ class LineCorrection(Step):
         """The dark rate, counts/s, NaN where none was measured."""
         measured = self._dark_time > 0
         return LineResult(dark_rate=self._dark_counts / self._dark_time if measured else math.nan)
+
+    def _current_factor(self, current: float) -> tuple[float, str]:
+        """Give what scales a line to the first ring current, and what is wrong with it; 1 where none is recorded."""
+        if not math.isfinite(current):
+            return 1.0, ""
+        self._highest_current = max(self._highest_current, current)
+        if current < self._settings.lost_below * self._highest_current or not current > 0:
+            return math.nan, f"beam lost: ring current {current:.3g} mA"
+        if math.isnan(self._first_current):
+            self._first_current = current
+        return self._first_current / current, ""
 
     def _dark(self, event: Mapping[str, Any]) -> tuple[float, float]:
         if self._settings.dark_rate is not None:
