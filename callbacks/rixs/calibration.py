@@ -87,7 +87,8 @@ class Calibration:
             for _ in range(5):
                 slope = self.coefficients[1] + 2 * self.coefficients[2] * offset
                 offset = offset - (self.energy(self.pivot + offset) - energy) / slope
-        return self.pivot + offset
+        pixel: FloatArray = self.pivot + offset
+        return pixel
 
 
 def fit_calibration(pixels: ArrayLike, energies: ArrayLike, sigmas: ArrayLike) -> Calibration:
