@@ -64,7 +64,7 @@ class RixsSettings(_Settings):
 
 
 def rixs_map(settings: RixsSettings, _measurement: Measurement) -> Chain:
-    """Build the seven steps of a RIXS map, in the order of the reference text."""
+    """Build the seven steps of a RIXS map, in the order of Gent et al. (2017)."""
     return Chain(
         {
             "dark": DarkSubtraction(settings.dark),

@@ -52,7 +52,7 @@ def fail(message: str) -> NoReturn:
 def demo(
     what: Annotated[
         Literal["rixs", "xas", "stxm", "seed"],
-        typer.Argument(help="Which measurement; seed: all STXM figures of the reference text, some minutes."),
+        typer.Argument(help="Which measurement; seed: all STXM figures of Gent et al. (2017), some minutes."),
     ] = "rixs",
     epics: Annotated[
         bool, typer.Option("--epics", help="All three techniques over EPICS, through an IOC that is started for it.")

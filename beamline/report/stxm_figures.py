@@ -20,7 +20,7 @@ from callbacks.stxm.unmixing.chemical_map import colour_scale, colours
 SERIES = ("#1b6ca8", "#d1495b", "#5a9367", "#b8860b", "#7a4fa3", "#444444")
 DENSITY, DIVERGING, FRACTION = "viridis", "RdBu_r", ListedColormap(colour_scale())
 WORST_FRACTION = 0.3  # uncertainty beyond which a fraction is not shown
-RESIDUAL_WHITE = 0.25  # of the reference text: white is this residual or more
+RESIDUAL_WHITE = 0.25  # of Gent et al. (2017): white is this residual or more
 SHOWN_PIXELS = 20_000  # of a scatter plot
 MASK_COLOURS = ("#e8e8e8", "#000000", "#6b6b6b", "#7a1f2b", "#d1495b", "#a9c8e0")  # by the number of the reason
 

@@ -1,4 +1,4 @@
-"""The figures of the reference text's supplement from simulated samples: states of charge along the plateau."""
+"""The figures of the supplement of Gent et al. (2017) from simulated samples: states of charge along the plateau."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ METAL_SAMPLES = (131, 230, 311)  # mAh/g
 METAL_FIELD = "x=-1.8:1.6:0.04 y=-0.6:0.6:0.04"
 METAL_JUMP = 0.03  # optical density: there is little cobalt and nickel
 NUMBER_OF_END_MEMBERS = {"O K": 3, "Mn L3": 3, "Co L3": 2, "Ni L3": 2}
-NOISE_SHARE = 0.10  # of the pixels, as in the reference text
+NOISE_SHARE = 0.10  # of the pixels, as in Gent et al. (2017)
 CORES = 70.0  # percentile of the brightness above which a pixel counts as the core of a particle
 
 # Heading of a figure -> the figure of the supplement that it corresponds to.

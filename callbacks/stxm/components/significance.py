@@ -20,7 +20,7 @@ def noise_cut(noise: ArrayLike, share: float | None = None, *, deviations: float
     noise : array_like
         Standard deviations of pixels; those that are not positive numbers are not looked at.
     share : float, optional
-        The share of the pixels to leave out, the noisiest; the reference text left out about 0.10 by eye.
+        The share of the pixels to leave out, the noisiest; Gent et al. (2017) left out about 0.10 by eye.
     deviations : float
         Without a share: the cut is where the logarithm of the noise lies so many standard deviations, estimated from
         the median absolute deviation, above its median.

@@ -1,4 +1,4 @@
-"""The analysis of the reference text, on the pixels of one stack or of several pooled."""
+"""The analysis of Gent et al. (2017), on the pixels of one stack or of several pooled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chemical maps as the reference text defines them: hue by the reduced fraction, brightness by the area of the edge."""
+"""Chemical maps as Gent et al. (2017) define them: hue by the reduced fraction, brightness by the area of the edge."""
 
 from __future__ import annotations
 
