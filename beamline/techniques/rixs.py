@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from beamline.formats.exporters.columns import header_of, write_table
+from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
 from beamline.report.rixs import map_figures
-from beamline.storage.results import Documents, Run
-from beamline.techniques.technique import Summary, Technique, nexus_exporter
+from beamline.storage.results import Run
+from beamline.techniques.technique import Summary, Technique, columns_exporter, nexus_exporter
 from callbacks.contract import RixsOutput, RixsResult
 from callbacks.pipelines import RIXS as PIPELINE
 
@@ -66,26 +65,24 @@ def warnings(summary: Summary) -> Iterator[str]:
         yield calibration["alarm"]
 
 
-def write_columns(folder: Path, _documents: Documents, raw: Run, derived: Run | None) -> list[Path]:
-    """Write the map (first row the excitation energies, first column the emission energy), its sigma, the yields."""
-    header = header_of(raw, derived)
-    assert derived is not None, "header_of refuses a run that has not been reduced"
+def tables(derived: Run) -> Iterator[Table]:
+    """Give the map (a column for each excitation energy), its standard uncertainty, and the partial yields."""
     result = derived.read(RixsResult)
-    header = [*header, f"calibration: {result.calibration_status}", f"intensity: {INTENSITY}"]
     calibrated = result.calibration_status == "ok"
     across = result.emission_energy if calibrated else np.arange(result.map.shape[1])
-    titles = ["emission_eV" if calibrated else "column", *(f"{energy:.4f}" for energy in result.excitation_energy)]
-    yields = {"pfy": result.pfy, "pfy_sigma": result.pfy_sigma, "ipfy": result.ipfy, "ipfy_sigma": result.ipfy_sigma}
-    return [
-        write_table(folder / "map.txt", [across, *result.map], titles, header),
-        write_table(folder / "map_sigma.txt", [across, *np.sqrt(result.map_variance)], titles, header),
-        write_table(
-            folder / "partial_yield.txt",
-            [result.excitation_energy, *yields.values()],
-            ["excitation_eV", *yields],
-            header,
-        ),
+    first = "emission_eV" if calibrated else "column"
+    remarks = (f"calibration: {result.calibration_status}", f"intensity: {INTENSITY}")
+    for name, rows in (("map", result.map), ("map_sigma", np.sqrt(result.map_variance))):
+        spectra = [(f"{energy:.4f}", row) for energy, row in zip(result.excitation_energy, rows, strict=True)]
+        yield Table(name, [(first, across), *spectra], remarks)
+    yields = [
+        ("excitation_eV", result.excitation_energy),
+        ("pfy", result.pfy),
+        ("pfy_sigma", result.pfy_sigma),
+        ("ipfy", result.ipfy),
+        ("ipfy_sigma", result.ipfy_sigma),
     ]
+    yield Table("partial_yield", yields, remarks)
 
 
 def plots(derived: Run) -> Iterator[Plot]:
@@ -115,6 +112,6 @@ RIXS = Technique(
     lines=lines,
     warnings=warnings,
     figures=map_figures,
-    exporters={"nexus": nexus_exporter(plots), "columns": write_columns},
+    exporters={"nexus": nexus_exporter(plots), "columns": columns_exporter(tables)},
 )
 ELASTIC = replace(RIXS, name="elastic", title="ELASTIC")

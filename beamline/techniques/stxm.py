@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from beamline.errors import BeamlineError
-from beamline.formats.exporters.columns import header_of, write_table
+from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
 from beamline.formats.exporters.nxstxm import write_nxstxm
 from beamline.report.stxm import focus_figures, stack_figures
 from beamline.storage.results import Documents, Run
-from beamline.techniques.technique import Summary, Technique, nexus_exporter
+from beamline.techniques.technique import Summary, Technique, columns_exporter, nexus_exporter
 from callbacks import pipelines
 from callbacks.contract import FocusResult, StxmResult
 
@@ -112,27 +112,24 @@ def plots(derived: Run) -> Iterator[Plot]:
     yield Plot("spectrum", "spectrum", result.spectrum, result.spectrum_sigma, "", (energy,))
 
 
-def write_columns(folder: Path, _documents: Documents, raw: Run, derived: Run | None) -> list[Path]:
-    """Write the mean spectrum of the sample with I0, and the end members or references."""
-    header = header_of(raw, derived)
-    assert derived is not None, "header_of refuses a run that has not been reduced"
+def tables(derived: Run) -> Iterator[Table]:
+    """Give the mean spectrum of the sample with I0, and the end members or references."""
     result = derived.read(StxmResult)
-    spectrum = {
-        "energy_eV": result.stack_energy,
-        "optical_density": result.spectrum,
-        "optical_density_sigma": result.spectrum_sigma,
-        "i0_counts_per_s": result.incident_rate,
-        "i0_sigma": result.incident_sigma,
-    }
     if not result.spectrum.size:
-        raise BeamlineError(f"run {raw.uid} has no spectrum: {result.i0_status}")
-    written = [write_table(folder / "spectrum.txt", list(spectrum.values()), list(spectrum), header)]
+        return
+    spectrum = [
+        ("energy_eV", result.stack_energy),
+        ("optical_density", result.spectrum),
+        ("optical_density_sigma", result.spectrum_sigma),
+        ("i0_counts_per_s", result.incident_rate),
+        ("i0_sigma", result.incident_sigma),
+    ]
+    yield Table("spectrum", spectrum)
     if result.end_members.size:
-        members = {"energy_eV": result.end_member_energy}
+        members = [("energy_eV", result.end_member_energy)]
         for name, one, sigma in zip(result.end_member_names, result.end_members, result.end_members_sigma, strict=True):
-            members |= {f"{name}": one, f"{name}_sigma": sigma}
-        written.append(write_table(folder / "end_members.txt", list(members.values()), list(members), header))
-    return written
+            members += [(str(name), one), (f"{name}_sigma", sigma)]
+        yield Table("end_members", members)
 
 
 def write_nxstxm_file(path: Path, documents: Documents, raw: Run, derived: Run | None) -> list[Path]:
@@ -163,17 +160,15 @@ def focus_plots(derived: Run) -> Iterator[Plot]:
     yield Plot("sharpness", "sharpness", result.focus_sharpness, result.focus_sharpness_sigma, "", (position,))
 
 
-def write_focus_columns(folder: Path, _documents: Documents, raw: Run, derived: Run | None) -> list[Path]:
-    """Write the sharpness of every line."""
-    header = header_of(raw, derived)
-    assert derived is not None, "header_of refuses a run that has not been reduced"
+def focus_tables(derived: Run) -> Iterator[Table]:
+    """Give the sharpness of every line."""
     result = derived.read(FocusResult)
-    columns = {
-        "zone_plate_um": result.focus_position,
-        "sharpness": result.focus_sharpness,
-        "sharpness_sigma": result.focus_sharpness_sigma,
-    }
-    return [write_table(folder / "focus.txt", list(columns.values()), list(columns), header)]
+    sharpness = [
+        ("zone_plate_um", result.focus_position),
+        ("sharpness", result.focus_sharpness),
+        ("sharpness_sigma", result.focus_sharpness_sigma),
+    ]
+    yield Table("focus", sharpness)
 
 
 STXM = Technique(
@@ -185,7 +180,7 @@ STXM = Technique(
     lines=lines,
     warnings=warnings,
     figures=lambda _raw, derived, _documents, _title: stack_figures(derived.read(StxmResult)),
-    exporters={"nexus": nexus_exporter(plots), "columns": write_columns, "nxstxm": write_nxstxm_file},
+    exporters={"nexus": nexus_exporter(plots), "columns": columns_exporter(tables), "nxstxm": write_nxstxm_file},
 )
 LINE_SPECTRUM = replace(STXM, name="stxm_line_spectrum", title="STXM line spectrum")
 FOCUS = Technique(
@@ -197,5 +192,9 @@ FOCUS = Technique(
     lines=focus_lines,
     warnings=lambda _summary: (),
     figures=lambda _raw, derived, _documents, _title: focus_figures(derived.read(FocusResult)),
-    exporters={"nexus": nexus_exporter(focus_plots), "columns": write_focus_columns, "nxstxm": write_nxstxm_file},
+    exporters={
+        "nexus": nexus_exporter(focus_plots),
+        "columns": columns_exporter(focus_tables),
+        "nxstxm": write_nxstxm_file,
+    },
 )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from beamline.errors import BeamlineError
+from beamline.formats.exporters.columns import Table, write_tables
 from beamline.formats.exporters.nexus import Plot, write_nexus
 from beamline.report.figures import Drawn
 from beamline.storage.results import Documents, Run
@@ -66,5 +68,22 @@ def nexus_exporter(plots: Callable[[Run], Iterable[Plot]]) -> Exporter:
     def write(path: Path, documents: Documents, _raw: Run, derived: Run | None) -> list[Path]:
         write_nexus(path, documents, derived, [] if derived is None else list(plots(derived)))
         return [path]
+
+    return write
+
+
+def columns_exporter(tables: Callable[[Run], Iterable[Table]]) -> Exporter:
+    """Give the exporter to columns of text of a technique.
+
+    Parameters
+    ----------
+    tables : callable
+        Called with the derived run; gives the tables.
+    """
+
+    def write(folder: Path, _documents: Documents, raw: Run, derived: Run | None) -> list[Path]:
+        if derived is None:
+            raise BeamlineError(f"run {raw.uid} has not been reduced; `beamline replay --keep {raw.uid[:8]}` does it")
+        return write_tables(folder, tables(derived), raw, derived)
 
     return write

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from beamline.formats.exporters.columns import header_of, write_table
+from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
 from beamline.report.xas import spectrum_figures
-from beamline.storage.results import Documents, Run
-from beamline.techniques.technique import Summary, Technique, nexus_exporter
+from beamline.storage.results import Run
+from beamline.techniques.technique import Summary, Technique, columns_exporter, nexus_exporter
 from callbacks.contract import XasResult
 from callbacks.pipelines import XAS as PIPELINE
 
@@ -37,19 +36,17 @@ def warnings(_summary: Summary) -> Iterator[str]:
     return iter(())
 
 
-def write_columns(folder: Path, _documents: Documents, raw: Run, derived: Run | None) -> list[Path]:
-    """Write the spectra as one table."""
-    header = header_of(raw, derived)
-    assert derived is not None, "header_of refuses a run that has not been reduced"
+def tables(derived: Run) -> Iterator[Table]:
+    """Give the spectra as one table."""
     result = derived.read(XasResult)
-    columns = {
-        "energy_eV": result.xas_energy,
-        "tey": result.tey,
-        "tey_sigma": result.tey_sigma,
-        "tfy": result.tfy,
-        "tfy_sigma": result.tfy_sigma,
-    }
-    return [write_table(folder / "xas.txt", list(columns.values()), list(columns), header)]
+    spectra = [
+        ("energy_eV", result.xas_energy),
+        ("tey", result.tey),
+        ("tey_sigma", result.tey_sigma),
+        ("tfy", result.tfy),
+        ("tfy_sigma", result.tfy_sigma),
+    ]
+    yield Table("xas", spectra)
 
 
 def plots(derived: Run) -> Iterator[Plot]:
@@ -69,5 +66,5 @@ XAS = Technique(
     lines=lines,
     warnings=warnings,
     figures=lambda raw, derived, _documents, title: spectrum_figures(raw, derived, title),
-    exporters={"nexus": nexus_exporter(plots), "columns": write_columns},
+    exporters={"nexus": nexus_exporter(plots), "columns": columns_exporter(tables)},
 )

@@ -7,7 +7,6 @@ object that says how it is summarised, drawn and written for other programs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,12 +14,12 @@ from bluesky.utils import MsgGenerator
 from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, Field
 
-from beamline.formats.exporters.columns import header_of, write_table
+from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
 from beamline.report.figures import Drawn
 from beamline.storage.results import Documents, Run
 from beamline.techniques import Technique
-from beamline.techniques.technique import Summary, nexus_exporter
+from beamline.techniques.technique import Summary, columns_exporter, nexus_exporter
 from callbacks.contract import Account, Described, Key, Measurement, Output, Stream
 from callbacks.contract.outputs import NAN, NOT_KNOWN_1D, Floats
 from callbacks.pipelines import Pipeline
@@ -175,12 +174,10 @@ def figures(_raw: Run, derived: Run, _documents: Documents, title: str) -> Itera
     yield "Incident flux", "Flux of every point.", figure
 
 
-def write_columns(folder: Path, _documents: Documents, raw: Run, derived: Run | None) -> list[Path]:
-    """Write the flux of every point as text."""
-    header = header_of(raw, derived)
-    assert derived is not None, "header_of refuses a run that has not been reduced"
+def tables(derived: Run) -> Iterator[Table]:
+    """Give the flux of every point."""
     flux = derived.read(StabilityResult).flux_of_points
-    return [write_table(folder / "flux.txt", [np.arange(1, len(flux) + 1), flux], ["point", "flux"], header)]
+    yield Table("flux", [("point", np.arange(1, len(flux) + 1)), ("flux_counts_per_s", flux)])
 
 
 def plots(derived: Run) -> Iterator[Plot]:
@@ -199,5 +196,5 @@ FLUX_STABILITY = Technique(
     lines=lines,
     warnings=lambda _summary: (),
     figures=figures,
-    exporters={"nexus": nexus_exporter(plots), "columns": write_columns},
+    exporters={"nexus": nexus_exporter(plots), "columns": columns_exporter(tables)},
 )

@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from beamline.errors import BeamlineError
 from beamline.storage.results import Run
 
 
-def header_of(raw: Run, derived: Run | None) -> list[str]:
-    """Give the lines that every table begins with: technique, sample, runs.
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes
+    ----------
+    name : str
+        Of the file.
+    columns : sequence of (str, numpy.ndarray), each shape (n,)
+        Title with the unit, and values.
+    remarks : tuple of str
+        Lines of the header.
+    """
+
+    name: str
+    columns: Sequence[tuple[str, NDArray[Any]]]
+    remarks: tuple[str, ...] = ()
+
+
+def write_tables(folder: Path, tables: Iterable[Table], raw: Run, derived: Run) -> list[Path]:
+    """Write tables into a folder, which is made; each begins with technique, sample and runs.
 
     Raises
     ------
     BeamlineError
-        When the run has not been reduced: there is nothing to write.
+        When there is none.
     """
-    if derived is None:
-        raise BeamlineError(f"run {raw.uid} has not been reduced; `beamline replay --keep {raw.uid[:8]}` does it")
-    return [
+    about = [
         f"{raw.measurement.technique.upper()} of {raw.measurement.sample}",
         f"raw run {raw.uid}, derived run {derived.uid}",
     ]
-
-
-def write_table(path: Path, columns: Sequence[np.ndarray], titles: Sequence[str], header: Sequence[str]) -> Path:
-    """Write columns of one length as text; the folder is made.
-
-    Parameters
-    ----------
-    path : Path
-    columns : sequence of numpy.ndarray, each shape (n,)
-    titles : sequence of str
-        Of the columns, with their units.
-    header : sequence of str
-        Lines before the titles.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savetxt(path, np.column_stack(columns), fmt="%.10g", header="\n".join([*header, "  ".join(titles)]))
-    return path
+    written = []
+    for table in tables:
+        path = folder / f"{table.name}.txt"
+        folder.mkdir(parents=True, exist_ok=True)
+        titles, values = zip(*table.columns, strict=True)
+        header = "\n".join([*about, *table.remarks, "  ".join(titles)])
+        np.savetxt(path, np.column_stack(values), fmt="%.10g", header=header)
+        written.append(path)
+    if not written:
+        raise BeamlineError(f"run {raw.uid}: its reduction found nothing that could be written as columns")
+    return written

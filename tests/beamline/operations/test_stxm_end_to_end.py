@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -277,6 +278,21 @@ def test_a_stack_goes_out_as_nxstxm_and_comes_back(measured, tmp_path):
     raw, _ = Runs(measured["folder"]).load_with_derived(measured["stack"])
     counts = [doc["data"][Key.STXM_COUNTS] for name, doc in nxstxm_documents(path) if name == "event"]
     np.testing.assert_array_equal(np.array(counts), raw.streams[Stream.PRIMARY][Key.STXM_COUNTS])
+
+
+@pytest.mark.parametrize(("run", "tables"), [("stack", ["spectrum"]), ("focus", ["focus"])])
+def test_every_stxm_run_is_written_for_viewers_and_as_columns(measured, tmp_path, run, tables):
+    runs = Runs(measured["folder"])
+    (path,) = export(runs, measured[run], "nexus", tmp_path / "run.nxs")
+    with h5py.File(path) as file:
+        entry = file[file.attrs["default"]]
+        data = entry[entry.attrs["default"]]
+        signal = data[data.attrs["signal"]]
+        assert signal.shape == tuple(len(data[axis]) for axis in data.attrs["axes"])
+        assert np.isfinite(signal[:]).any()
+    written = export(runs, measured[run], "columns", tmp_path / "text")
+    assert [file.stem for file in written][: len(tables)] == tables
+    assert np.isfinite(np.loadtxt(written[0])).any()
 
 
 def test_a_run_that_is_no_stack_is_not_analysed_and_not_exported(measured):
