@@ -23,6 +23,7 @@ import bluesky.preprocessors as bpp
 import h5py
 import numpy as np
 from bluesky import RunEngine
+from harness import Result, command_line, keep, show
 
 from beamline.acquire.session import Session, measure
 from beamline.endstation.build import build_endstation
@@ -42,9 +43,10 @@ PIXELS, DWELL, EXPOSURE = 100, 0.001, 1.0  # of a line; s
 FRAMES, FRAMES_PER_ENERGY = 500, 5
 ENERGIES, LINES = 20, 100
 ROUNDS, ROUND_LINES, ROUND_FRAMES = 5, 150, 30
-STEADY = 1.1  # a ratio above it is growth
+STEADY = 1.1  # more than so many times the beginning is growth
 ENGINE = "bluesky-run-engine"
-THREADS = {ENGINE: "- the engine", "reduction": "- the reduction", "live picture": "- the picture"}
+WAITING = "the engine, waiting"
+THREADS = {ENGINE: "the engine", "reduction": "the reduction", "live picture": "the picture"}
 
 
 def field(lines):
@@ -94,7 +96,7 @@ class Processes:
                 ran, waited = Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text().split()[:2]
                 cpu[THREADS[thread.name]] = int(ran) / 1e9
                 if thread.name == ENGINE:  # how much of its time went to others on this machine
-                    cpu["- the engine, in line"] = int(waited) / 1e9
+                    cpu[WAITING] = int(waited) / 1e9
         return Sample(
             {name: _status(pid, "VmRSS") / 1024 for name, pid in self.pids.items()},
             len(list(Path("/proc/self/fd").iterdir())),
@@ -178,34 +180,38 @@ def frames_in_files(documents):
     return frames, data
 
 
-def show_steadiness(technique, sampler, points_per_energy):
-    """Print time, processor time, memory, files and threads along a scan."""
-    print(f"{'  ms a point':28}{'points':>6}{'first 10 %':>12}{'last 10 %':>12}{'ratio':>8}")
+def steadiness(technique, sampler, points_per_energy):
+    """Compare the end of a scan with its beginning: time, processor time, memory; print files and threads."""
     for name, (number, first, last) in tenths(sampler.moments, points_per_energy).items():
-        print(f"    {name:24}{number:6d}{first:12.1f}{last:12.1f}{last / first:8.2f}")
+        yield _of_last(f"{technique}: point, {name}", last, first, f"{number} points")
     # Others that use this machine change the times above, and hardly these.
-    print("  processor ms a point, and ms that the engine stood in line for one")
     for name in sampler.samples[100].cpu:
         first, last = sampler.cpu_per_point(name, 0, 10), sampler.cpu_per_point(name, 90, 100)
-        ratio = f"{last / first:8.2f}  {_verdict(last / first)}" if first > 0 else ""
-        print(f"    {name:24}{'':6}{first:12.2f}{last:12.2f}{ratio}")
+        if name == WAITING:
+            print(
+                f"  the engine waited for a processor {first:.2f} ms a point in the first tenth, {last:.2f} in the last"
+            )
+        elif first > 0:
+            yield _of_last(f"{technique}: processor, {name}", last, first)
     marks = sorted(set(sampler.samples) - {0})
-    print(f"  {'MB after %':14}" + "".join(f"{mark:7d}" for mark in marks) + f"{'end/5 %':>9}{'end/50 %':>9}")
     for name in sampler.samples[marks[0]].memory:
         series = {mark: sampler.samples[mark].memory[name] for mark in marks}
-        ratios = series[100] / series[5], series[100] / series[50]
-        print(
-            f"    {name:12}"
-            + "".join(f"{value:7.0f}" for value in series.values())
-            + "".join(f"{ratio:9.3f}" for ratio in ratios)
-            + f"  {_verdict(ratios[1])}"
+        note = ", ".join(f"{value:.0f} at {mark} %" for mark, value in series.items())
+        ratio = series[50] / series[100]
+        yield Result(
+            f"{technique}: memory, {name}", series[100], "MB", "after half", ratio, f"{_verdict(ratio)}; {note}"
         )
     for name in ("files", "threads"):
-        print(f"    {name:12}" + "".join(f"{getattr(sampler.samples[mark], name):7d}" for mark in marks))
+        print(f"  {name} open along the scan: {[getattr(sampler.samples[mark], name) for mark in marks]}")
+
+
+def _of_last(name, last, first, note=""):
+    ratio = first / last
+    return Result(name, last, "ms", "first tenth", ratio, f"{_verdict(ratio)} {note}")
 
 
 def _verdict(ratio):
-    return "steady" if ratio <= STEADY else "GROWS"
+    return "steady" if ratio >= 1 / STEADY else "GROWS"
 
 
 def show_losses(session, uid, technique, points):
@@ -229,7 +235,7 @@ def show_losses(session, uid, technique, points):
 
 
 def long():
-    """Measure a long RIXS map and a long STXM stack with everything attached, and print how they end and began."""
+    """Measure a long RIXS map and a long STXM stack with everything attached, and compare how they end and began."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running_ioc(EPICS, seed=1, speed_up=SPEED_UP) as ioc,
@@ -250,7 +256,7 @@ def long():
             wait_for_catalogue(session, uid)
             later = time.perf_counter() - begun - took
             print(f"  measured in {took:.1f} s; reduced and in the catalogue {later:.1f} s later")
-            show_steadiness(technique, sampler, points_per_energy)
+            yield from steadiness(technique, sampler, points_per_energy)
             show_losses(session, uid, technique, points)
             print(f"  load {_load()}", flush=True)
 
@@ -303,7 +309,7 @@ def point_times(engine, plan, counting):
 
 
 def overhead():
-    """Print ms a line and a frame beyond counting: with everything attached, on a bare engine, and on soft twins."""
+    """Compare time a line and a frame beyond counting: with everything attached, on a bare engine, on soft twins."""
     print(f"\noverhead; load {_load()}", flush=True)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -322,15 +328,14 @@ def overhead():
                 alone = point_times(bare, plan(session.endstation), counting)
                 soft = point_times(bare, plan(twins), counting)
                 found.setdefault(point, []).append((full, alone, soft))
-        print(f"  median of {ROUNDS} rounds of {ROUND_LINES} lines and {ROUND_FRAMES} frames; load {_load()}")
-        print(f"  {'ms beyond counting':28}{'a session':>11}{'b bare':>9}{'c twins':>9}{'a/b':>7}{'b/c':>7}")
         for point, rounds in found.items():
             for index, kind in enumerate(("mean", "median", "processor")):
                 values = [tuple(each[index] for each in row) for row in rounds]
-                a, b, c = (statistics.median(column) for column in zip(*values, strict=True))
-                attached = statistics.median(full / alone for full, alone, _ in values)
-                access = statistics.median(alone / soft for _, alone, soft in values)
-                print(f"    {f'{point}, {kind}':26}{a:11.2f}{b:9.2f}{c:9.2f}{attached:7.2f}{access:7.2f}")
+                full, alone, _ = (statistics.median(column) for column in zip(*values, strict=True))
+                attached = statistics.median(alone / full for full, alone, _ in values)
+                access = statistics.median(soft / alone for _, alone, soft in values)
+                yield Result(f"{point}, {kind}", full, "ms", "bare RunEngine", attached)
+                yield Result(f"{point}, {kind}, bare", alone, "ms", "soft twins", access)
         status = session.reduction.status()
         print(
             f"  live reduction: {status.errors} errors, {status.lost} lost, {status.caught_up} read back from the log"
@@ -350,18 +355,20 @@ def _load():
     return " ".join(f"{value:.2f}" for value in os.getloadavg())
 
 
-def main(arguments):
+def main():
     """Run what is named, or all, each in a process of its own: EPICS looks at one IOC's port a process."""
     parts = {"overhead": overhead, "long": long}
-    if unknown := set(arguments) - set(parts):
-        raise SystemExit(f"{', '.join(sorted(unknown))}: expected {' or '.join(parts)}")
-    if len(arguments) == 1:
-        parts[arguments[0]]()
+    parser = command_line(__doc__)
+    parser.add_argument("parts", nargs="*", metavar="overhead|long", help="which; both where neither is named")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(parts):
+        parser.error(f"{', '.join(sorted(unknown))}: expected {' or '.join(parts)}")
+    if len(options.parts) == 1:
+        keep(show(parts[options.parts[0]]()), options.json)
         return
-    print(f"{os.cpu_count()} cores", flush=True)
-    for part in arguments or parts:
-        subprocess.run([sys.executable, __file__, part], check=True)
+    for part in options.parts or parts:
+        subprocess.run([sys.executable, __file__, part, "--json", options.json], check=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

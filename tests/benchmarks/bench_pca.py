@@ -6,9 +6,9 @@ starts again, too. Where pixels are normalised, the peers are given the time of 
 """
 
 import statistics
-import time
 
 import numpy as np
+from harness import Result, run, seconds
 from sklearn.decomposition import PCA, IncrementalPCA
 
 from callbacks.stxm.components.pca import StreamingPCA
@@ -37,13 +37,6 @@ def stack(pixels, energies, dtype):
     images *= dtype(0.1)
     images += shapes.T.astype(dtype) @ amounts
     return 520.0 + 15.0 * position, images
-
-
-def timed(function, *arguments, **options):
-    """Give the result of one call and its s."""
-    begun = time.perf_counter()
-    result = function(*arguments, **options)
-    return result, time.perf_counter() - begun
 
 
 def grow(energy, images, windows):
@@ -99,38 +92,37 @@ def sine(components, exact):
 
 
 def compare(pixels, energies, dtype, rounds):
-    """Print the rows of one stack."""
+    """Time the update and both peers on one stack."""
     energy, images = stack(pixels, energies, dtype)
     exact, spectra = exact_components(images), np.ascontiguousarray(images.T)
+    peers = {"covariance_eigh": refit, "IncrementalPCA": refit_in_batches}
     times, angles = {}, {}
     for number in range(rounds):
         for name, windows, scores in CASES:
             pca = grow(energy, images, windows)
-            components, took = timed(update, pca, energy[-1], images[-1], scores=scores)
+            took, components = seconds(update, pca, energy[-1], images[-1], scores=scores)
             times.setdefault(name, []).append(took)
             angles[name] = np.nan if windows else sine(components, exact)
             del pca
-        for function in (refit, refit_in_batches)[: 2 if number < 2 else 1]:
-            components, took = timed(function, spectra)
-            times.setdefault(function, []).append(took)
-            angles[function] = sine(components, exact)
-    normalising = [timed(normalise, energy, spectra.copy(), FILLING)[1] for _ in range(rounds)]
+        for name, function in list(peers.items())[: 2 if number < 2 else 1]:
+            took, components = seconds(function, spectra)
+            times.setdefault(name, []).append(took)
+            angles[name] = sine(components, exact)
+    normalising = statistics.median(seconds(normalise, energy, spectra.copy(), FILLING)[0] for _ in range(rounds))
     took = {name: statistics.median(values) for name, values in times.items()}
-    before = statistics.median(normalising)
-    print(f"{pixels} x {energies}, {np.dtype(dtype).name}; numpy normalises in {1e3 * before:.1f} ms")
-    for name, windows, _ in (*CASES, (refit, {}, False), (refit_in_batches, {}, False)):
-        more = before if windows else 0.0
-        ratios = [(took[peer] + more) / took[name] for peer in (refit, refit_in_batches)]
-        label = name if isinstance(name, str) else {refit: "covariance_eigh", refit_in_batches: "IncrementalPCA"}[name]
-        print(f"{label:>30} {1e3 * took[name]:9.1f} {ratios[0]:16.2f} {ratios[1]:15.2f} {angles[name]:12.0e}")
+    for name, windows, _ in CASES:
+        for peer in peers:
+            theirs = took[peer] + (normalising if windows else 0.0)
+            label = f"pca {pixels} x {energies} {name}"
+            note = f"sine of angle {angles[name]:.0e}, of the peer's {angles[peer]:.0e}"
+            yield Result(f"{label}, {peer}", 1e3 * took[name], "ms", peer, theirs / took[name], note)
 
 
-def main():
-    """Print the table."""
-    print(f"{'':30} {'ms':>9} {'covariance_eigh':>16} {'IncrementalPCA':>15} {'sine of angle':>14}")
+def measure():
+    """Compare on a stack of the usual size and on a large one."""
     for case in STACKS:
-        compare(*case)
+        yield from compare(*case)
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)

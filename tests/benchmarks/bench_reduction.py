@@ -12,6 +12,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import tifffile
+from frames import EMISSION_SCALE, spectrograph
+from harness import Result, run, seconds
 
 from beamline.formats.importers.irixs import irixs_documents
 from beamline.operations.replay import documents_of, reduce_documents
@@ -20,8 +22,6 @@ from beamline.storage.runs import Runs
 from callbacks.contract import CcdConfig, Key, Measurement
 from callbacks.external import HDF5_DATASET
 from callbacks.pipelines import RixsSettings, rixs_map
-from simulated_devices.physics.samples import SAMPLES
-from simulated_devices.physics.spectrograph import SpectrographModel
 
 FRAMES = 8
 SCAN = Path(__file__).resolve().parents[3] / "shared" / "data" / "als-irixs" / "CCD Scan 17174"
@@ -29,7 +29,7 @@ SCAN = Path(__file__).resolve().parents[3] / "shared" / "data" / "als-irixs" / "
 
 def write_frames(path, rows):
     """Write frames of a map as a camera does."""
-    model, sample = SpectrographModel(rows=rows, row_binning=512 // min(rows, 512) or 1), SAMPLES["LRNMC 311 mAh/g"]
+    model, sample = spectrograph(rows)
     with h5py.File(path, "w", libver="latest") as file:
         data = file.create_dataset(HDF5_DATASET, (FRAMES, rows, 2048), chunks=(1, rows, 2048), dtype="uint16")
         for number in range(FRAMES):
@@ -37,7 +37,7 @@ def write_frames(path, rows):
 
             def photons(emission, energy=energy):
                 line = 320.0 * np.exp(-0.5 * ((emission - energy) / 0.05) ** 2) / (0.05 * np.sqrt(2 * np.pi))
-                return line + 14_000.0 * sample.emission(energy, emission) + 0.8
+                return line + EMISSION_SCALE * sample.emission(energy, emission) + 0.8
 
             data[number], _ = model.render(photons, exposure_time=300.0, rng=np.random.default_rng(number))
 
@@ -76,27 +76,28 @@ def replay(folder):
         recorder(name, doc)
     recorder.close()
     runs = Runs(folder)
-    begun = time.perf_counter()
-    reduce_documents(documents_of(runs, runs.find("-1"), "log"), {})
-    reduced = time.perf_counter() - begun
-    begun = time.perf_counter()
-    sums = [tifffile.imread(path).astype(float).sum(axis=0) for path in sorted((SCAN / "Andor").glob("*.tif"))]
+    reduced, _ = seconds(lambda: reduce_documents(documents_of(runs, runs.find("-1"), "log"), {}))
+    read, sums = seconds(sum_columns)
     assert len(sums) == 48
-    return reduced, time.perf_counter() - begun
+    return reduced, read
 
 
-def main():
-    """Print the table."""
+def sum_columns():
+    """Read the measured frames and sum their columns."""
+    return [tifffile.imread(path).astype(float).sum(axis=0) for path in sorted((SCAN / "Andor").glob("*.tif"))]
+
+
+def measure():
+    """Reduce single frames and the measured scan."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        print(f"{'frame to row':>14} {'ms':>8} {'reading alone, ms':>19} {'ratio':>7}")
         for rows in (64, 2048):
             write_frames(folder / f"{rows}.h5", rows)
             whole, reading = frame_to_row(folder / f"{rows}.h5")
-            print(f"{f'{rows} x 2048':>14} {whole:>8.1f} {reading:>19.2f} {whole / reading:>7.1f}")
+            yield Result(f"frame to row, {rows} x 2048", whole, "ms", "reading it with h5py", reading / whole)
         reduced, peer = replay(folder)
-        print(f"replay of 48 frames: {reduced:.2f} s, {reduced / peer:.1f} times reading them and summing columns")
+        yield Result("replay of 48 frames", reduced, "s", "reading them, summing columns", peer / reduced)
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)

@@ -11,6 +11,7 @@ from pathlib import Path
 import bluesky.plans as bp
 import numpy as np
 from bluesky import RunEngine
+from harness import Result, run, seconds
 from ophyd.sim import SynAxis, SynSignal
 
 from beamline.acquire.live_feed import LiveFeed
@@ -25,9 +26,7 @@ LINE = 500  # points of an array event: one line of a STXM map
 
 def rate(engine, plan):
     """Events a second of a plan of `EVENTS` events."""
-    begun = time.perf_counter()
-    engine(plan)
-    return EVENTS / (time.perf_counter() - begun)
+    return EVENTS / seconds(engine, plan)[0]
 
 
 class Consumer:
@@ -51,8 +50,8 @@ def plans():
     yield f"count, a line of {LINE} points", lambda: bp.count([line], num=EVENTS)
 
 
-def main():
-    """Print the table."""
+def measure():
+    """Run each plan with everything attached and on a bare engine."""
     with tempfile.TemporaryDirectory() as folder:
         data_dir = Path(folder)
         recorder = Recorder(data_dir)
@@ -65,12 +64,11 @@ def main():
         uid = attached(bp.count([SynSignal(name="first", func=lambda: 0.0)]))[0]
         ingester.wait_for(uid, 60)  # the catalogue is up: from here on it writes while the scans go on
 
-        print(f"{'':32}{'bare':>12}{'attached':>12}{'ratio':>8}   events/s, median of {ROUNDS} scans of {EVENTS}")
         for name, plan in plans():
             rates = [(rate(bare, plan()), rate(attached, plan())) for _ in range(ROUNDS)]
-            one, other = (statistics.median(column) for column in zip(*rates, strict=True))
-            ratio = statistics.median(b / a for a, b in rates)
-            print(f"{name:32}{one:12.0f}{other:12.0f}{ratio:8.3f}")
+            median = statistics.median(full for _, full in rates)
+            ratio = statistics.median(full / alone for alone, full in rates)
+            yield Result(name, median, "events/s", "bare RunEngine", ratio)
         feed.drain(60)
         begun = time.perf_counter()
         while ingester.status().waiting:
@@ -81,4 +79,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)

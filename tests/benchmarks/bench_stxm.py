@@ -9,6 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from harness import Result, run, seconds
+
 from beamline.acquire.live_picture import draw
 from beamline.acquire.session import Session, measure
 from beamline.operations.demonstrate import techniques as demo
@@ -23,6 +25,7 @@ from plans import stxm_stack as stack_plan
 ENERGIES = "520:526:1, 526:533:0.5, 533:545:2"
 FIELD = "x=-1.8:1.77:0.03 y=-1.8:1.77:0.03"
 SHORT = "520:522:1"
+SHORT_LINES = 360
 
 
 def image_to_maps(documents):
@@ -52,43 +55,45 @@ def image_to_maps(documents):
     return results, drawings
 
 
-def main():
-    """Print the table."""
+def replay(path):
+    """Time the reduction of a stack from its log, and reading its lines from it; s."""
+    read, lines = seconds(lambda: sum(1 for name, _ in logged_documents(path) if name == "event"))
+    whole, _ = seconds(lambda: reduce_documents(logged_documents(path), {}))
+    return whole, read, lines
+
+
+def line_rates(session, plan):
+    """Give lines a second with everything attached and on a bare engine."""
+    bare = session.RE.__class__(call_returns_result=True)
+    rates = []
+    for _ in range(3):
+        attached, _ = seconds(lambda: measure(session, plan(SHORT)))
+        session.drain()
+        alone, _ = seconds(lambda: bare(plan(SHORT)))
+        rates.append((SHORT_LINES / attached, SHORT_LINES / alone))
+    return (statistics.median(column) for column in zip(*rates, strict=True))
+
+
+def benchmark():
+    """Measure a stack, reduce it image by image and whole, and measure short ones beside a bare engine."""
     with tempfile.TemporaryDirectory() as folder, Session(demo.simulated(1), Path(folder)) as session:
-        endstation = session.endstation
 
         def plan(energies):
-            return stack_plan(endstation, energies, FIELD, 0.001, sample=demo.SAMPLE, edge="O K")
+            return stack_plan(session.endstation, energies, FIELD, 0.001, sample=demo.SAMPLE, edge="O K")
 
         uid = measure(session, plan(ENERGIES))
         session.drain()
-        documents = list(logged_documents(Runs(session.data_dir).find(uid).path))
-        results, drawings = image_to_maps(documents)
-        median, last, picture = statistics.median(results), results[-1], statistics.median(drawings)
-        print(f"image of 120 x 120, last line to results: median {1e3 * median:.0f} ms, the last {1e3 * last:.0f} ms;")
-        print(
-            f"  redrawn {1e3 * (median + picture):.0f} ms after it, {(median + picture) / picture:.2f} of drawing alone"
-        )
-        begun = time.perf_counter()
-        lines = sum(1 for name, _ in logged_documents(Runs(session.data_dir).find(uid).path) if name == "event")
-        read = time.perf_counter() - begun
-        begun = time.perf_counter()
-        reduce_documents(logged_documents(Runs(session.data_dir).find(uid).path), {})
-        whole = time.perf_counter() - begun
-        print(f"replay of {lines} lines: {whole:.1f} s, {whole / read:.1f} times reading them from the log")
-        rates = {"attached": [], "bare": []}
-        for _ in range(3):
-            begun = time.perf_counter()
-            measure(session, plan(SHORT))
-            rates["attached"].append(360 / (time.perf_counter() - begun))
-            session.drain()
-            bare = session.RE.__class__(call_returns_result=True)
-            begun = time.perf_counter()
-            bare(plan(SHORT))
-            rates["bare"].append(360 / (time.perf_counter() - begun))
-        attached, alone = (statistics.median(rates[key]) for key in ("attached", "bare"))
-        print(f"lines/s: {attached:.0f} attached, {alone:.0f} bare, ratio {attached / alone:.2f}")
+        path = Runs(session.data_dir).find(uid).path
+        results, drawings = image_to_maps(list(logged_documents(path)))
+        median, picture = statistics.median(results), statistics.median(drawings)
+        note = f"results after {1e3 * median:.0f} ms, those of the last image after {1e3 * results[-1]:.0f} ms"
+        redrawn = median + picture
+        yield Result("image of 120 x 120 to redrawn maps", 1e3 * redrawn, "ms", "drawing", picture / redrawn, note)
+        whole, read, lines = replay(path)
+        yield Result(f"replay of {lines} lines", whole, "s", "reading them from the log", read / whole)
+        attached, alone = line_rates(session, plan)
+        yield Result("STXM lines", attached, "lines/s", "bare RunEngine", attached / alone)
 
 
 if __name__ == "__main__":
-    main()
+    run(benchmark)

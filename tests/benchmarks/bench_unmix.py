@@ -1,12 +1,10 @@
 """Unmixing a stack of 74,700 pixels and 50 energies, against a loop of scipy's nnls, in one run.
 
-Run as ``python tests/benchmarks/bench_unmix.py``. Rounds of both alternate, so that both meet the same machine.
+Run as ``python tests/benchmarks/bench_unmix.py``.
 """
 
-import statistics
-import time
-
 import numpy as np
+from harness import Result, in_turn, run
 from scipy.optimize import nnls
 
 from callbacks.fitting.nonnegative import unmix
@@ -25,37 +23,26 @@ def stack(count):
     return fractions @ references + rng.normal(0.0, NOISE, (PIXELS, ENERGIES)), references
 
 
-def seconds(function, *arguments):
-    """Time one call."""
-    begun = time.perf_counter()
-    answer = function(*arguments)
-    return time.perf_counter() - begun, answer
-
-
 def loop(spectra, references):
     """Solve pixel by pixel."""
     return np.array([nnls(references.T, spectrum)[0] for spectrum in spectra])
 
 
-def main():
-    """Print the table."""
-    print(f"{'k':>3} {'weights':>9} {'ours, s':>9} {'scipy nnls, s':>14} {'ratio':>7} {'largest difference':>19}")
+def measure():
+    """Unmix with equal weights and with a weight for each value."""
+    weightings = {"equal weights": None, "weights per pixel": np.full((PIXELS, ENERGIES), NOISE**2)}
     for count in (3, 5):
         spectra, references = stack(count)
-        weightings = {"alike": None, "a pixel": np.full((PIXELS, ENERGIES), NOISE**2)}
-        ours, theirs, difference = {name: [] for name in weightings}, [], {}
-        for _ in range(ROUNDS):
-            spent, expected = seconds(loop, spectra, references)
-            theirs.append(spent)
-            for name, variance in weightings.items():
-                spent, unmixed = seconds(unmix, spectra, references, variance)
-                ours[name].append(spent)
-                difference[name] = np.abs(unmixed.fractions - expected).max()
-        other = statistics.median(theirs)
-        for name, times in ours.items():
-            mine = statistics.median(times)
-            print(f"{count:>3} {name:>9} {mine:>9.4f} {other:>14.3f} {other / mine:>7.1f} {difference[name]:>19.1e}")
+        contestants = {"nnls": lambda data=(spectra, references): loop(*data)}
+        for weighting, variance in weightings.items():
+            contestants[weighting] = lambda data=(spectra, references, variance): unmix(*data)
+        times, answers = in_turn(ROUNDS, contestants)
+        for weighting in weightings:
+            ratio = times["nnls"] / times[weighting]
+            difference = np.abs(answers[weighting].fractions - answers["nnls"]).max()
+            note = f"largest difference {difference:.1e}"
+            yield Result(f"unmix {count}, {weighting}", times[weighting], "s", "scipy nnls, looped", ratio, note)
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)
