@@ -24,7 +24,7 @@ from beamline.endstation.build import build_endstation
 from beamline.endstation.config import Config
 from beamline.endstation.connect import disconnect
 from beamline.errors import BeamlineError
-from beamline.storage.catalogue.process import CatalogIngester
+from beamline.storage.catalogue.supervisor import IngestSupervisor
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.layout import Layout
 from beamline.storage.recorder import Recorder
@@ -80,7 +80,7 @@ class Session:
             self.reducer, depth=config.storage.queue_depth, log=self.recorder.read, name="reduction"
         )
         self.RE.subscribe(self.reduction)
-        self.ingester = CatalogIngester(data_dir)
+        self.ingester = IngestSupervisor(data_dir)
         self._feeds = [self.reduction]
         if config.suspenders is not None:
             logging.getLogger(light_suspenders.__module__).setLevel(logging.INFO)  # the log has when they held the run

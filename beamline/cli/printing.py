@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # their modules take time to import, and whoever prints one h
     from beamline.acquire.safety import Assessment
     from beamline.operations.demonstrate.epics import EpicsOutcome
     from beamline.operations.demonstrate.techniques import Outcome
-    from beamline.storage.catalogue.recover import Recovery
+    from beamline.storage.catalogue.recovery import Recovery
 
 console = Console(highlight=False)
 

@@ -14,7 +14,7 @@ from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures
-from beamline.storage.catalogue.process import ingest_now
+from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs

@@ -15,7 +15,7 @@ from beamline.formats.importers.nxstxm import nxstxm_documents
 from beamline.formats.importers.sdf import sdf_documents
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import summary_of
-from beamline.storage.catalogue.process import ingest_now
+from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.layout import Layout
 from beamline.storage.recorder import Recorder

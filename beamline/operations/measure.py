@@ -16,7 +16,7 @@ from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import summarise
-from beamline.storage.catalogue.process import INGEST_TIMEOUT
+from beamline.storage.catalogue.supervisor import INGEST_TIMEOUT
 from beamline.storage.layout import Layout
 from beamline.storage.runs import Runs
 from beamline.techniques.settings import processing_problems

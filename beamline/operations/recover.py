@@ -1,5 +1,5 @@
 """Recover: put a data folder in order after a process died."""
 
-from beamline.storage.catalogue.recover import RecoveredRun, Recovery, recover
+from beamline.storage.catalogue.recovery import RecoveredRun, Recovery, recover
 
 __all__ = ["RecoveredRun", "Recovery", "recover"]

@@ -1,16 +1,16 @@
-"""Where derived runs are kept: their documents in logs as raw runs' are, their large arrays in HDF5."""
+"""Store derived runs: their documents in logs like those of raw runs, their large arrays in HDF5."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from beamline.storage.frames import LargeArrays
+from beamline.storage.large_arrays import LargeArrays
 from beamline.storage.recorder import Recorder
 
 
 class DerivedRuns:
-    """Keep the derived runs that a reduction emits: documents in logs, large arrays in HDF5.
+    """Store the derived runs that a reduction emits: documents in logs, large arrays in HDF5.
 
     Callable with (name, document).
 
@@ -25,10 +25,10 @@ class DerivedRuns:
         self._arrays = LargeArrays(data_dir)
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
-        """Take the next document."""
+        """Store the next document."""
         for document in self._arrays(name, doc):
             self._recorder(*document)
 
     def close(self) -> None:
-        """Let go of the logs."""
+        """Close the logs."""
         self._recorder.close()

@@ -1,4 +1,4 @@
-"""Where each file lies in the data folder: nothing else spells the name of one."""
+"""The layout of the data folder: the only module that spells the names of its files and folders."""
 
 from __future__ import annotations
 
@@ -6,50 +6,50 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-INGESTED = "ingested"  # folder beside the logs of runs that the catalogue does not have yet
+INGESTED = "ingested"  # subfolder of the logs, for runs that are completely in the catalogue
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The places in a data folder.
+    """Paths of the files and folders in a data folder.
 
     Parameters
     ----------
     data_dir : Path
-        The folder; it may not exist yet.
+        The data folder; it need not exist yet.
     """
 
     data_dir: Path
 
     @property
     def logs(self) -> Path:
-        """Folder of the logs that are not, or not wholly, in the catalogue."""
+        """Folder of the logs; those of runs not yet completely in the catalogue lie directly in it."""
         return self.data_dir / "log"
 
     @property
     def reserve(self) -> Path:
-        """File that keeps room for the closing documents of runs."""
+        """File that reserves disk space for the closing documents of runs."""
         return self.logs / ".reserve"
 
     def log(self, uid: str) -> Path:
-        """Log of a run that is not in the catalogue."""
+        """Log of a run that is not yet completely in the catalogue."""
         return self.logs / f"{uid}.log"
 
-    def ingested_log(self, uid: str, began: float) -> Path:
-        """Log of a run that is in the catalogue; `began` in s since 1970."""
-        return self.logs / INGESTED / time.strftime("%Y", time.gmtime(began)) / f"{uid}.log"
+    def ingested_log(self, uid: str, start_time: float) -> Path:
+        """Log of a run that is in the catalogue; `start_time` in s since 1970."""
+        return self.logs / INGESTED / time.strftime("%Y", time.gmtime(start_time)) / f"{uid}.log"
 
-    def spooled_logs(self) -> list[Path]:
-        """List the logs that are not, or not wholly, in the catalogue."""
+    def pending_logs(self) -> list[Path]:
+        """List the logs of runs that are not yet completely in the catalogue."""
         return sorted(self.logs.glob("[!.]*.log"))
 
     def all_logs(self) -> list[Path]:
         """List the logs of all runs."""
-        return self.spooled_logs() + sorted((self.logs / INGESTED).glob("*/*.log"))
+        return self.pending_logs() + sorted((self.logs / INGESTED).glob("*/*.log"))
 
     def find_log(self, uid: str) -> Path | None:
-        """Find the log of a run, wherever it is; None where there is none."""
-        # In this order: a log moves from the first place to the second only.
+        """Find the log of a run in either place; None if it has none."""
+        # In this order, because a log only ever moves from the first place to the second.
         for pattern in (f"{uid}.log", f"{INGESTED}/*/{uid}.log"):
             for path in self.logs.glob(pattern):
                 return path
@@ -67,32 +67,32 @@ class Layout:
 
     @property
     def catalogue(self) -> Path:
-        """Folder of the catalogue: databases, arrays, links to frames."""
+        """Folder of the catalogue: its databases, arrays and links to frames."""
         return self.data_dir / "catalog"
 
     @property
     def frame_links(self) -> Path:
-        """Folder of the catalogue's files that link to frames."""
+        """Folder of the HDF5 files that link to frames on behalf of the catalogue."""
         return self.catalogue / "links"
 
     @property
     def catalogue_lock(self) -> Path:
-        """File that the one process which fills the catalogue holds a lock on."""
+        """File locked by the process that fills the catalogue, so that there is only one."""
         return self.data_dir / "catalog.lock"
 
     @property
     def ingest_status(self) -> Path:
-        """File in which that process says how far it is."""
+        """File in which the process that fills the catalogue reports its progress (JSON)."""
         return self.data_dir / "ingest.json"
 
     @property
     def ingest_log(self) -> Path:
-        """File of what that process has to say at length."""
+        """Log file of the process that fills the catalogue."""
         return self.data_dir / "ingest.log"
 
     @property
     def session_log(self) -> Path:
-        """File of what went wrong in sessions, at length."""
+        """Log file of sessions: warnings and errors in full."""
         return self.data_dir / "beamline.log"
 
     @property
@@ -107,15 +107,15 @@ class Layout:
 
     @property
     def reports(self) -> Path:
-        """Folder of the reports of demonstrations."""
+        """Folder of the reports that demonstrations write."""
         return self.data_dir / "reports"
 
 
 def is_ingested(log: Path) -> bool:
-    """Say whether a log lies where those of runs in the catalogue do."""
+    """Tell whether a log is that of a run that is completely in the catalogue, by its path."""
     return log.parent.parent.name == INGESTED
 
 
 def is_frame_link(file: Path) -> bool:
-    """Say whether a file holds links to frames, made for the catalogue."""
+    """Tell whether a file links to frames on behalf of the catalogue, by its path."""
     return Layout(file.parents[2]).frame_links == file.parent

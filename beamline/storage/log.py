@@ -1,9 +1,9 @@
-"""The log of a run: its format, reading it, and what has become of the run.
+"""The log of a run: its format, how to read it, and how to tell whether the run is open, closed or interrupted.
 
-A log is a line that names the format, then the documents in the order they were emitted. A document is its length and
-CRC-32 (two little-endian uint32) and a msgpack array [name, document] with arrays in the encoding of msgpack-numpy. The
-writer holds an flock on the log, so that a log without a stop document whose lock is free is known to belong to a
-process that is gone.
+A log is a line that names the format, followed by the documents in the order they were emitted. Each document is stored
+as its length and CRC-32 (two little-endian uint32), then a msgpack array [name, document] with numpy arrays encoded by
+msgpack-numpy. The writer holds an flock on the log: a log that has no stop document and is not locked belongs to a
+process that died.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Document = tuple[str, Doc]  # (name, document), as the RunEngine emits it
 
 FORMAT = b"bluesky documents, msgpack, 1\n"
 _HEADER = struct.Struct("<II")  # length of the packed document, its CRC-32
-_OPENING = ("start", "resource", "stream_resource", "descriptor")  # documents that others refer to
+_REFERENCED = ("start", "resource", "stream_resource", "descriptor")  # documents that later ones refer to by uid
 
 
 class LogError(BeamlineError):
@@ -44,22 +44,22 @@ class LogError(BeamlineError):
 
 
 class LogState(StrEnum):
-    """What has become of a run whose log is here."""
+    """State of a run, as its log shows it."""
 
-    OPEN = "open"  # its writer is alive
-    CLOSED = "closed"  # it has its stop document
-    INTERRUPTED = "interrupted"  # its writer is gone, and there is no stop document
+    OPEN = "open"  # no stop document yet, and its writer is alive
+    CLOSED = "closed"  # has its stop document
+    INTERRUPTED = "interrupted"  # no stop document, and its writer died
 
 
 def pack(name: str, doc: Doc) -> bytes:
-    """Pack a document as it stands in a log, length and checksum in front.
+    """Encode a document as it is written to a log, preceded by its length and checksum.
 
     Raises
     ------
     TypeError
         When the document holds something that is neither a plain value nor an array of numbers or strings.
     """
-    payload = msgpack.packb((name, doc), default=_encode)
+    payload: bytes = msgpack.packb((name, doc), default=_encode)
     return _HEADER.pack(len(payload), zlib.crc32(payload)) + payload
 
 
@@ -73,10 +73,10 @@ def _encode(value: Any) -> Any:
 
 
 def _decode(value: dict[Any, Any]) -> Any:
-    if value.get(b"kind") == b"O":  # msgpack-numpy would unpickle it: nothing in a log is run
+    if value.get(b"kind") == b"O":  # msgpack-numpy would unpickle it, which can run code; the recorder writes none
         raise LogError("an array of Python objects in a log: this recorder writes none")
     decoded = msgpack_numpy.decode(value)
-    return decoded.copy() if isinstance(decoded, np.ndarray) else decoded  # writable, as it was when it was emitted
+    return decoded.copy() if isinstance(decoded, np.ndarray) else decoded  # decoded arrays are read-only
 
 
 def find_log(data_dir: Path, uid: str) -> Path:
@@ -94,36 +94,36 @@ def find_log(data_dir: Path, uid: str) -> Path:
 
 
 def read_log(path: Path) -> Iterator[Document]:
-    """Read a log up to its last whole document.
+    """Read a log up to its last complete document.
 
     Yields
     ------
     name, document
-        In the order they were emitted; pages as pages.
+        In the order they were emitted; event and datum pages are not unpacked.
     """
     with LogReader(path) as reader:
         yield from reader
 
 
 class LogReader:
-    """Read the documents of a log, also of one that is being written: iterate again to go on where the log ended.
+    """Read the documents of a log, which may still be written: iterate again to continue where the log ended.
 
     Parameters
     ----------
     path : Path
-        The log. It may be moved while it is read.
+        The log. It may be moved while it is being read.
 
     Attributes
     ----------
     number : int
-        How many documents lie before the next one.
+        Number of documents read so far.
     end : int
-        Where the next document begins, in bytes.
+        Byte offset of the next document.
 
     Raises
     ------
     LogError
-        When the file is not a log.
+        When the file cannot be opened or is not a log.
     """
 
     def __init__(self, path: Path) -> None:
@@ -151,8 +151,8 @@ class LogReader:
             yield document
 
     def read(self) -> Document | None:
-        """Read the next document; None where the log ends, for now or for good."""
-        payload = self._payload()
+        """Read the next document; None at the end of the log, which may still grow."""
+        payload = self._read_payload()
         if payload is None:
             return None
         name, doc = msgpack.unpackb(payload, object_hook=_decode, strict_map_key=False)
@@ -160,23 +160,23 @@ class LogReader:
         return name, doc
 
     def skip_to(self, number: int) -> None:
-        """Pass over documents until `number` lie behind, or the log ends."""
-        while self.number < number and (payload := self._payload()) is not None:
+        """Skip documents until `number` have been passed or the log ends."""
+        while self.number < number and (payload := self._read_payload()) is not None:
             self._advance(len(payload))
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _payload(self) -> bytes | None:
-        """Read the packed document at `end`; None where it is not there or not whole."""
+    def _read_payload(self) -> bytes | None:
+        """Read the packed document at `end`; None if it is missing or incomplete."""
         self._file.seek(self.end)
         header = self._file.read(_HEADER.size)
         if len(header) < _HEADER.size:
             return None
         length, checksum = _HEADER.unpack(header)
         payload = self._file.read(length)
-        # A power failure can leave a tail of zeros: a document of no length is no document.
+        # A power failure can leave zeros at the end of a file, which would pass for empty documents.
         if not length or len(payload) < length or zlib.crc32(payload) != checksum:
             return None
         return payload
@@ -188,7 +188,7 @@ class LogReader:
 
 @dataclass(frozen=True)
 class Log:
-    """A log that is not in the catalogue yet, and what has become of its run."""
+    """A log, with the start document and the state of its run."""
 
     path: Path
     start: Doc
@@ -197,33 +197,33 @@ class Log:
     @property
     def uid(self) -> str:
         """The run's uid."""
-        return self.start["uid"]
+        return str(self.start["uid"])
 
 
-def logs(data_dir: Path) -> list[Log]:
-    """List the logs that are not, or not wholly, in the catalogue, oldest run first.
+def pending_logs(data_dir: Path) -> list[Log]:
+    """Inspect the logs of runs that are not yet completely in the catalogue, oldest run first.
 
-    A file that is no log is left out, and said so in a log message.
+    A file that is not a log is skipped, and reported by a log message.
     """
     found = []
-    for path in Layout(data_dir).spooled_logs():
+    for path in Layout(data_dir).pending_logs():
         try:
             found.append(inspect_log(path))
         except LogError as error:
-            if path.exists():  # else the catalogue took it in since it was listed
+            if path.exists():  # otherwise its run was completely ingested since the folder was listed
                 logger.error("%s", error)
     return sorted(found, key=lambda log: log.start["time"])
 
 
 def inspect_log(path: Path) -> Log:
-    """Read what a log says of its run.
+    """Determine the state of the run of a log.
 
     Raises
     ------
     LogError
-        When it holds no start document.
+        When the log holds no start document.
     """
-    # Asked first: a writer that closes its run in between leaves a closed log, not an interrupted one.
+    # Checked first, so that a writer that closes its run in between leaves a closed log, not an interrupted one.
     written = is_being_written(path)
     documents = read_log(path)
     first, start = next(documents, ("", {}))
@@ -235,7 +235,7 @@ def inspect_log(path: Path) -> Log:
 
 
 def is_being_written(path: Path) -> bool:
-    """Say whether the process that writes a log is alive."""
+    """Tell whether the process that writes a log is alive, that is, whether the log is locked."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -250,20 +250,21 @@ def is_being_written(path: Path) -> bool:
 
 
 class RunIndex:
-    """Which run a document belongs to: `resource`, `datum` and their like name it only through others."""
+    """Find the run of a document: events, datums and their like name it only through the documents they refer to."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, str] = {}  # uid of a descriptor or resource -> uid of its run
+        self._runs: dict[str, str] = {}  # uid of a start document, descriptor or resource -> uid of its run
         self._newest = ""
 
     def run_of(self, name: str, doc: Doc) -> str:
-        """Give the uid of the run of a document, and remember the document where later ones refer to it.
+        """Return the uid of the run of a document, and remember the documents that later ones refer to.
 
         Raises
         ------
         KeyError
-            When the document refers to one that never came.
+            When the document refers to one that was never emitted.
         """
+        run: str
         match name:
             case "start":
                 run = self._newest = doc["uid"]
@@ -275,17 +276,17 @@ class RunIndex:
                 run = self._runs[doc["resource"]]
             case _:
                 run = self._runs[doc["descriptor"]]
-        if name in _OPENING:
+        if name in _REFERENCED:
             self._runs[doc["uid"]] = run
         return run
 
     def forget(self, run: str) -> None:
-        """Drop what is known of a run that is over."""
+        """Forget the documents of a run that has ended."""
         self._runs = {uid: of for uid, of in self._runs.items() if of != run}
 
 
 def count_events(documents: list[Document]) -> dict[str, int]:
-    """Count the events of each stream, as a stop document does: a repeated event counts once."""
+    """Count the events of each stream as a stop document does: a repeated event counts once."""
     streams = {doc["uid"]: doc["name"] for name, doc in documents if name == "descriptor"}
     counts = dict.fromkeys(streams.values(), 0)
     for name, doc in documents:
@@ -296,7 +297,7 @@ def count_events(documents: list[Document]) -> dict[str, int]:
 
 
 def unpack_pages(documents: Iterator[tuple[str, Any]]) -> Iterator[Document]:
-    """Give the events and datums of pages one by one, all other documents as they are."""
+    """Yield the events and datums of pages one by one, and all other documents unchanged."""
     for name, doc in documents:
         match name:
             case "event_page":

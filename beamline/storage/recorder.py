@@ -1,8 +1,8 @@
-"""Append every document to a log of its run before anything else sees it, so that nothing measured is lost.
+"""Append every document to the log of its run before any other consumer sees it, so that nothing measured is lost.
 
-Each document is written with one `write`: what the recorder acknowledged survives the end of the process; start and
-stop are also synchronised to the disk. Logs move to another folder when the catalogue has them. They are small, and
-kept.
+Each document is appended by a single `write`, so that an acknowledged document survives the death of the process; start
+and stop documents are also synchronised to disk. A log moves to another folder once its run is in the catalogue. Logs
+are small and are never deleted.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from beamline.errors import BeamlineError
 from beamline.storage.layout import Layout
 from beamline.storage.log import FORMAT, Doc, LogError, LogReader, RunIndex, count_events, find_log, pack
 
-RESERVE_BYTES = 1 << 20  # reserved on the disk; the closing documents of several runs are a few kB
+RESERVE_BYTES = 1 << 20  # disk space reserved for closing documents; those of several runs take a few kB
 
 
 class RecorderError(BeamlineError):
-    """A document could not be written; the scan must not go on."""
+    """A document could not be written; the scan must stop."""
 
 
 class Recorder:
-    """Write each document to the log of its run, and return when it is there.
+    """Write each document to the log of its run, and return once it is written.
 
     Subscribe it to the RunEngine before anything else. Callable with (name, document).
 
     Parameters
     ----------
     data_dir : Path
-        The logs go to its folder ``log``.
+        The data folder; the logs go to its subfolder ``log``.
 
     Raises
     ------
     RecorderError
-        When called: a document holds what cannot be recorded, or could not be written, or there was room for it only in
-        the reserve that is kept for the closing documents. This stops the scan; the RunEngine then closes the run, and
-        its stop document lands.
+        When called with a document that cannot be recorded, that could not be written, or that only fitted into the
+        space reserved for closing documents. The error stops the scan; the RunEngine then closes the run, and its stop
+        document is written to the reserved space.
 
     Notes
     -----
-    The locks of open runs pass to a process forked from this one: start processes with `spawn` or as commands.
+    A process forked from this one inherits the locks of open runs: start processes with `spawn` or as commands.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -52,10 +52,10 @@ class Recorder:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._reserve = self._layout.reserve
         self._index = RunIndex()
-        self._logs: dict[str, _Writer] = {}
+        self._logs: dict[str, _LogWriter] = {}
 
     def __call__(self, name: str, doc: Doc) -> None:
-        """Write a document."""
+        """Append a document to the log of its run."""
         try:
             run = self._index.run_of(name, doc)
             packed = pack(name, doc)
@@ -77,25 +77,25 @@ class Recorder:
         """Open the log of a run of this data folder for reading."""
         try:
             return LogReader(find_log(self._data_dir, uid))
-        except LogError:  # it may have been moved just then
+        except LogError:  # it may have been moved between being found and being opened
             return LogReader(find_log(self._data_dir, uid))
 
     def close(self) -> None:
-        """Let go of the logs; a run without its stop document counts as interrupted from now on."""
+        """Close the logs; a run without a stop document counts as interrupted from now on."""
         for log in self._logs.values():
             log.close()
         self._logs.clear()
 
     def _open(self, run: str, packed: bytes) -> None:
         try:
-            self._fill_reserve()
-            self._logs[run] = _Writer(self._layout.log(run), packed)
+            self._reserve_space()
+            self._logs[run] = _LogWriter(self._layout.log(run), packed)
         except OSError as error:
             raise RecorderError(
                 f"{self._folder}: no log can be opened, the scan cannot start: {error.strerror}"
             ) from error
 
-    def _write(self, log: _Writer, packed: bytes, *, sync: bool) -> None:
+    def _write(self, log: _LogWriter, packed: bytes, *, sync: bool) -> None:
         try:
             log.write(packed, sync=sync)
         except OSError as error:
@@ -104,12 +104,12 @@ class Recorder:
                 log.write(packed, sync=sync)
             except OSError:
                 raise RecorderError(f"{log.path}: {error.strerror}; a document is lost, the scan must stop") from error
-            if not sync:  # a closing document that landed in the reserve is what the reserve is for
+            if not sync:  # a closing document in the reserved space is no error: the space is reserved for it
                 raise RecorderError(
                     f"{log.path}: {error.strerror}; the scan must stop, all documents so far are kept"
                 ) from error
 
-    def _fill_reserve(self) -> None:
+    def _reserve_space(self) -> None:
         if not self._reserve.exists():
             with self._reserve.open("wb") as file:
                 try:
@@ -119,12 +119,12 @@ class Recorder:
                     raise
 
 
-class _Writer:
-    """The log of one open run."""
+class _LogWriter:
+    """Writes and locks the log of one open run."""
 
     def __init__(self, path: Path, packed_start: bytes) -> None:
         self.path = path
-        # Under another name until it is locked and holds its start document: nobody meets it half made.
+        # It gets its name only once it is locked and holds its start document, so that no reader sees it incomplete.
         new = path.with_name(f".{path.name}.new")
         self._fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
@@ -139,10 +139,10 @@ class _Writer:
             raise
 
     def write(self, data: bytes, *, sync: bool) -> None:
-        """Append `data`, all of it or, where the disk refuses, nothing."""
+        """Append `data` completely, or not at all if the disk refuses."""
         try:
             written = os.write(self._fd, data)
-            while written < len(data):  # the disk took a part; the next attempt gives the reason
+            while written < len(data):  # only part was written; the next attempt raises the reason
                 written += os.write(self._fd, data[written:])
             if sync:
                 os.fdatasync(self._fd)
@@ -152,7 +152,7 @@ class _Writer:
         self._end += len(data)
 
     def close(self) -> None:
-        """Close the file, and with it give up the lock."""
+        """Close the file, which releases the lock."""
         os.close(self._fd)
 
 
@@ -165,21 +165,21 @@ def _sync_folder(folder: Path) -> None:
 
 
 def close_interrupted(path: Path, *, reason: str) -> Doc | None:
-    """Write the stop document that a dead process left out.
+    """Write the missing stop document of a run whose process died.
 
-    What lies behind the last whole document, never acknowledged, is set aside in ``<log>.torn``.
+    Bytes after the last complete document, which was never acknowledged, are moved to ``<log>.torn``.
 
     Parameters
     ----------
     path : Path
         A log.
     reason : str
-        Goes into the stop document; its time is that of the last write to the log.
+        Reason given by the stop document; its time is that of the last write to the log.
 
     Returns
     -------
     dict or None
-        The stop document; None where the writer is alive or the run is closed.
+        The stop document; None if the writer is alive or the run is already closed.
     """
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
     try:

@@ -1,4 +1,4 @@
-"""The documents of a run as arrays: what the report, the exporters, the summary and the comparison read."""
+"""The documents of a run as arrays, for the reports, the exporters, the summary and the comparison of runs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ class Table:
 
     Attributes
     ----------
-    columns : dict of str to numpy.ndarray
-        First axis: the events in their order.
-    timestamps : dict of str to numpy.ndarray
-        When each value was read (s since 1970).
+    columns : dict of str to numpy.ndarray, shape (events, ...)
+        Values by data key; the first axis is the events in order.
+    timestamps : dict of str to numpy.ndarray, shape (events,)
+        When each value was read (s since 1970), by data key.
+    time : numpy.ndarray, shape (events,)
+        Time of each event (s since 1970).
     units : dict of str to str
+        By data key; empty if the descriptor gives none.
     configuration : dict
         Configuration of the devices, by data key.
     """
@@ -47,7 +50,7 @@ class Table:
 
     @property
     def row(self) -> dict[str, Any]:
-        """The values of the last event: the whole content of a stream that has one event."""
+        """The values of the last event, which are all there is in a stream of one event."""
         return {key: column[-1] for key, column in self.columns.items()}
 
 
@@ -62,16 +65,16 @@ class Run:
     @property
     def uid(self) -> str:
         """The run's uid."""
-        return self.start["uid"]
+        return str(self.start["uid"])
 
     @property
     def measurement(self) -> Measurement:
-        """What was asked for."""
+        """The measurement as it was requested."""
         return Measurement.model_validate(self.start[MEASUREMENT])
 
     @property
     def derivation(self) -> Derivation | None:
-        """From what and with what a derived run was made; None for a raw run."""
+        """Raw runs, pipeline, settings and software that a derived run was made with; None for a raw run."""
         return Derivation.model_validate(self.start[DERIVATION]) if DERIVATION in self.start else None
 
     @property
@@ -86,11 +89,11 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any]:
-        """What a derived run found, by key; nothing where it came to no result."""
+        """The results of a derived run, by key; empty if it has none."""
         return self.streams[Stream.RESULT].row if Stream.RESULT in self.streams else {}
 
     def read(self, model: type[R]) -> R:
-        """Read what a derived run found, as a result of its technique; what it does not hold is not known."""
+        """Read the results of a derived run as the model of its technique; missing ones become "not known"."""
         return model.read(self.result)
 
 
@@ -100,12 +103,17 @@ def collect(documents: Documents) -> Run:
     Parameters
     ----------
     documents : iterable of (name, document)
-        In any order that names a descriptor before its events.
+        In any order in which a descriptor precedes its events.
 
     Returns
     -------
     Run
-        Without `stop` where none came.
+        Its `stop` is None if there was no stop document.
+
+    Raises
+    ------
+    ValueError
+        When there is no start document.
     """
     run: Run | None = None
     descriptors: dict[str, dict[str, Any]] = {}
@@ -147,7 +155,7 @@ def _table(descriptor: dict[str, Any], events: list[dict[str, Any]]) -> Table:
 
 
 def _column(values: list[Any]) -> np.ndarray:
-    """Put the values of all events into one array; lines of different lengths are filled up with NaN."""
+    """Stack the values of all events into one array; shorter lines are padded with NaN."""
     lengths = {len(value) for value in values if isinstance(value, list | np.ndarray) and np.ndim(value) == 1}
     if len(lengths) < 2:
         return np.array(values)
@@ -158,7 +166,7 @@ def _column(values: list[Any]) -> np.ndarray:
 
 
 def differences(one: Run, other: Run) -> list[str]:
-    """Name the streams and keys in which two derived runs are not equal, bit for bit.
+    """Name the streams and keys in which two derived runs differ, by as little as a bit.
 
     Returns
     -------

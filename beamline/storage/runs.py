@@ -1,4 +1,4 @@
-"""Find and read the runs of a data folder, from their logs: no catalogue needs to be up."""
+"""Find and read the runs of a data folder from their logs, without the catalogue."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from beamline.errors import BeamlineError
-from beamline.storage.frames import internalise
+from beamline.storage.large_arrays import internalise
 from beamline.storage.layout import Layout
 from beamline.storage.log import read_log
 from beamline.storage.results import Run, collect
@@ -16,7 +16,7 @@ from callbacks.contract import DERIVATION, Stream
 
 @dataclass(frozen=True)
 class Entry:
-    """A run as the list of runs shows it."""
+    """A run in the list of runs: the path of its log and its start document."""
 
     path: Path
     start: dict[str, Any]
@@ -24,12 +24,12 @@ class Entry:
     @property
     def uid(self) -> str:
         """The run's uid."""
-        return self.start["uid"]
+        return str(self.start["uid"])
 
     @property
     def raw_uids(self) -> list[str]:
-        """The runs that a derived run was made from; empty for a raw run."""
-        return self.start.get(DERIVATION, {}).get("raw_uids", [])
+        """Uids of the runs that a derived run was made from; empty for a raw run."""
+        return list(self.start.get(DERIVATION, {}).get("raw_uids", ()))
 
 
 class Runs:
@@ -38,7 +38,7 @@ class Runs:
     Parameters
     ----------
     data_dir : Path
-        The folder; it may not exist yet.
+        The folder; it need not exist yet.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -63,12 +63,13 @@ class Runs:
         Parameters
         ----------
         name : str
-            A uid, a unique start of one, a scan id (of the newest run that has it), or -1, -2, ... for the newest ones.
+            A uid, the unique beginning of one, a scan id (the newest run that has it), or -1, -2, ... for the newest
+            runs.
 
         Raises
         ------
         BeamlineError
-            When no run, or more than one, answers to it.
+            When no run matches, or more than one.
         """
         entries = self.raw()
         if not entries:
@@ -83,20 +84,24 @@ class Runs:
         matching = [entry for entry in entries if entry.uid.startswith(name)]
         if len(matching) == 1:
             return matching[0]
-        reason = "no run has this uid or scan id" if not matching else f"{len(matching)} runs have a uid that starts so"
+        reason = (
+            "no run has this uid or scan id"
+            if not matching
+            else f"{len(matching)} runs have a uid that starts with this"
+        )
         raise BeamlineError(f"run {name}: {reason} in {self.data_dir}")
 
     def load(self, entry: Entry) -> Run:
-        """Read a run: a derived run with all its arrays, a raw run without its frames."""
+        """Read a run: a derived run with all its arrays, a raw run without its camera frames."""
         documents = read_log(entry.path)
         return collect(internalise(documents) if entry.raw_uids else documents)
 
     def derived(self, raw: Entry) -> Entry | None:
-        """Find the newest run that was derived from a raw run alone."""
+        """Find the newest run that was derived from this raw run alone; None if it has not been reduced."""
         return next((entry for entry in reversed(self.entries()) if entry.raw_uids == [raw.uid]), None)
 
     def derived_uid(self, raw_uid: str) -> str:
-        """Give the uid of the newest run that was derived from a raw run alone.
+        """Return the uid of the newest run that was derived from this raw run alone.
 
         Raises
         ------
@@ -109,7 +114,7 @@ class Runs:
         return derived.uid
 
     def load_with_derived(self, name: str) -> tuple[Run, Run | None]:
-        """Find a raw run by name and read it, and the newest run derived from it alone that came to a result."""
+        """Read a raw run found by name, and the newest run derived from it alone that has a result (or None)."""
         raw = self.find(name)
         for entry in reversed(self.entries()):
             if entry.raw_uids == [raw.uid] and Stream.RESULT in (derived := self.load(entry)).streams:

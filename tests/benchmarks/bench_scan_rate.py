@@ -15,7 +15,7 @@ from harness import Result, run, seconds
 from ophyd.sim import SynAxis, SynSignal
 
 from beamline.acquire.live_feed import LiveFeed
-from beamline.storage.catalogue.process import CatalogIngester
+from beamline.storage.catalogue.supervisor import IngestSupervisor
 from beamline.storage.recorder import Recorder
 
 EVENTS = 300  # a scan
@@ -56,7 +56,7 @@ def measure():
         data_dir = Path(folder)
         recorder = Recorder(data_dir)
         feed = LiveFeed(Consumer(), depth=QUEUE_DEPTH, log=recorder.read)
-        ingester = CatalogIngester(data_dir)
+        ingester = IngestSupervisor(data_dir)
         ingester.start()
         bare, attached = RunEngine(), RunEngine()
         attached.subscribe(recorder)

@@ -24,7 +24,7 @@ class Store:
     def ingest(self, retry_delays=()):
         """Take in all that is there; give what went wrong."""
         with closing(Ingester(self.data_dir, retry_delays)) as ingester:
-            while ingester.turn():
+            while ingester.ingest_batch():
                 pass
             return {run["uid"]: run["error"] for run in ingester.status()}
 

@@ -18,7 +18,7 @@ from beamline.report import stxm_figures as figures
 from beamline.report.figures import Drawn
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures
-from beamline.storage.catalogue.process import ingest_now
+from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.layout import Layout
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs

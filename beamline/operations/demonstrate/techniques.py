@@ -16,7 +16,7 @@ from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.replay import replay
 from beamline.operations.report import write_report
 from beamline.operations.runs import marked_frames, summarise
-from beamline.storage.catalogue.process import INGEST_TIMEOUT
+from beamline.storage.catalogue.supervisor import INGEST_TIMEOUT
 from beamline.storage.layout import Layout
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs

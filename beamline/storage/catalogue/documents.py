@@ -1,4 +1,4 @@
-"""Give the documents of a recorded run again, from the databroker catalogue or from its log, as they were emitted."""
+"""Replay the documents of a recorded run as they were emitted, from the databroker catalogue or from its log."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from httpx import HTTPError
 
 from beamline.errors import BeamlineError
 from beamline.storage.catalogue.exact import EXACT, from_json
-from beamline.storage.frames import HDF5, linked_frames
+from beamline.storage.frames import HDF5_MIMETYPE, linked_frames
 from beamline.storage.layout import is_frame_link
 from beamline.storage.log import Doc, Document, read_log, unpack_pages
 from callbacks.contract import Stream
 
 READ_ATTEMPTS = 4
-STREAM_ORDER = (Stream.BASELINE, Stream.DARK)  # first of the events of one time; then the others by name
+STREAM_ORDER = (Stream.BASELINE, Stream.DARK)  # events of these come first among those of the same time
 
 
 class ReplayError(BeamlineError):
-    """A run cannot be given again."""
+    """A run cannot be replayed."""
 
 
 def logged_documents(path: Path) -> Iterator[Document]:
-    """Give the documents of a run from its log.
+    """Yield the documents of a run from its log.
 
     Yields
     ------
     name, document
-        As they were emitted and in that order; pages as single events.
+        As they were emitted and in that order; pages are unpacked into single events.
     """
     return unpack_pages(read_log(path))
 
 
 def documents(run: Any) -> Iterator[Document]:
-    """Give the documents of a run from the catalogue.
+    """Yield the documents of a run from the catalogue.
 
-    Numbers, strings and arrays are those that were emitted, of the type that the descriptors declare, NaN for NaN;
-    only the sign of a zero is lost. Other than live, events have uids of their own, frames are referred to by
+    Numbers, strings and arrays equal those that were emitted, NaN included, in the types that the descriptors declare;
+    only the sign of a zero is lost. Unlike the emitted documents, events have new uids, frames are referred to by
     stream_resource and stream_datum (one for each event, before it), and all descriptors come first.
 
     Parameters
@@ -59,11 +59,11 @@ def documents(run: Any) -> Iterator[Document]:
     Raises
     ------
     ReplayError
-        When the catalogue refers to frames in a way that no reduction could follow.
+        When the frames of the run are stored in a way that cannot be read, such as several files.
     """
     metadata = run.metadata
     exact = metadata.get(EXACT, {})
-    yield "start", from_json(_copy(metadata["start"]), exact.get("start", []))
+    yield "start", from_json(_plain_copy(metadata["start"]), exact.get("start", []))
     streams = [_Stream(name, run[name], exact) for name in sorted(run)]
     for stream in streams:
         yield from (("descriptor", descriptor) for descriptor in stream.descriptors)
@@ -71,7 +71,7 @@ def documents(run: Any) -> Iterator[Document]:
     for _, _, row, stream in sorted(rows, key=lambda item: item[:3]):
         yield from stream.event(row)
     if stop := metadata.get("stop"):
-        yield "stop", from_json(_copy(stop), exact.get("stop", []))
+        yield "stop", from_json(_plain_copy(stop), exact.get("stop", []))
 
 
 class _Stream:
@@ -79,11 +79,11 @@ class _Stream:
 
     def __init__(self, name: str, node: Any, exact: dict[str, list[Any]]) -> None:
         self.name = name
-        self.descriptors = [from_json(_copy(doc), exact.get(doc["uid"], [])) for doc in node.descriptors]
+        self.descriptors = [from_json(_plain_copy(doc), exact.get(doc["uid"], [])) for doc in node.descriptors]
         self._data_keys: Doc = self.descriptors[0]["data_keys"]
         parts = node.base
         names = sorted(parts)
-        # Tables first: each of their rows has its arrays already, also while the run is being taken in.
+        # Tables first: arrays are written before the rows they belong to, also while the run is being ingested.
         tables = [_read(parts, part) for part in names if re.fullmatch(r"internal(_\d+)?", part)]
         self._columns = {column: table[column].to_numpy() for table in tables for column in table.columns}
         self._times = self._columns.get("time", np.empty(0)).astype(float)
@@ -94,12 +94,12 @@ class _Stream:
         return [key for key, data_key in self._data_keys.items() if bool(data_key.get("external")) is external]
 
     def order(self) -> Iterator[tuple[float, int]]:
-        """Give what the events are ordered by; within a stream they stay as they were, even if a clock was set back."""
+        """Yield the sort key of each event; within a stream the order is kept even if a clock was set back."""
         rank = STREAM_ORDER.index(self.name) if self.name in STREAM_ORDER else len(STREAM_ORDER)
         return ((time, rank) for time in np.maximum.accumulate(self._times))
 
     def event(self, row: int) -> Iterator[Document]:
-        """Give an event, after the documents that say where its frames are."""
+        """Yield an event, preceded by the documents that refer to its frames."""
         document = self._descriptor(self._times[row])
         descriptor, seq_num = document["uid"], int(self._columns["seq_num"][row])
         for frames in self._frames.values():
@@ -119,7 +119,7 @@ class _Stream:
         )
 
     def _descriptor(self, time: float) -> Doc:
-        """Give the descriptor that was in force at a time: the newest that is not younger."""
+        """Return the descriptor that was in force at a time."""
         return next((doc for doc in reversed(self.descriptors) if doc["time"] <= time), self.descriptors[0])
 
     def _value(self, key: str, row: int) -> Any:
@@ -136,40 +136,41 @@ class _Stream:
 
 
 class _Frames:
-    """Where the frames of one external data key are."""
+    """The frames of one external data key, and the documents that refer to them."""
 
     def __init__(self, stream: _Stream, key: str, node: Any) -> None:
         source = node.data_sources()[0]
         paths = [Path(unquote(urlparse(asset.data_uri).path)) for asset in source.assets]
-        if source.mimetype != HDF5 or len(paths) != 1:
+        if source.mimetype != HDF5_MIMETYPE or len(paths) != 1:
             raise ReplayError(
-                f"stream {stream.name}: {key} is in {len(paths)} files of type {source.mimetype}; one HDF5 file is read"
+                f"stream {stream.name}: {key} is in {len(paths)} files of type {source.mimetype}, "
+                "expected one HDF5 file"
             )
         self._stream = stream
         self._key = key
         self._parameters = {name: source.parameters[name] for name in ("dataset", "swmr") if name in source.parameters}
         if is_frame_link(paths[0]):
-            self._places = linked_frames(paths[0])
+            self._locations = linked_frames(paths[0])
         else:
-            self._places = [(paths[0], index) for index in range(node.shape[0])]
-        self._told: set[str] = set()
+            self._locations = [(paths[0], index) for index in range(node.shape[0])]
+        self._resources: set[str] = set()  # uids of the stream_resources that were emitted
 
     def documents(self, row: int, document: Doc, seq_num: int) -> Iterator[Document]:
-        """Give the documents that say where the frame of an event is."""
-        if row >= len(self._places):
-            return  # the run is being measured, and its frames come after its events
+        """Yield the documents that refer to the frame of an event."""
+        if row >= len(self._locations):
+            return  # of a run that is being measured: its frames are ingested after its events
         descriptor, run = document["uid"], document["run_start"]
-        path, index = self._places[row]
+        path, index = self._locations[row]
         resource = f"{descriptor}/{self._key}/{path.name}"
-        if resource not in self._told:
-            self._told.add(resource)
+        if resource not in self._resources:
+            self._resources.add(resource)
             yield (
                 "stream_resource",
                 {
                     "uid": resource,
                     "run_start": run,
                     "data_key": self._key,
-                    "mimetype": HDF5,
+                    "mimetype": HDF5_MIMETYPE,
                     "uri": f"file://localhost{path}",
                     "parameters": self._parameters,
                 },
@@ -187,24 +188,24 @@ class _Frames:
 
 
 def _read(parts: Any, part: str) -> Any:
-    """Read a table or an array; again when it grew between the question for its shape and that for its content."""
+    """Read a table or an array; repeat if it grew between the requests for its shape and for its content."""
     for _ in range(READ_ATTEMPTS - 1):
         with suppress(HTTPError):
             return parts[part].read()
     return parts[part].read()
 
 
-def _copy(doc: Any) -> Any:
-    """Copy what a client holds into plain dicts and lists, which may be changed."""
+def _plain_copy(doc: Any) -> Any:
+    """Copy a document of the client, which is read-only, into plain dicts and lists."""
     if isinstance(doc, dict) or hasattr(doc, "items"):
-        return {key: _copy(value) for key, value in doc.items()}
+        return {key: _plain_copy(value) for key, value in doc.items()}
     if isinstance(doc, list | tuple):
-        return [_copy(value) for value in doc]
+        return [_plain_copy(value) for value in doc]
     return doc
 
 
 def _scalar(value: Any, dtype: str) -> Any:
-    """Bring a value out of a column back to what was emitted; None for a missing string."""
+    """Convert a value of a column back to the type that was emitted; a missing string is None."""
     match dtype:
         case "number":
             return float(value)

@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Read when Tiled is imported: frames are read while the detector writes, and a question that went wrong without a
-# network between is not asked ten times.
+# Tiled reads these when it is imported: frames are read while the detector writes, and without a network in between a
+# failed request need not be repeated ten times.
 os.environ.setdefault("TILED_HDF5_SWMR_DEFAULT", "1")
 os.environ.setdefault("TILED_RETRY_ATTEMPTS", "2")
 
@@ -39,14 +39,14 @@ from beamline.storage.layout import Layout
 
 SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}  # makes a Tiled container answer as databroker does
 
-# Arrays of text: numpy's kind has no final name in Zarr 3 yet. They are few and short, and in the log as well.
+# Zarr 3 does not yet specify numpy's arrays of text. They are few and short here, and the log holds them too.
 warnings.filterwarnings("ignore", "The data type .* does not have a Zarr V3 specification")
-logging.getLogger("tiled.server.app").setLevel(logging.WARNING)  # its version is no news
+logging.getLogger("tiled.server.app").setLevel(logging.WARNING)  # at INFO it announces its version at every start
 default_serialization_registry.register("BlueskyRun", "application/json-seq", json_seq_exporter)  # for run.documents()
 
 
 def open_embedded(data_dir: Path) -> Any:
-    """Open, and if need be create, the catalogue of a data folder.
+    """Open the catalogue of a data folder; create it if there is none.
 
     Returns
     -------
@@ -72,10 +72,10 @@ def open_embedded(data_dir: Path) -> Any:
 
 
 class _Clients(OneShotCachedMap):
-    """The classes of Tiled clients; a copy is a copy.
+    """The classes of Tiled clients, as a map whose copies are independent.
 
-    The map of Tiled shares its content with its copies, so that a look at ``catalog.v1``, which wants runs of its older
-    class, would change the class of the runs of every catalogue in the process.
+    A `OneShotCachedMap` shares its content with its copies, so that opening ``catalog.v1``, which registers an older
+    class of runs in a copy, would change the class of runs of every catalogue in the process.
     """
 
     def __init__(self, clients: Mapping[str, Any]) -> None:
@@ -87,7 +87,7 @@ class _Clients(OneShotCachedMap):
 
 @contextmanager
 def _creating(folder: Path) -> Iterator[None]:
-    """Let one process only create the catalogue."""
+    """Hold a lock, so that only one process creates the catalogue."""
     with (folder / ".creating").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -99,4 +99,4 @@ def _create(database: Path, tables: Path) -> None:
     new = database.with_name("new.db")
     new.unlink(missing_ok=True)
     from_uri(str(new), init_if_not_exists=True)
-    new.rename(database)  # nobody meets it half made
+    new.rename(database)  # only now, so that no process opens an incomplete one

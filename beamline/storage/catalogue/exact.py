@@ -1,4 +1,4 @@
-"""Keep beside a document in JSON the numbers that JSON cannot say: NaN, infinities, whole numbers beyond 2^53."""
+"""Keep the numbers that the catalogue's JSON cannot represent beside it: NaN, infinities, integers beyond 2^53."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 # Key of a run's metadata in the catalogue, beside "start" and "stop":
 # {"start" | "stop" | uid of a descriptor: [[path, text of the number], ...]}
 EXACT = "exact"
-JSON_LIMIT = 2**53  # the catalogue clips whole numbers from here on; NaN becomes null, an infinity 1.7976e308
+JSON_LIMIT = 2**53  # the catalogue clips integers from here on; NaN becomes null, and infinity 1.7976e308
 
 
 def to_json(value: Any, lost: list[Any], path: tuple[str | int, ...] = ()) -> Any:
-    """Give a value of a document as JSON has it.
+    """Convert a value of a document to what JSON knows, and note the numbers that would be lost.
 
     Parameters
     ----------
     value : object
         Mappings, sequences, arrays, numbers, strings.
     lost : list
-        Is given [path, text] for each number that JSON, as the catalogue writes it, cannot say; see `from_json`.
+        Receives [path, text] for each number that the catalogue's JSON cannot represent; see `from_json`.
     path : tuple of (str or int)
-        Where the value is.
+        Keys and indices that lead from the document to the value.
     """
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
@@ -37,7 +37,7 @@ def to_json(value: Any, lost: list[Any], path: tuple[str | int, ...] = ()) -> An
 
 
 def from_json(value: Any, lost: list[Any]) -> Any:
-    """Undo `to_json` on a document: put back the numbers that JSON could not say. Changes and returns `value`."""
+    """Undo `to_json`: put the numbers that JSON could not represent back. Changes and returns `value`."""
     for path, text in lost:
         parent = value
         for part in path[:-1]:

@@ -12,40 +12,40 @@ from callbacks.contract import DERIVATION
 
 logger = logging.getLogger(__name__)
 
-MIN_UID_PREFIX = 5  # characters; what the catalogue's own search asks for
+MIN_UID_PREFIX = 5  # characters; the catalogue's own search requires as many
 
 
 class RunNotFoundError(BeamlineError):
-    """No run, or more than one, answers to a name."""
+    """No run matches a name, or more than one does."""
 
 
 def open_catalog(data_dir: Path) -> Any:
-    """Open the databroker catalogue of a data folder; it is created where there is none.
+    """Open the databroker catalogue of a data folder; create it if there is none.
 
-    It takes seconds, for the imports. The catalogue is in process: there is no server and no network. Any number of
-    processes may have it open, also while runs are taken in.
+    The first call in a process takes seconds, for the imports. The catalogue is in process: there is no server and no
+    network. Any number of processes may have it open, also while runs are being ingested.
 
     Returns
     -------
     bluesky_tiled_plugins.CatalogOfBlueskyRuns
-        ``catalog[-1]`` (the newest run, raw or derived), ``catalog[scan_id]``, ``catalog["uid prefix"]``,
-        ``catalog.search(...)``, and databroker's older interface under ``catalog.v1``.
+        It offers ``catalog[-1]`` (the newest run, raw or derived), ``catalog[scan_id]``, ``catalog["uid prefix"]``,
+        ``catalog.search(...)``, and databroker's older interface as ``catalog.v1``.
     """
-    from beamline.storage.catalogue.embedded import open_embedded  # noqa: PLC0415 - it takes seconds
+    from beamline.storage.catalogue.embedded import open_embedded  # noqa: PLC0415 - takes seconds
 
     return open_embedded(data_dir)
 
 
 def raw_runs(catalogue: Any) -> Any:
-    """Give the measured and imported runs of a catalogue, oldest first, as a catalogue."""
-    from tiled.queries import KeyPresent  # noqa: PLC0415 - belongs to the catalogue
+    """Return the measured and imported runs of a catalogue, oldest first, as a catalogue."""
+    from tiled.queries import KeyPresent  # noqa: PLC0415 - tiled is only imported with the catalogue
 
     return catalogue.search(KeyPresent(DERIVATION, exists=False))
 
 
 def derived_of(catalogue: Any, uid: str) -> list[Any]:
-    """Give the runs that were derived from the raw run `uid`, oldest first."""
-    from tiled.queries import Contains  # noqa: PLC0415 - belongs to the catalogue
+    """Return the runs that were derived from the raw run `uid`, oldest first."""
+    from tiled.queries import Contains  # noqa: PLC0415 - tiled is only imported with the catalogue
 
     return list(catalogue.search(Contains(f"{DERIVATION}.raw_uids", uid)).values())
 
@@ -58,8 +58,8 @@ def resolve_run(catalogue: Any, name: str) -> Any:
     catalogue : CatalogOfBlueskyRuns
         From `open_catalog`.
     name : str
-        A uid or a unique start of one; a scan id (the newest raw run that has it); or -1, -2, ... for the newest raw
-        runs.
+        A uid or the unique beginning of one; a scan id (the newest raw run that has it); or -1, -2, ... for the newest
+        raw runs.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def resolve_run(catalogue: Any, name: str) -> Any:
     Raises
     ------
     RunNotFoundError
-        In one line, what was looked for and what there is.
+        When there is no such run; the message is one line that says what was looked for and what there is.
     """
     name = name.strip()
     raw = raw_runs(catalogue)
@@ -81,11 +81,11 @@ def resolve_run(catalogue: Any, name: str) -> Any:
             return raw[int(name)]
     if len(name) < MIN_UID_PREFIX:
         raise RunNotFoundError(
-            f"run {name}: no such scan id; as the start of a uid it needs at least {MIN_UID_PREFIX} characters"
+            f"run {name}: no such scan id; the beginning of a uid needs at least {MIN_UID_PREFIX} characters"
         )
     try:
         return catalogue[name]
     except KeyError:
         raise RunNotFoundError(f"run {name}: no run of the catalogue has this uid or scan id") from None
     except ValueError:
-        raise RunNotFoundError(f"run {name}: more than one run has a uid that starts so") from None
+        raise RunNotFoundError(f"run {name}: more than one run has a uid that starts with this") from None

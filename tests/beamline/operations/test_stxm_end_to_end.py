@@ -23,7 +23,7 @@ from beamline.operations.exporting import export
 from beamline.operations.replay import reduce_documents, replay
 from beamline.operations.report import write_report
 from beamline.operations.runs import summarise, summary_of
-from beamline.storage.catalogue.process import ingest_now
+from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.layout import Layout
 from beamline.storage.log import read_log
 from beamline.storage.results import collect
@@ -173,7 +173,7 @@ def _registered(images):
 
 def keep_from_the_catalogue(folder, but=()):
     """Put logs where they are once their runs are in the catalogue: to take in a run takes seconds."""
-    for path in Layout(folder).spooled_logs():
+    for path in Layout(folder).pending_logs():
         if path.stem not in but:
             kept = Layout(path.parents[1]).ingested_log(path.stem, next(iter(read_log(path)))[1]["time"])
             kept.parent.mkdir(parents=True, exist_ok=True)

@@ -13,9 +13,9 @@ import h5py
 import pytest
 
 from beamline.storage.catalogue.documents import documents
-from beamline.storage.catalogue.recover import recover
+from beamline.storage.catalogue.recovery import recover
 from beamline.storage.layout import Layout
-from beamline.storage.log import LogState, inspect_log, logs
+from beamline.storage.log import LogState, inspect_log, pending_logs
 from callbacks.external import ExternalFrames
 
 MOMENTS = 20
@@ -49,7 +49,7 @@ def killed(store):
 
 def test_after_20_kills_every_acknowledged_document_is_in_the_catalogue_each_run_closed_and_its_frames_readable(killed):
     store, acknowledged = killed
-    states = [log.state for log in logs(store.data_dir)]
+    states = [log.state for log in pending_logs(store.data_dir)]
     interrupted = states.count(LogState.INTERRUPTED)
     assert interrupted >= MOMENTS // 2  # the others were killed between two runs
     assert LogState.OPEN not in states

@@ -22,7 +22,7 @@ from beamline.storage.log import (
     find_log,
     inspect_log,
     is_being_written,
-    logs,
+    pending_logs,
     read_log,
     unpack_pages,
 )
@@ -93,11 +93,11 @@ def test_a_run_is_open_while_its_writer_lives_then_closed_or_interrupted(tmp_pat
     one, two = event_model.compose_run(), event_model.compose_run()
     recorder("start", one.start_doc)
     recorder("start", two.start_doc)
-    assert [log.state for log in logs(tmp_path)] == [LogState.OPEN, LogState.OPEN]
+    assert [log.state for log in pending_logs(tmp_path)] == [LogState.OPEN, LogState.OPEN]
     assert is_being_written(find_log(tmp_path, one.start_doc["uid"]))
     recorder("stop", one.compose_stop())
     recorder.close()
-    assert [log.state for log in logs(tmp_path)] == [LogState.CLOSED, LogState.INTERRUPTED]
+    assert [log.state for log in pending_logs(tmp_path)] == [LogState.CLOSED, LogState.INTERRUPTED]
 
 
 def test_a_torn_tail_is_read_up_to_the_last_whole_document_at_every_byte(tmp_path, engine):
@@ -197,7 +197,7 @@ def test_what_is_no_log_is_said_to_be_none_and_keeps_nobody_from_the_others(tmp_
         list(read_log(stranger))
     with pytest.raises(LogError, match="no log of run abc"):
         find_log(tmp_path, "abc")
-    assert [log.uid for log in logs(tmp_path)] == [uid]
+    assert [log.uid for log in pending_logs(tmp_path)] == [uid]
 
 
 def test_a_pickle_in_a_log_is_not_run(tmp_path):
@@ -235,7 +235,7 @@ def test_a_full_disk_under_the_frames_closes_the_run_and_loses_no_frame_that_was
         PROGRAMS / "fill_the_disk_with_frames.py", tmp_path / "data", small_disk / "frames"
     ).stdout.splitlines()
     assert answer[0] == "True"
-    (log,) = logs(tmp_path / "data")
+    (log,) = pending_logs(tmp_path / "data")
     documents = list(read_log(log.path))
     assert (log.state, documents[-1][1]["exit_status"]) == (LogState.CLOSED, "fail")
     assert "No space left on device" in documents[-1][1]["reason"]
@@ -290,6 +290,6 @@ def test_the_log_is_complete_when_a_plan_is_aborted(tmp_path, engine):
 
     with pytest.raises(ValueError, match="no beam"):
         engine(plan())
-    (log,) = logs(tmp_path)
+    (log,) = pending_logs(tmp_path)
     assert log.state is LogState.CLOSED
     assert list(read_log(log.path))[-1][1]["reason"] == "no beam"

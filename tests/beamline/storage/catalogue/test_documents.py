@@ -10,7 +10,7 @@ import pytest
 from soft import Camera, Kept, Motor, Values, as_logged
 
 from beamline.storage.catalogue.documents import documents, logged_documents
-from beamline.storage.frames import externalise, internalise
+from beamline.storage.large_arrays import externalise, internalise
 from beamline.storage.log import find_log
 from callbacks.external import ExternalFrames
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import bluesky.plans as bp
 from soft import Camera, number, run_program
 
-from beamline.storage.catalogue.process import CatalogIngester
+from beamline.storage.catalogue.supervisor import IngestSupervisor
 from beamline.storage.layout import Layout
 
 PROGRAMS = Path(__file__).with_name("programs")
 
 
 def test_a_second_process_reads_a_scan_while_it_is_written(tmp_path, store):
-    ingester = CatalogIngester(tmp_path)
+    ingester = IngestSupervisor(tmp_path)
     ingester.start()
     first = store.measure(bp.count([number([1.0]), Camera("ccd", tmp_path / "frames")]))
     assert ingester.wait_for(first, 60)
@@ -48,18 +48,18 @@ def test_a_second_process_reads_a_scan_while_it_is_written(tmp_path, store):
 
 
 def test_a_scan_goes_on_while_the_catalogue_does_not_answer_and_the_run_is_taken_in_afterwards(tmp_path, store):
-    ingester = CatalogIngester(tmp_path)
+    ingester = IngestSupervisor(tmp_path)
     ingester.start()
     first = store.measure(bp.count([number([1.0])]))
     assert ingester.wait_for(first, 60)
     # It stands still: the scan does not.
-    os.kill(ingester._process.pid, signal.SIGSTOP)
+    os.kill(ingester.pid, signal.SIGSTOP)
     begun = time.monotonic()
     frozen = store.measure(bp.count([number(range(50))], num=50))
     assert time.monotonic() - begun < 2.0
     assert not ingester.wait_for(frozen, 0.5)
     assert ingester.status().waiting == 1
-    os.kill(ingester._process.pid, signal.SIGCONT)
+    os.kill(ingester.pid, signal.SIGCONT)
     assert ingester.wait_for(frozen, 20)
     # Its database is locked by somebody else in mid-scan.
     database = tmp_path / "catalog" / "catalog.db"
@@ -73,7 +73,7 @@ def test_a_scan_goes_on_while_the_catalogue_does_not_answer_and_the_run_is_taken
         other.rollback()
     assert ingester.wait_for(locked, 30)
     # It is killed in mid-scan: another takes its place.
-    os.kill(ingester._process.pid, signal.SIGKILL)
+    os.kill(ingester.pid, signal.SIGKILL)
     killed = store.measure(bp.count([number(range(50))], num=50))
     assert ingester.wait_for(killed, 60)
     assert ingester.status().restarts == 1
@@ -81,7 +81,7 @@ def test_a_scan_goes_on_while_the_catalogue_does_not_answer_and_the_run_is_taken
     for uid in (frozen, locked, killed):
         assert catalogue[uid]["primary"]["signal"].read().tolist() == list(range(50))
     # Frozen for good, it is ended all the same, within seconds, and leaves no zombie.
-    pid = ingester._process.pid
+    pid = ingester.pid
     os.kill(pid, signal.SIGSTOP)
     begun = time.monotonic()
     ingester.stop(timeout=1.0)
@@ -93,10 +93,10 @@ def test_the_process_ends_by_itself_when_its_parent_is_gone_and_all_is_taken_in(
     store.measure(bp.count([number(range(3))], num=3))
     script = f"""
         from pathlib import Path
-        from beamline.storage.catalogue.process import CatalogIngester
-        ingester = CatalogIngester(Path({str(tmp_path)!r}))
+        from beamline.storage.catalogue.supervisor import IngestSupervisor
+        ingester = IngestSupervisor(Path({str(tmp_path)!r}))
         ingester.start()
-        print(ingester._process.pid, flush=True)
+        print(ingester.pid, flush=True)
     """
     answer = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True, timeout=30
@@ -106,11 +106,11 @@ def test_the_process_ends_by_itself_when_its_parent_is_gone_and_all_is_taken_in(
     while is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not is_alive(pid)
-    assert Layout(tmp_path).spooled_logs() == []
+    assert Layout(tmp_path).pending_logs() == []
 
 
 def test_told_to_finish_the_process_takes_in_what_is_left_and_ends(tmp_path, store):
-    ingester = CatalogIngester(tmp_path)
+    ingester = IngestSupervisor(tmp_path)
     ingester.start()
     uid = store.measure(bp.count([number(range(20))], num=20))
     ingester.finish()

@@ -9,10 +9,10 @@ import h5py
 import pytest
 from soft import Camera, Values, number, run_program
 
-from beamline.storage.catalogue import recover as recovery_module
-from beamline.storage.catalogue.ingest import ingesting
-from beamline.storage.catalogue.recover import recover
-from beamline.storage.log import LogState, logs
+from beamline.storage.catalogue import recovery as recovery_module
+from beamline.storage.catalogue.ingest import ingest_lock
+from beamline.storage.catalogue.recovery import recover
+from beamline.storage.log import LogState, pending_logs
 from beamline.storage.recorder import Recorder
 
 PROGRAMS = Path(__file__).with_name("programs")
@@ -39,7 +39,7 @@ def test_a_run_that_is_being_measured_is_left_alone(tmp_path, store):
     uid = store.measure(bp.count([number(range(3))], num=3))
     recovery = recover(tmp_path)
     assert (recovery.still_open, recovery.ingested, recovery.closed) == ([run.start_doc["uid"]], 1, [])
-    assert [(log.uid, log.state) for log in logs(tmp_path)] == [(run.start_doc["uid"], LogState.OPEN)]
+    assert [(log.uid, log.state) for log in pending_logs(tmp_path)] == [(run.start_doc["uid"], LogState.OPEN)]
     store.recorder("stop", run.compose_stop())
     assert recover(tmp_path).ingested == 1
     assert len(store.open()) == 2
@@ -66,21 +66,23 @@ def test_what_cannot_be_put_in_order_is_named_and_the_rest_is_done(tmp_path, sto
     assert len(recovery.problems) == 3
     assert "notes.log: not a log of documents" in "\n".join(recovery.problems)
     assert f"{camera.path}: " in "\n".join(recovery.problems)
-    assert f"run {bad} is not in the catalogue: IngestError: x of stream primary has not one shape" in "\n".join(
+    assert f"run {bad} is not in the catalogue: IngestError: x of stream primary changes its shape" in "\n".join(
         recovery.problems
     )
     assert recovery.ingested == 2
     assert len(store.open()) == 3  # the half of the bad one stays, without a stop document, until it can be had
 
 
-@pytest.mark.parametrize("gets_on", [True, False])
-def test_where_another_process_fills_the_catalogue_it_is_waited_for_or_named(tmp_path, store, monkeypatch, gets_on):
-    monkeypatch.setattr(recovery_module, "OTHERS_TIMEOUT", 1.0)
+@pytest.mark.parametrize("makes_progress", [True, False])
+def test_where_another_process_fills_the_catalogue_it_is_waited_for_or_named(
+    tmp_path, store, monkeypatch, makes_progress
+):
+    monkeypatch.setattr(recovery_module, "LOCK_TIMEOUT", 1.0)
     store.measure(bp.count([number(range(3))], num=3))
     done, held = threading.Event(), threading.Event()
 
     def other():
-        with ingesting(tmp_path, keep_waiting=lambda: False) as got_it:
+        with ingest_lock(tmp_path, keep_waiting=lambda: False) as got_it:
             assert got_it
             held.set()
             done.wait()
@@ -88,15 +90,15 @@ def test_where_another_process_fills_the_catalogue_it_is_waited_for_or_named(tmp
     thread = threading.Thread(target=other)
     thread.start()
     held.wait()
-    if gets_on:
+    if makes_progress:
         threading.Timer(0.3, done.set).start()
     recovery = recover(tmp_path)
     done.set()
     thread.join()
-    if gets_on:
+    if makes_progress:
         assert (recovery.ingested, recovery.problems) == (1, [])
     else:
         assert recovery.ingested == 0
         assert recovery.problems == [
-            f"{tmp_path}/catalog.lock: another process holds the catalogue and does not get on"
+            f"{tmp_path}/catalog.lock: another process holds the catalogue and makes no progress"
         ]

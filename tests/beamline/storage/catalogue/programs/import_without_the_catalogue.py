@@ -5,8 +5,8 @@ import sys
 import beamline.acquire.live_feed
 import beamline.storage.catalogue.documents
 import beamline.storage.catalogue.find
-import beamline.storage.catalogue.recover
-import beamline.storage.frames
+import beamline.storage.catalogue.recovery
+import beamline.storage.large_arrays
 import beamline.storage.recorder  # noqa: F401
 
 print([name for name in ("tiled", "pandas", "dask", "bluesky_tiled_plugins") if name in sys.modules])

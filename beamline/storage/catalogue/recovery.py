@@ -1,4 +1,4 @@
-"""Put a data folder in order after a process died: close its runs and its frames, and take everything in."""
+"""Recover a data folder after a process died: close its runs, repair its files of frames, ingest everything."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from beamline.storage.catalogue.ingest import POLL_INTERVAL, Ingester, ingesting
-from beamline.storage.frames import FramesError, make_plain
+from beamline.storage.catalogue.ingest import POLL_INTERVAL, Ingester, ingest_lock
+from beamline.storage.frames import FramesError, repair_frames
 from beamline.storage.layout import Layout
 from beamline.storage.log import Document, LogError, LogState, inspect_log, read_log
 from beamline.storage.recorder import close_interrupted
 
-RETRY_DELAYS = (1, 3)  # s; somebody waits for the answer
-OTHERS_TIMEOUT = 120.0  # s
-REASON = "the process that measured ended before the run was closed"
+RETRY_DELAYS = (1, 3)  # s; shorter than in the background, as the user is waiting
+LOCK_TIMEOUT = 120.0  # s to wait for another process that fills the catalogue
+STOP_REASON = "the process that measured ended before the run was closed"
 
 
 @dataclass(frozen=True)
 class RecoveredRun:
-    """A run that was closed in the place of the process that measured it.
+    """A run that was closed on behalf of the process that measured it.
 
     Attributes
     ----------
+    uid : str
+    scan_id : int or None
     documents : int
-        Recorded documents, without the stop document that was written now.
+        Number of recorded documents, without the stop document that was now added.
     events : dict of str to int
-        By stream.
+        Number of events by stream.
     frames : dict of str to int
-        By file: how many frames it holds, also those that no document refers to.
+        Number of frames by file, including those that no document refers to.
     """
 
     uid: str
@@ -48,11 +50,11 @@ class Recovery:
     ----------
     closed : list of RecoveredRun
     ingested : int
-        Runs that were taken into the catalogue.
+        Number of runs that were brought into the catalogue.
     still_open : list of str
         Uids of runs that a living process is measuring.
     problems : list of str
-        One line for each thing that could not be put in order.
+        One line for each problem that remains.
     """
 
     closed: list[RecoveredRun] = field(default_factory=list)
@@ -62,9 +64,9 @@ class Recovery:
 
 
 def recover(data_dir: Path) -> Recovery:
-    """Close the runs that dead processes left open, make their frames plain files, and take all runs in.
+    """Close the runs that dead processes left open, repair their files of frames, and ingest all runs.
 
-    Runs of living processes are left alone. Nothing is lost by doing it twice, or by being killed in the middle.
+    Runs of living processes are left alone. It is safe to repeat, and to be killed at any point.
 
     Parameters
     ----------
@@ -73,7 +75,7 @@ def recover(data_dir: Path) -> Recovery:
     """
     recovery = Recovery()
     finished = set()
-    for path in Layout(data_dir).spooled_logs():
+    for path in Layout(data_dir).pending_logs():
         try:
             log = inspect_log(path)
         except LogError as error:
@@ -92,14 +94,14 @@ def recover(data_dir: Path) -> Recovery:
 
 def _close(path: Path, problems: list[str]) -> RecoveredRun:
     recorded = list(read_log(path))
-    # Frames first: once the run is closed, nobody looks at them again.
+    # Frames first: a closed run would not be looked at again if this process were killed in between.
     frames = {}
     for file in _frame_files(recorded):
         try:
-            frames[str(file)] = make_plain(file)
+            frames[str(file)] = repair_frames(file)
         except FramesError as error:
             problems.append(str(error))
-    stop = close_interrupted(path, reason=REASON)
+    stop = close_interrupted(path, reason=STOP_REASON)
     start = recorded[0][1]
     return RecoveredRun(
         uid=start["uid"],
@@ -117,35 +119,34 @@ def _frame_files(documents: list[Document]) -> Iterator[Path]:
 
 
 def _ingest(data_dir: Path, uids: set[str], recovery: Recovery) -> None:
-    deadline = time.monotonic() + OTHERS_TIMEOUT
+    deadline = time.monotonic() + LOCK_TIMEOUT
 
-    # Where a process is measuring, its own ingester takes in these runs too.
-    def left_to_others() -> bool:
-        return bool(_left(data_dir, uids)) and time.monotonic() < deadline
+    def wait_for_other() -> bool:  # the process of a running session ingests these runs as well
+        return bool(_pending(data_dir, uids)) and time.monotonic() < deadline
 
-    with ingesting(data_dir, keep_waiting=left_to_others) as held:
+    with ingest_lock(data_dir, keep_waiting=wait_for_other) as held:
         if held:
             _ingest_all(data_dir, uids, recovery)
-    left = _left(data_dir, uids)
-    recovery.ingested = len(uids) - len(left)
-    if left and not held:
+    pending = _pending(data_dir, uids)
+    recovery.ingested = len(uids) - len(pending)
+    if pending and not held:
         recovery.problems.append(
-            f"{Layout(data_dir).catalogue_lock}: another process holds the catalogue and does not get on"
+            f"{Layout(data_dir).catalogue_lock}: another process holds the catalogue and makes no progress"
         )
 
 
 def _ingest_all(data_dir: Path, uids: set[str], recovery: Recovery) -> None:
     with closing(Ingester(data_dir, RETRY_DELAYS)) as ingester:
-        while left := _left(data_dir, uids):
-            busy = ingester.turn()
+        while pending := _pending(data_dir, uids):
+            busy = ingester.ingest_batch()
             failed = {run["uid"]: run["error"] for run in ingester.status() if run["given_up"]}
-            if left <= failed.keys():
-                recovery.problems += [f"run {uid} is not in the catalogue: {failed[uid]}" for uid in sorted(left)]
+            if pending <= failed.keys():
+                recovery.problems += [f"run {uid} is not in the catalogue: {failed[uid]}" for uid in sorted(pending)]
                 return
             if not busy:
                 time.sleep(POLL_INTERVAL)
 
 
-def _left(data_dir: Path, uids: set[str]) -> set[str]:
-    """Give those of the runs that are not in the catalogue yet."""
-    return uids & {path.stem for path in Layout(data_dir).spooled_logs()}
+def _pending(data_dir: Path, uids: set[str]) -> set[str]:
+    """Return those of the runs that are not yet completely in the catalogue."""
+    return uids & {path.stem for path in Layout(data_dir).pending_logs()}

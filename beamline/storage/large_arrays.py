@@ -1,0 +1,196 @@
+"""Move the large arrays of derived runs out of the documents into HDF5 files, and back."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from beamline.storage.frames import HDF5_MIMETYPE, FramesError
+from beamline.storage.layout import Layout
+from beamline.storage.log import Doc, Document
+from callbacks.external import ExternalFrames
+
+LARGE = 64 * 1024  # bytes; larger arrays of derived runs go to HDF5
+EXTERNAL_STREAM = "STREAM:"  # event-model's mark of a data key whose values are referred to by stream_datum documents
+
+
+@dataclass
+class _Stream:
+    """Where the large arrays of one descriptor are stored."""
+
+    run: str
+    path: Path
+    datasets: dict[str, str]  # data key -> dataset
+    units: dict[str, str]
+    resources: dict[str, str] = field(default_factory=dict)  # data key -> uid of its stream_resource
+    events: int = 0
+
+
+class LargeArrays:
+    """Move the large arrays of a derived run's events into one HDF5 file, ``<data_dir>/derived/<uid of the run>.h5``.
+
+    Each such data key becomes a dataset ``<stream>/<data key>`` whose first axis is the events; the documents refer to
+    it by stream_resource and stream_datum. Values, NaN included, are stored bit for bit. The file is closed after every
+    event, so that a process that dies leaves a readable file.
+
+    Parameters
+    ----------
+    data_dir : Path
+        The data folder.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._folder = Layout(data_dir).derived
+        self._streams: dict[str, _Stream] = {}  # by uid of the descriptor
+
+    def __call__(self, name: str, doc: Doc) -> Iterator[Document]:
+        """Yield the documents that replace one document, which is itself left unchanged."""
+        match name:
+            case "descriptor":
+                yield name, self._descriptor(doc)
+            case "event" if doc["descriptor"] in self._streams:
+                yield from self._event(doc, self._streams[doc["descriptor"]])
+            case "stop":
+                self._streams = {uid: stream for uid, stream in self._streams.items() if stream.run != doc["run_start"]}
+                yield name, doc
+            case _:
+                yield name, doc
+
+    def _descriptor(self, doc: Doc) -> Doc:
+        large = {key: data_key for key, data_key in doc["data_keys"].items() if _is_large(data_key)}
+        if not large:
+            return doc
+        run = doc["run_start"]
+        self._streams[doc["uid"]] = _Stream(
+            run=run,
+            path=self._folder / f"{run}.h5",
+            datasets={key: f"/{doc['name']}/{key}" for key in large},
+            units={key: data_key.get("units") or "" for key, data_key in large.items()},
+        )
+        external = {key: {**data_key, "external": EXTERNAL_STREAM} for key, data_key in large.items()}
+        return {**doc, "data_keys": doc["data_keys"] | external}
+
+    def _event(self, doc: Doc, stream: _Stream) -> Iterator[Document]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with h5py.File(stream.path, "a") as file:
+            for key, dataset in stream.datasets.items():
+                _append(file, dataset, np.asarray(doc["data"][key]), stream.units[key])
+        for key, dataset in stream.datasets.items():
+            if key not in stream.resources:
+                stream.resources[key] = str(uuid.uuid4())
+                yield "stream_resource", _stream_resource(stream, key, dataset)
+            yield "stream_datum", _stream_datum(stream, key, doc)
+        stream.events += 1
+        small = {
+            part: {key: value for key, value in doc[part].items() if key not in stream.datasets}
+            for part in ("data", "timestamps")
+        }
+        yield "event", {**doc, **small}
+
+
+def externalise(documents: Iterable[Document], data_dir: Path) -> Iterator[Document]:
+    """Move the large arrays of derived runs into HDF5 files; see `LargeArrays`.
+
+    Parameters
+    ----------
+    documents : iterable of (name, document)
+        Documents of any number of runs.
+    data_dir : Path
+        The data folder.
+
+    Yields
+    ------
+    name, document
+    """
+    arrays = LargeArrays(data_dir)
+    for name, doc in documents:
+        yield from arrays(name, doc)
+
+
+def internalise(documents: Iterable[Document]) -> Iterator[Document]:
+    """Undo `externalise`: put the arrays that documents refer to back into the events.
+
+    Yields
+    ------
+    name, document
+        Without stream_resource and stream_datum. Data keys with older references (resource and datum) stay external.
+
+    Raises
+    ------
+    callbacks.external.FrameReadError
+        When a file cannot be read.
+    """
+    files = ExternalFrames()
+    keys: dict[str, list[str]] = {}  # uid of a descriptor -> its external data keys
+    for name, doc in documents:
+        match name:
+            case "stream_resource":
+                files.stream_resource(doc)
+            case "stream_datum":
+                files.stream_datum(doc)
+            case "descriptor":
+                external = [
+                    key for key, data_key in doc["data_keys"].items() if data_key.get("external") == EXTERNAL_STREAM
+                ]
+                keys[doc["uid"]] = external
+                inline = {key: _inline(doc["data_keys"][key]) for key in external}
+                yield name, {**doc, "data_keys": doc["data_keys"] | inline}
+            case "event":
+                arrays = {key: files.read(doc, key) for key in keys[doc["descriptor"]]}
+                times = dict.fromkeys(arrays, doc["time"])
+                yield name, {**doc, "data": doc["data"] | arrays, "timestamps": doc["timestamps"] | times}
+            case _:
+                yield name, doc
+    files.close()
+
+
+def _is_large(data_key: Doc) -> bool:
+    if data_key["dtype"] != "array" or data_key.get("external"):
+        return False
+    dtype = np.dtype(data_key.get("dtype_numpy", "<f8"))
+    return dtype.kind in "biufc" and math.prod(data_key["shape"]) * dtype.itemsize > LARGE
+
+
+def _inline(data_key: Doc) -> Doc:
+    return {key: value for key, value in data_key.items() if key != "external"}
+
+
+def _append(file: h5py.File, name: str, value: NDArray[Any], units: str) -> None:
+    if name not in file:
+        file.create_dataset(
+            name, (0, *value.shape), maxshape=(None, *value.shape), chunks=(1, *value.shape), dtype=value.dtype
+        ).attrs["units"] = units
+    dataset = file[name]
+    if dataset.shape[1:] != value.shape:
+        raise FramesError(f"{file.filename}: {name} has the shape {dataset.shape[1:]}, an event brought {value.shape}")
+    dataset.resize(len(dataset) + 1, axis=0)
+    dataset[-1] = value
+
+
+def _stream_resource(stream: _Stream, key: str, dataset: str) -> Doc:
+    return {
+        "uid": stream.resources[key],
+        "run_start": stream.run,
+        "data_key": key,
+        "mimetype": HDF5_MIMETYPE,
+        "uri": f"file://localhost{stream.path.absolute()}",
+        "parameters": {"dataset": dataset, "chunk_shape": [1]},
+    }
+
+
+def _stream_datum(stream: _Stream, key: str, event: Doc) -> Doc:
+    return {
+        "uid": f"{stream.resources[key]}/{stream.events}",
+        "stream_resource": stream.resources[key],
+        "descriptor": event["descriptor"],
+        "indices": {"start": stream.events, "stop": stream.events + 1},
+        "seq_nums": {"start": event["seq_num"], "stop": event["seq_num"] + 1},
+    }
