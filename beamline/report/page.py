@@ -33,7 +33,7 @@ def write_page(
         The HTML file.
     title, subtitle, verdict : str
     warnings : list of str
-        What the reader must know first; the page is green where there is none.
+        What the reader must know first; the verdict is shown in green if there is none.
     drawn : iterable of (heading, caption, figure)
     provenance : list of (name, value)
     """

@@ -3,64 +3,119 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from beamline.report import figures
-from beamline.report.figures import Drawn, incident_flux
-from beamline.storage.results import Documents, Run
+from beamline.report import rixs_figures
+from beamline.report.figures import Drawn, FloatArray, incident_flux
+from beamline.storage import Documents, Run
 from callbacks.contract import Key, RixsOutput, RixsResult
 from callbacks.pipelines import RIXS
 from callbacks.reduction import outputs_of_frame
 
 BELOW_EXCITATION = 25.0  # eV of emission below the lowest excitation energy that the map shows
+ABOVE_EXCITATION = 5.0  # eV above the highest
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """The horizontal axis of a map: emission energy, or the pixel if there is no calibration."""
+
+    values: FloatArray
+    label: str
+    calibrated: bool
+    window: tuple[float, float]  # range that is shown
+
+    @property
+    def whole(self) -> tuple[float, float]:
+        """The range of the whole detector."""
+        return float(self.values.min()), float(self.values.max())
 
 
 def map_figures(raw: Run, derived: Run, documents: Documents, title: str) -> Iterable[Drawn]:
-    """Draw a RIXS map and what it rests on: what matters most first."""
-    result, frames = derived.read(RixsResult), derived.frames
-    ok = result.calibration_status == "ok"
-    excitation, intensity = result.excitation_energy, result.map
-    axis = result.emission_energy if ok else np.arange(intensity.shape[1], dtype=float)
-    label = "emission energy (eV)" if ok else "column (pixel): no energy calibration"
-    whole = (float(axis.min()), float(axis.max()))
+    """Draw a RIXS map and what it rests on, the most important figures first."""
+    result = derived.read(RixsResult)
+    axis = _axis(result)
+    yield _map(result, axis, title)
+    if axis.calibrated:
+        yield _whole_detector(result, axis, title)
+        yield _energy_loss(result)
+    yield _calibration(result)
+    if fits := _elastic_fits(result):
+        yield (
+            "Elastic line in the spectra",
+            "Counts around the elastic line with the fitted model; below, the residuals in units of their uncertainty.",
+            rixs_figures.elastic_fits(fits),
+        )
+    yield _cosmic_rays(derived, documents)
+    yield _spectra(result, axis)
+    yield incident_flux(raw, result.marked_frames, derived.frames["frame"])
+
+
+def _axis(result: RixsResult) -> _Axis:
+    if result.calibration_status != "ok":
+        pixels = np.arange(result.map.shape[1], dtype=float)
+        window = (float(pixels.min()), float(pixels.max()))
+        return _Axis(pixels, "column (pixel): no energy calibration", calibrated=False, window=window)
+    emission, excitation = result.emission_energy, result.excitation_energy
     window = (
-        (max(whole[0], float(excitation.min()) - BELOW_EXCITATION), min(whole[1], float(excitation.max()) + 5.0))
-        if ok
-        else whole
+        max(float(emission.min()), float(excitation.min()) - BELOW_EXCITATION),
+        min(float(emission.max()), float(excitation.max()) + ABOVE_EXCITATION),
     )
-    yield (
+    return _Axis(emission, "emission energy (eV)", calibrated=True, window=window)
+
+
+def _map(result: RixsResult, axis: _Axis, title: str) -> Drawn:
+    return (
         "RIXS map",
         "Counts normalised to I0 and exposure time. The dashed line is emission = excitation, where the elastic line"
         " lies. The colour scale is compressed (power 0.45) so that weak emission shows.",
-        figures.rixs_map(excitation, axis, intensity, title=title, axis_label=label, diagonal=ok, window=window),
+        rixs_figures.rixs_map(
+            result.excitation_energy,
+            axis.values,
+            result.map,
+            title=title,
+            axis_label=axis.label,
+            diagonal=axis.calibrated,
+            window=axis.window,
+        ),
     )
-    if ok:
-        yield (
-            "The whole detector",
-            "The same map with all that the detector sees; beyond the elastic lines its energy is extrapolated.",
-            figures.rixs_map(excitation, axis, intensity, title=title, axis_label=label, window=whole),
-        )
-    if ok:
-        loss = result.energy_loss
-        yield (
-            "Energy loss",
-            "The same map against energy loss (excitation minus emission): the elastic line stands at 0.",
-            figures.rixs_map(
-                excitation,
-                loss,
-                result.map_loss,
-                title="energy loss",
-                axis_label="energy loss (eV)",
-                diagonal=False,
-                window=(max(-3.0, float(loss.min())), min(25.0, float(loss.max()))),
-            ),
-        )
-    yield (
+
+
+def _whole_detector(result: RixsResult, axis: _Axis, title: str) -> Drawn:
+    return (
+        "The whole detector",
+        "The same map over the whole detector; beyond the elastic lines its energy is extrapolated.",
+        rixs_figures.rixs_map(
+            result.excitation_energy, axis.values, result.map, title=title, axis_label=axis.label, window=axis.whole
+        ),
+    )
+
+
+def _energy_loss(result: RixsResult) -> Drawn:
+    loss = result.energy_loss
+    return (
+        "Energy loss",
+        "The same map against energy loss (excitation minus emission): the elastic line is at 0.",
+        rixs_figures.rixs_map(
+            result.excitation_energy,
+            loss,
+            result.map_loss,
+            title="energy loss",
+            axis_label="energy loss (eV)",
+            diagonal=False,
+            window=(max(-3.0, float(loss.min())), min(25.0, float(loss.max()))),
+        ),
+    )
+
+
+def _calibration(result: RixsResult) -> Drawn:
+    return (
         "Energy calibration",
-        "Elastic lines used (blue) and not used (grey). Below: what the calibration leaves over, with its 68 % band.",
-        figures.calibration(
+        "Elastic lines used (blue) and not used (grey). Below: the residuals of the calibration, with its 68 % band.",
+        rixs_figures.calibration(
             result.elastic_pixel,
             result.elastic_sigma,
             result.elastic_energy,
@@ -71,33 +126,34 @@ def map_figures(raw: Run, derived: Run, documents: Documents, title: str) -> Ite
             status=result.calibration_status,
         ),
     )
-    fits = _elastic_fits(result)
-    if fits:
-        yield (
-            "Elastic line in the spectra",
-            "Counts around the elastic line with the fitted model; below, the residuals in units of their uncertainty.",
-            figures.elastic_fits(fits),
-        )
-    yield _hits(derived, documents)
-    yield (
+
+
+def _spectra(result: RixsResult, axis: _Axis) -> Drawn:
+    return (
         "Emission spectra",
-        "Spectra at excitation energies spread over the map, with their 68 % bands, one above another.",
-        figures.spectra(axis, intensity, np.sqrt(result.map_variance), excitation, window=window, axis_label=label),
+        "Spectra at excitation energies spread over the map, with their 68 % bands, one above the other.",
+        rixs_figures.spectra(
+            axis.values,
+            result.map,
+            np.sqrt(result.map_variance),
+            result.excitation_energy,
+            window=axis.window,
+            axis_label=axis.label,
+        ),
     )
-    yield incident_flux(raw, result.marked_frames, frames["frame"])
 
 
-def _hits(derived: Run, documents: Documents) -> Drawn:
-    """Draw the frame that lost most to cosmic rays, reduced again up to that step."""
+def _cosmic_rays(derived: Run, documents: Documents) -> Drawn:
+    """Draw the frame with the most charge from cosmic rays, reduced again up to their removal."""
     removed = np.nan_to_num(derived.frames[RixsOutput.COSMIC_REMOVED_COUNTS])
     number = int(derived.frames["frame"][removed.argmax()])
     assert derived.derivation is not None
     steps = outputs_of_frame(documents, number, RIXS, derived.derivation.settings)
     return (
         "Cosmic rays",
-        f"Frame {number}, the one that lost most charge to cosmic rays: as read without its pedestal, and cleaned."
+        f"Frame {number}, the one with the most charge from cosmic rays: as read less its pedestal, and cleaned."
         " Rings mark the pixels that were replaced by the model of their column.",
-        figures.frame_before_and_after(
+        rixs_figures.frame_before_and_after(
             steps["dark"][RixsOutput.IMAGE],
             steps["cosmic_rays"][RixsOutput.IMAGE],
             steps["cosmic_rays"][RixsOutput.COSMIC_MASK],
@@ -107,7 +163,7 @@ def _hits(derived: Run, documents: Documents) -> Drawn:
 
 
 def _elastic_fits(result: RixsResult) -> list[dict[str, Any]]:
-    """Give the lines that the calibration rests on; without one, those that come nearest."""
+    """List the elastic lines that the calibration is fitted to; without a calibration, all that were found."""
     used = result.elastic_accepted.astype(bool)
     chosen = np.flatnonzero(used if used.any() else np.isfinite(result.elastic_pixel))
     return [

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from beamline.report import figures
-from beamline.report.figures import Drawn, incident_flux
-from beamline.storage.results import Run
+import numpy as np
+from matplotlib.figure import Figure
+
+from beamline.report.figures import ACCEPTED, Drawn, FloatArray, incident_flux
+from beamline.storage import Run
 from callbacks.contract import XasResult
 
 
 def spectrum_figures(raw: Run, derived: Run, title: str) -> Iterable[Drawn]:
-    """Draw the spectra of both yields that could be normalised, and the incident flux."""
+    """Draw the spectra of those yields that could be normalised, and the incident flux."""
     result = derived.read(XasResult)
     yields = {
         name: (spectrum, sigma)
@@ -24,6 +26,33 @@ def spectrum_figures(raw: Run, derived: Run, title: str) -> Iterable[Drawn]:
     yield (
         "Absorption spectra",
         "Normalised to I0, pre-edge subtracted, edge normalised; with 68 % bands.",
-        figures.absorption(result.xas_energy, yields, title=title, label="normalised yield"),
+        absorption(result.xas_energy, yields, title=title, label="normalised yield"),
     )
     yield incident_flux(raw, result.marked_frames, derived.frames["frame"])
+
+
+def absorption(
+    energy: FloatArray, yields: Mapping[str, tuple[FloatArray, FloatArray]], *, title: str, label: str
+) -> Figure:
+    """Draw absorption spectra with their 68 % bands.
+
+    Parameters
+    ----------
+    energy : numpy.ndarray, shape (n,)
+        eV.
+    yields : mapping of str to (values, sigmas)
+        Each is drawn in a panel of its own.
+    title, label : str
+        Title of the figure, label of the vertical axes.
+    """
+    figure = Figure(figsize=(9.0, 2.9 * max(1, len(yields))), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(max(1, len(yields)), 1, sharex=True))
+    for axes, (name, (values, sigmas)) in zip(panels, yields.items(), strict=True):
+        axes.fill_between(energy, values - sigmas, values + sigmas, color=ACCEPTED, alpha=0.3, lw=0, label="68 %")
+        axes.plot(energy, values, color=ACCEPTED, lw=1.0, label=name)
+        axes.set_ylabel(label)
+        axes.legend(loc="upper left", fontsize=9)
+        axes.grid(alpha=0.3)
+    panels[0].set_title(title)
+    panels[-1].set_xlabel("excitation energy (eV)")
+    return figure

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from harness import Result, run, seconds
 
-from beamline.acquire.live_picture import draw
 from beamline.acquire.session import Session, measure
 from beamline.operations.demonstrate import techniques as demo
 from beamline.operations.replay import reduce_documents
+from beamline.report.stxm.live import History, draw_stack
 from beamline.storage.catalogue.documents import logged_documents
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
@@ -34,8 +34,7 @@ def image_to_maps(documents):
     measurement = Run(start).measurement
     chain, results, drawings = stxm_stack(StxmSettings(), measurement), [], []
     descriptors = {doc["uid"]: doc for name, doc in documents if name == "descriptor"}
-    history = {"title": "", "grid": start["measurement"]["grid"], "energy": [], "shift": [], "explained": []}
-    history["incident"] = []
+    history = History("", start["measurement"]["grid"])
     for name, doc in documents:
         if name != "event" or descriptors[doc["descriptor"]]["name"] != Stream.PRIMARY:
             continue
@@ -45,12 +44,9 @@ def image_to_maps(documents):
             outputs, problem = chain.behind.push(image)
             assert not problem
             results.append(time.perf_counter() - begun)
-            for key, value in (("energy", outputs["energy"]), ("shift", outputs["shift"][0])):
-                history[key].append(value)
-            history["explained"].append(outputs["pca_explained"][:3])
-            history["incident"].append(outputs["incident_rate"])
+            history.append(outputs)
             begun = time.perf_counter()
-            draw(history | {"data": outputs}).savefig("/dev/null", format="png", dpi=80)
+            draw_stack(history, outputs).savefig("/dev/null", format="png", dpi=80)
             drawings.append(time.perf_counter() - begun)
     return results, drawings
 

@@ -14,10 +14,9 @@ from beamline.acquire.session import Session, measure_all
 from beamline.operations.analyse import pool_runs
 from beamline.operations.demonstrate.techniques import simulated, truth_of
 from beamline.operations.progress import EventCounter, Progress, no_progress
-from beamline.report import stxm_figures as figures
 from beamline.report.figures import Drawn
 from beamline.report.page import write_page
-from beamline.report.stxm import pooled_figures
+from beamline.report.stxm import pooled_figures, spectra
 from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.layout import Layout
 from beamline.storage.results import Run
@@ -195,7 +194,7 @@ def _cores(runs: Runs, pairs: dict[str, tuple[str, str]], offsets: dict[str, flo
         yield (
             f"{edge}: spectra of the cores (as Supplementary Figure 5)",
             "Mean spectra of the thick parts of the particles, before and after the plateau; below, the difference.",
-            figures.spectra(
+            spectra(
                 energies, curves, label="optical density over area (1/eV)", title=f"{edge}, cores", difference=True
             ),
         )

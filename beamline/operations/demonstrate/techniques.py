@@ -111,7 +111,7 @@ def run_demo(what: What, *, seed: int, data_dir: Path | None, progress: Progress
     assert derived is not None
     feeds = [f"live reduction: {status.errors} errors, {status.caught_up} documents read back from the log"]
     if what == "stxm":
-        feeds.append(f"live page: {page}, {session.picture.drawn} pictures, {session.picture.passed_over} passed over")
+        feeds.append(f"live page: {page}, {session.picture.drawn} pictures, {session.picture.skipped} skipped")
     return Outcome(
         summary=summarise(raw, derived),
         found=_FOUND[what](raw, derived, truth),

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from beamline.report.stxm import capacities
-from beamline.report.stxm_figures import Field, gallery, residual_against_brightness
+from beamline.report.stxm.images import Field, gallery
+from beamline.report.stxm.maps import residual_against_brightness
+from beamline.report.stxm.pooled import capacities
 
 
 def test_capacities_are_read_from_the_names_or_the_runs_are_counted():

@@ -1,0 +1,265 @@
+"""Draw RIXS maps and what they rest on, one function a figure, as matplotlib figures with units on every axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.figure import Figure
+
+from beamline.report.figures import ACCEPTED, MARKED, REJECTED, BoolArray, FloatArray, spread_over
+
+MAP_COLOURS = "inferno"
+MAP_GAMMA = 0.45  # of the colour scale: RIXS maps hold lines a hundred times weaker than their strongest
+SHOWN_SPECTRA = 8
+
+
+def rixs_map(
+    excitation: FloatArray,
+    emission: FloatArray,
+    intensity: FloatArray,
+    *,
+    title: str,
+    axis_label: str = "emission energy (eV)",
+    diagonal: bool = True,
+    window: tuple[float, float] | None = None,
+) -> Figure:
+    """Draw a RIXS map, with the partial yield over the window shown beside it.
+
+    Parameters
+    ----------
+    excitation : numpy.ndarray, shape (n,)
+        Excitation energies, eV, ascending.
+    emission : numpy.ndarray, shape (m,)
+        The horizontal axis: emission energy or energy loss, eV, or pixel.
+    intensity : numpy.ndarray, shape (n, m)
+        Counts per column and 10^6 counts of I0; NaN where not measured.
+    title, axis_label : str
+    diagonal : bool
+        Mark where emission equals excitation.
+    window : (float, float), optional
+        Range of the horizontal axis to show.
+    """
+    figure = Figure(figsize=(9.0, 5.4), layout="constrained")
+    axes, side = figure.subplots(1, 2, width_ratios=(4.5, 1), sharey=True)
+    inside = slice(None) if window is None else (emission >= window[0]) & (emission <= window[1])
+    shown = intensity[:, inside]
+    norm = _contrast(shown)
+    image = axes.pcolormesh(
+        emission[inside], excitation, shown, norm=norm, cmap=MAP_COLOURS, shading="nearest", rasterized=True
+    )
+    if diagonal:
+        axes.plot(excitation, excitation, color="white", lw=0.8, ls=(0, (4, 4)), label="emission = excitation")
+        axes.legend(loc="lower right", fontsize=8, labelcolor="white", facecolor="black", framealpha=0.4)
+    axes.set(xlabel=axis_label, ylabel="excitation energy (eV)", title=title)
+    if window is not None:
+        axes.set_xlim(*window)
+    figure.colorbar(image, ax=axes, label="counts per column and 10⁶ counts of I0", pad=0.01)
+    side.plot(np.nansum(shown, axis=1), excitation, color=ACCEPTED, lw=1.2)
+    side.set(xlabel="sum over window", title="partial yield")
+    side.grid(alpha=0.3)
+    return figure
+
+
+def calibration(
+    pixels: FloatArray,
+    sigmas: FloatArray,
+    energies: FloatArray,
+    accepted: BoolArray,
+    *,
+    coefficients: FloatArray,
+    covariance: FloatArray,
+    pivot: float,
+    status: str,
+) -> Figure:
+    """Draw the elastic lines found against the calibration, and the residuals.
+
+    Parameters
+    ----------
+    pixels, sigmas, energies : numpy.ndarray, shape (n,)
+        Position of the line and its uncertainty (pixel), excitation energy (eV); NaN where no line was found.
+    accepted : numpy.ndarray of bool, shape (n,)
+        The lines that the calibration is fitted to.
+    coefficients, covariance, pivot
+        The calibration: coefficients in ascending powers of (pixel - `pivot`), eV, and their covariance.
+    status : str
+        "ok", or why there is no calibration.
+    """
+    figure = Figure(figsize=(9.0, 5.0), layout="constrained")
+    axes, below = figure.subplots(2, 1, height_ratios=(3, 1.4), sharex=True)
+    rejected = np.isfinite(pixels) & ~accepted
+    for chosen, colour, label in ((accepted, ACCEPTED, "used"), (rejected, REJECTED, "not used")):
+        axes.errorbar(
+            pixels[chosen],
+            energies[chosen],
+            xerr=sigmas[chosen],
+            fmt="o",
+            ms=4,
+            color=colour,
+            label=f"{label} ({chosen.sum()})",
+        )
+    axes.set(ylabel="excitation energy (eV)", title=f"elastic line against excitation energy: {status}")
+    below.set(xlabel="column (pixel)", ylabel="residual (eV)")
+    if status == "ok" and accepted.any():
+        x, band = _draw_calibration(
+            axes, below, pixels[accepted], coefficients=coefficients, covariance=covariance, pivot=pivot
+        )
+        residuals = energies - _polynomial(coefficients, pixels - pivot)
+        for chosen, colour in ((accepted, ACCEPTED), (rejected, REJECTED)):
+            uncertainty = sigmas[chosen] * abs(coefficients[1])
+            below.errorbar(pixels[chosen], residuals[chosen], yerr=uncertainty, fmt="o", ms=4, color=colour)
+        limit = 3 * max(np.abs(residuals[accepted]).max(), band.max(), 1e-3)
+        below.set_ylim(-limit, limit)
+        axes.set_xlim(x[0], x[-1])
+        axes.set_ylim(*sorted(_polynomial(coefficients, x[[0, -1]] - pivot)))
+        below.legend(loc="upper right", fontsize=8)
+    below.axhline(0, color="black", lw=0.6)
+    axes.legend(loc="upper left", fontsize=9)
+    for each in (axes, below):
+        each.grid(alpha=0.3)
+    return figure
+
+
+def _draw_calibration(
+    axes: Axes, below: Axes, pixels: FloatArray, *, coefficients: FloatArray, covariance: FloatArray, pivot: float
+) -> tuple[FloatArray, FloatArray]:
+    """Draw the calibration over its elastic lines and its uncertainty below; return columns and uncertainty (eV)."""
+    low, high = pixels.min(), pixels.max()
+    margin = 0.25 * (high - low)
+    x = np.linspace(low - margin, high + margin, 200)
+    axes.plot(x, _polynomial(coefficients, x - pivot), color="black", lw=1)
+    powers = (x - pivot)[:, None] ** np.arange(len(coefficients))
+    band = np.sqrt(np.einsum("ij,jk,ik->i", powers, covariance, powers))
+    below.fill_between(x, -band, band, color="black", alpha=0.15, lw=0, label="uncertainty of the calibration (68 %)")
+    return x, band
+
+
+def frame_before_and_after(raw: FloatArray, cleaned: FloatArray, mask: BoolArray, *, title: str) -> Figure:
+    """Draw a frame as read and as cleaned, with rings around the cosmic-ray hits, and the column sums of both.
+
+    Parameters
+    ----------
+    raw, cleaned : numpy.ndarray, shape (rows, columns)
+        Counts, pedestal removed.
+    mask : numpy.ndarray of bool, shape (rows, columns)
+        Pixels that were replaced.
+    title : str
+    """
+    figure = Figure(figsize=(10.0, 6.4), layout="constrained")
+    above, below, sums = figure.subplots(3, 1, height_ratios=(1, 1, 1), sharex=True)
+    norm = Normalize(0, max(float(np.percentile(cleaned, 99.8)), 1.0))
+    rows, columns = np.nonzero(mask)
+    for axes, image, label in ((above, raw, "as read"), (below, cleaned, "cleaned")):
+        shown = axes.imshow(image, aspect="auto", norm=norm, cmap="magma", interpolation="nearest", origin="lower")
+        axes.set_ylabel(f"{label}\nrow (pixel)")
+        figure.colorbar(shown, ax=axes, label="counts", pad=0.01)
+    if len(rows):
+        above.scatter(
+            columns, rows, s=60, facecolors="none", edgecolors="#37d0c6", lw=0.9, label=f"replaced ({len(rows)} pixels)"
+        )
+        above.legend(loc="upper left", fontsize=8)
+    above.set_title(title)
+    sums.plot(raw.sum(axis=0), color=MARKED, lw=0.7, label="as read")
+    sums.plot(cleaned.sum(axis=0), color=ACCEPTED, lw=0.7, label="cleaned")
+    low, high = np.percentile(cleaned.sum(axis=0), (0.5, 99.9))
+    sums.set(
+        xlabel="column (pixel)",
+        ylabel="column sum (counts)",
+        ylim=(min(low, 0), 1.3 * high),
+        xlim=(0, raw.shape[1] - 1),
+    )
+    sums.legend(loc="upper left", fontsize=8)
+    sums.grid(alpha=0.3)
+    return figure
+
+
+def spectra(
+    emission: FloatArray,
+    intensity: FloatArray,
+    sigma: FloatArray,
+    excitation: FloatArray,
+    *,
+    window: tuple[float, float],
+    axis_label: str,
+) -> Figure:
+    """Draw emission spectra at up to eight excitation energies one above the other, each with its 68 % band.
+
+    Parameters
+    ----------
+    emission : numpy.ndarray, shape (m,)
+    intensity, sigma : numpy.ndarray, shape (n, m)
+    excitation : numpy.ndarray, shape (n,)
+        eV.
+    window : (float, float)
+        Range of the horizontal axis.
+    axis_label : str
+    """
+    figure = Figure(figsize=(9.0, 6.0), layout="constrained")
+    axes = figure.subplots()
+    inside = (emission >= window[0]) & (emission <= window[1])
+    chosen = spread_over(len(excitation), SHOWN_SPECTRA)
+    finite = intensity[np.ix_(chosen, np.flatnonzero(inside))]
+    step = 0.35 * float(np.nanmax(finite)) if np.isfinite(finite).any() else 1.0
+    for position, row in enumerate(chosen):
+        line, band = intensity[row, inside] + position * step, sigma[row, inside]
+        axes.fill_between(emission[inside], line - band, line + band, color=ACCEPTED, alpha=0.25, lw=0)
+        axes.plot(emission[inside], line, color=ACCEPTED, lw=0.8)
+        axes.annotate(f"{excitation[row]:.2f} eV", (window[1], position * step), fontsize=8, ha="right", va="bottom")
+    axes.set(
+        xlabel=axis_label,
+        ylabel=f"counts per column and 10⁶ counts of I0, offset by {step:.3g} each",
+        xlim=window,
+        title="emission spectra by excitation energy, with 68 % bands",
+    )
+    axes.grid(alpha=0.3, axis="x")
+    return figure
+
+
+def elastic_fits(fits: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw up to eight elastic lines with the fitted model, and the normalised residuals below.
+
+    Parameters
+    ----------
+    fits : sequence of mapping
+        Each with `title`, and arrays `pixel`, `counts`, `sigma`, `model` of one length.
+    """
+    shown = [fits[index] for index in spread_over(len(fits), SHOWN_SPECTRA)]
+    columns = min(4, max(1, len(shown)))
+    lines = -(-len(shown) // columns) or 1
+    figure = Figure(figsize=(10.0, 3.4 * lines), layout="constrained")
+    grid = figure.subplots(
+        2 * lines, columns, squeeze=False, height_ratios=(3, 1) * lines, sharex="col" if lines == 1 else False
+    )
+    for axes in grid.flat[:]:
+        axes.set_visible(False)
+    for place, fit in enumerate(shown):
+        above, below = (grid[2 * (place // columns) + half, place % columns] for half in (0, 1))
+        above.set_visible(True)
+        below.set_visible(True)
+        above.errorbar(fit["pixel"], fit["counts"], yerr=fit["sigma"], fmt=".", ms=3, lw=0.6, color="#444444")
+        above.plot(fit["pixel"], fit["model"], color=MARKED, lw=1.2)
+        above.set_title(fit["title"], fontsize=9)
+        above.tick_params(labelsize=7)
+        residual = (fit["counts"] - fit["model"]) / fit["sigma"]
+        below.plot(fit["pixel"], residual, ".", ms=3, color="#444444")
+        below.axhline(0, color=MARKED, lw=0.8)
+        below.set_ylim(-4.5, 4.5)
+        below.tick_params(labelsize=7)
+        if place % columns == 0:
+            above.set_ylabel("counts")
+            below.set_ylabel("residual (σ)")
+        below.set_xlabel("column (pixel)", fontsize=8)
+    return figure
+
+
+def _polynomial(coefficients: FloatArray, x: FloatArray) -> FloatArray:
+    return np.polynomial.polynomial.polyval(x, coefficients)
+
+
+def _contrast(intensity: FloatArray) -> PowerNorm:
+    finite = intensity[np.isfinite(intensity)]
+    top = float(np.percentile(finite, 99.7)) if finite.size else 1.0
+    return PowerNorm(MAP_GAMMA, vmin=0.0, vmax=max(top, np.finfo(float).tiny), clip=True)
