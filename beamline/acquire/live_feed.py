@@ -1,4 +1,4 @@
-"""Hand documents to a consumer on a thread of its own, where it can neither slow nor stop the scan."""
+"""Feed documents to a consumer on a thread of its own, where it can neither slow down nor stop the scan."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from beamline.storage.log import Doc, LogReader, RunIndex
 logger = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT = 10.0  # s
-# s; how long the thread, woken from its rest, lets documents gather. To change threads for each of them costs a fast
-# scan (700 events/s) a tenth of its speed; nobody sees 10 ms.
-GATHERING = 0.01
+# s that the idle thread waits for more documents after the first. Switching threads for every document would cost a
+# fast scan (700 events/s) a tenth of its speed, and 10 ms are not noticed.
+GATHERING_TIME = 0.01
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,20 @@ class FeedStatus:
 
     Attributes
     ----------
+    name : str
+        Name of the consumer.
     depth : int
-        How many documents the queue holds at most.
+        Capacity of the queue, documents.
     lag : int
-        Documents that the consumer has not taken yet, in the queue or beyond it.
+        Number of documents that the consumer has not yet received, in the queue or beyond it.
     errors : int
-        Documents on which the consumer failed.
+        Number of documents on which the consumer failed.
     last_error : str
-        The newest failure, "" when there was none.
+        The latest failure; empty if there was none.
     caught_up : int
-        Documents that did not fit into the queue and were read from the log instead.
+        Number of documents that did not fit into the queue and were read from the log instead.
     lost : int
-        Documents that neither the queue nor the log could give; none, unless the log is gone.
+        Number of documents that were neither in the queue nor in the log, which only happens if the log is lost.
     """
 
     name: str
@@ -51,33 +53,54 @@ class FeedStatus:
 
 @dataclass
 class _Progress:
-    """How far one run has come: documents that the engine emitted, and that the consumer has taken."""
+    """Progress of one run: how many documents the engine has emitted, and how many the consumer has received."""
 
     emitted: int = 0
-    taken: int = 0
-    over: bool = False  # its stop document was emitted
-    reader: LogReader | None = None  # kept for the next time that documents do not fit
+    consumed: int = 0
+    stopped: bool = False  # the stop document has been emitted
+    reader: LogReader | None = None  # kept open for the next time that documents do not fit into the queue
+
+
+class _Failures:
+    """Counts the failures of a consumer, and logs the first of each kind."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._kinds: set[str] = set()
+        self.count = 0
+        self.last = ""
+
+    def add(self, error: Exception) -> None:
+        kind = type(error).__name__
+        with self._lock:
+            self.count += 1
+            self.last = f"{kind}: {error}"
+            first_of_its_kind = kind not in self._kinds
+            self._kinds.add(kind)
+        if first_of_its_kind:  # a consumer that fails on every document must not fill the disk with messages
+            logger.error("%s failed, the scan goes on", self._name, exc_info=error)
 
 
 class LiveFeed:
-    """Copy documents into a bounded queue and return at once; a thread of its own hands them to the consumer.
+    """Copy documents into a bounded queue and return immediately; a thread hands them to the consumer.
 
-    When the queue is full, the document is left to the recorder's log, from which the thread fetches it in its order:
-    the consumer gets every document of a run, once, whatever its speed. A consumer that raises is counted, and gets
-    the next document.
+    When the queue is full, the thread later reads the documents that did not fit from the recorder's log: the consumer
+    receives every document of a run exactly once and in order, however slow it is. When it raises, the failure is
+    counted, and it receives the next document.
 
     Subscribe it after the recorder. Callable with (name, document); never raises.
 
     Parameters
     ----------
     consumer : callable
-        Called with (name, document). The document is its own to change.
+        Called with (name, document). It may change the document, which is a copy.
     depth : int
-        How many documents the queue holds.
+        Capacity of the queue, documents.
     log : callable
         Opens the log of a run, given its uid: `Recorder.read`.
     name : str
-        Who is fed, for messages.
+        Name of the consumer, for messages.
     """
 
     def __init__(
@@ -95,64 +118,63 @@ class LiveFeed:
         self._index = RunIndex()
         self._queue: deque[tuple[str, int, str, Doc]] = deque()  # run, number in the run, name, document
         self._runs: dict[str, _Progress] = {}
-        self._changed = threading.Condition()  # guards the two above and the counts; never held while anyone works
+        self._changed = threading.Condition()  # guards queue, runs and counts; never held while the consumer works
         self._closing = False
-        self._errors = 0
-        self._last_error = ""
-        self._kinds: set[str] = set()
+        self._failures = _Failures(name)
         self._caught_up = 0
         self._lost = 0
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._feed, name=name, daemon=True)
         self._thread.start()
 
     def __call__(self, name: str, doc: Doc) -> None:
         """Queue a copy of a document."""
         try:
             run = self._index.run_of(name, doc)
-            # Only this thread adds to the queue, so there is room later if there is room now.
+            # Only this thread adds to the queue, so that space found now is still there below.
             copied = copy.deepcopy(doc) if len(self._queue) < self._depth else None
             with self._changed:
                 progress = self._runs.setdefault(run, _Progress())
                 if copied is not None:
                     self._queue.append((run, progress.emitted, name, copied))
                 progress.emitted += 1
-                progress.over = name == "stop"
+                progress.stopped = name == "stop"
                 self._changed.notify_all()
             if name == "stop":
                 self._index.forget(run)
         except Exception as error:  # noqa: BLE001 - whatever it is, the scan goes on
-            self._failed(error)
+            self._failures.add(error)
 
     def status(self) -> FeedStatus:
-        """Say how the consumer is keeping up."""
+        """Report how the consumer is keeping up."""
+        failures = self._failures
         with self._changed:
             return FeedStatus(
-                self._name, self._depth, self._lag(), self._errors, self._last_error, self._caught_up, self._lost
+                self._name, self._depth, self._lag(), failures.count, failures.last, self._caught_up, self._lost
             )
 
     def drain(self, timeout: float) -> bool:
-        """Wait until the consumer has taken every document.
+        """Wait until the consumer has received every document.
 
         Parameters
         ----------
         timeout : float
-            s.
+            Longest time to wait, s.
 
         Returns
         -------
         bool
-            False when it has not, in that time.
+            False when the time was not enough.
         """
         with self._changed:
             return self._changed.wait_for(lambda: not self._lag(), timeout)
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> bool:
-        """Let the consumer take what has come so far, then end its thread.
+        """Let the consumer receive the documents emitted so far, then end its thread.
 
         Returns
         -------
         bool
-            False when the consumer was not done in `timeout` s; the process can end all the same.
+            False when the consumer has not finished within `timeout` s; the process can exit nevertheless.
         """
         with self._changed:
             self._closing = True
@@ -161,17 +183,17 @@ class LiveFeed:
         return not self._thread.is_alive()
 
     def _lag(self) -> int:
-        return sum(progress.emitted - progress.taken for progress in self._runs.values())
+        return sum(progress.emitted - progress.consumed for progress in self._runs.values())
 
-    def _work(self) -> None:
+    def _feed(self) -> None:
         while True:
             with self._changed:
-                rested = not self._lag()
+                idle = not self._lag()
                 self._changed.wait_for(lambda: self._lag() or self._closing)
                 if not self._lag():
                     break
-            if rested:
-                time.sleep(GATHERING)
+            if idle:
+                time.sleep(GATHERING_TIME)
             with self._changed:
                 item = self._queue.popleft() if self._queue else None
             if item is None:
@@ -179,11 +201,11 @@ class LiveFeed:
                 continue
             run, number, name, doc = item
             progress = self._runs.get(run)
-            if progress is None or number < progress.taken:
+            if progress is None or number < progress.consumed:
                 continue  # it was read from the log in the meantime
             self._catch_up(run, progress, number)
-            self._take(run, progress, name, doc)
-        for progress in self._runs.values():  # closing, in the middle of a run
+            self._consume(run, progress, name, doc)
+        for progress in self._runs.values():  # of runs that are still open when the feed is closed
             if progress.reader is not None:
                 progress.reader.close()
 
@@ -194,46 +216,37 @@ class LiveFeed:
             self._catch_up(run, progress, emitted)
 
     def _catch_up(self, run: str, progress: _Progress, number: int) -> None:
-        """Take the documents of a run before `number` from its log."""
-        if progress.taken >= number:
+        """Hand the documents of a run before `number` to the consumer, from the log."""
+        if progress.consumed >= number:
             return
         try:
             if progress.reader is None:
                 progress.reader = self._log(run)
-            progress.reader.skip_to(progress.taken)
-            while progress.taken < number and (document := progress.reader.read()) is not None:
+            progress.reader.skip_to(progress.consumed)
+            while progress.consumed < number and (document := progress.reader.read()) is not None:
                 with self._changed:
                     self._caught_up += 1
-                self._take(run, progress, *document)
-        except Exception as error:  # noqa: BLE001 - said, and the feed goes on with what comes
-            self._failed(error)
-        if progress.taken < number:
+                self._consume(run, progress, *document)
+        except Exception as error:  # noqa: BLE001 - reported, and the feed continues with the documents that follow
+            self._failures.add(error)
+        if progress.consumed < number:
             with self._changed:
-                self._lost += number - progress.taken
+                self._lost += number - progress.consumed
                 self._advance(run, progress, number)
 
-    def _take(self, run: str, progress: _Progress, name: str, doc: Doc) -> None:
+    def _consume(self, run: str, progress: _Progress, name: str, doc: Doc) -> None:
         try:
             self._consumer(name, doc)
-        except Exception as error:  # noqa: BLE001 - it costs the consumer this document, nobody else anything
-            self._failed(error)
+        except Exception as error:  # noqa: BLE001 - it costs the consumer this document, and affects nothing else
+            self._failures.add(error)
         with self._changed:
-            self._advance(run, progress, progress.taken + 1)
+            self._advance(run, progress, progress.consumed + 1)
 
-    def _advance(self, run: str, progress: _Progress, taken: int) -> None:
-        """Count documents as taken, and forget the run after its last. The lock is held."""
-        progress.taken = taken
-        if progress.over and taken == progress.emitted:
+    def _advance(self, run: str, progress: _Progress, consumed: int) -> None:
+        """Count documents as consumed, and forget the run after its last one. The caller holds the lock."""
+        progress.consumed = consumed
+        if progress.stopped and consumed == progress.emitted:
             del self._runs[run]
             if progress.reader is not None:
                 progress.reader.close()
         self._changed.notify_all()
-
-    def _failed(self, error: Exception) -> None:
-        with self._changed:
-            self._errors += 1
-            self._last_error = f"{type(error).__name__}: {error}"
-            new = type(error).__name__ not in self._kinds
-            self._kinds.add(type(error).__name__)
-        if new:  # once a kind: a consumer that fails on every document must not fill the disk
-            logger.error("%s failed, the scan goes on", self._name, exc_info=error)

@@ -14,13 +14,13 @@ from beamline.storage.runs import Runs
 
 
 def processing_with_references(config: Config, data_dir: Path) -> dict[str, dict[str, Any]]:
-    """Give the settings of the pipelines, with the spectra that the table `references` names.
+    """Return the settings of the pipelines, with the reference spectra that the table `references` names.
 
     Parameters
     ----------
     config : Config
     data_dir : Path
-        Where runs are kept.
+        The data folder, for references that are runs.
 
     Raises
     ------
@@ -38,16 +38,22 @@ def processing_with_references(config: Config, data_dir: Path) -> dict[str, dict
 
 
 def find_reference(where: str, folder: Path, data_dir: Path) -> dict[str, Any]:
-    """Give a reference spectrum as the settings have it.
+    """Read a reference spectrum into the form that the settings have.
 
     Parameters
     ----------
     where : str
-        A file of two columns, energy (eV) and optical density; or a run: a uid, a unique start of one, or a scan id.
+        A file of two columns, energy (eV) and optical density; or a run: a uid, the unique beginning of one, or a scan
+        id.
     folder : Path
-        That a relative path is relative to.
+        Folder that a relative path refers to.
     data_dir : Path
-        Where runs are kept.
+        The data folder, for references that are runs.
+
+    Raises
+    ------
+    BeamlineError
+        When it is neither a file nor a run with a spectrum.
     """
     path = folder / Path(where).expanduser()
     if path.is_file():
@@ -64,7 +70,7 @@ def find_reference(where: str, folder: Path, data_dir: Path) -> dict[str, Any]:
 
 
 def reference_of(derived: Run, where: str) -> dict[str, Any]:
-    """Give the mean spectrum of a reduced stack or line spectrum as a reference."""
+    """Return the mean spectrum of a reduced stack or line spectrum as a reference."""
     result = derived.result
     if "spectrum" not in result:
         raise BeamlineError(f"reference {where}: the run has no optical density; expected a stack or a line spectrum")

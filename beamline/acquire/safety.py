@@ -1,4 +1,4 @@
-"""Before a plan starts: can it finish, how long will it take, and is there room for what it writes."""
+"""Assess a plan before it starts: can it finish, how long will it take, and is there disk space for its data."""
 
 from __future__ import annotations
 
@@ -14,36 +14,35 @@ from typing import Any
 from bluesky.utils import Msg
 
 from beamline.errors import BeamlineError
-from beamline.storage.log import LogError, read_log
-from beamline.storage.runs import Runs
+from beamline.storage import LogError, Runs, read_log
 from callbacks.contract import MEASUREMENT, Key, Stream
 from plans.checks import Estimate, estimate
 from plans.endstation import Endstation
 from plans.errors import PlanError
 
-MOST_RUNS = 3  # newest of the same technique that the time of a point is learnt from
-MOST_EVENTS = 200  # of each of them, from the first on
-FEWEST_INTERVALS = 3  # fewer say nothing
+MOST_RUNS = 3  # newest runs of the same technique that the time per point is learnt from
+MOST_EVENTS = 200  # of each of them, counted from its first
+FEWEST_INTERVALS = 3  # that a run must have
 IMPORTED = "imported_from"  # key of the start documents of other instruments' runs
-# What is written besides the raw frames, as measured on the simulated endstation: 19.0 MB of a RIXS map with 12.6 MB of
-# frames (64 rows; of taller frames, less), 8.0 MB of a stack with 3.2 MB of documents.
-DOCUMENT_COPIES = 3.0  # in the log, in the catalogue, and what the reduction makes of their arrays
-REDUCED_FRAMES = 0.5  # what the reduction makes of a frame, in bytes of the frame
+# Disk space relative to the raw data, as measured on the simulated endstation: 19.0 MB for a RIXS map with 12.6 MB of
+# frames (64 rows; less for taller frames), 8.0 MB for a stack with 3.2 MB of documents.
+DOCUMENT_COPIES = 3.0  # in the log, in the catalogue, and as arrays of the reduction
+REDUCED_FRAMES = 0.5  # size of the reduction of a frame, relative to the frame
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Time that a point takes on the wall clock, s: as a rule, or as runs of the same technique took.
+    """Wall-clock time that a point takes: by the rule of `plans.checks.estimate`, or as in earlier runs of the technique.
 
     Attributes
     ----------
     overhead : float or None
-        s an event beside its counting time; None for the rule of `plans.checks.estimate`.
+        Time per event in addition to its counting time, s; None for the rule of `plans.checks.estimate`.
     interval : float or None
-        s from event to event; where it is shorter than the counting time, as on an endstation that is simulated with
-        its clock sped up, it is what counts.
+        Time from event to event, s. It is given, and used instead of the overhead, if it is shorter than the counting
+        time, as on a simulated endstation with an accelerated clock.
     learnt_from : tuple of str
-        Uids of the runs; empty for the rule.
+        Uids of the earlier runs; empty for the rule.
     """
 
     overhead: float | None = None
@@ -51,7 +50,7 @@ class Pace:
     learnt_from: tuple[str, ...] = ()
 
     def duration(self, plan: Estimate) -> float:
-        """Give the time that a plan takes from begin to end, s."""
+        """Return the time that a plan takes from beginning to end, s."""
         if self.interval is not None:
             return plan.events * self.interval + plan.sleeping
         return plan.duration(self.overhead)
@@ -59,7 +58,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Assessment:
-    """What a plan will do, how long it takes, and the room there is for it.
+    """What a plan will do, how long it takes, and the disk space that there is for it.
 
     Attributes
     ----------
@@ -67,9 +66,9 @@ class Assessment:
     pace : Pace
     data_dir : Path
     free : int
-        Bytes free where the data go.
+        Free disk space for the data, bytes.
     minimum_free_gb : float
-        Of them, what must remain.
+        Disk space that must remain free, GB.
     """
 
     estimate: Estimate
@@ -80,12 +79,12 @@ class Assessment:
 
     @property
     def duration(self) -> float:
-        """Time from begin to end, s."""
+        """Time from beginning to end, s."""
         return self.pace.duration(self.estimate)
 
     @property
     def bytes(self) -> int:
-        """What is written in all: frames, documents to the log and to the catalogue, and the reduction."""
+        """Total size of the data: frames, documents in the log and in the catalogue, and the reduction."""
         plan = self.estimate
         return round(plan.frame_bytes * (1 + REDUCED_FRAMES) + plan.document_bytes * DOCUMENT_COPIES)
 
@@ -95,7 +94,8 @@ class Assessment:
         Raises
         ------
         BeamlineError
-            Naming the folder, what is free there, what the plan writes and what must remain.
+            When the free space is not enough; names the folder, what is free, what the plan writes and what must
+            remain.
         """
         if self.free < self.bytes + self.minimum_free_gb * 1e9:
             raise BeamlineError(
@@ -104,12 +104,12 @@ class Assessment:
             )
 
     def text(self, now: datetime | None = None) -> str:
-        """Say it in one line.
+        """Summarise it in one line.
 
         Parameters
         ----------
         now : datetime, optional
-            When the plan begins; this moment where not given.
+            Time at which the plan begins; by default the current time.
         """
         plan = self.estimate
         end = (now or datetime.now()) + timedelta(seconds=self.duration)
@@ -125,7 +125,7 @@ class Assessment:
         return ", ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it for JSON: times in s, sizes in bytes."""
+        """Return it as a dict for JSON: times in s, sizes in bytes."""
         plan = self.estimate
         return {
             "runs": plan.runs,
@@ -148,23 +148,23 @@ class Assessment:
 
 
 def assess(plan: Iterable[Msg], endstation: Endstation, data_dir: Path, minimum_free_gb: float) -> Assessment:
-    """Find out what a plan will do, before it starts; nothing moves.
+    """Determine what a plan will do before it starts; nothing moves.
 
     Parameters
     ----------
     plan : iterable of Msg
-        It is consumed: make it anew to run it.
+        It is consumed; create it again to run it.
     endstation : Endstation
         The devices of the plan.
     data_dir : Path
-        Where the data go; it may not exist yet.
+        The data folder; it need not exist yet.
     minimum_free_gb : float
-        What must remain free, GB.
+        Disk space that must remain free, GB.
 
     Raises
     ------
     BeamlineError
-        One line: what the plan refuses by itself, a value out of a device's limits, a device that cannot be read.
+        When the plan refuses its arguments, a value is outside a device's limits, or a device cannot be read; one line.
     """
     try:
         planned = estimate(plan, endstation)
@@ -185,13 +185,18 @@ def assess(plan: Iterable[Msg], endstation: Endstation, data_dir: Path, minimum_
 
 
 def learn_pace(data_dir: Path, planned: Estimate) -> Pace:
-    """Learn from the newest runs of a folder how long a point takes, where there are any of the plan's technique.
+    """Learn how long a point takes from the newest runs of the plan's technique.
 
     Parameters
     ----------
     data_dir : Path
     planned : Estimate
-        Of a plan; where its runs are of several techniques, or of none, the rule holds.
+        Estimate of the plan.
+
+    Returns
+    -------
+    Pace
+        By the rule of `plans.checks.estimate` if there are no such runs, or if the plan has not exactly one technique.
     """
     if len(planned.techniques) != 1:
         return Pace()
@@ -203,7 +208,7 @@ def learn_pace(data_dir: Path, planned: Estimate) -> Pace:
             continue
         try:
             found = _intervals(entry.path)
-        except LogError:  # the catalogue moved it to another place since it was listed; others tell as much
+        except LogError:  # its log was moved since it was listed; another run will do
             continue
         if len(found) >= FEWEST_INTERVALS:
             waits += found
@@ -220,7 +225,7 @@ def learn_pace(data_dir: Path, planned: Estimate) -> Pace:
 
 
 def _intervals(log: Path) -> list[tuple[float, float]]:
-    """Give wall-clock time since the event before, and counting time, of the first events of `primary`, s."""
+    """Return the time since the previous event and the counting time of the first events of `primary`, s."""
     found: list[tuple[float, float]] = []
     primary, before = "", math.nan
     for name, doc in read_log(log):
@@ -236,18 +241,18 @@ def _intervals(log: Path) -> list[tuple[float, float]]:
 
 
 def _counting_time(data: Mapping[str, Any]) -> float:
-    """Give the time that an event counted for, s, by the detectors that say so."""
+    """Return the counting time of an event, s, as its detectors report it."""
     line = float(sum(data.get(Key.STXM_DWELL, ())))
     return max(line, *(float(data.get(key, 0.0)) for key in (Key.EXPOSURE_TIME, Key.DWELL)))
 
 
 def _existing(folder: Path) -> Path:
-    """Give the folder, or the nearest above it that is there."""
+    """Return the folder, or its nearest parent that exists."""
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _counts(plan: Estimate) -> str:
-    """Say how many events there are, the measured ones first: ``120 frames and 3 dark frames``."""
+    """Summarise the number of events, the measured ones first: ``120 frames and 3 dark frames``."""
     parts = []
     for stream in sorted(plan.points, key=lambda stream: stream != Stream.PRIMARY):
         number = plan.points[stream]

@@ -9,7 +9,7 @@ from beamline.storage.layout import Layout
 
 
 def next_scan_id(data_dir: Path) -> int:
-    """Count the scans of a data folder; two processes never get the same number."""
+    """Return the next scan number of a data folder; two processes never get the same one."""
     data_dir.mkdir(parents=True, exist_ok=True)
     with Layout(data_dir).scan_id.open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""The RunEngine with everything attached: recorder first, then the live reduction and the catalogue beside it."""
+"""The RunEngine with everything attached to it: the recorder, the live reduction, the catalogue and the suspenders."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from callbacks.reduction import Reducer
 from plans.errors import PlanError
 
 LOGGERS = ("beamline", "bluesky", "callbacks", "ophyd", "plans")
-DRAIN_TIMEOUT = 600.0  # s; a reduction that is this far behind the end of its run is given up on
+DRAIN_TIMEOUT = 600.0  # s; a reduction that is this late after the end of its run is no longer waited for
 
 
 class Session:
@@ -46,7 +46,7 @@ class Session:
     config : Config
         The endstation.
     data_dir : Path
-        Where logs, frames, derived data and the catalogue are kept.
+        The data folder.
 
     Raises
     ------
@@ -57,7 +57,7 @@ class Session:
     def __init__(self, config: Config, data_dir: Path) -> None:
         if problems := processing_problems(config):
             raise BeamlineError("\n".join(problems))
-        data_dir = data_dir.absolute()  # documents name files in it, and are read from anywhere
+        data_dir = data_dir.absolute()  # documents name files in it, and must be readable from any working directory
         layout = Layout(data_dir)
         self.config = config
         self.data_dir = data_dir
@@ -75,7 +75,7 @@ class Session:
         self.derived = DerivedRuns(data_dir)
         self.picture = LivePicture(data_dir)
         self.use_settings(processing_with_references(config, data_dir))
-        self.reducer = Reducer(self._derived, pipelines())
+        self.reducer = Reducer(self._store_derived, pipelines())
         self.reduction = LiveFeed(
             self.reducer, depth=config.storage.queue_depth, log=self.recorder.read, name="reduction"
         )
@@ -83,13 +83,13 @@ class Session:
         self.ingester = IngestSupervisor(data_dir)
         self._feeds = [self.reduction]
         if config.suspenders is not None:
-            logging.getLogger(light_suspenders.__module__).setLevel(logging.INFO)  # the log has when they held the run
+            logging.getLogger(light_suspenders.__module__).setLevel(logging.INFO)  # log when they suspend and resume
             self.endstation = dataclasses.replace(self.endstation, light=light_of(config.suspenders))
             for suspender in light_suspenders(config.suspenders, self.endstation):
                 self.RE.install_suspender(suspender)
 
-    def _derived(self, name: str, doc: dict[str, Any]) -> None:
-        """Keep a document of a derived run, then show it."""
+    def _store_derived(self, name: str, doc: dict[str, Any]) -> None:
+        """Store a document of a derived run, then show it."""
         self.derived(name, doc)
         self.picture(name, doc)
 
@@ -103,12 +103,12 @@ class Session:
         self.close()
 
     def use_references(self, references: dict[str, str]) -> None:
-        """Fit these reference spectra to the stacks measured from now on.
+        """Fit these reference spectra to the stacks that are measured from now on.
 
         Parameters
         ----------
         references : dict of str to str
-            Name -> run or file, as in the table `references` of a configuration.
+            Name -> run or file, as in the table `references` of the configuration.
 
         Raises
         ------
@@ -119,26 +119,26 @@ class Session:
         self.use_settings(processing_with_references(self.config, self.data_dir))
 
     def use_settings(self, settings: dict[str, dict[str, Any]]) -> None:
-        """Reduce the runs that begin from now on with these settings, by pipeline; each run keeps its own.
+        """Reduce the runs that begin from now on with these settings, by pipeline.
 
-        They go into the start document: what is measured before keeps the settings that it began with, whenever it is
-        reduced.
+        They are part of the start document, so that each run is reduced with the settings it began with, however late.
         """
         self.RE.md[PROCESSING] = settings
 
-    def watch(self, consumer: Callable[[str, dict[str, Any]], None], name: str) -> None:
-        """Let `consumer` see the documents on a thread of its own, where it can neither slow nor stop the scan."""
+    def watch(self, consumer: Callable[[str, dict[str, Any]], None], name: str) -> LiveFeed:
+        """Feed the documents to `consumer` on a thread of its own, where it can neither slow down nor stop the scan."""
         feed = LiveFeed(consumer, depth=self.config.storage.queue_depth, log=self.recorder.read, name=name)
         self._feeds.append(feed)
         self.RE.subscribe(feed)
+        return feed
 
     def drain(self) -> None:
-        """Wait until every document measured so far has been reduced."""
+        """Wait until every document emitted so far has been reduced."""
         for feed in self._feeds:
             feed.drain(DRAIN_TIMEOUT)
 
     def close(self) -> None:
-        """Finish the reduction, and let the catalogue finish on its own."""
+        """Finish the reduction, disconnect, and leave the process that fills the catalogue to finish by itself."""
         if self.RE.state == "paused":
             self.RE.abort("the session was closed")
         for feed in self._feeds:
@@ -165,7 +165,7 @@ def _log_to(path: Path) -> logging.Handler:
 
 
 def measure(session: Session, plan: Any, *, on_pause: Callable[[], bool] = lambda: False) -> str:
-    """Run a plan to its end, and give the uid of its last run; see `measure_all`."""
+    """Run a plan to its end, and return the uid of its last run; see `measure_all`."""
     return measure_all(session, plan, on_pause=on_pause)[-1]
 
 
@@ -177,7 +177,7 @@ def measure_all(session: Session, plan: Any, *, on_pause: Callable[[], bool] = l
     session : Session
     plan : iterable of Msg
     on_pause : callable
-        Asked after an interruption whether to resume; the run is aborted where it says no.
+        Called after an interruption; tells whether to resume the run or to abort it.
 
     Returns
     -------
@@ -187,20 +187,20 @@ def measure_all(session: Session, plan: Any, *, on_pause: Callable[[], bool] = l
     Raises
     ------
     BeamlineError
-        One line on why the plan could not be finished. The run is closed, and what was measured is kept.
+        When the plan could not be finished; one line that says why. The run is closed, and its data are kept.
     """
     engine: Any = session.RE
     check_free_space(session.data_dir, session.config.storage.minimum_free_gb)
-    ends: list[dict[str, Any]] = []
-    token = engine.subscribe(lambda _name, doc: ends.append(doc), "stop")
+    stops: list[dict[str, Any]] = []
+    token = engine.subscribe(lambda _name, doc: stops.append(doc), "stop")
     try:
-        with redirect_stdout(sys.stderr):  # the engine prints; what a command answers is for standard output
+        with redirect_stdout(sys.stderr):  # the engine prints, but standard output is for the answer of a command
             try:
                 outcome = engine(plan)
             except RunEngineInterrupted:
                 try:
                     while engine.state == "paused" and on_pause():
-                        _let_suspenders_hold(engine)
+                        _suspend_again(engine)
                         with suppress(RunEngineInterrupted):
                             outcome = engine.resume()
                 finally:
@@ -208,19 +208,23 @@ def measure_all(session: Session, plan: Any, *, on_pause: Callable[[], bool] = l
                         outcome = engine.abort("interrupted by the user")
     except (BeamlineError, PlanError) as error:
         raise BeamlineError(str(error)) from error
-    except Exception as error:  # a device or the plan: the engine has closed the run and said so in its stop document
-        cause = error.__cause__ if isinstance(error, FailedStatus) and error.__cause__ else error
-        text = " ".join(str(cause).split()) or type(cause).__name__
-        # What went wrong first is why the run was ended; what is raised may be what went wrong when that was done.
-        first = (" ".join(ends[-1]["reason"].split()) if ends and ends[-1]["exit_status"] == "fail" else "") or text
-        raise BeamlineError(f"the plan failed: {first}" + (f"; then {text}" if text != first else "")) from error
+    except Exception as error:  # of a device or of the plan; the engine has closed the run
+        raise BeamlineError(_why_it_failed(error, stops)) from error
     finally:
         engine.unsubscribe(token)
     return tuple(outcome.run_start_uids)
 
 
-def _let_suspenders_hold(engine: Any) -> None:
-    """Let the suspenders that are tripped hold a plan that is resumed: the engine asks them when a plan begins only."""
+def _why_it_failed(error: Exception, stops: list[dict[str, Any]]) -> str:
+    """Say why a plan failed: the reason in its stop document, then the error, which may come from the clean-up."""
+    cause = error.__cause__ if isinstance(error, FailedStatus) and error.__cause__ else error
+    text = " ".join(str(cause).split()) or type(cause).__name__
+    first = (" ".join(stops[-1]["reason"].split()) if stops and stops[-1]["exit_status"] == "fail" else "") or text
+    return f"the plan failed: {first}" + (f"; then {text}" if text != first else "")
+
+
+def _suspend_again(engine: Any) -> None:
+    """Suspend a plan that is about to be resumed if a suspender is tripped: the engine only checks at its beginning."""
     for suspender in engine.suspenders:
         futures, justification = suspender.get_futures()
         for future in futures:
@@ -228,12 +232,12 @@ def _let_suspenders_hold(engine: Any) -> None:
 
 
 def check_free_space(data_dir: Path, minimum_gb: float) -> None:
-    """Refuse to begin a run where the disk has less than `minimum_gb` left.
+    """Refuse to begin a run if the disk has less than `minimum_gb` (GB) of free space.
 
     Raises
     ------
     BeamlineError
-        Naming the folder, what is free and what is asked for.
+        When there is less; names the folder, what is free and what is required.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(data_dir).free / 1e9

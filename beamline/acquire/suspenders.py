@@ -1,4 +1,4 @@
-"""What holds the engine while there is no light: the storage ring and the front-end shutter."""
+"""Suspend the engine while there is no light, according to the storage ring and the front-end shutter."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ logger = logging.getLogger(__name__)
 
 META = "meta"  # ophyd's subscription to the connection of a signal
 _ONE_AT_A_TIME = threading.Lock()
-ENGINE_BUSY_TIMEOUT = 10.0  # s; the engine's loop may stand still for so long, in a callback or in a slow device
+ENGINE_BUSY_TIMEOUT = 10.0  # s that a callback or a slow device may block the engine's event loop
 
 
 class LightSuspender(SuspenderBase):
-    """Suspend while a signal says that there is no light, or nothing; say in one line why, and for how long it was.
+    """Suspend while a signal says that there is no light, or is disconnected; log in one line why and for how long.
 
     Parameters
     ----------
     signal : ophyd.Signal
+        The signal to watch.
     sleep : float
-        s; how long to wait once the light is back.
+        Time to wait once the light is back, s.
     """
 
     def __init__(self, signal: Any, *, sleep: float = 0.0) -> None:
@@ -38,12 +39,17 @@ class LightSuspender(SuspenderBase):
         self._value: Any = None
         self._since = math.nan
 
+    @property
+    def settle_time(self) -> float:
+        """Time to wait once the light is back, s."""
+        return float(self._sleep)
+
     def __repr__(self) -> str:
-        """Give the name of what it watches: the engine prints it."""
+        """Return the name of the signal, which the engine prints."""
         return str(self._sig.name)
 
     def install(self, RE: RunEngine, *, event_type: str | None = None) -> None:
-        """Watch the signal's value and its connection, and suspend `RE`."""
+        """Watch the signal's value and its connection on behalf of `RE`."""
         super().install(RE, event_type=event_type)
         if META in self._sig.subscriptions:
             self._sig.subscribe(self._connection, event_type=META, run=True)
@@ -51,7 +57,7 @@ class LightSuspender(SuspenderBase):
             self(None)
 
     def remove(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         super().remove()
         if META in self._sig.subscriptions:
             self._sig.clear_sub(self._connection, event_type=META)
@@ -60,20 +66,20 @@ class LightSuspender(SuspenderBase):
         """Take a new value of the signal."""
         before = self.tripped
         self._value = value
-        self._judge(value, **kwargs)
+        self._trip_or_release(value, **kwargs)
         if self.tripped and not before:
             self._since = time.monotonic()
             logger.info("suspended: %s", self._get_justification())
         elif before and not self.tripped:
             lasted = time.monotonic() - self._since
-            logger.info("%s: back after %.1f s; resumes in %g s", self._shown(), lasted, self._sleep)
+            logger.info("%s: back after %.1f s; resumes in %g s", self._shown(), lasted, self.settle_time)
 
     def missing(self, value: Any) -> str:
-        """Say why there is no light, as "ring_current: 0 mA is below 400 mA"; empty where there is."""
+        """Say why there is no light, for example "ring_current: 0 mA is below 400 mA"; empty if there is."""
         return f"{self._sig.name}: disconnected" if value is None else self._missing(value)
 
     def awaited(self) -> str:
-        """Say what is waited for."""
+        """Describe the resume condition."""
         return f"waits until it is {self._awaited()}"
 
     @abstractmethod
@@ -88,8 +94,8 @@ class LightSuspender(SuspenderBase):
     def _shown(self) -> str:
         return f"{self._sig.name}: {self._value}"
 
-    def _judge(self, value: Any, **kwargs: Any) -> None:
-        # Bluesky gives the engine's loop 0.1 s to make an event; a loop that is busy for longer would miss the loss.
+    def _trip_or_release(self, value: Any, **kwargs: Any) -> None:
+        # Bluesky raises when the engine's loop takes more than 0.1 s to create an event, and the loss would be missed.
         deadline = time.monotonic() + ENGINE_BUSY_TIMEOUT
         with _ONE_AT_A_TIME:
             while True:
@@ -101,7 +107,7 @@ class LightSuspender(SuspenderBase):
                         raise
                     time.sleep(0.01)
             if self.tripped and self.RE is not None:
-                _let_it_suspend(self.RE)
+                _wait_until_suspended(self.RE)
 
     def _connection(self, *_args: Any, connected: bool = True, **_kwargs: Any) -> None:
         if not connected:
@@ -118,16 +124,16 @@ class LightSuspender(SuspenderBase):
 
 
 class RingCurrentSuspender(LightSuspender):
-    """Suspend when the ring current falls below a limit; resume when it has come up to another.
+    """Suspend when the ring current falls below a limit; resume when it has risen to another.
 
     Parameters
     ----------
     signal : ophyd.Signal
-        mA.
+        The ring current, mA.
     low, resume : float
-        mA.
+        Limits, mA.
     sleep : float
-        s.
+        Time to wait once the current is back, s.
     """
 
     def __init__(self, signal: Any, *, low: float, resume: float, sleep: float = 0.0) -> None:
@@ -138,7 +144,7 @@ class RingCurrentSuspender(LightSuspender):
         return below(self._sig.name, _number(value), self._low)
 
     def _is_back(self, value: Any) -> bool:
-        return _number(value) >= self._resume
+        return bool(_number(value) >= self._resume)
 
     def _awaited(self) -> str:
         return f"above {self._resume:g} mA"
@@ -148,31 +154,31 @@ class RingCurrentSuspender(LightSuspender):
 
 
 class FrontEndShutterSuspender(LightSuspender):
-    """Suspend while the front-end shutter is anything but open.
+    """Suspend while the front-end shutter is not open.
 
     Parameters
     ----------
     signal : ophyd.Signal
         Its state, "open" or another.
     sleep : float
-        s.
+        Time to wait once it is open again, s.
     """
 
     def _missing(self, value: Any) -> str:
         return "" if value == OPEN else f"{self._sig.name}: is {value!r}, not {OPEN!r}"
 
     def _is_back(self, value: Any) -> bool:
-        return value == OPEN
+        return bool(value == OPEN)
 
     def _awaited(self) -> str:
         return OPEN
 
 
-def _let_it_suspend(engine: RunEngine) -> None:
-    """Wait until an engine has taken a suspension in: it takes no second one before."""
+def _wait_until_suspended(engine: RunEngine) -> None:
+    """Wait until an engine has processed a request to suspend; it does not accept a second one before."""
 
-    async def taken() -> None:
-        for _ in range(5):  # the request is handed on twice in the loop before the engine knows
+    async def processed() -> None:
+        for _ in range(5):  # the request passes through the loop twice before the engine changes its state
             await asyncio.sleep(0)
         while engine.state == "suspending":
             await asyncio.sleep(0.002)
@@ -182,7 +188,7 @@ def _let_it_suspend(engine: RunEngine) -> None:
     except RuntimeError:
         inside = False
     if not inside:  # the engine's own thread cannot wait for itself
-        asyncio.run_coroutine_threadsafe(taken(), engine.loop).result(ENGINE_BUSY_TIMEOUT)
+        asyncio.run_coroutine_threadsafe(processed(), engine.loop).result(ENGINE_BUSY_TIMEOUT)
 
 
 def light_suspenders(settings: Suspenders, endstation: Endstation) -> list[LightSuspender]:
@@ -192,7 +198,7 @@ def light_suspenders(settings: Suspenders, endstation: Endstation) -> list[Light
     ----------
     settings : Suspenders
     endstation : Endstation
-        With the signals `ring.current` and `front_end_shutter.state`.
+        Its signals `ring.current` and `front_end_shutter.state` are watched.
     """
     sleep = settings.settle_time
     suspenders: list[LightSuspender] = [
@@ -207,7 +213,7 @@ def light_suspenders(settings: Suspenders, endstation: Endstation) -> list[Light
 
 
 def light_of(settings: Suspenders) -> Light:
-    """Give the limits that plans judge their points by."""
+    """Return the limits by which plans decide whether a point had light."""
     return Light(settings.ring_current_low, settings.ring_current_resume, settings.front_end_shutter)
 
 

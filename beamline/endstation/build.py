@@ -1,4 +1,4 @@
-"""From the configuration of an endstation to its devices."""
+"""Build the devices of an endstation from its configuration."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ NAMES = DEVICE_NAMES
 
 
 def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
-    """Build the devices of an endstation, with the object they share.
+    """Build and connect the devices of an endstation.
 
     Parameters
     ----------
     config : Config
         The endstation.
     frames_dir : Path
-        Where cameras write their frames; made when it is not there.
+        Folder that cameras write their frames to; created if it does not exist.
 
     Raises
     ------
     BeamlineError
-        Naming file, device and what was expected: a device that is missing or unknown, a class that cannot be
-        imported, options it does not take, process variables that do not answer.
+        When a device is missing or unknown, its class cannot be imported or does not take its options, or a process
+        variable does not answer; names the file, the device and what was expected.
     """
     devices, truth = _build_all(config)
     require(connect(devices, config.channel_access))
@@ -39,18 +39,18 @@ def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
 
 
 def build_devices(config: Config) -> dict[str, Any]:
-    """Build the devices of an endstation by their names; those on EPICS begin to connect.
+    """Build the devices of an endstation, by name; those on EPICS begin to connect.
 
     Raises
     ------
     BeamlineError
-        As `build_endstation`.
+        See `build_endstation`.
     """
     return _build_all(config)[0]
 
 
 def device_problems(config: Config) -> list[str]:
-    """Give one line for each device that is missing, unknown or of a class that cannot be imported."""
+    """Return one line for each device that is missing or unknown, or whose class cannot be imported."""
     problems = [
         f"{config.path}: devices: {unknown('device', name, NAMES)}" for name in config.devices if name not in NAMES
     ]
@@ -86,15 +86,15 @@ def _build(config: Config, where: str, class_path: str, *arguments: Any, **optio
     found = resolve_class(class_path)
     try:
         return found(*arguments, **options)
-    except (TypeError, ValueError) as error:  # what a class says to options that are not its own, or out of range
-        taken = {name for base in found.__mro__ for name in _parameters(base)}
+    except (TypeError, ValueError) as error:  # of options that the class does not have, or that are out of range
+        known = {name for base in found.__mro__ for name in _parameters(base)}
         for name in options:
-            if isinstance(error, TypeError) and name not in taken:
-                raise BeamlineError(f"{config.path}: {where}.options: {unknown('option', name, taken)}") from error
+            if isinstance(error, TypeError) and name not in known:
+                raise BeamlineError(f"{config.path}: {where}.options: {unknown('option', name, known)}") from error
         raise BeamlineError(f"{config.path}: {where}: {' '.join(str(error).split())}") from error
 
 
 def _parameters(found: type) -> list[str]:
-    """Give the names of what a class is built with."""
+    """List the parameters of a class's own `__init__`."""
     made = vars(found).get("__init__")
     return list(inspect.signature(made).parameters) if inspect.isfunction(made) else []

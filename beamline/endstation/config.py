@@ -1,4 +1,4 @@
-"""The configuration of an endstation: one strict model of its TOML file, with errors that say what was meant."""
+"""The configuration of an endstation: a strict model of its TOML file, with errors that suggest what was meant."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pydantic import (
 from beamline.errors import BeamlineError
 
 SIMULATED = Path(__file__).with_name("simulated.toml")
-EPICS = Path(__file__).with_name("epics.toml")  # the same endstation on EPICS, as `beamline ioc` serves it
+EPICS = Path(__file__).with_name("epics.toml")  # the same endstation over EPICS, as served by `beamline ioc`
 
 
 class _Table(BaseModel):
@@ -36,7 +36,7 @@ class _Table(BaseModel):
 
 
 class Shared(_Table):
-    """Table `endstation.shared`: an object that every device is given."""
+    """Table `endstation.shared`: an object that is passed to every device."""
 
     class_path: str = Field(alias="class")  # as "package.module.Class"
     options: dict[str, Any] = {}  # keyword arguments
@@ -54,21 +54,21 @@ class Device(_Table):
 
     class_path: str = Field(alias="class")  # as "package.module.Class"
     prefix: str = ""  # of its EPICS process variables
-    options: dict[str, Any] = {}
-    baseline: bool = True  # read before and after every run
+    options: dict[str, Any] = {}  # keyword arguments
+    baseline: bool = True  # whether it is read before and after every run
 
 
 class ChannelAccess(_Table):
-    """Table `channel_access`: where process variables are looked for; the environment's EPICS_CA_* where not given."""
+    """Table `channel_access`: where to search for process variables; without it, the environment's EPICS_CA_* apply."""
 
     address_list: str = "127.0.0.1"  # servers and broadcast addresses, separated by blanks
-    auto_address_list: bool = False  # whether to ask every network of this computer too
+    auto_address_list: bool = False  # whether to search all networks of this computer as well
     port: PositiveInt = 5064  # of the servers
     max_array_bytes: PositiveInt = 16_777_216
-    timeout: PositiveFloat = 5.0  # s; a process variable that has not answered by then is not there
+    timeout: PositiveFloat = 5.0  # s; a process variable that has not answered by then counts as missing
 
     def environment(self) -> dict[str, str]:
-        """Give the variables of the environment that EPICS reads when it is first used."""
+        """Return the environment variables that EPICS reads when it is first used."""
         return {
             "EPICS_CA_ADDR_LIST": self.address_list,
             "EPICS_CA_AUTO_ADDR_LIST": "YES" if self.auto_address_list else "NO",
@@ -78,7 +78,7 @@ class ChannelAccess(_Table):
 
 
 class SimulatedIoc(_Table):
-    """Table `ioc`: the IOC that stands in for the hardware; `beamline ioc` runs it."""
+    """Table `ioc`: the IOC that simulates the hardware, run by `beamline ioc`."""
 
     class_path: str = Field(alias="class")  # as "package.module.Class"
     prefix: str  # of its process variables
@@ -86,25 +86,26 @@ class SimulatedIoc(_Table):
 
 
 class Storage(_Table):
-    """Table `storage`: where runs are kept, and how much may wait to be worked on."""
+    """Table `storage`: where runs are stored, and how many documents may be queued for their consumers."""
 
     data_dir: Path = Field(default_factory=lambda: user_data_path("stxm-rixs-beamline"), strict=False)
-    queue_depth: PositiveInt = 10_000  # documents between the engine and what works on them
-    minimum_free_gb: PositiveFloat = 1.0  # below, no run is begun
+    queue_depth: PositiveInt = 10_000  # documents between the engine and a consumer
+    minimum_free_gb: PositiveFloat = 1.0  # with less disk space, no run is begun
 
     @field_validator("data_dir")
     @classmethod
-    def _from_the_files_folder(cls, path: Path, info: ValidationInfo) -> Path:
-        return (info.context or {}).get("folder", Path()) / path.expanduser()
+    def _relative_to_file(cls, path: Path, info: ValidationInfo) -> Path:
+        folder = info.context["file"].absolute().parent if info.context else Path()
+        return folder / path.expanduser()
 
 
 class Suspenders(_Table):
-    """Table `suspenders`: a run waits while there is no light."""
+    """Table `suspenders`: when a run is suspended for lack of light."""
 
-    ring_current_low: PositiveFloat  # mA; below, there is no light
-    ring_current_resume: PositiveFloat  # mA; from there on, it is back
-    settle_time: NonNegativeFloat = 10.0  # s; how long to wait once it is back
-    front_end_shutter: bool = True  # wait while it is not open, too
+    ring_current_low: PositiveFloat  # mA; a run is suspended below
+    ring_current_resume: PositiveFloat  # mA; it resumes from here on
+    settle_time: NonNegativeFloat = 10.0  # s to wait once the light is back
+    front_end_shutter: bool = True  # whether to suspend as well while the shutter is not open
 
     @model_validator(mode="after")
     def _resume_above_low(self) -> Self:
@@ -117,7 +118,7 @@ class Suspenders(_Table):
 
 
 class Config(_Table):
-    """An endstation: its devices, how its data are processed, where they are kept."""
+    """An endstation: its devices, how its data are processed, and where they are stored."""
 
     endstation: EndstationTable
     devices: dict[str, Device]
@@ -134,6 +135,11 @@ class Config(_Table):
         """The file it was read from."""
         return self._path
 
+    def model_post_init(self, context: Any) -> None:
+        """Remember the file that is read, which `load_config` gives as context."""
+        if context:
+            self._path = context["file"]
+
 
 def load_config(path: Path | None = None) -> Config:
     """Read a configuration.
@@ -141,12 +147,13 @@ def load_config(path: Path | None = None) -> Config:
     Parameters
     ----------
     path : Path, optional
-        A TOML file; the simulated endstation where none is given.
+        A TOML file; by default that of the simulated endstation.
 
     Raises
     ------
     BeamlineError
-        One line for each thing that is wrong: the file, the table and key, the value seen and what was expected.
+        When it is not valid, with a line for each mistake: the file, the table and key, the value and what was
+        expected.
     """
     path = path or SIMULATED
     try:
@@ -158,11 +165,9 @@ def load_config(path: Path | None = None) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise BeamlineError(f"{path}: not valid TOML: {error}") from error
     try:
-        config = Config.model_validate(tables, context={"folder": path.absolute().parent})
+        return Config.model_validate(tables, context={"file": path})
     except ValidationError as error:
         raise BeamlineError("\n".join(f"{path}: {line}" for line in explain(error, Config))) from error
-    config._path = path
-    return config
 
 
 def resolve_class(class_path: str) -> type:
@@ -188,22 +193,22 @@ def resolve_class(class_path: str) -> type:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """Say that a name is not known, with the nearest that is."""
+    """Say that a name is unknown, and suggest the most similar one that is known."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"unknown {what} {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def explain(error: ValidationError, model: type[BaseModel], *within: str) -> list[str]:
-    """Give one line for each thing wrong with the input of a model: where, what was seen, what was expected.
+    """Return one line for each mistake in the input of a model: where, what was found, what was expected.
 
     Parameters
     ----------
     error : pydantic.ValidationError
-        What the model raised.
+        The error raised by the model.
     model : type
         The model.
     *within : str
-        The tables that its input is in.
+        Names of the tables that contain its input.
     """
     lines = []
     for problem in error.errors():
@@ -219,7 +224,7 @@ def explain(error: ValidationError, model: type[BaseModel], *within: str) -> lis
 
 
 def _keys_at(model: Any, table: Iterable[Any]) -> list[str]:
-    """Give the keys that a table of a model may have."""
+    """List the keys that a table of a model may have."""
     for part in table:
         model = get_args(model)[1] if get_origin(model) is dict else model.model_fields[part].annotation
         if NoneType in get_args(model):

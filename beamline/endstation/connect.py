@@ -1,4 +1,4 @@
-"""Connect to the process variables of an endstation, and say what answered, how fast, and what did not and why."""
+"""Connect to the process variables of an endstation, and report what answered, how fast, and what did not and why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from beamline.endstation.config import ChannelAccess
 from beamline.errors import BeamlineError
 
 POLL = 0.01  # s
-SHOWN = 3  # names of missing process variables in one line
+SHOWN = 3  # missing process variables that are named in a message
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,17 @@ class Answer:
     Attributes
     ----------
     device : str
+        Name of the device.
     pvs : int
-        Process variables it has; 0 for one that needs none.
+        Number of its process variables; 0 if it needs none.
     missing : list of str
-        Those that did not answer.
+        The process variables that did not answer.
     connect_seconds : float
-        From the start until the last that answered did.
+        Time until all were connected, s; the timeout if some did not answer.
     read_seconds : float or None
-        What one reading of it takes; None where it was not read.
+        Time that one reading takes, s; None if it was not read.
     problem : str
-        "" where there is none.
+        Empty if there is none.
     """
 
     device: str
@@ -44,19 +45,19 @@ class Answer:
 
 
 def use_channel_access(settings: ChannelAccess | None) -> None:
-    """Tell EPICS where to look, before it is used for the first time in this process.
+    """Tell EPICS where to search for process variables, before it is first used in this process.
 
     Raises
     ------
     BeamlineError
-        When it is in use already, and looks somewhere else.
+        When it is already in use with other settings.
     """
     if settings is None:
         return
     wanted = settings.environment()
     if _in_use() and any(os.environ.get(name) != value for name, value in wanted.items()):
         raise BeamlineError(
-            "channel_access: EPICS is in use in this process already, with other settings; "
+            "channel_access: EPICS is already in use in this process, with other settings; "
             f"set {' '.join(f'{name}={value!r}' for name, value in wanted.items())} before it is started"
         )
     os.environ |= wanted
@@ -70,12 +71,12 @@ def connect(devices: Mapping[str, Any], settings: ChannelAccess | None, *, read:
     devices : mapping of str to device
     settings : ChannelAccess, optional
     read : bool
-        Whether to read each that is there, too.
+        Whether to also read each device that is connected.
 
     Returns
     -------
     list of Answer
-        One a device, in their order.
+        One for each device, in their order.
     """
     settings = settings or ChannelAccess()
     signals_of = {name: _epics_signals(device) for name, device in devices.items()}
@@ -98,19 +99,19 @@ def connect(devices: Mapping[str, Any], settings: ChannelAccess | None, *, read:
 
 
 def require(answers: list[Answer]) -> None:
-    """Raise BeamlineError, a line for each device that did not answer."""
+    """Raise BeamlineError if a device did not answer, with a line for each such device."""
     if lines := [f"{answer.device}: {answer.problem}" for answer in answers if answer.missing]:
         raise BeamlineError("\n".join(lines))
 
 
 def disconnect(devices: Iterable[Any]) -> None:
-    """Give the process variables of devices up."""
+    """Disconnect the process variables of devices."""
     for device in devices:
         device.destroy()
 
 
 def _epics_signals(device: Any) -> list[Any]:
-    from ophyd.signal import EpicsSignalBase  # noqa: PLC0415 - EPICS must not be in use before it is told where to look
+    from ophyd.signal import EpicsSignalBase  # noqa: PLC0415 - EPICS must not be in use before it is configured
 
     if not hasattr(device, "walk_signals"):
         return []
@@ -119,7 +120,7 @@ def _epics_signals(device: Any) -> list[Any]:
 
 
 def _connect_all(signals_of: Mapping[str, list[Any]], timeout: float) -> dict[str, float]:
-    """Wait until the signals of devices are connected; give how long it took, s, of each device that is."""
+    """Wait until the signals of devices are connected; return the time it took (s) for each device that is."""
     began = time.monotonic()
     connected: dict[str, float] = {}
     while True:
@@ -138,8 +139,8 @@ def _read(device: Any) -> tuple[float | None, str]:
         device.describe_configuration()
         began = time.monotonic()
         device.read()
-    except Exception as error:  # noqa: BLE001 - whatever it says is what the user asked for
-        return None, f"does not read: {' '.join(str(error).split())}"
+    except Exception as error:  # noqa: BLE001 - any error is the answer that the user asked for
+        return None, f"cannot be read: {' '.join(str(error).split())}"
     return time.monotonic() - began, ""
 
 

@@ -212,7 +212,7 @@ def test_a_configuration_gives_both_suspenders_and_the_limits_of_the_plans(ring)
 
     both = light_suspenders(SETTINGS, Endstation)
     assert [type(each) for each in both] == [RingCurrentSuspender, FrontEndShutterSuspender]
-    assert [each._sleep for each in both] == [0.1, 0.1]
+    assert [each.settle_time for each in both] == [0.1, 0.1]
     without = SETTINGS.model_copy(update={"front_end_shutter": False})
     assert [type(each) for each in light_suspenders(without, Endstation)] == [RingCurrentSuspender]
     assert light_of(SETTINGS) == Light(400.0, 450.0, front_end_shutter=True)

@@ -262,12 +262,12 @@ def test_a_callback_that_raises_does_not_stop_the_scan(session):
     def broken(_name, _doc):
         raise ValueError("made to fail")
 
-    session.watch(broken, "broken")
+    feed = session.watch(broken, "broken")
     uid = measure(session, xas(session.endstation, "525:535:1", 1.0))
     summary, _ = reduced(session, uid)
     assert summary["exit_status"] == "success"
     assert summary["frames"] == 11
-    assert session._feeds[-1].status().errors > 11
+    assert feed.status().errors > 11
 
 
 def test_a_queue_that_is_full_loses_nothing(tmp_path):
