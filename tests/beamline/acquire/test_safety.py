@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from beamline.acquire.safety import DOCUMENT_COPIES, MOST_RUNS, REDUCED_FRAMES, assess
+from beamline.cli import printing
 from beamline.endstation.build import build_endstation
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
@@ -52,7 +53,7 @@ def record(data_dir, seconds, data, *, technique="rixs", begin=1_700_000_000.0, 
     return run.start_doc["uid"]
 
 
-def test_a_map_is_told_in_one_line_with_its_time_its_end_and_its_bytes(endstation, tmp_path):
+def test_a_map_is_told_in_one_line_with_its_time_its_end_and_its_bytes(endstation, tmp_path, monkeypatch):
     assessment = assess_map(endstation, tmp_path)
     text = assessment.text(datetime(2026, 11, 21, 16, 50))
     assert text.startswith(
@@ -62,7 +63,8 @@ def test_a_map_is_told_in_one_line_with_its_time_its_end_and_its_bytes(endstatio
     assert assessment.estimate.frame_bytes == 123 * FRAME
     assert assessment.duration == pytest.approx(123 * 301.0)
     console = Console(record=True, file=io.StringIO(), width=40)
-    assessment.show(console)
+    monkeypatch.setattr(printing, "console", console)
+    printing.print_assessment(assessment)
     assert console.export_text().count("\n") == 1
 
 
