@@ -9,8 +9,7 @@ import numpy as np
 
 from beamline.endstation.config import Config
 from beamline.errors import BeamlineError
-from beamline.storage.results import Run
-from beamline.storage.runs import Runs
+from beamline.storage import Run, Runs
 
 
 def processing_with_references(config: Config, data_dir: Path) -> dict[str, dict[str, Any]]:

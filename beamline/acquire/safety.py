@@ -32,7 +32,7 @@ REDUCED_FRAMES = 0.5  # size of the reduction of a frame, relative to the frame
 
 @dataclass(frozen=True)
 class Pace:
-    """Wall-clock time that a point takes: by the rule of `plans.checks.estimate`, or as in earlier runs of the technique.
+    """Wall-clock time of a point: by the rule of `plans.checks.estimate`, or as in earlier runs of the technique.
 
     Attributes
     ----------

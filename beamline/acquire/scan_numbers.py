@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 from pathlib import Path
 
-from beamline.storage.layout import Layout
+from beamline.storage import Layout
 
 
 def next_scan_id(data_dir: Path) -> int:

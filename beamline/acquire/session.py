@@ -24,10 +24,8 @@ from beamline.endstation.build import build_endstation
 from beamline.endstation.config import Config
 from beamline.endstation.connect import disconnect
 from beamline.errors import BeamlineError
+from beamline.storage import DerivedRuns, Layout, Recorder
 from beamline.storage.catalogue.supervisor import IngestSupervisor
-from beamline.storage.derived import DerivedRuns
-from beamline.storage.layout import Layout
-from beamline.storage.recorder import Recorder
 from beamline.techniques import pipelines
 from beamline.techniques.settings import processing_problems
 from callbacks.contract import PROCESSING

@@ -1,1 +1,1 @@
-"""Files of other programs and instruments: importers and exporters."""
+"""Read and write the file formats of other programs and instruments; see `importers` and `exporters`."""

@@ -1,1 +1,7 @@
-"""Runs written in the file formats of other programs."""
+"""Write runs in the file formats of other programs."""
+
+from beamline.formats.exporters.columns import Table, write_tables
+from beamline.formats.exporters.nexus import Axis, Plot, write_nexus
+from beamline.formats.exporters.nxstxm import write_nxstxm
+
+__all__ = ["Axis", "Plot", "Table", "write_nexus", "write_nxstxm", "write_tables"]

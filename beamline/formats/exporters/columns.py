@@ -11,21 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamline.errors import BeamlineError
-from beamline.storage.results import Run
+from beamline.storage import Run
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text.
+    """A table to be written as text.
 
     Attributes
     ----------
     name : str
-        Of the file.
+        Name of the file, without its suffix.
     columns : sequence of (str, numpy.ndarray), each shape (n,)
         Title with the unit, and values.
     remarks : tuple of str
-        Lines of the header.
+        Further lines of the header.
     """
 
     name: str
@@ -34,12 +34,17 @@ class Table:
 
 
 def write_tables(folder: Path, tables: Iterable[Table], raw: Run, derived: Run) -> list[Path]:
-    """Write tables into a folder, which is made; each begins with technique, sample and runs.
+    """Write tables to a folder, which is created if necessary; each begins with technique, sample and runs.
+
+    Returns
+    -------
+    list of Path
+        The files.
 
     Raises
     ------
     BeamlineError
-        When there is none.
+        When there is no table.
     """
     about = [
         f"{raw.measurement.technique.upper()} of {raw.measurement.sample}",

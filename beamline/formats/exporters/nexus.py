@@ -1,4 +1,4 @@
-"""One NeXus/HDF5 file of a run and its reduction, with default plots for silx, h5web and NeXpy."""
+"""Write a run and its reduction to one NeXus/HDF5 file, with default plots for silx, h5web and NeXpy."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
-from beamline.storage.results import Documents, Run, collect
+from beamline.storage import Documents, Run, collect
 from callbacks.contract import Stream
 from callbacks.external import ExternalFrames
 
-COMPRESSED = 50_000  # values; smaller arrays are not worth it
+COMPRESSED = 50_000  # values; smaller arrays are not compressed
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Plot:
-    """What a viewer shows of a reduction: a signal with its standard uncertainty over its axes."""
+    """A plot of a reduction in a viewer: a signal with its standard uncertainty over its axes."""
 
     name: str
     signal: str
@@ -48,13 +49,13 @@ def write_nexus(path: Path, raw_documents: Documents, derived: Run | None, plots
     Parameters
     ----------
     path : Path
-        The file; its folder is made. An existing file is replaced once the new one is whole.
+        File to write; its folder is created if necessary. An existing file is replaced once the new one is complete.
     raw_documents : iterable of (name, document)
         The raw run.
     derived : Run or None
-        What was made of it.
+        The run derived from it.
     plots : sequence of Plot
-        What a viewer shows of that, the most important first.
+        Plots of the reduction, the most important first.
 
     Raises
     ------
@@ -87,7 +88,7 @@ def write_nexus(path: Path, raw_documents: Documents, derived: Run | None, plots
 
 @contextmanager
 def new_file(path: Path) -> Iterator[h5py.File]:
-    """Write a file beside `path`, whose folder is made, and put it in its place once it is whole."""
+    """Write a file beside `path`, creating its folder if necessary, and move it there once it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
@@ -127,37 +128,50 @@ def _instrument(entry: h5py.Group, raw: Run, documents: Documents) -> None:
     detector = make_group(instrument, "ccd", "NXdetector")
     for key, value in primary.configuration.items():
         detector.attrs[key] = value if isinstance(value, str | int | float) else json.dumps(value, default=plain)
-    files, stream, dataset = ExternalFrames(), {}, None
+    dataset: h5py.Dataset | None = None
+    for frame in _frames(documents):
+        if dataset is None:
+            dataset = _frames_dataset(detector, frame)
+        dataset.resize(len(dataset) + 1, axis=0)
+        dataset[-1] = frame
+
+
+def _frames(documents: Documents) -> Iterator[NDArray[Any]]:
+    """Yield the frames that the events of the stream `primary` refer to, in their order."""
+    files = ExternalFrames()
+    descriptors: dict[str, dict[str, Any]] = {}
     for name, doc in documents:
         match name:
             case "descriptor":
-                stream[doc["uid"]] = doc
+                descriptors[doc["uid"]] = doc
             case "resource" | "datum" | "stream_resource" | "stream_datum":
                 getattr(files, name)(doc)
-            case "event" if stream[doc["descriptor"]]["name"] == Stream.PRIMARY:
-                for key, described in stream[doc["descriptor"]]["data_keys"].items():
-                    if described.get("external"):
-                        frame = files.read(doc, key)
-                        if dataset is None:
-                            dataset = detector.create_dataset(
-                                "data",
-                                (0, *frame.shape),
-                                maxshape=(None, *frame.shape),
-                                chunks=(1, *frame.shape),
-                                dtype=frame.dtype,
-                                compression="gzip",
-                                compression_opts=1,
-                                shuffle=True,
-                            )
-                            dataset.attrs["units"] = "counts"
-                            dataset.attrs["long_name"] = "frames as read"
-                        dataset.resize(len(dataset) + 1, axis=0)
-                        dataset[-1] = frame
+            case "event" if descriptors[doc["descriptor"]]["name"] == Stream.PRIMARY:
+                for key, data_key in descriptors[doc["descriptor"]]["data_keys"].items():
+                    if data_key.get("external"):
+                        yield files.read(doc, key)
     files.close()
 
 
+def _frames_dataset(detector: h5py.Group, frame: NDArray[Any]) -> h5py.Dataset:
+    """Create a dataset for frames like this one, without any yet."""
+    dataset = detector.create_dataset(
+        "data",
+        (0, *frame.shape),
+        maxshape=(None, *frame.shape),
+        chunks=(1, *frame.shape),
+        dtype=frame.dtype,
+        compression="gzip",
+        compression_opts=1,
+        shuffle=True,
+    )
+    dataset.attrs["units"] = "counts"
+    dataset.attrs["long_name"] = "frames as read"
+    return dataset
+
+
 def write_process(entry: h5py.Group, derived: Run) -> h5py.Group:
-    """Write how a derived run was made, and what it found of one dimension or none; give the NXprocess group."""
+    """Write how a derived run was made, and its results of up to one dimension; return the NXprocess group."""
     derivation = derived.derivation
     assert derivation is not None
     process = make_group(entry, "reduction", "NXprocess")
@@ -182,7 +196,7 @@ def _table(entry: h5py.Group, name: str, columns: Mapping[str, np.ndarray], unit
 
 
 def make_group(parent: h5py.Group, name: str, nexus_class: str) -> h5py.Group:
-    """Make a group of a NeXus class."""
+    """Create a group of a NeXus class."""
     group = parent.create_group(name)
     group.attrs["NX_class"] = nexus_class
     return group
@@ -199,7 +213,7 @@ def write_signal(
 
 
 def write_dataset(group: h5py.Group, name: str, values: Any, units: str, label: str) -> None:
-    """Write a dataset with its units and the label of a plot."""
+    """Write a dataset with its units and its label in plots."""
     array = np.asarray(_hdf5(values))
     smaller = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if array.size > COMPRESSED else {}
     group.create_dataset(name, data=array, **smaller)
@@ -214,10 +228,10 @@ def _hdf5(values: Any) -> Any:
 
 
 def iso_time(time: float) -> str:
-    """Give a time in s since 1970 as ISO 8601, UTC."""
+    """Format a time in s since 1970 as ISO 8601, UTC."""
     return datetime.fromtimestamp(time, UTC).isoformat()
 
 
 def plain(value: Any) -> Any:
-    """Give an array as lists, anything else as text, for JSON."""
+    """Convert an array to lists and anything else to text, for JSON."""
     return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -1,10 +1,10 @@
-"""A STXM run as a file of the NeXus application definition NXstxm, one entry for each region.
+"""Write a STXM run to a file of the NeXus application definition NXstxm, with one entry for each region.
 
-https://manual.nexusformat.org/classes/applications/NXstxm.html (version 1.1): what was measured goes into the detectors
-of the instrument, one value a scan point in the order of measurement; the data group holds the same counts as a regular
-array. MANTiS, which the field evaluates stacks with, wants more than the definition: the scalars `definition` and
-`stxm_scan_type` as arrays of one, the attribute `axes` in bytes, `count_time` in the data group, and the axis of a line
-under the name `line_position`.
+In version 1.1 of the definition (https://manual.nexusformat.org/classes/applications/NXstxm.html) the detectors of the
+instrument hold what was measured, one value per scan point in the order of measurement, and the data group holds the
+same counts as a regular array. MANTiS, which is widely used to evaluate stacks, requires more than the definition: the
+scalars `definition` and `stxm_scan_type` as arrays of length one, the attribute `axes` as bytes, `count_time` in the
+data group, and the name `line_position` for the axis of a line.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from beamline.formats.exporters.nexus import (
     write_process,
     write_start_document,
 )
+from beamline.storage import Documents, Run
 from beamline.storage.log import unpack_pages
-from beamline.storage.results import Documents, Run
 from callbacks.contract import MEASUREMENT, UNITS, Key, Measurement, ScannerConfig, Stream, StxmGrid
 
 FloatArray = NDArray[np.floating]
@@ -53,25 +53,25 @@ def write_nxstxm(path: Path, raw_documents: Documents, derived: Run | None) -> N
     Parameters
     ----------
     path : Path
-        The file; its folder is made. An existing file is replaced once the new one is whole.
+        File to write; its folder is created if necessary. An existing file is replaced once the new one is complete.
     raw_documents : iterable of (name, document)
-        The raw run; it may have been stopped early.
+        The raw run, which may have been stopped early.
     derived : Run or None
-        What was made of it: its stack `optical_density` (energies, rows, columns) and `optical_density_sigma` go into
-        the entry of the region whose shape they have, under ``reduction``.
+        The run derived from it: its stack `optical_density` (energies, rows, columns) and `optical_density_sigma` are
+        written to the entry of the region that has their shape, under ``reduction``.
 
     Raises
     ------
     ValueError
-        When the run is not of STXM, an event does not fit its grid, or it has no line.
+        When the run is not of STXM, an event does not fit its grid, or no line was measured.
     OSError
         When the file cannot be written.
 
     Notes
     -----
-    Axes of the data group: energies as read back (mean over an image's lines; as asked for where there is no line),
-    positions as asked for. Lines that were never measured are NaN. Counts are written as integers among the detectors
-    when all are; the data group has floats for the sake of NaN.
+    The axes of the data group are the energies as read back (mean over the lines of an image; as requested if there is
+    no line) and the positions as requested. Lines that were not measured are NaN. The detector's counts are written as
+    integers if all of them are; those of the data group are floats, because of the NaN.
     """
     run = _read(raw_documents)
     with new_file(path) as file:
@@ -103,13 +103,13 @@ class _Lines:
 
     seq_nums: NDArray[np.int_]
     times: FloatArray
-    energy: NDArray[np.int_]  # which of the grid's
-    row: NDArray[np.int_]
+    energy: NDArray[np.int_]  # index in the grid
+    row: NDArray[np.int_]  # index in the region
     values: dict[str, FloatArray]  # (lines,) or (lines, columns)
 
 
 def _read(documents: Documents) -> _StxmRun:
-    """Gather a run; `results.collect` is of no use where regions differ in width and seq_nums matter."""
+    """Collect a run, event by event, as regions may differ in width and the numbers of the events matter."""
     run: _StxmRun | None = None
     primary: dict[str, dict[str, Any]] = {}
     for name, doc in unpack_pages(iter(documents)):
@@ -174,7 +174,7 @@ def _write_entry(entry: h5py.Group, run: _StxmRun, region: int) -> None:
     write_dataset(sample, "rotation_angle", np.nan, "deg", "not known")
     _write_instrument(entry, run, lines)
     _write_data(entry, run, region, lines)
-    table = make_group(entry, "lines", "NXcollection")  # one value a line, which the definition has no place for
+    table = make_group(entry, "lines", "NXcollection")  # one value per line, for which the definition has no place
     write_dataset(table, "seq_num", lines.seq_nums, "", "number of the event")
     write_dataset(table, "time", lines.times, "s", "time of the event, since 1970")
     for key in (Key.ENERGY_SETPOINT, Key.ZONE_PLATE):
@@ -184,7 +184,7 @@ def _write_entry(entry: h5py.Group, run: _StxmRun, region: int) -> None:
 
 
 def _write_instrument(entry: h5py.Group, run: _StxmRun, lines: _Lines) -> None:
-    """Write what was measured, one value a scan point."""
+    """Write what was measured, one value per scan point."""
     instrument = make_group(entry, "instrument", "NXinstrument")
     source = make_group(instrument, "source", "NXsource")
     source["type"] = "Synchrotron X-ray Source"
@@ -228,31 +228,43 @@ def _write_data(entry: h5py.Group, run: _StxmRun, region: int, lines: _Lines) ->
     write_dataset(data, "data", stack.reshape(plot_shape), "counts", "transmitted")
     data["data"].attrs["signal"] = 1
     data["stxm_scan_type"] = _one(scan_type)
-    count_time = np.full(len(grid.energies), run.measurement.exposure_time)
-    energies = np.array(grid.energies)
+    _write_energies(data, run, lines)
+    _write_positions(data, run, region, lines, axes)
+    for name, possible in _AXIS_OF.items():
+        for axis in set(possible) & set(axes) if name in data else ():
+            data.attrs[f"{name}_indices"] = axes.index(axis)
+            data[name].attrs["axis"] = axes.index(axis) + 1  # for older readers; counted from 1
+    control = make_group(entry, "control", "NXmonitor")
+    write_dataset(control, "data", current.reshape(plot_shape), "mA", "ring current")
+
+
+def _write_energies(data: h5py.Group, run: _StxmRun, lines: _Lines) -> None:
+    """Write the energies as read back and as requested, and the dwell at each."""
+    requested = np.array(run.grid.energies)
+    energies = requested.copy()
+    count_time = np.full(len(energies), run.measurement.exposure_time)
     for index in np.unique(lines.energy):
         of_image = lines.energy == index
         energies[index] = lines.values[Key.ENERGY][of_image].mean()
         count_time[index] = np.median(lines.values[Key.STXM_DWELL][of_image])
     write_dataset(data, "energy", energies, "eV", "photon energy")
-    write_dataset(data, "energy_setpoint", np.array(grid.energies), "eV", "photon energy, as asked for")
+    write_dataset(data, "energy_setpoint", requested, "eV", "photon energy, as requested")
     write_dataset(data, "count_time", count_time, "s", "dwell")
+
+
+def _write_positions(data: h5py.Group, run: _StxmRun, region: int, lines: _Lines, axes: list[str]) -> None:
+    """Write the positions of a region's columns and rows, or of each pixel of a line."""
+    place = run.grid.regions[region]
     x: FloatArray = np.linspace(*place.x, place.columns)
     y: FloatArray = np.linspace(*place.y, place.rows)
     if "line_position" in axes:  # both positions of each pixel of the line
         x, y = _along_line(x, y, lines)
         distance = np.hypot(x - x[0], y - y[0])
         write_dataset(data, "line_position", distance, "um", "position along the line")
-    if scan_type == "sample focus":
-        write_dataset(data, "zoneplate_z", np.array(grid.zone_plate), "um", "zone plate")
+    if "zoneplate_z" in axes:
+        write_dataset(data, "zoneplate_z", np.array(run.grid.zone_plate), "um", "zone plate")
     write_dataset(data, "sample_y", y, "um", "sample y")
     write_dataset(data, "sample_x", x, "um", "sample x")
-    for name, possible in _AXIS_OF.items():
-        for axis in set(possible) & set(axes) if name in data else ():
-            data.attrs[f"{name}_indices"] = axes.index(axis)
-            data[name].attrs["axis"] = axes.index(axis) + 1  # of older readers; counted from 1
-    control = make_group(entry, "control", "NXmonitor")
-    write_dataset(control, "data", current.reshape(plot_shape), "mA", "ring current")
 
 
 _AXIS_OF = {  # field of the data group -> axes that it can lie along
@@ -274,7 +286,7 @@ _STACK_AXES: dict[str, tuple[str, str, str]] = {  # the axes of (energies, rows,
 
 
 def _scan_type(measurement: Measurement, region: int) -> tuple[str, list[str]]:
-    """Give `stxm_scan_type` and the axes of the data, slowest first."""
+    """Return `stxm_scan_type` and the axes of the data, slowest first."""
     grid = measurement.grid
     assert grid is not None
     single = len(grid.energies) == 1
@@ -291,9 +303,9 @@ def _scan_type(measurement: Measurement, region: int) -> tuple[str, list[str]]:
 
 
 def _along_line(x: FloatArray, y: FloatArray, lines: _Lines) -> tuple[FloatArray, FloatArray]:
-    """Give both positions of each pixel of a line: as asked for along x, as read back where the line slants.
+    """Return both positions of each pixel of a line: as requested if it runs along x, as read back if it is inclined.
 
-    Readers find a line along x by its y, which then has to be one number and not what the encoders say.
+    Readers recognise a line along x by its constant y, which the positions read back do not have.
     """
     y = np.full_like(x, y[0])
     if not len(lines.seq_nums):
@@ -305,7 +317,7 @@ def _along_line(x: FloatArray, y: FloatArray, lines: _Lines) -> tuple[FloatArray
 
 
 def _write_reduction(entry: h5py.Group, derived: Run, run: _StxmRun, region: int) -> None:
-    """Write the stack of absorbance beside the region that it is of; the data group lends its axes."""
+    """Write the stack of optical density into the entry of its region, with the energies of the data group."""
     place = run.grid.regions[region]
     shape = (len(run.grid.energies), place.rows, place.columns)
     stacks = {

@@ -1,4 +1,4 @@
-"""A STXM scan in a file of the NeXus application definition NXstxm, of any beamline, turned into a raw run."""
+"""A STXM scan in a file of the NeXus application definition NXstxm, of any beamline, converted to a raw run."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ FloatArray = NDArray[np.floating]
 
 
 def nxstxm_documents(path: Path, *, entry: str = "", detector: str = "") -> Documents:
-    """Give the scan of a file as the documents of a raw run.
+    """Convert the scan in a file to the documents of a raw run.
 
     Parameters
     ----------
     path : Path
         The HDF5 file.
     entry : str
-        Which NXentry; all of them where it is empty, as the regions of one scan.
+        Name of the NXentry; if empty, all of them are imported as the regions of one scan.
     detector : str
-        Which NXdata group of an entry; its default one, else its first, where it is empty.
+        Name of the NXdata group of an entry; if empty, the default one or else the first.
 
     Yields
     ------
     name, doc : str, dict
-        Start (``import_problems`` has a line for everything that is wrong or had to be assumed), descriptor, one event
+        Start (``import_problems`` has a line for each thing that is wrong or had to be assumed), descriptor, one event
         for each line with at least one count that is a number, stop.
 
     Raises
@@ -45,9 +45,9 @@ def nxstxm_documents(path: Path, *, entry: str = "", detector: str = "") -> Docu
 
     Notes
     -----
-    Energies, positions and dwell of each point come from the instrument's lists where the detector's list equals the
-    regular array; else the axes stand for them. Where a file has no times of lines, they are spread evenly from start
-    to end.
+    Energies, positions and dwell of each point are taken from the instrument's lists if the detector's list equals the
+    regular array, and otherwise from the axes. If the file has no times of lines, they are spread evenly from start to
+    end.
     """
     problems: list[str] = []
     try:
@@ -74,7 +74,7 @@ def nxstxm_documents(path: Path, *, entry: str = "", detector: str = "") -> Docu
 
 
 def _measurement(scans: Sequence[NxstxmScan]) -> Measurement:
-    """Give what was asked for: the block of our own file where it is of this grid, else as the axes say."""
+    """Return the measurement as requested: that of the original run if its grid fits, else according to the axes."""
     first = scans[0]
     grid = StxmGrid(
         energies=first.energies.tolist(),
@@ -148,7 +148,7 @@ def _images(scans: Sequence[NxstxmScan], measurement: Measurement) -> list[StxmI
 
 
 def _one_per_line(values: FloatArray) -> FloatArray:
-    """Give the value of each line, bit for bit where all its points have the same; else their mean."""
+    """Return one value for each line: that of all its points if they are the same, bit for bit, else their mean."""
     first = values[..., 0]
     same = (values == first[..., np.newaxis]).all(axis=-1)
     return np.where(same, first, values.mean(axis=-1))

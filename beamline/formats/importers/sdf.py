@@ -1,10 +1,10 @@
-"""A STXM scan in the self-defining format (SDF) of the ALS, the CLS and PolLux, turned into a raw run.
+"""A STXM scan in the self-defining format (SDF) of the ALS, the CLS and PolLux, converted to a raw run.
 
 A scan is a header ``71214078.hdr`` and a text image for each channel, energy and region:
 ``71214078_a000.xim`` (channel a, energy 0), ``..._a0002.xim`` (energy 0, region 2), ``..._a.xim`` (one image).
 
-The order of rows: row i of the text is point i of the header's QAxis, column j is point j of its PAxis, so the first
-row of an image is the first entry of the QAxis (the lowest y where its Dir is 1) whatever the stage did.
+Row i of a text image is point i of the header's QAxis and column j is point j of its PAxis, so that the first row of an
+image belongs to the first entry of the QAxis (the lowest y if its Dir is 1), however the stage moved.
 """
 
 from __future__ import annotations
@@ -26,40 +26,41 @@ from callbacks.contract import Measurement, StxmGrid, StxmRegion
 
 FloatArray = NDArray[np.floating]
 
-ALS_ZONE = ZoneInfo("America/Los_Angeles")  # the header's times name no zone
+ALS_ZONE = ZoneInfo("America/Los_Angeles")  # the header's times name no time zone
 TIME_FORMATS = ("%Y %B %d %H:%M:%S", "%Y %b %d %H:%M:%S")
 
 
 def sdf_documents(path: Path, *, channel: str = "", zone: ZoneInfo = ALS_ZONE) -> Documents:
-    """Give a scan as the documents of a raw run.
+    """Convert a scan to the documents of a raw run.
 
     Parameters
     ----------
     path : Path
-        The header, or the folder with one header.
+        The header, or a folder with one header.
     channel : str
-        Name or letter of the detector's channel; the first one where it is empty.
+        Name or letter of the detector's channel; if empty, the first one.
     zone : ZoneInfo
-        Of the header's times.
+        Time zone of the header's times.
 
     Yields
     ------
     name, doc : str, dict
-        Start (with the header's text under ``instrument_header`` and a line for everything that is wrong under
+        Start (with the header's text under ``instrument_header`` and a line for each problem under
         ``import_problems``), descriptor, one event for each line that can be read, stop. Lines of an image that is
-        missing, short or not as the header says are left out; the numbers of the events then skip.
+        missing, too short or not as the header says are left out, which leaves gaps in the numbers of the events.
 
     Raises
     ------
     BeamlineError
-        When nothing can be imported: no header, a header that lacks what is needed, another kind of scan, no image.
+        When nothing can be imported: there is no header, it lacks what is needed, the scan is of another kind, or no
+        image can be read.
 
     Notes
     -----
-    Counts are kept as the file has them. The instrument divides them by ``PMT_CounterDivider`` before it writes:
-    the configuration of the scanner has it, and the variance of a count is the count over the divider.
-    Positions and energies are those that were asked for, but for energies that an image's block repeats; the header
-    has no read-back. All lines of an image carry the time and ring current that the header has for the image.
+    Counts are kept as they are in the file. The instrument divides them by ``PMT_CounterDivider`` before writing: the
+    divider is part of the scanner's configuration, and the variance of a count is the count over the divider.
+    The header has no read-back: positions and energies are the requested ones, except for energies that the header
+    repeats for an image. All lines of an image get the time and ring current that the header has for the image.
     """
     scan = read_scan(path, channel=channel)
     problems: list[str] = []
@@ -93,21 +94,21 @@ def read_xim(path: Path, expected_rows: int) -> tuple[FloatArray, str]:
     Parameters
     ----------
     path : Path
-        Rows of numbers, separated by white space.
+        File with rows of numbers separated by white space.
     expected_rows : int
-        How many there should be.
+        Number of rows that it should have.
 
     Returns
     -------
     values : numpy.ndarray, shape (rows, columns)
-        The rows that are as long as the first, up to the first that is not, or that breaks off.
+        The rows up to the first that is not as long as the first one, or is truncated.
     problem : str
-        Why not all of the file is there; empty where it is.
+        Why the file is incomplete; empty if it is complete.
 
     Raises
     ------
     ValueError
-        When there is nothing: no file, no numbers.
+        When there is no file, or no numbers in it.
     """
     try:
         data = path.read_bytes()
@@ -124,7 +125,7 @@ def read_xim(path: Path, expected_rows: int) -> tuple[FloatArray, str]:
     if whole < len(rows):
         problem = f"{path.name}: row {whole + 1} has {len(rows[whole])} columns, not {columns}"
     elif not data.endswith(b"\n") and (whole < expected_rows or _differ_in_decimals(rows[-1][-1], rows[-1][0])):
-        whole -= 1  # its last number may be the beginning of another
+        whole -= 1  # the last number may be truncated
         problem = f"{path.name}: row {whole + 1} breaks off"
     if not whole:
         raise ValueError(problem)
@@ -135,36 +136,23 @@ def read_xim(path: Path, expected_rows: int) -> tuple[FloatArray, str]:
 
 
 def _differ_in_decimals(one: bytes, other: bytes) -> bool:
-    """Whether two numbers of a file differ in their decimals."""
+    """Tell whether two numbers have a different number of decimals."""
     return len(one.partition(b".")[2]) != len(other.partition(b".")[2])
 
 
 def _images(scan: SdfScan, region: int, start_time: float, zone: ZoneInfo, problems: list[str]) -> Sequence[StxmImage]:
-    """Read the images of a region; what is wrong is added to `problems`."""
+    """Read the images of a region, and append what is wrong to `problems`."""
     place = scan.regions[region]
-    rows, columns = place.x.shape
+    rows = len(place.x)
     images = []
     time = start_time
     for index, energy in enumerate(scan.energies.tolist()):
         block = _image_block(scan, index, region)
         time = _image_time(block, time, zone, f"image {index}", problems)
-        path = _existing(scan.image_paths(index, region))
-        try:
-            values, problem = read_xim(path, columns if place.transposed else rows)
-        except ValueError as error:
-            problems.append(f"{error}; {rows} lines left out")
+        values = _read_image(scan, index, region, problems)
+        if values is None:
             continue
-        values = values.T if place.transposed else values
-        wrong = values.shape[1] != columns or len(values) > rows
-        if wrong or problem or len(values) < rows:
-            left_out = rows if wrong else rows - len(values)
-            seen = (
-                problem or f"{path.name}: {len(values)} rows of {values.shape[1]} pixels, expected {rows} of {columns}"
-            )
-            problems.append(f"{seen}; {left_out} lines left out")
-        if wrong:
-            continue
-        counts = np.full((rows, columns), np.nan)
+        counts = np.full(place.x.shape, np.nan)
         counts[: len(values)] = values
         images.append(
             StxmImage(
@@ -184,10 +172,29 @@ def _images(scan: SdfScan, region: int, start_time: float, zone: ZoneInfo, probl
     return images
 
 
+def _read_image(scan: SdfScan, index: int, region: int, problems: list[str]) -> FloatArray | None:
+    """Read the lines of an image that are there; None if there are none, or the image is not as the header says."""
+    place = scan.regions[region]
+    rows, columns = place.x.shape
+    path = _existing(scan.image_paths(index, region))
+    try:
+        values, problem = read_xim(path, columns if place.transposed else rows)
+    except ValueError as error:
+        problems.append(f"{error}; {rows} lines left out")
+        return None
+    values = values.T if place.transposed else values
+    wrong = values.shape[1] != columns or len(values) > rows
+    if wrong or problem or len(values) < rows:
+        left_out = rows if wrong else rows - len(values)
+        seen = problem or f"{path.name}: {len(values)} rows of {values.shape[1]} pixels, expected {rows} of {columns}"
+        problems.append(f"{seen}; {left_out} lines left out")
+    return None if wrong else values
+
+
 def _line_spectrum(
     scan: SdfScan, region: int, start_time: float, zone: ZoneInfo, problems: list[str]
 ) -> Sequence[StxmImage]:
-    """Read a line spectrum: one text image with the positions along one side and the energies along the other."""
+    """Read a line spectrum: one text image with positions along one side and energies along the other."""
     place = scan.regions[region]
     pixels = place.x.shape[1]
     path = _existing(scan.image_paths(0, region))
@@ -227,7 +234,7 @@ def _existing(paths: Sequence[Path]) -> Path:
 
 
 def _image_block(scan: SdfScan, index: int, region: int) -> Structure:
-    """Find what the header says of an image: ``Image007_0``, or ``Image8`` of older headers, which begin at 2."""
+    """Find the header's block of an image: ``Image007_0``, or ``Image8`` in older headers, which begin at 2."""
     for name in (f"Image{index:03d}_{region}", f"Image{index + 1}"):
         if isinstance(block := scan.header.get(name), dict):
             return block
@@ -235,7 +242,7 @@ def _image_block(scan: SdfScan, index: int, region: int) -> Structure:
 
 
 def _image_time(block: Structure, before: float, zone: ZoneInfo, name: str, problems: list[str]) -> float:
-    """Give when an image began; where the header has no time that can be read, when the one before did."""
+    """Return the time at which an image began; if the header has none that can be read, that of the image before."""
     time = _time(block.get("Time"), zone)
     if time is None and block.get("Time") is not None:
         problems.append(f"{name}: time {block['Time']!r} cannot be read; that of the image before stands for it")
@@ -298,6 +305,6 @@ def _start_metadata(scan: SdfScan, problems: list[str]) -> dict[str, Any]:
         "imported_from": str(scan.path.resolve()),
         "channel": scan.channel,
         "row_order": "row i of the text is point i of the header's QAxis",
-        "energy_source": "as asked for, or the energy in an image's block; the header has no read-back of its own",
+        "energy_source": "as requested, or the energy in an image's block; the header has no read-back",
         "import_problems": problems,
     }

@@ -32,15 +32,15 @@ def read_header(path: Path) -> tuple[Structure, str]:
     header : dict
         See `parse_header`.
     text : str
-        The file as it is.
+        The unchanged text of the file.
 
     Raises
     ------
     BeamlineError
-        When it cannot be read or is not such a text.
+        When it cannot be read or parsed.
     """
     try:
-        text = path.read_text(encoding="latin-1")  # every byte is a character, as Windows wrote it
+        text = path.read_text(encoding="latin-1")  # written by Windows; every byte is a character
     except OSError as error:
         raise BeamlineError(f"{path}: cannot be read: {error.strerror}") from error
     try:
@@ -59,13 +59,13 @@ def parse_header(text: str) -> Structure:
     Returns
     -------
     dict
-        Structures as dict, arrays as list (with the count in front where the file has it, see `entries`), numbers as
-        int or float, ``true`` and ``false`` as bool, the rest as str.
+        Structures as dict, arrays as list (beginning with the count if the file has it, see `entries`), numbers as int
+        or float, ``true`` and ``false`` as bool, everything else as str.
 
     Raises
     ------
     ValueError
-        Naming the line where the text is not as expected.
+        When the text is not as expected; names the line.
     """
     try:
         return _Parser(text).header()
@@ -74,12 +74,12 @@ def parse_header(text: str) -> Structure:
 
 
 def entries(value: Any) -> list[Any]:
-    """Give the entries of an array without the count in front of them.
+    """Return the entries of an array without the count that precedes them.
 
     Raises
     ------
     ValueError
-        When `value` is no array, or the count is another one.
+        When `value` is not an array, or the count is wrong.
     """
     if not isinstance(value, list) or not value:
         raise ValueError(f"{_short(value)} where an array was expected")
@@ -108,7 +108,7 @@ class _Parser:
 
     def _next(self) -> None:
         match = _TOKEN.match(self.text, self.position)
-        if match is None:  # nothing but white space is left
+        if match is None:  # only white space is left
             self.position, self.kind, self.token = len(self.text), "", "the end of the file"
             return
         self.position = match.end()
@@ -169,7 +169,7 @@ class _Parser:
         while not self._is(")"):
             if not self.kind or self._is(";") or self._is("="):
                 raise self._unexpected("')'")
-            if self._is(",") or self._is("}"):  # PolLux' converter leaves a brace before the parenthesis
+            if self._is(",") or self._is("}"):  # the converter of PolLux leaves a brace before the parenthesis
                 self._next()
             else:
                 values.append(self._value())

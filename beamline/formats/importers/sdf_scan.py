@@ -1,4 +1,4 @@
-"""What the header of a SDF scan says: which images there are, and where, at which energies and for how long."""
+"""Interpret the header of a SDF scan: which images there are, and at which positions, energies and dwell times."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ TO_EV = {"eV": 1.0, "keV": 1e3, "": 1.0}
 
 @dataclass(frozen=True)
 class SdfRegion:
-    """One region of a scan, and how its text images lie.
+    """One region of a scan, and how its text images are oriented.
 
     Attributes
     ----------
     x, y : numpy.ndarray, shape (rows, columns)
-        Where the pixels were asked for, um.
+        Requested positions of the pixels, um.
     transposed : bool
-        The columns of the text are lines of y (images), or energies (line spectra) where they are not usually.
+        Whether rows and columns of the text images are exchanged: its columns are the lines of an image, or its rows
+        are the energies of a line spectrum.
     """
 
     x: FloatArray
@@ -47,18 +48,18 @@ class SdfRegion:
 
 @dataclass(frozen=True)
 class SdfScan:
-    """What the header of a scan says.
+    """The content of the header of a scan.
 
     Attributes
     ----------
     path : Path
-        Of the header.
+        The header file.
     energies, dwells : numpy.ndarray, shape (n_energies,)
-        As asked for, eV and s.
+        As requested, eV and s.
     zone_plate : numpy.ndarray
-        um, one a line of a focus scan, else empty.
-    letter : str
-        Of the channel, in the names of the images.
+        Position for each line of a focus scan, um; else empty.
+    letter, channel : str
+        Letter of the channel in the names of the images, and its name.
     """
 
     path: Path
@@ -74,12 +75,12 @@ class SdfScan:
 
     @property
     def scan_id(self) -> int:
-        """The digits at the end of the file's name; 0 where there are none."""
+        """The digits at the end of the file's name; 0 if there are none."""
         digits = re.search(r"\d+$", self.path.stem)
         return int(digits[0]) if digits else 0
 
     def image_paths(self, energy: int, region: int) -> list[Path]:
-        """Give the names that an image can have, the usual one first."""
+        """List the names that an image may have, the usual one first."""
         of_region = str(region) if len(self.regions) > 1 else ""
         numbered, plain = f"{energy:03d}{of_region}", of_region
         stack = len(self.energies) > 1 and self.technique != "stxm_line_spectrum"
@@ -93,14 +94,14 @@ def read_scan(path: Path, *, channel: str = "") -> SdfScan:
     Parameters
     ----------
     path : Path
-        The header, or the folder with one header.
+        The header, or a folder with one header.
     channel : str
-        Name or letter of the channel; the first one where it is empty.
+        Name or letter of the channel; if empty, the first one.
 
     Raises
     ------
     BeamlineError
-        When there is no header or more than one, or it is not of a scan that can be imported.
+        When there is no header or more than one, or it describes a scan that cannot be imported.
     """
     path = _find_header(path)
     header, text = read_header(path)
@@ -152,7 +153,7 @@ class _Axis:
         return "energy" in self.name.lower()
 
     def is_position(self, letter: str) -> bool:
-        """Whether it moves the sample along x or y."""
+        """Tell whether it moves the sample along x or y."""
         return re.fullmatch(rf"(sample|coarse|fine).*{letter}", self.name.lower()) is not None
 
 
@@ -186,7 +187,7 @@ def _factor(name: str, unit: str, known: dict[str, float]) -> float:
 
 
 def _energies(header: Structure, definition: Structure) -> FloatArray:
-    """Give the energies of images: the StackAxis, or where the monochromator stood for the only image."""
+    """Return the energies of images: the StackAxis, or the position of the monochromator for a single image."""
     if isinstance(stack := definition.get("StackAxis"), dict) and isinstance(stack.get("Points"), list):
         axis = _axis(definition, "StackAxis")
         if not axis.is_energy:
@@ -210,7 +211,7 @@ def _image_region(p: _Axis, q: _Axis) -> SdfRegion:
 
 
 def _line_regions(header: Structure, axes: Sequence[tuple[_Axis, _Axis]]) -> tuple[FloatArray, list[SdfRegion]]:
-    """Give the energies and the lines of line spectra: the energy along P and the position along Q, or the reverse."""
+    """Return the energies and the lines of line spectra, whose axes P and Q are energy and position or reversed."""
     energies: list[FloatArray] = []
     regions = []
     for region, (p, q) in enumerate(axes):
@@ -225,7 +226,7 @@ def _line_regions(header: Structure, axes: Sequence[tuple[_Axis, _Axis]]) -> tup
 
 
 def _focus_regions(header: Structure, axes: Sequence[tuple[_Axis, _Axis]]) -> tuple[FloatArray, list[SdfRegion]]:
-    """Give the zone plate's positions and the line of a focus scan."""
+    """Return the zone plate's positions and the line of a focus scan."""
     if len(axes) != 1:
         raise ValueError(f"a focus scan of {len(axes)} regions, expected one")
     p, q = axes[0]
@@ -235,7 +236,7 @@ def _focus_regions(header: Structure, axes: Sequence[tuple[_Axis, _Axis]]) -> tu
 
 
 def _line(header: Structure, region: int, along: _Axis, *, rows: int, transposed: bool) -> SdfRegion:
-    """Place the pixels of a line: along x or y where the axis is named so, else from centre, length and angle."""
+    """Locate the pixels of a line: along x or y if its axis is named so, else by centre, length and angle."""
     points = along.points
     scan = _line_definition(header, region)
     centre_x, centre_y = (number(scan, name) for name in ("CentreXPos", "CentreYPos"))
@@ -260,20 +261,21 @@ def _line_definition(header: Structure, region: int) -> Structure:
             if isinstance(scan.get("SpatialRegions"), list):
                 regions = entries(scan["SpatialRegions"])
                 if region < len(regions) and isinstance(regions[region], dict):
-                    return regions[region]
+                    found: Structure = regions[region]
+                    return found
             if "CentreXPos" in scan:
                 return scan
     return {}
 
 
 def number(structure: Structure, name: str, default: float = math.nan) -> float:
-    """Give a number of a structure; NaN where it has something else."""
+    """Return a number of a structure; NaN if it has something else."""
     value = structure.get(name, default)
     return float(value) if isinstance(value, int | float) else math.nan
 
 
 def _channel(definition: Structure, wanted: str) -> tuple[str, str]:
-    """Give letter and name of a channel."""
+    """Return letter and name of a channel."""
     names = [str(one.get("Name", "")) for one in entries(definition.get("Channels"))]
     letters = string.ascii_lowercase[: len(names)]
     for letter, name in zip(letters, names, strict=False):
@@ -283,7 +285,7 @@ def _channel(definition: Structure, wanted: str) -> tuple[str, str]:
 
 
 def _dwells(header: Structure, definition: Structure, count: int) -> FloatArray:
-    """Give the dwell at each energy in s, from the regions of energy where they are told apart."""
+    """Return the dwell at each energy, s, which energy regions may give separately."""
     for name in ("ImageScan", "LineScan"):
         scan = header.get(name)
         if isinstance(scan, dict) and isinstance(scan.get("EnergyRegions"), list):

@@ -1,4 +1,4 @@
-"""STXM images read from any file, as the documents of a raw run: one event a line."""
+"""Convert STXM images, whatever file they come from, to the documents of a raw run with one event per line."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ NOT_RECORDED = "not recorded"
 
 @dataclass(frozen=True)
 class StxmImage:
-    """The lines of one region at one energy; what is the same for all of them may be given once.
+    """The lines of one region at one energy; a value that is the same for all of them may be given once.
 
     Attributes
     ----------
     energy, region : int
-        Which, of the grid's.
+        Indices of the energy and of the region in the grid.
     counts : numpy.ndarray, shape (rows, columns)
-        Of the transmission detector.
+        Counts of the transmission detector.
     dwell, x, y : float or array, broadcast to the shape of `counts`
         s, um, um.
     energy_readback, ring_current, time : float or array, broadcast to (rows,)
         eV, mA, s since 1970.
     zone_plate : float or array, broadcast to (rows,), or None
-        um.
+        Position of the zone plate, um.
     measured : numpy.ndarray of bool, shape (rows,), or None
-        The lines that were; None: all.
+        The lines that were measured; None for all.
     """
 
     energy: int
@@ -63,28 +63,33 @@ def stxm_run(
     start_time: float,
     counter_divider: float = 1.0,
 ) -> Documents:
-    """Give images as the documents of a raw run.
+    """Convert images to the documents of a raw run.
 
     Parameters
     ----------
     measurement : Measurement
-        With its grid.
+        The measurement as requested; it must have a grid.
     images : sequence of StxmImage
-        In any order; one for a region at an energy, none where nothing was measured.
+        In any order; at most one for each region and energy.
     metadata : dict
-        Of the start document; `measurement` is added.
+        Metadata of the start document, to which `measurement` is added.
     source : str
-        Of the data keys: where the values come from.
+        Source of the values, for the data keys.
     start_time : float
         s since 1970.
     counter_divider : float
-        Photons of a count.
+        Number of photons per count.
 
     Yields
     ------
     name, doc : str, dict
         Start, descriptor, one event for each measured line with the seq_num that `StxmGrid.place` understands (lines
-        that were not measured leave gaps), stop (``num_events`` counts the events that there are).
+        that were not measured leave gaps), stop (``num_events`` counts the events that exist).
+
+    Raises
+    ------
+    ValueError
+        When the measurement has no grid.
     """
     grid = measurement.grid
     if grid is None:
@@ -119,12 +124,12 @@ def stxm_run(
 
 
 def seq_num(grid: StxmGrid, energy: int, region: int, row: int) -> int:
-    """Give the number of a line, counted from 1: the inverse of `StxmGrid.place`."""
+    """Return the number of a line, counted from 1: the inverse of `StxmGrid.place`."""
     return energy * grid.lines + sum(one.rows for one in grid.regions[:region]) + row + 1
 
 
 def middle(line: FloatArray) -> float:
-    """Give where a line lies across: its y, or that of its centre where it slants."""
+    """Return the y of a line, or of its centre if it is inclined."""
     return float((line.min() + line.max()) / 2)
 
 
@@ -166,7 +171,7 @@ def _data_keys(grid: StxmGrid, with_zone_plate: bool, source: str) -> dict[str, 
 
 
 def _configuration(time: float, counter_divider: float) -> dict[str, Any]:
-    """Give what is known of the detector: of dead time and dark counts no file says anything."""
+    """Return what is known of the detector; no file format gives its dead time and dark counts."""
     data = {str(key): math.nan for key in ScannerConfig} | {str(ScannerConfig.COUNTER_DIVIDER): counter_divider}
     data_keys = {key: {"dtype": "number", "shape": [], "source": "import", "units": UNITS[key]} for key in data}
     return {"data": data, "timestamps": dict.fromkeys(data, time), "data_keys": data_keys}

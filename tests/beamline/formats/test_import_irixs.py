@@ -10,7 +10,8 @@ import pytest
 import tifffile
 
 from beamline.errors import BeamlineError
-from beamline.formats.importers.irixs import LOG_ZONE, irixs_documents, read_log
+from beamline.formats.importers.irixs import irixs_documents
+from beamline.formats.importers.irixs_log import LOG_ZONE, read_log
 from callbacks.contract import CCD, MEASUREMENT, CcdConfig, Key, Measurement
 from callbacks.external import ExternalFrames
 
