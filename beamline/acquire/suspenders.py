@@ -36,31 +36,32 @@ class LightSuspender(SuspenderBase):
 
     def __init__(self, signal: Any, *, sleep: float = 0.0) -> None:
         super().__init__(signal, sleep=sleep)
+        self._signal, self._settle_time = signal, sleep
         self._value: Any = None
         self._since = math.nan
 
     @property
     def settle_time(self) -> float:
         """Time to wait once the light is back, s."""
-        return float(self._sleep)
+        return self._settle_time
 
     def __repr__(self) -> str:
         """Return the name of the signal, which the engine prints."""
-        return str(self._sig.name)
+        return str(self._signal.name)
 
     def install(self, RE: RunEngine, *, event_type: str | None = None) -> None:
         """Watch the signal's value and its connection on behalf of `RE`."""
         super().install(RE, event_type=event_type)
-        if META in self._sig.subscriptions:
-            self._sig.subscribe(self._connection, event_type=META, run=True)
-        if not self._sig.connected:
+        if META in self._signal.subscriptions:
+            self._signal.subscribe(self._connection, event_type=META, run=True)
+        if not self._signal.connected:
             self(None)
 
     def remove(self) -> None:
         """Stop watching."""
         super().remove()
-        if META in self._sig.subscriptions:
-            self._sig.clear_sub(self._connection, event_type=META)
+        if META in self._signal.subscriptions:
+            self._signal.clear_sub(self._connection, event_type=META)
 
     def __call__(self, value: Any, **kwargs: Any) -> None:
         """Take a new value of the signal."""
@@ -76,7 +77,7 @@ class LightSuspender(SuspenderBase):
 
     def missing(self, value: Any) -> str:
         """Say why there is no light, for example "ring_current: 0 mA is below 400 mA"; empty if there is."""
-        return f"{self._sig.name}: disconnected" if value is None else self._missing(value)
+        return f"{self._signal.name}: disconnected" if value is None else self._missing(value)
 
     def awaited(self) -> str:
         """Describe the resume condition."""
@@ -92,7 +93,7 @@ class LightSuspender(SuspenderBase):
     def _awaited(self) -> str: ...
 
     def _shown(self) -> str:
-        return f"{self._sig.name}: {self._value}"
+        return f"{self._signal.name}: {self._value}"
 
     def _trip_or_release(self, value: Any, **kwargs: Any) -> None:
         # Bluesky raises when the engine's loop takes more than 0.1 s to create an event, and the loss would be missed.
@@ -141,7 +142,7 @@ class RingCurrentSuspender(LightSuspender):
         self._low, self._resume = low, resume
 
     def _missing(self, value: Any) -> str:
-        return below(self._sig.name, _number(value), self._low)
+        return below(self._signal.name, _number(value), self._low)
 
     def _is_back(self, value: Any) -> bool:
         return bool(_number(value) >= self._resume)
@@ -150,7 +151,7 @@ class RingCurrentSuspender(LightSuspender):
         return f"above {self._resume:g} mA"
 
     def _shown(self) -> str:
-        return f"{self._sig.name}: {_number(self._value):g} mA"
+        return f"{self._signal.name}: {_number(self._value):g} mA"
 
 
 class FrontEndShutterSuspender(LightSuspender):
@@ -165,7 +166,7 @@ class FrontEndShutterSuspender(LightSuspender):
     """
 
     def _missing(self, value: Any) -> str:
-        return "" if value == OPEN else f"{self._sig.name}: is {value!r}, not {OPEN!r}"
+        return "" if value == OPEN else f"{self._signal.name}: is {value!r}, not {OPEN!r}"
 
     def _is_back(self, value: Any) -> bool:
         return bool(value == OPEN)

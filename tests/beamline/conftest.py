@@ -1,4 +1,4 @@
-"""Fixtures of the tests of `beamline`: a catalogue that is not made anew for each test, and a small disk."""
+"""Fixtures of the tests of `beamline`: a catalogue copied from an empty one, and a small disk."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Small soft devices that speak as real ones do: what the tests of storage measure with."""
+"""Minimal soft devices with the interface of real ones, which the tests of storage measure with."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Done:
 
 
 class Motor:
-    """A positioner that is there at once."""
+    """A positioner that arrives immediately."""
 
     parent = None
 
@@ -92,7 +92,7 @@ class Values:
 
 
 class Camera:
-    """An area detector: one HDF5 file a stage, written with SWMR; frame n is full of n."""
+    """An area detector that writes one HDF5 file per stage with SWMR; all pixels of frame n are n."""
 
     parent = None
 
@@ -162,7 +162,7 @@ def number(values, key="signal"):
 
 
 class Kept:
-    """A callback that keeps what it gets."""
+    """A callback that keeps the documents it receives."""
 
     def __init__(self):
         self.documents = []
@@ -179,7 +179,7 @@ def as_logged(value):
 
 
 def run_program(program, *arguments, **options):
-    """Run a program that may use what is here, in a process of its own."""
+    """Run a program, which may import the modules of this folder, in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     command = [sys.executable, program, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True, **options)

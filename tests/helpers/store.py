@@ -22,7 +22,7 @@ class Store:
         return self.engine(plan, **metadata)[0]
 
     def ingest(self, retry_delays=()):
-        """Take in all that is there; give what went wrong."""
+        """Ingest everything; return the error of each run that failed."""
         with closing(Ingester(self.data_dir, retry_delays)) as ingester:
             while ingester.ingest_batch():
                 pass

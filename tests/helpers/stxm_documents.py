@@ -25,7 +25,7 @@ def stxm_documents(
     """Compose a run from `counts` (energies, rows, columns), or one such array for each region.
 
     `x`, `y` are the positions of columns and rows (um), or one of each for each region; `lines` the number of lines
-    that were measured (all where it is None); `read_back` what energies (eV) and positions (um) are off by.
+    that were measured (None for all); `read_back` the offset of energies (eV) and positions (um) as read back.
     """
     several = isinstance(counts, (list, tuple))
     stacks, xs, ys = (counts, x, y) if several else ([counts], [x], [y])
@@ -65,12 +65,12 @@ def stxm_documents(
 
 
 def events(documents):
-    """Give the events of a run by their number."""
+    """Return the events of a run by their number."""
     return {doc["seq_num"]: doc for name, doc in documents if name == "event"}
 
 
 def stack(documents, key=Key.STXM_COUNTS, region=0):
-    """Give an array (energies, rows, columns) of one region, NaN where there is no line."""
+    """Return an array (energies, rows, columns) of one region, NaN where there is no line."""
     grid = Measurement.model_validate(documents[0][1]["measurement"]).grid
     one = grid.regions[region]
     found = np.full((len(grid.energies), one.rows, one.columns), np.nan)

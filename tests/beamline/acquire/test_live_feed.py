@@ -1,4 +1,4 @@
-"""A consumer of live documents gets every one of them, and can neither slow nor stop the scan."""
+"""A consumer of live documents receives every one of them, and can neither slow down nor stop the scan."""
 
 import logging
 import threading
@@ -27,7 +27,7 @@ def engine(recorder):
 
 
 class Gate:
-    """A consumer that waits until it is let go, then keeps what it gets."""
+    """A consumer that waits until it is released, then keeps the documents it receives."""
 
     def __init__(self):
         self.open = threading.Event()

@@ -1,4 +1,4 @@
-"""Before a plan starts: what it will do is told, what cannot finish refused, and the time learnt from past runs."""
+"""Before a plan starts it is assessed: refused if it cannot finish, and timed by what past runs took."""
 
 import io
 import json
@@ -37,7 +37,7 @@ def assess_map(endstation, data_dir, minimum_free_gb=1.0, exposure_time=300.0):
 
 
 def record(data_dir, seconds, data, *, technique="rixs", begin=1_700_000_000.0, points=6, **metadata):
-    """Log a run with an event of `data` every so many seconds of the wall clock."""
+    """Record a run with an event of `data` every `seconds` of the wall clock."""
     recorder = Recorder(data_dir)
     start = {"plan_name": "test", MEASUREMENT: {"technique": technique}, **metadata}
     run = event_model.compose_run(time=begin, metadata=start)
@@ -53,7 +53,7 @@ def record(data_dir, seconds, data, *, technique="rixs", begin=1_700_000_000.0, 
     return run.start_doc["uid"]
 
 
-def test_a_map_is_told_in_one_line_with_its_time_its_end_and_its_bytes(endstation, tmp_path, monkeypatch):
+def test_a_map_is_summarised_in_one_line_with_its_time_its_end_and_its_bytes(endstation, tmp_path, monkeypatch):
     assessment = assess_map(endstation, tmp_path)
     text = assessment.text(datetime(2026, 11, 21, 16, 50))
     assert text.startswith(
@@ -153,7 +153,7 @@ def test_lines_count_for_all_their_pixels(endstation, tmp_path):
     assert assessment.duration == pytest.approx(10 * (101 * 0.01 + 0.1))
 
 
-def test_a_clock_that_is_sped_up_is_told_as_it_runs(endstation, tmp_path):
+def test_an_accelerated_clock_is_taken_as_it_runs(endstation, tmp_path):
     record(tmp_path, 0.4, {Key.EXPOSURE_TIME: 300.0})
     assessment = assess_map(endstation, tmp_path)
     assert assessment.pace.interval == pytest.approx(0.4)
@@ -169,7 +169,7 @@ def beamline(*arguments, expect=0):
     return done
 
 
-def test_a_dry_run_tells_and_starts_nothing(tmp_path):
+def test_a_dry_run_prints_and_starts_nothing(tmp_path):
     plan = ["run", "rixs_map", "--regions", MAP, "--exposure-time", "300", "--dry-run", "--data-dir", tmp_path]
     text = beamline(*plan)
     assert text.stdout.startswith("120 frames and ")
@@ -183,7 +183,7 @@ def test_a_dry_run_tells_and_starts_nothing(tmp_path):
     assert "did you mean 'threshold'?" in beamline(*plan, "--config", wrong, expect=1).stderr  # as the run would say
 
 
-def test_a_run_is_told_before_it_starts_and_the_next_one_is_told_by_it(tmp_path):
+def test_a_run_is_assessed_before_it_starts_and_the_next_one_learns_from_it(tmp_path):
     plan = ["run", "xas", "--regions", "525:534:1", "--data-dir", tmp_path]
     summary = json.loads(beamline(*plan, "--json").stdout)
     assert summary["exit_status"] == "success"

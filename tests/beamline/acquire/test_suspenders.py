@@ -1,4 +1,4 @@
-"""What holds the engine: the ring current with its two limits, the front-end shutter, and what is said of it."""
+"""What suspends the engine: the ring current with its two limits, the front-end shutter; and what is logged of it."""
 
 import logging
 import re
@@ -21,7 +21,7 @@ SETTINGS = Suspenders(ring_current_low=400.0, ring_current_resume=450.0, settle_
 
 
 class Line(Signal):
-    """A signal whose line to the control system can be cut."""
+    """A signal whose connection to the control system can be lost."""
 
     def connect(self, connected):
         self._metadata["connected"] = connected
@@ -56,14 +56,14 @@ def lines(caplog):
 
 
 def steps(count):
-    """Sleep so many times 10 ms, each behind a checkpoint."""
+    """Sleep a number of times for 10 ms, each after a checkpoint."""
     for _ in range(count):
         yield from checkpoint()
         yield from sleep(0.01)
 
 
 def run_while(engine, plan, then):
-    """Run a plan while `then` happens on another thread; give how long it took."""
+    """Run a plan while `then` happens on another thread; return how long it took, s."""
     thread = threading.Thread(target=then)
     begin = time.monotonic()
     thread.start()
@@ -219,7 +219,7 @@ def test_a_configuration_gives_both_suspenders_and_the_limits_of_the_plans(ring)
     assert light_of(without) == Light(400.0, 450.0, front_end_shutter=False)
 
 
-def test_a_session_installs_them_and_tells_the_plans(tmp_path):
+def test_a_session_installs_them_and_gives_the_plans_their_limits(tmp_path):
     config = load_config().model_copy(update={"suspenders": SETTINGS})
     session = Session(config, tmp_path)
     try:
@@ -244,7 +244,7 @@ class OnTwins:
         self.session.RE.subscribe(lambda name, doc: self.documents.append((name, doc)))
 
     def dump(self, seconds):
-        """Lose the beam for so many simulated seconds from now on."""
+        """Lose the beam for a number of simulated seconds from now on."""
         now = self.world.clock.now()
         self.world.ring.dumps.append((now, now + seconds))
 

@@ -1,4 +1,4 @@
-"""From a configuration to devices: what each is built with, and what is said when that cannot be."""
+"""From a configuration to devices: what each is built with, and the message when that is impossible."""
 
 from pathlib import Path
 

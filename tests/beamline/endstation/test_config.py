@@ -1,4 +1,4 @@
-"""The configuration: what a file may say, and how it is told what it may not."""
+"""The configuration: what a file may contain, and the messages for what it may not."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Import of an iRIXS scan: the measured one as it is, and each fault on a copy of its first frames."""
+"""Import of an iRIXS scan: the measured one unchanged, and each fault on a copy of its first frames."""
 
 import shutil
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Import of SDF scans: the measured stack as it is, and small scans of every kind with each fault."""
+"""Import of SDF scans: the measured stack unchanged, and small scans of every kind with each fault."""
 
 import re
 from contextlib import suppress

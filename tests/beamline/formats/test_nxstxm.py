@@ -1,4 +1,4 @@
-"""NXstxm files: what is written is of the definition, what is read back is what was written, others' files are read."""
+"""NXstxm files: written ones follow the definition and are read back unchanged; those of others are read as well."""
 
 import h5py
 import numpy as np
@@ -52,7 +52,7 @@ KINDS = {"char": "SO", "number": "iuf", "float": "f"}
 
 
 def violations(entry):
-    """Name what an entry lacks of the definition."""
+    """List what an entry lacks of the definition."""
     return [*missing_or_of_another_kind(entry), *inconsistent(entry)]
 
 
@@ -90,7 +90,7 @@ def inconsistent(entry):
 
 
 def read_as_mantis_does(path, entry="entry1"):
-    """Follow the steps of MANTiS' reader of NXstxm, with its demands on types; give (x, y, energy) and axes."""
+    """Follow the steps of MANTiS' reader of NXstxm, with its demands on types; return (x, y, energy) and axes."""
     with h5py.File(path) as file:
         group = file[entry]
         assert group.attrs["NX_class"] in (b"NXentry", "NXentry")
@@ -274,7 +274,7 @@ def test_a_run_without_grid_or_lines_leaves_the_file_as_it_was(tmp_path):
 
 
 def foreign_file(path, *, axes=("energy", "sample_y", "sample_x"), data=None, edit=lambda entry: None):
-    """Write what another beamline does: keV, nm, ms, no zone, strings of every kind, an older name of the entry."""
+    """Write a file as another beamline does: keV, nm, ms, no time zone, all kinds of strings, an older name."""
     counts = np.arange(E * Y * X, dtype=np.uint32).reshape(E, Y, X) if data is None else data
     with h5py.File(path, "w") as file:
         entry = file.create_group("scan_1")
@@ -358,7 +358,7 @@ def test_a_meander_of_points_is_not_taken_for_the_order_of_the_array(tmp_path):
     assert "not in the order" in documents[0][1]["import_problems"][0]
 
 
-def test_a_monitor_that_is_no_ring_current_is_left_out_and_named(tmp_path):
+def test_a_monitor_that_is_not_a_ring_current_is_left_out_and_named(tmp_path):
     def monitor(entry):
         entry.create_group("control").attrs["NX_class"] = "NXmonitor"
         entry["control/data"] = np.full((E, Y, X), 0.4)
@@ -371,7 +371,7 @@ def test_a_monitor_that_is_no_ring_current_is_left_out_and_named(tmp_path):
         assert len(documents[0][1]["import_problems"]) == (unit == "counts")
 
 
-def test_a_slanted_line_spectrum_keeps_both_positions_of_each_pixel(tmp_path):
+def test_an_inclined_line_spectrum_keeps_both_positions_of_each_pixel(tmp_path):
     def line(entry):
         group = entry["Counter1"]
         for name, values in (("sample_x", XS), ("sample_y", XS / 2)):
@@ -422,7 +422,7 @@ def test_what_cannot_be_imported_is_named_in_one_line(edit, message, tmp_path):
     assert str(tmp_path / "scan.nxs") in str(error.value)
 
 
-def test_a_file_that_is_no_hdf5_is_named(tmp_path):
+def test_a_file_that_is_not_hdf5_is_named(tmp_path):
     (tmp_path / "scan.nxs").write_text("no")
     with pytest.raises(BeamlineError, match="cannot be read"):
         list(nxstxm_documents(tmp_path / "scan.nxs"))

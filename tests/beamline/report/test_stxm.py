@@ -1,4 +1,4 @@
-"""Figures of stacks: what is told from names, and limits that do not fail on nothing."""
+"""Figures of stacks: capacities read from names, and images and plots without any data."""
 
 import numpy as np
 import pytest

@@ -33,7 +33,7 @@ def test_linked_frames_are_read_in_the_order_of_the_events_and_never_as_zeros(tm
         assert file["entry/data/data"][:, 1, 2].tolist() == [0, 2, 65535, 2]
 
 
-def test_a_file_that_a_killed_writer_left_open_becomes_a_plain_file_with_all_its_frames(tmp_path):
+def test_a_file_that_a_killed_writer_left_open_becomes_a_closed_file_with_all_its_frames(tmp_path):
     path = tmp_path / "killed.h5"
     subprocess.run([sys.executable, PROGRAMS / "write_frames_until_killed.py", path], check=False)
     with pytest.raises(OSError, match="already open for write"):
@@ -50,7 +50,7 @@ def test_a_file_that_a_killed_writer_left_open_becomes_a_plain_file_with_all_its
     assert path.stat().st_mtime_ns == written  # a plain file is left alone
 
 
-def test_a_file_that_is_no_hdf5_is_named_and_left_as_it_is(tmp_path):
+def test_a_file_that_is_not_hdf5_is_named_and_left_as_it_is(tmp_path):
     path = tmp_path / "broken.h5"
     path.write_bytes(b"not a frame")
     with pytest.raises(FramesError, match=r"broken\.h5"):

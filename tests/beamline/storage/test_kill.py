@@ -76,7 +76,7 @@ def test_after_20_kills_every_acknowledged_document_is_in_the_catalogue_each_run
 
 
 def documents_of(run):
-    """What a run in the catalogue tells of its documents, in the words of `scan_until_killed`; its frames are read."""
+    """Summarise the documents of a run in the catalogue as `scan_until_killed` does, and read its frames."""
     assert run.stop["exit_status"] in ("abort", "success")
     files, found, resource = ExternalFrames(), set(), ""
     for name, doc in documents(run):

@@ -1,4 +1,4 @@
-"""What the recorder acknowledged is on the disk, whatever happens then."""
+"""What the recorder acknowledged is on disk, whatever happens afterwards."""
 
 import copy
 import os
@@ -188,7 +188,7 @@ def test_a_document_that_cannot_be_recorded_stops_the_scan_in_one_line_that_says
     assert Layout(tmp_path).all_logs() == []
 
 
-def test_what_is_no_log_is_said_to_be_none_and_keeps_nobody_from_the_others(tmp_path, engine):
+def test_a_file_that_is_not_a_log_is_reported_and_the_others_are_still_found(tmp_path, engine):
     engine.subscribe(Recorder(tmp_path))
     uid = engine(bp.count([number(range(1))]))[0]
     stranger = tmp_path / "log" / "notes.log"

@@ -1,4 +1,4 @@
-"""What is replayed, from the catalogue or from the log, is what was measured."""
+"""The documents that are replayed, from the catalogue or from the log, are those that were measured."""
 
 import math
 

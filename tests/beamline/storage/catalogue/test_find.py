@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The data type \\(FixedLengthUTF3
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory, empty_catalogue):
-    """A catalogue with three raw runs, taken in out of order, and a derived one."""
+    """A catalogue with three raw runs, ingested out of order, and a derived one."""
     data_dir = tmp_path_factory.mktemp("filled")
     shutil.copytree(empty_catalogue, data_dir / "catalog")
     store = Store(data_dir)
@@ -123,7 +123,7 @@ def test_a_frame_taken_twice_leaves_each_event_with_its_own_frame(tmp_path, stor
         for step in range(5):
             yield from bps.mv(energy, step)
             if step in (2, 3):
-                yield from bps.trigger(camera, wait=True)  # an exposure that a suspender threw away
+                yield from bps.trigger(camera, wait=True)  # an exposure that a suspender discarded
             yield from bps.trigger_and_read([camera, detector, energy])
 
     store.measure(plan())
@@ -175,7 +175,7 @@ MISDESCRIBED = {
 }
 
 
-def test_what_a_descriptor_says_wrongly_does_not_change_or_lose_a_value(store):
+def test_a_wrong_descriptor_does_not_change_or_lose_a_value(store):
     keys = {key: data_key for key, (data_key, _) in MISDESCRIBED.items()}
     readings = [{key: values[n] for key, (_, values) in MISDESCRIBED.items()} for n in range(3)]
     store.measure(bp.count([Values("det", keys, readings)], num=3))
@@ -232,7 +232,7 @@ def test_a_run_being_measured_is_in_the_catalogue_and_grows(tmp_path, store):
     ]
 
 
-def test_an_attempt_that_failed_half_way_leaves_no_half_and_the_run_is_taken_in_again(tmp_path, store):
+def test_an_attempt_that_failed_half_way_leaves_no_half_and_the_run_is_ingested_again(tmp_path, store):
     uid = store.measure(bp.count([number(range(50)), Camera("ccd", tmp_path / "frames")], num=50))
     path = find_log(tmp_path, uid)
     whole = path.read_bytes()

@@ -1,4 +1,4 @@
-"""The process that fills the catalogue: others read meanwhile, and nothing that happens to it touches the scan."""
+"""The process that fills the catalogue: others can read meanwhile, and nothing that happens to it affects the scan."""
 
 import json
 import os
@@ -40,19 +40,19 @@ def test_a_second_process_reads_a_scan_while_it_is_written(tmp_path, store):
     seen = [look for look in seen if look["scan_id"] == 2]
     lengths = [len(look["values"]) for look in seen if look["open"]]
     assert lengths == sorted(lengths)
-    assert len({length for length in lengths if length}) >= 2  # seen at several lengths before it was over
+    assert len({length for length in lengths if length}) >= 2  # seen at several lengths before it was complete
     for look in seen:
         assert look["values"] == list(range(len(look["values"])))
         assert look["frames"] == list(range(len(look["frames"])))
     assert len(seen[-1]["values"]) == len(seen[-1]["frames"]) == 40
 
 
-def test_a_scan_goes_on_while_the_catalogue_does_not_answer_and_the_run_is_taken_in_afterwards(tmp_path, store):
+def test_a_scan_goes_on_while_the_catalogue_does_not_answer_and_the_run_is_ingested_afterwards(tmp_path, store):
     ingester = IngestSupervisor(tmp_path)
     ingester.start()
     first = store.measure(bp.count([number([1.0])]))
     assert ingester.wait_for(first, 60)
-    # It stands still: the scan does not.
+    # The process stands still; the scan does not.
     os.kill(ingester.pid, signal.SIGSTOP)
     begun = time.monotonic()
     frozen = store.measure(bp.count([number(range(50))], num=50))
@@ -61,7 +61,7 @@ def test_a_scan_goes_on_while_the_catalogue_does_not_answer_and_the_run_is_taken
     assert ingester.status().waiting == 1
     os.kill(ingester.pid, signal.SIGCONT)
     assert ingester.wait_for(frozen, 20)
-    # Its database is locked by somebody else in mid-scan.
+    # Its database is locked by another program during the scan.
     database = tmp_path / "catalog" / "catalog.db"
     with closing(sqlite3.connect(database)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -72,7 +72,7 @@ def test_a_scan_goes_on_while_the_catalogue_does_not_answer_and_the_run_is_taken
         assert "locked" in ingester.status().errors[locked]
         other.rollback()
     assert ingester.wait_for(locked, 30)
-    # It is killed in mid-scan: another takes its place.
+    # It is killed during the scan, and restarted.
     os.kill(ingester.pid, signal.SIGKILL)
     killed = store.measure(bp.count([number(range(50))], num=50))
     assert ingester.wait_for(killed, 60)
@@ -80,7 +80,7 @@ def test_a_scan_goes_on_while_the_catalogue_does_not_answer_and_the_run_is_taken
     catalogue = store.open()
     for uid in (frozen, locked, killed):
         assert catalogue[uid]["primary"]["signal"].read().tolist() == list(range(50))
-    # Frozen for good, it is ended all the same, within seconds, and leaves no zombie.
+    # Stopped by a signal, it is nevertheless ended within seconds, and leaves no zombie.
     pid = ingester.pid
     os.kill(pid, signal.SIGSTOP)
     begun = time.monotonic()
@@ -89,7 +89,7 @@ def test_a_scan_goes_on_while_the_catalogue_does_not_answer_and_the_run_is_taken
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_the_process_ends_by_itself_when_its_parent_is_gone_and_all_is_taken_in(tmp_path, store):
+def test_the_process_ends_by_itself_when_its_parent_is_gone_and_all_is_ingested(tmp_path, store):
     store.measure(bp.count([number(range(3))], num=3))
     script = f"""
         from pathlib import Path
@@ -109,7 +109,7 @@ def test_the_process_ends_by_itself_when_its_parent_is_gone_and_all_is_taken_in(
     assert Layout(tmp_path).pending_logs() == []
 
 
-def test_told_to_finish_the_process_takes_in_what_is_left_and_ends(tmp_path, store):
+def test_asked_to_finish_the_process_ingests_what_is_left_and_ends(tmp_path, store):
     ingester = IngestSupervisor(tmp_path)
     ingester.start()
     uid = store.measure(bp.count([number(range(20))], num=20))

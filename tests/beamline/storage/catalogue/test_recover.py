@@ -1,4 +1,4 @@
-"""Recovering closes what the dead left open, leaves alone what the living measure, and says what it could not do."""
+"""Recovery closes the runs of dead processes, leaves those of living ones alone, and reports what it could not do."""
 
 import threading
 from pathlib import Path
@@ -18,7 +18,7 @@ from beamline.storage.recorder import Recorder
 PROGRAMS = Path(__file__).with_name("programs")
 
 
-def test_a_run_whose_process_died_is_closed_its_frames_made_plain_and_all_is_told(tmp_path, store):
+def test_a_run_whose_process_died_is_closed_its_frames_repaired_and_all_is_reported(tmp_path, store):
     run_program(PROGRAMS / "die_in_mid_run.py", tmp_path)
     recovery = recover(tmp_path)
     (run,) = recovery.closed
@@ -46,7 +46,7 @@ def test_a_run_that_is_being_measured_is_left_alone(tmp_path, store):
     assert store.open()[uid].stop["exit_status"] == "success"
 
 
-def test_what_cannot_be_put_in_order_is_named_and_the_rest_is_done(tmp_path, store, monkeypatch):
+def test_what_cannot_be_recovered_is_named_and_the_rest_is_done(tmp_path, store, monkeypatch):
     monkeypatch.setattr(recovery_module, "RETRY_DELAYS", (0.1,))
     store.measure(bp.count([number(range(3))], num=3))
     (tmp_path / "log" / "notes.log").write_text("tea at four")
@@ -70,7 +70,7 @@ def test_what_cannot_be_put_in_order_is_named_and_the_rest_is_done(tmp_path, sto
         recovery.problems
     )
     assert recovery.ingested == 2
-    assert len(store.open()) == 3  # the half of the bad one stays, without a stop document, until it can be had
+    assert len(store.open()) == 3  # the half of the bad one stays, without a stop document, until it can be ingested
 
 
 @pytest.mark.parametrize("makes_progress", [True, False])

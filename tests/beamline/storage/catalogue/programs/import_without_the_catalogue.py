@@ -1,4 +1,4 @@
-"""Import what an engine needs of storage, and tell which parts of a catalogue came with it."""
+"""Import what an engine needs of storage, and print which packages of the catalogue were imported with it."""
 
 import sys
 

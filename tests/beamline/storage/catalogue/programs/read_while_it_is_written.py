@@ -1,4 +1,4 @@
-"""Read the newest run of a catalogue again and again while it is taken in."""
+"""Read the newest run of a catalogue repeatedly while it is being ingested."""
 
 import json
 import sys
