@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlparse
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 HDF5_DATASET = "/entry/data/data"  # where the area detector's HDF5 plugin puts its frames
 
@@ -82,7 +83,8 @@ class ExternalFrames:
         path, dataset_name, _ = self._resources[resource]
         try:
             dataset = self._dataset(path, dataset_name)
-            return dataset[index]
+            frame: NDArray[Any] = dataset[index]
+            return frame
         except (OSError, KeyError, IndexError, ValueError) as error:
             raise FrameReadError(f"{path}: frame {index} cannot be read: {error}") from error
 

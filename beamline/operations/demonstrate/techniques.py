@@ -250,7 +250,7 @@ def drift_error(raw: Run, derived: Run, truth: Truth) -> np.ndarray:
     lines = _displacement(raw, truth).reshape(len(grid.energies), grid.lines, 2).mean(axis=1)
     region = grid.regions[0]
     step = np.array([np.ptp(region.y) / (region.rows - 1), np.ptp(region.x) / (region.columns - 1)])
-    return derived.read(StxmResult).drift[:, 0] + (lines - lines[0]) / step
+    return np.asarray(derived.read(StxmResult).drift[:, 0] + (lines - lines[0]) / step)
 
 
 def true_fraction(raw: Run, truth: Truth) -> np.ndarray:
