@@ -31,8 +31,8 @@ def energies(documents):
 def assert_all_closed(twins, documents, exit_status):
     assert [stop["exit_status"] for stop in documents.of("stop")] == [exit_status]
     assert twins.shutter.state.get() == "closed"
-    assert twins.ccd._file is None
-    assert twins.ccd_dark._file is None
+    assert twins.ccd._file is None  # noqa: SLF001 - nothing public tells whether a file is open
+    assert twins.ccd_dark._file is None  # noqa: SLF001
 
 
 def test_a_map_has_dark_frames_without_light_and_frames_with_it(engine, documents, twins):

@@ -25,7 +25,7 @@ def _take(args: Any, **_kwargs: Any) -> None:
 
 
 # pyepics has no public hook for it; a test checks that this one is still used.
-ca._CB_PUTWAIT = dbr.make_callback(_take, dbr.event_handler_args)
+ca._CB_PUTWAIT = dbr.make_callback(_take, dbr.event_handler_args)  # noqa: SLF001
 
 
 class Completion:
