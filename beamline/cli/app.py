@@ -32,6 +32,23 @@ RunName = Annotated[
 TAKES_RUN = {"ignore_unknown_options": True}  # -1 is a run, not an option
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("stxm-rixs-beamline"))
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Run a soft X-ray STXM/RIXS endstation and reduce its data live."""
+
+
 def main() -> None:
     """Run the command line; an error a user can act on is one line and exit code 1."""
     try:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import h5py
@@ -331,3 +332,7 @@ def test_random_order_with_repeats_gives_the_rows_of_the_ordered_map(session):
     _, derived = reduced(session, uid)
     np.testing.assert_allclose(derived.result["excitation_energy"], [530, 532, 534, 536], atol=0.01)
     assert derived.result["row_frames"].tolist() == [3, 3, 3, 3]
+
+
+def test_the_version_is_that_of_the_package():
+    assert beamline("--version").strip() == version("stxm-rixs-beamline")
