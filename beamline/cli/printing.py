@@ -14,7 +14,7 @@ from rich.prompt import Confirm
 from rich.table import Column
 from rich.table import Table as TextTable
 
-from beamline.operations.runs import counted, lines, warnings
+from beamline.operations.runs import counted, summary_lines, summary_warnings
 
 if TYPE_CHECKING:  # their modules take time to import, and whoever prints one has it
     from beamline.acquire.safety import Assessment
@@ -75,9 +75,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         table.add_row(f"held at {datetime.fromtimestamp(held['time']):%H:%M:%S}", f"[yellow]{held['reason']}[/]")
     for mark in summary.get("marked_frames", []):
         table.add_row(f"{events.removesuffix('s')} {mark['frame']}", f"[yellow]{mark['reason']}[/]")
-    for label, text in lines(summary):
+    for label, text in summary_lines(summary):
         table.add_row(label, text)
-    for warning in warnings(summary):
+    for warning in summary_warnings(summary):
         table.add_row("", f"[bold red]{warning}[/]")
     console.print(table)
 

@@ -15,7 +15,7 @@ from beamline.endstation.build import build_endstation
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from beamline.operations.progress import EventCounter, Progress, no_progress
-from beamline.operations.runs import summarise
+from beamline.operations.runs import summarise_run
 from beamline.storage.catalogue.supervisor import INGEST_TIMEOUT
 from beamline.storage.layout import Layout
 from beamline.storage.runs import Runs
@@ -127,7 +127,7 @@ def run_plan(
         status = session.reduction.status()
     if status.errors:
         logger.error("the live reduction failed %d times, last: %s", status.errors, status.last_error)
-    summary = summarise(*Runs(session.data_dir).load_with_derived(uids[-1])) | {"estimate": estimate}
+    summary = summarise_run(*Runs(session.data_dir).load_with_derived(uids[-1])) | {"estimate": estimate}
     return summary if len(uids) == 1 else summary | {"series": list(uids)}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from beamline.errors import BeamlineError
-from beamline.operations.runs import counted, file_name, lines, summarise, warnings
+from beamline.operations.runs import counted, file_name, summarise_run, summary_lines, summary_warnings
 from beamline.report.page import write_page
 from beamline.storage.log import read_log
 from beamline.storage.results import Run
@@ -40,7 +40,7 @@ def write_report(runs: Runs, name: str, output: Path | None) -> Path:
     if derived is None:
         raise BeamlineError(f"run {entry.uid} has not been reduced; `beamline replay --keep {entry.uid[:8]}` does it")
     path = output or Path(f"{file_name(entry)}.html")
-    summary = summarise(raw, derived)
+    summary = summarise_run(raw, derived)
     technique = TECHNIQUES[raw.measurement.technique]
     title = _title(raw, technique.title)
     write_page(
@@ -70,14 +70,14 @@ def _subtitle(raw: Run) -> str:
 
 def _verdict(summary: Mapping[str, Any]) -> str:
     parts = [f"{summary['frames']} {counted(summary)} measured"]
-    return "; ".join([*parts, *(f"{label}: {text}" for label, text in lines(summary))]) + "."
+    return "; ".join([*parts, *(f"{label}: {text}" for label, text in summary_lines(summary))]) + "."
 
 
 def _warnings(summary: Mapping[str, Any]) -> list[str]:
     found = []
     if summary["exit_status"] != "success":
         found.append(f"the run ended with {summary['exit_status']}: {summary['reason'] or 'no reason given'}")
-    found += warnings(summary)
+    found += summary_warnings(summary)
     one = counted(summary).removesuffix("s")
     found += [f"{one} {mark['frame']}: {mark['reason']}" for mark in summary["marked_frames"][:MOST_WARNINGS]]
     if (more := len(summary["marked_frames"]) - MOST_WARNINGS) > 0:

@@ -45,17 +45,17 @@ def _listed(entry: Entry) -> dict[str, Any]:
 
 
 def summary_of(runs: Runs, name: str) -> dict[str, Any]:
-    """Summarise a run and its newest reduction; see `summarise`.
+    """Summarise a run and its newest reduction; see `summarise_run`.
 
     Raises
     ------
     BeamlineError
         When no run, or more than one, answers to the name.
     """
-    return summarise(*runs.load_with_derived(name))
+    return summarise_run(*runs.load_with_derived(name))
 
 
-def summarise(raw: Run, derived: Run | None) -> dict[str, Any]:
+def summarise_run(raw: Run, derived: Run | None) -> dict[str, Any]:
     """Summarise a raw run and what was derived from it.
 
     Parameters
@@ -119,14 +119,14 @@ def counted(summary: Mapping[str, Any]) -> str:
     return technique.counted if technique else "frames"
 
 
-def lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+def summary_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Say what the reduction found, as (label, text); nothing where there is no reduction."""
     if "marked_frames" not in summary:
         return []
     return list(TECHNIQUES[summary["technique"]].lines(summary))
 
 
-def warnings(summary: Mapping[str, Any]) -> list[str]:
+def summary_warnings(summary: Mapping[str, Any]) -> list[str]:
     """Say what a reader of the summary must know first."""
     if "marked_frames" not in summary:
         return []

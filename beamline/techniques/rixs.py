@@ -52,12 +52,12 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
             "calibration",
             f"{calibration['dispersion_ev_per_pixel']:.5f} ± {calibration['dispersion_sigma']:.5f} eV/pixel, "
             f"rms {calibration['rms_ev']:.3f} eV, {calibration['accepted']} elastic lines used,"
-            f" {calibration['rejected']} spectra without one",
+            f" {calibration['rejected']} rows without a usable one",
         )
 
 
 def warnings(summary: Summary) -> Iterator[str]:
-    """Warn of a calibration that is missing, or was lost."""
+    """Warn of a calibration that is missing, or differs from the one that was loaded."""
     calibration = summary["calibration"]
     if calibration["status"] != "ok":
         yield f"no energy calibration: {calibration['status']}"

@@ -66,7 +66,7 @@ def _range(drift: np.ndarray) -> float:
 def lines(summary: Summary) -> Iterator[tuple[str, str]]:
     """Describe shape, incident flux, drift, pixels, components and fractions."""
     energies, rows, columns = summary["shape"]
-    yield "stack", f"{energies} energies of {columns} x {rows} pixels"
+    yield "stack", f"{energies} {'energy' if energies == 1 else 'energies'} of {columns} x {rows} pixels"
     i0 = summary["i0"]
     yield "I0", f"{i0['pixels']} sample-free pixels" if i0["status"] == "ok" else f"none: {i0['status']}"
     if "drift_pixels" not in summary:

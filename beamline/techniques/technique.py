@@ -35,7 +35,7 @@ class Technique:
     summarise : callable
         Called with the derived run; gives the entries of the summary that only this technique has, for JSON.
     lines : callable
-        Called with a summary; gives (label, text) for each line that tells a person of it.
+        Called with a summary; gives one (label, text) for each printed line.
     warnings : callable
         Called with a summary; gives what a reader must know first.
     figures : callable

@@ -104,7 +104,7 @@ def _find_seeds(image: FloatArray, model: PhotonModel) -> tuple[IndexArray, Inde
     """Find the pixels whose charge, alone or with their neighbours', is above the thresholds.
 
     Pixels above the lowest threshold are looked at by the expectation of their column; those that pass once more by
-    that of their neighbours along the row, which is dearer.
+    that of their neighbours along the row, which is more expensive to compute.
     """
     rows, columns = _candidates(image, model)
     own, four, nine = _box_charges(image, rows, columns)

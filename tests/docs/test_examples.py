@@ -12,7 +12,7 @@ from beamline.endstation.config import load_config
 from beamline.operations.exporting import export
 from beamline.operations.replay import replay
 from beamline.operations.report import write_report
-from beamline.operations.runs import lines, summary_of
+from beamline.operations.runs import summary_lines, summary_of
 from beamline.storage.runs import Runs
 from beamline.techniques import TECHNIQUES
 
@@ -38,7 +38,7 @@ def test_a_technique_of_ones_own_goes_all_the_way_from_plan_to_export(example, t
     assert summary["frames"] == 40
     assert summary["stability"]["status"] == "ok"
     assert abs(summary["stability"]["excess_variance"]) < 0.02**2
-    ((label, text),) = lines(summary)
+    ((label, text),) = summary_lines(summary)
     assert label == "flux"
     assert "beyond counting statistics" in text
     assert replay(runs, uid, config=None, source="log", keep=False)["equal"] is True

@@ -15,7 +15,7 @@ from beamline.errors import BeamlineError
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.replay import replay
 from beamline.operations.report import write_report
-from beamline.operations.runs import marked_frames, summarise
+from beamline.operations.runs import marked_frames, summarise_run
 from beamline.storage.catalogue.supervisor import INGEST_TIMEOUT
 from beamline.storage.layout import Layout
 from beamline.storage.results import Run
@@ -113,7 +113,7 @@ def run_demo(what: What, *, seed: int, data_dir: Path | None, progress: Progress
     if what == "stxm":
         feeds.append(f"live page: {page}, {session.picture.drawn} pictures, {session.picture.skipped} skipped")
     return Outcome(
-        summary=summarise(raw, derived),
+        summary=summarise_run(raw, derived),
         found=_FOUND[what](raw, derived, truth),
         live_equals_replay=bool(replayed["equal"]),
         differences=replayed["differences"],

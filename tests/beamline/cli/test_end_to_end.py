@@ -17,7 +17,7 @@ from beamline.cli import main
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from beamline.operations.demonstrate import techniques as demo
-from beamline.operations.runs import summarise
+from beamline.operations.runs import summarise_run
 from beamline.storage.runs import Runs
 from plans import rixs_map, xas
 
@@ -235,7 +235,7 @@ def session(tmp_path):
 def reduced(session, uid):
     session.drain()
     raw, derived = Runs(session.data_dir).load_with_derived(uid)
-    return summarise(raw, derived), derived
+    return summarise_run(raw, derived), derived
 
 
 def test_a_step_that_fails_costs_its_frame_only(session, monkeypatch):

@@ -22,7 +22,7 @@ from beamline.operations.demonstrate import techniques as demo
 from beamline.operations.exporting import export
 from beamline.operations.replay import reduce_documents, replay
 from beamline.operations.report import write_report
-from beamline.operations.runs import summarise, summary_of
+from beamline.operations.runs import summarise_run, summary_of
 from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.layout import Layout
 from beamline.storage.log import read_log
@@ -52,7 +52,7 @@ def whole(measured_data, tmp_path_factory):
     documents = list(sdf_documents(measured_data / "als-stxm-fe2p"))
     settings = processing_with_references(load_config(), tmp_path_factory.mktemp("no-references"))
     raw, derived = collect(documents), collect(reduce_documents(documents, settings))
-    return summarise(raw, derived), raw, derived.result
+    return summarise_run(raw, derived), raw, derived.result
 
 
 CUT_ENERGIES, CUT_ROWS = range(0, 123, 4), range(50, 90)
