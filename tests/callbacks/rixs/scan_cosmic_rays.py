@@ -1,24 +1,22 @@
 """Scan the constants that tell cosmic rays from photons; prints the tables of docs/decisions/constants-cosmic-rays.md.
 
-Run as ``python tests/callbacks/rixs/scan_cosmic_rays.py [NAME ...]``; some minutes for all. The tests beside it hold
-the same scores over fewer frames.
+Run as ``PYTHONPATH=tests/helpers python tests/callbacks/rixs/scan_cosmic_rays.py [NAME ...]``; some minutes for all.
+The tests beside it hold the same scores over fewer frames.
 """
 
-import contextlib
 import itertools
 import sys
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from irixs import COUNTS_PER_EV, READ_NOISE, read_scan
+from scan_tables import MEASURED_DATA, constant, print_tables
 
 from callbacks.rixs import cosmic_rays, photon_model
 from callbacks.rixs.cosmic_rays import remove_cosmic_rays
 from simulated_devices.physics.samples import SAMPLES
 from simulated_devices.physics.spectrograph import SpectrographModel
 
-MEASURED_DATA = Path(__file__).parents[4] / "shared" / "data"
 HEADER = (
     "value",
     "photons lost, ‰ (worst)",
@@ -60,18 +58,6 @@ SCANS = {
     "CROWDED": (0.05, 0.1, 0.15, 0.25, 0.4),
     "PHOTON_SEEN": (0.15, 0.2, 0.3, 0.45, 0.7),
 }
-
-
-@contextlib.contextmanager
-def constant(name, value):
-    """Give a constant another value for a while."""
-    module = photon_model if hasattr(photon_model, name) else cosmic_rays
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)
 
 
 def expose(model, excitation, rng, *, elastic=320.0, scale=1.0):
@@ -155,24 +141,16 @@ def measured_scores(scan, seeds, read_noise=READ_NOISE):
     return 1 - left / charge, float(np.median(taken))
 
 
-def main(names):
-    """Print a table for each constant."""
-    for name in names or SCANS:
-        print(f"\n{name}\n")
-        print(f"| {' | '.join(HEADER)} |")
-        print("|---" * len(HEADER) + "|")
-        for value in SCANS[name]:
-            with constant(name, value):
-                mean, worst = photons_lost(range(6))
-                left = hits_left(range(100, 108))
-                tuned = measured_scores(17174, range(1))
-                unseen = measured_scores(17175, range(1), read_noise=8.0)  # what it is truly, see the record
-            print(
-                f"| {value} | {1e3 * mean:.2f} ({1e3 * worst:.2f}) | {100 * left:.1f} | {100 * tuned[0]:.1f} |"
-                f" {1e3 * tuned[1]:.2f} | {100 * unseen[0]:.1f} | {1e3 * unseen[1]:.2f} |",
-                flush=True,
-            )
+def row(name, value):
+    """Score a value on simulated frames and on two measured scans."""
+    with constant(name, value, photon_model, cosmic_rays):
+        mean, worst = photons_lost(range(6))
+        left = hits_left(range(100, 108))
+        tuned = measured_scores(17174, range(1))
+        unseen = measured_scores(17175, range(1), read_noise=8.0)  # what it is truly, see the record
+    measured = (text for one in (tuned, unseen) for text in (f"{100 * one[0]:.1f}", f"{1e3 * one[1]:.2f}"))
+    return f"{1e3 * mean:.2f} ({1e3 * worst:.2f})", f"{100 * left:.1f}", *measured
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print_tables(sys.argv[1:], SCANS, HEADER, row)

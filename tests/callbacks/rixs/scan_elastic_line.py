@@ -1,15 +1,14 @@
 """Scan the constants of the search for elastic lines; prints the tables of docs/decisions/constants-elastic-line.md.
 
-Run as ``python tests/callbacks/rixs/scan_elastic_line.py [NAME ...]``; some minutes for all.
+Run as ``PYTHONPATH=tests/helpers python tests/callbacks/rixs/scan_elastic_line.py [NAME ...]``; some minutes for all.
 """
 
-import contextlib
 import sys
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from irixs import COUNTS_PER_EV, read_scan
+from scan_tables import MEASURED_DATA, constant, print_tables
 from simulated_lines import DISPERSION, ENERGY, LIT, PIVOT, WITHOUT_ELASTIC_LINE, calibrate, simulated_map
 
 from callbacks.rixs import calibration, elastic_line, elastic_peak
@@ -17,7 +16,6 @@ from callbacks.rixs.cosmic_rays import remove_cosmic_rays
 from callbacks.rixs.elastic_line import ElasticLineSettings
 from callbacks.rixs.integration import spectrum_of
 
-MEASURED_DATA = Path(__file__).parents[4] / "shared" / "data"
 HEADER = (
     "value",
     "calibrated, %",
@@ -55,21 +53,6 @@ SCANS = {
     "LARGEST_RELATIVE_SIGMA": (0.02, 0.05, 0.1, 0.2, 0.5),
     "SMALLEST_SHARE": (0.1, 0.2, 0.3, 0.5, 0.7),
 }
-
-
-@contextlib.contextmanager
-def constant(name, value):
-    """Give a constant another value for a while; give the settings, which hold it where it is one of those."""
-    if name in ElasticLineSettings.model_fields:
-        yield ElasticLineSettings(**{name: value})
-        return
-    module = next(each for each in (elastic_peak, calibration, elastic_line) if hasattr(each, name))
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield ElasticLineSettings()
-    finally:
-        setattr(module, name, before)
 
 
 def simulated_scores(seeds, settings=None, *, elastic=LIT["elastic"]):
@@ -126,24 +109,17 @@ def measured_score(scan, settings=None):
     )
 
 
-def main(names):
-    """Print a table for each constant."""
-    for name in names or SCANS:
-        print(f"\n{name}\n")
-        print(f"| {' | '.join(HEADER)} |")
-        print("|---" * len(HEADER) + "|")
-        for value in SCANS[name]:
-            with constant(name, value) as settings:
-                share, (dispersion, offset), lines, rms = simulated_scores(range(1000, 1100), settings)
-                weak, _, seen, _ = simulated_scores(range(1000, 1100), settings, elastic=WEAK)
-                false = false_calibrations(range(25), settings)
-                measured = " | ".join(measured_score(scan, settings) for scan in (17174, 17175))
-            print(
-                f"| {value} | {100 * share:.0f} | {100 * dispersion:.0f} | {100 * offset:.0f} | {lines:.1f} |"
-                f" {rms:.2f} | {100 * weak:.0f} | {seen:.1f} | {false} | {measured} |",
-                flush=True,
-            )
+def row(name, value):
+    """Score a value on simulated maps, bright and weak, on maps without a line, and on two measured ones."""
+    modules = elastic_peak, calibration, elastic_line
+    with constant(name, value, *modules, settings=ElasticLineSettings) as settings:
+        share, (dispersion, offset), lines, rms = simulated_scores(range(1000, 1100), settings)
+        weak, _, seen, _ = simulated_scores(range(1000, 1100), settings, elastic=WEAK)
+        false = false_calibrations(range(25), settings)
+        measured = (measured_score(scan, settings) for scan in (17174, 17175))
+        shares = (f"{100 * each:.0f}" for each in (share, dispersion, offset))
+        return *shares, f"{lines:.1f}", f"{rms:.2f}", f"{100 * weak:.0f}", f"{seen:.1f}", str(false), *measured
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print_tables(sys.argv[1:], SCANS, HEADER, row)

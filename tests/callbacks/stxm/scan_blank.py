@@ -1,21 +1,19 @@
 """Scan the constants that find sample-free pixels; prints the tables of docs/decisions/constants-blank.md.
 
-Run as ``python tests/callbacks/stxm/scan_blank.py [NAME ...]``; some minutes for all.
+Run as ``PYTHONPATH=tests/helpers python tests/callbacks/stxm/scan_blank.py [NAME ...]``; some minutes for all.
 """
 
-import contextlib
 import sys
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from phantoms import blobs
+from scan_tables import MEASURED_DATA, constant, print_tables
 from scipy import ndimage
 
 from callbacks.stxm.density import blank
 from callbacks.stxm.density.blank import find_blank
 
-MEASURED_DATA = Path(__file__).parents[4] / "shared" / "data"
 HEADER = (
     "value",
     "found, %",
@@ -42,17 +40,6 @@ SCANS = {
     "NEIGHBOURS": (1, 4, 6, 8, 9),
     "LARGEST_SPREAD": (1.1, 1.3, 2.0, 3.0, 5.0),
 }
-
-
-@contextlib.contextmanager
-def constant(name, value):
-    """Give a constant another value for a while."""
-    before = getattr(blank, name)
-    setattr(blank, name, value)
-    try:
-        yield
-    finally:
-        setattr(blank, name, before)
 
 
 def seen(thickness, noise, rng):
@@ -131,21 +118,13 @@ def measured_score():
     return f"{result.pixels.sum()}, {ratio.mean():.4f}"
 
 
-def main(names):
-    """Print a table for each constant."""
-    for name in names or SCANS:
-        print(f"\n{name}\n")
-        print(f"| {' | '.join(HEADER)} |")
-        print("|---" * len(HEADER) + "|")
-        for value in SCANS[name]:
-            with constant(name, value):
-                found, share, bias, refused = scores(range(20))
-                print(
-                    f"| {value} | {100 * found:.0f} | {100 * share:.0f} | {1e3 * bias:.2f} | {100 * refused:.0f} |"
-                    f" {measured_score()} |",
-                    flush=True,
-                )
+def row(name, value):
+    """Score a value on simulated fields and on the measured stack."""
+    with constant(name, value, blank):
+        found, share, bias, refused = scores(range(20))
+        simulated = f"{100 * found:.0f}", f"{100 * share:.0f}", f"{1e3 * bias:.2f}", f"{100 * refused:.0f}"
+        return *simulated, measured_score()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print_tables(sys.argv[1:], SCANS, HEADER, row)

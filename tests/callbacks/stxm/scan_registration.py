@@ -1,23 +1,21 @@
 """Scan the constants of registration; prints the tables of docs/decisions/constants-registration.md.
 
-Run as ``python tests/callbacks/stxm/scan_registration.py [NAME ...]``; some minutes for all.
+Run as ``PYTHONPATH=tests/helpers python tests/callbacks/stxm/scan_registration.py [NAME ...]``; some minutes for all.
 """
 
-import contextlib
 import itertools
 import sys
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from phantoms import blobs
+from scan_tables import MEASURED_DATA, constant, print_tables
 from scipy import ndimage
 
 from callbacks.stxm.alignment import appearance, registration
 from callbacks.stxm.alignment.appearance import Appearance
 from callbacks.stxm.alignment.registration import RegistrationSettings, put_in_place, register, shifted
 
-MEASURED_DATA = Path(__file__).parents[4] / "shared" / "data"
 HEADER = (
     "value",
     "simulated stack, px rms",
@@ -40,21 +38,6 @@ SCANS = {
     "UNABSORBED_PERCENTILE": (90.0, 95.0, 99.0, 99.9),
     "FACTORS": ((0.5, 2.0), (0.2, 5.0), (0.1, 10.0), (0.01, 100.0)),
 }
-
-
-@contextlib.contextmanager
-def constant(name, value):
-    """Give a constant another value for a while; give the settings, which hold it where it is one of those."""
-    if name in RegistrationSettings.model_fields:
-        yield RegistrationSettings(**{name: value})
-        return
-    module = registration if hasattr(registration, name) else appearance
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield RegistrationSettings()
-    finally:
-        setattr(module, name, before)
 
 
 @cache
@@ -196,25 +179,17 @@ def print_slope_smoothing():
             print(f"| {value} | {' | '.join(left)} |", flush=True)
 
 
-def main(names):
-    """Print a table for each constant; without names, the position noise and the smoothing of slopes too."""
-    for name in names or SCANS:
-        print(f"\n{name}\n")
-        print(f"| {' | '.join(HEADER)} |")
-        print("|---" * len(HEADER) + "|")
-        for value in SCANS[name]:
-            with constant(name, value) as settings:
-                error, refused = drift_error(range(5), settings)
-                covered, more = drift_error(range(5), settings, overlayer=True)
-                held, measured = coverage(range(40), settings), measured_error(settings)
-            print(
-                f"| {value} | {error:.3f} | {covered:.3f} | {refused + more} | {100 * held:.0f} | {measured:.3f} |",
-                flush=True,
-            )
-    if not names:
-        print_position_noise()
-        print_slope_smoothing()
+def row(name, value):
+    """Score a value on simulated stacks, with and without an overlayer, and on the measured one."""
+    with constant(name, value, registration, appearance, settings=RegistrationSettings) as settings:
+        error, refused = drift_error(range(5), settings)
+        covered, more = drift_error(range(5), settings, overlayer=True)
+        held, measured = coverage(range(40), settings), measured_error(settings)
+    return f"{error:.3f}", f"{covered:.3f}", str(refused + more), f"{100 * held:.0f}", f"{measured:.3f}"
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print_tables(sys.argv[1:], SCANS, HEADER, row)
+    if not sys.argv[1:]:
+        print_position_noise()
+        print_slope_smoothing()
