@@ -7,7 +7,7 @@ MEASURED_DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 @contextlib.contextmanager
-def constant(name, value, *modules, settings=None):
+def constant(name, value, *, modules, settings=None):
     """Give a constant of a module, or a field of a settings model, another value for a while; give the settings."""
     if settings is not None and name in settings.model_fields:
         yield settings(**{name: value})

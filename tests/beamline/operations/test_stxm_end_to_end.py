@@ -199,7 +199,7 @@ def measured(tmp_path_factory):
     looked_at = stack, Runs(folder).derived_uid(stack)
     keep_from_the_catalogue(folder, but=looked_at)
     ingest_now(folder, *looked_at)
-    return {"folder": folder, "stack": stack, "focus": focus, "truth": endstation.energy.world.truth,
+    return {"folder": folder, "stack": stack, "focus": focus, "truth": endstation.truth,
             "page": session.picture.page, "drawn": session.picture, "references": references}  # fmt: skip
 
 
@@ -214,7 +214,7 @@ def series(tmp_path_factory):
         endstation, "LRNMC 230 mAh/g, LRNMC 311 mAh/g", f"O K={ENERGIES}", SMALL, 0.002, reference="LRNMC pristine"
     )
     uids = measure_all(session, plan)
-    endstation.energy.world.truth.energy_offset += 0.12
+    endstation.truth.energy_offset += 0.12
     plan = stack_series(endstation, "LRNMC 257 mAh/g", f"O K={ENERGIES}", SMALL, 0.002, reference="LRNMC pristine")
     uids += measure_all(session, plan)
     session.drain()

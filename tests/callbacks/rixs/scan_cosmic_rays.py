@@ -6,11 +6,12 @@ The tests beside it hold the same scores over fewer frames.
 
 import itertools
 import sys
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
+import scan_tables
 from irixs import COUNTS_PER_EV, READ_NOISE, read_scan
-from scan_tables import MEASURED_DATA, constant, print_tables
+from scan_tables import MEASURED_DATA, print_tables
 
 from callbacks.rixs import cosmic_rays, photon_model
 from callbacks.rixs.cosmic_rays import remove_cosmic_rays
@@ -58,6 +59,7 @@ SCANS = {
     "CROWDED": (0.05, 0.1, 0.15, 0.25, 0.4),
     "PHOTON_SEEN": (0.15, 0.2, 0.3, 0.45, 0.7),
 }
+constant = partial(scan_tables.constant, modules=(photon_model, cosmic_rays))
 
 
 def expose(model, excitation, rng, *, elastic=320.0, scale=1.0):
@@ -143,7 +145,7 @@ def measured_scores(scan, seeds, read_noise=READ_NOISE):
 
 def row(name, value):
     """Score a value on simulated frames and on two measured scans."""
-    with constant(name, value, photon_model, cosmic_rays):
+    with constant(name, value):
         mean, worst = photons_lost(range(6))
         left = hits_left(range(100, 108))
         tuned = measured_scores(17174, range(1))

@@ -4,11 +4,12 @@ Run as ``PYTHONPATH=tests/helpers python tests/callbacks/rixs/scan_elastic_line.
 """
 
 import sys
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
+import scan_tables
 from irixs import COUNTS_PER_EV, read_scan
-from scan_tables import MEASURED_DATA, constant, print_tables
+from scan_tables import MEASURED_DATA, print_tables
 from simulated_lines import DISPERSION, ENERGY, LIT, PIVOT, WITHOUT_ELASTIC_LINE, calibrate, simulated_map
 
 from callbacks.rixs import calibration, elastic_line, elastic_peak
@@ -53,6 +54,9 @@ SCANS = {
     "LARGEST_RELATIVE_SIGMA": (0.02, 0.05, 0.1, 0.2, 0.5),
     "SMALLEST_SHARE": (0.1, 0.2, 0.3, 0.5, 0.7),
 }
+constant = partial(
+    scan_tables.constant, modules=(elastic_peak, calibration, elastic_line), settings=ElasticLineSettings
+)
 
 
 def simulated_scores(seeds, settings=None, *, elastic=LIT["elastic"]):
@@ -111,8 +115,7 @@ def measured_score(scan, settings=None):
 
 def row(name, value):
     """Score a value on simulated maps, bright and weak, on maps without a line, and on two measured ones."""
-    modules = elastic_peak, calibration, elastic_line
-    with constant(name, value, *modules, settings=ElasticLineSettings) as settings:
+    with constant(name, value) as settings:
         share, (dispersion, offset), lines, rms = simulated_scores(range(1000, 1100), settings)
         weak, _, seen, _ = simulated_scores(range(1000, 1100), settings, elastic=WEAK)
         false = false_calibrations(range(25), settings)

@@ -4,11 +4,12 @@ Run as ``PYTHONPATH=tests/helpers python tests/callbacks/stxm/scan_blank.py [NAM
 """
 
 import sys
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
+import scan_tables
 from phantoms import blobs
-from scan_tables import MEASURED_DATA, constant, print_tables
+from scan_tables import MEASURED_DATA, print_tables
 from scipy import ndimage
 
 from callbacks.stxm.density import blank
@@ -40,6 +41,7 @@ SCANS = {
     "NEIGHBOURS": (1, 4, 6, 8, 9),
     "LARGEST_SPREAD": (1.1, 1.3, 2.0, 3.0, 5.0),
 }
+constant = partial(scan_tables.constant, modules=(blank,))
 
 
 def seen(thickness, noise, rng):
@@ -120,7 +122,7 @@ def measured_score():
 
 def row(name, value):
     """Score a value on simulated fields and on the measured stack."""
-    with constant(name, value, blank):
+    with constant(name, value):
         found, share, bias, refused = scores(range(20))
         simulated = f"{100 * found:.0f}", f"{100 * share:.0f}", f"{1e3 * bias:.2f}", f"{100 * refused:.0f}"
         return *simulated, measured_score()

@@ -5,11 +5,12 @@ Run as ``PYTHONPATH=tests/helpers python tests/callbacks/stxm/scan_registration.
 
 import itertools
 import sys
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
+import scan_tables
 from phantoms import blobs
-from scan_tables import MEASURED_DATA, constant, print_tables
+from scan_tables import MEASURED_DATA, print_tables
 from scipy import ndimage
 
 from callbacks.stxm.alignment import appearance, registration
@@ -38,6 +39,7 @@ SCANS = {
     "UNABSORBED_PERCENTILE": (90.0, 95.0, 99.0, 99.9),
     "FACTORS": ((0.5, 2.0), (0.2, 5.0), (0.1, 10.0), (0.01, 100.0)),
 }
+constant = partial(scan_tables.constant, modules=(registration, appearance), settings=RegistrationSettings)
 
 
 @cache
@@ -181,7 +183,7 @@ def print_slope_smoothing():
 
 def row(name, value):
     """Score a value on simulated stacks, with and without an overlayer, and on the measured one."""
-    with constant(name, value, registration, appearance, settings=RegistrationSettings) as settings:
+    with constant(name, value) as settings:
         error, refused = drift_error(range(5), settings)
         covered, more = drift_error(range(5), settings, overlayer=True)
         held, measured = coverage(range(40), settings), measured_error(settings)
