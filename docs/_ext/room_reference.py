@@ -11,7 +11,7 @@ import importlib
 import inspect
 import pkgutil
 from pathlib import Path
-from types import ModuleType
+from types import GenericAlias, ModuleType
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -42,9 +42,9 @@ def modules(package: ModuleType, *, recursive: bool = False) -> dict[str, str]:
 
 
 def public_names(module: ModuleType) -> list[str]:
-    """Give what a module exports: its ``__all__``, else the functions and classes that it defines."""
+    """Give what a module exports: its ``__all__`` without modules and aliases, else its functions and classes."""
     if names := getattr(module, "__all__", None):
-        return [name for name in names if not inspect.ismodule(getattr(module, name))]
+        return [name for name in names if not isinstance(getattr(module, name), ModuleType | GenericAlias)]
     return [
         name
         for name, value in vars(module).items()
