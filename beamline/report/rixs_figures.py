@@ -57,11 +57,20 @@ def rixs_map(
     axes.set(xlabel=axis_label, ylabel="excitation energy (eV)", title=title)
     if window is not None:
         axes.set_xlim(*window)
-    figure.colorbar(image, ax=axes, label="counts per column and 10⁶ counts of I0", pad=0.01)
+    bar = figure.colorbar(image, ax=axes, label="counts per column and 10⁶ counts of I0", pad=0.01)
+    bar.set_ticks(_spread_ticks(image.norm))
     side.plot(np.nansum(shown, axis=1), excitation, color=ACCEPTED, lw=1.2)
     side.set(xlabel="sum over window", title="partial yield")
     side.grid(alpha=0.3)
     return figure
+
+
+def _spread_ticks(norm: Normalize) -> list[float]:
+    """Give round values that are spread evenly over a colour scale, however it is compressed."""
+    values = np.asarray(norm.inverse(np.linspace(0.0, 1.0, 6)), dtype=float)
+    size = 10.0 ** np.floor(np.log10(np.maximum(np.abs(values), np.finfo(float).tiny)))
+    rounded = {float(value) for value in np.round(values / size) * size}
+    return sorted(value for value in rounded if values[0] <= value <= values[-1])
 
 
 def calibration(
