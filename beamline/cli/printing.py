@@ -75,10 +75,12 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         table.add_row(f"held at {datetime.fromtimestamp(held['time']):%H:%M:%S}", f"[yellow]{held['reason']}[/]")
     for mark in summary.get("marked_frames", []):
         table.add_row(f"{events.removesuffix('s')} {mark['frame']}", f"[yellow]{mark['reason']}[/]")
-    for label, text in summary_lines(summary):
+    found = summary_lines(summary)
+    for label, text in found:
         table.add_row(label, text)
     for warning in summary_warnings(summary):
-        table.add_row("", f"[bold red]{warning}[/]")
+        if not any(text.removeprefix("none: ") in warning for _, text in found):  # else it has just been said
+            table.add_row("", f"[bold red]{warning}[/]")
     console.print(table)
 
 

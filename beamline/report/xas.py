@@ -13,21 +13,31 @@ from callbacks.contract import XasResult
 
 
 def spectrum_figures(raw: Run, derived: Run, title: str) -> Iterable[Drawn]:
-    """Draw the spectra of those yields that could be normalised, and the incident flux."""
+    """Draw the spectra of the yields, those that could not be normalised over I0 only, and the incident flux."""
     result = derived.read(XasResult)
-    yields = {
-        name: (spectrum, sigma)
-        for name, spectrum, sigma, status in (
-            ("tey", result.tey, result.tey_sigma, result.tey_status),
-            ("tfy", result.tfy, result.tfy_sigma, result.tfy_status),
+    normalised: dict[str, tuple[FloatArray, FloatArray]] = {}
+    refused: dict[str, tuple[FloatArray, FloatArray]] = {}
+    if result.tey_status == "ok":
+        normalised["TEY"] = result.tey, result.tey_sigma
+    else:
+        refused["TEY"] = result.tey_over_i0_spectrum, result.tey_over_i0_spectrum_sigma
+    if result.tfy_status == "ok":
+        normalised["TFY"] = result.tfy, result.tfy_sigma
+    else:
+        refused["TFY"] = result.tfy_over_i0_spectrum, result.tfy_over_i0_spectrum_sigma
+    if normalised:
+        yield (
+            "Absorption spectra",
+            "Normalised to I0, pre-edge subtracted, edge normalised; with 68 % bands.",
+            absorption(result.xas_energy, normalised, title=title, label="normalised yield"),
         )
-        if status == "ok"
-    }
-    yield (
-        "Absorption spectra",
-        "Normalised to I0, pre-edge subtracted, edge normalised; with 68 % bands.",
-        absorption(result.xas_energy, yields, title=title, label="normalised yield"),
-    )
+    if refused:
+        reasons = {"TEY": result.tey_status, "TFY": result.tfy_status}
+        yield (
+            "Yields over I0",
+            "Not normalised: " + "; ".join(f"{name}: {reasons[name]}" for name in refused) + ". With 68 % bands.",
+            absorption(result.xas_energy, refused, title=title, label="yield over I0"),
+        )
     yield incident_flux(raw, result.marked_frames, derived.frames["frame"])
 
 
@@ -41,15 +51,15 @@ def absorption(
     energy : numpy.ndarray, shape (n,)
         eV.
     yields : mapping of str to (values, sigmas)
-        Each is drawn in a panel of its own.
+        One or more; each is drawn in a panel of its own.
     title, label : str
         Title of the figure, label of the vertical axes.
     """
-    figure = Figure(figsize=(9.0, 2.9 * max(1, len(yields))), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(max(1, len(yields)), 1, sharex=True))
+    figure = Figure(figsize=(9.0, 2.9 * len(yields)), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(len(yields), 1, sharex=True))
     for axes, (name, (values, sigmas)) in zip(panels, yields.items(), strict=True):
         axes.fill_between(energy, values - sigmas, values + sigmas, color=ACCEPTED, alpha=0.3, lw=0, label="68 %")
-        axes.plot(energy, values, color=ACCEPTED, lw=1.0, label=name)
+        axes.plot(energy, values, ".-", ms=3, color=ACCEPTED, lw=1.0, label=name)
         axes.set_ylabel(label)
         axes.legend(loc="upper left", fontsize=9)
         axes.grid(alpha=0.3)
