@@ -199,12 +199,19 @@ class RunReduction:
         for stream in (self._frames, self._behind):
             if stream is not None:
                 stream.finish()
+        found = self.result
+        # Where a step has no result, its fields are not known; here it is said why.
+        self._problems += [
+            (0, f"{key.removesuffix('_problem')}: no result: {value}")
+            for key, value in found.items()
+            if key.endswith("_problem")
+        ]
         account = Account(
             frames=self._n_frames,
             problem_frames=np.array([frame for frame, _ in self._problems], dtype=int),
             problems=np.array([problem for _, problem in self._problems], dtype=str),
         )
-        result = self.result | account.as_dict()
+        result = found | account.as_dict()
         units = units_of(self._pipeline.result)
         for name, document in _result_documents(self._run, result, units, doc["time"]):
             self._emit(name, document)

@@ -27,7 +27,7 @@ from beamline.errors import BeamlineError
 from beamline.storage import DerivedRuns, Layout, Recorder
 from beamline.storage.catalogue.supervisor import IngestSupervisor
 from beamline.techniques import pipelines
-from beamline.techniques.settings import processing_problems
+from beamline.techniques.settings import processing_problems, settings_problems
 from callbacks.contract import PROCESSING
 from callbacks.reduction import Reducer
 from plans.errors import PlanError
@@ -120,7 +120,14 @@ class Session:
         """Reduce the runs that begin from now on with these settings, by pipeline.
 
         They are part of the start document, so that each run is reduced with the settings it began with, however late.
+
+        Raises
+        ------
+        BeamlineError
+            Naming each setting that is wrong; the settings of before then stay.
         """
+        if problems := settings_problems(settings):
+            raise BeamlineError("\n".join(problems))
         self.RE.md[PROCESSING] = settings
 
     def watch(self, consumer: Callable[[str, dict[str, Any]], None], name: str) -> LiveFeed:

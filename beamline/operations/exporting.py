@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from beamline.errors import BeamlineError
-from beamline.operations.runs import file_name
+from beamline.operations.runs import file_name, technique_of
 from beamline.storage.log import read_log
 from beamline.storage.runs import Runs
-from beamline.techniques import TECHNIQUES
 
 Format = Literal["nexus", "columns", "nxstxm"]
 ENDINGS: dict[str, str] = {"nexus": ".nxs", "columns": "", "nxstxm": ".hdf5"}  # "": a folder
@@ -39,7 +38,7 @@ def export(runs: Runs, name: str, file_format: Format, output: Path | None) -> l
     """
     entry = runs.find(name)
     raw, derived = runs.load_with_derived(name)
-    exporters = TECHNIQUES[raw.measurement.technique].exporters
+    exporters = technique_of(raw).exporters
     if file_format not in exporters:
         raise BeamlineError(
             f"run {entry.uid} is of {raw.measurement.technique}, which is not written as {file_format};"

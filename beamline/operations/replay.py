@@ -10,6 +10,7 @@ from typing import Any, Literal
 from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
+from beamline.operations.runs import technique_of
 from beamline.storage.catalogue import documents as replays
 from beamline.storage.catalogue.find import RunNotFoundError, open_catalog, resolve_run
 from beamline.storage.catalogue.supervisor import ingest_now
@@ -44,7 +45,8 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
         For JSON. `equal` is None where the run was not reduced before, or with other settings.
     """
     entry = runs.find(name)
-    _, before = runs.load_with_derived(name)
+    raw, before = runs.load_with_derived(name)
+    technique_of(raw)  # refuses what nothing reduces
     settings: Mapping[str, Any] | None = before.settings if before else None
     if config:
         settings = processing_with_references(load_config(config), runs.data_dir)

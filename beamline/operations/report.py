@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from beamline.errors import BeamlineError
-from beamline.operations.runs import counted, file_name, summarise_run, summary_lines, summary_warnings
+from beamline.operations.runs import counted, file_name, summarise_run, summary_lines, summary_warnings, technique_of
 from beamline.report.page import write_page
 from beamline.storage.log import read_log
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
-from beamline.techniques import TECHNIQUES
 
 MOST_WARNINGS = 20  # marked frames that are named one by one
 
@@ -37,11 +36,11 @@ def write_report(runs: Runs, name: str, output: Path | None) -> Path:
     """
     entry = runs.find(name)
     raw, derived = runs.load_with_derived(name)
+    technique = technique_of(raw)
     if derived is None:
         raise BeamlineError(f"run {entry.uid} has not been reduced; `beamline replay --keep {entry.uid[:8]}` does it")
     path = output or Path(f"{file_name(entry)}.html")
     summary = summarise_run(raw, derived)
-    technique = TECHNIQUES[raw.measurement.technique]
     title = _title(raw, technique.title)
     write_page(
         path,

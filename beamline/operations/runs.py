@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from beamline.endstation.config import load_config
+from beamline.errors import BeamlineError
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
-from beamline.techniques import TECHNIQUES
+from beamline.techniques import TECHNIQUES, Technique
 from callbacks.contract import MEASUREMENT, Account, Marks, Stream
 
 INTERRUPTIONS = "interruptions"  # stream of the engine
@@ -88,6 +89,21 @@ def summarise_run(raw: Run, derived: Run | None) -> dict[str, Any]:
     if derived is None or technique is None or not derived.result:
         return summary
     return summary | {"marked_frames": marked_frames(derived)} | technique.summarise(derived)
+
+
+def technique_of(raw: Run) -> Technique:
+    """Give the technique of a run.
+
+    Raises
+    ------
+    BeamlineError
+        When the run is no measurement, or of a technique that is not in the registry.
+    """
+    name = raw.start.get(MEASUREMENT, {}).get("technique", "")
+    if name not in TECHNIQUES:
+        what = f"of the technique {name!r}" if name else f"of the plan {raw.start.get('plan_name', 'not named')!r}"
+        raise BeamlineError(f"run {raw.uid} is {what}, which nothing reduces; expected {', '.join(TECHNIQUES)}")
+    return TECHNIQUES[name]
 
 
 def interruptions(raw: Run) -> list[dict[str, Any]]:

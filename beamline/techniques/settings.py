@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import ValidationError
 
 from beamline.endstation.config import Config, explain, unknown
@@ -16,14 +19,19 @@ def processing_problems(config: Config) -> list[str]:
     list of str
         One line for each thing that is wrong; empty when nothing is.
     """
+    return [f"{config.path}: {problem}" for problem in settings_problems(config.processing)]
+
+
+def settings_problems(processing: Mapping[str, Any]) -> list[str]:
+    """Check settings, by pipeline and step; one line for each thing that is wrong."""
     models = {pipeline.name: pipeline.settings_model for pipeline in pipelines().values()}
     problems = []
-    for name, settings in config.processing.items():
+    for name, settings in processing.items():
         if name not in models:
-            problems.append(f"{config.path}: processing: {unknown('pipeline', name, models)}")
+            problems.append(f"processing: {unknown('pipeline', name, models)}")
             continue
         try:
             models[name].model_validate(settings)
         except ValidationError as error:
-            problems += [f"{config.path}: {line}" for line in explain(error, models[name], "processing", name)]
+            problems += explain(error, models[name], "processing", name)
     return problems

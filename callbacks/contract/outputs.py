@@ -86,7 +86,11 @@ class Result(BaseModel):
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
         """Read the result from the values of a derived run; what is not among them is not known."""
-        known = {name: values[name] for name in cls.model_fields if name in values}
+        known = {
+            name: np.asarray(values[name]) if field.shape else values[name]
+            for name, field in cls.describe().items()
+            if name in values
+        }
         return cast("Self", cls.model_construct(set(known), **known))
 
     def as_dict(self) -> dict[str, Any]:

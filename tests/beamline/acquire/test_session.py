@@ -2,12 +2,18 @@
 
 import time
 
+import pytest
+
 from beamline.acquire.session import Session, measure
 from beamline.endstation.config import load_config
+from beamline.errors import BeamlineError
+from beamline.operations.exporting import export
 from beamline.operations.replay import replay
+from beamline.operations.report import write_report
+from beamline.operations.runs import summary_of
 from beamline.storage.runs import Runs
-from callbacks.xas.spectrum import XasPoint
-from plans import xas
+from callbacks.xas.spectrum import XasPoint, XasSpectrum
+from plans import live_view, xas
 
 
 def test_a_run_keeps_the_settings_it_began_with_however_late_it_is_reduced(tmp_path, monkeypatch):
@@ -29,3 +35,33 @@ def test_a_run_keeps_the_settings_it_began_with_however_late_it_is_reduced(tmp_p
     found = [runs.load_with_derived(uid)[1].settings["xas"]["partial_below"] for uid in uids]
     assert found == [0.7, 0.6]
     assert replay(runs, uids[0], config=None, source="log", keep=False)["equal"] is True
+
+
+def test_settings_that_no_reduction_takes_are_refused_before_a_run_begins(tmp_path):
+    with Session(load_config(), tmp_path) as session:
+        with pytest.raises(
+            BeamlineError, match=r"processing\.xas: unknown key 'partial_bellow'; did you mean 'partial_below'"
+        ):
+            session.use_settings({"xas": {"partial_bellow": 0.7}})
+        assert session.RE.md["processing"] == {}
+
+
+def test_a_run_that_is_no_measurement_is_refused_in_one_line(tmp_path):
+    with Session(load_config(), tmp_path) as session:
+        uid = measure(session, live_view(session.endstation, frames=2))
+    for operation in (
+        lambda runs: export(runs, uid, "nexus", None),
+        lambda runs: replay(runs, uid, config=None, source="log", keep=False),
+        lambda runs: write_report(runs, uid, None),
+    ):
+        with pytest.raises(BeamlineError, match="is of the plan 'live_view', which nothing reduces"):
+            operation(Runs(tmp_path))
+
+
+def test_a_step_without_a_result_is_named_among_the_problems(tmp_path, monkeypatch):
+    monkeypatch.setattr(XasSpectrum, "result", property(lambda _: 1 / 0))
+    with Session(load_config(), tmp_path) as session:
+        uid = measure(session, xas(session.endstation, "525:545:1", 0.1))
+        session.drain()
+    (mark,) = summary_of(Runs(tmp_path), uid)["marked_frames"]
+    assert mark["reason"] == "xas_spectrum: no result: ZeroDivisionError: division by zero"
