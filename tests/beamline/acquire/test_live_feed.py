@@ -95,9 +95,7 @@ def test_a_consumer_that_stands_still_does_not_delay_the_engine(engine, recorder
     gate = Gate()
     feed = LiveFeed(gate, depth=10, log=recorder.read)
     engine.subscribe(feed)
-    begun = time.monotonic()
-    engine(bp.count([number(range(50))], num=50))
-    assert time.monotonic() - begun < 2.0  # the consumer has not taken one document yet
+    engine(bp.count([number(range(50))], num=50))  # would wait for ever: the consumer has not taken one document
     assert not feed.drain(0.05)
     gate.open.set()
     assert feed.drain(5)

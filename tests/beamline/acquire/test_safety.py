@@ -2,14 +2,12 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 from datetime import datetime
 
 import event_model
 import numpy as np
 import pytest
+from command_line import answer, as_json, beamline
 from rich.console import Console
 
 from beamline.acquire.safety import DOCUMENT_COPIES, MOST_RUNS, REDUCED_FRAMES, assess
@@ -161,35 +159,27 @@ def test_an_accelerated_clock_is_taken_as_it_runs(endstation, tmp_path):
     assert "10.2 h of exposure, about 49.2 s in all" in assessment.text()
 
 
-def beamline(*arguments, expect=0):
-    command = [sys.executable, "-m", "beamline.cli", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
-    assert done.returncode == expect, done.stderr
-    return done
-
-
 def test_a_dry_run_prints_and_starts_nothing(tmp_path):
     plan = ["run", "rixs_map", "--regions", MAP, "--exposure-time", "300", "--dry-run", "--data-dir", tmp_path]
-    text = beamline(*plan)
+    text = answer(*plan)
     assert text.stdout.startswith("120 frames and ")
     assert text.stdout.count("\n") == 1
     assert text.stderr == ""
     assert [path.name for path in tmp_path.iterdir()] == ["frames"]
     refused = beamline("run", "xas", "--regions", "5:6:0.1", "--dry-run", "--data-dir", tmp_path, expect=1)
-    assert refused.stderr == "beamline: energy: 5 eV is outside its limits 200 to 1500 eV\n"
+    assert refused == "beamline: energy: 5 eV is outside its limits 200 to 1500 eV\n"
     wrong = tmp_path / "wrong.toml"
     wrong.write_text(load_config().path.read_text() + "\n[processing.rixs.cosmic_rays]\ntreshold = 5.0\n")
-    assert "did you mean 'threshold'?" in beamline(*plan, "--config", wrong, expect=1).stderr  # as the run would say
+    assert "did you mean 'threshold'?" in beamline(*plan, "--config", wrong, expect=1)  # as the run would say
 
 
 def test_a_run_is_assessed_before_it_starts_and_the_next_one_learns_from_it(tmp_path):
     plan = ["run", "xas", "--regions", "525:534:1", "--data-dir", tmp_path]
-    summary = json.loads(beamline(*plan, "--json").stdout)
+    summary = as_json(*plan)
     assert summary["exit_status"] == "success"
     assert summary["estimate"]["points"] == {"primary": summary["frames"]} == {"primary": 10}
     assert summary["estimate"]["learnt_from"] == []
     assert len(Layout(tmp_path).all_logs()) == 2  # raw and derived
-    again = json.loads(beamline(*plan, "--json", "--dry-run").stdout)["estimate"]
+    again = as_json(*plan, "--dry-run")["estimate"]
     assert again["learnt_from"] == [summary["raw_uid"]]
     assert 0 < again["duration"] < summary["estimate"]["duration"]

@@ -1,14 +1,11 @@
 """STXM from the plan or the file to its report: drift, I0, maps, pooled runs, formats, through the real engine."""
 
-import json
-import os
 import re
-import subprocess
-import sys
 
 import h5py
 import numpy as np
 import pytest
+from command_line import as_json
 from scipy import ndimage
 
 from beamline.acquire.references import find_reference, processing_with_references
@@ -40,12 +37,6 @@ FIELD, LINE = "x=-1.6:1.04:0.06 y=-1.2:0.9:0.06", "x=-1.8:1.8:0.03 y=0"
 SMALL = "x=-1.6:1.04:0.06 y=-0.72:0.66:0.06"
 
 
-def beamline(*arguments):
-    command = [sys.executable, "-m", "beamline.cli", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
-
-
 CUT_ENERGIES, CUT_ROWS = range(0, 123, 4), range(50, 90)
 ALL_ROWS, EVERY_SECOND = range(125), range(0, 123, 2)
 
@@ -66,9 +57,7 @@ def imported(measured_data, tmp_path_factory):
     """A cut of the measured stack, every fourth image and a third of its lines, imported on the command line."""
     scan, folder = tmp_path_factory.mktemp("cut"), tmp_path_factory.mktemp("fe2p")
     cut_out(measured_data / "als-stxm-fe2p" / "71214078.hdr", scan, CUT_ENERGIES, CUT_ROWS)
-    done = beamline("import", "sdf", scan, "--data-dir", folder, "--json")
-    assert done.returncode == 0, done.stderr
-    return folder, json.loads(done.stdout)
+    return folder, as_json("import", "sdf", scan, "--data-dir", folder)
 
 
 def cut_out(header, folder, energies, rows):

@@ -63,7 +63,9 @@ def quick(config):
     }.items():
         config.devices[name].options.update(options)
     assert config.suspenders is not None
-    return config.model_copy(update={"suspenders": config.suspenders.model_copy(update={"settle_time": 0.2})})
+    suspenders = config.suspenders.model_copy(update={"settle_time": 0.2})
+    channel_access = config.channel_access.model_copy(update={"timeout": 60.0})  # the computer may have much else to do
+    return config.model_copy(update={"suspenders": suspenders, "channel_access": channel_access})
 
 
 @pytest.fixture
