@@ -124,8 +124,9 @@ def test_the_demonstration_of_xas_finds_the_truth_and_replays_to_the_same_arrays
 
 
 def test_the_demonstration_of_rixs_finds_the_truth_and_replays_to_the_same_arrays(tmp_path, monkeypatch):
-    faster = 10_000.0  # than the clock on the wall; of the simulation as it is shipped 1000, with 28 s of exposures
+    faster = 10_000.0  # than the clock on the wall; as it is shipped 1000, with 28 s of exposures
     monkeypatch.setattr(demo, "simulated", partial(demo.simulated, speed_up=faster))
+    monkeypatch.setattr(demo, "RIXS_REGIONS", "526:533:0.5, 534:542:1")  # as it is shipped three times as many
     outcome = as_json("demo", "rixs", "--data-dir", tmp_path)
     finds_the_truth_and_replays_to_the_same_arrays(outcome)
 

@@ -33,11 +33,12 @@ from plans import stack_series, stxm_focus, stxm_line_spectrum, stxm_stack
 from simulated_devices.physics.microscope import FOCUS_OFFSET
 
 ENERGIES = "520:526:2, 526:533:0.5, 533:545:2"
+SERIES_ENERGIES = "520:526:3, 527:533:0.5, 535:545:5"
 FIELD, LINE = "x=-1.6:1.04:0.06 y=-1.2:0.9:0.06", "x=-1.8:1.8:0.03 y=0"
 SMALL = "x=-1.6:1.04:0.06 y=-0.72:0.66:0.06"
 
 
-CUT_ENERGIES, CUT_ROWS = range(0, 123, 4), range(50, 90)
+CUT_ENERGIES, CUT_ROWS = range(0, 123, 6), range(60, 90)
 ALL_ROWS, EVERY_SECOND = range(125), range(0, 123, 2)
 
 
@@ -54,7 +55,7 @@ def whole(measured_data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def imported(measured_data, tmp_path_factory):
-    """A cut of the measured stack, every fourth image and a third of its lines, imported on the command line."""
+    """A cut of the measured stack, every sixth image and a quarter of its lines, imported on the command line."""
     scan, folder = tmp_path_factory.mktemp("cut"), tmp_path_factory.mktemp("fe2p")
     cut_out(measured_data / "als-stxm-fe2p" / "71214078.hdr", scan, CUT_ENERGIES, CUT_ROWS)
     return folder, as_json("import", "sdf", scan, "--data-dir", folder)
@@ -203,11 +204,11 @@ def series(tmp_path_factory):
     session.picture.close()  # nor at their pictures
     endstation = session.endstation
     plan = stack_series(
-        endstation, "LRNMC 230 mAh/g, LRNMC 311 mAh/g", f"O K={ENERGIES}", SMALL, 0.002, reference="LRNMC pristine"
+        endstation, "LRNMC 230 mAh/g, LRNMC 311 mAh/g", f"O K={SERIES_ENERGIES}", SMALL, 0.002, reference="LRNMC pristine"
     )
     uids = measure_all(session, plan)
     endstation.truth.energy_offset += 0.12
-    plan = stack_series(endstation, "LRNMC 257 mAh/g", f"O K={ENERGIES}", SMALL, 0.002, reference="LRNMC pristine")
+    plan = stack_series(endstation, "LRNMC 257 mAh/g", f"O K={SERIES_ENERGIES}", SMALL, 0.002, reference="LRNMC pristine")
     uids += measure_all(session, plan)
     session.drain()
     session.close()
