@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 INGESTED = "ingested"  # subfolder of the logs, for runs that are completely in the catalogue
@@ -26,11 +27,6 @@ class Layout:
         """Folder of the logs; those of runs not yet completely in the catalogue lie directly in it."""
         return self.data_dir / "log"
 
-    @property
-    def reserve(self) -> Path:
-        """File that reserves disk space for the closing documents of runs."""
-        return self.logs / ".reserve"
-
     def log(self, uid: str) -> Path:
         """Log of a run that is not yet completely in the catalogue."""
         return self.logs / f"{uid}.log"
@@ -50,7 +46,7 @@ class Layout:
     def find_log(self, uid: str) -> Path | None:
         """Find the log of a run in either place; None if it has none."""
         # In this order, because a log only ever moves from the first place to the second.
-        for pattern in (f"{uid}.log", f"{INGESTED}/*/{uid}.log"):
+        for pattern in (f"{escape(uid)}.log", f"{INGESTED}/*/{escape(uid)}.log"):
             for path in self.logs.glob(pattern):
                 return path
         return None

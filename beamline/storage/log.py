@@ -4,13 +4,19 @@ A log is a line that names the format, followed by the documents in the order th
 as its length and CRC-32 (two little-endian uint32), then a msgpack array [name, document] with numpy arrays encoded by
 msgpack-numpy. The writer holds an flock on the log: a log that has no stop document and is not locked belongs to a
 process that died.
+
+Bytes that cannot be read are an unfinished tail, which a process leaves that dies while it writes, or damage, when a
+valid document follows or when the last document is there in full but changed. A tail was never acknowledged; damage is
+named, and costs only the documents it lies in.
 """
 
 from __future__ import annotations
 
 import fcntl
 import logging
+import mmap
 import os
+import re
 import struct
 import zlib
 from collections import deque
@@ -37,6 +43,26 @@ Document = tuple[str, Doc]  # (name, document), as the RunEngine emits it
 FORMAT = b"bluesky documents, msgpack, 1\n"
 _HEADER = struct.Struct("<II")  # length of the packed document, its CRC-32
 _REFERENCED = ("start", "resource", "stream_resource", "descriptor")  # documents that later ones refer to by uid
+# How the packed documents begin: an array of two, of which the first is a short text.
+_PAYLOAD = re.compile(
+    rb"\x92(?:"
+    + b"|".join(
+        msgpack.packb(name)
+        for name in (
+            "start",
+            "stop",
+            "descriptor",
+            "event",
+            "event_page",
+            "resource",
+            "datum",
+            "datum_page",
+            "stream_resource",
+            "stream_datum",
+        )
+    )
+    + rb")"
+)
 
 
 class LogError(BeamlineError):
@@ -93,8 +119,25 @@ def find_log(data_dir: Path, uid: str) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Damage:
+    """Bytes of a log that cannot be read.
+
+    Attributes
+    ----------
+    offset, length : int
+        Bytes.
+    """
+
+    offset: int
+    length: int
+
+    def __str__(self) -> str:
+        return f"damaged at byte {self.offset} ({self.length} bytes cannot be read)"
+
+
 def read_log(path: Path) -> Iterator[Document]:
-    """Read a log up to its last complete document.
+    """Read a log up to its last complete document, and past damage.
 
     Yields
     ------
@@ -119,6 +162,8 @@ class LogReader:
         Number of documents read so far.
     end : int
         Byte offset of the next document.
+    damage : list of Damage
+        Bytes that could not be read, before `end`.
 
     Raises
     ------
@@ -129,14 +174,20 @@ class LogReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.number = 0
+        self.damage: list[Damage] = []
         try:
-            self._file = path.open("rb")
+            # Opening a pipe, which is no log either, would wait for its writer.
+            self._file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
         except OSError as error:
             raise LogError(f"{path}: {error.strerror}") from error
-        if self._file.read(len(FORMAT)) != FORMAT:
+        try:
+            self._begin()
+        except OSError as error:
             self._file.close()
-            raise LogError(f"{path}: not a log of documents")
-        self.end = self._file.tell()
+            raise LogError(f"{path}: {error.strerror}") from error
+        except LogError:
+            self._file.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -151,35 +202,83 @@ class LogReader:
             yield document
 
     def read(self) -> Document | None:
-        """Read the next document; None at the end of the log, which may still grow."""
-        payload = self._read_payload()
+        """Read the next document, past damage; None at the end of the log, which may still grow."""
+        payload = self._next_payload()
         if payload is None:
             return None
-        name, doc = msgpack.unpackb(payload, object_hook=_decode, strict_map_key=False)
+        try:
+            name, doc = msgpack.unpackb(payload, object_hook=_decode, strict_map_key=False)
+        except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
+            raise LogError(f"{self.path}: the document at byte {self.end} cannot be decoded: {error}") from error
         self._advance(len(payload))
         return name, doc
 
     def skip_to(self, number: int) -> None:
         """Skip documents until `number` have been passed or the log ends."""
-        while self.number < number and (payload := self._read_payload()) is not None:
+        while self.number < number and (payload := self._next_payload()) is not None:
             self._advance(len(payload))
+
+    def torn(self) -> int:
+        """Return the length of an unfinished document at the end of a log that was read and that nobody writes.
+
+        A last document that is there in full but was changed is no such: it is added to `damage`.
+        """
+        self._file.seek(self.end)
+        tail = self._file.read()
+        if tail and _is_whole(tail):
+            self.damage.append(Damage(self.end, len(tail)))
+            self.end += len(tail)
+            return 0
+        return len(tail)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _read_payload(self) -> bytes | None:
-        """Read the packed document at `end`; None if it is missing or incomplete."""
-        self._file.seek(self.end)
+    def _begin(self) -> None:
+        """Read the line that names the format; without it, but with documents, the log is damaged there."""
+        self.end = len(FORMAT)
+        if self._file.read(len(FORMAT)) != FORMAT:
+            self.end = 0
+            if not self._skip_damage():
+                raise LogError(f"{self.path}: not a log of documents")
+
+    def _next_payload(self) -> bytes | None:
+        """Read the packed document at `end`, or behind the damage that begins there; None if there is none (yet)."""
+        payload = self._read_payload(self.end)
+        if payload is None and self._skip_damage():
+            payload = self._read_payload(self.end)
+        return payload
+
+    def _read_payload(self, offset: int) -> bytes | None:
+        """Read the packed document at `offset`; None if it is missing, incomplete or damaged."""
+        self._file.seek(offset)
         header = self._file.read(_HEADER.size)
         if len(header) < _HEADER.size:
             return None
         length, checksum = _HEADER.unpack(header)
+        if length > os.fstat(self._file.fileno()).st_size - offset:  # damaged: up to 4 GB would be asked for
+            return None
         payload = self._file.read(length)
         # A power failure can leave zeros at the end of a file, which would pass for empty documents.
         if not length or len(payload) < length or zlib.crc32(payload) != checksum:
             return None
         return payload
+
+    def _skip_damage(self) -> bool:
+        """Move `end` to the next valid document, if there is one behind bytes that cannot be read."""
+        if os.fstat(self._file.fileno()).st_size - self.end <= _HEADER.size:
+            return False
+        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            offsets = (match.start() - _HEADER.size for match in _PAYLOAD.finditer(content, self.end))
+            valid = (offset for offset in offsets if offset > self.end and self._read_payload(offset) is not None)
+            offset = next(valid, None)
+            offsets.close()  # it holds on to the mapped file
+        if offset is None:
+            return False
+        self.damage.append(Damage(self.end, offset - self.end))
+        self.end = offset
+        return True
 
     def _advance(self, length: int) -> None:
         self.number += 1
@@ -188,11 +287,21 @@ class LogReader:
 
 @dataclass(frozen=True)
 class Log:
-    """A log, with the start document and the state of its run."""
+    """A log, with the start document and the state of its run.
+
+    Attributes
+    ----------
+    damage : tuple of Damage
+        Bytes that cannot be read and lie between documents, or were the last document.
+    torn : int
+        Bytes of an unfinished document at the end of a log that nobody writes.
+    """
 
     path: Path
     start: Doc
     state: LogState
+    damage: tuple[Damage, ...] = ()
+    torn: int = 0
 
     @property
     def uid(self) -> str:
@@ -211,12 +320,25 @@ def pending_logs(data_dir: Path) -> list[Log]:
             found.append(inspect_log(path))
         except LogError as error:
             if path.exists():  # otherwise its run was completely ingested since the folder was listed
-                logger.error("%s", error)
+                logger.warning("%s; skipped", error)
     return sorted(found, key=lambda log: log.start["time"])
 
 
+def read_start(path: Path) -> Doc:
+    """Read the start document of a log.
+
+    Raises
+    ------
+    LogError
+        When the file cannot be read, is not a log, or its start document is damaged or missing.
+    """
+    with LogReader(path) as reader:
+        name, start = reader.read() or ("", {})
+        return _checked_start(reader, name, start)
+
+
 def inspect_log(path: Path) -> Log:
-    """Determine the state of the run of a log.
+    """Determine the state of the run of a log, and look for damage.
 
     Raises
     ------
@@ -225,13 +347,34 @@ def inspect_log(path: Path) -> Log:
     """
     # Checked first, so that a writer that closes its run in between leaves a closed log, not an interrupted one.
     written = is_being_written(path)
-    documents = read_log(path)
-    first, start = next(documents, ("", {}))
-    if first != "start":
-        raise LogError(f"{path}: holds no start document")
-    last = deque((name for name, _ in documents), maxlen=1)
+    with LogReader(path) as reader:
+        name, start = reader.read() or ("", {})
+        start = _checked_start(reader, name, start)
+        last = deque((name for name, _ in reader), maxlen=1)
+        torn = 0 if written else reader.torn()
     unfinished = LogState.OPEN if written else LogState.INTERRUPTED
-    return Log(path, start, LogState.CLOSED if "stop" in last else unfinished)
+    return Log(path, start, LogState.CLOSED if "stop" in last else unfinished, tuple(reader.damage), torn)
+
+
+def _checked_start(reader: LogReader, name: str, start: Doc) -> Doc:
+    if name != "start":
+        where = f"; {reader.damage[0]}" if reader.damage else ""
+        raise LogError(f"{reader.path}: holds no start document{where}")
+    if not isinstance(start.get("uid"), str) or not isinstance(start.get("time"), int | float):
+        raise LogError(f"{reader.path}: the start document has no uid or no time")
+    return start
+
+
+def _is_whole(tail: bytes) -> bool:
+    """Tell whether the end of a log is a whole document of which something has changed, and not one that was cut off.
+
+    A power failure can leave zeros where the end of a document was to be.
+    """
+    if len(tail) <= _HEADER.size:
+        return False
+    length, checksum = _HEADER.unpack_from(tail)
+    payload = tail[_HEADER.size :]
+    return (length == len(payload) and payload[-1] != 0) or zlib.crc32(payload) == checksum
 
 
 def is_being_written(path: Path) -> bool:
@@ -286,11 +429,14 @@ class RunIndex:
 
 
 def count_events(documents: list[Document]) -> dict[str, int]:
-    """Count the events of each stream as a stop document does: a repeated event counts once."""
+    """Count the events of each stream as a stop document does: a repeated event counts once.
+
+    Events whose descriptor is not there, because it was damaged, belong to no stream.
+    """
     streams = {doc["uid"]: doc["name"] for name, doc in documents if name == "descriptor"}
     counts = dict.fromkeys(streams.values(), 0)
     for name, doc in documents:
-        if name in ("event", "event_page"):
+        if name in ("event", "event_page") and doc["descriptor"] in streams:
             stream = streams[doc["descriptor"]]
             counts[stream] = max(counts[stream], int(np.max(doc["seq_num"], initial=0)))
     return counts

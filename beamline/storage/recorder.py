@@ -3,20 +3,28 @@
 Each document is appended by a single `write`, so that an acknowledged document survives the death of the process; start
 and stop documents are also synchronised to disk. A log moves to another folder once its run is in the catalogue. Logs
 are small and are never deleted.
+
+Every open run has disk space of its own reserved: for the document that meets a full disk, which stops the scan, and,
+apart from it, for the stop document, since others may fill what the first has freed.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
+import tempfile
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from beamline.errors import BeamlineError
 from beamline.storage.layout import Layout
 from beamline.storage.log import FORMAT, Doc, LogError, LogReader, RunIndex, count_events, find_log, pack
 
-RESERVE_BYTES = 1 << 20  # disk space reserved for closing documents; those of several runs take a few kB
+EVENT_RESERVE = 1 << 20  # bytes for one more event: a line of 20,000 pixels takes 640 kB
+STOP_RESERVE = 1 << 16  # bytes for the stop document, which takes some hundred
+UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")  # a log is named after it
 
 
 class RecorderError(BeamlineError):
@@ -36,9 +44,9 @@ class Recorder:
     Raises
     ------
     RecorderError
-        When called with a document that cannot be recorded, that could not be written, or that only fitted into the
-        space reserved for closing documents. The error stops the scan; the RunEngine then closes the run, and its stop
-        document is written to the reserved space.
+        When the folder cannot be used. When called with a document that cannot be recorded, that could not be written,
+        that only fitted into reserved space, or whose log was deleted. The error stops the scan; the RunEngine then
+        closes the run, and its stop document is written to space reserved for it.
 
     Notes
     -----
@@ -49,8 +57,10 @@ class Recorder:
         self._data_dir = data_dir
         self._layout = Layout(data_dir)
         self._folder = self._layout.logs
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._reserve = self._layout.reserve
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecorderError(f"{self._folder}: cannot be made, nothing can be measured: {error.strerror}") from error
         self._index = RunIndex()
         self._logs: dict[str, _LogWriter] = {}
 
@@ -68,7 +78,7 @@ class Recorder:
         elif run not in self._logs:
             raise RecorderError(f"a document {name!r} came for run {run}, which is not open")
         else:
-            self._write(self._logs[run], packed, sync=name == "stop")
+            self._logs[run].append(packed, closing=name == "stop")
         if name == "stop":
             self._logs.pop(run).close()
             self._index.forget(run)
@@ -87,36 +97,16 @@ class Recorder:
         self._logs.clear()
 
     def _open(self, run: str, packed: bytes) -> None:
+        if not UID.fullmatch(run):
+            raise RecorderError(
+                f"the uid of a run is {run!r:.80}, expected letters, digits and . _ - to name a log after"
+            )
         try:
-            self._reserve_space()
             self._logs[run] = _LogWriter(self._layout.log(run), packed)
         except OSError as error:
             raise RecorderError(
                 f"{self._folder}: no log can be opened, the scan cannot start: {error.strerror}"
             ) from error
-
-    def _write(self, log: _LogWriter, packed: bytes, *, sync: bool) -> None:
-        try:
-            log.write(packed, sync=sync)
-        except OSError as error:
-            self._reserve.unlink(missing_ok=True)
-            try:
-                log.write(packed, sync=sync)
-            except OSError:
-                raise RecorderError(f"{log.path}: {error.strerror}; a document is lost, the scan must stop") from error
-            if not sync:  # a closing document in the reserved space is no error: the space is reserved for it
-                raise RecorderError(
-                    f"{log.path}: {error.strerror}; the scan must stop, all documents so far are kept"
-                ) from error
-
-    def _reserve_space(self) -> None:
-        if not self._reserve.exists():
-            with self._reserve.open("wb") as file:
-                try:
-                    os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
-                except OSError:
-                    self._reserve.unlink()
-                    raise
 
 
 class _LogWriter:
@@ -124,22 +114,69 @@ class _LogWriter:
 
     def __init__(self, path: Path, packed_start: bytes) -> None:
         self.path = path
+        self._fd = -1
+        self._end = 0  # of the last whole document
+        self._torn = False  # part of a document lies behind it
         # It gets its name only once it is locked and holds its start document, so that no reader sees it incomplete.
         new = path.with_name(f".{path.name}.new")
-        self._fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._reserves: list[_Reserve] = []
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-            self._end = 0
-            self.write(FORMAT + packed_start, sync=True)
+            self._reserves += (_Reserve(path.parent, size) for size in (EVENT_RESERVE, STOP_RESERVE))
+            self._create(new)
+            self._write(FORMAT + packed_start, sync=True)
             new.rename(path)
             _sync_folder(path.parent)
         except OSError:
-            os.close(self._fd)
             new.unlink(missing_ok=True)
+            self.close()
             raise
 
-    def write(self, data: bytes, *, sync: bool) -> None:
+    def append(self, packed: bytes, *, closing: bool) -> None:
+        """Append a document, if need be in the reserved space.
+
+        Raises
+        ------
+        RecorderError
+            When the disk refuses it, or the log has been deleted; says whether the document is lost.
+        """
+        deleted = self._restore_if_deleted()
+        try:
+            self._write(packed, sync=closing)
+        except OSError as error:
+            self._append_in_reserve(packed, error, closing=closing)
+            if not closing:  # a stop document in reserved space is no error: the space is reserved for it
+                raise RecorderError(
+                    f"{self.path}: {error.strerror}; the scan must stop, all documents so far are kept"
+                ) from error
+        if deleted and not closing:
+            raise RecorderError(
+                f"{self.path}: was deleted during the run, and written again; the scan must stop, all documents so far"
+                " are kept"
+            )
+
+    def close(self) -> None:
+        """Close the file, which releases the lock, and free the reserved space."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        for reserve in self._reserves:
+            reserve.free()
+
+    def _create(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def _append_in_reserve(self, packed: bytes, error: OSError, *, closing: bool) -> None:
+        for reserve in self._reserves if closing else self._reserves[:1]:
+            reserve.free()
+            with suppress(OSError):
+                self._write(packed, sync=closing)
+                return
+        raise RecorderError(f"{self.path}: {error.strerror}; a document is lost, the scan must stop") from error
+
+    def _write(self, data: bytes, *, sync: bool) -> None:
         """Append `data` completely, or not at all if the disk refuses."""
+        if self._torn:
+            self._cut()
         try:
             written = os.write(self._fd, data)
             while written < len(data):  # only part was written; the next attempt raises the reason
@@ -147,13 +184,53 @@ class _LogWriter:
             if sync:
                 os.fdatasync(self._fd)
         except OSError:
-            os.ftruncate(self._fd, self._end)
+            self._torn = True
+            with suppress(OSError):  # else it is tried again before the next document
+                self._cut()
             raise
         self._end += len(data)
 
-    def close(self) -> None:
-        """Close the file, which releases the lock."""
-        os.close(self._fd)
+    def _cut(self) -> None:
+        os.ftruncate(self._fd, self._end)
+        self._torn = False
+
+    def _restore_if_deleted(self) -> bool:
+        """Write the log again if its file or folder was deleted, which the open file does not notice."""
+        with suppress(OSError):
+            if os.path.samestat(os.stat(self.path), os.fstat(self._fd)):
+                return False
+        old, end = self._fd, self._end
+        try:
+            content = os.pread(old, end, 0)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._create(self.path)
+            self._end = 0
+            self._write(content, sync=True)
+        except OSError as error:
+            if self._fd != old:
+                os.close(self._fd)
+            self._fd, self._end = old, end
+            raise RecorderError(
+                f"{self.path}: was deleted during the run, and cannot be written again: {error.strerror}; the scan must"
+                " stop"
+            ) from error
+        os.close(old)
+        return True
+
+
+class _Reserve:
+    """Disk space that is held until it is needed, by a file without a name: no process that dies leaves it behind."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+            self._fd = os.dup(file.fileno())
+
+    def free(self) -> None:
+        """Give the space back to the disk."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
 
 
 def _sync_folder(folder: Path) -> None:
@@ -167,44 +244,77 @@ def _sync_folder(folder: Path) -> None:
 def close_interrupted(path: Path, *, reason: str) -> Doc | None:
     """Write the missing stop document of a run whose process died.
 
-    Bytes after the last complete document, which was never acknowledged, are moved to ``<log>.torn``.
+    An unfinished document at the end, which was never acknowledged, is moved to ``<log>.torn``. Damage stays where it
+    is.
 
     Parameters
     ----------
     path : Path
         A log.
     reason : str
-        Reason given by the stop document; its time is that of the last write to the log.
+        Reason given by the stop document, which names damage as well; its time is that of the last write to the log.
 
     Returns
     -------
     dict or None
         The stop document; None if the writer is alive or the run is already closed.
+
+    Raises
+    ------
+    RecorderError
+        When the log cannot be written; it is then unchanged.
     """
-    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    except OSError as error:
+        raise RecorderError(f"{path}: cannot be closed: {error.strerror}") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with LogReader(path) as reader:
             documents = list(reader)
-            end = reader.end
+            torn = reader.torn()
         if documents[-1][0] == "stop":
             return None
         status = os.fstat(fd)
-        if status.st_size > end:
-            path.with_name(f"{path.name}.torn").write_bytes(path.read_bytes()[end:])
-            os.ftruncate(fd, end)
         stop = {
             "uid": str(uuid.uuid4()),
             "run_start": documents[0][1]["uid"],
             "time": status.st_mtime,
             "exit_status": "abort",
-            "reason": reason,
+            "reason": "; ".join([reason, *(f"its log is {damage}" for damage in reader.damage)]),
             "num_events": count_events(documents),
         }
-        os.write(fd, pack("stop", stop))
-        os.fdatasync(fd)
-        return stop
+        if torn:
+            _set_aside(path, os.pread(fd, torn, reader.end))
+        _append_stop(fd, pack("stop", stop), end=reader.end)
     except BlockingIOError:
         return None
+    except OSError as error:
+        raise RecorderError(f"{path}: cannot be closed: {error.strerror}") from error
     finally:
         os.close(fd)
+    return stop
+
+
+def _set_aside(path: Path, torn: bytes) -> None:
+    """Keep the unfinished end of a log beside it."""
+    names = (path.with_name(f"{path.name}.torn{number}") for number in ("", *(f"-{n}" for n in range(2, 100))))
+    aside = next(name for name in names if not name.exists())
+    try:
+        aside.write_bytes(torn)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def _append_stop(fd: int, packed: bytes, *, end: int) -> None:
+    """Replace what lies behind `end` by the stop document; if the disk refuses, the log ends at `end`."""
+    os.ftruncate(fd, end)
+    try:
+        written = os.write(fd, packed)
+        if written < len(packed):
+            os.write(fd, packed[written:])
+        os.fdatasync(fd)
+    except OSError:
+        os.ftruncate(fd, end)
+        raise

@@ -56,11 +56,12 @@ class Table:
 
 @dataclass
 class Run:
-    """A run: its start and stop documents, and its streams as tables."""
+    """A run: its start and stop documents, its streams as tables, and what could not be read of it."""
 
     start: dict[str, Any]
     stop: dict[str, Any] | None = None
     streams: dict[str, Table] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
 
     @property
     def uid(self) -> str:
@@ -103,7 +104,8 @@ def collect(documents: Documents) -> Run:
     Parameters
     ----------
     documents : iterable of (name, document)
-        In any order in which a descriptor precedes its events.
+        In any order in which a descriptor precedes its events; an event without one, which was lost, is left out and
+        counted among the problems.
 
     Returns
     -------
@@ -118,18 +120,23 @@ def collect(documents: Documents) -> Run:
     run: Run | None = None
     descriptors: dict[str, dict[str, Any]] = {}
     events: dict[str, list[dict[str, Any]]] = {}
+    without_descriptor = 0
     for name, doc in unpack_pages(iter(documents)):
         match name:
             case "start":
                 run = Run(start=doc)
             case "descriptor":
                 descriptors[doc["uid"]] = doc
+            case "event" if doc["descriptor"] not in descriptors:
+                without_descriptor += 1
             case "event":
                 events.setdefault(descriptors[doc["descriptor"]]["name"], []).append(doc)
             case "stop" if run:
                 run.stop = doc
     if run is None:
         raise ValueError("no start document among the documents of a run")
+    if without_descriptor:
+        run.problems.append(f"{without_descriptor} events cannot be read: their descriptor is not there")
     for stream, docs in events.items():
         first = next(doc for doc in descriptors.values() if doc["name"] == stream)
         run.streams[stream] = _table(first, sorted(docs, key=lambda doc: doc["seq_num"]))

@@ -1,17 +1,21 @@
-"""Find and read the runs of a data folder from their logs, without the catalogue."""
+"""Find and read the runs of a data folder from their logs, and from the catalogue where a log is damaged."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from beamline.errors import BeamlineError
 from beamline.storage.large_arrays import internalise
-from beamline.storage.layout import Layout
-from beamline.storage.log import read_log
+from beamline.storage.layout import Layout, is_ingested
+from beamline.storage.log import Doc, Document, LogError, LogReader, is_being_written, read_start
 from beamline.storage.results import Run, collect
 from callbacks.contract import DERIVATION, Stream
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,15 +47,15 @@ class Runs:
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir.absolute()
+        self._unreadable: dict[Path, Doc | None] = {}  # logs without a start document -> that in the catalogue
 
     def entries(self) -> list[Entry]:
-        """List all runs, oldest first."""
-        found = []
+        """List all runs, oldest first; a log that cannot be read is skipped with a warning."""
+        found: dict[str, Entry] = {}
         for path in Layout(self.data_dir).all_logs():
-            name, start = next(iter(read_log(path)), ("", {}))
-            if name == "start":
-                found.append(Entry(path, start))
-        return sorted(found, key=lambda entry: entry.start["time"])
+            if (start := self._start(path)) is not None:
+                found.setdefault(start["uid"], Entry(path, start))
+        return sorted(found.values(), key=lambda entry: entry.start["time"])
 
     def raw(self) -> list[Entry]:
         """List the measured and imported runs, oldest first."""
@@ -92,9 +96,88 @@ class Runs:
         raise BeamlineError(f"run {name}: {reason} in {self.data_dir}")
 
     def load(self, entry: Entry) -> Run:
-        """Read a run: a derived run with all its arrays, a raw run without its camera frames."""
-        documents = read_log(entry.path)
-        return collect(internalise(documents) if entry.raw_uids else documents)
+        """Read a run: a derived run with all its arrays, a raw run without its camera frames.
+
+        What could not be read is in `Run.problems`.
+        """
+        documents, problems = self._read(entry)
+        run = collect(internalise(documents) if entry.raw_uids else documents)
+        run.problems[:0] = problems
+        return run
+
+    def documents(self, entry: Entry) -> list[Document]:
+        """Read the documents of a run as they were emitted, as far as they can be read; see `load`."""
+        return self._read(entry)[0]
+
+    def _start(self, path: Path) -> Doc | None:
+        """Read the start document of a log, or take it from the catalogue; None if it is in neither."""
+        if path not in self._unreadable:
+            try:
+                return read_start(path)
+            except LogError as error:
+                if not path.exists():  # its run was completely ingested since the folder was listed
+                    moved = Layout(self.data_dir).find_log(path.stem)
+                    return read_start(moved) if moved else None
+                self._unreadable[path] = self._start_in_catalogue(path, error)
+        return self._unreadable[path]
+
+    def _start_in_catalogue(self, path: Path, error: LogError) -> Doc | None:
+        if is_ingested(path):
+            try:
+                start = dict(self._run_in_catalogue(path.stem).metadata["start"])
+            except BeamlineError as reason:
+                logger.warning("%s; skipped, as the catalogue does not have it: %s", error, reason)
+            else:
+                logger.warning("%s; the catalogue's copy is used", error)
+                return start
+        else:
+            logger.warning("%s; skipped", error)
+        return None
+
+    def _read(self, entry: Entry) -> tuple[list[Document], list[str]]:
+        """Read the documents of a run, from the catalogue where its log is damaged; tell what cannot be read."""
+        path = entry.path if entry.path.exists() else Layout(self.data_dir).find_log(entry.uid) or entry.path
+        written = is_being_written(path)
+        try:
+            with LogReader(path) as reader:
+                documents = list(reader)
+                if not written:
+                    reader.torn()
+        except LogError as error:
+            return self._copy_in_catalogue(entry, [], str(error))
+        if reader.damage:
+            what = f"the log {path} is {', '.join(str(damage) for damage in reader.damage)}"
+        elif is_ingested(path) and documents[-1][0] != "stop":
+            what = f"the log {path} ends at byte {reader.end}, without its stop document"
+        else:
+            return documents, []
+        if is_ingested(path):
+            return self._copy_in_catalogue(entry, documents, what)
+        return documents, [f"{what}; what can be read is used"]
+
+    def _copy_in_catalogue(self, entry: Entry, readable: list[Document], what: str) -> tuple[list[Document], list[str]]:
+        from beamline.storage.catalogue import documents as catalogued  # noqa: PLC0415 - for damaged logs only
+
+        try:
+            documents = list(catalogued.documents(self._run_in_catalogue(entry.uid)))
+        except BeamlineError as error:
+            if not readable:
+                raise BeamlineError(
+                    f"run {entry.uid}: {what}; nor can it be read from the catalogue: {error}"
+                ) from error
+            return readable, [f"{what}, and the catalogue does not have it: {error}; what can be read is used"]
+        return documents, [f"{what}; the catalogue's copy is used"]
+
+    def _run_in_catalogue(self, uid: str) -> Any:
+        from beamline.storage.catalogue.find import resolve_run  # noqa: PLC0415 - for damaged logs only
+
+        return resolve_run(self._catalogue, uid)
+
+    @cached_property
+    def _catalogue(self) -> Any:
+        from beamline.storage.catalogue.find import open_catalog  # noqa: PLC0415 - it takes seconds
+
+        return open_catalog(self.data_dir)
 
     def derived(self, raw: Entry) -> Entry | None:
         """Find the newest run that was derived from this raw run alone; None if it has not been reduced."""

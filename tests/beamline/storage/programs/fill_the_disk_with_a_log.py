@@ -12,7 +12,7 @@ from beamline.storage import recorder as module
 from beamline.storage.recorder import Recorder, RecorderError
 
 if len(sys.argv) > 2:
-    module.RESERVE_BYTES = int(sys.argv[2])
+    module.EVENT_RESERVE = module.STOP_RESERVE = int(sys.argv[2])
 recorder = Recorder(Path(sys.argv[1]))
 acknowledged = []
 keys = {"line": {"dtype": "array", "shape": [2000], "dtype_numpy": "<f8"}}

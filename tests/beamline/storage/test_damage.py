@@ -1,0 +1,296 @@
+"""Damaged logs: said where, kept apart, and costing only what was damaged; nothing that can be read is cut."""
+
+import itertools
+import os
+import re
+import shutil
+from contextlib import closing
+
+import event_model
+import pytest
+from command_line import answer
+
+from beamline.storage.layout import Layout
+from beamline.storage.log import FORMAT, Damage, LogError, LogReader, LogState, inspect_log, pack, read_log
+from beamline.storage.recorder import Recorder, RecorderError, close_interrupted
+from beamline.storage.runs import Runs
+
+EVENTS = 5
+
+
+def record(data_dir, *, stop=True, values=range(EVENTS)):
+    """Record a run of one number an event; give its log and its documents."""
+    with closing(Recorder(data_dir)) as recorder:
+        documents = []
+
+        def emit(name, doc):
+            recorder(name, doc)
+            documents.append((name, doc))
+
+        run = event_model.compose_run(time=1_700_000_000.0)
+        emit("start", run.start_doc)
+        stream = run.compose_descriptor(name="primary", data_keys={"x": {"dtype": "number", "shape": [], "source": ""}})
+        emit("descriptor", stream.descriptor_doc)
+        for value in values:
+            emit("event", stream.compose_event(data={"x": value}, timestamps={"x": 0.0}, time=1_700_000_000.0))
+        if stop:
+            emit("stop", run.compose_stop())
+    return Layout(data_dir).log(run.start_doc["uid"]), documents
+
+
+def offsets(path):
+    """Where each document of a log begins, and where the last ends."""
+    with LogReader(path) as reader:
+        return [len(FORMAT), *(reader.end for _ in reader)]
+
+
+def flip(path, byte, bit=0):
+    content = bytearray(path.read_bytes())
+    content[byte] ^= 1 << bit
+    path.write_bytes(content)
+
+
+def test_a_bit_that_is_flipped_anywhere_is_found_and_costs_the_document_it_is_in(tmp_path):
+    path, documents = record(tmp_path)
+    content, places = path.read_bytes(), offsets(path)
+    for byte in range(len(content)):
+        flip(path, byte, byte % 8)
+        hit = next((number for number, end in enumerate(places) if byte < end), len(documents)) - 1
+        others = [document for number, document in enumerate(documents) if number != hit]
+        assert list(read_log(path)) == others
+        if hit == 0:
+            with pytest.raises(LogError, match=re.escape(f"no start document; damaged at byte {places[0]} (")):
+                inspect_log(path)
+        else:
+            log = inspect_log(path)
+            begin = places[hit] if hit >= 0 else 0
+            end = places[hit + 1] if hit >= 0 else len(FORMAT)
+            assert log.damage == (Damage(begin, end - begin),)
+            assert log.torn == 0
+            assert log.state is (LogState.INTERRUPTED if hit == len(documents) - 1 else LogState.CLOSED)
+        path.write_bytes(content)
+
+
+def test_a_log_that_is_cut_anywhere_ends_with_the_last_whole_document_and_is_not_called_damaged(tmp_path):
+    path, documents = record(tmp_path)
+    content, places = path.read_bytes(), offsets(path)
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        whole = sum(end <= length for end in places[1:])
+        if not whole:
+            with pytest.raises(LogError, match="no start document|not a log"):
+                inspect_log(path)
+            continue
+        log = inspect_log(path)
+        assert (log.state, log.damage, log.torn) == (LogState.INTERRUPTED, (), length - places[whole])
+        assert list(read_log(path)) == documents[:whole]
+
+
+@pytest.mark.parametrize("junk", [b"\0" * 5000, b"\xff" * 5000, os.urandom(5000)], ids=["zeros", "ones", "noise"])
+def test_a_block_that_is_overwritten_costs_the_documents_in_it(tmp_path, junk):
+    path, documents = record(tmp_path, values=range(200))
+    content, places = path.read_bytes(), offsets(path)
+    begin = places[50] + 10
+    path.write_bytes(content[:begin] + junk + content[begin + len(junk) :])
+    lost = [number for number in range(len(documents)) if places[number] < begin + 5000 and places[number + 1] > begin]
+    assert list(read_log(path)) == [one for number, one in enumerate(documents) if number not in lost]
+    assert [damage.offset for damage in inspect_log(path).damage] == [places[50]]
+
+
+def test_to_close_a_damaged_run_cuts_nothing_and_says_so_in_its_reason(tmp_path):
+    path, documents = record(tmp_path, stop=False)
+    places = offsets(path)
+    flip(path, places[3] + 20)
+    content = path.read_bytes()
+    path.write_bytes(content + b"an unfinished document")
+    stop = close_interrupted(path, reason="the process died")
+    assert stop["reason"].startswith(f"the process died; its log is damaged at byte {places[3]} ")
+    assert stop["num_events"] == {"primary": EVENTS}  # as numbered
+    assert path.read_bytes().startswith(content)
+    assert list(read_log(path)) == [*documents[:3], *documents[4:], ("stop", stop)]
+    assert path.with_name(f"{path.name}.torn").read_bytes() == b"an unfinished document"
+
+
+def test_a_stop_document_that_is_damaged_is_not_cut_off(tmp_path):
+    path, _ = record(tmp_path)
+    begin = offsets(path)[-2]
+    flip(path, begin + 20)
+    content = path.read_bytes()
+    assert close_interrupted(path, reason="the process died")["exit_status"] == "abort"
+    assert path.read_bytes().startswith(content)
+    assert inspect_log(path).damage == (Damage(begin, len(content) - begin),)
+    assert inspect_log(path).state is LogState.CLOSED
+
+
+def test_what_a_second_recovery_cuts_off_does_not_replace_what_the_first_did(tmp_path):
+    path, _ = record(tmp_path, stop=False)
+    aside = path.with_name(f"{path.name}.torn")
+    aside.write_bytes(b"of the first")
+    path.write_bytes(path.read_bytes() + b"of the second")
+    close_interrupted(path, reason="the process died")
+    assert aside.read_bytes() == b"of the first"
+    assert path.with_name(f"{path.name}.torn-2").read_bytes() == b"of the second"
+
+
+def test_a_damaged_log_of_a_run_that_is_not_in_the_catalogue_is_read_as_far_as_it_can_be(tmp_path):
+    path, _ = record(tmp_path)
+    begin = offsets(path)[4]
+    flip(path, begin + 20)
+    (entry,) = Runs(tmp_path).entries()
+    run = Runs(tmp_path).load(entry)
+    assert run.streams["primary"]["x"].tolist() == [0, 1, 3, 4]
+    assert [problem.startswith(f"the log {path} is damaged at byte {begin} ") for problem in run.problems] == [True]
+
+
+def test_events_whose_descriptor_is_damaged_are_counted(tmp_path):
+    path, _ = record(tmp_path)
+    flip(path, offsets(path)[1] + 20)
+    run = Runs(tmp_path).load(Runs(tmp_path).entries()[0])
+    assert run.streams == {}
+    assert run.problems[1] == "5 events cannot be read: their descriptor is not there"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", FORMAT, FORMAT[:10], b"tea at four", FORMAT + b"\0" * 100, FORMAT + pack("event", {"uid": "a"}),
+     FORMAT + pack("start", {"uid": 3}), FORMAT + pack("start", {"uid": "a", "time": "noon"})],
+    ids=["empty", "no documents", "cut", "foreign", "zeros", "no start", "no uid", "no time"],
+)  # fmt: skip
+def test_a_file_that_is_no_log_costs_no_other_run(tmp_path, content, caplog):
+    path, _ = record(tmp_path)
+    stranger = Layout(tmp_path).log("stranger")
+    stranger.write_bytes(content)
+    assert [entry.uid for entry in Runs(tmp_path).entries()] == [path.stem]
+    assert caplog.messages[0].startswith(f"{stranger}: ")
+    assert caplog.messages[0].endswith("; skipped")
+    for command in ("runs", "show"):
+        found = answer(command, "--data-dir", tmp_path)
+        assert found.code == 0
+        assert path.stem[:8] in found.stdout
+
+
+def test_a_pipe_among_the_logs_is_not_waited_for(tmp_path):
+    path, _ = record(tmp_path)
+    os.mkfifo(Layout(tmp_path).log("pipe"))
+    (Layout(tmp_path).logs / "folder.log").mkdir()
+    assert [entry.uid for entry in Runs(tmp_path).entries()] == [path.stem]
+
+
+def test_a_log_that_was_copied_is_one_run(tmp_path):
+    path, _ = record(tmp_path)
+    shutil.copy(path, path.with_name("copy.log"))
+    assert len(Runs(tmp_path).entries()) == 1
+
+
+def test_where_the_log_of_a_run_is_damaged_the_copy_in_the_catalogue_is_used(store, tmp_path, caplog):
+    path, documents = record(tmp_path)
+    assert store.ingest() == {}
+    log = Layout(tmp_path).find_log(path.stem)
+    content, places = log.read_bytes(), offsets(log)
+    runs = Runs(tmp_path)
+
+    def check(entry):
+        run = runs.load(entry)
+        assert run.start["uid"] == documents[0][1]["uid"]
+        assert run.streams["primary"]["x"].tolist() == list(range(EVENTS))
+        assert run.stop["exit_status"] == "success"
+        return run.problems
+
+    for damaged, where in [
+        (content[: places[3] + 20], f"ends at byte {places[3]}, without its stop document"),
+        (content[: places[3]] + b"xxxx" + content[places[3] + 4 :], f"is damaged at byte {places[3]} "),
+        (content[:40] + b"xxxx" + content[44:], f"is damaged at byte {places[0]} "),
+        (b"", ": not a log of documents"),
+    ]:
+        log.write_bytes(damaged)
+        (problem,) = check(runs.entries()[0])
+        assert problem.endswith("; the catalogue's copy is used")
+        assert str(log) in problem
+        assert where in problem
+    assert caplog.text.count("not a log of documents; the catalogue's copy is used") == 0  # the run is known by then
+    log.write_bytes(content)
+    assert check(runs.entries()[0]) == []
+
+
+def test_a_log_that_is_deleted_with_its_folder_is_written_again_and_stops_the_scan(tmp_path):
+    recorder = Recorder(tmp_path / "data")
+    run = event_model.compose_run()
+    recorder("start", run.start_doc)
+    stream = run.compose_descriptor(name="primary", data_keys={"x": {"dtype": "number", "shape": [], "source": ""}})
+    recorder("descriptor", stream.descriptor_doc)
+    shutil.rmtree(tmp_path / "data")
+    event = stream.compose_event(data={"x": 1}, timestamps={"x": 0.0})
+    with pytest.raises(RecorderError, match="was deleted during the run, and written again; the scan must stop"):
+        recorder("event", event)
+    stop = run.compose_stop(exit_status="fail")
+    recorder("stop", stop)
+    recorder.close()
+    (path,) = Layout(tmp_path / "data").all_logs()
+    assert list(read_log(path)) == [
+        ("start", run.start_doc), ("descriptor", stream.descriptor_doc), ("event", event), ("stop", stop)
+    ]  # fmt: skip
+
+
+def test_a_log_that_cannot_be_written_again_is_named(tmp_path):
+    recorder = Recorder(tmp_path / "data")
+    run = event_model.compose_run()
+    recorder("start", run.start_doc)
+    shutil.rmtree(tmp_path / "data")
+    (tmp_path / "data").write_text("in its place")
+    with pytest.raises(RecorderError, match="was deleted during the run, and cannot be written again: Not a directory"):
+        recorder("stop", run.compose_stop())
+    recorder.close()
+
+
+@pytest.mark.parametrize("uid", ["../../elsewhere", "a/b", "", ".hidden", "a" * 300, "a\nb", "*"])
+def test_a_uid_that_names_no_file_is_refused(tmp_path, uid):
+    with closing(Recorder(tmp_path)) as recorder, pytest.raises(RecorderError, match="the uid of a run is"):
+        recorder("start", {"uid": uid, "time": 0.0})
+    assert list(Layout(tmp_path).logs.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecorderError, match=r"file/log: cannot be made, nothing can be measured: Not a directory"):
+        Recorder(tmp_path / "file")
+
+
+def test_the_disk_space_of_one_run_is_not_spent_by_another(small_disk):
+    """What two recorders of one folder have, as a session does, when the disk is full."""
+    raw, derived = Recorder(small_disk), Recorder(small_disk)
+    runs = {recorder: event_model.compose_run() for recorder in (raw, derived)}
+    streams = {}
+    for recorder, run in runs.items():
+        recorder("start", run.start_doc)
+        keys = {"x": {"dtype": "array", "shape": [100], "source": ""}}
+        streams[recorder] = run.compose_descriptor(name="primary", data_keys=keys)
+        recorder("descriptor", streams[recorder].descriptor_doc)
+
+    def write_for_ever(write):
+        for number in itertools.count():
+            kept.append(number)
+            write()
+
+    def fill():
+        with (small_disk / "fill").open("ab", buffering=0) as file, pytest.raises(OSError, match="No space"):
+            write_for_ever(lambda: file.write(b"0" * 4096))
+
+    def until_full(recorder):
+        def event():
+            recorder("event", streams[recorder].compose_event(data={"x": [1.0] * 100}, timestamps={"x": 0.0}))
+
+        kept.clear()
+        with pytest.raises(RecorderError, match="the scan must stop, all documents so far are kept"):
+            write_for_ever(event)
+        return len(kept)
+
+    kept, events = [], {}
+    fill()
+    for recorder in (derived, raw):
+        events[recorder] = until_full(recorder)
+        fill()  # what was freed is taken by others at once
+    for recorder in (derived, raw):
+        recorder("stop", runs[recorder].compose_stop(exit_status="fail", reason="x" * 20_000))
+        recorder.close()
+        names = [name for name, _ in read_log(Layout(small_disk).find_log(runs[recorder].start_doc["uid"]))]
+        assert names == ["start", "descriptor", *["event"] * events[recorder], "stop"]
