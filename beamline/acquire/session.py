@@ -18,7 +18,7 @@ from bluesky.utils import FailedStatus, RunEngineInterrupted
 from beamline.acquire.live_feed import LiveFeed
 from beamline.acquire.live_picture import LivePicture
 from beamline.acquire.references import processing_with_references
-from beamline.acquire.scan_numbers import next_scan_id
+from beamline.acquire.scan_numbers import ScanNumbers
 from beamline.acquire.suspenders import light_of, light_suspenders
 from beamline.endstation.build import build_endstation
 from beamline.endstation.config import Config
@@ -64,7 +64,8 @@ class Session:
         self.RE = RunEngine(call_returns_result=True)
         self.RE.md["endstation"] = config.endstation.name
         self.RE.record_interruptions = True
-        self.RE.scan_id_source = lambda _md: next_scan_id(data_dir)
+        numbers = ScanNumbers(data_dir)
+        self.RE.scan_id_source = lambda _md: numbers.next()
         baseline = [getattr(self.endstation, name) for name, device in config.devices.items() if device.baseline]
         self.RE.preprocessors.append(SupplementalData(baseline=baseline))
 
