@@ -78,7 +78,7 @@ def test_a_log_that_is_cut_anywhere_ends_with_the_last_whole_document_and_is_not
         path.write_bytes(content[:length])
         whole = sum(end <= length for end in places[1:])
         if not whole:
-            with pytest.raises(LogError, match="no start document|not a log"):
+            with pytest.raises(LogError, match=r"no start document|not a log"):
                 inspect_log(path)
             continue
         log = inspect_log(path)
