@@ -17,8 +17,9 @@ FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
 # The histogram is looked at in intervals of one width: the sigmas of the noise that pixels of one brightness spread
-# over. The noise is that of bright pixels, which are the noisier ones: this percentile of all.
-PEAK_WIDTH, NOISE_PERCENTILE = 4.0, 95.0
+# over. The noise is that of the bright pixels, the median of those above this percentile: the noise of all pixels would
+# be that of the outlines of opaque grains, where the uncertainty of the position counts most.
+PEAK_WIDTH, BRIGHT_PERCENTILE = 4.0, 90.0
 STEPS_PER_WIDTH = 8  # of the intervals' centres
 IGNORED_BRIGHTEST = 0.001  # share of the pixels above which no peak is looked for: hot pixels
 STANDS_OUT = 2.0  # times as many pixels in the peak as in an equal interval on its dark side
@@ -78,7 +79,7 @@ def find_blank(brightness: FloatArray, sigma: FloatArray, settings: BlankSetting
     if known.sum() < 2 * fewest:
         return Blank(nothing, f"{known.sum()} pixels are known, expected {2 * fewest} or more")
     values = np.sort(brightness[known])
-    width = PEAK_WIDTH * float(np.percentile(sigma[known], NOISE_PERCENTILE))
+    width = PEAK_WIDTH * float(np.median(sigma[known & (brightness >= np.percentile(values, BRIGHT_PERCENTILE))]))
     centre, count = _brightest_peak(values, width, fewest)
     if not np.isfinite(centre):
         return Blank(nothing, f"no {fewest} pixels of one brightness at the bright end: no place without sample")

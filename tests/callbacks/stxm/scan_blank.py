@@ -27,7 +27,7 @@ NOISES = (0.002, 0.006, 0.02)  # relative, of the mean of all images
 SHAPE = (80, 90)
 SCANS = {
     "PEAK_WIDTH": (2.0, 3.0, 4.0, 6.0, 8.0),
-    "NOISE_PERCENTILE": (50.0, 80.0, 95.0, 99.0),
+    "BRIGHT_PERCENTILE": (50.0, 80.0, 90.0, 95.0, 99.0),
     "STEPS_PER_WIDTH": (2, 4, 8, 16),
     "IGNORED_BRIGHTEST": (0.0, 0.0003, 0.001, 0.003, 0.01),
     "STANDS_OUT": (1.0, 1.5, 2.0, 3.0, 5.0),

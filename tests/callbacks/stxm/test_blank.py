@@ -107,7 +107,7 @@ def test_a_film_is_not_taken_for_the_hole_in_it(side):
     ("name", "lower", "upper"),
     [
         ("PEAK_WIDTH", 2.0, 4.5),
-        ("NOISE_PERCENTILE", 50.0, 97.0),
+        ("BRIGHT_PERCENTILE", 80.0, 99.0),
         ("STEPS_PER_WIDTH", 4, 16),
         ("IGNORED_BRIGHTEST", 0.0, 0.01),
         ("STANDS_OUT", 1.5, 3.0),

@@ -200,3 +200,36 @@ def test_the_total_is_that_of_the_mean_spectrum(reduced):
     good = result["mask"] == 0
     mean = result["optical_density"][:, good].mean(axis=1)
     assert result["total_fractions"] == pytest.approx(unmix(mean[None], result["end_members"]).fractions[0], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("grains", "through"),
+    [
+        ([(5, 9, 6, 10)], 0.0),
+        ([(5, 9, 6, 10)], 1.0),
+        ([(5, 9, 6, 10)], 366.0),  # an optical density of 4
+        ([(5, 9, 6, 10)], 2700.0),  # of 2
+        ([(2, 12, 4, 14)], 0.0),
+        ([(3, 5, 5, 7), (8, 11, 12, 15), (14, 16, 5, 8), (5, 7, 18, 20)], 0.0),
+        ([(9, 11, 2, 23)], 0.0),
+    ],
+    ids=["opaque", "one count", "OD 4", "OD 2", "large", "four", "line"],
+)
+def test_opaque_grains_take_no_sample_free_pixel(grains, through):
+    energies, shape = np.array([520.0, 524.0, 528.0, 530.0, 532.0, 536.0]), (20, 24)
+
+    def measured(seed, grains):
+        rng = np.random.default_rng(seed)
+        counts = np.empty((len(energies), *shape))
+        for image, energy in zip(counts, energies, strict=True):
+            density = np.zeros(shape)
+            density[1:-1, 2:-1] = 0.3 + (0.8 if energy > 528 else 0.0)
+            image[:] = rng.poisson(20000 * np.exp(-density))
+            for top, bottom, left, right in grains:
+                image[top:bottom, left:right] = rng.poisson(through, (bottom - top, right - left))
+        return reduced_chain(counts, energies)[0].result
+
+    without, with_grains = measured(1, []), measured(1, grains)
+    assert (without["i0_status"], without["blank"].sum()) == ("ok", 102)
+    assert with_grains["i0_status"] == "ok"
+    np.testing.assert_array_equal(with_grains["blank"], without["blank"])
