@@ -93,8 +93,6 @@ class LivePicture:
             self._thread.start()
 
     def _draw_all(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self.page.write_text(PAGE_TEXT, encoding="utf-8")
         while True:
             with self._condition:
                 while self._newest is None and not self._closed:
@@ -108,6 +106,9 @@ class LivePicture:
                 self._ended.wait(max(0.0, self._drawn_at + pause - time.monotonic()))
             self._drawn_at = time.monotonic()
             try:
+                if not self.page.exists():
+                    self._folder.mkdir(parents=True, exist_ok=True)
+                    self.page.write_text(PAGE_TEXT, encoding="utf-8")
                 part = self._folder / f".{PICTURE}.part"
                 draw_stack(*newest).savefig(part, format="png", dpi=80)
                 os.replace(part, self._folder / PICTURE)

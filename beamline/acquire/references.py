@@ -11,6 +11,8 @@ from beamline.endstation.config import Config
 from beamline.errors import BeamlineError
 from beamline.storage import Run, Runs
 
+LARGEST_FILE = 10_000_000  # bytes of a file of two columns: some 400,000 energies
+
 
 def processing_with_references(config: Config, data_dir: Path) -> dict[str, dict[str, Any]]:
     """Return the settings of the pipelines, with the reference spectra that the table `references` names.
@@ -54,12 +56,17 @@ def find_reference(where: str, folder: Path, data_dir: Path) -> dict[str, Any]:
     BeamlineError
         When it is neither a file nor a run with a spectrum.
     """
-    path = folder / Path(where).expanduser()
+    try:
+        path = folder / Path(where).expanduser()
+    except RuntimeError as error:  # there is no such user
+        raise BeamlineError(f"reference {where}: {error}") from error
     if path.is_file():
+        if path.stat().st_size > LARGEST_FILE:
+            raise BeamlineError(f"{path}: {path.stat().st_size} bytes, expected two columns of at most {LARGEST_FILE}")
         try:
             table = np.loadtxt(path, ndmin=2)
             energy, density = table[:, 0], table[:, 1]
-        except (ValueError, IndexError) as error:
+        except (OSError, ValueError, IndexError) as error:
             raise BeamlineError(f"{path}: expected two columns, energy in eV and optical density: {error}") from error
         return {"energy": energy.tolist(), "optical_density": density.tolist(), "source": str(path)}
     raw, derived = Runs(data_dir).load_with_derived(where)

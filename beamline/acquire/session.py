@@ -161,9 +161,36 @@ class Session:
         self._log.close()
 
 
+class _SessionLog(logging.FileHandler):
+    """The log file of a session, which says once and on one line that it cannot be written."""
+
+    _said = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a message; that the file cannot be opened is no error of the caller."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Close the file; what could not be written was said before."""
+        with suppress(OSError):
+            super().close()
+
+    def handleError(self, _record: logging.LogRecord) -> None:  # noqa: N802 - overrides
+        """Say why nothing is logged, instead of printing a traceback for each message."""
+        if not self._said:
+            self._said = True
+            sys.stderr.write(f"{self.baseFilename}: nothing more is logged: {sys.exc_info()[1]}\n")
+
+
 def _log_to(path: Path) -> logging.Handler:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, delay=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BeamlineError(f"{path.parent}: cannot be made, nothing can be measured: {error.strerror}") from error
+    handler = _SessionLog(path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     for name in LOGGERS:
         logging.getLogger(name).addHandler(handler)

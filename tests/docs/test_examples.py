@@ -1,6 +1,7 @@
 """The example of docs/extending.md: a technique of its own is measured, reduced live, summed up, drawn and exported."""
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import h5py
@@ -30,7 +31,7 @@ def example(monkeypatch):
 
 
 def test_a_technique_of_ones_own_goes_all_the_way_from_plan_to_export(example, tmp_path):
-    with Session(load_config(), tmp_path / "data") as session:
+    with closing(Session(load_config(), tmp_path / "data")) as session:
         uid = measure(session, example.flux_stability(session.endstation, 40, 1.0))
         session.drain()
     runs = Runs(tmp_path / "data")
