@@ -197,9 +197,22 @@ class Runs:
         return derived.uid
 
     def load_with_derived(self, name: str) -> tuple[Run, Run | None]:
-        """Read a raw run found by name, and the newest run derived from it alone that has a result (or None)."""
-        raw = self.find(name)
+        """Read a raw run found by name, and the newest run derived from it alone that has a result (or None).
+
+        What could not be read, of an earlier reduction too, is in `Run.problems` of the raw run.
+        """
+        found = self.find(name)
+        raw, unreadable = self.load(found), []
         for entry in reversed(self.entries()):
-            if entry.raw_uids == [raw.uid] and Stream.RESULT in (derived := self.load(entry)).streams:
-                return self.load(raw), derived
-        return self.load(raw), None
+            if entry.raw_uids != [found.uid]:
+                continue
+            try:
+                derived = self.load(entry)
+            except BeamlineError as error:
+                unreadable.append(f"the reduction {entry.uid[:8]} cannot be read: {error}")
+                continue
+            if Stream.RESULT in derived.streams:
+                raw.problems += [*derived.problems, *unreadable]
+                return raw, derived
+        raw.problems += unreadable
+        return raw, None
