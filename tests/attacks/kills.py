@@ -6,6 +6,7 @@ document in its log, every value in databroker, every frame by h5py. Then every 
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -15,9 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 import zlib
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +37,7 @@ from stxm_documents import stxm_documents  # noqa: E402
 from beamline.formats.exporters.nxstxm import write_nxstxm  # noqa: E402
 from beamline.storage.catalogue.find import open_catalog  # noqa: E402
 from beamline.storage.layout import Layout  # noqa: E402
-from beamline.storage.log import LogState, inspect_log, read_log  # noqa: E402
+from beamline.storage.log import LogState, RunIndex, inspect_log, read_log  # noqa: E402
 from beamline.storage.runs import Runs  # noqa: E402
 from callbacks.external import HDF5_DATASET  # noqa: E402
 
@@ -66,16 +68,19 @@ class Count:
 
 
 class Victims:
-    """Processes to be killed, forked from one that has imported all."""
+    """Processes to be killed, forked from one that has imported all, which is started when it is needed."""
 
     def __init__(self):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        environment["PYTHONPATH"] = os.pathsep.join([str(HELPERS), *sys.path])
-        command = [sys.executable, str(Path(__file__).with_name("kill_victims.py"))]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self._process = subprocess.Popen(command, env=environment, **pipes)
+        self._process = None
 
     def start(self, task, folder, acknowledged, seed):
+        """Start a task; give its process id."""
+        if self._process is None:
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            environment["PYTHONPATH"] = os.pathsep.join([str(HELPERS), *sys.path])
+            command = [sys.executable, str(Path(__file__).with_name("kill_victims.py"))]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            self._process = subprocess.Popen(command, env=environment, **pipes)
         order = {"task": task, "folder": str(folder), "acknowledged": str(acknowledged), "seed": seed}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -86,18 +91,16 @@ class Victims:
         return self._process.stdout.readline().strip() == "killed"
 
     def close(self):
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
+        """End the process."""
+        if self._process is not None:
+            self._process.communicate()
 
 
 @contextmanager
 def victims():
     """Two of them, so that one can measure while the other ingests."""
-    both = Victims(), Victims()
-    yield both
-    for one in both:
-        one.close()
+    with closing(Victims()) as one, closing(Victims()) as other:
+        yield one, other
 
 
 def kill_round(pair, folder, kinds, rng):
@@ -160,16 +163,15 @@ def look(folder, files, count):
         documents, frames = acknowledged(file)
         count.documents += len(documents)
         count.frames += len(frames)
-        run, index, streams = "", {}, {}
+        runs, names = RunIndex(), {}
         for name, doc in documents:
-            run = doc["uid"] if name == "start" else doc.get("run_start") or streams.get(doc.get("descriptor"), run)
+            run = runs.run_of(name, doc)
             if name == "descriptor":
-                streams[doc["uid"]] = run
-                index[doc["uid"]] = doc["name"]
+                names[doc["uid"]] = doc["name"]
             if run not in logs or (name, doc) not in logs[run]:
                 count.lost += 1
             elif name == "event":
-                events.setdefault((run, index[doc["descriptor"]]), {})[doc["seq_num"]] = doc
+                events.setdefault((run, names[doc["descriptor"]]), {})[doc["seq_num"]] = doc
         for frame in frames:
             with h5py.File(frame["file"], "r") as file_:
                 pixels = file_[HDF5_DATASET]
@@ -178,7 +180,6 @@ def look(folder, files, count):
                 elif zlib.crc32(pixels[frame["number"]].tobytes()) != frame["checksum"]:
                     count.different += 1
     compare_with_databroker(folder, events, count)
-    run_commands(folder, count)
 
 
 class Logged:
@@ -199,17 +200,24 @@ def compare_with_databroker(folder, events, count):
     """Compare the values of all acknowledged events, raw and derived, with those in databroker."""
     catalogue = open_catalog(folder)
     for (run, stream), docs in events.items():
-        table = catalogued(catalogue, run)[stream].read()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Duplicate dimension names")  # of square arrays
+            table = catalogued(catalogue, run)[stream].read()
         columns = {key: np.asarray(table[key]) for key in table}
         for number, doc in docs.items():
             for key, value in doc["data"].items():
-                if key not in columns:  # a frame, which is compared where it lies
+                if key not in columns or is_frame(value, columns[key]):  # which is compared where it lies
                     continue
                 if number > len(columns[key]):
                     count.lost += 1
                 elif not same(columns[key][number - 1].tolist(), np.asarray(value).tolist()):
                     count.different += 1
                     count.problems.append(f"{run} {stream} {number} {key}")
+
+
+def is_frame(value, column):
+    """Tell whether a value refers to a frame, in whose place databroker gives the frame itself."""
+    return isinstance(value, str) and column.ndim > 1
 
 
 def catalogued(catalogue, uid):
@@ -219,9 +227,9 @@ def catalogued(catalogue, uid):
     return resolve_run(catalogue, uid)
 
 
-def run_commands(folder, count):
-    """Run every command on every raw run: it answers, or says in one line why not."""
-    for entry in Runs(folder).raw():
+def run_commands(folder, count, most=None):
+    """Run every command on the newest raw runs: it answers, or says in one line why not."""
+    for entry in Runs(folder).raw()[-(most or 0) :]:
         for command, *options in COMMANDS:
             output = ["-o", folder.parent / "output"] if command in ("report", "export") else []
             found = answer(command, entry.uid, *options, *output, "--data-dir", folder)
@@ -232,17 +240,22 @@ def run_commands(folder, count):
                 count.problems.append(f"{command} {entry.uid}: {found.code} {found.stdout[:200]}{found.stderr[:500]}")
 
 
+def write_import(folder, seed):
+    """Write the file that the victims import."""
+    counts, axis = np.random.default_rng(seed).poisson(1000.0, (6, 20, 20)).astype(float), np.arange(20) * 0.05
+    write_nxstxm(folder / "stack.hdf5", stxm_documents(counts, np.linspace(705.0, 715.0, 6), axis, axis), None)
+
+
 def attack(kills, seed, folder):
-    """Kill as often as asked; give the counts by what was measured or imported."""
+    """Kill as often as asked; give the counts by what was measured or imported, and the kills of each kind."""
     rng = random.Random(seed)
-    stack = np.random.default_rng(seed).poisson(1000.0, (6, 20, 20)).astype(float)
-    axis = np.arange(20) * 0.05
-    write_nxstxm(folder / "stack.hdf5", stxm_documents(stack, np.linspace(705.0, 715.0, 6), axis, axis), None)
+    write_import(folder, seed)
     counts = {kinds[0]: Count() for kinds in ROUNDS}
     by_kind = Counter()
     with victims() as pair:
-        number = 0
-        while sum(by_kind.values()) < kills:
+        for number in itertools.count():
+            if sum(by_kind.values()) >= kills:
+                return
             kinds = ROUNDS[number % len(ROUNDS)]
             place = folder / f"{number}-{kinds[0]}"
             place.mkdir()
@@ -250,7 +263,7 @@ def attack(kills, seed, folder):
             by_kind += killed
             counts[kinds[0]].kills += sum(killed.values())
             look(place, files, counts[kinds[0]])
-            number += 1
+            run_commands(place, counts[kinds[0]])
             yield counts, by_kind
 
 

@@ -1,0 +1,22 @@
+"""A short run of the kills; the long one is ``python tests/attacks/kills.py``."""
+
+import random
+
+from kills import Count, kill_round, look, run_commands, victims, write_import
+
+
+def test_what_was_acknowledged_before_a_kill_is_in_log_databroker_and_frames_and_every_command_answers(tmp_path):
+    write_import(tmp_path, seed=1)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    count = Count()
+    with victims() as pair:
+        kinds = ("rixs", "rixs", "stxm", "ingester", "recover")
+        files, kills = kill_round(pair, folder, kinds, random.Random(1))
+    look(folder, files, count)
+    run_commands(folder, count, most=1)
+    assert sum(kills.values()) >= 3  # the others had come to their end
+    assert count.documents > 100
+    assert count.frames > 3
+    assert count.commands == 5
+    assert (count.lost, count.different, count.problems) == (0, 0, []), count
