@@ -75,6 +75,9 @@ def _build_all(config: Config) -> tuple[dict[str, Any], Truth | None]:
     if table := config.endstation.shared:
         shared["shared"] = _build(config, "endstation.shared", table.class_path, **table.options)
     devices = {name: _build_device(config, name, device, shared) for name, device in config.devices.items()}
+    if config.channel_access is not None:
+        for device in devices.values():
+            device.clock_tolerance = config.channel_access.clock_tolerance
     return devices, getattr(shared.get("shared"), "truth", None)
 
 

@@ -66,6 +66,7 @@ class ChannelAccess(_Table):
     port: PositiveInt = 5064  # of the servers
     max_array_bytes: PositiveInt = 16_777_216
     timeout: PositiveFloat = 5.0  # s; a process variable that has not answered by then counts as missing
+    clock_tolerance: PositiveFloat = 3600.0  # s that the clock of an IOC may be off; beyond, its times are not used
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that EPICS reads when it is first used."""

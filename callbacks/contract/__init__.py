@@ -14,7 +14,21 @@ from callbacks.contract.blocks import (
     StxmGrid,
     StxmRegion,
 )
-from callbacks.contract.keys import CCD, SCANNER, UNITS, CcdConfig, Key, ScannerConfig, Stream
+from callbacks.contract.keys import (
+    CCD,
+    ENERGY,
+    RING,
+    SCALER,
+    SCANNER,
+    UNITS,
+    CcdConfig,
+    Key,
+    ScannerConfig,
+    Severity,
+    Stream,
+    alarm_key,
+    severity_key,
+)
 from callbacks.contract.outputs import Account, DataKey, Described, Marks, Output, Result
 from callbacks.contract.rixs import (
     CalibrationResult,
@@ -43,8 +57,11 @@ from callbacks.contract.xas import XasOutput, XasResult
 __all__ = [
     "CCD",
     "DERIVATION",
+    "ENERGY",
     "MEASUREMENT",
     "PROCESSING",
+    "RING",
+    "SCALER",
     "SCANNER",
     "SERIES",
     "UNITS",
@@ -76,6 +93,7 @@ __all__ = [
     "RowsResult",
     "ScannerConfig",
     "Series",
+    "Severity",
     "StackResult",
     "Stream",
     "StxmGrid",
@@ -83,4 +101,6 @@ __all__ = [
     "StxmResult",
     "XasOutput",
     "XasResult",
+    "alarm_key",
+    "severity_key",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 
 class Stream(StrEnum):
@@ -97,5 +97,28 @@ UNITS: dict[str, str] = {
     ScannerConfig.COUNTER_DIVIDER: "",
 }
 
-CCD = "ccd"  # object names in descriptors
+# object names in descriptors
+CCD = "ccd"
+ENERGY = "energy"
+RING = "ring"
+SCALER = "scaler"
 SCANNER = "scanner"
+
+
+class Severity(IntEnum):
+    """Severity of an alarm, as EPICS counts it."""
+
+    NO_ALARM = 0
+    MINOR = 1
+    MAJOR = 2
+    INVALID = 3  # the value is not known: NaN, or an empty text
+
+
+def severity_key(device: str) -> str:
+    """Give the data key of the highest `Severity` among what a device read; optional."""
+    return f"{device}_severity"
+
+
+def alarm_key(device: str) -> str:
+    """Give the data key of the text that says which of its values have an alarm, and which; "" for none."""
+    return f"{device}_alarm"

@@ -60,7 +60,7 @@ class Ring(Twin):
 class Shutter(Twin):
     """Sample shutter: "open" or "closed"."""
 
-    state = Component(SoftSignal, value="closed", kind=Kind.normal)
+    state = Component(SoftSignal, value="closed", kind=Kind.hinted)
     opens = "shutter_open"  # attribute of the shared world
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -16,7 +16,7 @@ from ophyd import Component, FormattedComponent, Kind
 from beamline.endstation.devices.camera import Camera
 from beamline.endstation.devices.frame_writer import FrameWriter
 from beamline.endstation.devices.frames import FrameReferences, describe_frames
-from beamline.endstation.devices.signals import Reading, Setting, SoftSetting
+from beamline.endstation.devices.signals import Reading, Setting, SoftSetting, Whole
 from beamline.endstation.devices.task import DeviceError, TaskDevice, TaskStatus
 from beamline.endstation.devices.waits import NO_ANSWER, write
 from callbacks.contract import UNITS, CcdConfig, Key
@@ -28,8 +28,8 @@ WARM = 2.0  # degC from the setpoint, beyond which the dark current differs noti
 _ONE_EXPOSURE: dict[str, threading.Lock] = {}  # by prefix of the camera, which several devices may use
 
 
-def _config(suffix: str, key: CcdConfig, **kwargs: Any) -> Component:
-    return Component(Reading, f"cam1:{suffix}", key=str(key), units=UNITS.get(key, ""), kind=Kind.config, **kwargs)
+def _config(suffix: str, key: CcdConfig, kind: type[Reading] = Reading, **kwargs: Any) -> Component:
+    return Component(kind, f"cam1:{suffix}", key=str(key), units=UNITS.get(key, ""), kind=Kind.config, **kwargs)
 
 
 def _soft(value: float, key: CcdConfig) -> Component:
@@ -91,8 +91,8 @@ class Ccd(TaskDevice):
     cooling_state = _config("AndorTempStatus_RBV", CcdConfig.COOLING_STATE, string=True)
     gain = _config("AndorPreAmpGain_RBV", CcdConfig.GAIN, string=True)
     readout_speed = _config("AndorADCSpeed_RBV", CcdConfig.READOUT_SPEED, string=True)
-    binning_x = _config("BinX_RBV", CcdConfig.BINNING_X)
-    binning_y = _config("BinY_RBV", CcdConfig.BINNING_Y)
+    binning_x = _config("BinX_RBV", CcdConfig.BINNING_X, Whole)
+    binning_y = _config("BinY_RBV", CcdConfig.BINNING_Y, Whole)
     model = _config("Model_RBV", CcdConfig.MODEL, string=True)
 
     cam = Component(Camera, "cam1:", kind=Kind.omitted)
@@ -200,7 +200,7 @@ class Ccd(TaskDevice):
 
     def _take(self, stopped: threading.Event) -> int:
         """Take a frame and give its index in the file."""
-        exposure = float(self.exposure_time.get(use_monitor=False))
+        exposure = float(self.exposure_time.present())
         if self._was_aborted:
             self.hdf.wait_for_late_frames(stopped)
             self._was_aborted = False
@@ -256,7 +256,7 @@ class Ccd(TaskDevice):
             *wanted,
             WARM_UP_TIME,
         )
-        exposure = self.exposure_time.get(use_monitor=False)
+        exposure = self.exposure_time.present()
         with self._exclusive_use():
             try:
                 write(self.exposure_time, WARM_UP_TIME)

@@ -15,6 +15,13 @@ from callbacks.contract import UNITS, Key
 MARGIN = 10.0  # s that counting may take beyond its preset time
 
 
+def _channel(number: str, key: Key) -> FormattedComponent:
+    suffix = f"{{prefix}}.S{{{number}}}"
+    return FormattedComponent(
+        Reading, suffix, key=str(key), units=UNITS[key], counts=True, is_new=True, kind=Kind.hinted
+    )
+
+
 class Scaler(TaskDevice):
     """A scaler record: counts I0, TEY and TFY for `dwell` s.
 
@@ -29,9 +36,9 @@ class Scaler(TaskDevice):
         s that counting may take beyond its preset time.
     """
 
-    i0 = FormattedComponent(Reading, "{prefix}.S{_i0}", key=str(Key.I0), units=UNITS[Key.I0], kind=Kind.hinted)
-    tey = FormattedComponent(Reading, "{prefix}.S{_tey}", key=str(Key.TEY), units=UNITS[Key.TEY], kind=Kind.hinted)
-    tfy = FormattedComponent(Reading, "{prefix}.S{_tfy}", key=str(Key.TFY), units=UNITS[Key.TFY], kind=Kind.hinted)
+    i0 = _channel("_i0", Key.I0)
+    tey = _channel("_tey", Key.TEY)
+    tfy = _channel("_tfy", Key.TFY)
     dwell = FormattedComponent(
         Setting, "{prefix}.TP", key=str(Key.DWELL), units=UNITS[Key.DWELL], limits=(0.001, 36000.0), kind=Kind.normal
     )

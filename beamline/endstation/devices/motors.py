@@ -7,9 +7,10 @@ import threading
 from typing import Any
 
 from ophyd import Component, EpicsSignal, Kind
+from ophyd.utils.errors import LimitError
 
 from beamline.endstation.devices.signals import Field, Reading, Setting, check_limits
-from beamline.endstation.devices.task import DeviceError, TaskDevice, TaskStatus
+from beamline.endstation.devices.task import TaskDevice, TaskStatus
 from beamline.endstation.devices.waits import put_and_wait, put_without_waiting, wait_for
 
 MARGIN = 30.0  # s that a move may take beyond distance over speed
@@ -68,7 +69,7 @@ class Motor(TaskDevice):
 
     @property
     def position(self) -> float:
-        """Position read back."""
+        """Position read back; NaN where it is not known."""
         return float(self.readback.get())
 
     @property
@@ -79,6 +80,10 @@ class Motor(TaskDevice):
     def check_value(self, value: float, **_kwargs: Any) -> None:
         """Raise LimitError where a position is outside the record's soft limits."""
         low, high = self.limits  # the last known ones where the record does not answer; the move will then fail
+        if math.isnan(low) or math.isnan(high):
+            raise LimitError(
+                f"{self.readback.name}: its limits are {low:g} to {high:g} {self._units}, expected numbers"
+            )
         if low < high:
             check_limits(self.readback.name, float(value), (low, high), self._units)
 
@@ -98,12 +103,11 @@ class Motor(TaskDevice):
         Raises
         ------
         DeviceError
-            When it has not arrived in time: names the PV, the position seen and the position wanted.
+            When its position is not known, or it has not arrived in time: names the PV, the position or the alarm seen,
+            and the position wanted.
         """
-        velocity = self.velocity.last
-        expected = abs(value - self.position) / velocity if velocity > 0 else 0.0
-        if not math.isfinite(expected):
-            raise DeviceError(f"{self.name}: {self.readback.pvname} is not a number, expected a position")
+        velocity, position = self.velocity.last, self.readback.known("a position")
+        expected = abs(value - position) / velocity if velocity > 0 else 0.0
         self.check_value(value)
         tolerance = self._tolerance()
         wanted = f"{value:g} ± {tolerance:.2g} {self._units}"

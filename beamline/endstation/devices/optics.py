@@ -10,26 +10,25 @@ from ophyd import Component, EpicsSignal, Kind
 from beamline.endstation.devices.signals import Reading
 from beamline.endstation.devices.task import TaskDevice, TaskStatus
 from beamline.endstation.devices.waits import put_and_wait, wait_for
-from callbacks.contract import UNITS, Key
+from callbacks.contract import UNITS, Key, Severity
 
-OPEN, CLOSED = "open", "closed"
+OPEN, CLOSED, UNKNOWN = "open", "closed", "unknown"
 SHUTTER_TIMEOUT = 10.0  # s
 
 
 class State(Reading):
-    """A PV whose states are words, given in lower case."""
+    """A PV whose states are words, given in lower case; "unknown" where it is not known."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, string=True, **kwargs)
 
-    def get(self, **kwargs: Any) -> str:
-        """Get the state."""
-        return str(super().get(**kwargs)).lower()
+    @property
+    def unknown(self) -> str:
+        """What it reads where its state is not known."""
+        return UNKNOWN
 
-    def _read_changed(self, value: Any = None, **kwargs: Any) -> None:
-        if "char_value" in kwargs:
-            kwargs["char_value"] = kwargs["char_value"].lower()
-        super()._read_changed(value=value, **kwargs)
+    def _convert(self, value: Any) -> tuple[str, Severity, str]:
+        return str(value).lower(), Severity.NO_ALARM, ""
 
 
 class Ring(TaskDevice):
@@ -39,9 +38,9 @@ class Ring(TaskDevice):
 
 
 class FrontEndShutter(TaskDevice):
-    """The facility's shutter, which is only read: "open" or "closed", as its record `Sts` says."""
+    """The facility's shutter, which is only read: "open", "closed" or "unknown", as its record `Sts` says."""
 
-    state = Component(State, "Sts", kind=Kind.normal)
+    state = Component(State, "Sts", kind=Kind.hinted)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

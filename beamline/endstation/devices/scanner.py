@@ -12,7 +12,7 @@ from ophyd import Component, EpicsSignal, Kind
 from beamline.endstation.devices.signals import Reading, Setting, SoftSetting
 from beamline.endstation.devices.task import DeviceError, TaskDevice, TaskStatus
 from beamline.endstation.devices.waits import put_and_wait, put_without_waiting
-from callbacks.contract import UNITS, Key, ScannerConfig
+from callbacks.contract import UNITS, Key, ScannerConfig, Severity
 
 ARRAYS = {"counts": Key.STXM_COUNTS, "dwell_times": Key.STXM_DWELL, "x": Key.STXM_X, "y_positions": Key.STXM_Y}
 MODES = ("line", "point")
@@ -21,25 +21,44 @@ MARGIN = 10.0  # s that a line may take beyond the time of its pixels
 
 
 class Pixels(Reading):
-    """An array with a value for each pixel of a line."""
+    """An array with a value for each pixel of a line, cut to its length: NaN before the first line.
 
-    def get(self, **kwargs: Any) -> np.ndarray:
-        """Get the array, cut to the length of a line: NaN before the first line.
+    A pixel whose value is no number, or of counts below zero, is NaN, and named as a MAJOR alarm; the whole line where
+    the array is not known. `DeviceError` where there are fewer values than pixels in the line that was flown.
+    """
 
-        Raises
-        ------
-        DeviceError
-            When there are fewer values than pixels in the line that was flown: names the PV.
-        """
-        wanted = int(self.parent.columns.last_setpoint)
-        values = np.atleast_1d(np.asarray(super().get(**kwargs), dtype=float))
-        if len(values) >= wanted:
-            return values[:wanted]
-        if self.parent.has_flown:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, is_new=True, **kwargs)
+
+    @property
+    def unknown(self) -> Any:
+        """What it reads where the line is not known."""
+        return np.full(self._wanted, np.nan)
+
+    @property
+    def _wanted(self) -> int:
+        return int(self.parent.columns.last_setpoint)
+
+    def _convert(self, value: Any) -> tuple[Any, Severity, str]:
+        wanted = self._wanted
+        try:
+            values = np.atleast_1d(np.array(value, dtype=float))
+        except (TypeError, ValueError):
+            raise DeviceError(f"{self.parent.name}: {self.pvname} is no array of numbers, expected {wanted}") from None
+        if not self.parent.has_flown:
+            return self.unknown, Severity.NO_ALARM, ""
+        if len(values) < wanted:
             raise DeviceError(
                 f"{self.parent.name}: {self.pvname} has {len(values)} values, expected {wanted}, one a pixel"
             )
-        return np.full(wanted, np.nan)
+        values = values[:wanted]
+        with np.errstate(invalid="ignore"):
+            bad = ~np.isfinite(values) | (self._counts & (values < 0))
+        values[bad] = np.nan
+        if not bad.any():
+            return values, Severity.NO_ALARM, ""
+        severity = Severity.INVALID if bad.all() else Severity.MAJOR
+        return values, severity, f"has no {'counts' if self._counts else 'number'} for {bad.sum()} of {wanted} pixels"
 
 
 class Mode(Setting):
@@ -80,7 +99,9 @@ class LineScanner(TaskDevice):
     columns = Component(Setting, "MCS:Channels", key="stxm_columns", kind=Kind.omitted)
     dwell = Component(Setting, "MCS:Dwell", key="stxm_dwell_setpoint", units="s", kind=Kind.omitted)
     fly = Component(EpicsSignal, "Fly", kind=Kind.omitted)
-    counts = Component(Pixels, "MCS:Counts", key=str(Key.STXM_COUNTS), units=UNITS[Key.STXM_COUNTS], kind=Kind.normal)
+    counts = Component(
+        Pixels, "MCS:Counts", key=str(Key.STXM_COUNTS), units=UNITS[Key.STXM_COUNTS], counts=True, kind=Kind.normal
+    )
     dwell_times = Component(
         Pixels, "MCS:DwellTimes", key=str(Key.STXM_DWELL), units=UNITS[Key.STXM_DWELL], kind=Kind.normal
     )

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import math
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
+import numpy as np
 from ophyd import EpicsSignal, EpicsSignalRO, Signal
+from ophyd.signal import EpicsSignalBase
 from ophyd.utils.errors import LimitError
 
-from beamline.endstation.devices.task import Stop, TaskStatus, in_background
-from beamline.endstation.devices.waits import ANSWER_TIMEOUT, NO_ANSWER, naming_the_pv, put_and_wait
+from beamline.endstation.devices.alarms import CLOCK_TOLERANCE, Alarm, Sample, alarm_of
+from beamline.endstation.devices.task import DeviceError, Stop, TaskStatus, in_background
+from beamline.endstation.devices.waits import ANSWER_TIMEOUT, NO_ANSWER, device_name, naming_the_pv, put_and_wait
+from callbacks.contract import Severity
+
+log = logging.getLogger(__name__)
 
 RECONNECT_TIMEOUT = 5.0  # s; connections that were lost together are restored one after the other
 
@@ -40,28 +49,135 @@ class _Keyed:
         return described
 
 
-class Reading(_Keyed, EpicsSignalRO):
-    """A PV that is read from the server each time, so that its value is never older than the request."""
+class _Sampled(_Keyed, EpicsSignalBase):
+    """A PV that is read with its alarm: where its value is not known, it reads NaN.
 
-    def get(self, **kwargs: Any) -> Any:
-        """Get the value from the server.
+    A number is always a float, whatever the record has, so that NaN fits among its values.
+
+    Parameters
+    ----------
+    counts : bool
+        Whether it counts, so that a value below zero is none.
+    is_new : bool
+        Whether it is read only just after it was made, so that a time of long ago is none.
+    """
+
+    def __init__(self, *args: Any, counts: bool = False, is_new: bool = False, **kwargs: Any) -> None:
+        self._counts, self._is_new = counts, is_new
+        self.last_alarm = Alarm(Severity.NO_ALARM, "", 0.0)  # of the last value that came, read or monitored
+        super().__init__(*args, **kwargs)
+
+    @property
+    def unknown(self) -> Any:
+        """What it reads where its value is not known."""
+        return "" if self._string else math.nan
+
+    def sample(self) -> Sample:
+        """Read value and alarm from the server, both of one answer.
 
         Raises
         ------
         ConnectionLostError
             Naming the PV where it does not answer.
+        DeviceError
+            Where it is no number.
         """
-        kwargs.setdefault("use_monitor", False)
         with naming_the_pv(self):
-            return super().get(**kwargs)
+            # Not ophyd's `get`: with a monitor, its alarm and time are those of the monitor, not those of the value.
+            answer = self._get_with_timeout(
+                self._read_pv, self.timeout, self.connection_timeout, None, self._string, "time", False
+            )
+        return self._take(answer)
+
+    def known(self, expected: str) -> Any:
+        """Read the value; raise `DeviceError`, naming the PV and its alarm, where it is not known."""
+        sample = self.sample()
+        if not sample.known:
+            raise DeviceError(f"{device_name(self)}: {sample.alarm.message}, expected {expected}")
+        return sample.value
 
     def read(self) -> dict[str, dict[str, Any]]:
-        """Read value and timestamp; wait a little where the connection is just being restored."""
+        """Read value, time and alarm; wait a little where the connection is just being restored."""
         with naming_the_pv(self):
             if not self.connected:
                 self.wait_for_connection(timeout=RECONNECT_TIMEOUT)
-            result: dict[str, dict[str, Any]] = super().read()
-            return result
+        return {self.name: self.sample().reading()}
+
+    def describe(self) -> dict[str, Any]:
+        """Describe it as a number."""
+        described = super().describe()
+        if not self._string:
+            described[self.name] |= {"dtype": "number", "shape": []}
+        return described
+
+    def _take(self, answer: Mapping[str, Any]) -> Sample:
+        """Give value and alarm of an answer of the server."""
+        pv, tolerance = self.pvname, getattr(self.root, "clock_tolerance", CLOCK_TOLERANCE)
+        alarm = alarm_of(pv, answer, tolerance=tolerance, is_new=self._is_new)
+        value = self.unknown
+        if alarm.severity < Severity.INVALID:
+            value, severity, doubt = self._convert(answer["value"])
+            if doubt:
+                alarm = alarm.with_doubt(pv, severity, doubt)
+        self.last_alarm = alarm
+        return Sample(value, alarm)
+
+    def _convert(self, value: Any) -> tuple[Any, Severity, str]:
+        """Give the value in its own type, and what is wrong with it; `DeviceError` where it has another type."""
+        if self._string:
+            return str(value), Severity.NO_ALARM, ""
+        if isinstance(value, np.ndarray) and value.size == 1:
+            value = value.item()
+        if not isinstance(value, Real):
+            raise DeviceError(f"{device_name(self)}: {self.pvname} is {_shown(value)}, expected a number")
+        if not math.isfinite(value):
+            return math.nan, Severity.INVALID, f"is {value}"
+        if self._counts and value < 0:
+            return math.nan, Severity.INVALID, f"is {value:g}, below zero"
+        return float(value), Severity.NO_ALARM, ""
+
+
+class Reading(_Sampled, EpicsSignalRO):
+    """A PV that is read from the server each time, so that its value is never older than the request."""
+
+    def get(self, **_kwargs: Any) -> Any:
+        """Get the value from the server; errors as `sample`."""
+        return self.sample().value
+
+    def _take(self, answer: Mapping[str, Any]) -> Sample:
+        sample = super()._take(answer)
+        if not self._monitors[self.pvname]:
+            self._readback = sample.value
+        return sample
+
+    def _read_changed(self, value: Any = None, **kwargs: Any) -> None:
+        """Take a value of the monitor; subscribers are given it as it would be read."""
+        answer = kwargs | {"value": kwargs.get("char_value") if self._string else value}
+        try:
+            taken = self._take(answer).value
+        except DeviceError as error:
+            log.error("%s", error)
+            taken = self.unknown
+        super()._read_changed(value=taken, **kwargs | {"char_value": taken})
+
+
+class Whole(Reading):
+    """A PV that is read as a whole number; -1 where it is not known."""
+
+    @property
+    def unknown(self) -> Any:
+        """What it reads where its value is not known."""
+        return -1
+
+    def describe(self) -> dict[str, Any]:
+        """Describe it as a whole number."""
+        described = super().describe()
+        described[self.name] |= {"dtype": "integer"}
+        return described
+
+    def _convert(self, value: Any) -> tuple[int, Severity, str]:
+        number, severity, doubt = super()._convert(value)
+        return (self.unknown if doubt else int(number)), severity, doubt
 
 
 class Field(EpicsSignalRO):
@@ -79,7 +195,7 @@ class Field(EpicsSignalRO):
             return float(self._readback)
 
 
-class Setting(_Keyed, EpicsSignal):
+class Setting(_Sampled, EpicsSignal):
     """A PV that is written and read back; done when the server has processed it.
 
     Parameters
@@ -96,8 +212,16 @@ class Setting(_Keyed, EpicsSignal):
 
     @property
     def last_setpoint(self) -> Any:
-        """Last setpoint of this process; the value of the record before the first."""
-        return self.get() if self._last_setpoint is None else self._last_setpoint
+        """Last setpoint of this process; before the first, what the record is set to (see `present`)."""
+        return self.present() if self._last_setpoint is None else self._last_setpoint
+
+    def present(self) -> Any:
+        """Give what the record is set to, whatever its alarm; `DeviceError` where that is no finite number."""
+        value = self.get(use_monitor=False)
+        _, _, doubt = self._convert(value)
+        if doubt:
+            raise DeviceError(f"{device_name(self)}: {self.pvname} {doubt}, expected a number")
+        return value
 
     def check_value(self, value: Any, **kwargs: Any) -> None:
         """Raise LimitError naming signal, value and limits where `value` is out of them."""
@@ -131,6 +255,11 @@ class SoftSetting(_Keyed, Signal):
         for description in described.values():
             description["source"] = f"CONFIG:{self.name}"
         return described
+
+
+def _shown(value: Any) -> str:
+    """Show a value of another type than expected, on one line and without control characters."""
+    return f"an array of {value.size} values" if isinstance(value, np.ndarray) else ascii(value)[:80]
 
 
 def check_limits(name: str, value: float, limits: tuple[float, float], units: str) -> None:

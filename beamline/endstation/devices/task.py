@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import epics
 from ophyd import Device
 from ophyd.status import DeviceStatus
+
+from beamline.endstation.devices.alarms import CLOCK_TOLERANCE, alarms_of_device, describe_alarms
+from callbacks.contract import Severity
+
+log = logging.getLogger(__name__)
 
 END_TIMEOUT = 10.0  # s that a task may take to end once it is stopped
 
@@ -42,12 +49,42 @@ class Stop(threading.Event):
 
 
 class TaskDevice(Device):
-    """A device that does one task at a time, and can be stopped."""
+    """A device that does one task at a time, can be stopped, and reads the alarms of its values with them.
+
+    Attributes
+    ----------
+    clock_tolerance : float
+        s that the clock of its IOC may be off this computer's.
+    """
+
+    clock_tolerance = CLOCK_TOLERANCE
 
     def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
         self._stop = Stop()
         self._task: TaskStatus | None = None
         super().__init__(prefix, name=name, **kwargs)
+
+    def read(self) -> OrderedDict[str, dict[str, Any]]:
+        """Read it; of one that is no part of another, also the alarms of all that is read."""
+        reading: OrderedDict[str, dict[str, Any]] = super().read()
+        if self.parent is None:
+            reading.update(alarms_of_device(self.name, reading))
+        return reading
+
+    def describe(self) -> OrderedDict[str, dict[str, Any]]:
+        """Describe what `read` gives."""
+        described: OrderedDict[str, dict[str, Any]] = super().describe()
+        if self.parent is None:
+            described.update(describe_alarms(self.name))
+        return described
+
+    def read_configuration(self) -> OrderedDict[str, dict[str, Any]]:
+        """Read its configuration; what has an alarm is logged, and has no value where it is not known."""
+        reading: OrderedDict[str, dict[str, Any]] = super().read_configuration()
+        for each in reading.values() if self.parent is None else ():
+            if each.get("alarm_severity", Severity.NO_ALARM) >= Severity.MAJOR:
+                log.warning("%s: %s", self.name, each["message"])
+        return reading
 
     def stop(self, *, success: bool = False) -> None:
         """Stop the task under way; it has failed unless `success`, which the engine sets for a pause."""

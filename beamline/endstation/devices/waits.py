@@ -15,6 +15,7 @@ from ophyd.utils.errors import DisconnectedError
 
 from beamline.endstation.devices.completion import ECA_DISCONN, ECA_NORMAL, Completion
 from beamline.endstation.devices.task import ConnectionLostError, DeviceError, StoppedError
+from callbacks.contract import Severity
 
 # What ophyd and pyepics raise, each in its place, where a server does not answer.
 NO_ANSWER = (
@@ -232,8 +233,11 @@ def _timeout_error(signal: EpicsSignalBase, wanted: str, timeout: float) -> Devi
         value = signal.get(use_monitor=False)
     except Exception as error:  # noqa: BLE001 - whatever reading it raises is part of the report
         value = f"not readable ({error})"
-    shown = f"{value:g}" if isinstance(value, float) else str(value)
-    return DeviceError(f"{device_name(signal)}: {signal.pvname} is {shown}, expected {wanted} within {timeout:.3g} s")
+    shown = f"{signal.pvname} is {f'{value:g}' if isinstance(value, float) else value}"
+    alarm = getattr(signal, "last_alarm", None)  # of a `Reading`
+    if alarm is not None and alarm.severity == Severity.INVALID:
+        shown = alarm.message
+    return DeviceError(f"{device_name(signal)}: {shown}, expected {wanted} within {timeout:.3g} s")
 
 
 @contextmanager
