@@ -24,12 +24,15 @@ class Faults:
         The file writer takes frames and writes none.
     nan_i0 : bool
         The I0 channel of the scaler gives NaN.
+    clock_offset : float
+        s by which the clock of the IOC, with which it stamps values, is ahead.
     """
 
     frozen_motor: str = ""
     hung_camera: bool = False
     stalled_writer: bool = False
     nan_i0: bool = False
+    clock_offset: float = 0.0
 
 
 @dataclass
@@ -42,6 +45,10 @@ class Bench:
     def now(self) -> float:
         """Give the simulated time, s since 1970."""
         return self.world.clock.now()
+
+    def stamp(self) -> float:
+        """Give the time that values are stamped with, s since 1970."""
+        return self.now() + self.faults.clock_offset
 
     async def until(self, moment: float, stopped: asyncio.Event | None = None) -> bool:
         """Let simulated time pass until a moment.

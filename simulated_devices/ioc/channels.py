@@ -33,12 +33,15 @@ class _Stamped:
         Is given the value that a client has put.
     is_input : bool
         Whether it is an input record, which clients cannot write to.
+    processes : bool
+        Whether it takes values; one that is never processed does not.
     """
 
     def __init__(self, bench: Bench, *, on_put: OnPut | None = None, is_input: bool = False, **kwargs: Any) -> None:
         self._bench = bench
         self.on_put = on_put
         self.is_input = is_input
+        self.processes = True
         super().__init__(**kwargs)
 
     def check_access(self, hostname: str, username: str) -> AccessRights:
@@ -49,7 +52,9 @@ class _Stamped:
         self._data["value"] = self.preprocess_value(value)  # type: ignore[attr-defined]
 
     async def write(self, value: Any, **kwargs: Any) -> Any:
-        kwargs["timestamp"] = self._bench.now()
+        if not self.processes:
+            return None
+        kwargs["timestamp"] = self._bench.stamp()
         return await super().write(value, **kwargs)  # type: ignore[misc]
 
     async def write_from_dbr(self, *args: Any, **kwargs: Any) -> Any:

@@ -77,12 +77,12 @@ class MotorRecord(PVGroup):
         """Set the record's fields up."""
         fields = instance.field_inst
         low, high = self._setup["user_low_limit"], self._setup["user_high_limit"]
-        await instance.write(self._place, verify_value=False, timestamp=self._bench.now())
+        await instance.write(self._place, verify_value=False, timestamp=self._bench.stamp())
         await instance.write_metadata(
             units=self._setup["engineering_units"], lower_ctrl_limit=low, upper_ctrl_limit=high
         )
         for name, value in self._setup.items():
-            await getattr(fields, name).write(value, timestamp=self._bench.now())
+            await getattr(fields, name).write(value, timestamp=self._bench.stamp())
         await fields.user_readback_value.write_metadata(units=self._setup["engineering_units"], precision=5)
         self.is_set_up.set()
 
@@ -94,16 +94,16 @@ class MotorRecord(PVGroup):
             raise ValueError(f"{value} is outside the soft limits")
         self._stop.set()  # a move that is under way ends here
         self._stop = stop = asyncio.Event()
-        await instance.write(value, verify_value=False, timestamp=self._bench.now())
-        await fields.done_moving_to_value.write(0, timestamp=self._bench.now())
+        await instance.write(value, verify_value=False, timestamp=self._bench.stamp())
+        await fields.done_moving_to_value.write(0, timestamp=self._bench.stamp())
         await fields.motor_is_moving.write(1)
         await self._move(fields, value, stop)
         if self._stop is stop:
             await instance.write(
-                value if not stop.is_set() else self._place, verify_value=False, timestamp=self._bench.now()
+                value if not stop.is_set() else self._place, verify_value=False, timestamp=self._bench.stamp()
             )
             await fields.motor_is_moving.write(0)
-            await fields.done_moving_to_value.write(1, timestamp=self._bench.now())
+            await fields.done_moving_to_value.write(1, timestamp=self._bench.stamp())
         raise SkipWrite
 
     async def _move(self, fields: Any, value: float, stop: asyncio.Event) -> None:
@@ -125,8 +125,8 @@ class MotorRecord(PVGroup):
     async def _set_position(self, fields: Any, place: float) -> None:
         self._place = place
         read = self._on_place(place)
-        await fields.user_readback_value.write(read, timestamp=self._bench.now())
-        await fields.dial_readback_value.write(read, timestamp=self._bench.now())
+        await fields.user_readback_value.write(read, timestamp=self._bench.stamp())
+        await fields.dial_readback_value.write(read, timestamp=self._bench.stamp())
 
     record = pvproperty(value=0.0, name="", record="motor", precision=5, startup=_start, put=_put)
 

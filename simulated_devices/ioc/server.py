@@ -17,10 +17,11 @@ from typing import Any
 from caproto import get_environment_variables
 from caproto.asyncio.server import Context
 
+from simulated_devices.ioc.alarms import AlarmSwitch
 from simulated_devices.ioc.area_detector import SimulatedCamera
 from simulated_devices.ioc.axes import motors
 from simulated_devices.ioc.bench import Bench
-from simulated_devices.ioc.channels import Enum, Integer, Pvs, Text, choice
+from simulated_devices.ioc.channels import Enum, Integer, Pvs, Text, choice, number
 from simulated_devices.ioc.instruments import LineScanner, Ring, Scaler, Shutter
 from simulated_devices.ioc.repeater import repeat_beacons
 from simulated_devices.ports import LOOPBACK, free_port
@@ -54,7 +55,9 @@ class Ioc:
     -----
     Its switches break things: ``Fault:FreezeMotor`` (a motor's name), ``Fault:HangCamera``, ``Fault:StallWriter``,
     ``Fault:NanI0``, ``Fault:DumpBeam``, ``Fault:CloseFrontEnd`` (on and off), ``Fault:DropConnection`` (put 1: every
-    client is disconnected once) and ``Fault:Restart`` (put s: the server is down for that long).
+    client is disconnected once), ``Fault:Restart`` (put s: the server is down for that long), ``Fault:Alarm`` (a
+    process variable without the prefix and its alarm, as in "Scaler.S2 INVALID", MAJOR, MINOR or UNPROCESSED; empty
+    for none any more) and ``Fault:ClockOffset`` (s by which its clock is ahead).
     ``Ready`` is 1 once everything is served.
     """
 
@@ -76,7 +79,9 @@ class Ioc:
         self._down_for: float | None = None  # s
         self._dumped_at: float | None = None  # s since 1970, where the fault switch dumped the beam
         instruments: list[Any] = [self._ring, Shutter(self.bench, prefix), Scaler(self.bench, prefix)]
-        self.pvdb: Pvs = {f"{prefix}Ready": self._ready, **self._faults()}
+        self.pvdb: Pvs = {f"{prefix}Ready": self._ready}
+        self._alarms = AlarmSwitch(prefix, self.pvdb)
+        self.pvdb |= self._faults()
         for part in [*instruments, LineScanner(self.bench, prefix), self._camera, *self._motors]:
             self.pvdb |= part.pvdb
 
@@ -120,8 +125,8 @@ class Ioc:
         self._context = _PromptContext(self.pvdb, interfaces=[LOOPBACK])
         self._running = asyncio.create_task(self._context.run())
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._running.cancel)
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, self._running.cancel)
         if until_stdin_closes:
             loop.add_reader(sys.stdin.fileno(), self._at_end_of_input)
         shown = asyncio.create_task(self._ring.run())
@@ -162,6 +167,8 @@ class Ioc:
             "CloseFrontEnd": self._switch(self._close_front_end),
             "DropConnection": Integer(self.bench, value=0, on_put=self._drop_connections),
             "Restart": Integer(self.bench, value=0, on_put=self._restart),
+            "Alarm": Text(self.bench, value="", on_put=self._alarms.put),
+            "ClockOffset": number(self.bench, 0.0, units="s", on_put=self._set_clock),
         }
         return {f"{self._prefix}Fault:{name}": channel for name, channel in switches.items()}
 
@@ -173,6 +180,9 @@ class Ioc:
             await self._ring.show()
 
         return choice(self.bench, "Off", OFF_ON, on_put=put)
+
+    async def _set_clock(self, offset: float) -> None:
+        self.bench.faults.clock_offset = offset
 
     async def _freeze(self, name: str) -> None:
         names = [motor.name_of_motor for motor in self._motors]

@@ -15,3 +15,5 @@ def clear_faults():
     for name in SWITCHES:
         switch(name, "Off")
     switch("FreezeMotor", "")
+    switch("Alarm", "")
+    switch("ClockOffset", 0.0)
