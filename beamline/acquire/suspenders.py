@@ -1,4 +1,4 @@
-"""Suspend the engine while there is no light, according to the storage ring and the front-end shutter."""
+"""Suspend the engine while there is no light, or it is not known, by the storage ring and the front-end shutter."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bluesky import RunEngine
 from bluesky.suspenders import SuspenderBase
 
 from beamline.endstation.config import Suspenders
+from callbacks.contract import Severity
 from plans.endstation import OPEN, Endstation, Light, below
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class LightSuspender(SuspenderBase):
         super().__init__(signal, sleep=sleep)
         self._signal, self._settle_time = signal, sleep
         self._value: Any = None
+        self._alarm = ""  # of the signal, where its value is not known
         self._since = math.nan
 
     @property
@@ -66,7 +68,7 @@ class LightSuspender(SuspenderBase):
     def __call__(self, value: Any, **kwargs: Any) -> None:
         """Take a new value of the signal."""
         before = self.tripped
-        self._value = value
+        self._value, self._alarm = value, _alarm_of(self._signal)
         self._trip_or_release(value, **kwargs)
         if self.tripped and not before:
             self._since = time.monotonic()
@@ -77,7 +79,10 @@ class LightSuspender(SuspenderBase):
 
     def missing(self, value: Any) -> str:
         """Say why there is no light, for example "ring_current: 0 mA is below 400 mA"; empty if there is."""
-        return f"{self._signal.name}: disconnected" if value is None else self._missing(value)
+        if value is None:
+            return f"{self._signal.name}: disconnected"
+        missing = self._missing(value)
+        return f"{self._signal.name}: not known: {self._alarm}" if missing and self._alarm else missing
 
     def awaited(self) -> str:
         """Describe the resume condition."""
@@ -216,6 +221,12 @@ def light_suspenders(settings: Suspenders, endstation: Endstation) -> list[Light
 def light_of(settings: Suspenders) -> Light:
     """Return the limits by which plans decide whether a point had light."""
     return Light(settings.ring_current_low, settings.ring_current_resume, settings.front_end_shutter)
+
+
+def _alarm_of(signal: Any) -> str:
+    """Give the alarm for which the value of a signal on EPICS is not known; empty where it is, or has none."""
+    alarm = getattr(signal, "last_alarm", None)
+    return str(alarm.message) if alarm is not None and alarm.severity == Severity.INVALID else ""
 
 
 def _number(value: Any) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
+from callbacks.contract import alarm_key
 from plans.endstation import OPEN, Endstation, Positioner
 from plans.errors import PlanError
 
@@ -58,7 +59,10 @@ def check_beamline(endstation: Endstation, sample: str) -> MsgGenerator[str]:
     # The default values are for plans whose messages are only listed, without an engine.
     state = yield from bps.rd(endstation.front_end_shutter, default_value=OPEN)
     if state != OPEN:
-        raise PlanError(f"{endstation.front_end_shutter.name}: is {state!r}, expected {OPEN!r}; there is no light")
+        shutter = endstation.front_end_shutter
+        alarm = ((yield from bps.read(shutter)) or {}).get(alarm_key(shutter.name), {"value": ""})["value"]
+        seen = f"{state!r} ({alarm})" if alarm else repr(state)
+        raise PlanError(f"{shutter.name}: is {seen}, expected {OPEN!r}; there is no light")
     if not sample:
         result: str = yield from bps.rd(endstation.sample, default_value="")
         return result

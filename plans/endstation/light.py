@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from callbacks.contract import Key
+from callbacks.contract import RING, Key, Severity, alarm_key, severity_key
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,14 @@ class Light:
     def _ring(self, values: Mapping[str, Any], limit: float | None) -> str:
         if limit is None or Key.RING_CURRENT not in values:
             return ""
-        return below(Key.RING_CURRENT, values[Key.RING_CURRENT], limit)
+        alarm = values.get(alarm_key(RING), "") if values.get(severity_key(RING)) == Severity.INVALID else ""
+        return below(Key.RING_CURRENT, values[Key.RING_CURRENT], limit, alarm=alarm)
 
 
-def below(name: str, current: float, limit: float) -> str:
-    """Say that a ring current is below a limit, mA, or not known; empty otherwise."""
+def below(name: str, current: float, limit: float, *, alarm: str = "") -> str:
+    """Say that a ring current is below a limit, mA, or not known, and for which alarm; empty otherwise."""
     if current >= limit:
         return ""
-    return f"{name}: {current:g} mA is below {limit:g} mA" if current < limit else f"{name}: not known ({current:g} mA)"
+    if current < limit:
+        return f"{name}: {current:g} mA is below {limit:g} mA"
+    return f"{name}: not known: {alarm}" if alarm else f"{name}: not known ({current:g} mA)"

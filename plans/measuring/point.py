@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import bluesky.plan_stubs as bps
-from bluesky.protocols import Readable
+from bluesky.protocols import Movable, Readable
 from bluesky.utils import Msg, MsgGenerator, short_uid
 
-from callbacks.contract import Stream
+from callbacks.contract import Severity, Stream, alarm_key, severity_key
 from plans.endstation import OPEN, Endstation
 from plans.endstation.light import Light
+from plans.errors import PlanError
 from plans.measuring.interruptions import Interruptions
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,18 @@ class Point:
     values: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Missing:
+    """What a point has not, so that it does not count; false where nothing is missing."""
+
+    text: str = ""
+    light: bool = False  # else a position
+
+    def __bool__(self) -> bool:
+        """Whether anything is missing."""
+        return bool(self.text)
+
+
 def take_point(
     endstation: Endstation,
     interruptions: Interruptions,
@@ -53,7 +66,8 @@ def take_point(
 
     A point in which the connection to a device is lost is measured again, once, after a time to reconnect.
     A point of the stream `primary` without light, by its own reading of the ring current and the limits of
-    `endstation.light`, goes into the stream `interrupted`, and is measured again once the light is back.
+    `endstation.light`, goes into the stream `interrupted`, and is measured again once the light is back. So does one
+    in which a position is not known, by the alarm of what is moved; it is measured again once.
 
     Parameters
     ----------
@@ -72,11 +86,16 @@ def take_point(
     -------
     Point
         The readings of the event.
+
+    Raises
+    ------
+    PlanError
+        When a position was not known twice: names the device, and quotes its alarm.
     """
     light = endstation.light if stream is Stream.PRIMARY else None
     if light is not None:  # the ring first: where there was no light, nothing else has been read yet
         devices = sorted(devices, key=lambda device: device is not endstation.ring)
-    connection_was_lost = False
+    connection_was_lost = position_was_lost = False
     while True:
         yield from checkpoint(interruptions)
         try:
@@ -101,9 +120,15 @@ def take_point(
         yield Msg("save")
         if not missing:
             return point
-        logger.warning("a point is taken again: %s", missing)
+        if not missing.light and position_was_lost:
+            raise PlanError(missing.text)
+        logger.warning("a point is taken again: %s", missing.text)
         interruptions.count += 1
-        yield from _wait_for_light(endstation, interruptions, light)
+        if missing.light:
+            yield from _wait_for_light(endstation, interruptions, light)
+        else:
+            position_was_lost = True
+            yield from _let_reconnect()
 
 
 def checkpoint(interruptions: Interruptions) -> MsgGenerator[None]:
@@ -143,21 +168,20 @@ def _let_reconnect() -> MsgGenerator[None]:
 
 def _read(
     interruptions: Interruptions, devices: Sequence[Readable[Any]], stream: Stream, light: Light | None
-) -> MsgGenerator[tuple[Point | None, str]]:
+) -> MsgGenerator[tuple[Point | None, Missing]]:
     """Read devices into an event, ready to be saved.
 
     Returns
     -------
     point : Point or None
         None where the event was dropped: it was interrupted, and devices that were not read yet may have been
-        moved; or there was no light.
-    missing : str
-        What light was missing.
+        moved; or there was no light, or a position was not known.
+    missing : Missing
     """
     before = interruptions.count
     yield Msg("create", None, name=str(stream))
     values: dict[str, Any] = {}
-    newest, missing = 0.0, ""
+    newest, missing = 0.0, Missing()
     try:
         for left, device in zip(reversed(range(len(devices))), devices, strict=True):
             reading = yield Msg("read", device)
@@ -165,16 +189,25 @@ def _read(
                 break
             values |= {key: each["value"] for key, each in (reading or {}).items()}
             newest = max([newest, *(each["timestamp"] for each in (reading or {}).values())])
-            if light is not None and (missing := light.missing(values)):
+            if stream is Stream.PRIMARY and (missing := _missing(device, values, light)):
                 break
         else:
-            return Point(newest, values), ""
+            return Point(newest, values), missing
     except Exception:
         yield Msg("drop")
         raise
     # A frame's reference is lost with the event it was read for; so cameras are read last, and the ring first.
     yield Msg("drop")
     return None, missing
+
+
+def _missing(device: Readable[Any], values: Mapping[str, Any], light: Light | None) -> Missing:
+    """Say what is missing of a point, by what was read of it so far; `device` is the one that was read last."""
+    if light is not None and (dark := light.missing(values)):
+        return Missing(dark, light=True)
+    if values.get(severity_key(device.name)) == Severity.INVALID and isinstance(device, Movable):
+        return Missing(f"{device.name}: {values[alarm_key(device.name)]}, expected a position")
+    return Missing()
 
 
 def _wait_for_light(endstation: Endstation, interruptions: Interruptions, light: Light | None) -> MsgGenerator[None]:

@@ -113,7 +113,7 @@ def _wrong_clock(timestamp: float, now: float, tolerance: float, *, is_new: bool
     if timestamp >= FIRST_TIME and ahead <= tolerance and (ahead >= -tolerance or not is_new):
         return ""
     length, unit = (abs(ahead) / DAY, "days") if abs(ahead) >= DAY else (abs(ahead) / HOUR, "hours")
-    return f"has a clock {length:.0f} {unit} {'ahead of' if ahead > 0 else 'behind'} this computer's"
+    return f"is dated {length:.0f} {unit} {'ahead' if ahead > 0 else 'ago'} by this computer's clock"
 
 
 def _name(names: type[IntEnum], value: int) -> str:

@@ -34,7 +34,14 @@ class State(Reading):
 class Ring(TaskDevice):
     """Storage ring: current, mA."""
 
-    current = Component(Reading, "Current", key=str(Key.RING_CURRENT), units=UNITS[Key.RING_CURRENT], kind=Kind.normal)
+    current = Component(
+        Reading,
+        "Current",
+        key=str(Key.RING_CURRENT),
+        units=UNITS[Key.RING_CURRENT],
+        is_new=True,
+        kind=Kind.normal,
+    )
 
 
 class FrontEndShutter(TaskDevice):

@@ -59,7 +59,7 @@ class _Sampled(_Keyed, EpicsSignalBase):
     counts : bool
         Whether it counts, so that a value below zero is none.
     is_new : bool
-        Whether it is read only just after it was made, so that a time of long ago is none.
+        Whether its record is processed again and again, or just before it is read: then its time is not long ago.
     """
 
     def __init__(self, *args: Any, counts: bool = False, is_new: bool = False, **kwargs: Any) -> None:
