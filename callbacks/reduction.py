@@ -10,6 +10,7 @@ from typing import Any
 import event_model
 import numpy as np
 
+from callbacks.alarms import AlarmMarks, unknown_dark, unknown_quantity
 from callbacks.contract import (
     DERIVATION,
     MEASUREMENT,
@@ -137,11 +138,12 @@ class RunReduction:
         self._behind: _DerivedStream | None = None
         self._n_frames = 0
         self._problems: list[tuple[int, str]] = []
+        self._alarms = AlarmMarks()
 
     @property
     def result(self) -> dict[str, Any]:
         """What is known from the events so far."""
-        return self.chain.result
+        return self._alarms.add_to(self.chain.result)
 
     def __call__(self, name: str, doc: Any) -> None:
         """Take the next document of the run."""
@@ -220,9 +222,8 @@ class RunReduction:
     def _primary(self, doc: Mapping[str, Any]) -> None:
         self._n_frames += 1
         values = self._values(doc)
-        problem = str(values.get(Key.FRAME_PROBLEM, ""))
-        if not problem:
-            problem = self._fill(doc, values)
+        self._alarms.take(values)
+        problem = str(values.get(Key.FRAME_PROBLEM, "")) or unknown_quantity(values) or self._fill(doc, values)
         carried = {str(key): values[key] for key in CARRIED if key in values}
         self._push(self._frames, values, carried | {"frame": doc["seq_num"]}, doc["time"], problem=problem)
         self._push_closed(doc["time"])
@@ -248,7 +249,7 @@ class RunReduction:
 
     def _dark(self, doc: Mapping[str, Any]) -> None:
         values = self._values(doc)
-        problem = self._fill(doc, values)
+        problem = unknown_dark(values) or self._fill(doc, values)
         if problem:
             logger.error("dark frame %d left out: %s", doc["seq_num"], problem)
             self._problems.append((0, f"dark frame {doc['seq_num']}: {problem}"))

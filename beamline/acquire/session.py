@@ -15,6 +15,7 @@ from typing import Any, Self
 from bluesky import RunEngine, SupplementalData
 from bluesky.utils import FailedStatus, RunEngineInterrupted
 
+from beamline.acquire.alarm_log import AlarmLog
 from beamline.acquire.live_feed import LiveFeed
 from beamline.acquire.live_picture import LivePicture
 from beamline.acquire.references import processing_with_references
@@ -71,6 +72,7 @@ class Session:
 
         self.recorder = Recorder(data_dir)
         self.RE.subscribe(self.recorder)
+        self.RE.subscribe(AlarmLog())
         self.derived = DerivedRuns(data_dir)
         self.picture = LivePicture(data_dir)
         self.use_settings(processing_with_references(config, data_dir))

@@ -16,6 +16,7 @@ from callbacks.contract.blocks import (
 )
 from callbacks.contract.keys import (
     CCD,
+    CCD_DARK,
     ENERGY,
     RING,
     SCALER,
@@ -56,6 +57,7 @@ from callbacks.contract.xas import XasOutput, XasResult
 
 __all__ = [
     "CCD",
+    "CCD_DARK",
     "DERIVATION",
     "ENERGY",
     "MEASUREMENT",

@@ -99,6 +99,7 @@ UNITS: dict[str, str] = {
 
 # object names in descriptors
 CCD = "ccd"
+CCD_DARK = "ccd_dark"
 ENERGY = "energy"
 RING = "ring"
 SCALER = "scaler"

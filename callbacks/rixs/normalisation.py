@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from callbacks.contract import Key, Marks, RixsOutput
+from callbacks.alarms import is_known
+from callbacks.contract import SCALER, Key, Marks, RixsOutput
 from callbacks.incident_flux import NORMALISATION_COUNTS, IncidentFluxSettings, check_flux, relative_variance
 from callbacks.step import Step
 
@@ -43,6 +44,8 @@ class Normalisation(Step):
         i0 = _number(event.get(Key.I0))
         exposure = _number(event.get(Key.EXPOSURE_TIME))
         dwell = _number(event.get(Key.DWELL, exposure))
+        if math.isnan(dwell) and not is_known(event, SCALER):
+            i0 = math.nan  # counted for a time that is not known
         exposures = exposure / dwell if exposure > 0 and dwell > 0 else 1.0  # times unknown: counted as long as exposed
         flux = i0 / dwell if dwell > 0 else i0
         self._numbers.append(int(event["seq_num"]))

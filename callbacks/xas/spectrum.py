@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from callbacks.contract import Key, XasOutput, XasResult
+from callbacks.alarms import is_known
+from callbacks.contract import SCALER, Key, XasOutput, XasResult
 from callbacks.incident_flux import IncidentFluxSettings, check_flux, relative_variance
 from callbacks.step import Step
 from callbacks.xas.background import SIGMAS, jump_weight, subtraction_operator, windows
@@ -136,6 +137,8 @@ class XasSpectrum(Step):
         point = {str(key): _number(event.get(key)) for key in (Key.ENERGY, Key.I0, Key.DWELL, *YIELDS)}
         point["setpoint"] = _number(event.get(Key.ENERGY_SETPOINT, event[Key.ENERGY]))
         point["seq_num"] = event["seq_num"]
+        if math.isnan(point[Key.DWELL]) and not is_known(event, SCALER):
+            point[Key.I0] = math.nan  # counted for a time that is not known
         self._points.append(point)
         return {}
 

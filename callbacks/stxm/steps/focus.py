@@ -103,12 +103,15 @@ class Focus(Step):
     def __init__(self, grid: StxmGrid) -> None:
         self._grid = grid
         self._lines: list[tuple[float, float, float, FloatArray]] = []
+        self._marks: list[tuple[int, str]] = []
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take a line; give its sharpness."""
         value, sigma = sharpness(event[LineOutput.RATE], event[LineOutput.VARIANCE])
         position = float(event.get(Key.ZONE_PLATE, np.nan))
         self._lines.append((position, value, sigma, np.asarray(event[LineOutput.RATE], dtype=float)))
+        if event[LineOutput.MARK]:
+            self._marks.append((event["seq_num"], event[LineOutput.MARK]))
         return {
             FocusOutput.ZONE_PLATE_POSITION: position,
             FocusOutput.SHARPNESS: value,
@@ -128,6 +131,6 @@ class Focus(Step):
             focus_sharpness=value,
             focus_sharpness_sigma=sigma,
             focus_lines=np.array([line[3] for line in self._lines]).reshape(len(self._lines), -1),
-            marked_frames=np.zeros(0, dtype=int),
-            marks=np.zeros(0, dtype=str),
+            marked_frames=np.array([number for number, _ in self._marks], dtype=int),
+            marks=np.array([mark for _, mark in self._marks], dtype=str),
         )

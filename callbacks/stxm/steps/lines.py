@@ -11,7 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from callbacks.contract import Key, LineOutput, LineResult, RegionsResult, ScannerConfig, StxmGrid, StxmRegion
+from callbacks.alarms import is_known
+from callbacks.contract import (
+    RING,
+    SCANNER,
+    Key,
+    LineOutput,
+    LineResult,
+    RegionsResult,
+    ScannerConfig,
+    StxmGrid,
+    StxmRegion,
+)
 from callbacks.step import Step
 from callbacks.stxm.stack import IMAGE, Image
 
@@ -112,6 +123,10 @@ class LineCorrection(Step):
             divider=_known(event.get(ScannerConfig.COUNTER_DIVIDER), 1.0),
         )
         factor, mark = self._current_factor(_known(event.get(Key.RING_CURRENT), math.nan))
+        if not is_known(event, RING):
+            factor, mark = math.nan, "I0 lost: ring current not known"
+        if not is_known(event, SCANNER):
+            factor, mark = math.nan, "; ".join(filter(None, ("line not known", mark)))
         value = rate.value * factor
         variance = rate.variance * factor**2 + (self._settings.flux_noise * value) ** 2
         return {LineOutput.RATE: value, LineOutput.VARIANCE: variance, LineOutput.MARK: mark}
