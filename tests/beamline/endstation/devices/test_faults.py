@@ -202,7 +202,7 @@ def test_an_i0_that_is_not_a_number_is_marked_and_taken_again_when_asked(session
     derived = collect(reduce_documents(recorded(session, documents), {}))
     marks = dict(zip(derived.result["marked_frames"], derived.result["marks"], strict=True))
     assert {number: marks[number] for number in np.flatnonzero(lost) + 1} == dict.fromkeys(
-        np.flatnonzero(lost) + 1, "I0 lost: not recorded"
+        np.flatnonzero(lost) + 1, "I0 lost: not recorded; SIM:Scaler.S2 is nan"
     )
     assert np.isfinite(derived.result["excitation_energy"]).all()
     assert len(derived.result["excitation_energy"]) == 6
