@@ -38,40 +38,47 @@ def unknown_dark(event: Mapping[str, Any]) -> str:
 class AlarmMarks:
     """The alarms of a run as marks of its events.
 
-    A value that is not known marks its event. An alarm whose value is used (MAJOR, or a time that cannot be meant)
-    marks the first event of those in a row that have it. A MINOR alarm is kept with the data only.
+    A value that is not known marks its event. A MAJOR alarm, whose value is used, marks the first of the events in a
+    row that have it, and a time that cannot be meant the first event of the run. A MINOR alarm is kept with the data
+    only.
     """
 
     def __init__(self) -> None:
         self._lost: list[tuple[int, str]] = []
-        self._shown: list[tuple[int, int, str]] = []  # first and last event of a row, and its alarm
-        self._current: dict[str, int] = {}  # index of the row that an alarm makes at present
+        self._clocks: dict[str, int] = {}  # first event of each
+        self._rows: list[tuple[str, list[int]]] = []  # of MAJOR alarms: first and last event
+        self._present: dict[str, list[int]] = {}  # of those that the last event had
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Take the values of an event."""
-        number, shown = int(event["seq_num"]), {}
+        number = int(event["seq_num"])
+        present = {}
         for key, severity in event.items():
-            if not key.endswith(SUFFIX) or severity == Severity.MINOR:
+            if not key.endswith(SUFFIX):
                 continue
             text = str(event.get(alarm_key(key.removesuffix(SUFFIX))) or "")
-            if text and severity >= Severity.INVALID:
+            if text and severity == Severity.NO_ALARM:
+                self._clocks.setdefault(text, number)
+            elif text and severity >= Severity.INVALID:
                 self._lost.append((number, text))
-            elif text:
-                shown[text] = self._current.get(text, len(self._shown))
-                if shown[text] == len(self._shown):
-                    self._shown.append((number, number, text))
-                first, _, _ = self._shown[shown[text]]
-                self._shown[shown[text]] = (first, number, text)
-        self._current = shown
+            elif text and severity == Severity.MAJOR:
+                row = self._present.get(text)
+                if row is None:
+                    row = [number, number]
+                    self._rows.append((text, row))
+                row[1] = number
+                present[text] = row
+        self._present = present
 
     def add_to(self, result: dict[str, Any]) -> dict[str, Any]:
         """Give a result whose marks are those it has and those of the alarms, in the order of events."""
-        rows = [(first, text if first == last else f"{text} (to {last})") for first, last, text in self._shown]
-        if not rows and not self._lost:
+        rows = [(first, text if first == last else f"{text} (to {last})") for text, (first, last) in self._rows]
+        clocks = [(number, text) for text, number in self._clocks.items()]
+        if not (self._lost or rows or clocks):
             return result
         reasons: dict[int, list[str]] = {}
         own = zip(result.get("marked_frames", ()), result.get("marks", ()), strict=True)
-        for number, text in (*own, *self._lost, *rows):
+        for number, text in (*own, *self._lost, *rows, *clocks):
             reasons.setdefault(int(number), []).append(str(text))
         return result | {
             "marked_frames": np.array(sorted(reasons), dtype=int),

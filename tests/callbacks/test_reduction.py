@@ -1,83 +1,21 @@
 """Documents in, derived run out: whatever the form of reference, whatever fails, every event has its place."""
 
 import event_model
-import h5py
 import numpy as np
 import pytest
+from frame_documents import COLUMNS, FRAMES, raw_run, write_frames
 
 from beamline.storage.results import collect, differences
-from callbacks.contract import MEASUREMENT, Key, Measurement, Output
-from callbacks.external import HDF5_DATASET, ExternalFrames, FrameReadError
+from callbacks.contract import Output
+from callbacks.external import ExternalFrames, FrameReadError
 from callbacks.pipelines import RIXS
-from callbacks.reduction import Reducer, data_key
+from callbacks.reduction import Reducer
 from callbacks.step import Chain, Step
-
-FRAMES, ROWS, COLUMNS = 5, 16, 128
-CONFIGURATION = {
-    "ccd_counts_per_ev": 0.21,
-    "ccd_read_noise": 4.0,
-    "ccd_full_scale": 65535.0,
-    "ccd_pedestal_subtracted": 0,
-}
 
 
 @pytest.fixture
 def frames_file(tmp_path):
-    rng = np.random.default_rng(0)
-    frames = (
-        340 + 110 * rng.poisson(0.05, (FRAMES, ROWS, COLUMNS)) + rng.normal(0, 4, (FRAMES, ROWS, COLUMNS))
-    ).round()
-    path = tmp_path / "frames with a space.h5"
-    with h5py.File(path, "w") as file:
-        file.create_dataset(HDF5_DATASET, data=frames.astype("uint16"), chunks=(1, ROWS, COLUMNS))
-    return path
-
-
-def raw_run(path, form, *, problems=(), technique="rixs", numbers=range(1, FRAMES + 1)):
-    """Give the documents of a run; `form` is how it refers to its frames."""
-    block = Measurement(technique=technique, sample="test", points=FRAMES, exposure_time=300.0).model_dump(mode="json")
-    run = event_model.compose_run(metadata={MEASUREMENT: block})
-    yield "start", run.start_doc
-    keys = {
-        str(key): {"dtype": "number", "shape": [], "source": "test"} for key in (Key.ENERGY, Key.I0, Key.EXPOSURE_TIME)
-    }
-    keys[str(Key.FRAME_PROBLEM)] = {"dtype": "string", "shape": [], "source": "test"}
-    external = "STREAM:" if form == "stream" else "FILESTORE:"
-    keys[str(Key.CCD_IMAGE)] = {"dtype": "array", "shape": [ROWS, COLUMNS], "source": "test", "external": external}
-    configuration = {
-        "data": CONFIGURATION,
-        "timestamps": dict.fromkeys(CONFIGURATION, 0.0),
-        "data_keys": {key: data_key(value) for key, value in CONFIGURATION.items()},
-    }
-    stream = run.compose_descriptor(name="primary", data_keys=keys, configuration={"ccd": configuration})
-    yield "descriptor", stream.descriptor_doc
-    if form == "stream":
-        resource = run.compose_stream_resource(
-            mimetype="application/x-hdf5",
-            uri=path.as_uri().replace("file://", "file://localhost"),
-            data_key=str(Key.CCD_IMAGE),
-            parameters={"dataset": HDF5_DATASET},
-        )
-        yield "stream_resource", resource.stream_resource_doc
-        rows = {"start": 0, "stop": FRAMES}, {"start": 1, "stop": FRAMES + 1}
-        yield "stream_datum", resource.compose_stream_datum(*rows, descriptor=stream.descriptor_doc)
-    else:
-        resource = run.compose_resource(
-            spec="AD_HDF5", root=str(path.parent), resource_path=path.name, resource_kwargs={"frame_per_point": 1}
-        )
-        yield "resource", resource.resource_doc
-    for number in numbers:
-        values = {str(Key.ENERGY): 530.0 + number, str(Key.I0): 2.8e7, str(Key.EXPOSURE_TIME): 300.0}
-        values[str(Key.FRAME_PROBLEM)] = dict(problems).get(number, "")
-        if form != "stream":
-            datum = resource.compose_datum(datum_kwargs={"point_number": number - 1})
-            yield "datum", datum
-            values[str(Key.CCD_IMAGE)] = datum["datum_id"]
-        event = stream.compose_event(
-            data=values, timestamps=dict.fromkeys(values, 0.0), seq_num=number, validate=False, filled={}
-        )
-        yield "event", event
-    yield "stop", run.compose_stop()
+    return write_frames(tmp_path / "frames with a space.h5")
 
 
 def reduce(documents):
