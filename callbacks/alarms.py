@@ -38,48 +38,52 @@ def unknown_dark(event: Mapping[str, Any]) -> str:
 class AlarmMarks:
     """The alarms of a run as marks of its events.
 
-    A value that is not known marks its event. A MAJOR alarm, whose value is used, marks the first of the events in a
-    row that have it, and a time that cannot be meant the first event of the run. A MINOR alarm is kept with the data
-    only.
+    An alarm is added to the marks that the events which have it got for another reason, such as their lost I0. Of the
+    others, events in a row, it marks the first. A time that cannot be meant marks the first event of the run that has
+    it. A MINOR alarm is kept with the data only.
     """
 
     def __init__(self) -> None:
-        self._lost: list[tuple[int, str]] = []
         self._clocks: dict[str, int] = {}  # first event of each
-        self._rows: list[tuple[str, list[int]]] = []  # of MAJOR alarms: first and last event
-        self._present: dict[str, list[int]] = {}  # of those that the last event had
+        self._rows: list[tuple[str, list[int]]] = []  # alarms, and the events in a row that have them
+        self._present: dict[str, list[int]] = {}  # rows to which the last event belongs
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Take the values of an event."""
         number = int(event["seq_num"])
         present = {}
         for key, severity in event.items():
-            if not key.endswith(SUFFIX):
+            if not key.endswith(SUFFIX) or severity == Severity.MINOR:
                 continue
             text = str(event.get(alarm_key(key.removesuffix(SUFFIX))) or "")
             if text and severity == Severity.NO_ALARM:
                 self._clocks.setdefault(text, number)
-            elif text and severity >= Severity.INVALID:
-                self._lost.append((number, text))
-            elif text and severity == Severity.MAJOR:
+            elif text:
                 row = self._present.get(text)
                 if row is None:
-                    row = [number, number]
+                    row = []
                     self._rows.append((text, row))
-                row[1] = number
+                row.append(number)
                 present[text] = row
         self._present = present
 
     def add_to(self, result: dict[str, Any]) -> dict[str, Any]:
         """Give a result whose marks are those it has and those of the alarms, in the order of events."""
-        rows = [(first, text if first == last else f"{text} (to {last})") for text, (first, last) in self._rows]
-        clocks = [(number, text) for text, number in self._clocks.items()]
-        if not (self._lost or rows or clocks):
+        if not self._rows and not self._clocks:
             return result
         reasons: dict[int, list[str]] = {}
-        own = zip(result.get("marked_frames", ()), result.get("marks", ()), strict=True)
-        for number, text in (*own, *self._lost, *rows, *clocks):
+        for number, text in zip(result.get("marked_frames", ()), result.get("marks", ()), strict=True):
             reasons.setdefault(int(number), []).append(str(text))
+        marked = set(reasons)
+        for text, numbers in self._rows:
+            alone = [number for number in numbers if number not in marked]
+            for number in marked.intersection(numbers):
+                reasons[number].append(text)
+            if alone:
+                until = f" (to {alone[-1]})" if len(alone) > 1 else ""
+                reasons.setdefault(alone[0], []).append(f"{text}{until}")
+        for text, number in self._clocks.items():
+            reasons.setdefault(number, []).append(text)
         return result | {
             "marked_frames": np.array(sorted(reasons), dtype=int),
             "marks": np.array(["; ".join(reasons[number]) for number in sorted(reasons)], dtype=str),

@@ -11,6 +11,7 @@ from typing import Any
 
 from beamline.endstation.config import ChannelAccess
 from beamline.errors import BeamlineError
+from callbacks.contract import Severity, alarm_key, severity_key
 
 POLL = 0.01  # s
 SHOWN = 3  # missing process variables that are named in a message
@@ -138,10 +139,21 @@ def _read(device: Any) -> tuple[float | None, str]:
         device.describe()
         device.describe_configuration()
         began = time.monotonic()
-        device.read()
+        reading = device.read()
     except Exception as error:  # noqa: BLE001 - any error is the answer that the user asked for
         return None, f"cannot be read: {' '.join(str(error).split())}"
-    return time.monotonic() - began, ""
+    return time.monotonic() - began, _not_ready(device, reading)
+
+
+def _not_ready(device: Any, reading: Mapping[str, Any]) -> str:
+    """Say for which alarm what a device read is not known; of a detector nothing is, before it is triggered."""
+    from ophyd import Device  # noqa: PLC0415 - as above
+
+    is_detector = getattr(type(device), "trigger", None) is not Device.trigger
+    severity = reading.get(severity_key(device.name), {"value": Severity.NO_ALARM})["value"]
+    if is_detector or severity < Severity.INVALID:
+        return ""
+    return f"not ready: {reading[alarm_key(device.name)]['value']}"
 
 
 def _in_use() -> bool:

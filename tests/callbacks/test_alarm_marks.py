@@ -87,6 +87,17 @@ def test_a_frame_whose_energy_or_exposure_is_not_known_is_in_no_row(frames, devi
     assert np.isnan(found.frames["spectrum"][1]).all()
 
 
+def test_a_detector_that_is_not_there_is_named_once_and_i0_that_is_lost_each_time(frames):
+    alarms = {
+        number: (3, "SIM:TFY is INVALID (LINK)", {str(Key.I0): NAN} if number == 3 else {}) for number in range(1, 6)
+    }
+    found = reduce(with_alarms(frames, "scaler", alarms))
+    assert marks(found.result) == {
+        1: "SIM:TFY is INVALID (LINK) (to 5)",
+        3: "I0 lost: not recorded; SIM:TFY is INVALID (LINK)",
+    }
+
+
 def test_an_alarm_of_the_gap_leaves_the_energy(frames):
     found = reduce(with_alarms(frames, "energy", {2: (3, "SIM:Gap is INVALID (COMM)", {"undulator_gap": NAN})}))
     assert len(found.result["excitation_energy"]) == 5

@@ -9,6 +9,7 @@ import time
 import epics
 import pytest
 from command_line import answer, as_json
+from ioc_faults import switch
 
 from beamline.endstation.config import EPICS
 from beamline.endstation.devices.task import DeviceError, StoppedError
@@ -52,6 +53,18 @@ def test_check_names_the_pvs_that_do_not_answer(file):
         f" and 5 more: no IOC serves it at 127.0.0.1, port {PORT}"
     )
     assert found.stderr.strip().splitlines()[-1] == line
+
+
+def test_check_names_a_device_whose_state_is_not_known(file):
+    switch("Alarm", "FE:Sts INVALID")
+    try:
+        found = answer("check", "--config", file)
+    finally:
+        switch("Alarm", "")
+    assert found.code == 1
+    assert found.stderr.strip().splitlines()[-1] == (
+        "beamline: front_end_shutter: not ready: SIM:FE:Sts is INVALID (READ)"
+    )
 
 
 def test_an_endstation_on_epics_offers_no_truth(session):
