@@ -1,4 +1,4 @@
-"""Alarms that the fault switch gives to process variables: a severity, or what a record never processed looks like."""
+"""Alarms that the fault switch gives to process variables, or what one that is not processed looks like."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from caproto import AlarmSeverity, AlarmStatus, ChannelAlarm, ChannelData, Subsc
 
 from simulated_devices.ioc.channels import Pvs
 
-UNPROCESSED = "UNPROCESSED"
+UNPROCESSED, FROZEN = "UNPROCESSED", "FROZEN"  # FROZEN: no alarm, and it is not processed any more
 ALARMS = {
+    FROZEN: (AlarmSeverity.NO_ALARM, AlarmStatus.NO_ALARM),
     "MINOR": (AlarmSeverity.MINOR_ALARM, AlarmStatus.HIGH),
     "MAJOR": (AlarmSeverity.MAJOR_ALARM, AlarmStatus.HIHI),
     "INVALID": (AlarmSeverity.INVALID_ALARM, AlarmStatus.READ),
@@ -58,7 +59,10 @@ class AlarmSwitch:
             raise ValueError(f"no alarm {wanted!r}; there are {', '.join(ALARMS)}")
         self._own.append((channel, channel.alarm))
         severity, status = ALARMS[wanted]
-        await _give(channel, HeldAlarm(severity=severity, status=status), processes=wanted != UNPROCESSED)
+        if wanted == UNPROCESSED:
+            channel._data["value"] = channel.preprocess_value(0)  # noqa: SLF001 - past what stamps and publishes values
+            await channel.write_metadata(timestamp=TimeStamp(0, 0), publish=False)
+        await _give(channel, HeldAlarm(severity=severity, status=status), processes=wanted not in (UNPROCESSED, FROZEN))
 
     def _channel(self, name: str) -> ChannelData:
         whole = f"{self._prefix}{name}"
@@ -74,7 +78,4 @@ async def _give(channel: ChannelData, alarm: ChannelAlarm, *, processes: bool = 
     channel.alarm = alarm
     if hasattr(channel, "processes"):
         channel.processes = processes
-    if not processes:
-        channel._data["value"] = channel.preprocess_value(0)  # noqa: SLF001 - past what stamps and publishes values
-        await channel.write_metadata(timestamp=TimeStamp(0, 0), publish=False)
     await channel.publish(SubscriptionType.DBE_ALARM | SubscriptionType.DBE_VALUE)

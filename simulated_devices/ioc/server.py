@@ -56,8 +56,8 @@ class Ioc:
     Its switches break things: ``Fault:FreezeMotor`` (a motor's name), ``Fault:HangCamera``, ``Fault:StallWriter``,
     ``Fault:NanI0``, ``Fault:DumpBeam``, ``Fault:CloseFrontEnd`` (on and off), ``Fault:DropConnection`` (put 1: every
     client is disconnected once), ``Fault:Restart`` (put s: the server is down for that long), ``Fault:Alarm`` (a
-    process variable without the prefix and its alarm, as in "Scaler.S2 INVALID", MAJOR, MINOR or UNPROCESSED; empty
-    for none any more) and ``Fault:ClockOffset`` (s by which its clock is ahead).
+    process variable without the prefix and its alarm, as in "Scaler.S2 INVALID", MAJOR, MINOR, UNPROCESSED or FROZEN;
+    empty for none any more) and ``Fault:ClockOffset`` (s by which its clock is ahead).
     ``Ready`` is 1 once everything is served.
     """
 

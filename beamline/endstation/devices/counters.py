@@ -52,6 +52,8 @@ class Scaler(TaskDevice):
 
     def trigger(self) -> TaskStatus:
         """Count; done when the record has counted."""
+        for channel in (self.i0, self.tey, self.tfy):
+            channel.expect_renewal()
 
         def count(stopped: threading.Event) -> None:
             timeout = float(self.dwell.last_setpoint) + self.margin

@@ -136,6 +136,8 @@ class LineScanner(TaskDevice):
 
     def trigger(self) -> TaskStatus:
         """Fly a line; done when it is counted."""
+        for array in (self.counts, self.dwell_times, self.x, self.y_positions):
+            array.expect_renewal()
 
         def fly(stopped: threading.Event) -> None:
             pixel = float(self.dwell.last_setpoint) + (POINT_TIME if self.mode.last_setpoint == "point" else 0.0)

@@ -65,6 +65,8 @@ class _Sampled(_Keyed, EpicsSignalBase):
     def __init__(self, *args: Any, counts: bool = False, is_new: bool = False, **kwargs: Any) -> None:
         self._counts, self._is_new = counts, is_new
         self.last_alarm = Alarm(Severity.NO_ALARM, "", 0.0)  # of the last value that came, read or monitored
+        self._stamp: Any = None  # time of the last value, as its record gave it
+        self._old_stamp: Any = None  # that a value must not have any more
         super().__init__(*args, **kwargs)
 
     @property
@@ -88,6 +90,10 @@ class _Sampled(_Keyed, EpicsSignalBase):
                 self._read_pv, self.timeout, self.connection_timeout, None, self._string, "time", False
             )
         return self._take(answer)
+
+    def expect_renewal(self) -> None:
+        """Take a value with the time of the last one as not renewed, from now on: it is about to be measured."""
+        self._old_stamp = self._stamp
 
     def known(self, expected: str) -> Any:
         """Read the value; raise `DeviceError`, naming the PV and its alarm, where it is not known."""
@@ -119,6 +125,9 @@ class _Sampled(_Keyed, EpicsSignalBase):
             value, severity, doubt = self._convert(answer["value"])
             if doubt:
                 alarm = alarm.with_doubt(pv, severity, doubt)
+        self._stamp = answer.get("timestamp")
+        if self._stamp is not None and self._stamp == self._old_stamp:
+            alarm = alarm.with_doubt(pv, Severity.MAJOR, "was not renewed since the point before")
         self.last_alarm = alarm
         return Sample(value, alarm)
 

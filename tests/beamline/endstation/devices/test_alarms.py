@@ -201,6 +201,19 @@ def _lose_the_energy(message, documents):
         switch("Alarm", "Mono:Energy.RBV INVALID")
 
 
+def test_counts_that_are_those_of_the_point_before_are_named(session):
+    scaler = session.endstation.scaler
+    scaler.trigger().wait(10)
+    before = scaler.read()
+    switch("Alarm", "Scaler.S2 FROZEN")
+    scaler.trigger().wait(10)
+    reading = scaler.read()
+    assert reading[Key.I0]["value"] == before[Key.I0]["value"]
+    assert before["scaler_severity"]["value"] == 0
+    assert reading["scaler_severity"]["value"] == 2
+    assert reading["scaler_alarm"]["value"] == "SIM:Scaler.S2 was not renewed since the point before"
+
+
 def test_an_instrument_that_counts_no_counts_is_not_believed(session):
     pv = session.endstation.scaler.i0.pvname
     scaler = session.endstation.scaler
