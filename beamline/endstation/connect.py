@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from beamline.errors import BeamlineError
 from callbacks.contract import Severity, alarm_key, severity_key
 
 POLL = 0.01  # s
+ASK_AGAIN = 2.0  # s without an answer, after which it is asked again
 SHOWN = 3  # missing process variables that are named in a message
 
 
@@ -122,15 +124,26 @@ def _epics_signals(device: Any) -> list[Any]:
 
 def _connect_all(signals_of: Mapping[str, list[Any]], timeout: float) -> dict[str, float]:
     """Wait until the signals of devices are connected; return the time it took (s) for each device that is."""
-    began = time.monotonic()
+    began = asked = time.monotonic()
     connected: dict[str, float] = {}
     while True:
         for name, signals in signals_of.items():
             if name not in connected and all(signal.connected for signal in signals):
                 connected[name] = time.monotonic() - began
+        if time.monotonic() - asked > ASK_AGAIN:
+            _ask_again(signal for name, signals in signals_of.items() if name not in connected for signal in signals)
+            asked = time.monotonic()
         if len(connected) == len(signals_of) or time.monotonic() - began > timeout:
             return connected
         time.sleep(POLL)
+
+
+def _ask_again(signals: Iterable[Any]) -> None:
+    """Ask again for what ophyd must know of a process variable: it does once, and forgets where that fails."""
+    for signal in signals:
+        if not signal.connected and signal._read_pv.connected:  # noqa: SLF001 - the signal is not, before it knows
+            with suppress(TimeoutError):
+                signal.wait_for_connection(timeout=ASK_AGAIN)
 
 
 def _read(device: Any) -> tuple[float | None, str]:

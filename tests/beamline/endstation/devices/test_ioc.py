@@ -10,7 +10,10 @@ import epics
 import pytest
 from command_line import answer, as_json
 from ioc_faults import switch
+from ophyd._pyepics_shim import PyepicsShimPV
 
+from beamline.endstation import connect as connecting
+from beamline.endstation.build import build_devices
 from beamline.endstation.config import EPICS
 from beamline.endstation.devices.task import DeviceError, StoppedError
 from beamline.endstation.devices.waits import put_and_wait
@@ -65,6 +68,27 @@ def test_check_names_a_device_whose_state_is_not_known(file):
     assert found.stderr.strip().splitlines()[-1] == (
         "beamline: front_end_shutter: not ready: SIM:FE:Sts is INVALID (READ)"
     )
+
+
+def test_a_process_variable_whose_first_answer_is_lost_is_asked_again(config, monkeypatch):
+    lost = []
+
+    def lose_the_first(pv, callback, *, timeout):
+        if lost or not pv.pvname.endswith("ExitSlit.RBV"):
+            original(pv, callback, timeout=timeout)
+        else:
+            lost.append(pv.pvname)
+
+    original = PyepicsShimPV.get_all_metadata_callback
+    monkeypatch.setattr(PyepicsShimPV, "get_all_metadata_callback", lose_the_first)
+    monkeypatch.setattr(connecting, "ASK_AGAIN", 0.1)
+    devices = build_devices(config)
+    try:
+        answers = {found.device: found for found in connecting.connect(devices, config.channel_access)}
+    finally:
+        connecting.disconnect(devices.values())
+    assert lost == ["SIM:ExitSlit.RBV"]
+    assert answers["exit_slit"].problem == ""
 
 
 def test_an_endstation_on_epics_offers_no_truth(session):
