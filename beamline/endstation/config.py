@@ -63,9 +63,11 @@ class ChannelAccess(_Table):
 
     address_list: str = "127.0.0.1"  # servers and broadcast addresses, separated by blanks
     auto_address_list: bool = False  # whether to search all networks of this computer as well
-    port: PositiveInt = 5064  # of the servers
-    max_array_bytes: PositiveInt = 16_777_216
-    timeout: PositiveFloat = 5.0  # s; a process variable that has not answered by then counts as missing
+    port: PositiveInt = Field(5064, le=65535)  # of the servers
+    max_array_bytes: PositiveInt = Field(16_777_216, le=2**31 - 1)
+    timeout: PositiveFloat = Field(
+        5.0, le=3600.0
+    )  # s; a process variable that has not answered by then counts as missing
     clock_tolerance: PositiveFloat = 3600.0  # s that the clock of an IOC may be off; beyond, its times are not used
 
     def environment(self) -> dict[str, str]:
@@ -105,7 +107,7 @@ class Suspenders(_Table):
 
     ring_current_low: PositiveFloat  # mA; a run is suspended below
     ring_current_resume: PositiveFloat  # mA; it resumes from here on
-    settle_time: NonNegativeFloat = 10.0  # s to wait once the light is back
+    settle_time: NonNegativeFloat = Field(10.0, le=86400.0)  # s to wait once the light is back
     front_end_shutter: bool = True  # whether to suspend as well while the shutter is not open
 
     @model_validator(mode="after")

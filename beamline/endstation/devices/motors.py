@@ -9,7 +9,7 @@ from typing import Any
 from ophyd import Component, EpicsSignal, Kind
 from ophyd.utils.errors import LimitError
 
-from beamline.endstation.devices.signals import Field, Reading, Setting, check_limits
+from beamline.endstation.devices.signals import Field, Reading, Setting, check_finite, check_limits
 from beamline.endstation.devices.task import TaskDevice, TaskStatus
 from beamline.endstation.devices.waits import put_and_wait, put_without_waiting, wait_for
 
@@ -79,6 +79,7 @@ class Motor(TaskDevice):
 
     def check_value(self, value: float, **_kwargs: Any) -> None:
         """Raise LimitError where a position is outside the record's soft limits."""
+        check_finite(self.readback.name, float(value))
         low, high = self.limits  # the last known ones where the record does not answer; the move will then fail
         if math.isnan(low) or math.isnan(high):
             raise LimitError(

@@ -235,6 +235,8 @@ class Setting(_Sampled, EpicsSignal):
     def check_value(self, value: Any, **kwargs: Any) -> None:
         """Raise LimitError naming signal, value and limits where `value` is out of them."""
         low, high = self._declared_limits or (self.limits if self.connected else (None, None))
+        if isinstance(value, Real):
+            check_finite(self.name, float(value))
         if low is not None and high is not None and low < high and isinstance(value, Real):
             check_limits(self.name, float(value), (low, high), self.declared_units)
 
@@ -269,6 +271,12 @@ class SoftSetting(_Keyed, Signal):
 def _shown(value: Any) -> str:
     """Show a value of another type than expected, on one line and without control characters."""
     return f"an array of {value.size} values" if isinstance(value, np.ndarray) else ascii(value)[:80]
+
+
+def check_finite(name: str, value: float) -> None:
+    """Raise LimitError naming a device where it cannot be set to a value: NaN or infinite."""
+    if not math.isfinite(value):
+        raise LimitError(f"{name}: {value:g} is no value to set, expected a finite number")
 
 
 def check_limits(name: str, value: float, limits: tuple[float, float], units: str) -> None:

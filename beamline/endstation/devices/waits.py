@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ def put_and_wait(
         When it did not complete in time or the connection was lost: names the PV, the value seen, the value wanted.
     StoppedError
     """
-    name, deadline = device_name(signal), time.monotonic() + timeout
+    name, deadline = device_name(signal), _deadline(signal, timeout)
     with _Changes(signal, stopped) as changes:
         changes.wait(lambda: True, deadline, lambda: _timeout_error(signal, wanted, timeout))  # until it is connected
         _raise_if_stopped(signal, stopped)
@@ -123,7 +124,7 @@ def wait_for(
         When it was not reached in time or the connection was lost: names the PV, the value seen, the value wanted.
     StoppedError
     """
-    deadline = time.monotonic() + timeout
+    deadline = _deadline(signal, timeout)
     found: list[Any] = []
 
     def is_reached() -> bool:
@@ -214,6 +215,13 @@ class _Changes:
             with self._condition:
                 if not self._changed:
                     self._condition.wait(min(left, self.POLL))
+
+
+def _deadline(signal: EpicsSignalBase, timeout: float) -> float:
+    """Give the monotonic time at which a wait ends, s; `DeviceError` where it never would."""
+    if not math.isfinite(timeout):
+        raise DeviceError(f"{device_name(signal)}: {signal.pvname} would be waited for {timeout:g} s, expected an end")
+    return time.monotonic() + timeout
 
 
 def _raise_if_stopped(signal: EpicsSignalBase, stopped: threading.Event | None) -> None:

@@ -1,6 +1,7 @@
 """Alarms over the wire: what is INVALID or was never processed is not known, what is MAJOR is kept and named."""
 
 import logging
+import re
 import threading
 import time
 from contextlib import closing
@@ -8,16 +9,20 @@ from contextlib import closing
 import epics
 import numpy as np
 import pytest
+from bluesky import RunEngine
 from ioc_faults import switch
+from ophyd.utils.errors import LimitError
 
 from beamline.acquire.session import measure
-from beamline.endstation.devices import motors
+from beamline.endstation.devices import Reading, motors
 from beamline.endstation.devices.task import DeviceError
 from beamline.errors import BeamlineError
 from beamline.operations.replay import reduce_documents
 from beamline.storage.results import collect
 from callbacks.contract import Key
 from plans import stxm_image, xas
+from plans.checks import check_beamline
+from plans.errors import PlanError
 from plans.measuring import point as point_module
 
 SAMPLE = "LRNMC 311 mAh/g"
@@ -222,3 +227,36 @@ def test_an_instrument_that_counts_no_counts_is_not_believed(session):
         reading = scaler.read()
         assert np.isnan(reading[Key.I0]["value"])
         assert (reading["scaler_severity"]["value"], reading["scaler_alarm"]["value"]) == (3, said)
+
+
+def test_what_is_no_number_is_named_and_not_taken_for_one(session):
+    array = session.endstation.scanner.counts.pvname
+    epics.caput(array, [1.0, 2.0, 3.0], wait=True, timeout=5)
+    model = session.endstation.ccd.model.pvname
+    for pv, seen in ((model, f"{model} is 'DO936N', expected"), (array, f"{array} is an array of 3 values, expected")):
+        signal = Reading(pv, name="read")
+        try:
+            with pytest.raises(DeviceError, match=f"^read: {re.escape(seen)} a number$"):
+                signal.read()
+        finally:
+            signal.destroy()
+
+
+def test_nothing_is_set_to_what_is_no_number_and_no_wait_is_without_end(session):
+    for device in (session.endstation.coarse_x, session.endstation.scanner.y, session.endstation.energy):
+        for value in (np.nan, np.inf):
+            with pytest.raises(LimitError, match=f"^{device.name}: {value:g} "):
+                device.set(value)
+    scaler = session.endstation.scaler
+    scaler.margin = np.nan
+    with pytest.raises(DeviceError, match=r"^scaler: SIM:Scaler\.CNT would be waited for nan s, expected an end$"):
+        scaler.trigger().wait(10)
+
+
+def test_a_plan_is_refused_with_the_alarm_of_the_front_end_shutter(session):
+    switch("Alarm", "FE:Sts INVALID")
+    with pytest.raises(PlanError) as error:
+        RunEngine(context_managers=[])(check_beamline(session.endstation, ""))
+    assert str(error.value) == (
+        "front_end_shutter: is 'unknown' (SIM:FE:Sts is INVALID (READ)), expected 'open'; there is no light"
+    )
