@@ -9,9 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.dates import ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from beamline.storage import Run
+from beamline.text import shortened
 from callbacks.contract import Key, Stream
 
 FloatArray = NDArray[np.floating]
@@ -20,12 +22,27 @@ BoolArray = NDArray[np.bool_]
 
 Drawn = tuple[str, str, Figure]  # heading, caption, figure
 
+MOST_LINES = 3  # of a text in a figure
 ACCEPTED, REJECTED, MARKED = "#1b6ca8", "#b0b0b0", "#d1495b"
 
 
 def spread_over(count: int, most: int) -> IntArray:
     """Choose at most `most` of `count` indices, evenly spread from the first to the last."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+
+
+def literal(figure: Figure) -> Figure:
+    """Let a figure show its texts as they are: no mathematics between dollars, no control characters, a few lines.
+
+    The labels of ticks are left alone: matplotlib writes those itself.
+    """
+    axes = [axis for one in figure.findobj(Axes) for axis in (one.xaxis, one.yaxis)]
+    ticks = {label for axis in axes for label in (*axis.get_ticklabels(), *axis.get_ticklabels(minor=True))}
+    for text in figure.findobj(Text):
+        if text not in ticks:
+            text.set_parse_math(False)
+            text.set_text("\n".join(map(shortened, text.get_text().split("\n")[:MOST_LINES])))
+    return figure
 
 
 def incident_flux(raw: Run, marked_frames: IntArray, frame: IntArray) -> Drawn:

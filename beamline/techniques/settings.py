@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -30,8 +31,20 @@ def settings_problems(processing: Mapping[str, Any]) -> list[str]:
         if name not in models:
             problems.append(f"processing: {unknown('pipeline', name, models)}")
             continue
+        if infinite := list(_not_finite(f"processing.{name}", settings)):
+            problems += [f"{where}: {number} is not a finite number" for where, number in infinite]
+            continue
         try:
             models[name].model_validate(settings)
         except ValidationError as error:
             problems += explain(error, models[name], "processing", name)
     return problems
+
+
+def _not_finite(where: str, value: Any) -> Iterator[tuple[str, float]]:
+    """Find the numbers that are infinite or none: no setting means anything by them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield where, value
+    inside = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inside:
+        yield from _not_finite(f"{where}.{key}", item)

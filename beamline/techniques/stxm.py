@@ -58,9 +58,9 @@ def summarise(derived: Run) -> dict[str, Any]:
 
 
 def _range(drift: np.ndarray) -> float:
-    """Give the largest range of a shift, of the images that have one; NaN where none has."""
+    """Give the largest range of a shift, of the images that have one; NaN where none was registered."""
     known = drift[np.isfinite(drift).all(axis=(1, 2))]
-    return float(np.ptp(known, axis=0).max()) if len(known) else float("nan")
+    return float(np.ptp(known, axis=0).max()) if len(known) > 1 else float("nan")  # one alone is the first image's, 0
 
 
 def lines(summary: Summary) -> Iterator[tuple[str, str]]:
@@ -71,7 +71,9 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "I0", f"{i0['pixels']} sample-free pixels" if i0["status"] == "ok" else f"none: {i0['status']}"
     if "drift_pixels" not in summary:
         return
-    yield "drift", f"{summary['drift_pixels']:.2f} pixels"
+    drift = summary["drift_pixels"]
+    if energies > 1:
+        yield "drift", f"{drift:.2f} pixels" if np.isfinite(drift) else "not known: no image was registered"
     for energy, reason in summary["images_not_used"].items():
         yield f"{energy} eV", reason
     masked = ", ".join(f"{count} {reason}" for reason, count in summary["masked_pixels"].items() if count)
