@@ -14,7 +14,7 @@ from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from beamline.operations.catalogue import take_in
 from beamline.operations.outputs import new_file
-from beamline.operations.runs import data_folder
+from beamline.operations.runs import data_folder, technique_of
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures
 from beamline.storage.derived import DerivedRuns
@@ -209,10 +209,12 @@ def _summary(uid: str, status: str, result: PooledResult) -> dict[str, Any]:
 
 def _reduced_stack(runs: Runs, name: str) -> tuple[Run, Run]:
     raw, derived = runs.load_with_derived(name)
-    if raw.measurement.technique != "stxm":
-        raise BeamlineError(f"run {name}: is {raw.measurement.technique}, expected a STXM stack")
-    if derived is None or not derived.read(StxmResult).optical_density.size:
+    if (technique := technique_of(raw).name) != "stxm":
+        raise BeamlineError(f"run {name}: is {technique}, expected a STXM stack")
+    if derived is None:
         raise BeamlineError(f"run {raw.uid} has not been reduced; `beamline replay --keep {raw.uid[:8]}` does it")
+    if not derived.read(StxmResult).has_images:
+        raise BeamlineError(f"run {raw.uid} has no image, expected a STXM stack")
     if (status := derived.read(StxmResult).i0_status) != "ok":
         raise BeamlineError(f"run {raw.uid} has no optical density: {status}")
     return raw, derived

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -45,24 +45,24 @@ def literal(figure: Figure) -> Figure:
     return figure
 
 
-def incident_flux(raw: Run, marked_frames: IntArray, frame: IntArray) -> Drawn:
-    """Draw the incident flux of a run, with heading and caption.
+def incident_flux(raw: Run, marked_frames: IntArray) -> Iterator[Drawn]:
+    """Draw the incident flux of a run, with heading and caption; nothing where none was recorded.
 
     Parameters
     ----------
     raw : Run
     marked_frames : numpy.ndarray of int
-        Numbers of the frames or points that are marked.
-    frame : numpy.ndarray of int, shape (n,)
-        Number of each frame or point.
+        Numbers of the frames or points that are marked, from 1.
     """
-    primary = raw.streams[Stream.PRIMARY]
-    ring = primary.columns.get(Key.RING_CURRENT)
-    return (
-        "Incident flux",
-        "I0 of every frame or point, with the ring current if it was recorded. Red: marked.",
-        flux(primary.timestamps[Key.I0], primary[Key.I0], ring, np.isin(frame, marked_frames)),
-    )
+    primary = raw.streams.get(Stream.PRIMARY)
+    if primary and Key.I0 in primary:
+        ring = primary.columns.get(Key.RING_CURRENT)
+        marked = np.isin(np.arange(1, len(primary) + 1), marked_frames)
+        yield (
+            "Incident flux",
+            "I0 of every frame or point, with the ring current if it was recorded. Red: marked.",
+            flux(primary.timestamps[Key.I0], primary[Key.I0], ring, marked),
+        )
 
 
 def flux(

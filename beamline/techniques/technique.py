@@ -15,6 +15,7 @@ from beamline.storage.results import Documents, Run
 from callbacks.pipelines import Pipeline
 
 Summary = Mapping[str, Any]
+NOT_KNOWN = "not known: nothing was measured, or the step has no result"  # where a result has no status
 Exporter = Callable[[Path, Documents, Run, Run | None], list[Path]]
 
 

@@ -12,7 +12,9 @@ from callbacks.contract import FocusResult
 
 
 def focus_figures(result: FocusResult) -> Iterable[Drawn]:
-    """Draw the result of a focus scan."""
+    """Draw the result of a focus scan; nothing where no line was measured."""
+    if not result.focus_lines.size:
+        return
     yield (
         "Focus",
         "The line at each position of the zone plate, and its sharpness: the mean square slope less that of the noise.",
