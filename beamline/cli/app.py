@@ -392,12 +392,7 @@ def ioc(
 def _check_catalogue(summary: dict[str, Any]) -> None:
     """Fail where a run did not come into the catalogue, which `beamline recover` can make good."""
     if late := summary.get("not_in_catalogue"):
-        fail(
-            *(
-                f"run {uid} is not in the catalogue: {reason}; `beamline recover` takes it in"
-                for uid, reason in late.items()
-            )
-        )
+        fail(late)
 
 
 def _show(summary: dict[str, Any], *, as_json: bool) -> None:

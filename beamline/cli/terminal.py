@@ -52,9 +52,11 @@ def readable_output() -> Iterator[None]:
             reconfigure(errors="backslashreplace")
     handler = _OneLine(logging.WARNING)
     logging.getLogger().addHandler(handler)
+    logging.captureWarnings(not os.environ.get(DEBUG))  # those of Python are for developers
     try:
         yield
     finally:
+        logging.captureWarnings(False)
         logging.getLogger().removeHandler(handler)
 
 

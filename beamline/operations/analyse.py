@@ -56,7 +56,7 @@ def analyse_runs(
     -------
     dict
         For JSON: `derived_uid`, `report`, energies, offsets, components, and for each run its fractions;
-        `not_in_catalogue`, the reason by uid where the derived run did not come into the catalogue.
+        `not_in_catalogue`, why the derived run did not come into the catalogue, empty where it did.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Take runs into the catalogue at once, and say of each that did not come into it why."""
+"""Take runs into the catalogue at once, and say why where that does not succeed."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from pathlib import Path
 from beamline.storage.catalogue.supervisor import INGEST_TIMEOUT, IngestSupervisor
 
 
-def take_in(data_dir: Path, *uids: str) -> dict[str, str]:
-    """Take recorded runs into the catalogue of their data folder; see `not_taken_in`."""
+def take_in(data_dir: Path, *uids: str) -> str:
+    """Take recorded runs into the catalogue of their data folder; see `why_missing`."""
     ingester = IngestSupervisor(data_dir)
     ingester.start()
     try:
-        return not_taken_in(ingester, *uids)
+        return why_missing(ingester, *uids)
     finally:
         ingester.finish()
 
 
-def not_taken_in(ingester: IngestSupervisor, *uids: str) -> dict[str, str]:
-    """Wait for runs to be in the catalogue, and give the reason of each that is not; they are safe in their logs."""
+def why_missing(ingester: IngestSupervisor, *uids: str) -> str:
+    """Wait for runs to be in the catalogue, and say in one line why they are not; empty where all are."""
     late: dict[str, str] = {}
     for uid in uids:
         if not ingester.wait_for(uid, 0.0 if late else INGEST_TIMEOUT):
             errors = ingester.status().errors
             late[uid] = errors.get(uid) or errors.get("") or f"nothing took it in within {INGEST_TIMEOUT:.0f} s"
-    return late
+    if not late:
+        return ""
+    reasons = "; ".join(dict.fromkeys(late.values()))
+    return f"run {', '.join(late)} is not in the catalogue: {reasons}; `beamline recover` takes it in"

@@ -48,7 +48,7 @@ def import_scan(
     -------
     dict
         The summary, with ``imported_before``, the uids of runs that were made of the same scan, and
-        ``not_in_catalogue``, the reason by uid where a run did not come into the catalogue.
+        ``not_in_catalogue``, why a run did not come into the catalogue, empty where all did.
 
     Raises
     ------

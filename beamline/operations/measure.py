@@ -14,7 +14,7 @@ from beamline.acquire.session import Session, measure_all
 from beamline.endstation.build import build_endstation
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
-from beamline.operations.catalogue import not_taken_in
+from beamline.operations.catalogue import why_missing
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import data_folder, summarise_run
 from beamline.storage.layout import Layout
@@ -103,7 +103,7 @@ def run_plan(
     -------
     dict
         The summary of the last run, with ``estimate``, ``series``, the uids, where there are several, and
-        ``not_in_catalogue``, the reason by uid where a run did not come into the catalogue.
+        ``not_in_catalogue``, why a run did not come into the catalogue, empty where all did.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def run_plan(
         session.watch(EventCounter(progress), "progress")
         uids = measure_all(session, plan.function(session.endstation, **parameters), on_pause=on_pause)
         session.drain()
-        late = not_taken_in(session.ingester, *uids)
+        late = why_missing(session.ingester, *uids)
         status = session.reduction.status()
     if status.errors:
         logger.error("the live reduction failed %d times, last: %s", status.errors, status.last_error)

@@ -56,7 +56,7 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
         settings = processing_with_references(loaded, runs.data_dir)
     derived = reduce_documents(documents_of(runs, entry, source), settings)
     after = collect(derived)
-    late: dict[str, str] = {}
+    late = ""
     if keep:
         with closing(DerivedRuns(runs.data_dir)) as store:
             for name_, doc in derived:

@@ -12,7 +12,7 @@ import numpy as np
 from beamline.acquire.session import Session, measure
 from beamline.endstation.config import Config, load_config
 from beamline.errors import BeamlineError
-from beamline.operations.catalogue import not_taken_in
+from beamline.operations.catalogue import why_missing
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.replay import replay
 from beamline.operations.report import write_report
@@ -150,8 +150,8 @@ def wait_for_catalogue(session: Session, *uids: str) -> None:
     """Wait until runs and what was derived from them are in the catalogue."""
     for uid in uids:
         for each in (uid, Runs(session.data_dir).derived_uid(uid)):
-            for late, reason in not_taken_in(session.ingester, each).items():
-                raise BeamlineError(f"run {late} is not in the catalogue: {reason}")
+            if late := why_missing(session.ingester, each):
+                raise BeamlineError(late)
 
 
 def measure_rixs(session: Session) -> str:

@@ -19,7 +19,7 @@ FEWEST_PIXELS = 30  # that the mean spectrum of a range of the reduced fraction 
 
 def stack_figures(result: StxmResult) -> Iterable[Drawn]:
     """Draw the result of a stack, the most important figures first; nothing where no image was measured."""
-    if not result.has_images:
+    if not result.has_images or not result.region_rows.size:
         return
     regions = fields(result)
     is_map = len(result.stack_energy) > 1 and not all(each.rows.stop - each.rows.start == 1 for each in regions)
