@@ -21,6 +21,7 @@ from beamline.storage.derived import DerivedRuns
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
 from beamline.techniques.settings import processing_problems
+from beamline.techniques.technique import not_reduced
 from beamline.text import shortened
 from callbacks.contract import SERIES, PooledResult, Series, StxmResult
 from callbacks.fitting.nonnegative import ratio, unmix
@@ -212,7 +213,7 @@ def _reduced_stack(runs: Runs, name: str) -> tuple[Run, Run]:
     if (technique := technique_of(raw).name) != "stxm":
         raise BeamlineError(f"run {name}: is {technique}, expected a STXM stack")
     if derived is None:
-        raise BeamlineError(f"run {raw.uid} has not been reduced; `beamline replay --keep {raw.uid[:8]}` does it")
+        raise not_reduced(raw)
     if not derived.read(StxmResult).has_images:
         raise BeamlineError(f"run {raw.uid} has no image, expected a STXM stack")
     if (status := derived.read(StxmResult).i0_status) != "ok":

@@ -8,7 +8,6 @@ from typing import Literal
 from beamline.errors import BeamlineError
 from beamline.operations.outputs import new_file, new_files
 from beamline.operations.runs import file_name, technique_of
-from beamline.storage.log import read_log
 from beamline.storage.runs import Runs
 
 Format = Literal["nexus", "columns", "nxstxm"]
@@ -50,8 +49,8 @@ def export(runs: Runs, name: str, file_format: Format, output: Path | None) -> l
     write = exporters[file_format]
     if ENDINGS[file_format]:
         with new_file(path) as part:
-            write(part, read_log(entry.path), raw, derived)
+            write(part, runs.documents(entry), raw, derived)
         return [path]
     with new_files(path) as folder:
-        written = write(folder, read_log(entry.path), raw, derived)
+        written = write(folder, runs.documents(entry), raw, derived)
     return [path / each.name for each in written]

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from beamline.errors import BeamlineError
 from beamline.operations.outputs import new_file
 from beamline.operations.runs import (
     counted,
@@ -19,9 +18,9 @@ from beamline.operations.runs import (
     technique_of,
 )
 from beamline.report.page import write_page
-from beamline.storage.log import read_log
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
+from beamline.techniques.technique import not_reduced
 from beamline.text import shortened
 
 MOST_WARNINGS = 20  # marked frames that are named one by one
@@ -47,7 +46,7 @@ def write_report(runs: Runs, name: str, output: Path | None) -> Path:
     raw, derived = runs.load_with_derived(name)
     technique = technique_of(raw)
     if derived is None:
-        raise BeamlineError(f"run {entry.uid} has not been reduced; `beamline replay --keep {entry.uid[:8]}` does it")
+        raise not_reduced(raw)
     path = output or Path(f"{file_name(entry)}.html")
     summary = summarise_run(raw, derived)
     title = _title(raw, technique.title)
@@ -58,7 +57,7 @@ def write_report(runs: Runs, name: str, output: Path | None) -> Path:
             subtitle=_subtitle(raw),
             verdict=_verdict(summary),
             warnings=_warnings(summary),
-            drawn=technique.figures(raw, derived, list(read_log(entry.path)), title),
+            drawn=technique.figures(raw, derived, runs.documents(entry), title),
             provenance=_provenance(raw, derived),
         )
     return path
