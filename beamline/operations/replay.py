@@ -54,7 +54,11 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
         if problems := processing_problems(loaded):
             raise BeamlineError(*problems)
         settings = processing_with_references(loaded, runs.data_dir)
-    derived = reduce_documents(documents_of(runs, entry, source), settings)
+    documents = documents_of(runs, entry, source)
+    try:
+        derived = reduce_documents(documents, settings)
+    except (KeyError, TypeError, ValueError) as error:  # of documents that do not fit together
+        raise BeamlineError(f"run {entry.uid}: cannot be reduced: {type(error).__name__}: {error}") from error
     after = collect(derived)
     late = ""
     if keep:
