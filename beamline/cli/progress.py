@@ -26,7 +26,7 @@ MOST = 60  # characters of what is under way
 def progress_bar(*, quiet: bool) -> Iterator[Report]:
     """Show progress with the time left; what is given is to be called with it, see `beamline.operations.progress`."""
     tasks: dict[str, TaskID] = {}
-    with Progress(
+    bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
@@ -35,11 +35,17 @@ def progress_bar(*, quiet: bool) -> Iterator[Report]:
         TimeRemainingColumn(),
         console=PlainConsole(stderr=True),
         disable=quiet,
-    ) as bar:
+    )
 
-        def report(what: str, done: int, total: int | None) -> None:
-            if done == 0 or what not in tasks:
-                tasks[what] = bar.add_task(shortened(what, MOST), total=total)
-            bar.update(tasks[what], completed=done, total=total)
+    def report(what: str, done: int, total: int | None) -> None:
+        if not tasks:
+            bar.start()  # only now, as a bar that shows nothing leaves an empty line above an error
+        if done == 0 or what not in tasks:
+            tasks[what] = bar.add_task(shortened(what, MOST), total=total)
+        bar.update(tasks[what], completed=done, total=total)
 
+    try:
         yield report
+    finally:
+        if tasks:
+            bar.stop()

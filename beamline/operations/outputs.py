@@ -88,10 +88,11 @@ def new_files(folder: Path) -> Iterator[Path]:
 
 def reason_of(error: Exception) -> str:
     """Say in a few words why a file cannot be read or written."""
+    if found := _OF_HDF5.search(str(error)):
+        return found["reason"]
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    found = _OF_HDF5.search(str(error))
-    return found["reason"] if found else str(error) or type(error).__name__
+    return str(error) or type(error).__name__
 
 
 @contextmanager
@@ -100,6 +101,8 @@ def _one_line(path: Path) -> Iterator[None]:
         raise BeamlineError(f"{str(path)!r}: is not the path of a file or folder")
     try:
         yield
+    except FileExistsError as error:  # of a folder that is to be made
+        raise BeamlineError(f"{os.fsdecode(error.filename)}: is a file, expected a folder") from error
     except (OSError, RuntimeError) as error:  # HDF5 raises the second where it cannot close a file on a full disk
         if isinstance(error, RuntimeError) and not _OF_HDF5.search(str(error)):
             raise

@@ -49,6 +49,8 @@ def _gaps(raw: Run, interruptions: list[float]) -> list[str]:
     tables = [raw.streams[name] for name in (Stream.PRIMARY, Stream.DARK, Stream.INTERRUPTED) if name in raw.streams]
     if not tables:
         return []
+    if any((np.diff(table.time) < 0).any() for table in tables):  # a clock that was set back tells no gaps
+        return []
     time, counting = (np.concatenate(parts) for parts in zip(*map(_times, tables), strict=True))
     order = np.argsort(time, kind="stable")
     time, counting = time[order], counting[order][1:]

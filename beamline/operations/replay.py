@@ -7,6 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
+from event_model import EventModelError
+
 from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
@@ -57,7 +59,7 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
     documents = documents_of(runs, entry, source)
     try:
         derived = reduce_documents(documents, settings)
-    except (KeyError, TypeError, ValueError) as error:  # of documents that do not fit together
+    except (KeyError, TypeError, ValueError, EventModelError) as error:  # of documents that do not fit together
         raise BeamlineError(f"run {entry.uid}: cannot be reduced: {type(error).__name__}: {error}") from error
     after = collect(derived)
     late = ""
