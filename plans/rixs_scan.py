@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Annotated, Any, Literal, TypedDict, get_args
 
 import numpy as np
@@ -134,6 +135,7 @@ class RixsScan:
         check_reachable(endstation.scaler.dwell, self.exposures)
         check_reachable(endstation.ccd.exposure_time, self.exposures)
         frames = self.frames
+        check_count("dark frames in all", self.dark_frames * self._renewals(frames), least=0, most=MAX_POINTS)
         sample = yield from check_beamline(endstation, self.sample)
         return Measurement(
             technique=self.technique,
@@ -145,6 +147,13 @@ class RixsScan:
             frames_per_energy=self.frames_per_energy,
             order=self.order,
         )
+
+    def _renewals(self, frames: list[tuple[float, float]]) -> int:
+        """Count how often dark frames are taken, before the first frame included, where a frame takes no longer."""
+        exposures = [seconds for _, seconds in frames]
+        changes = sum(before != after for before, after in pairwise(exposures))
+        too_old = min(float(len(frames)), sum(exposures) / self.dark_ttl)
+        return min(len(frames), 1 + changes + int(too_old))
 
     def check_and_measure(self, endstation: Endstation) -> MsgGenerator[str]:
         """Measure in one run once everything has been checked; give the run's uid."""

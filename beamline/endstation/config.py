@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Any, Self, get_args, get_origin
@@ -48,7 +49,7 @@ class Shared(_Table):
 class EndstationTable(_Table):
     """Table `endstation`."""
 
-    name: str
+    name: str = Field(min_length=1)
     shared: Shared | None = None
 
 
@@ -94,6 +95,13 @@ class Storage(_Table):
     data_dir: Path = Field(default_factory=lambda: user_data_path("stxm-rixs-beamline"), strict=False)
     queue_depth: PositiveInt = 10_000  # documents between the engine and a consumer
     minimum_free_gb: PositiveFloat = 1.0  # with less disk space, no run is begun
+
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _not_empty(cls, text: Any) -> Any:
+        if not str(text).strip() or "\0" in str(text):
+            raise ValueError(f"{text!r} is not the path of a folder")
+        return text
 
     @field_validator("data_dir")
     @classmethod
@@ -160,6 +168,8 @@ def load_config(path: Path | None = None) -> Config:
     """
     path = path or SIMULATED
     tables = _read_tables(path)
+    if infinite := [f"{path}: {where}: {number} is not a finite number" for where, number in not_finite("", tables)]:
+        raise BeamlineError(*infinite)
     try:
         return Config.model_validate(tables, context={"file": path})
     except ValidationError as error:
@@ -182,6 +192,15 @@ def _read_tables(path: Path) -> dict[str, Any]:
         raise BeamlineError(f"{path}: not a text file in UTF-8") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is the first; also of dates that there are not
         raise BeamlineError(f"{path}: not valid TOML: {error}") from error
+
+
+def not_finite(where: str, value: Any) -> Iterator[tuple[str, float]]:
+    """Find the numbers in a table that are infinite or none, with their keys: no setting means anything by them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield where, value
+    inside = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inside:
+        yield from not_finite(f"{where}.{key}" if where else str(key), item)
 
 
 def resolve_class(class_path: str) -> type:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,8 @@ def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> tuple
     """
     runs = Runs(data_dir)
     pairs = [_reduced_stack(runs, name) for name in names]
+    if twice := [uid for uid, number in Counter(raw.uid for raw, _ in pairs).items() if number > 1]:
+        raise BeamlineError(f"run {twice[0]}: is named twice; its pixels would count twice")
     edges = {raw.measurement.edge for raw, _ in pairs}
     if len(edges) > 1:
         raise BeamlineError(f"the runs are of different edges: {', '.join(sorted(edges))}")

@@ -9,6 +9,7 @@ from beamline.errors import BeamlineError
 from beamline.operations.outputs import new_file, new_files
 from beamline.operations.runs import file_name, technique_of
 from beamline.storage.runs import Runs
+from callbacks.external import FrameReadError
 
 Format = Literal["nexus", "columns", "nxstxm"]
 ENDINGS: dict[str, str] = {"nexus": ".nxs", "columns": "", "nxstxm": ".hdf5"}  # "": a folder
@@ -46,11 +47,14 @@ def export(runs: Runs, name: str, file_format: Format, output: Path | None) -> l
             f" expected {' or '.join(exporters)}"
         )
     path = output or Path(file_name(entry) + ENDINGS[file_format])
-    write = exporters[file_format]
-    if ENDINGS[file_format]:
-        with new_file(path) as part:
-            write(part, runs.documents(entry), raw, derived)
-        return [path]
-    with new_files(path) as folder:
-        written = write(folder, runs.documents(entry), raw, derived)
-    return [path / each.name for each in written]
+    write, documents = exporters[file_format], runs.documents(entry)
+    try:
+        if ENDINGS[file_format]:
+            with new_file(path) as part:
+                write(part, documents, raw, derived)
+            return [path]
+        with new_files(path) as folder:
+            written = write(folder, documents, raw, derived)
+        return [path / each.name for each in written]
+    except FrameReadError as error:  # of a camera's file that is gone or damaged
+        raise BeamlineError(f"run {entry.uid}: {error}") from error

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from beamline.endstation.config import Config, explain, unknown
+from beamline.endstation.config import Config, explain, not_finite, unknown
 from beamline.techniques import pipelines
 
 
@@ -31,7 +30,7 @@ def settings_problems(processing: Mapping[str, Any]) -> list[str]:
         if name not in models:
             problems.append(f"processing: {unknown('pipeline', name, models)}")
             continue
-        if infinite := list(_not_finite(f"processing.{name}", settings)):
+        if infinite := list(not_finite(f"processing.{name}", settings)):
             problems += [f"{where}: {number} is not a finite number" for where, number in infinite]
             continue
         try:
@@ -39,12 +38,3 @@ def settings_problems(processing: Mapping[str, Any]) -> list[str]:
         except ValidationError as error:
             problems += explain(error, models[name], "processing", name)
     return problems
-
-
-def _not_finite(where: str, value: Any) -> Iterator[tuple[str, float]]:
-    """Find the numbers that are infinite or none: no setting means anything by them."""
-    if isinstance(value, float) and not math.isfinite(value):
-        yield where, value
-    inside = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in inside:
-        yield from _not_finite(f"{where}.{key}", item)

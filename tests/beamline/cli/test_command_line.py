@@ -26,7 +26,7 @@ from plans import PlanError, find_plan
         (["check", "--config", ""], 2, "'' is not the path of a file or folder"),
         (["import", "sdf", ""], 2, "'' is not the path of a file or folder"),
         (["import", "sdv", "x"], 2, "'sdv' is not one of"),
-        (["shwo"], 2, "shwo"),
+        (["sho"], 2, "sho"),
         (["sh\x1b[2Jow\n"], 2, r"sh\x1b[2Jow\n"),
         (["run", ""], 1, "no plan ''; there are xas, rixs_map"),
         (["run", "xsa"], 1, "no plan 'xsa'; did you mean xas?"),
@@ -74,7 +74,7 @@ MAP, STACK = ["rixs_map", "--regions", "530", "--exposure-time", "1"], ["stxm_st
         ([*STACK, "--regions", "centre=0,0 size=1e9,1 step=0.1"], "1e9 is not between -100000 and 100000"),
         (
             ["stxm_stack", "--energies", "500:600:0.01", "--regions", "x=0:0.1:0.1 y=0:20:0.01"],
-            "lines of all images: 20012001, expected 1 to 1000000",
+            "lines of all images: 20012001, expected 1 to 200000",
         ),
         (
             ["stxm_stack", "--energies", "500:540:1", "--regions", "x=0:40:0.1 y=0:40:0.1", "--dwell", "10"],

@@ -96,7 +96,12 @@ def test_only_the_endstation_and_its_devices_must_be_given():
             "450.0\nsettle_time = -1.0",
             "suspenders.settle_time: Input should be greater than or equal to 0, not -1.0",
         ),
-        ("450.0", "inf", "suspenders.ring_current_resume: Input should be a finite number, not inf"),
+        ("450.0", "inf", "suspenders.ring_current_resume: inf is not a finite number"),
+        ("threshold = 6", "threshold = nan", "processing.rixs.cosmic_rays.threshold: nan is not a finite number"),
+        ("[200.0, 1500.0]", "[200.0, -inf]", "devices.energy.options.limits.1: -inf is not a finite number"),
+        ('"test"', '""', "endstation.name: String should have at least 1 character, not ''"),
+        ("queue_depth = 100", 'data_dir = ""', "storage.data_dir: '' is not the path of a folder"),
+        ("queue_depth = 100", 'data_dir = "a\\u0000"', r"storage.data_dir: 'a\x00' is not the path of a folder"),
         ("= 400", "= -1", "suspenders.ring_current_low: Input should be greater than 0, not -1"),
     ],
 )
@@ -187,8 +192,6 @@ def test_a_wrong_class_path_is_one_line(class_path, message):
             "processing.rixs.cosmic_rays.threshold: Input should be a valid number, unable to parse string as a "
             "number, not 'x'",
         ),
-        ("threshold = 6", "threshold = nan", "processing.rixs.cosmic_rays.threshold: nan is not a finite number"),
-        ("threshold = 6", "threshold = inf", "processing.rixs.cosmic_rays.threshold: inf is not a finite number"),
     ],
 )
 def test_settings_of_steps_are_checked_against_the_pipelines(file, old, new, message):
