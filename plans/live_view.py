@@ -7,10 +7,11 @@ from typing import Any, Literal, get_args
 from bluesky.utils import MsgGenerator
 
 from callbacks.contract import Stream
-from plans.checks import check_beamline, check_positive, check_reachable
+from plans.checks import check_beamline, check_count, check_counting_time, check_positive, check_reachable
 from plans.endstation import OPEN, Endstation
 from plans.errors import PlanError
 from plans.measuring import Interruptions, run_with_light, take_point
+from plans.regions.energy import MAX_POINTS
 
 Detector = Literal["scaler", "ccd"]
 
@@ -43,7 +44,9 @@ def live_view(
     """
     if detector not in get_args(Detector):
         raise PlanError(f"detector: {detector!r} is none of {', '.join(get_args(Detector))}")
-    check_positive(exposure_time=exposure_time, frames=frames)
+    check_positive(exposure_time=exposure_time)
+    check_count("frames", frames, most=MAX_POINTS)
+    check_counting_time(frames * exposure_time)
     time = endstation.ccd.exposure_time if detector == "ccd" else endstation.scaler.dwell
     devices: list[Any] = [endstation.ccd] if detector == "ccd" else [endstation.scaler, endstation.ring]
     check_reachable(time, [exposure_time])

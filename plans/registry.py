@@ -21,6 +21,8 @@ from plans.stxm import stxm_focus, stxm_image, stxm_line_spectrum, stxm_stack
 from plans.stxm_series import stack_series
 from plans.xas import xas
 
+LONGEST = 200  # characters of a value, as of a name; beyond it, it is not what was meant
+LARGEST = 10**12  # of a number; beyond it, it was mistyped
 YES_OR_NO = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False}
 
 
@@ -64,8 +66,12 @@ class Parameter:
         PlanError
             Naming the parameter, the text and what was expected.
         """
+        if not text.strip():
+            raise PlanError(f"{self.name}: is empty; leave it out, or give it a value")
         if parse := getattr(self.type, "parse", None):
             return parse(text)
+        if not text.isprintable() or len(text) > LONGEST:
+            raise PlanError(f"{self.name}: {text[:40]!r} is not a text of up to {LONGEST} characters on one line")
         if self.type is bool:
             if text.lower() not in YES_OR_NO:
                 raise PlanError(f"{self.name}: {text!r} is neither yes nor no")
@@ -73,11 +79,14 @@ class Parameter:
         if self.choices and text not in self.choices:
             raise PlanError(f"{self.name}: {text!r} is none of {', '.join(self.choices)}")
         try:
-            return self.type(text)
+            value = self.type(text)
         except ValueError:
             expected = "a whole number" if self.type is int else "a number"
             unit = f" in {self.unit}" if self.unit else ""
-            raise PlanError(f"{self.name}: {text!r} is not {expected}{unit}") from None
+            raise PlanError(f"{self.name}: {text[:40]!r} is not {expected}{unit}") from None
+        if self.type in (int, float) and not abs(value) <= LARGEST:
+            raise PlanError(f"{self.name}: {text[:40]} is not a number between -{LARGEST} and {LARGEST}")
+        return value
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Annotated, Any, Literal, TypedDict, get_args
 
 import numpy as np
@@ -14,16 +15,18 @@ from bluesky.utils import MsgGenerator
 
 from callbacks.contract import Key, Measurement, Stream
 from callbacks.incident_flux import check_flux
-from plans.checks import check_beamline, check_positive, check_reachable
+from plans.checks import check_beamline, check_count, check_counting_time, check_positive, check_reachable
 from plans.endstation import CLOSED, OPEN, Endstation
 from plans.errors import PlanError
 from plans.measuring import Interruptions, Point, run_with_light, start_metadata, take_point
 from plans.options import SAMPLE, SampleOptions
 from plans.regions import EnergyRegions
+from plans.regions.energy import MAX_POINTS
 
 logger = logging.getLogger(__name__)
 
 Order = Literal["up", "up_down", "random"]
+MOST_DARK_FRAMES = 1000  # taken at a time; beyond it, the number was mistyped
 
 
 class ElasticOptions(TypedDict, total=False):
@@ -125,12 +128,14 @@ class RixsScan:
         check_positive(
             exposure_time=self.exposure_time, frames_per_energy=self.frames_per_energy, dark_ttl=self.dark_ttl
         )
-        if self.dark_frames < 0:
-            raise PlanError(f"dark_frames: {self.dark_frames} is below zero")
+        check_count("dark_frames", self.dark_frames, least=0, most=MOST_DARK_FRAMES)
+        check_count("frames", len(self.regions) * self.frames_per_energy, most=MAX_POINTS)
+        check_counting_time(self.frames_per_energy * float(self.exposures.sum()))
         check_reachable(endstation.energy, self.regions.points)
         check_reachable(endstation.scaler.dwell, self.exposures)
         check_reachable(endstation.ccd.exposure_time, self.exposures)
         frames = self.frames
+        check_count("dark frames in all", self.dark_frames * self._renewals(frames), least=0, most=MAX_POINTS)
         sample = yield from check_beamline(endstation, self.sample)
         return Measurement(
             technique=self.technique,
@@ -142,6 +147,13 @@ class RixsScan:
             frames_per_energy=self.frames_per_energy,
             order=self.order,
         )
+
+    def _renewals(self, frames: list[tuple[float, float]]) -> int:
+        """Count how often dark frames are taken, before the first frame included, where a frame takes no longer."""
+        exposures = [seconds for _, seconds in frames]
+        changes = sum(before != after for before, after in pairwise(exposures))
+        too_old = min(float(len(frames)), sum(exposures) / self.dark_ttl)
+        return min(len(frames), 1 + changes + int(too_old))
 
     def check_and_measure(self, endstation: Endstation) -> MsgGenerator[str]:
         """Measure in one run once everything has been checked; give the run's uid."""

@@ -10,7 +10,7 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 
 from callbacks.contract import Key, Measurement, Stream, StxmGrid
-from plans.checks import check_beamline, check_positive, check_reachable
+from plans.checks import check_beamline, check_count, check_counting_time, check_positive, check_reachable
 from plans.endstation import CLOSED, OPEN, Endstation
 from plans.errors import PlanError
 from plans.measuring import HeldSettings, Interruptions, Setting, run_with_light, start_metadata, take_point
@@ -18,7 +18,8 @@ from plans.options import SAMPLE, SampleOptions
 from plans.regions import EnergyRegions, StxmRegions, blank_in
 
 Mode = Literal["line", "point"]
-MAX_PIXELS = 1_000_000_000  # of a run, 11 days at 1 ms; beyond it, a step was mistyped
+MAX_LINES = 200_000  # of a run: 100 images of 2000 lines, 2 days at 1 s; beyond it, a step was mistyped
+MOST_DARK_LINES = 1000
 
 
 class FocusOptions(TypedDict, total=False):
@@ -130,15 +131,10 @@ class StxmScan:
         if self.mode not in get_args(Mode):
             raise PlanError(f"mode: {self.mode!r} is none of {', '.join(get_args(Mode))}")
         check_positive(dwell=self.dwell)
-        if self.dark_lines < 0:
-            raise PlanError(f"dark_lines: {self.dark_lines} is below zero")
+        check_count("dark_lines", self.dark_lines, least=0, most=MOST_DARK_LINES)
         grid = self.grid
         lines = grid.lines * len(grid.energies)
-        if (pixels := lines * self.regions.columns) > MAX_PIXELS:
-            raise PlanError(
-                f"{self.plan_name}: {len(grid.energies)} energies of {grid.lines} lines of {self.regions.columns} "
-                f"pixels are {pixels} pixels, expected at most {MAX_PIXELS}"
-            )
+        check_count(f"{self.plan_name}: lines of all images", lines, most=MAX_LINES)
         check_reachable(endstation.energy, grid.energies)
         check_reachable(endstation.zone_plate, self.zone_plate or self._focus_positions(endstation))
         scanner = endstation.scanner
@@ -147,6 +143,7 @@ class StxmScan:
         check_reachable(scanner.y, [y for region in grid.regions for y in region.y])
         check_reachable(scanner.columns, [self.regions.columns])
         check_reachable(scanner.dwell, [dwell for _, dwell in self.visits])
+        check_counting_time(sum(dwell for _, dwell in self.visits) * grid.lines * self.regions.columns)
         sample = yield from check_beamline(endstation, self.sample)
         return Measurement(
             technique=self.technique,

@@ -8,7 +8,7 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 
 from callbacks.contract import Measurement, Stream
-from plans.checks import check_beamline, check_positive, check_reachable
+from plans.checks import check_beamline, check_counting_time, check_positive, check_reachable
 from plans.endstation import OPEN, Endstation
 from plans.measuring import Interruptions, run_with_light, start_metadata, take_point
 from plans.options import SAMPLE, SampleOptions, complete, with_options
@@ -53,6 +53,7 @@ def xas(
     check_positive(dwell=dwell)
     check_reachable(endstation.energy, energies)
     check_reachable(endstation.scaler.dwell, dwells)
+    check_counting_time(float(dwells.sum()))
     measured_sample = yield from check_beamline(endstation, sample)
 
     def points(interruptions: Interruptions) -> MsgGenerator[None]:

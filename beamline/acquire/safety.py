@@ -117,12 +117,22 @@ class Assessment:
         parts = [
             _counts(plan) + (f" in {plan.runs} runs" if plan.runs > 1 else ""),
             f"{_time(plan.counting_time)} of exposure",
-            f"about {_time(self.duration)} in all (ends {when})",
+            f"about {_time(self.duration)} in all{self._paced} (ends {when})",
             f"{_size(self.bytes)} to write"
             + (f" without {' and '.join(plan.undescribed)}" if plan.undescribed else ""),
             f"{_size(self.free)} free",
         ]
         return ", ".join(parts)
+
+    @property
+    def _paced(self) -> str:
+        """Say what the time is learnt from; without, one that is shorter than the exposure is a riddle."""
+        if not self.pace.learnt_from:
+            return ""
+        number = len(self.pace.learnt_from)
+        runs = "run" if number == 1 else f"{number} runs"
+        faster = ", whose clock ran faster than ours" if self.pace.interval is not None else ""
+        return f" at the pace of the last {runs}{faster}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as a dict for JSON: times in s, sizes in bytes."""

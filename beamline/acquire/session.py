@@ -55,7 +55,7 @@ class Session:
 
     def __init__(self, config: Config, data_dir: Path) -> None:
         if problems := processing_problems(config):
-            raise BeamlineError("\n".join(problems))
+            raise BeamlineError(*problems)
         data_dir = data_dir.absolute()  # documents name files in it, and must be readable from any working directory
         layout = Layout(data_dir)
         self.config = config
@@ -130,7 +130,7 @@ class Session:
             Naming each setting that is wrong; the settings of before then stay.
         """
         if problems := settings_problems(settings):
-            raise BeamlineError("\n".join(problems))
+            raise BeamlineError(*problems)
         self.RE.md[PROCESSING] = settings
 
     def watch(self, consumer: Callable[[str, dict[str, Any]], None], name: str) -> LiveFeed:
@@ -241,8 +241,10 @@ def measure_all(session: Session, plan: Any, *, on_pause: Callable[[], bool] = l
                 finally:
                     if engine.state == "paused":
                         outcome = engine.abort("interrupted by the user")
-    except (BeamlineError, PlanError) as error:
-        raise BeamlineError(str(error)) from error
+    except BeamlineError:
+        raise
+    except PlanError as error:
+        raise BeamlineError(error) from error
     except Exception as error:  # of a device or of the plan; the engine has closed the run
         raise BeamlineError(_why_it_failed(error, stops)) from error
     finally:

@@ -2,34 +2,67 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 import typer
 
+from beamline.cli.terminal import drop_output, fail, fail_unexpected, readable_output, show_traceback
 from beamline.errors import BeamlineError
 
 app = typer.Typer(
     help="Run a soft X-ray STXM/RIXS endstation and reduce its data live.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
+WRONG_COMMAND_LINE, INTERRUPTED = 2, 130  # exit codes; 1 is any other error
+TAKES_RUN = {"ignore_unknown_options": True}  # -1 is a run, not an option
+
+
+def _path(text: str) -> Path:
+    if not text.strip() or "\0" in text:
+        raise typer.BadParameter(f"{text!r} is not the path of a file or folder")
+    return Path(text)
+
+
+def _run_names(context: typer.Context, value: str | list[str]) -> str | list[str]:
+    """Refuse what cannot be the name of a run, as a mistyped option, which would be taken for one."""
+    for name in [value] if isinstance(value, str) else value:
+        if name.startswith("-") and not re.fullmatch(r"-[0-9]+", name):
+            options = [option for each in context.command.params for option in each.opts if option.startswith("--")]
+            near = difflib.get_close_matches(name.partition("=")[0], options, n=1)
+            raise typer.BadParameter(f"no such option: {name}" + (f"; did you mean {near[0]}?" if near else ""))
+        if not re.fullmatch(r"[!-~]+", name):
+            raise typer.BadParameter(f"{name!r} names no run; expected a uid, a scan id, or -1 for the newest")
+    return value
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 DataDir = Annotated[
-    Path | None, typer.Option(help="Where runs are kept. Default: the configuration's, else the user's data folder.")
+    Path | None,
+    typer.Option(
+        parser=_path,
+        metavar="FOLDER",
+        help="Where runs are kept. Default: the configuration's, else the user's data folder.",
+    ),
 ]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="Endstation (TOML). Default: the simulated one.")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", parser=_path, metavar="FILE", help="Endstation (TOML). Default: the simulated one."),
+]
 RunName = Annotated[
-    str, typer.Argument(metavar="RUN", help="A uid, a unique start of one, a scan id, or -1 for the newest.")
+    str,
+    typer.Argument(
+        metavar="RUN", callback=_run_names, help="A uid, a unique start of one, a scan id, or -1 for the newest."
+    ),
 ]
-
-
-TAKES_RUN = {"ignore_unknown_options": True}  # -1 is a run, not an option
 
 
 def _print_version(wanted: bool) -> None:
@@ -42,27 +75,36 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Run a soft X-ray STXM/RIXS endstation and reduce its data live."""
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(WRONG_COMMAND_LINE)
 
 
 def main() -> None:
-    """Run the command line; an error a user can act on is one line and exit code 1."""
-    try:
-        app()
-    except BeamlineError as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        fail("interrupted")
-
-
-def fail(message: str) -> NoReturn:
-    """Print one line on standard error and exit with code 1."""
-    print(f"beamline: {message}", file=sys.stderr)
-    raise SystemExit(1)
+    """Run the command line; an error is one line, with exit code 1, or 2 for a wrong command line."""
+    with readable_output():
+        try:
+            code = app(standalone_mode=False)
+            sys.stdout.flush()
+        except BeamlineError as error:
+            show_traceback()
+            fail(*error.problems)
+        except BrokenPipeError:  # whoever read our answer has had enough of it
+            drop_output()
+            raise SystemExit(1) from None
+        except typer.Abort:
+            fail("interrupted", code=INTERRUPTED)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the user gets one line
+            if hasattr(error, "format_message"):  # of the parser of the command line, whose classes typer does not name
+                fail(error.format_message(), code=WRONG_COMMAND_LINE)
+            fail_unexpected(error)
+        raise SystemExit(code or 0)
 
 
 @app.command()
@@ -108,7 +150,7 @@ def demo(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(
     context: typer.Context,
-    plan: Annotated[str, typer.Argument(help="Name of a plan; `beamline run --list` names them all.")] = "",
+    plan: Annotated[str | None, typer.Argument(help="Name of a plan; `beamline run --list` names them all.")] = None,
     show_list: Annotated[bool, typer.Option("--list", help="List the plans and their parameters.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the plan, tell points, time and disk space, and start nothing.")
@@ -122,7 +164,7 @@ def run(
     from beamline.cli.progress import progress_bar
     from beamline.operations.measure import assess_plan, list_plans, run_plan
 
-    if show_list or not plan:
+    if show_list or plan is None:
         plans = list_plans()
         printing.print_json(plans) if as_json else printing.print_plans(plans)
         return
@@ -144,6 +186,7 @@ def run(
             on_pause=printing.ask_to_resume,
         )
     _show(summary, as_json=as_json)
+    _check_catalogue(summary)
     if summary["exit_status"] != "success":
         raise SystemExit(1)
 
@@ -187,6 +230,7 @@ def replay(
 
     outcome = replays.replay(open_runs(data_dir), run, config=config, source=source, keep=keep)
     printing.print_json(outcome) if as_json else printing.print_replay(outcome)
+    _check_catalogue(outcome)
     if outcome["equal"] is False:
         raise SystemExit(1)
 
@@ -199,7 +243,7 @@ def import_(
             help="irixs (ALS BCS CCD scan: TIFF frames and -AI.txt log), sdf (STXM: .hdr and .xim), nxstxm (HDF5)."
         ),
     ],
-    path: Annotated[Path, typer.Argument(help="The scan's folder or file.")],
+    path: Annotated[Path, typer.Argument(parser=_path, metavar="PATH", help="The scan's folder or file.")],
     config: ConfigFile = None,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -211,6 +255,7 @@ def import_(
     with progress_bar(quiet=as_json) as progress:
         summary = import_scan(kind, path, config=config, data_dir=data_dir, progress=progress)
     _show(summary, as_json=as_json)
+    _check_catalogue(summary)
 
 
 @app.command(context_settings=TAKES_RUN)
@@ -221,7 +266,10 @@ def export(
         typer.Option("--format", help="nexus: one HDF5 file; columns: text tables; nxstxm: for STXM programs."),
     ] = "nexus",
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="File or folder. Default: named after the run.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", parser=_path, metavar="PATH", help="File or folder. Default: named after the run."
+        ),
     ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -235,13 +283,16 @@ def export(
     if as_json:
         printing.print_json({"files": [str(path) for path in written]})
     else:
-        print(*written, sep="\n")
+        printing.print_paths(*written)
 
 
 @app.command(context_settings=TAKES_RUN)
 def report(
     run: RunName = "-1",
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File. Default: named after the run.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", parser=_path, metavar="FILE", help="File. Default: named after the run."),
+    ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -254,14 +305,19 @@ def report(
     if as_json:
         printing.print_json({"report": str(path)})
     else:
-        print(path)
+        printing.print_paths(path)
 
 
 @app.command(context_settings=TAKES_RUN)
 def analyse(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="STXM stacks, as runs are named.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", callback=_run_names, help="STXM stacks, as runs are named.")
+    ],
     config: ConfigFile = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Report. Default: pooled-UID.html.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", parser=_path, metavar="FILE", help="Report. Default: pooled-UID.html."),
+    ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -271,6 +327,7 @@ def analyse(
 
     outcome = analyse_runs(runs, config=config, data_dir=data_dir, output=output)
     printing.print_json(outcome) if as_json else printing.print_analysis(outcome)
+    _check_catalogue(outcome)
 
 
 @app.command()
@@ -295,7 +352,7 @@ def check(config: ConfigFile = None, as_json: Json = False) -> None:
     outcome = checks.check(config)
     printing.print_json(outcome) if as_json else printing.print_check(outcome)
     if outcome["problems"] and not as_json:
-        raise BeamlineError("\n".join(outcome["problems"]))
+        raise BeamlineError(*outcome["problems"])
     if outcome["problems"]:
         raise SystemExit(1)
 
@@ -330,6 +387,12 @@ def ioc(
         until_stdin_closes=until_stdin_closes,
         **options,
     )
+
+
+def _check_catalogue(summary: dict[str, Any]) -> None:
+    """Fail where a run did not come into the catalogue, which `beamline recover` can make good."""
+    if late := summary.get("not_in_catalogue"):
+        fail(late)
 
 
 def _show(summary: dict[str, Any], *, as_json: bool) -> None:

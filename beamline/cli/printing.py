@@ -6,15 +6,16 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.prompt import Confirm
 from rich.table import Column
 from rich.table import Table as TextTable
+from rich.text import Text
 
-from beamline.operations.runs import counted, summary_lines, summary_warnings
+from beamline.operations.runs import counted, local_time, summary_lines, summary_warnings
+from beamline.text import clean, encodable, shortened
 
 if TYPE_CHECKING:  # their modules take time to import, and whoever prints one has it
     from beamline.acquire.safety import Assessment
@@ -22,26 +23,44 @@ if TYPE_CHECKING:  # their modules take time to import, and whoever prints one h
     from beamline.operations.demonstrate.techniques import Outcome
     from beamline.storage.catalogue.recovery import Recovery
 
-console = Console(highlight=False)
+
+class PlainConsole(Console):
+    """A console that shows every text as it is: no markup, no emoji codes, and no control characters."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make of a text, of a line or of a cell of a table, what is shown."""
+        return super().render_str(clean(text), **options)
+
+
+def styled(text: object, style: str) -> Text:
+    """Give a text in a style, made safe as `PlainConsole` does it."""
+    return Text(clean(text), style)
+
+
+console = PlainConsole()
 
 
 def ask_to_resume() -> bool:
     """Ask at the terminal whether to go on after Ctrl-C; without a terminal the answer is no."""
     if not sys.stdin.isatty():
         return False
-    return Confirm.ask("paused; resume? (no aborts, and keeps what was measured)", default=True)
+    question = Text("paused; resume? (no aborts, and keeps what was measured)")
+    return Confirm.ask(question, default=True, console=console)
 
 
 def print_assessment(assessment: Assessment, *, to_stderr: bool = False) -> None:
     """Print what a plan will do, in one line."""
-    to = Console(stderr=True, highlight=False) if to_stderr else console
-    to.print(assessment.text(), soft_wrap=True, markup=False)
+    to = PlainConsole(stderr=True) if to_stderr else console
+    to.print(assessment.text(), soft_wrap=True)
 
 
 def print_plans(plans: Iterable[Mapping[str, Any]]) -> None:
     """Print the plans and their parameters."""
     for plan in plans:
-        console.print(f"[bold]{plan['name']}[/]  {plan['summary']}")
+        console.print(Text.assemble((plan["name"], "bold"), "  ", plan["summary"]))
         table = TextTable.grid(padding=(0, 2))
         for parameter in plan["parameters"]:
             default = "required" if parameter["required"] else f"default {parameter['default']!r}"
@@ -52,35 +71,41 @@ def print_plans(plans: Iterable[Mapping[str, Any]]) -> None:
 
 def print_runs(entries: list[dict[str, Any]], where: str) -> None:
     """Print a list of runs."""
-    table = TextTable("uid", "scan", "when", "technique", "sample", "points", box=None, padding=(0, 2))
+    names = ("scan_id", "time", "technique", "sample", "points")
+    table = TextTable("uid", "scan", "when", "technique", "sample", "points", "problems", box=None, padding=(0, 2))
     for entry in entries:
-        values = [value for name, value in entry.items() if name != "uid"]
-        table.add_row(entry["uid"][:8], *("" if value is None else str(value) for value in values))
-    console.print(table if entries else f"no runs in {where}")
+        values = ["" if entry[name] is None else shortened(entry[name]) for name in names]
+        table.add_row(entry["uid"][:8], *values, styled(len(entry["problems"]) or "", "yellow"))
+    console.print(table if entries else f"no runs in {where}", soft_wrap=not entries)
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print the summary of a run."""
-    scan = f"scan {summary['scan_id']}" if summary["scan_id"] is not None else "run"
-    console.print(f"[bold]{scan}[/]  {summary['technique']} of {summary['sample']}  ({summary['plan']})")
+    scan = f"scan {shortened(summary['scan_id'])}" if summary["scan_id"] is not None else "run"
+    what = f"{shortened(summary['technique'])} of {shortened(summary['sample'])}  ({shortened(summary['plan'])})"
+    console.print(Text.assemble((scan, "bold"), "  ", what))
     table = TextTable.grid(padding=(0, 2))
     table.add_row("raw run", summary["raw_uid"])
     table.add_row("derived run", summary["derived_uid"] or "none: the run has not been reduced")
     if series := summary.get("series"):
         table.add_row("last of the runs", ", ".join(uid[:8] for uid in series))
+    for uid in summary.get("imported_before", []):
+        table.add_row("imported before", f"as run {uid}")
     table.add_row("ended", summary["exit_status"] + (f": {summary['reason']}" if summary["reason"] else ""))
     events = counted(summary)
     table.add_row(events, str(summary["frames"]))
+    for problem in summary["problems"]:
+        table.add_row("problem", styled(problem, "yellow"))
     for held in summary.get("interruptions", []):
-        table.add_row(f"held at {datetime.fromtimestamp(held['time']):%H:%M:%S}", f"[yellow]{held['reason']}[/]")
+        table.add_row(f"held {local_time(held['time'])[11:19]}", styled(held["reason"], "yellow"))
     for mark in summary.get("marked_frames", []):
-        table.add_row(f"{events.removesuffix('s')} {mark['frame']}", f"[yellow]{mark['reason']}[/]")
+        table.add_row(f"{events.removesuffix('s')} {mark['frame']}", styled(mark["reason"], "yellow"))
     found = summary_lines(summary)
     for label, text in found:
         table.add_row(label, text)
     for warning in summary_warnings(summary):
         if not any(text.removeprefix("none: ") in warning for _, text in found):  # else it has just been said
-            table.add_row("", f"[bold red]{warning}[/]")
+            table.add_row("", styled(warning, "bold red"))
     console.print(table)
 
 
@@ -100,7 +125,7 @@ def print_analysis(outcome: Mapping[str, Any]) -> None:
     shares = ", ".join(f"{share:.1%}" for share in outcome["pca"]["explained_variance_ratio"])
     console.print(f"{outcome['pixels_used']} of {outcome['pixels']} pixels; variance {shares}")
     if outcome["status"] != "ok":
-        console.print(f"[yellow]no end members: {outcome['status']}[/]")
+        console.print(styled(f"no end members: {outcome['status']}", "yellow"))
     table = TextTable("run", "sample", "energy offset (eV)", "reduced", box=None, padding=(0, 2))
     for run in outcome["runs"]:
         reduced = f"{run['reduced']:.3f} ± {run['reduced_sigma']:.3f}" if "reduced" in run else ""
@@ -118,7 +143,7 @@ def print_recovery(recovery: Recovery) -> None:
     for uid in recovery.still_open:
         console.print(f"run {uid} is being measured; left alone")
     for problem in recovery.problems:
-        console.print(f"[red]{problem}[/]", soft_wrap=True)
+        console.print(styled(problem, "red"), soft_wrap=True)
     console.print(f"{len(recovery.closed)} interrupted runs closed, {recovery.ingested} runs taken into the catalogue")
 
 
@@ -133,7 +158,7 @@ def print_check(outcome: Mapping[str, Any]) -> None:
             f"{there} of {answer['pvs']}" if answer["pvs"] else "soft",
             f"{answer['connect_seconds']:.2f}" if answer["pvs"] and there else "",
             "" if answer["read_seconds"] is None else f"{1000 * answer['read_seconds']:.1f}",
-            f"[red]{'no answer' if answer['missing'] else 'no reading'}[/]" if answer["problem"] else "ok",
+            styled("no answer" if answer["missing"] else "no reading", "red") if answer["problem"] else "ok",
         )
     if outcome["devices"]:
         console.print(table)
@@ -197,18 +222,26 @@ def print_seed_demo(outcome: Mapping[str, Any]) -> None:
     console.print(f"report: {outcome['report']}  ({outcome['seconds']:.0f} s)", soft_wrap=True)
 
 
+def print_paths(*paths: object) -> None:
+    """Print paths, one a line."""
+    for path in paths:
+        print(clean(path))
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON; what is not a number becomes null."""
-    print(json.dumps(_plain(value), indent=2, allow_nan=False))
+    print(json.dumps(_plain(value), indent=2, allow_nan=False, default=str))
 
 
 def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {encodable(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return encodable(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

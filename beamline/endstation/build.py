@@ -70,10 +70,10 @@ def _build_all(config: Config) -> tuple[dict[str, Any], Truth | None]:
     """Build the devices, and give the truth that the object they share offers, if it does."""
     use_channel_access(config.channel_access)
     if problems := device_problems(config):
-        raise BeamlineError("\n".join(problems))
+        raise BeamlineError(*problems)
     shared = {}
     if table := config.endstation.shared:
-        shared["shared"] = _build(config, "endstation.shared", table.class_path, **table.options)
+        shared["shared"] = _build(config, "endstation.shared", table.class_path, (), given={}, own=table.options)
     devices = {name: _build_device(config, name, device, shared) for name, device in config.devices.items()}
     if config.channel_access is not None:
         for device in devices.values():
@@ -82,19 +82,34 @@ def _build_all(config: Config) -> tuple[dict[str, Any], Truth | None]:
 
 
 def _build_device(config: Config, name: str, device: Device, shared: dict[str, Any]) -> Any:
-    return _build(config, f"devices.{name}", device.class_path, device.prefix, name=name, **device.options, **shared)
+    where, given = f"devices.{name}", {"name": name, **shared}
+    built = _build(config, where, device.class_path, (device.prefix,), given=given, own=device.options)
+    if lacking := [method for method in ("read", "describe") if not callable(getattr(built, method, None))]:
+        raise BeamlineError(f"{config.path}: {where}: {device.class_path} is no device: it has no {lacking[0]!r}")
+    return built
 
 
-def _build(config: Config, where: str, class_path: str, *arguments: Any, **options: Any) -> Any:
+def _build(
+    config: Config,
+    where: str,
+    class_path: str,
+    arguments: tuple[str, ...],
+    *,
+    given: dict[str, Any],
+    own: dict[str, Any],
+) -> Any:
+    """Call a class with `arguments`, with what all are given by name, and with its own options."""
     found = resolve_class(class_path)
+    if twice := own.keys() & given.keys():
+        raise BeamlineError(f"{config.path}: {where}.options: {min(twice)!r} is given to every device, not an option")
     try:
-        return found(*arguments, **options)
-    except (TypeError, ValueError) as error:  # of options that the class does not have, or that are out of range
+        return found(*arguments, **given, **own)
+    except Exception as error:  # of options that the class does not have, or that are out of range, or of the class
         known = {name for base in found.__mro__ for name in _parameters(base)}
-        for name in options:
+        for name in own:
             if isinstance(error, TypeError) and name not in known:
                 raise BeamlineError(f"{config.path}: {where}.options: {unknown('option', name, known)}") from error
-        raise BeamlineError(f"{config.path}: {where}: {' '.join(str(error).split())}") from error
+        raise BeamlineError(f"{config.path}: {where}: {str(error) or type(error).__name__}") from error
 
 
 def _parameters(found: type) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Any, Self, get_args, get_origin
@@ -26,13 +27,16 @@ from pydantic import (
 )
 
 from beamline.errors import BeamlineError
+from beamline.text import shortened
 
+SHOWN = 80  # characters of a value in an error
 SIMULATED = Path(__file__).with_name("simulated.toml")
+LARGEST_FILE = 1_000_000  # bytes; the shipped ones have less than 10,000
 EPICS = Path(__file__).with_name("epics.toml")  # the same endstation over EPICS, as served by `beamline ioc`
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Shared(_Table):
@@ -45,7 +49,7 @@ class Shared(_Table):
 class EndstationTable(_Table):
     """Table `endstation`."""
 
-    name: str
+    name: str = Field(min_length=1)
     shared: Shared | None = None
 
 
@@ -94,6 +98,13 @@ class Storage(_Table):
     data_dir: Path = Field(default_factory=lambda: user_data_path("stxm-rixs-beamline"), strict=False)
     queue_depth: PositiveInt = 10_000  # documents between the engine and a consumer
     minimum_free_gb: PositiveFloat = 1.0  # with less disk space, no run is begun
+
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _not_empty(cls, text: Any) -> Any:
+        if not str(text).strip() or "\0" in str(text):
+            raise ValueError(f"{text!r} is not the path of a folder")
+        return text
 
     @field_validator("data_dir")
     @classmethod
@@ -159,18 +170,40 @@ def load_config(path: Path | None = None) -> Config:
         expected.
     """
     path = path or SIMULATED
+    tables = _read_tables(path)
+    if infinite := [f"{path}: {where}: {number} is not a finite number" for where, number in not_finite("", tables)]:
+        raise BeamlineError(*infinite)
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Config.model_validate(tables, context={"file": path})
+    except ValidationError as error:
+        raise BeamlineError(*(f"{path}: {line}" for line in explain(error, Config))) from error
+
+
+def _read_tables(path: Path) -> dict[str, Any]:
+    """Read a file of TOML; `BeamlineError` where it is none."""
+    try:
+        if path.exists() and not path.is_file():
+            raise BeamlineError(f"{path}: cannot be read: is no file")
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise BeamlineError(f"{path}: is larger than {LARGEST_FILE} bytes; is it a configuration?")
+        return tomllib.loads(content.decode("utf-8"))
     except OSError as error:
         raise BeamlineError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise BeamlineError(f"{path}: not a text file in UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is the first; also of dates that there are not
         raise BeamlineError(f"{path}: not valid TOML: {error}") from error
-    try:
-        return Config.model_validate(tables, context={"file": path})
-    except ValidationError as error:
-        raise BeamlineError("\n".join(f"{path}: {line}" for line in explain(error, Config))) from error
+
+
+def not_finite(where: str, value: Any) -> Iterator[tuple[str, float]]:
+    """Find the numbers in a table that are infinite or none, with their keys: no setting means anything by them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield where, value
+    inside = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inside:
+        yield from not_finite(f"{where}.{key}" if where else str(key), item)
 
 
 def resolve_class(class_path: str) -> type:
@@ -182,11 +215,11 @@ def resolve_class(class_path: str) -> type:
         When the path is not one, the module cannot be imported, or holds no such class.
     """
     module_name, _, name = class_path.rpartition(".")
-    if not module_name:
+    if not module_name or not all(part.isidentifier() for part in class_path.split(".")):
         raise BeamlineError(f"class {class_path!r}: expected a dotted path like package.module.Class")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except Exception as error:  # whatever the module raises while it is imported
         raise BeamlineError(f"class {class_path!r}: module {module_name!r} cannot be imported: {error}") from error
     found = getattr(module, name, None)
     if not isinstance(found, type):
@@ -221,7 +254,7 @@ def explain(error: ValidationError, model: type[BaseModel], *within: str) -> lis
             key = where.pop()
             message = unknown("key", str(key), _keys_at(model, where))
         elif problem["type"] not in ("missing", "value_error"):
-            message += f", not {problem['input']!r}"
+            message += f", not {shortened(repr(problem['input']), SHOWN)}"
         lines.append(": ".join([".".join(map(str, [*within, *where])), message]).removeprefix(": "))
     return lines
 

@@ -104,7 +104,7 @@ def connect(devices: Mapping[str, Any], settings: ChannelAccess | None, *, read:
 def require(answers: list[Answer]) -> None:
     """Raise BeamlineError if a device did not answer, with a line for each such device."""
     if lines := [f"{answer.device}: {answer.problem}" for answer in answers if answer.missing]:
-        raise BeamlineError("\n".join(lines))
+        raise BeamlineError(*lines)
 
 
 def disconnect(devices: Iterable[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,17 @@ from numpy.typing import NDArray
 from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
+from beamline.operations.catalogue import take_in
+from beamline.operations.outputs import new_file
+from beamline.operations.runs import data_folder, technique_of
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures
-from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
+from beamline.techniques.settings import processing_problems
+from beamline.techniques.technique import not_reduced
+from beamline.text import shortened
 from callbacks.contract import SERIES, PooledResult, Series, StxmResult
 from callbacks.fitting.nonnegative import ratio, unmix
 from callbacks.pipelines import StxmSettings
@@ -51,22 +57,38 @@ def analyse_runs(
     Returns
     -------
     dict
-        For JSON: `derived_uid`, `report`, energies, offsets, components, and for each run its fractions.
+        For JSON: `derived_uid`, `report`, energies, offsets, components, and for each run its fractions;
+        `not_in_catalogue`, why the derived run did not come into the catalogue, empty where it did.
 
     Raises
     ------
     BeamlineError
-        For a run that is no reduced stack, stacks of different edges, or nothing to analyse.
+        For a run that is no reduced stack, stacks of different edges, nothing to analyse, or a report that cannot be
+        written.
     """
     loaded = load_config(config)
-    data_dir = (data_dir or loaded.storage.data_dir).absolute()
+    if problems := processing_problems(loaded):
+        raise BeamlineError(*problems)
+    data_dir = data_folder(data_dir, loaded)
     settings = StxmSettings.model_validate(processing_with_references(loaded, data_dir).get("stxm", {}))
-    uid, status, result = pool_runs(names, settings, data_dir)
+    if output is None:
+        uid, status, result = pool_runs(names, settings, data_dir)
+        output = Path(f"pooled-{uid[:8]}.html")
+        with new_file(output) as part:
+            _write_report(part, uid, status, result, settings)
+    else:
+        with new_file(output) as part:  # where it cannot be, that is said before the work is done
+            uid, status, result = pool_runs(names, settings, data_dir)
+            _write_report(part, uid, status, result, settings)
+    late = take_in(data_dir, uid)
+    return _summary(uid, status, result) | {"report": str(output), "not_in_catalogue": late}
+
+
+def _write_report(path: Path, uid: str, status: str, result: PooledResult, settings: StxmSettings) -> None:
     samples = [str(sample) for sample in result.samples]
-    report = output or Path(f"pooled-{uid[:8]}.html")
     write_page(
-        report,
-        title=f"{len(samples)} STXM stacks, pooled: {', '.join(samples)}",
+        path,
+        title=f"{len(samples)} STXM stacks, pooled: {', '.join(map(shortened, samples))}",
         subtitle=f"derived run {uid}",
         verdict=f"{int(result.pixels_used)} of {int(np.sum(result.run_pixels))} pixels at"
         f" {len(result.pca_energy)} energies; {int(result.pca_significant)} components above the noise.",
@@ -74,7 +96,6 @@ def analyse_runs(
         drawn=pooled_figures(result),
         provenance=[("runs", ", ".join(map(str, result.runs))), ("settings", settings.model_dump_json())],
     )
-    return _summary(uid, status, result) | {"report": str(report)}
 
 
 def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> tuple[str, str, PooledResult]:
@@ -89,6 +110,8 @@ def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> tuple
     """
     runs = Runs(data_dir)
     pairs = [_reduced_stack(runs, name) for name in names]
+    if twice := [uid for uid, number in Counter(raw.uid for raw, _ in pairs).items() if number > 1]:
+        raise BeamlineError(f"run {twice[0]}: is named twice; its pixels would count twice")
     edges = {raw.measurement.edge for raw, _ in pairs}
     if len(edges) > 1:
         raise BeamlineError(f"the runs are of different edges: {', '.join(sorted(edges))}")
@@ -152,7 +175,6 @@ def _keep(raws: list[Run], settings: StxmSettings, result: PooledResult, data_di
         for name, doc in derived_run(raw_uids, PIPELINE, settings.model_dump(mode="json"), result, metadata):
             store(name, doc)
             uid = doc["uid"] if name == "start" else uid
-    ingest_now(data_dir, uid)
     return uid
 
 
@@ -191,10 +213,12 @@ def _summary(uid: str, status: str, result: PooledResult) -> dict[str, Any]:
 
 def _reduced_stack(runs: Runs, name: str) -> tuple[Run, Run]:
     raw, derived = runs.load_with_derived(name)
-    if raw.measurement.technique != "stxm":
-        raise BeamlineError(f"run {name}: is {raw.measurement.technique}, expected a STXM stack")
-    if derived is None or not derived.read(StxmResult).optical_density.size:
-        raise BeamlineError(f"run {raw.uid} has not been reduced; `beamline replay --keep {raw.uid[:8]}` does it")
+    if (technique := technique_of(raw).name) != "stxm":
+        raise BeamlineError(f"run {name}: is {technique}, expected a STXM stack")
+    if derived is None:
+        raise not_reduced(raw)
+    if not derived.read(StxmResult).has_images:
+        raise BeamlineError(f"run {raw.uid} has no image, expected a STXM stack")
     if (status := derived.read(StxmResult).i0_status) != "ok":
         raise BeamlineError(f"run {raw.uid} has no optical density: {status}")
     return raw, derived

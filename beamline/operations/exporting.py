@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from beamline.errors import BeamlineError
+from beamline.operations.outputs import new_file, new_files
 from beamline.operations.runs import file_name, technique_of
-from beamline.storage.log import read_log
 from beamline.storage.runs import Runs
+from callbacks.external import FrameReadError
 
 Format = Literal["nexus", "columns", "nxstxm"]
 ENDINGS: dict[str, str] = {"nexus": ".nxs", "columns": "", "nxstxm": ".hdf5"}  # "": a folder
@@ -34,7 +35,8 @@ def export(runs: Runs, name: str, file_format: Format, output: Path | None) -> l
     Raises
     ------
     BeamlineError
-        When the technique of the run is not written in this format, naming those that are.
+        When the technique of the run is not written in this format, naming those that are; when nothing can be
+        written there.
     """
     entry = runs.find(name)
     raw, derived = runs.load_with_derived(name)
@@ -45,4 +47,14 @@ def export(runs: Runs, name: str, file_format: Format, output: Path | None) -> l
             f" expected {' or '.join(exporters)}"
         )
     path = output or Path(file_name(entry) + ENDINGS[file_format])
-    return exporters[file_format](path, read_log(entry.path), raw, derived)
+    write, documents = exporters[file_format], runs.documents(entry)
+    try:
+        if ENDINGS[file_format]:
+            with new_file(path) as part:
+                write(part, documents, raw, derived)
+            return [path]
+        with new_files(path) as folder:
+            written = write(folder, documents, raw, derived)
+        return [path / each.name for each in written]
+    except FrameReadError as error:  # of a camera's file that is gone or damaged
+        raise BeamlineError(f"run {entry.uid}: {error}") from error

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from beamline.acquire.references import processing_with_references
+from beamline.acquire.safety import IMPORTED
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from beamline.formats.importers.irixs import irixs_documents
 from beamline.formats.importers.nxstxm import nxstxm_documents
 from beamline.formats.importers.sdf import sdf_documents
+from beamline.operations.catalogue import take_in
 from beamline.operations.progress import EventCounter, Progress, no_progress
-from beamline.operations.runs import summary_of
-from beamline.storage.catalogue.supervisor import ingest_now
+from beamline.operations.runs import block_of, data_folder, summary_of
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.layout import Layout
 from beamline.storage.recorder import Recorder
@@ -46,7 +47,8 @@ def import_scan(
     Returns
     -------
     dict
-        The summary, with ``problems``: what the scan lacks, one line each.
+        The summary, with ``imported_before``, the uids of runs that were made of the same scan, and
+        ``not_in_catalogue``, why a run did not come into the catalogue, empty where all did.
 
     Raises
     ------
@@ -55,8 +57,8 @@ def import_scan(
     """
     loaded = load_config(config)
     if problems := processing_problems(loaded):
-        raise BeamlineError("\n".join(problems))
-    data_dir = (data_dir or loaded.storage.data_dir).absolute()
+        raise BeamlineError(*problems)
+    data_dir = data_folder(data_dir, loaded)
     uid = ""
     with closing(Recorder(data_dir)) as recorder, closing(DerivedRuns(data_dir)) as derived:
         settings = processing_with_references(loaded, data_dir)
@@ -68,8 +70,22 @@ def import_scan(
             uid = doc["uid"] if name == "start" else uid
     runs = Runs(data_dir)
     summary = summary_of(runs, uid)
-    ingest_now(data_dir, uid, *filter(None, [summary["derived_uid"]]))
-    return summary | {"problems": list(runs.find(uid).start.get("import_problems", []))}
+    late = take_in(data_dir, uid, *filter(None, [summary["derived_uid"]]))
+    return summary | {"imported_before": _imported_before(runs, uid), "not_in_catalogue": late}
+
+
+def _imported_before(runs: Runs, uid: str) -> list[str]:
+    """List the runs that were imported from the same scan, wherever it lay then."""
+    new = runs.find(uid).start
+    return [
+        entry.uid
+        for entry in runs.raw()
+        if entry.uid != uid
+        and IMPORTED in entry.start
+        and entry.start["time"] == new["time"]
+        and entry.start.get("scan_id") == new.get("scan_id")
+        and block_of(entry.start).get("technique") == block_of(new).get("technique")
+    ]
 
 
 def _documents(kind: Kind, path: Path, data_dir: Path) -> Iterator[tuple[str, Any]]:

@@ -14,9 +14,9 @@ from beamline.acquire.session import Session, measure_all
 from beamline.endstation.build import build_endstation
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
+from beamline.operations.catalogue import why_missing
 from beamline.operations.progress import EventCounter, Progress, no_progress
-from beamline.operations.runs import summarise_run
-from beamline.storage.catalogue.supervisor import INGEST_TIMEOUT
+from beamline.operations.runs import data_folder, summarise_run
 from beamline.storage.layout import Layout
 from beamline.storage.runs import Runs
 from beamline.techniques.settings import processing_problems
@@ -65,10 +65,10 @@ def assess_plan(name: str, arguments: Sequence[str], *, config: Path | None, dat
         When it cannot finish, or the configuration is wrong.
     """
     loaded = load_config(config)
-    data_dir = (data_dir or loaded.storage.data_dir).absolute()
+    data_dir = data_folder(data_dir, loaded)
     plan, parameters = _parsed(name, arguments)
     if problems := processing_problems(loaded):  # as the session says
-        raise BeamlineError("\n".join(problems))
+        raise BeamlineError(*problems)
     endstation = build_endstation(loaded, frames_dir=Layout(data_dir).frames)
     made = plan.function(endstation, **parameters)
     assessment = assess(made, endstation, data_dir, loaded.storage.minimum_free_gb)
@@ -102,7 +102,8 @@ def run_plan(
     Returns
     -------
     dict
-        The summary of the last run, with ``estimate``, and ``series``, the uids, where there are several.
+        The summary of the last run, with ``estimate``, ``series``, the uids, where there are several, and
+        ``not_in_catalogue``, why a run did not come into the catalogue, empty where all did.
 
     Raises
     ------
@@ -111,7 +112,7 @@ def run_plan(
     """
     loaded = load_config(config)
     plan, parameters = _parsed(name, arguments)
-    data_dir = data_dir or loaded.storage.data_dir
+    data_dir = data_folder(data_dir, loaded)
     with redirect_stdout(sys.stderr), Session(loaded, data_dir) as session:  # the engine's suspenders print
         # Made twice: the estimate uses up the first.
         made = plan.function(session.endstation, **parameters)
@@ -122,12 +123,12 @@ def run_plan(
         session.watch(EventCounter(progress), "progress")
         uids = measure_all(session, plan.function(session.endstation, **parameters), on_pause=on_pause)
         session.drain()
-        for uid in uids:
-            session.ingester.wait_for(uid, INGEST_TIMEOUT)
+        late = why_missing(session.ingester, *uids)
         status = session.reduction.status()
     if status.errors:
         logger.error("the live reduction failed %d times, last: %s", status.errors, status.last_error)
-    summary = summarise_run(*Runs(session.data_dir).load_with_derived(uids[-1])) | {"estimate": estimate}
+    summary = summarise_run(*Runs(session.data_dir).load_with_derived(uids[-1]))
+    summary |= {"estimate": estimate, "not_in_catalogue": late}
     return summary if len(uids) == 1 else summary | {"series": list(uids)}
 
 
@@ -136,4 +137,4 @@ def _parsed(name: str, arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:
         plan = find_plan(name)
         return plan, plan.parse(arguments)
     except PlanError as error:
-        raise BeamlineError(str(error)) from error
+        raise BeamlineError(error) from error

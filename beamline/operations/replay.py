@@ -7,18 +7,21 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
+from event_model import EventModelError
+
 from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
+from beamline.operations.catalogue import take_in
 from beamline.operations.runs import technique_of
 from beamline.storage.catalogue import documents as replays
 from beamline.storage.catalogue.find import RunNotFoundError, open_catalog, resolve_run
-from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.log import Document
 from beamline.storage.results import collect, differences
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques import pipelines
+from beamline.techniques.settings import processing_problems
 from callbacks.reduction import Reducer
 
 Source = Literal["catalogue", "log"]
@@ -49,14 +52,22 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
     technique_of(raw)  # refuses what nothing reduces
     settings: Mapping[str, Any] | None = before.settings if before else None
     if config:
-        settings = processing_with_references(load_config(config), runs.data_dir)
-    derived = reduce_documents(documents_of(runs, entry, source), settings)
+        loaded = load_config(config)
+        if problems := processing_problems(loaded):
+            raise BeamlineError(*problems)
+        settings = processing_with_references(loaded, runs.data_dir)
+    documents = documents_of(runs, entry, source)
+    try:
+        derived = reduce_documents(documents, settings)
+    except (KeyError, TypeError, ValueError, EventModelError) as error:  # of documents that do not fit together
+        raise BeamlineError(f"run {entry.uid}: cannot be reduced: {type(error).__name__}: {error}") from error
     after = collect(derived)
+    late = ""
     if keep:
         with closing(DerivedRuns(runs.data_dir)) as store:
             for name_, doc in derived:
                 store(name_, doc)
-        ingest_now(runs.data_dir, after.uid)
+        late = take_in(runs.data_dir, after.uid)
     found = differences(before, after) if before and before.settings == after.settings else None
     return {
         "raw_uid": entry.uid,
@@ -66,6 +77,7 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
         "equal": None if found is None else not found,
         "differences": found or [],
         "arrays_compared": sum(len(table.columns) for table in after.streams.values()),
+        "not_in_catalogue": late,
     }
 
 

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from beamline.errors import BeamlineError
-from beamline.operations.runs import counted, file_name, summarise_run, summary_lines, summary_warnings, technique_of
+from beamline.operations.outputs import new_file
+from beamline.operations.runs import (
+    counted,
+    file_name,
+    local_time,
+    summarise_run,
+    summary_lines,
+    summary_warnings,
+    technique_of,
+)
 from beamline.report.page import write_page
-from beamline.storage.log import read_log
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
+from beamline.techniques.technique import not_reduced
+from beamline.text import shortened
 
 MOST_WARNINGS = 20  # marked frames that are named one by one
 
@@ -32,39 +40,40 @@ def write_report(runs: Runs, name: str, output: Path | None) -> Path:
     Raises
     ------
     BeamlineError
-        When the run has not been reduced.
+        When the run has not been reduced, or the file cannot be written.
     """
     entry = runs.find(name)
     raw, derived = runs.load_with_derived(name)
     technique = technique_of(raw)
     if derived is None:
-        raise BeamlineError(f"run {entry.uid} has not been reduced; `beamline replay --keep {entry.uid[:8]}` does it")
+        raise not_reduced(raw)
     path = output or Path(f"{file_name(entry)}.html")
     summary = summarise_run(raw, derived)
     title = _title(raw, technique.title)
-    write_page(
-        path,
-        title=title,
-        subtitle=_subtitle(raw),
-        verdict=_verdict(summary),
-        warnings=_warnings(summary),
-        drawn=technique.figures(raw, derived, list(read_log(entry.path)), title),
-        provenance=_provenance(raw, derived),
-    )
+    with new_file(path) as part:
+        write_page(
+            part,
+            title=title,
+            subtitle=_subtitle(raw),
+            verdict=_verdict(summary),
+            warnings=_warnings(summary),
+            drawn=technique.figures(raw, derived, runs.documents(entry), title),
+            provenance=_provenance(raw, derived),
+        )
     return path
 
 
 def _title(raw: Run, technique: str) -> str:
     block = raw.measurement
-    scan = f"scan {raw.start['scan_id']}: " if "scan_id" in raw.start else ""
-    sample = "a sample that is not recorded" if block.sample == "not recorded" else block.sample
-    return f"{scan}{technique} of {sample}" + (f" at the {block.edge} edge" if block.edge else "")
+    scan = f"scan {shortened(raw.start['scan_id'])}: " if "scan_id" in raw.start else ""
+    sample = "a sample that is not recorded" if block.sample == "not recorded" else shortened(block.sample)
+    return f"{scan}{technique} of {sample}" + (f" at the {shortened(block.edge)} edge" if block.edge else "")
 
 
 def _subtitle(raw: Run) -> str:
-    began = datetime.fromtimestamp(raw.start["time"]).astimezone()
+    began = local_time(raw.start["time"])
     lasted = f", {(raw.stop['time'] - raw.start['time']) / 60:.1f} min" if raw.stop else ", not closed"
-    return f"{raw.start.get('plan_name', '')} begun {began:%Y-%m-%d %H:%M:%S %Z}{lasted}; run {raw.uid}"
+    return f"{raw.start.get('plan_name', '')} begun {began}{lasted}; run {raw.uid}"
 
 
 def _verdict(summary: Mapping[str, Any]) -> str:
@@ -77,9 +86,10 @@ def _warnings(summary: Mapping[str, Any]) -> list[str]:
     if summary["exit_status"] != "success":
         found.append(f"the run ended with {summary['exit_status']}: {summary['reason'] or 'no reason given'}")
     found += summary_warnings(summary)
-    one = counted(summary).removesuffix("s")
-    found += [f"{one} {mark['frame']}: {mark['reason']}" for mark in summary["marked_frames"][:MOST_WARNINGS]]
-    if (more := len(summary["marked_frames"]) - MOST_WARNINGS) > 0:
+    found += summary["problems"]
+    one, marks = counted(summary).removesuffix("s"), summary.get("marked_frames", [])
+    found += [f"{one} {mark['frame']}: {mark['reason']}" for mark in marks[:MOST_WARNINGS]]
+    if (more := len(marks) - MOST_WARNINGS) > 0:
         found.append(f"and {more} more {one}s")
     return found
 

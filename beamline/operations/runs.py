@@ -7,19 +7,44 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from beamline.endstation.config import load_config
+from pydantic import ValidationError
+
+from beamline.endstation.config import Config, explain, load_config
 from beamline.errors import BeamlineError
+from beamline.operations.problems import planned_points, problems_of
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques import TECHNIQUES, Technique
-from callbacks.contract import MEASUREMENT, Account, Marks, Stream
+from beamline.text import file_name_of
+from callbacks.contract import MEASUREMENT, Account, Marks, Measurement, Stream
 
 INTERRUPTIONS = "interruptions"  # stream of the engine
 
 
 def open_runs(data_dir: Path | None) -> Runs:
-    """Open the runs of a data folder, the configuration's where none is given."""
-    return Runs(data_dir or load_config(None).storage.data_dir)
+    """Open the runs of a data folder, the configuration's where none is given; raises as `data_folder`."""
+    return Runs(data_folder(data_dir, load_config(None)))
+
+
+def data_folder(data_dir: Path | None, config: Config) -> Path:
+    """Give the data folder, the configuration's where none is given; it need not exist yet.
+
+    Raises
+    ------
+    BeamlineError
+        When it cannot be one: a file, or a folder that may not be read.
+    """
+    folder = (data_dir or config.storage.data_dir).absolute()
+    if "\0" in str(folder):
+        raise BeamlineError(f"data folder {str(folder)!r}: is not the path of a folder")
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise BeamlineError(f"data folder {folder}: is a file, expected a folder")
+        if folder.exists():
+            next(folder.iterdir(), None)
+    except OSError as error:
+        raise BeamlineError(f"data folder {folder}: cannot be read: {error.strerror}") from error
+    return folder
 
 
 def list_runs(runs: Runs, *, last: int) -> list[dict[str, Any]]:
@@ -28,21 +53,47 @@ def list_runs(runs: Runs, *, last: int) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        For JSON: `uid`, `scan_id`, `time`, `technique`, `sample`, `points` of each.
+        For JSON: `uid`, `scan_id`, `time`, `technique`, `sample`, `points` (planned) and `problems` of each.
     """
-    return [_listed(entry) for entry in runs.raw()[-last:][::-1]]
+    return [_listed(runs, entry) for entry in runs.raw()[-last:][::-1]]
 
 
-def _listed(entry: Entry) -> dict[str, Any]:
-    block = entry.start.get(MEASUREMENT, {})
+def _listed(runs: Runs, entry: Entry) -> dict[str, Any]:
+    block = block_of(entry.start)
+    try:
+        raw = runs.load(entry)
+        problems = problems_of(raw, interruptions(raw))
+    except BeamlineError as error:  # one run that cannot be read must not hide the others
+        problems = list(error.problems)
     return {
         "uid": entry.uid,
         "scan_id": entry.start.get("scan_id"),
-        "time": datetime.fromtimestamp(entry.start["time"]).astimezone().isoformat(" ", "seconds"),
+        "time": local_time(entry.start["time"]),
         "technique": block.get("technique", entry.start.get("plan_name", "")),
-        "sample": block.get("sample", ""),
-        "points": block.get("points"),
+        "sample": sample_of(entry.start),
+        "points": planned_points(entry.start),
+        "problems": problems,
     }
+
+
+def block_of(start: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the block `measurement` of a start document; empty where it has none, as of a detector that is watched."""
+    block = start.get(MEASUREMENT)
+    return block if isinstance(block, dict) else {}
+
+
+def sample_of(start: Mapping[str, Any]) -> str:
+    """Give the name of the sample, wherever a start document has it."""
+    sample = start.get("sample", "")
+    return str(block_of(start).get("sample", sample.get("name", "") if isinstance(sample, dict) else sample))
+
+
+def local_time(seconds: float) -> str:
+    """Write a time in s since 1970 as date and time here."""
+    try:
+        return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
+    except (ValueError, OverflowError, OSError, TypeError):  # of a clock that was wrong, or of a foreign run
+        return f"at {seconds!r}"
 
 
 def summary_of(runs: Runs, name: str) -> dict[str, Any]:
@@ -69,10 +120,10 @@ def summarise_run(raw: Run, derived: Run | None) -> dict[str, Any]:
     -------
     dict
         For JSON; of a reduced run with the entries of its technique. Energies in eV. Every `status` is "ok" or the
-        reason why there is no value.
+        reason why there is no value. `problems` has a line for each thing that the run leaves out.
     """
     primary = raw.streams.get(Stream.PRIMARY)
-    block = raw.start.get(MEASUREMENT, {})  # a run of a detector that is only watched has none
+    block, held = block_of(raw.start), interruptions(raw)
     technique = TECHNIQUES.get(block.get("technique", ""))
     summary: dict[str, Any] = {
         "raw_uid": raw.uid,
@@ -80,11 +131,12 @@ def summarise_run(raw: Run, derived: Run | None) -> dict[str, Any]:
         "scan_id": raw.start.get("scan_id"),
         "plan": raw.start.get("plan_name"),
         "technique": block.get("technique", raw.start.get("plan_name")),
-        "sample": block.get("sample", raw.start.get("sample", {}).get("name", "")),
+        "sample": sample_of(raw.start),
         "exit_status": raw.stop["exit_status"] if raw.stop else "open",
         "reason": raw.stop.get("reason", "") if raw.stop else "",
         "frames": len(primary) if primary else 0,
-        "interruptions": interruptions(raw),
+        "problems": problems_of(raw, held),
+        "interruptions": held,
     }
     if derived is None or technique is None or not derived.result:
         return summary
@@ -99,17 +151,24 @@ def technique_of(raw: Run) -> Technique:
     BeamlineError
         When the run is no measurement, or of a technique that is not in the registry.
     """
-    name = raw.start.get(MEASUREMENT, {}).get("technique", "")
+    block = block_of(raw.start)
+    name = block.get("technique", "")
     if name not in TECHNIQUES:
         what = f"of the technique {name!r}" if name else f"of the plan {raw.start.get('plan_name', 'not named')!r}"
         raise BeamlineError(f"run {raw.uid} is {what}, which nothing reduces; expected {', '.join(TECHNIQUES)}")
+    try:
+        Measurement.model_validate(block)
+    except ValidationError as error:
+        problem = explain(error, Measurement, MEASUREMENT)[0]
+        raise BeamlineError(f"run {raw.uid}: its start document cannot be read: {problem}") from error
     return TECHNIQUES[name]
 
 
 def interruptions(raw: Run) -> list[dict[str, Any]]:
     """List when a run was held and why, and the points that were kept apart because the light had gone."""
     found = []
-    if held := raw.streams.get(INTERRUPTIONS):
+    held = raw.streams.get(INTERRUPTIONS)
+    if held and "interruption" in held:
         for time, text in zip(held.time, held["interruption"], strict=True):
             if str(text) != "resume":
                 found.append({"time": float(time), "reason": str(text)})
@@ -152,4 +211,5 @@ def summary_warnings(summary: Mapping[str, Any]) -> list[str]:
 def file_name(entry: Entry) -> str:
     """Give the name, without an ending, of a file that is made of a run."""
     scan_id = entry.start.get("scan_id")
-    return f"run-{entry.uid[:8]}" if scan_id is None else f"scan-{scan_id}-{entry.uid[:8]}"
+    uid = entry.uid[:8]
+    return file_name_of("run", uid) if scan_id is None else file_name_of("scan", scan_id, uid)

@@ -42,17 +42,20 @@ def serve(
     Raises
     ------
     BeamlineError
-        When the configuration names no IOC, or the port is in use.
+        When the configuration names no IOC or one that cannot be built, or the port cannot be used.
     """
     if config.ioc is None:
         raise BeamlineError(f"{config.path}: has no table `ioc`, that says what stands in for the hardware")
-    ioc = resolve_class(config.ioc.class_path)(config.ioc.prefix, **config.ioc.options | options)
+    try:
+        ioc = resolve_class(config.ioc.class_path)(config.ioc.prefix, **config.ioc.options | options)
+    except (TypeError, ValueError, OverflowError) as error:  # of options that it does not have, or out of range
+        raise BeamlineError(f"{config.path}: ioc: {error}") from error
     if port is None:
         port = config.channel_access.port if config.channel_access is not None else 0
     try:
         ioc.run(port, ready, until_stdin_closes=until_stdin_closes)
-    except OSError as error:
-        raise BeamlineError(f"the IOC cannot serve: {error}") from error
+    except (OSError, OverflowError) as error:  # the second for a port that there is not
+        raise BeamlineError(f"the IOC cannot serve on port {port}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.dates import ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from beamline.storage import Run
+from beamline.text import shortened
 from callbacks.contract import Key, Stream
 
 FloatArray = NDArray[np.floating]
@@ -20,6 +22,7 @@ BoolArray = NDArray[np.bool_]
 
 Drawn = tuple[str, str, Figure]  # heading, caption, figure
 
+MOST_LINES = 3  # of a text in a figure
 ACCEPTED, REJECTED, MARKED = "#1b6ca8", "#b0b0b0", "#d1495b"
 
 
@@ -28,24 +31,38 @@ def spread_over(count: int, most: int) -> IntArray:
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
 
 
-def incident_flux(raw: Run, marked_frames: IntArray, frame: IntArray) -> Drawn:
-    """Draw the incident flux of a run, with heading and caption.
+def literal(figure: Figure) -> Figure:
+    """Let a figure show its texts as they are: no mathematics between dollars, no control characters, a few lines.
+
+    The labels of ticks are left alone: matplotlib writes those itself.
+    """
+    axes = [axis for one in figure.findobj(Axes) for axis in (one.xaxis, one.yaxis)]
+    ticks = {label for axis in axes for label in (*axis.get_ticklabels(), *axis.get_ticklabels(minor=True))}
+    for text in figure.findobj(Text):
+        if text not in ticks:
+            text.set_parse_math(False)
+            text.set_text("\n".join(map(shortened, text.get_text().split("\n")[:MOST_LINES])))
+    return figure
+
+
+def incident_flux(raw: Run, marked_frames: IntArray) -> Iterator[Drawn]:
+    """Draw the incident flux of a run, with heading and caption; nothing where none was recorded.
 
     Parameters
     ----------
     raw : Run
     marked_frames : numpy.ndarray of int
-        Numbers of the frames or points that are marked.
-    frame : numpy.ndarray of int, shape (n,)
-        Number of each frame or point.
+        Numbers of the frames or points that are marked, from 1.
     """
-    primary = raw.streams[Stream.PRIMARY]
-    ring = primary.columns.get(Key.RING_CURRENT)
-    return (
-        "Incident flux",
-        "I0 of every frame or point, with the ring current if it was recorded. Red: marked.",
-        flux(primary.timestamps[Key.I0], primary[Key.I0], ring, np.isin(frame, marked_frames)),
-    )
+    primary = raw.streams.get(Stream.PRIMARY)
+    if primary and Key.I0 in primary:
+        ring = primary.columns.get(Key.RING_CURRENT)
+        marked = np.isin(np.arange(1, len(primary) + 1), marked_frames)
+        yield (
+            "Incident flux",
+            "I0 of every frame or point, with the ring current if it was recorded. Red: marked.",
+            flux(primary.timestamps[Key.I0], primary[Key.I0], ring, marked),
+        )
 
 
 def flux(

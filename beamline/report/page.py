@@ -6,11 +6,13 @@ import base64
 import io
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from matplotlib.figure import Figure
 
-from beamline.report.figures import Drawn
+from beamline.report.figures import Drawn, literal
+from beamline.text import clean
 
 DPI = 110
 
@@ -37,9 +39,8 @@ def write_page(
     drawn : iterable of (heading, caption, figure)
     provenance : list of (name, value)
     """
-    template = jinja2.Environment(loader=jinja2.PackageLoader("beamline.report"), autoescape=True).get_template(
-        "report.html"
-    )
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("beamline.report"), autoescape=True, finalize=_shown)
+    template = environment.get_template("report.html")
     page = template.render(
         title=title,
         subtitle=subtitle,
@@ -52,7 +53,13 @@ def write_page(
     path.write_text(page, encoding="utf-8")
 
 
+def _shown(value: Any) -> Any:
+    """Make a text safe to show; that it is no HTML either is the template's part."""
+    return clean(value) if isinstance(value, str) else value
+
+
 def _png(figure: Figure) -> str:
+    literal(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,21 +37,24 @@ class _Axis:
 def map_figures(raw: Run, derived: Run, documents: Documents, title: str) -> Iterable[Drawn]:
     """Draw a RIXS map and what it rests on, the most important figures first."""
     result = derived.read(RixsResult)
-    axis = _axis(result)
-    yield _map(result, axis, title)
-    if axis.calibrated:
+    axis = _axis(result) if result.map.size else None  # else no frame was measured, or the step has no result
+    if axis:
+        yield _map(result, axis, title)
+    if axis and axis.calibrated:
         yield _whole_detector(result, axis, title)
         yield _energy_loss(result)
-    yield _calibration(result)
+    if result.elastic_energy.size:
+        yield _calibration(result)
     if fits := _elastic_fits(result):
         yield (
             "Elastic line in the spectra",
             "Counts around the elastic line with the fitted model; below, the residuals in units of their uncertainty.",
             rixs_figures.elastic_fits(fits),
         )
-    yield _cosmic_rays(derived, documents)
-    yield _spectra(result, axis)
-    yield incident_flux(raw, result.marked_frames, derived.frames["frame"])
+    yield from _cosmic_rays(derived, documents)
+    if axis:
+        yield _spectra(result, axis)
+    yield from incident_flux(raw, result.marked_frames)
 
 
 def _axis(result: RixsResult) -> _Axis:
@@ -143,13 +146,17 @@ def _spectra(result: RixsResult, axis: _Axis) -> Drawn:
     )
 
 
-def _cosmic_rays(derived: Run, documents: Documents) -> Drawn:
-    """Draw the frame with the most charge from cosmic rays, reduced again up to their removal."""
+def _cosmic_rays(derived: Run, documents: Documents) -> Iterator[Drawn]:
+    """Draw the frame with the most charge from cosmic rays, reduced again up to their removal, if it can be read."""
+    if RixsOutput.COSMIC_REMOVED_COUNTS not in derived.frames:
+        return
     removed = np.nan_to_num(derived.frames[RixsOutput.COSMIC_REMOVED_COUNTS])
     number = int(derived.frames["frame"][removed.argmax()])
     assert derived.derivation is not None
     steps = outputs_of_frame(documents, number, RIXS, derived.derivation.settings)
-    return (
+    if "cosmic_rays" not in steps:
+        return
+    yield (
         "Cosmic rays",
         f"Frame {number}, the one with the most charge from cosmic rays: as read less its pedestal, and cleaned."
         " Rings mark the pixels that were replaced by the model of their column.",

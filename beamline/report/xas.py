@@ -25,6 +25,9 @@ def spectrum_figures(raw: Run, derived: Run, title: str) -> Iterable[Drawn]:
         normalised["TFY"] = result.tfy, result.tfy_sigma
     else:
         refused["TFY"] = result.tfy_over_i0_spectrum, result.tfy_over_i0_spectrum_sigma
+    if not result.xas_energy.size:  # no point was measured, or the step has no result
+        yield from incident_flux(raw, result.marked_frames)
+        return
     if normalised:
         yield (
             "Absorption spectra",
@@ -38,7 +41,7 @@ def spectrum_figures(raw: Run, derived: Run, title: str) -> Iterable[Drawn]:
             "Not normalised: " + "; ".join(f"{name}: {reasons[name]}" for name in refused) + ". With 68 % bands.",
             absorption(result.xas_energy, refused, title=title, label="yield over I0"),
         )
-    yield incident_flux(raw, result.marked_frames, derived.frames["frame"])
+    yield from incident_flux(raw, result.marked_frames)
 
 
 def absorption(

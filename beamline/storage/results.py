@@ -85,8 +85,8 @@ class Run:
 
     @property
     def frames(self) -> Table:
-        """Stream `frames` of a derived run."""
-        return self.streams[Stream.FRAMES]
+        """Stream `frames` of a derived run; without a column where nothing was measured."""
+        return self.streams.get(Stream.FRAMES) or Table({}, {}, np.zeros(0), {}, {})
 
     @property
     def result(self) -> dict[str, Any]:
@@ -162,13 +162,21 @@ def _table(descriptor: dict[str, Any], events: list[dict[str, Any]]) -> Table:
 
 
 def _column(values: list[Any]) -> np.ndarray:
-    """Stack the values of all events into one array; shorter lines are padded with NaN."""
-    lengths = {len(value) for value in values if isinstance(value, list | np.ndarray) and np.ndim(value) == 1}
+    """Stack the values of all events into one array; shorter lines are padded, with NaN or empty texts."""
+    arrays = [np.asarray(value) for value in values]
+    lengths = {array.shape for array in arrays}
     if len(lengths) < 2:
         return np.array(values)
-    column = np.full((len(values), max(lengths)), np.nan)
-    for row, value in zip(column, values, strict=True):
-        row[: len(value)] = value
+    if {array.ndim for array in arrays} != {1}:
+        column = np.empty(len(values), dtype=object)
+        column[:] = values
+        return column
+    longest = max(map(len, arrays))
+    if any(array.dtype.kind not in "biuf" for array in arrays):
+        return np.array([[*map(str, array), *[""] * (longest - len(array))] for array in arrays])
+    column = np.full((len(values), longest), np.nan)
+    for row, array in zip(column, arrays, strict=True):
+        row[: len(array)] = array
     return column
 
 

@@ -85,7 +85,7 @@ class Runs:
         by_scan_id = [entry for entry in entries if name.isdigit() and entry.start.get("scan_id") == int(name)]
         if by_scan_id:
             return by_scan_id[-1]
-        matching = [entry for entry in entries if entry.uid.startswith(name)]
+        matching = [entry for entry in entries if name and entry.uid.startswith(name)]
         if len(matching) == 1:
             return matching[0]
         reason = (

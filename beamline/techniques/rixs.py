@@ -12,7 +12,7 @@ from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
 from beamline.report.rixs import map_figures
 from beamline.storage.results import Run
-from beamline.techniques.technique import Summary, Technique, columns_exporter, nexus_exporter
+from beamline.techniques.technique import NOT_KNOWN, Summary, Technique, columns_exporter, nexus_exporter
 from callbacks.contract import RixsOutput, RixsResult
 from callbacks.pipelines import RIXS as PIPELINE
 
@@ -22,14 +22,13 @@ INTENSITY = "counts per 1e6 counts of I0"
 def summarise(derived: Run) -> dict[str, Any]:
     """Summarise cosmic rays and calibration."""
     result = derived.read(RixsResult)
-    hits = np.asarray(derived.frames[RixsOutput.COSMIC_HITS])
+    nothing = np.zeros(0)  # where no frame was measured
+    hits = np.asarray(derived.frames.columns.get(RixsOutput.COSMIC_HITS, nothing))
+    removed = derived.frames.columns.get(RixsOutput.COSMIC_REMOVED_COUNTS, nothing)
     return {
-        "cosmic_rays": {
-            "hits": int(hits[hits > 0].sum()),
-            "removed_counts": float(np.nansum(derived.frames[RixsOutput.COSMIC_REMOVED_COUNTS])),
-        },
+        "cosmic_rays": {"hits": int(hits[hits > 0].sum()), "removed_counts": float(np.nansum(removed))},
         "calibration": {
-            "status": result.calibration_status,
+            "status": result.calibration_status or NOT_KNOWN,
             "alarm": result.calibration_alarm,
             "dispersion_ev_per_pixel": result.calibration_dispersion_ev_per_pixel,
             "dispersion_sigma": result.calibration_dispersion_sigma,
@@ -68,6 +67,8 @@ def warnings(summary: Summary) -> Iterator[str]:
 def tables(derived: Run) -> Iterator[Table]:
     """Give the map (a column for each excitation energy), its standard uncertainty, and the partial yields."""
     result = derived.read(RixsResult)
+    if not result.map.size:
+        return
     calibrated = result.calibration_status == "ok"
     across = result.emission_energy if calibrated else np.arange(result.map.shape[1])
     first = "emission_eV" if calibrated else "column"
@@ -88,6 +89,8 @@ def tables(derived: Run) -> Iterator[Table]:
 def plots(derived: Run) -> Iterator[Plot]:
     """Give the map against emission energy (column without a calibration) and, with one, against energy loss."""
     result = derived.read(RixsResult)
+    if not result.map.size:
+        return
     calibrated = result.calibration_status == "ok"
     excitation = Axis("excitation_energy", result.excitation_energy, "eV", "excitation energy")
     emission = (

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from beamline.endstation.config import Config, explain, unknown
+from beamline.endstation.config import Config, explain, not_finite, unknown
 from beamline.techniques import pipelines
 
 
@@ -29,6 +29,9 @@ def settings_problems(processing: Mapping[str, Any]) -> list[str]:
     for name, settings in processing.items():
         if name not in models:
             problems.append(f"processing: {unknown('pipeline', name, models)}")
+            continue
+        if infinite := list(not_finite(f"processing.{name}", settings)):
+            problems += [f"{where}: {number} is not a finite number" for where, number in infinite]
             continue
         try:
             models[name].model_validate(settings)

@@ -15,7 +15,7 @@ from beamline.formats.exporters.nexus import Axis, Plot
 from beamline.formats.exporters.nxstxm import write_nxstxm
 from beamline.report.stxm import focus_figures, stack_figures
 from beamline.storage.results import Documents, Run
-from beamline.techniques.technique import Summary, Technique, columns_exporter, nexus_exporter
+from beamline.techniques.technique import NOT_KNOWN, Summary, Technique, columns_exporter, nexus_exporter
 from callbacks import pipelines
 from callbacks.contract import FocusResult, StxmResult
 
@@ -23,14 +23,14 @@ from callbacks.contract import FocusResult, StxmResult
 def summarise(derived: Run) -> dict[str, Any]:
     """Summarise a stack: what can be said of its incident flux, drift, components and fractions."""
     result = derived.read(StxmResult)
-    if not result.optical_density.size:  # no image was measured
-        return {"shape": [0, 0, 0], "i0": {"status": str(result.i0_status), "pixels": 0}}
+    if not result.has_images:
+        return {"shape": [0, 0, 0], "i0": {"status": str(result.i0_status) or NOT_KNOWN, "pixels": 0}}
     reasons = [str(reason) for reason in result.mask_reasons]
     status = [str(one) for one in result.image_status]
     found: dict[str, Any] = {
         "shape": list(result.optical_density.shape),
         "energies_ev": [float(result.stack_energy[0]), float(result.stack_energy[-1])],
-        "i0": {"status": str(result.i0_status), "pixels": int(np.sum(result.blank))},
+        "i0": {"status": str(result.i0_status) or NOT_KNOWN, "pixels": int(np.sum(result.blank))},
         "drift_pixels": _range(result.drift),
         "images_not_used": {
             f"{energy:.2f}": one for energy, one in zip(result.stack_energy, status, strict=True) if one != "ok"
@@ -38,8 +38,8 @@ def summarise(derived: Run) -> dict[str, Any]:
         "masked_pixels": {
             reason: int((result.mask == number).sum()) for number, reason in enumerate(reasons) if reason != "good"
         },
-        "pca": {"status": str(result.pca_status)},
-        "chemistry": {"status": str(result.chemical_status)},
+        "pca": {"status": str(result.pca_status) or NOT_KNOWN},
+        "chemistry": {"status": str(result.chemical_status) or NOT_KNOWN},
     }
     if result.pca_status == "ok":
         shares = result.pca_eigenvalues / result.pca_eigenvalues.sum()
@@ -58,9 +58,9 @@ def summarise(derived: Run) -> dict[str, Any]:
 
 
 def _range(drift: np.ndarray) -> float:
-    """Give the largest range of a shift, of the images that have one; NaN where none has."""
+    """Give the largest range of a shift, of the images that have one; NaN where none was registered."""
     known = drift[np.isfinite(drift).all(axis=(1, 2))]
-    return float(np.ptp(known, axis=0).max()) if len(known) else float("nan")
+    return float(np.ptp(known, axis=0).max()) if len(known) > 1 else float("nan")  # one alone is the first image's, 0
 
 
 def lines(summary: Summary) -> Iterator[tuple[str, str]]:
@@ -71,7 +71,9 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "I0", f"{i0['pixels']} sample-free pixels" if i0["status"] == "ok" else f"none: {i0['status']}"
     if "drift_pixels" not in summary:
         return
-    yield "drift", f"{summary['drift_pixels']:.2f} pixels"
+    drift = summary["drift_pixels"]
+    if energies > 1:
+        yield "drift", f"{drift:.2f} pixels" if np.isfinite(drift) else "not known: no image was registered"
     for energy, reason in summary["images_not_used"].items():
         yield f"{energy} eV", reason
     masked = ", ".join(f"{count} {reason}" for reason, count in summary["masked_pixels"].items() if count)
@@ -102,7 +104,7 @@ def warnings(summary: Summary) -> Iterator[str]:
 def plots(derived: Run) -> Iterator[Plot]:
     """Give the aligned optical density and the mean spectrum."""
     result = derived.read(StxmResult)
-    if not result.optical_density.size:
+    if not result.has_images:
         return
     energy = Axis("energy", result.stack_energy, "eV", "photon energy")
     _, rows, columns = result.optical_density.shape
@@ -115,7 +117,7 @@ def plots(derived: Run) -> Iterator[Plot]:
 def tables(derived: Run) -> Iterator[Table]:
     """Give the mean spectrum of the sample with I0, and the end members or references."""
     result = derived.read(StxmResult)
-    if not result.spectrum.size:
+    if not result.has_images or not result.spectrum.size:
         return
     spectrum = [
         ("energy_eV", result.stack_energy),
@@ -137,14 +139,14 @@ def write_nxstxm_file(path: Path, documents: Documents, raw: Run, derived: Run |
     try:
         write_nxstxm(path, documents, derived)
     except ValueError as error:
-        raise BeamlineError(f"run {raw.uid}: {error}") from error
+        raise BeamlineError(error if raw.uid in str(error) else f"run {raw.uid}: {error}") from error
     return [path]
 
 
 def summarise_focus(derived: Run) -> dict[str, Any]:
     """Give the best focus."""
     result = derived.read(FocusResult)
-    return {"focus": {"status": result.focus_status, "um": result.focus, "sigma_um": result.focus_sigma}}
+    return {"focus": {"status": result.focus_status or NOT_KNOWN, "um": result.focus, "sigma_um": result.focus_sigma}}
 
 
 def focus_lines(summary: Summary) -> Iterator[tuple[str, str]]:
@@ -156,6 +158,8 @@ def focus_lines(summary: Summary) -> Iterator[tuple[str, str]]:
 def focus_plots(derived: Run) -> Iterator[Plot]:
     """Give the sharpness of the lines against the position of the zone plate."""
     result = derived.read(FocusResult)
+    if not result.focus_position.size:
+        return
     position = Axis("zone_plate", result.focus_position, "um", "position of the zone plate")
     yield Plot("sharpness", "sharpness", result.focus_sharpness, result.focus_sharpness_sigma, "", (position,))
 
@@ -163,6 +167,8 @@ def focus_plots(derived: Run) -> Iterator[Plot]:
 def focus_tables(derived: Run) -> Iterator[Table]:
     """Give the sharpness of every line."""
     result = derived.read(FocusResult)
+    if not result.focus_position.size:
+        return
     sharpness = [
         ("zone_plate_um", result.focus_position),
         ("sharpness", result.focus_sharpness),

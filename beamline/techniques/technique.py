@@ -15,6 +15,7 @@ from beamline.storage.results import Documents, Run
 from callbacks.pipelines import Pipeline
 
 Summary = Mapping[str, Any]
+NOT_KNOWN = "not known: nothing was measured, or the step has no result"  # where a result has no status
 Exporter = Callable[[Path, Documents, Run, Run | None], list[Path]]
 
 
@@ -56,6 +57,16 @@ class Technique:
     exporters: Mapping[str, Exporter]
 
 
+def not_reduced(raw: Run) -> BeamlineError:
+    """Give the error of a run that has no reduction to work with, which says how to get one."""
+    if raw.stop is None:
+        return BeamlineError(
+            f"run {raw.uid} is not closed, and has no result before it is; "
+            "`beamline recover` closes a run whose process died"
+        )
+    return BeamlineError(f"run {raw.uid} has not been reduced; `beamline replay --keep {raw.uid[:8]}` does it")
+
+
 def nexus_exporter(plots: Callable[[Run], Iterable[Plot]]) -> Exporter:
     """Give the exporter to NeXus of a technique.
 
@@ -83,7 +94,7 @@ def columns_exporter(tables: Callable[[Run], Iterable[Table]]) -> Exporter:
 
     def write(folder: Path, _documents: Documents, raw: Run, derived: Run | None) -> list[Path]:
         if derived is None:
-            raise BeamlineError(f"run {raw.uid} has not been reduced; `beamline replay --keep {raw.uid[:8]}` does it")
+            raise not_reduced(raw)
         return write_tables(folder, tables(derived), raw, derived)
 
     return write

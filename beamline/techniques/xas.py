@@ -9,7 +9,7 @@ from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
 from beamline.report.xas import spectrum_figures
 from beamline.storage.results import Run
-from beamline.techniques.technique import Summary, Technique, columns_exporter, nexus_exporter
+from beamline.techniques.technique import NOT_KNOWN, Summary, Technique, columns_exporter, nexus_exporter
 from callbacks.contract import XasResult
 from callbacks.pipelines import XAS as PIPELINE
 
@@ -19,8 +19,8 @@ def summarise(derived: Run) -> dict[str, Any]:
     result = derived.read(XasResult)
     return {
         "spectra": {
-            "tey": {"status": result.tey_status, "edge_jump": result.tey_edge_jump},
-            "tfy": {"status": result.tfy_status, "edge_jump": result.tfy_edge_jump},
+            "tey": {"status": result.tey_status or NOT_KNOWN, "edge_jump": result.tey_edge_jump},
+            "tfy": {"status": result.tfy_status or NOT_KNOWN, "edge_jump": result.tfy_edge_jump},
         }
     }
 
@@ -39,6 +39,8 @@ def warnings(_summary: Summary) -> Iterator[str]:
 def tables(derived: Run) -> Iterator[Table]:
     """Give the spectra as one table."""
     result = derived.read(XasResult)
+    if not result.xas_energy.size:
+        return
     spectra = [
         ("energy_eV", result.xas_energy),
         ("tey", result.tey),
@@ -52,6 +54,8 @@ def tables(derived: Run) -> Iterator[Table]:
 def plots(derived: Run) -> Iterator[Plot]:
     """Give the normalised yields."""
     result = derived.read(XasResult)
+    if not result.xas_energy.size:
+        return
     energy = Axis("energy", result.xas_energy, "eV", "excitation energy")
     yield Plot("tey", "tey", result.tey, result.tey_sigma, "", (energy,))
     yield Plot("tfy", "tfy", result.tfy, result.tfy_sigma, "", (energy,))

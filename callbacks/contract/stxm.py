@@ -189,6 +189,11 @@ class StackResult(AnalysisResult):
 class StxmResult(Account, LineResult, RegionsResult, AlignmentResult, DensityResult, StackResult):
     """All that the reduction of a stack or a line spectrum found."""
 
+    @property
+    def has_images(self) -> bool:
+        """Whether any image was measured, and the steps that align and normalise images have results."""
+        return bool(self.optical_density.size) and len(self.stack_energy) == len(self.optical_density)
+
 
 class PooledResult(AnalysisResult):
     """The analysis of several stacks together."""

@@ -1,6 +1,20 @@
 """What is found out before anything moves: whether a plan can be measured, and what it will do."""
 
 from plans.checks.estimate import Estimate, estimate
-from plans.checks.preflight import check_beamline, check_positive, check_reachable
+from plans.checks.preflight import (
+    check_beamline,
+    check_count,
+    check_counting_time,
+    check_positive,
+    check_reachable,
+)
 
-__all__ = ["Estimate", "check_beamline", "check_positive", "check_reachable", "estimate"]
+__all__ = [
+    "Estimate",
+    "check_beamline",
+    "check_count",
+    "check_counting_time",
+    "check_positive",
+    "check_reachable",
+    "estimate",
+]

@@ -13,6 +13,9 @@ from callbacks.contract import alarm_key
 from plans.endstation import OPEN, Endstation, Positioner
 from plans.errors import PlanError
 
+DAY = 86400.0  # s
+LONGEST = 100 * DAY  # counting time of a plan; no beam time is as long: beyond it, a time or a number was mistyped
+
 
 def check_reachable(device: Positioner, values: Iterable[float]) -> None:
     """Check every value against the limits of its device.
@@ -34,6 +37,20 @@ def check_positive(**values: float) -> None:
     for name, value in values.items():
         if not 0 < value < math.inf:
             raise PlanError(f"{name}: {value} is not positive")
+
+
+def check_count(name: str, value: int, *, most: int, least: int = 1) -> None:
+    """Check a number of points, frames or lines; `PlanError` names what is out of its range."""
+    if not least <= value <= most:
+        raise PlanError(f"{name}: {value}, expected {least} to {most}")
+
+
+def check_counting_time(seconds: float) -> None:
+    """Check the counting time of all points together; `PlanError` where nobody can have meant it."""
+    if not seconds <= LONGEST:
+        raise PlanError(
+            f"the points count for {seconds / DAY:.4g} days in all, expected at most {LONGEST / DAY:g} days"
+        )
 
 
 def check_beamline(endstation: Endstation, sample: str) -> MsgGenerator[str]:

@@ -64,7 +64,8 @@ class EnergyRegion(Steps):
 class EnergyRegions:
     """Energy regions in ascending order. `str` gives the text that parses to the same regions.
 
-    An end that two regions share is visited once, as the last point of the first of them, with its dwell.
+    An end that two regions share is visited once, as the last point of the first of them, with its dwell. An energy by
+    itself is no region to share an end with: where it is given again, it was mistyped.
     """
 
     regions: tuple[EnergyRegion, ...]
@@ -76,12 +77,17 @@ class EnergyRegions:
         Raises
         ------
         PlanError
-            Naming the region and what was expected: numbers, ascending, not overlapping.
+            Naming the region and what was expected: numbers, ascending, not overlapping, none twice.
         """
         if not text.strip():
             raise PlanError(f"energy regions: none given; {EXPECTED}")
         regions = tuple(EnergyRegion.parse(part.strip()) for part in text.split(","))
         for before, region in pairwise(regions):
+            if region.start == before.stop and not (region.step and before.step):
+                raise PlanError(
+                    f"energy region '{region}': {plain(region.start)} eV is given twice; expected each energy once"
+                    " (rixs_map and elastic_scan take several frames at each with frames_per_energy)"
+                )
             if region.start < before.stop:
                 raise PlanError(
                     f"energy region '{region}': starts below {plain(before.stop)} eV, where '{before}' ends; "

@@ -6,6 +6,8 @@ from decimal import Decimal, InvalidOperation
 
 from plans.errors import PlanError
 
+SHOWN = 40  # characters of what was typed, in an error
+
 
 def read_number(text: str, where: str, expected: str, *, lowest: Decimal, highest: Decimal) -> Decimal:
     """Read a decimal number.
@@ -25,12 +27,13 @@ def read_number(text: str, where: str, expected: str, *, lowest: Decimal, highes
     PlanError
         Naming where, what was read and what was expected.
     """
+    shown = text.strip()[:SHOWN]
     try:
         number = Decimal(text.strip()).normalize()
     except InvalidOperation:
-        raise PlanError(f"{where}: {text.strip()!r} is not a number; {expected}") from None
+        raise PlanError(f"{where}: {shown!r} is not a number; {expected}") from None
     if not (number.is_finite() and lowest <= number <= highest):
-        raise PlanError(f"{where}: {text.strip()} is not between {lowest} and {highest}; {expected}")
+        raise PlanError(f"{where}: {shown} is not between {lowest} and {highest}; {expected}")
     return number + 0  # no -0
 
 

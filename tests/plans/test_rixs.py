@@ -140,7 +140,7 @@ def test_the_sample_is_in_the_beam_before_the_run_opens(simulator, endstation):
         ({"exposure_time": float("inf")}, "exposure_time: inf is not positive"),
         ({"exposure_time": 2000.0}, "dwell: 2000 s is outside its limits 0 to 1000 s"),
         ({"frames_per_energy": 0}, "frames_per_energy: 0 is not positive"),
-        ({"dark_frames": -1}, "dark_frames: -1 is below zero"),
+        ({"dark_frames": -1}, "dark_frames: -1, expected 0 to 1000"),
         ({"dark_ttl": 0.0}, "dark_ttl: 0.0 is not positive"),
         ({"order": "down"}, "order: 'down' is none of up, up_down, random"),
         ({"order": "up_down"}, "order: 'up_down' needs frames_per_energy of 2 or more, not 1"),

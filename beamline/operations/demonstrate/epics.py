@@ -14,7 +14,7 @@ from beamline.operations.demonstrate.techniques import measure_rixs, measure_stx
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.replay import replay
 from beamline.operations.report import write_report
-from beamline.operations.runs import summary_of
+from beamline.operations.runs import data_folder, summary_of
 from beamline.operations.simulated_ioc import running_ioc
 from beamline.storage.layout import Layout
 from beamline.storage.runs import Runs
@@ -95,7 +95,7 @@ def run_epics_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_
         When the IOC does not start, or a run could not be measured.
     """
     began = time.monotonic()
-    data_dir = (data_dir or load_config(EPICS).storage.data_dir).absolute()
+    data_dir = data_folder(data_dir, load_config(EPICS))
     measured: list[tuple[str, str, float]] = []
     with (
         running_ioc(EPICS, seed=seed) as ioc,

@@ -12,12 +12,13 @@ import numpy as np
 
 from beamline.acquire.session import Session, measure_all
 from beamline.operations.analyse import pool_runs
+from beamline.operations.catalogue import take_in
 from beamline.operations.demonstrate.techniques import simulated, truth_of
 from beamline.operations.progress import EventCounter, Progress, no_progress
+from beamline.operations.runs import data_folder
 from beamline.report.figures import Drawn
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures, spectra
-from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.layout import Layout
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
@@ -87,14 +88,13 @@ def run_seed_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_p
     """
     began = time.monotonic()
     config = simulated(seed)
-    data_dir = (data_dir or config.storage.data_dir).absolute()
+    data_dir = data_folder(data_dir, config)
     with Session(config, data_dir) as session:
         session.watch(EventCounter(progress), "progress")
         truth = truth_of(session)
         oxygen, metals = _measure_oxygen(session, truth), _measure_metals(session)
         session.drain()
         expected = {capacity: _true_reduced(truth.stxm.phantom(f"LRNMC {capacity} mAh/g")) for capacity in CAPACITIES}
-    ingest_now(data_dir, *oxygen)
     uid, status, pooled = pool_runs(oxygen, _settings("O K"), data_dir)
     outcome = {"derived_uid": uid, "status": status} | _summary(pooled, expected)
     report = Layout(data_dir).reports / "seed.html"
@@ -109,7 +109,11 @@ def run_seed_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_p
         drawn=list(_figures(data_dir, oxygen, pooled, metals)),
         provenance=[("runs", ", ".join([*oxygen, *itertools.chain(*metals.values())])), ("seed", str(seed))],
     )
-    return outcome | {"report": str(report), "seconds": time.monotonic() - began}
+    return outcome | {
+        "report": str(report),
+        "seconds": time.monotonic() - began,
+        "not_in_catalogue": take_in(data_dir, uid, *oxygen),
+    }
 
 
 def _measure_oxygen(session: Session, truth: Truth) -> list[str]:

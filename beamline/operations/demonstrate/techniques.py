@@ -12,11 +12,11 @@ import numpy as np
 from beamline.acquire.session import Session, measure
 from beamline.endstation.config import Config, load_config
 from beamline.errors import BeamlineError
+from beamline.operations.catalogue import why_missing
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.replay import replay
 from beamline.operations.report import write_report
-from beamline.operations.runs import marked_frames, summarise_run
-from beamline.storage.catalogue.supervisor import INGEST_TIMEOUT
+from beamline.operations.runs import data_folder, marked_frames, summarise_run
 from beamline.storage.layout import Layout
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
@@ -95,7 +95,7 @@ def run_demo(what: What, *, seed: int, data_dir: Path | None, progress: Progress
     """
     began = time.monotonic()
     config = simulated(seed)
-    data_dir = (data_dir or config.storage.data_dir).absolute()
+    data_dir = data_folder(data_dir, config)
     with Session(config, data_dir) as session:
         session.watch(EventCounter(progress), "progress")
         uid = _MEASURE[what](session)
@@ -150,8 +150,8 @@ def wait_for_catalogue(session: Session, *uids: str) -> None:
     """Wait until runs and what was derived from them are in the catalogue."""
     for uid in uids:
         for each in (uid, Runs(session.data_dir).derived_uid(uid)):
-            if not session.ingester.wait_for(each, INGEST_TIMEOUT):
-                raise BeamlineError(f"run {each} is not in the catalogue: {session.ingester.status()}")
+            if late := why_missing(session.ingester, each):
+                raise BeamlineError(late)
 
 
 def measure_rixs(session: Session) -> str:

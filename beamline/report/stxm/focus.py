@@ -12,7 +12,9 @@ from callbacks.contract import FocusResult
 
 
 def focus_figures(result: FocusResult) -> Iterable[Drawn]:
-    """Draw the result of a focus scan."""
+    """Draw the result of a focus scan; nothing where no line was measured."""
+    if not result.focus_lines.size:
+        return
     yield (
         "Focus",
         "The line at each position of the zone plate, and its sharpness: the mean square slope less that of the noise.",
@@ -45,13 +47,14 @@ def focus(
     figure = Figure(figsize=(9.0, 4.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     order = np.argsort(position)
+    half = max(float(np.ptp(position)) / max(1, len(position) - 1), 1e-3) / 2  # um; one position has no step
     left.imshow(
         lines[order],
         origin="lower",
         aspect="auto",
         cmap="gray",
         interpolation="nearest",
-        extent=(-0.5, lines.shape[1] - 0.5, position.min(), position.max()),
+        extent=(-0.5, lines.shape[1] - 0.5, position.min() - half, position.max() + half),
     )
     left.set(xlabel="pixel", ylabel="zone plate (um)", title="lines")
     right.errorbar(position, sharpness, yerr=sigma, fmt=".", color=ACCEPTED)

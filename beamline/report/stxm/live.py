@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from beamline.report.figures import FloatArray
+from beamline.report.figures import FloatArray, literal
 from beamline.report.stxm.curves import SERIES
 from beamline.report.stxm.images import DENSITY, FRACTION, NOT_MEASURED
 from beamline.report.stxm.maps import WORST_FRACTION
@@ -81,7 +81,7 @@ def draw_stack(history: History, data: Mapping[str, Any]) -> Figure:
     for axes in lower:
         axes.set_xlabel("energy (eV)")
         axes.grid(alpha=0.3)
-    return figure
+    return literal(figure)
 
 
 def _extent(grid: Mapping[str, Any] | None) -> tuple[float, float, float, float]:

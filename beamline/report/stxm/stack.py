@@ -18,14 +18,14 @@ FEWEST_PIXELS = 30  # that the mean spectrum of a range of the reduced fraction 
 
 
 def stack_figures(result: StxmResult) -> Iterable[Drawn]:
-    """Draw the result of a stack, the most important figures first."""
-    if not result.optical_density.size:
+    """Draw the result of a stack, the most important figures first; nothing where no image was measured."""
+    if not result.has_images or not result.region_rows.size:
         return
     regions = fields(result)
     is_map = len(result.stack_energy) > 1 and not all(each.rows.stop - each.rows.start == 1 for each in regions)
     if is_map and result.reduced_fraction.size and result.chemical_status == "ok":
         yield from _chemistry(result, regions)
-    yield _images(result, regions)
+    yield from _images(result, regions)
     if is_map:
         yield _drift(result)
     if len(result.stack_energy) > 1:
@@ -37,16 +37,18 @@ def stack_figures(result: StxmResult) -> Iterable[Drawn]:
     yield from _spectra(result)
 
 
-def _images(result: StxmResult, regions: Sequence[Field]) -> Drawn:
+def _images(result: StxmResult, regions: Sequence[Field]) -> Iterable[Drawn]:
     energy, density = result.stack_energy, result.optical_density
     if str(result.i0_status) != "ok":
         density = np.full_like(density, np.nan)
     used = np.flatnonzero([status == "ok" for status in result.image_status])
+    if not len(used):
+        return
     chosen = used[spread_over(len(used), SHOWN_IMAGES)]
     if result.edge_top.size and np.isfinite(result.edge_top).all() and len(chosen) > 2:
         top = used[np.abs(energy[used] - result.edge_top.mean()).argmin()]
         chosen = np.unique(np.r_[chosen[:-1], top]) if top not in chosen else chosen
-    return (
+    yield (
         "Images",
         "Aligned optical density, -ln(I/I0), on one scale. Grey: not measured, or drifted out of the field.",
         images([(f"{energy[image]:.2f} eV", density[image]) for image in chosen], regions, label="optical density"),

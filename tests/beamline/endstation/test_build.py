@@ -26,6 +26,11 @@ class Device:
     def __init__(self, prefix, *, name, shared=None, gain=1.0):
         self.prefix, self.name, self.shared, self.gain = prefix, name, shared, gain
 
+    def read(self):
+        return {}
+
+    describe = read
+
 
 @pytest.fixture
 def file(tmp_path):
@@ -80,6 +85,31 @@ def test_what_cannot_be_built_is_one_line_with_file_and_device(file, tmp_path, o
         build_endstation(load_config(file), frames_dir=tmp_path / "frames")
     assert any(line.startswith(f"{file}: {message}") for line in str(error.value).splitlines())
     assert not (tmp_path / "frames").exists()
+
+
+@pytest.mark.parametrize(
+    ("class_path", "message"),
+    [
+        ("builtins.dict", "devices.energy: "),
+        ("types.SimpleNamespace", "devices.energy: "),
+        ("pathlib.Path", "devices.energy: "),
+        ("argparse.ArgumentParser", "devices.energy: "),
+    ],
+)
+def test_a_class_that_is_no_device_is_named(file, tmp_path, class_path, message):
+    edit(file, f'"{__name__}.Device"\nprefix = "BL:energy"', f'"{class_path}"')
+    edit(file, f'[endstation.shared]\nclass = "{__name__}.World"\noptions = {{ seed = 3 }}\n', "")
+    with pytest.raises(BeamlineError) as error:
+        build_endstation(load_config(file), frames_dir=tmp_path)
+    assert str(error.value).startswith(f"{file}: {message}")
+    assert len(error.value.problems) == 1
+
+
+@pytest.mark.parametrize("option", ["name", "shared"])
+def test_an_option_that_every_device_is_given_anyway_is_refused(file, tmp_path, option):
+    edit(file, '"BL:ring"', f'"BL:ring"\noptions = {{ {option} = 1 }}')
+    with pytest.raises(BeamlineError, match=f"devices.ring.options: '{option}' is given to every device"):
+        build_endstation(load_config(file), frames_dir=tmp_path)
 
 
 def test_an_option_that_a_class_does_not_take_is_named(file, tmp_path):

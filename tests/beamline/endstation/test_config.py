@@ -96,6 +96,12 @@ def test_only_the_endstation_and_its_devices_must_be_given():
             "450.0\nsettle_time = -1.0",
             "suspenders.settle_time: Input should be greater than or equal to 0, not -1.0",
         ),
+        ("450.0", "inf", "suspenders.ring_current_resume: inf is not a finite number"),
+        ("threshold = 6", "threshold = nan", "processing.rixs.cosmic_rays.threshold: nan is not a finite number"),
+        ("[200.0, 1500.0]", "[200.0, -inf]", "devices.energy.options.limits.1: -inf is not a finite number"),
+        ('"test"', '""', "endstation.name: String should have at least 1 character, not ''"),
+        ("queue_depth = 100", 'data_dir = ""', "storage.data_dir: '' is not the path of a folder"),
+        ("queue_depth = 100", 'data_dir = "a\\u0000"', r"storage.data_dir: 'a\x00' is not the path of a folder"),
         ("= 400", "= -1", "suspenders.ring_current_low: Input should be greater than 0, not -1"),
     ],
 )
@@ -126,6 +132,33 @@ def test_a_file_that_is_not_toml_or_not_there_is_one_line(file, tmp_path):
         load_config(tmp_path / "none.toml")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("x = " + "[" * 20_000, "not valid TOML: "),
+        ("x = " + "9" * 5000, "not valid TOML: "),
+        ("x = 2020-13-45", "not valid TOML: "),
+        ("#" * 1_000_001, "is larger than 1000000 bytes"),
+        ("", "endstation: Field required"),
+        ("endstation = 5\ndevices = []", "endstation: Input should be a valid dictionary"),
+        ('endstation = "' + "x" * 10_000 + '"', "endstation: Input should be a valid dictionary"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused_in_short_lines(tmp_path, content, message):
+    path = tmp_path / "endstation.toml"
+    path.write_text(content)
+    with pytest.raises(BeamlineError) as error:
+        load_config(path)
+    assert error.value.problems[0].startswith(f"{path}: {message}")
+    assert all(len(line) < 500 for line in error.value.problems)
+
+
+@pytest.mark.parametrize("path", [Path("/dev/zero"), Path("/tmp")])
+def test_a_configuration_that_is_no_file_is_not_read(path):
+    with pytest.raises(BeamlineError, match="cannot be read: is no file"):
+        load_config(path)
+
+
 def test_a_class_is_found_by_its_path():
     assert resolve_class("pathlib.Path") is Path
 
@@ -134,6 +167,8 @@ def test_a_class_is_found_by_its_path():
     ("class_path", "message"),
     [
         ("Path", "class 'Path': expected a dotted path like package.module.Class"),
+        ("../../../x", "class '../../../x': expected a dotted path like package.module.Class"),
+        ("a..B", "class 'a..B': expected a dotted path like package.module.Class"),
         ("pathlib.Pth", "class 'pathlib.Pth': unknown class of pathlib 'Pth'; did you mean 'Path'?"),
         ("pathlib.fnmatch", "class 'pathlib.fnmatch': unknown class of pathlib 'fnmatch'"),
         ("no.such.Thing", "class 'no.such.Thing': module 'no.such' cannot be imported: No module named 'no'"),

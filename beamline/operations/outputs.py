@@ -1,0 +1,132 @@
+"""Where commands write for the user: a file or folder that is there whole or not at all, and errors of one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from beamline.errors import BeamlineError
+
+_OF_HDF5 = re.compile(r"error message = '(?P<reason>[^']+)'")
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Write a file beside its place, and move it there once it is whole; its folder is made where there is none.
+
+    Parameters
+    ----------
+    path : Path
+        An existing file is replaced; of a symbolic link, the file that it names.
+
+    Yields
+    ------
+    Path
+        The file to write.
+
+    Raises
+    ------
+    BeamlineError
+        When it cannot be written: the path is none, or of a folder or a device, the disk is full; one line. Nothing
+        is left then, and a file that was there before is as it was.
+    """
+    with _one_line(path):
+        target = _target(path)
+        if target.exists() and not target.is_file():
+            raise BeamlineError(f"{path}: is {_kind(target)}, expected a file")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = _beside(target)
+        part.touch()  # where this cannot be, it is said before the work is done
+        try:
+            yield part
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_files(folder: Path) -> Iterator[Path]:
+    """Write the files of a folder beside their place, and move them there once all are whole.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where there is none; other files in it stay.
+
+    Yields
+    ------
+    Path
+        The folder to write to.
+
+    Raises
+    ------
+    BeamlineError
+        As `new_file`.
+    """
+    with _one_line(folder):
+        target = _target(folder)
+        if target.exists() and not target.is_dir():
+            raise BeamlineError(f"{folder}: is {_kind(target)}, expected a folder")
+        target.mkdir(parents=True, exist_ok=True)
+        part = _beside(target / "files")
+        part.mkdir()
+        try:
+            yield part
+            for file in sorted(part.iterdir()):
+                if (target / file.name).is_dir():
+                    raise BeamlineError(f"{folder / file.name}: is a folder, expected a file")
+            for file in sorted(part.iterdir()):
+                file.replace(target / file.name)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def reason_of(error: Exception) -> str:
+    """Say in a few words why a file cannot be read or written."""
+    if found := _OF_HDF5.search(str(error)):
+        return found["reason"]
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    if not str(path) or "\0" in str(path):
+        raise BeamlineError(f"{str(path)!r}: is not the path of a file or folder")
+    try:
+        yield
+    except FileExistsError as error:  # of a folder that is to be made
+        raise BeamlineError(f"{os.fsdecode(error.filename)}: is a file, expected a folder") from error
+    except (OSError, RuntimeError) as error:  # HDF5 raises the second where it cannot close a file on a full disk
+        if isinstance(error, RuntimeError) and not _OF_HDF5.search(str(error)):
+            raise
+        other = error.filename if isinstance(error, OSError) else None
+        named = path if other is None or Path(os.fsdecode(other)).name.startswith(_PART) else os.fsdecode(other)
+        raise BeamlineError(f"{named}: cannot be written: {reason_of(error)}") from error
+
+
+_PART = ".beamline-"  # what names begin with, of files that are being written
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f"{_PART}{uuid.uuid4().hex[:12]}.part")
+
+
+def _target(path: Path) -> Path:
+    """Follow symbolic links; `BeamlineError` where one leads nowhere."""
+    target = Path(os.path.realpath(path))
+    if path.is_symlink() and not target.exists():
+        raise BeamlineError(f"{path}: is a symbolic link to {target}, which does not exist")
+    return target
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        return "a folder"
+    return "a file" if path.is_file() else "a device or pipe"

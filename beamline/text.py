@@ -1,0 +1,43 @@
+"""Text from data, made safe to show: a name in a file is never a control sequence, a line break or a path."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+MOST_CHARACTERS = 200  # of a text where it stands beside others: in a title, in a cell of a table
+MOST_OF_A_NAME = 80  # characters of a file's name, of the 255 bytes that a file system allows
+
+
+def clean(text: object) -> str:
+    r"""Make visible what is not printed as a character: ``"\x1b[2J"`` becomes a backslash, ``x1b[2J``.
+
+    These are control characters, line breaks among them, marks that reverse the direction of a line, other invisible
+    characters, and halves of surrogate pairs, which no encoding can write. Any text becomes one line.
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    if character.isprintable() or unicodedata.category(character) == "Zs":  # other blanks than the usual one
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def shortened(text: object, most: int = MOST_CHARACTERS) -> str:
+    """Clean a text, and cut it where it is long."""
+    text = clean(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def encodable(text: str) -> str:
+    """Make visible what no encoding can write: halves of surrogate pairs."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def file_name_of(*parts: object) -> str:
+    """Join parts into the name of a file, whatever they hold: separators and all that is unusual become ``_``."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(map(str, parts)))[:MOST_OF_A_NAME]

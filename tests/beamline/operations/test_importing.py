@@ -1,0 +1,56 @@
+"""An import says what it made of a scan: that it was imported before, what is missing, and where it is not."""
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+from command_line import answer
+from stxm_documents import stxm_documents
+
+from beamline.operations import importing
+from beamline.operations.exporting import export
+from beamline.storage import Recorder, Runs
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    """A broken-off stack in NXstxm."""
+    folder = tmp_path_factory.mktemp("scan")
+    documents = stxm_documents(
+        np.full((3, 4, 6), 100.0), [700.0, 701.0, 702.0], np.arange(6.0), np.arange(4.0), lines=9
+    )
+    with closing(Recorder(folder)) as recorder:
+        for document in documents:
+            recorder(*document)
+    return export(Runs(folder), "-1", "nxstxm", folder / "scan.hdf5")[0]
+
+
+def test_an_import_says_what_is_missing_and_every_command_says_it_again(scan, tmp_path, monkeypatch):
+    monkeypatch.setattr(importing, "take_in", lambda *_: "")  # the catalogue takes seconds
+    imported = answer("import", "nxstxm", scan, "--data-dir", tmp_path)
+    assert imported.code == 0, imported.stderr
+    shown = answer("show", "--data-dir", tmp_path)
+    report = answer("report", "-o", tmp_path / "report.html", "--data-dir", tmp_path)
+    assert report.code == 0, report.stderr
+    page = (tmp_path / "report.html").read_text()
+    (listed,) = answer("runs", "--json", "--data-dir", tmp_path).json
+    assert "9 of 12 points measured" in listed["problems"]
+    for text in (imported.stdout, shown.stdout, page):
+        assert "9 of 12 points measured" in text
+
+
+def test_a_scan_that_is_imported_again_is_said_to_have_been(scan, tmp_path, monkeypatch):
+    monkeypatch.setattr(importing, "take_in", lambda *_: "")
+    first, second = (answer("import", "nxstxm", scan, "--data-dir", tmp_path, "--json").json for _ in range(2))
+    assert first["imported_before"] == []
+    assert second["imported_before"] == [first["raw_uid"]]
+    third = answer("import", "nxstxm", scan, "--data-dir", tmp_path).stdout
+    assert f"imported before  as run {first['raw_uid']}" in third
+
+
+def test_an_import_that_is_not_in_the_catalogue_fails_and_says_why(scan, tmp_path, monkeypatch):
+    monkeypatch.setattr(importing, "take_in", lambda *_: "run x is not in the catalogue: made to fail")
+    found = answer("import", "nxstxm", scan, "--data-dir", tmp_path)
+    assert found.code == 1
+    assert "raw run" in found.stdout
+    assert found.stderr.splitlines()[-1] == "beamline: run x is not in the catalogue: made to fail"

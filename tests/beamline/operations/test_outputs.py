@@ -1,0 +1,147 @@
+"""Files for the user: whole or not at all, and one line where they cannot be written."""
+
+import errno
+import os
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from command_line import answer
+from stxm_documents import stxm_documents
+
+from beamline.errors import BeamlineError
+from beamline.operations.outputs import new_file, new_files
+from beamline.operations.replay import reduce_documents
+from beamline.storage import DerivedRuns, Recorder
+
+
+def write(path, text="whole"):
+    with new_file(Path(path)) as part:
+        part.write_text(text)
+
+
+def test_a_file_and_its_folders_are_made_with_the_permissions_of_any_other(tmp_path):
+    write(tmp_path / "a" / "b" / "file")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "a" / "b" / "file").read_text() == "whole"
+    assert (tmp_path / "a" / "b" / "file").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_file_is_replaced_once_the_new_one_is_whole(tmp_path):
+    write(tmp_path / "file", "old")
+    with pytest.raises(ZeroDivisionError), new_file(tmp_path / "file") as part:
+        part.write_text("half" * (1 // 0))
+    assert (tmp_path / "file").read_text() == "old"
+    write(tmp_path / "file", "new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "new")]
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path):
+    write(tmp_path / ("x" * 255))
+    assert (tmp_path / ("x" * 255)).read_text() == "whole"
+
+
+def test_the_file_that_a_link_names_is_replaced_and_the_link_stays(tmp_path):
+    write(tmp_path / "file", "old")
+    (tmp_path / "link").symlink_to("file")
+    write(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "new"
+
+
+def cannot_be_written(folder):
+    """Name paths that no file can be written to, and what is said of each."""
+    (folder / "folder").mkdir()
+    (folder / "file").touch()
+    (folder / "dangling").symlink_to(folder / "nowhere" / "x")
+    (folder / "loop").symlink_to(folder / "loop")
+    os.mkfifo(folder / "pipe")
+    return [
+        (folder / "folder", "is a folder, expected a file"),
+        (folder / ("x" * 256), "cannot be written: File name too long"),
+        (folder / ("x/" * 3000) / "y", "cannot be written: File name too long"),
+        (folder / "file" / "x", "file: is a file, expected a folder"),
+        (folder / "file" / "x" / "y", "cannot be written: Not a directory"),
+        (folder / "dangling", f"is a symbolic link to {folder / 'nowhere' / 'x'}, which does not exist"),
+        (folder / "loop", "is a symbolic link to"),
+        (folder / "pipe", "is a device or pipe, expected a file"),
+        (folder / "a\0b", "is not the path of a file or folder"),
+        (Path("/dev/full"), "is a device or pipe, expected a file"),
+        (Path("/proc/x"), "cannot be written: No such file or directory"),
+    ]
+
+
+def test_what_cannot_be_written_is_said_in_one_line_and_leaves_nothing(tmp_path):
+    refused = cannot_be_written(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    for path, message in refused:
+        with pytest.raises(BeamlineError) as error:
+            write(path)
+        assert message in str(error.value), path
+        assert len(error.value.problems) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+
+
+def test_a_folder_takes_new_files_and_keeps_the_others(tmp_path):
+    folder = tmp_path / "tables"
+    for text in ("old", "new"):
+        with new_files(folder) as part:
+            (part / "one").write_text(text)
+        (folder / "other").write_text("other")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"one": "new", "other": "other"}
+    with pytest.raises(BeamlineError, match=r"one: is a file, expected a folder"), new_files(folder / "one"):
+        pass
+    (folder / "two").mkdir()
+    with pytest.raises(BeamlineError, match=r"two: is a folder, expected a file"), new_files(folder) as part:
+        _ = [(part / name).write_text("newest") for name in ("one", "two")]
+    assert (folder / "one").read_text() == "new"
+    assert sorted(path.name for path in folder.iterdir()) == ["one", "other", "two"]
+
+
+def test_a_disk_that_is_full_is_said_in_one_line_and_leaves_no_part(small_disk):
+    for write_all in (lambda part: part.write_bytes(bytes(5_000_000)), _fill_hdf5):
+        with pytest.raises(BeamlineError) as error, new_file(small_disk / "file") as part:
+            write_all(part)
+        assert str(error.value) == f"{small_disk / 'file'}: cannot be written: {os.strerror(errno.ENOSPC)}"
+        assert not list(small_disk.iterdir())
+
+
+def _fill_hdf5(part):
+    with h5py.File(part, "w") as file:
+        for number in range(50):
+            file[str(number)] = np.random.default_rng(number).random(20_000)
+            file.flush()
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """The data folder of one reduced image."""
+    folder = tmp_path_factory.mktemp("image")
+    documents = stxm_documents(np.full((1, 4, 6), 100.0), [700.0], np.arange(6.0), np.arange(4.0))
+    with closing(Recorder(folder)) as recorder, closing(DerivedRuns(folder)) as derived:
+        for document in documents:
+            recorder(*document)
+        for document in reduce_documents(documents, None):
+            derived(*document)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["report"], ["export"], ["export", "--format", "columns"], ["export", "--format", "nxstxm"]],
+    ids=" ".join,
+)
+def test_every_command_that_writes_refuses_what_cannot_be_written_in_one_line(image, tmp_path, command):
+    for path, _ in cannot_be_written(tmp_path):
+        if "columns" in command and path.name == "folder":
+            continue
+        found = answer(*command, "-1", "-o", path, "--data-dir", image)
+        assert found.code == (2 if "\0" in str(path) else 1), path
+        assert found.stderr.startswith("beamline: ")
+        assert found.stderr.count("\n") == 1
+        assert "internal error" not in found.stderr
+    assert answer(*command, "-1", "-o", "", "--data-dir", image).code == 2
