@@ -16,6 +16,7 @@ from beamline.storage.catalogue.find import RunNotFoundError, open_catalog, reso
 from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.log import Document
+from beamline.storage.relocation import missing_files
 from beamline.storage.results import collect, differences
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques import pipelines
@@ -50,7 +51,11 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
     settings: Mapping[str, Any] | None = before.settings if before else None
     if config:
         settings = processing_with_references(load_config(config), runs.data_dir)
-    derived = reduce_documents(documents_of(runs, entry, source), settings)
+    documents = list(documents_of(runs, entry, source))
+    if missing := missing_files(documents):
+        others = f" and {len(missing) - 1} others" if missing[1:] else ""
+        raise BeamlineError(f"run {entry.uid} cannot be reduced again: its file {missing[0]}{others} is missing")
+    derived = reduce_documents(documents, settings)
     after = collect(derived)
     if keep:
         with closing(DerivedRuns(runs.data_dir)) as store:
