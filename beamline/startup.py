@@ -1,8 +1,9 @@
 """What an IPython session starts from: ``from beamline.startup import *``.
 
-Gives ``RE``, the devices by name, the plans bound to them (``RE(xas("520:560:0.5"))``), the catalogue ``cat`` with
-``raw_runs(cat)`` and ``derived_of(cat, uid)``, and the ``session``. The configuration is the simulated endstation, or
-the file that BEAMLINE_CONFIG names; the data folder is the configuration's, or the one that BEAMLINE_DATA_DIR names.
+Gives ``RE``, the devices by name, the plans bound to them (``RE(xas("520:560:0.5"))``), the catalogue ``cat`` of the
+measured runs (``cat[-1]`` is the newest), their reductions by ``derived_of(cat[-1])`` and ``derived_runs(cat)``, and
+the ``session``. The configuration is the simulated endstation, or the file that BEAMLINE_CONFIG names; the data folder
+is the configuration's, or the one that BEAMLINE_DATA_DIR names.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from beamline.acquire.session import Session
 from beamline.endstation.config import load_config
-from beamline.storage.catalogue.find import derived_of, open_catalog, raw_runs
+from beamline.storage.catalogue.find import derived_of, derived_runs, open_catalog
 from plans import PLANS
 from plans.endstation import DEVICE_NAMES
 
@@ -33,5 +34,5 @@ devices = {name: getattr(endstation, name) for name in DEVICE_NAMES}
 plans = {name: partial(plan.function, endstation) for name, plan in PLANS.items()}
 globals().update(devices | plans)
 
-__all__ = ["RE", "cat", "config", "derived_of", "devices", "endstation", "plans", "raw_runs", "session"]
+__all__ = ["RE", "cat", "config", "derived_of", "derived_runs", "devices", "endstation", "plans", "session"]
 __all__ += list(devices) + list(plans)
