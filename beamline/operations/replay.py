@@ -16,7 +16,7 @@ from beamline.storage.catalogue.find import RunNotFoundError, open_catalog, reso
 from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.log import Document
-from beamline.storage.relocation import missing_files
+from beamline.storage.relocation import unreadable_files
 from beamline.storage.results import collect, differences
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques import pipelines
@@ -52,9 +52,9 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
     if config:
         settings = processing_with_references(load_config(config), runs.data_dir)
     documents = list(documents_of(runs, entry, source))
-    if missing := missing_files(documents):
-        others = f" and {len(missing) - 1} others" if missing[1:] else ""
-        raise BeamlineError(f"run {entry.uid} cannot be reduced again: its file {missing[0]}{others} is missing")
+    if unreadable := unreadable_files(documents):
+        others = f" (and {len(unreadable) - 1} other files)" if unreadable[1:] else ""
+        raise BeamlineError(f"run {entry.uid} cannot be reduced again: {unreadable[0]}{others}")
     derived = reduce_documents(documents, settings)
     after = collect(derived)
     if keep:

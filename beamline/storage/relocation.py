@@ -1,14 +1,19 @@
-"""Find the files that the documents of a run refer to, also where the data folder was moved, copied or linked to."""
+"""Find the files that the documents of a run refer to, also where the data folder was moved; tell what is missing."""
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import h5py
+
 from beamline.storage.layout import Layout, data_folder_of
 from beamline.storage.log import Doc, Document, read_log
 from callbacks.external import file_of_uri, file_uri
+
+HDF5_SUFFIXES = (".h5", ".hdf5")
 
 
 def read_run(log: Path) -> Iterator[Document]:
@@ -50,10 +55,28 @@ def relocate(name: str, doc: Doc, data_dir: Path) -> Doc:
     return {**doc, "uri": file_uri(path)}
 
 
-def missing_files(documents: Iterable[Document]) -> list[Path]:
-    """List the files that the documents of a run refer to and that are not there."""
+def unreadable_files(documents: Iterable[Document]) -> list[str]:
+    """Name the files that the documents of a run refer to and that cannot be read, each with the reason."""
     files = dict.fromkeys(path for name, doc in documents if (path := _file_of(name, doc)) is not None)
-    return [path for path in files if not path.exists()]
+    return [f"{path}: {reason}" for path in files if (reason := why_unreadable(path))]
+
+
+def why_unreadable(path: Path) -> str:
+    """Say why a file that a run refers to cannot be read; empty if it can be opened."""
+    if not path.exists():
+        return "missing, though runs refer to it"
+    if path.suffix not in HDF5_SUFFIXES:
+        return ""
+    reason = ""
+    for swmr in (False, True):  # the second for one that is being written
+        try:
+            with h5py.File(path, "r", swmr=swmr):
+                return ""
+        except OSError as error:
+            if error.errno == errno.EAGAIN:  # it is open in a process that writes to it
+                return ""
+            reason = reason or f"cannot be read: {' '.join(str(error).split())}"
+    return reason
 
 
 def _file_of(name: str, doc: Doc) -> Path | None:

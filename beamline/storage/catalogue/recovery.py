@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import errno
+import logging
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import h5py
 
 from beamline.errors import BeamlineError
 from beamline.storage.catalogue.condition import (
@@ -26,7 +24,7 @@ from beamline.storage.frames import HDF5_MIMETYPE, FramesError, linked_frames, r
 from beamline.storage.layout import Layout, is_frame_link
 from beamline.storage.log import Document, Log, LogError, LogState, inspect_log
 from beamline.storage.recorder import RecorderError, close_interrupted
-from beamline.storage.relocation import read_run
+from beamline.storage.relocation import read_run, why_unreadable
 from callbacks.external import file_of_uri
 
 RETRY_DELAYS = (1, 3)  # s; shorter than in the background, as the user is waiting
@@ -34,7 +32,6 @@ LOCK_TIMEOUT = 30.0  # s without progress of another process that fills the cata
 STOP_REASON = "the process that measured ended before the run was closed"
 LOST_END = "the end of its log is lost"  # of a run that was closed and ingested
 ROOM = 1 << 20  # bytes that must be free to go on with the catalogue
-HDF5_SUFFIXES = (".h5", ".hdf5")
 MOST_FILES = 20  # missing files that are named one by one
 
 Reduce = Callable[[Sequence[str], "Recovery"], None]  # given the uids of runs that were interrupted, raw and derived
@@ -116,7 +113,7 @@ def recover(data_dir: Path, *, rebuild: bool = False, reduce: Reduce | None = No
     recovery = Recovery()
     if not layout.logs.exists() and not layout.catalogue.exists():
         return recovery
-    with _recovering(layout):
+    with _recovering(layout), _details_to(layout.ingest_log):
         _close_runs(layout, recovery)
         if (full := _no_room(layout)) is not None:
             recovery.problems.append(f"{full}; runs are not reduced, the catalogue is left as it is")
@@ -141,6 +138,36 @@ def _recovering(layout: Layout) -> Iterator[None]:
         if not held:
             raise BeamlineError(f"{layout.data_dir}: another process is recovering this data folder")
         yield
+
+
+@contextmanager
+def _details_to(path: Path) -> Iterator[None]:
+    """Write what is logged meanwhile, at length, to a file: what the user has to know is among the problems."""
+    handler = _Details(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("beamline", "callbacks")]
+    before = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger, propagate in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.propagate = propagate
+
+
+class _Details(logging.Handler):
+    """Appends to a file; where that is not possible, as on a full disk, the details are lost."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{self.format(record)}\n")
 
 
 def _no_room(layout: Layout) -> str | None:
@@ -266,9 +293,12 @@ def _closed_runs(layout: Layout, recovery: Recovery) -> set[str]:
     found = set()
     for path in layout.pending_logs():
         try:
-            state = inspect_log(path).state
+            log = inspect_log(path)
         except LogError:  # named already
             continue
+        if log.uid != path.stem:  # named already
+            continue
+        state = log.state
         if state is LogState.INTERRUPTED and (run := _close(path, recovery.problems, LOST_END)) is not None:
             recovery.closed.append(run)
             state = LogState.CLOSED
@@ -326,12 +356,15 @@ def _return_logs(layout: Layout, uids: Iterable[str]) -> None:
 
 
 def _ingest_all(data_dir: Path, uids: set[str], recovery: Recovery) -> None:
+    layout = Layout(data_dir)
     with closing(Ingester(data_dir, RETRY_DELAYS)) as ingester:
-        while pending := _pending(Layout(data_dir), uids):
+        while _pending(layout, uids):
             busy = ingester.ingest_batch()
-            failed = {run["uid"]: run["error"] for run in ingester.status() if run["given_up"]}
-            if pending <= failed.keys():
-                recovery.problems += [f"run {uid} is not in the catalogue: {failed[uid]}" for uid in sorted(pending)]
+            state = {run["uid"]: run for run in ingester.status()}
+            pending = _pending(layout, uids)
+            if all(uid not in state or state[uid]["given_up"] for uid in pending):
+                reasons = {uid: state[uid]["error"] if uid in state else "its log cannot be read" for uid in pending}
+                recovery.problems += [f"run {uid} is not in the catalogue: {reasons[uid]}" for uid in sorted(reasons)]
                 return
             if not busy:
                 time.sleep(POLL_INTERVAL)
@@ -353,25 +386,9 @@ def _check_files(data_dir: Path, recovery: Recovery) -> None:
             files |= {file for file, _ in linked_frames(path)}
         elif not path.is_relative_to(layout.catalogue):
             files.add(path)
-    wrong = [f"{path}: {reason}" for path in sorted(files) if (reason := _why_unreadable(path))]
+    wrong = [f"{path}: {reason}" for path in sorted(files) if (reason := why_unreadable(path))]
     known = {problem.partition(": ")[0] for problem in recovery.problems}
     wrong = [problem for problem in wrong if problem.partition(": ")[0] not in known]
     recovery.problems += wrong[:MOST_FILES]
     if len(wrong) > MOST_FILES:
         recovery.problems.append(f"{len(wrong) - MOST_FILES} other files are missing or cannot be read")
-
-
-def _why_unreadable(path: Path) -> str:
-    """Say what is wrong with a file that runs refer to; empty if nothing is."""
-    if not path.exists():
-        return "missing, though runs in the catalogue refer to it"
-    reason = ""
-    for swmr in (False, True):  # the second for one that is being written
-        try:
-            with h5py.File(path, "r", swmr=swmr):
-                return ""
-        except OSError as error:
-            if error.errno == errno.EAGAIN:  # it is open in a process that writes to it
-                return ""
-            reason = f"cannot be read: {' '.join(str(error).split())}"
-    return reason if path.suffix in HDF5_SUFFIXES else ""

@@ -186,7 +186,7 @@ def test_a_folder_that_was_copied_is_said_to_be_one_and_recover_makes_its_catalo
     assert left.code == 1
     problems = left.json["problems"]
     assert problems[0].startswith(f"{derived}: cannot be read: ")
-    assert problems[1:] == [f"{frames}: missing, though runs in the catalogue refer to it"]
+    assert problems[1:] == [f"{frames}: missing, though runs refer to it"]
     raw, derived_run = Runs(data_dir).load_with_derived("-1")
     assert derived_run is None
     assert str(derived) in raw.problems[0]
