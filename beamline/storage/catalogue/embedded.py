@@ -187,7 +187,7 @@ def create_catalogue(data_dir: Path) -> CatalogueFormat:
 @contextmanager
 def _creating(path: Path) -> Iterator[None]:
     """Hold a lock, so that only one process creates the catalogue."""
-    with path.open("w") as lock:
+    with path.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

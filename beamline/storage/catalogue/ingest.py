@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -271,15 +272,17 @@ def ingest_lock(data_dir: Path, *, keep_waiting: Callable[[], bool]) -> Iterator
 def locked(path: Path, *, keep_waiting: Callable[[], bool]) -> Iterator[bool]:
     """Hold the lock on a file; see `ingest_lock`."""
     try:
-        lock = path.open("w")
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise CatalogueError(f"{path}: {error.strerror}") from error
-    with lock:
-        held = _try_lock(lock.fileno())
+    try:
+        held = _try_lock(lock)
         while not held and keep_waiting():
             time.sleep(POLL_INTERVAL)
-            held = _try_lock(lock.fileno())
+            held = _try_lock(lock)
         yield held
+    finally:
+        os.close(lock)
 
 
 def _try_lock(fd: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +23,7 @@ from beamline.storage.catalogue.condition import (
 from beamline.storage.catalogue.ingest import POLL_INTERVAL, Ingester, ingest_lock, locked
 from beamline.storage.frames import HDF5_MIMETYPE, FramesError, linked_frames, repair_frames
 from beamline.storage.layout import Layout, is_frame_link
-from beamline.storage.log import Document, Log, LogError, LogState, inspect_log
+from beamline.storage.log import Doc, Log, LogError, LogState, inspect_log
 from beamline.storage.recorder import RecorderError, close_interrupted
 from beamline.storage.relocation import read_run, why_unreadable
 from callbacks.external import file_of_uri
@@ -173,12 +174,9 @@ class _Details(logging.Handler):
 def _no_room(layout: Layout) -> str | None:
     """Say why there is no room for the catalogue to grow; None if there is."""
     try:
-        with layout.recovery_lock.open("r+b") as file:
+        with tempfile.TemporaryFile(dir=layout.data_dir) as file:
             os.posix_fallocate(file.fileno(), 0, ROOM)
-            file.truncate(0)
     except OSError as error:
-        with layout.recovery_lock.open("r+b") as file:
-            file.truncate(0)
         return f"{layout.data_dir}: {error.strerror}"
     return None
 
@@ -217,10 +215,15 @@ def _inspected(path: Path, recovery: Recovery) -> Log | None:
 
 
 def _close(path: Path, problems: list[str], reason: str = STOP_REASON) -> RecoveredRun | None:
-    recorded = list(read_run(path))
+    start: Doc = {}
+    files, number = [], 0
+    for number, (name, doc) in enumerate(read_run(path), start=1):  # noqa: B007 - the last is used
+        start = start or doc
+        if (file := _frame_file(name, doc)) is not None:
+            files.append(file)
     # Frames first: a closed run would not be looked at again if this process were killed in between.
     frames = {}
-    for file in _frame_files(recorded):
+    for file in files:
         try:
             frames[str(file)] = repair_frames(file)
         except FramesError as error:
@@ -232,22 +235,17 @@ def _close(path: Path, problems: list[str], reason: str = STOP_REASON) -> Recove
         return None
     if stop is None:  # another process was faster
         return None
-    start = recorded[0][1]
-    return RecoveredRun(
-        uid=start["uid"],
-        scan_id=start.get("scan_id"),
-        documents=len(recorded),
-        events=stop["num_events"],
-        frames=frames,
-    )
+    return RecoveredRun(start["uid"], start.get("scan_id"), number, stop["num_events"], frames)
 
 
-def _frame_files(documents: list[Document]) -> Iterator[Path]:
-    for name, doc in documents:
-        if name == "resource" and doc["spec"].startswith("AD_HDF5"):
-            yield Path(doc["root"]) / doc["resource_path"]
-        elif name == "stream_resource" and doc["mimetype"] == HDF5_MIMETYPE and doc["uri"].startswith("file:"):
-            yield file_of_uri(doc["uri"])
+def _frame_file(name: str, doc: Doc) -> Path | None:
+    match name:
+        case "resource" if doc["spec"].startswith("AD_HDF5"):
+            return Path(doc["root"], doc["resource_path"])
+        case "stream_resource" if doc["mimetype"] == HDF5_MIMETYPE and doc["uri"].startswith("file:"):
+            return file_of_uri(doc["uri"])
+        case _:
+            return None
 
 
 def _interrupted(layout: Layout) -> list[str]:

@@ -9,7 +9,6 @@ import event_model
 import numpy as np
 import pytest
 from command_line import answer
-from stxm_documents import stxm_documents
 
 from beamline.operations.recover import recover
 from beamline.storage.catalogue.find import derived_of, open_catalog
@@ -19,13 +18,27 @@ from beamline.storage.layout import Layout
 from beamline.storage.recorder import Recorder
 from beamline.storage.runs import Runs
 from beamline.techniques import pipelines
-from callbacks.contract import PROCESSING
 from callbacks.reduction import Reducer
 
 pytestmark = pytest.mark.filterwarnings("ignore:The data type \\(FixedLengthUTF32")  # of arrays of strings, by Zarr
 
-AXIS = np.arange(12) * 0.05
-SETTINGS = {"stxm": {"analysis": {"noise_share": 0.25}}}
+SETTINGS = {"xas": {"fewest_points": 4}}
+
+
+def spectrum():
+    """Compose the documents of a XAS scan of 40 points over an edge."""
+    energy = np.linspace(520.0, 545.0, 40)
+    measurement = {"technique": "xas", "sample": "LCO", "points": 40, "exposure_time": 1.0}
+    run = event_model.compose_run(metadata={"measurement": measurement, "processing": SETTINGS})
+    counts = {"energy": energy, "i0": np.full(40, 1e6), "tey": 1e5 + 2e5 / (1 + np.exp(532.0 - energy))}
+    counts["tfy"] = counts["tey"] / 3
+    key = {"dtype": "number", "shape": [], "source": ""}
+    stream = run.compose_descriptor(name="primary", data_keys=dict.fromkeys(counts, key))
+    events = []
+    for n in range(40):
+        data = {name: float(values[n]) for name, values in counts.items()}
+        events.append(("event", stream.compose_event(data=data, timestamps=dict.fromkeys(data, 5.0), time=5.0 + n)))
+    return [("start", run.start_doc), ("descriptor", stream.descriptor_doc), *events, ("stop", run.compose_stop())]
 
 
 def record(data_dir, *, stop=True, documents=None):
@@ -41,13 +54,11 @@ def record(data_dir, *, stop=True, documents=None):
 
 def test_what_was_interrupted_is_closed_and_reduced_with_its_own_settings_and_can_be_reported_at_once(tmp_path):
     data_dir = tmp_path / "data"
-    counts = np.random.default_rng(1).poisson(1000.0, (4, 12, 12)).astype(float)
-    documents = list(stxm_documents(counts, np.linspace(705.0, 712.0, 4), AXIS, AXIS))
-    documents[0][1][PROCESSING] = SETTINGS
-    raw = record(data_dir, stop=False, documents=documents[:-20])
+    documents = spectrum()
+    raw = record(data_dir, stop=False, documents=documents[:-5])
     with closing(DerivedRuns(data_dir)) as derived:  # which dies as well
         reducer = Reducer(derived, pipelines())
-        for name, doc in documents[:-30]:
+        for name, doc in documents[:-20]:
             reducer(name, doc)
     other = record(data_dir, stop=False)  # no measurement, which nothing reduces
     found = answer("recover", "--data-dir", data_dir, "--json")
@@ -58,13 +69,13 @@ def test_what_was_interrupted_is_closed_and_reduced_with_its_own_settings_and_ca
     shown = answer("show", raw, "--data-dir", data_dir, "--json").json
     assert shown["exit_status"] == "abort"
     _, reduction = Runs(data_dir).load_with_derived(raw)
-    assert reduction.settings["stxm"]["analysis"]["noise_share"] == 0.25
+    assert reduction.settings["xas"]["fewest_points"] == 4
     assert answer("report", raw, "--data-dir", data_dir, "-o", tmp_path / "report.html").code == 0
     catalogue = open_catalog(data_dir)
     assert {run.start["uid"] for run in catalogue.values()} == {raw, other}
     result = derived_of(catalogue[raw]).result
     assert result.keys() == reduction.result.keys()
-    assert np.array_equal(result["optical_density"], reduction.result["optical_density"], equal_nan=True)
+    assert np.array_equal(result["tey"], reduction.result["tey"], equal_nan=True)
     again = answer("recover", "--data-dir", data_dir)
     assert (again.code, again.stdout) == (0, "0 interrupted runs closed, 0 runs taken into the catalogue\n")
 
