@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
+from urllib.parse import quote, unquote_to_bytes, urlparse
 
 import h5py
 import numpy as np
@@ -16,6 +17,16 @@ HDF5_DATASET = "/entry/data/data"  # where the area detector's HDF5 plugin puts 
 
 class FrameReadError(RuntimeError):
     """A frame that a document names cannot be read."""
+
+
+def file_uri(path: Path) -> str:
+    """Give the URI of a file as a stream_resource names it: whatever is in an absolute path, it can be read back."""
+    return f"file://localhost{quote(os.fsencode(path))}"
+
+
+def file_of_uri(uri: str) -> Path:
+    """Give the path of a file from its URI; undoes `file_uri`."""
+    return Path(os.fsdecode(unquote_to_bytes(urlparse(uri).path)))
 
 
 class ExternalFrames:
@@ -48,7 +59,7 @@ class ExternalFrames:
 
     def stream_resource(self, doc: Mapping[str, Any]) -> None:
         """Remember a file of the newer form."""
-        path = Path(unquote(urlparse(doc["uri"]).path))
+        path = file_of_uri(doc["uri"])
         self._resources[doc["uid"]] = (path, doc["parameters"].get("dataset", HDF5_DATASET), 1)
         self._stream_keys[doc["uid"]] = doc["data_key"]
 

@@ -331,16 +331,24 @@ def analyse(
 
 
 @app.command()
-def recover(data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Close the runs that a dead process left open, and bring every run into the catalogue."""
+def recover(
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Make the catalogue anew from the logs, also if nothing is wrong with it.")
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Close and reduce the runs that a dead process left open, check the catalogue, and bring every run into it."""
     from dataclasses import asdict
 
     from beamline.cli import printing
     from beamline.operations.recover import recover as recover_runs
     from beamline.operations.runs import open_runs
 
-    recovery = recover_runs(open_runs(data_dir).data_dir)
+    recovery = recover_runs(open_runs(data_dir).data_dir, rebuild=rebuild)
     printing.print_json(asdict(recovery)) if as_json else printing.print_recovery(recovery)
+    if recovery.problems:
+        raise SystemExit(1)
 
 
 @app.command()

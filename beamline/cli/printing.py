@@ -137,14 +137,22 @@ def print_analysis(outcome: Mapping[str, Any]) -> None:
 
 def print_recovery(recovery: Recovery) -> None:
     """Print what a recovery did."""
+    lines = []
     for run in recovery.closed:
         events = ", ".join(f"{number} {stream}" for stream, number in run.events.items()) or "no events"
-        console.print(f"closed run {run.uid}: {events}; {sum(run.frames.values())} frames on the disk", soft_wrap=True)
-    for uid in recovery.still_open:
-        console.print(f"run {uid} is being measured; left alone")
+        lines.append(f"closed run {run.uid}: {events}; {sum(run.frames.values())} frames on the disk")
+    lines += [f"reduced run {uid}" for uid in recovery.reduced]
+    lines += [f"run {uid} is being measured; left alone" for uid in recovery.still_open]
+    if recovery.catalogue:
+        lines.append(f"made the catalogue anew: {recovery.catalogue}")
+    for line in lines:
+        console.print(line, soft_wrap=True)
     for problem in recovery.problems:
         console.print(styled(problem, "red"), soft_wrap=True)
-    console.print(f"{len(recovery.closed)} interrupted runs closed, {recovery.ingested} runs taken into the catalogue")
+    console.print(
+        f"{len(recovery.closed)} interrupted runs closed, {recovery.ingested} runs taken into the catalogue"
+        + (f"; {len(recovery.problems)} problems are left" if recovery.problems else "")
+    )
 
 
 def print_check(outcome: Mapping[str, Any]) -> None:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
-from beamline.operations.catalogue import take_in
 from beamline.operations.outputs import new_file
 from beamline.operations.runs import data_folder, technique_of
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures
+from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
@@ -80,7 +80,7 @@ def analyse_runs(
         with new_file(output) as part:  # where it cannot be, that is said before the work is done
             uid, status, result = pool_runs(names, settings, data_dir)
             _write_report(part, uid, status, result, settings)
-    late = take_in(data_dir, uid)
+    late = ingest_now(data_dir, uid)
     return _summary(uid, status, result) | {"report": str(output), "not_in_catalogue": late}
 
 

@@ -14,9 +14,9 @@ from beamline.errors import BeamlineError
 from beamline.formats.importers.irixs import irixs_documents
 from beamline.formats.importers.nxstxm import nxstxm_documents
 from beamline.formats.importers.sdf import sdf_documents
-from beamline.operations.catalogue import take_in
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import block_of, data_folder, summary_of
+from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.layout import Layout
 from beamline.storage.recorder import Recorder
@@ -70,7 +70,7 @@ def import_scan(
             uid = doc["uid"] if name == "start" else uid
     runs = Runs(data_dir)
     summary = summary_of(runs, uid)
-    late = take_in(data_dir, uid, *filter(None, [summary["derived_uid"]]))
+    late = ingest_now(data_dir, uid, *filter(None, [summary["derived_uid"]]))
     return summary | {"imported_before": _imported_before(runs, uid), "not_in_catalogue": late}
 
 

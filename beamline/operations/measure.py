@@ -14,7 +14,6 @@ from beamline.acquire.session import Session, measure_all
 from beamline.endstation.build import build_endstation
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
-from beamline.operations.catalogue import why_missing
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import data_folder, summarise_run
 from beamline.storage.layout import Layout
@@ -123,7 +122,7 @@ def run_plan(
         session.watch(EventCounter(progress), "progress")
         uids = measure_all(session, plan.function(session.endstation, **parameters), on_pause=on_pause)
         session.drain()
-        late = why_missing(session.ingester, *uids)
+        late = session.ingester.why_missing(*uids)
         status = session.reduction.status()
     if status.errors:
         logger.error("the live reduction failed %d times, last: %s", status.errors, status.last_error)

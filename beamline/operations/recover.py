@@ -1,5 +1,70 @@
-"""Recover: put a data folder in order after a process died."""
+"""Recover: put a data folder in order after a process died, files were damaged, or the folder was moved."""
 
-from beamline.storage.catalogue.recovery import RecoveredRun, Recovery, recover
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from beamline.storage.catalogue import recovery as storage
+from beamline.storage.catalogue.recovery import RecoveredRun, Recovery
+from beamline.storage.derived import DerivedRuns
+from beamline.storage.log import LogState, inspect_log
+from beamline.storage.relocation import read_run
+from beamline.storage.runs import Entry, Runs
+from beamline.techniques import pipelines
+from callbacks.contract import MEASUREMENT
+from callbacks.reduction import Reducer
 
 __all__ = ["RecoveredRun", "Recovery", "recover"]
+
+
+def recover(data_dir: Path, *, rebuild: bool = False) -> Recovery:
+    """Close the runs that dead processes left open, reduce them, and bring all runs into the catalogue.
+
+    A catalogue that is missing or damaged, of an earlier format or of another folder, is made anew from the logs; the
+    one before is moved aside. It is safe to repeat, and to be killed at any point.
+
+    Parameters
+    ----------
+    data_dir : Path
+        The data folder.
+    rebuild : bool
+        Make the catalogue anew in any case.
+
+    Raises
+    ------
+    BeamlineError
+        When there is no such folder, it cannot be written to, or it is being recovered by another process.
+    """
+    return storage.recover(data_dir, rebuild=rebuild, reduce=partial(_reduce, data_dir))
+
+
+def _reduce(data_dir: Path, interrupted: Sequence[str], recovery: Recovery) -> None:
+    """Reduce the measurements that were interrupted, or whose reduction was, with the settings they began with."""
+    entries = {entry.uid: entry for entry in Runs(data_dir).entries()}
+    affected = [entries[uid] for uid in interrupted if uid in entries]
+    uids = dict.fromkeys(entry.raw_uids[0] if len(entry.raw_uids) == 1 else entry.uid for entry in affected)
+    reduced = {tuple(entry.raw_uids) for entry in entries.values() if entry.uid not in interrupted}
+    for uid in uids:
+        if uid in entries and (uid,) not in reduced and _is_measurement(entries[uid]):
+            _reduce_run(data_dir, entries[uid], recovery)
+
+
+def _is_measurement(entry: Entry) -> bool:
+    technique = entry.start.get(MEASUREMENT, {}).get("technique")
+    return not entry.raw_uids and technique in pipelines() and inspect_log(entry.path).state is LogState.CLOSED
+
+
+def _reduce_run(data_dir: Path, entry: Entry, recovery: Recovery) -> None:
+    try:
+        with closing(DerivedRuns(data_dir)) as derived:
+            reducer = Reducer(derived, pipelines())
+            for name, doc in read_run(entry.path):
+                reducer(name, doc)
+    except Exception as error:  # noqa: BLE001 - of the disk, or of documents that are not as they should be
+        reason = " ".join(str(error).split()) or type(error).__name__
+        recovery.problems.append(f"run {entry.uid} could not be reduced: {reason}")
+    else:
+        recovery.reduced.append(entry.uid)

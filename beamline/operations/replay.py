@@ -12,12 +12,13 @@ from event_model import EventModelError
 from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
-from beamline.operations.catalogue import take_in
 from beamline.operations.runs import technique_of
 from beamline.storage.catalogue import documents as replays
 from beamline.storage.catalogue.find import RunNotFoundError, open_catalog, resolve_run
+from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.log import Document
+from beamline.storage.relocation import unreadable_files
 from beamline.storage.results import collect, differences
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques import pipelines
@@ -56,7 +57,10 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
         if problems := processing_problems(loaded):
             raise BeamlineError(*problems)
         settings = processing_with_references(loaded, runs.data_dir)
-    documents = documents_of(runs, entry, source)
+    documents = list(documents_of(runs, entry, source))
+    if unreadable := unreadable_files(documents):
+        others = f" (and {len(unreadable) - 1} other files)" if unreadable[1:] else ""
+        raise BeamlineError(f"run {entry.uid} cannot be reduced again: {unreadable[0]}{others}")
     try:
         derived = reduce_documents(documents, settings)
     except (KeyError, TypeError, ValueError, EventModelError) as error:  # of documents that do not fit together
@@ -67,7 +71,7 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
         with closing(DerivedRuns(runs.data_dir)) as store:
             for name_, doc in derived:
                 store(name_, doc)
-        late = take_in(runs.data_dir, after.uid)
+        late = ingest_now(runs.data_dir, after.uid)
     found = differences(before, after) if before and before.settings == after.settings else None
     return {
         "raw_uid": entry.uid,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from beamline.storage.frames import HDF5_MIMETYPE, FramesError
 from beamline.storage.layout import Layout
 from beamline.storage.log import Doc, Document
-from callbacks.external import ExternalFrames
+from callbacks.external import ExternalFrames, FrameReadError, file_uri
 
 LARGE = 64 * 1024  # bytes; larger arrays of derived runs go to HDF5
 EXTERNAL_STREAM = "STREAM:"  # event-model's mark of a data key whose values are referred to by stream_datum documents
@@ -125,17 +125,20 @@ def internalise(documents: Iterable[Document]) -> Iterator[Document]:
 
     Raises
     ------
-    callbacks.external.FrameReadError
+    FramesError
         When a file cannot be read.
     """
     files = ExternalFrames()
+    resources: set[str] = set()
     keys: dict[str, list[str]] = {}  # uid of a descriptor -> its external data keys
     for name, doc in documents:
         match name:
             case "stream_resource":
                 files.stream_resource(doc)
+                resources.add(doc["uid"])
             case "stream_datum":
-                files.stream_datum(doc)
+                if doc["stream_resource"] in resources:  # else it is lost in a damaged log, and the event is refused
+                    files.stream_datum(doc)
             case "descriptor":
                 external = [
                     key for key, data_key in doc["data_keys"].items() if data_key.get("external") == EXTERNAL_STREAM
@@ -144,12 +147,21 @@ def internalise(documents: Iterable[Document]) -> Iterator[Document]:
                 inline = {key: _inline(doc["data_keys"][key]) for key in external}
                 yield name, {**doc, "data_keys": doc["data_keys"] | inline}
             case "event":
-                arrays = {key: files.read(doc, key) for key in keys[doc["descriptor"]]}
+                arrays = {key: _read(files, doc, key) for key in keys.get(doc["descriptor"], ())}
                 times = dict.fromkeys(arrays, doc["time"])
                 yield name, {**doc, "data": doc["data"] | arrays, "timestamps": doc["timestamps"] | times}
             case _:
                 yield name, doc
     files.close()
+
+
+def _read(files: ExternalFrames, event: Doc, key: str) -> NDArray[Any]:
+    try:
+        return files.read(event, key)
+    except FrameReadError as error:
+        raise FramesError(
+            f"{' '.join(str(error).split())}; `beamline replay --keep` makes the reduction anew"
+        ) from error
 
 
 def _is_large(data_key: Doc) -> bool:
@@ -181,7 +193,7 @@ def _stream_resource(stream: _Stream, key: str, dataset: str) -> Doc:
         "run_start": stream.run,
         "data_key": key,
         "mimetype": HDF5_MIMETYPE,
-        "uri": f"file://localhost{stream.path.absolute()}",
+        "uri": file_uri(stream.path.absolute()),
         "parameters": {"dataset": dataset, "chunk_shape": [1]},
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -33,22 +34,34 @@ class Layout:
 
     def ingested_log(self, uid: str, start_time: float) -> Path:
         """Log of a run that is in the catalogue; `start_time` in s since 1970."""
-        return self.logs / INGESTED / time.strftime("%Y", time.gmtime(start_time)) / f"{uid}.log"
+        try:
+            year = time.strftime("%Y", time.gmtime(start_time))
+        except (ValueError, OverflowError, OSError):  # of a clock that was not set
+            year = "unknown"
+        return self.logs / INGESTED / year / f"{uid}.log"
 
     def pending_logs(self) -> list[Path]:
         """List the logs of runs that are not yet completely in the catalogue."""
-        return sorted(self.logs.glob("[!.]*.log"))
+        return sorted(path for path in self.logs.glob("[!.]*.log") if _is_regular(path))
+
+    def ingested_logs(self) -> Iterator[Path]:
+        """Yield the logs of runs that are in the catalogue, in no particular order."""
+        return (path for path in (self.logs / INGESTED).glob("*/[!.]*.log") if _is_regular(path))
 
     def all_logs(self) -> list[Path]:
         """List the logs of all runs."""
-        return self.pending_logs() + sorted((self.logs / INGESTED).glob("*/*.log"))
+        return self.pending_logs() + sorted(self.ingested_logs())
 
     def find_log(self, uid: str) -> Path | None:
         """Find the log of a run in either place; None if it has none."""
-        # In this order, because a log only ever moves from the first place to the second.
-        for pattern in (f"{escape(uid)}.log", f"{INGESTED}/*/{escape(uid)}.log"):
-            for path in self.logs.glob(pattern):
-                return path
+        if not uid or "/" in uid or "\0" in uid:
+            return None
+        # Twice, because a log moves while this looks: to the second place when its run has been ingested, and back to
+        # the first when the catalogue is made anew.
+        for _ in range(2):
+            for path in (self.log(uid), *(self.logs / INGESTED).glob(f"*/{escape(uid)}.log")):
+                if _is_regular(path):
+                    return path
         return None
 
     @property
@@ -67,6 +80,37 @@ class Layout:
         return self.data_dir / "catalog"
 
     @property
+    def catalogue_format(self) -> Path:
+        """File in the catalogue's folder that says in what format it is, and for which data folder it was made."""
+        return self.catalogue / "catalogue.json"
+
+    @property
+    def catalogue_database(self) -> Path:
+        """Database of the runs, their streams, and where their data lie."""
+        return self.catalogue / "catalog.db"
+
+    @property
+    def catalogue_tables(self) -> Path:
+        """Database of the tables of events."""
+        return self.catalogue / "tables.db"
+
+    @property
+    def catalogue_arrays(self) -> Path:
+        """Folder of the arrays of events."""
+        return self.catalogue / "arrays"
+
+    @property
+    def new_catalogue(self) -> Path:
+        """Folder in which a catalogue is created, before it gets its name."""
+        return self.data_dir / ".catalog.new"
+
+    def damaged_catalogue(self, time_: float) -> Path:
+        """Folder to which a catalogue is moved that has to be made anew; `time_` in s since 1970."""
+        name = f"{self.catalogue.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(time_))}"
+        names = [name, *(f"{name}-{number}" for number in range(2, 1000))]
+        return next(path for each in names if not (path := self.data_dir / each).exists())
+
+    @property
     def frame_links(self) -> Path:
         """Folder of the HDF5 files that link to frames on behalf of the catalogue."""
         return self.catalogue / "links"
@@ -75,6 +119,16 @@ class Layout:
     def catalogue_lock(self) -> Path:
         """File locked by the process that fills the catalogue, so that there is only one."""
         return self.data_dir / "catalog.lock"
+
+    @property
+    def creation_lock(self) -> Path:
+        """File locked by a process that creates the catalogue, so that there is only one."""
+        return self.data_dir / ".catalog.creating"
+
+    @property
+    def recovery_lock(self) -> Path:
+        """File locked by a process that recovers the data folder, so that there is only one."""
+        return self.data_dir / ".recovering"
 
     @property
     def ingest_status(self) -> Path:
@@ -105,6 +159,19 @@ class Layout:
     def reports(self) -> Path:
         """Folder of the reports that demonstrations write."""
         return self.data_dir / "reports"
+
+
+def _is_regular(path: Path) -> bool:
+    """Tell whether a path is a file or a link to one; to open a pipe or a device could take for ever."""
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
+def data_folder_of(log: Path) -> Path:
+    """Return the data folder that a log lies in, by its path."""
+    return log.parents[3] if is_ingested(log) else log.parents[1]
 
 
 def is_ingested(log: Path) -> bool:

@@ -12,6 +12,7 @@ from beamline.errors import BeamlineError
 from beamline.storage.large_arrays import internalise
 from beamline.storage.layout import Layout, is_ingested
 from beamline.storage.log import Doc, Document, LogError, LogReader, is_being_written, read_start
+from beamline.storage.relocation import relocated
 from beamline.storage.results import Run, collect
 from callbacks.contract import DERIVATION, Stream
 
@@ -140,7 +141,7 @@ class Runs:
         written = is_being_written(path)
         try:
             with LogReader(path) as reader:
-                documents = list(reader)
+                documents = list(relocated(reader, self.data_dir))
                 if not written:
                     reader.torn()
         except LogError as error:

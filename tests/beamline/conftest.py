@@ -1,25 +1,16 @@
-"""Fixtures of the tests of `beamline`: a catalogue copied from an empty one, and a small disk."""
+"""Fixtures of the tests of `beamline`: a data folder with a catalogue, and a small disk."""
 
-import shutil
 import subprocess
 
 import pytest
 from store import Store
 
-from beamline.storage.catalogue.find import open_catalog
-
-
-@pytest.fixture(scope="session")
-def empty_catalogue(tmp_path_factory):
-    """An empty catalogue, to be copied: to create one takes seconds."""
-    data_dir = tmp_path_factory.mktemp("empty")
-    open_catalog(data_dir)
-    return data_dir / "catalog"
+from beamline.storage.catalogue.embedded import create_catalogue
 
 
 @pytest.fixture
-def store(tmp_path, empty_catalogue):
-    shutil.copytree(empty_catalogue, tmp_path / "catalog")
+def store(tmp_path):
+    create_catalogue(tmp_path)  # the program that fills it would take its time to do so
     return Store(tmp_path)
 
 

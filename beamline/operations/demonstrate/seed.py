@@ -12,13 +12,13 @@ import numpy as np
 
 from beamline.acquire.session import Session, measure_all
 from beamline.operations.analyse import pool_runs
-from beamline.operations.catalogue import take_in
 from beamline.operations.demonstrate.techniques import simulated, truth_of
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import data_folder
 from beamline.report.figures import Drawn
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures, spectra
+from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.layout import Layout
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
@@ -112,7 +112,7 @@ def run_seed_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_p
     return outcome | {
         "report": str(report),
         "seconds": time.monotonic() - began,
-        "not_in_catalogue": take_in(data_dir, uid, *oxygen),
+        "not_in_catalogue": ingest_now(data_dir, uid, *oxygen),
     }
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from beamline.acquire.session import Session, measure
 from beamline.endstation.config import Config, load_config
 from beamline.errors import BeamlineError
-from beamline.operations.catalogue import why_missing
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.replay import replay
 from beamline.operations.report import write_report
@@ -150,7 +149,7 @@ def wait_for_catalogue(session: Session, *uids: str) -> None:
     """Wait until runs and what was derived from them are in the catalogue."""
     for uid in uids:
         for each in (uid, Runs(session.data_dir).derived_uid(uid)):
-            if late := why_missing(session.ingester, each):
+            if late := session.ingester.why_missing(each):
                 raise BeamlineError(late)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 import numpy as np
 from httpx import HTTPError
@@ -16,8 +15,10 @@ from beamline.errors import BeamlineError
 from beamline.storage.catalogue.exact import EXACT, from_json
 from beamline.storage.frames import HDF5_MIMETYPE, linked_frames
 from beamline.storage.layout import is_frame_link
-from beamline.storage.log import Doc, Document, read_log, unpack_pages
+from beamline.storage.log import Doc, Document, unpack_pages
+from beamline.storage.relocation import read_run
 from callbacks.contract import Stream
+from callbacks.external import file_uri
 
 READ_ATTEMPTS = 4
 STREAM_ORDER = (Stream.BASELINE, Stream.DARK)  # events of these come first among those of the same time
@@ -33,9 +34,10 @@ def logged_documents(path: Path) -> Iterator[Document]:
     Yields
     ------
     name, document
-        As they were emitted and in that order; pages are unpacked into single events.
+        As they were emitted and in that order, but with the files they refer to where they are now; pages are unpacked
+        into single events.
     """
-    return unpack_pages(read_log(path))
+    return unpack_pages(read_run(path))
 
 
 def documents(run: Any) -> Iterator[Document]:
@@ -59,8 +61,22 @@ def documents(run: Any) -> Iterator[Document]:
     Raises
     ------
     ReplayError
-        When the frames of the run are stored in a way that cannot be read, such as several files.
+        When the catalogue's copy cannot be read, or the frames of the run are stored in a way that cannot be, such as
+        several files.
     """
+    try:
+        yield from _documents(run)
+    except BeamlineError:
+        raise
+    except Exception as error:  # of the databases, of Tiled, of the files: there is no list of what these raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ReplayError(
+            f"run {run.metadata['start']['uid']} cannot be read from the catalogue: {reason}; "
+            "`beamline recover` checks the catalogue, `--source log` does without it"
+        ) from error
+
+
+def _documents(run: Any) -> Iterator[Document]:
     metadata = run.metadata
     exact = metadata.get(EXACT, {})
     yield "start", from_json(_plain_copy(metadata["start"]), exact.get("start", []))
@@ -140,7 +156,7 @@ class _Frames:
 
     def __init__(self, stream: _Stream, key: str, node: Any) -> None:
         source = node.data_sources()[0]
-        paths = [Path(unquote(urlparse(asset.data_uri).path)) for asset in source.assets]
+        paths = [_path_of(asset.data_uri) for asset in source.assets]
         if source.mimetype != HDF5_MIMETYPE or len(paths) != 1:
             raise ReplayError(
                 f"stream {stream.name}: {key} is in {len(paths)} files of type {source.mimetype}, "
@@ -171,7 +187,7 @@ class _Frames:
                     "run_start": run,
                     "data_key": self._key,
                     "mimetype": HDF5_MIMETYPE,
-                    "uri": f"file://localhost{path}",
+                    "uri": file_uri(path),
                     "parameters": self._parameters,
                 },
             )
@@ -185,6 +201,12 @@ class _Frames:
                 "seq_nums": {"start": seq_num, "stop": seq_num + 1},
             },
         )
+
+
+def _path_of(uri: str) -> Path:
+    from beamline.storage.catalogue.embedded import path_of  # noqa: PLC0415 - whoever has a run has imported it
+
+    return path_of(uri)
 
 
 def _read(parts: Any, part: str) -> Any:

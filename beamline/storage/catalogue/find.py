@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import logging
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from beamline.errors import BeamlineError
-from callbacks.contract import DERIVATION
-
-logger = logging.getLogger(__name__)
+from beamline.storage.catalogue.documents import documents
+from beamline.storage.large_arrays import internalise
+from beamline.storage.results import Run, collect
+from callbacks.contract import DERIVATION, Stream
 
 MIN_UID_PREFIX = 5  # characters; the catalogue's own search requires as many
+
+UID_BEGINNING = re.compile(r"[A-Za-z0-9_.-]+")
+MAX_SCAN_ID_DIGITS = 15  # longer numbers are no scan ids, and the catalogue's JSON does not hold them
 
 
 class RunNotFoundError(BeamlineError):
@@ -28,26 +32,70 @@ def open_catalog(data_dir: Path) -> Any:
     Returns
     -------
     bluesky_tiled_plugins.CatalogOfBlueskyRuns
-        It offers ``catalog[-1]`` (the newest run, raw or derived), ``catalog[scan_id]``, ``catalog["uid prefix"]``,
-        ``catalog.search(...)``, and databroker's older interface as ``catalog.v1``.
+        The measured and imported runs. It offers ``catalog[-1]`` (the newest), ``catalog[scan_id]``,
+        ``catalog["uid prefix"]``, ``catalog.search(...)``, and databroker's older interface as ``catalog.v1``.
+
+    Raises
+    ------
+    CatalogueError
+        When it cannot be opened; the one line says why and what to do.
+
+    See Also
+    --------
+    derived_of : the reduction of a run.
+    derived_runs : the catalogue of derived runs.
     """
     from beamline.storage.catalogue.embedded import open_embedded  # noqa: PLC0415 - takes seconds
 
     return open_embedded(data_dir)
 
 
-def raw_runs(catalogue: Any) -> Any:
-    """Return the measured and imported runs of a catalogue, oldest first, as a catalogue."""
-    from tiled.queries import KeyPresent  # noqa: PLC0415 - tiled is only imported with the catalogue
+def derived_runs(catalogue: Any) -> Any:
+    """Return the catalogue of the derived runs, oldest first, that lies beside a catalogue of raw runs.
 
-    return catalogue.search(KeyPresent(DERIVATION, exists=False))
+    Parameters
+    ----------
+    catalogue : CatalogOfBlueskyRuns or BlueskyRun
+        From `open_catalog`, or a run from there.
+
+    Returns
+    -------
+    bluesky_tiled_plugins.CatalogOfBlueskyRuns
+    """
+    from beamline.storage.catalogue.embedded import open_derived  # noqa: PLC0415 - tiled is only imported when needed
+
+    return open_derived(catalogue)
 
 
-def derived_of(catalogue: Any, uid: str) -> list[Any]:
-    """Return the runs that were derived from the raw run `uid`, oldest first."""
+def derived_of(run: Any) -> Run:
+    """Read the newest reduction of a raw run: its results, and all its streams as arrays.
+
+    Parameters
+    ----------
+    run : bluesky_tiled_plugins.BlueskyRun
+        A raw run from `open_catalog`.
+
+    Returns
+    -------
+    Run
+        ``derived_of(cat[-1]).result["energy"]`` is an array of the result, ``.frames`` the table with one row for each
+        event of the raw run, ``.streams`` all tables by name, ``.derivation`` what it was made with.
+
+    Raises
+    ------
+    RunNotFoundError
+        When the run has not been reduced, or the catalogue does not have the reduction yet.
+    ReplayError
+        When an array of it cannot be read.
+    """
     from tiled.queries import Contains  # noqa: PLC0415 - tiled is only imported with the catalogue
 
-    return list(catalogue.search(Contains(f"{DERIVATION}.raw_uids", uid)).values())
+    uid = str(run.start["uid"])
+    found = derived_runs(run).search(Contains(f"{DERIVATION}.raw_uids", uid)).values()
+    for node in reversed(list(found)):
+        if list(node.start[DERIVATION]["raw_uids"]) == [uid] and Stream.RESULT in node:
+            return collect(internalise(documents(node)))
+    raise RunNotFoundError(f"run {uid}: the catalogue has no reduction of it")
 
 
 def resolve_run(catalogue: Any, name: str) -> Any:
@@ -58,8 +106,8 @@ def resolve_run(catalogue: Any, name: str) -> Any:
     catalogue : CatalogOfBlueskyRuns
         From `open_catalog`.
     name : str
-        A uid or the unique beginning of one; a scan id (the newest raw run that has it); or -1, -2, ... for the newest
-        raw runs.
+        A scan id (the newest run that has it); -1, -2, ... for the newest runs; or a uid or the unique beginning of
+        one, also of a derived run.
 
     Returns
     -------
@@ -71,21 +119,30 @@ def resolve_run(catalogue: Any, name: str) -> Any:
         When there is no such run; the message is one line that says what was looked for and what there is.
     """
     name = name.strip()
-    raw = raw_runs(catalogue)
-    if name.startswith("-") and name[1:].isdigit():
-        if not 1 <= int(name[1:]) <= len(raw):
-            raise RunNotFoundError(f"run {name}: the catalogue holds {len(raw)} measured runs")
-        return raw[int(name)]
-    if name.isdigit():
+    if name.startswith("-") and name[1:].isdecimal():
+        if not 1 <= int(name[1:]) <= len(catalogue):
+            raise RunNotFoundError(f"run {name}: the catalogue holds {len(catalogue)} measured runs")
+        return catalogue[int(name)]
+    if name.isdecimal() and len(name) <= MAX_SCAN_ID_DIGITS:
         with suppress(KeyError):
-            return raw[int(name)]
+            return catalogue.scan_id[int(name)]
     if len(name) < MIN_UID_PREFIX:
         raise RunNotFoundError(
             f"run {name}: no such scan id; the beginning of a uid needs at least {MIN_UID_PREFIX} characters"
         )
+    run = None
+    if UID_BEGINNING.fullmatch(name):  # others the catalogue would take for wildcards or for the way to a part of a run
+        run = _with_uid(catalogue, name) or _with_uid(derived_runs(catalogue), name)
+    if run is None:
+        raise RunNotFoundError(f"run {name}: no run of the catalogue has this uid or scan id")
+    return run
+
+
+def _with_uid(container: Any, name: str) -> Any:
     try:
-        return catalogue[name]
+        run = container[name]
     except KeyError:
-        raise RunNotFoundError(f"run {name}: no run of the catalogue has this uid or scan id") from None
+        return None
     except ValueError:
         raise RunNotFoundError(f"run {name}: more than one run has a uid that starts with this") from None
+    return run if str(run.start["uid"]).startswith(name) else None  # to the catalogue, _ stands for any character

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beamline.storage.catalogue.condition import CatalogueError, DamagedCatalogueError, check_catalogue
 from beamline.storage.layout import Layout
-from beamline.storage.log import Doc, LogError, LogReader, is_being_written, unpack_pages
+from beamline.storage.log import Doc, LogError, LogReader, is_being_written, read_start, unpack_pages
+from callbacks.contract import DERIVATION
 
 if TYPE_CHECKING:
     from beamline.storage.catalogue.writer import Redescription, RunWriter
@@ -27,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 FLUSH_INTERVAL = 1.0  # s; the most that readers lag behind a run that is being measured
 POLL_INTERVAL = 0.2  # s
+CHECK_INTERVAL = 5.0  # s between looks at the condition of the catalogue
 BATCH_DOCUMENTS = 500  # of one run, before the other runs get their turn and signals are attended to
 RETRY_DELAYS = (1, 2, 4, 8, 16, 32, 60, 60, 60)  # s; afterwards the run waits for the next process
 
@@ -60,6 +65,11 @@ class Ingester:
     retry_delays : sequence of float
         Delay (s) before each new attempt at a run that could not be ingested; then it is given up.
 
+    Raises
+    ------
+    CatalogueError
+        When the catalogue cannot be opened; `ingest_batch` raises it when the catalogue is damaged meanwhile.
+
     Attributes
     ----------
     ingested : int
@@ -67,16 +77,18 @@ class Ingester:
     """
 
     def __init__(self, data_dir: Path, retry_delays: Sequence[float] = RETRY_DELAYS) -> None:
-        # These imports take seconds, and only the process that ingests needs them.
-        from beamline.storage.catalogue.embedded import open_embedded  # noqa: PLC0415
+        check_catalogue(data_dir)  # before the imports, which take seconds, and only the process that ingests needs
+        from beamline.storage.catalogue.embedded import open_derived, open_embedded  # noqa: PLC0415
         from beamline.storage.catalogue.writer import Redescribe, RunWriter  # noqa: PLC0415
 
-        self._data_dir = data_dir
-        self._catalogue = open_embedded(data_dir)
+        self._data_dir = data_dir.resolve()
+        self._raw = open_embedded(data_dir)
+        self._derived = open_derived(self._raw)
         self._redescribe, self._run_writer = Redescribe, RunWriter
         self._retry_delays = retry_delays
         self._runs: dict[str, _PendingRun] = {}  # by uid
         self._unreadable: set[Path] = set()
+        self._checked_at = time.monotonic()
         self.ingested = 0
 
     def ingest_batch(self) -> bool:
@@ -93,6 +105,18 @@ class Ingester:
         runs = sorted(self._runs.values(), key=lambda run: run.start["time"])
         worked = [self._advance(run) for run in runs]
         return any(worked)
+
+    def check(self) -> None:
+        """Check from time to time that the catalogue is still there.
+
+        Raises
+        ------
+        DamagedCatalogueError
+            When it is damaged or gone.
+        """
+        if time.monotonic() - self._checked_at >= CHECK_INTERVAL:
+            self._refuse_damage()
+            self._checked_at = time.monotonic()
 
     def unfinished(self) -> bool:
         """Tell whether a run remains to be ingested: still being measured, or closed and not given up."""
@@ -121,10 +145,10 @@ class Ingester:
 
     def _open_log(self, path: Path) -> None:
         try:
+            start = read_start(path)
+            if start["uid"] != path.stem:
+                raise LogError(f"{path}: is named for another run than it holds, which is {start['uid']!r:.80}")
             reader = LogReader(path)
-            _, start = reader.read() or ("", None)
-            if start is None:
-                raise LogError(f"{path}: holds no start document")
         except LogError as error:  # it must not keep the other runs out of the catalogue
             self._unreadable.add(path)
             logger.error("%s", error)
@@ -146,15 +170,27 @@ class Ingester:
             run.writer = None
         except Exception as error:  # noqa: BLE001 - of the catalogue, the disk or a document; the log is safe
             self._end_attempt(run, error)
+            self._refuse_damage()
         return True
+
+    def _refuse_damage(self) -> None:
+        """End when the catalogue is damaged or gone: no attempt will succeed until it has been made anew."""
+        try:
+            if check_catalogue(self._data_dir) is None:
+                raise DamagedCatalogueError(f"{Layout(self._data_dir).catalogue}: missing")
+        except DamagedCatalogueError:
+            raise
+        except CatalogueError as error:  # it is locked, or the disk is full: this passes
+            logger.warning("%s", error)
 
     def _begin_attempt(self, run: _PendingRun) -> None:
         uid = run.start["uid"]
-        if uid in self._catalogue:  # the rest of a failed attempt
-            self._catalogue[uid].delete(recursive=True, external_only=False)
+        container = self._derived if DERIVATION in run.start else self._raw
+        if uid in container:  # the rest of a failed attempt
+            container[uid].delete(recursive=True, external_only=False)
         run.reader.close()
         run.reader = LogReader(run.path)
-        run.writer = self._run_writer(self._catalogue, self._data_dir, run.redescription)
+        run.writer = self._run_writer(container, self._data_dir, run.redescription)
         run.unflushed = False
 
     def _end_attempt(self, run: _PendingRun, error: Exception) -> None:
@@ -194,9 +230,17 @@ class Ingester:
         run.reader.close()
         ingested = Layout(self._data_dir).ingested_log(run.path.stem, run.start["time"])
         ingested.parent.mkdir(parents=True, exist_ok=True)
+        keep_aside(ingested)
         run.path.rename(ingested)
         del self._runs[run.path.stem]
         self.ingested += 1
+
+
+def keep_aside(path: Path) -> None:
+    """Give another name to a file that is about to be replaced: two logs of one run may differ, and both are kept."""
+    if path.exists():
+        aside = (path.with_name(f"{path.name}.{number}") for number in count(1))
+        path.rename(next(each for each in aside if not each.exists()))
 
 
 @contextmanager
@@ -214,13 +258,31 @@ def ingest_lock(data_dir: Path, *, keep_waiting: Callable[[], bool]) -> Iterator
     ------
     bool
         Whether the lock was obtained.
+
+    Raises
+    ------
+    CatalogueError
+        When the file of the lock cannot be opened.
     """
-    with Layout(data_dir).catalogue_lock.open("w") as lock:
-        held = _try_lock(lock.fileno())
+    with locked(Layout(data_dir).catalogue_lock, keep_waiting=keep_waiting) as held:
+        yield held
+
+
+@contextmanager
+def locked(path: Path, *, keep_waiting: Callable[[], bool]) -> Iterator[bool]:
+    """Hold the lock on a file; see `ingest_lock`."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise CatalogueError(f"{path}: {error.strerror}") from error
+    try:
+        held = _try_lock(lock)
         while not held and keep_waiting():
             time.sleep(POLL_INTERVAL)
-            held = _try_lock(lock.fileno())
+            held = _try_lock(lock)
         yield held
+    finally:
+        os.close(lock)
 
 
 def _try_lock(fd: int) -> bool:

@@ -1,22 +1,41 @@
-"""Recover a data folder after a process died: close its runs, repair its files of frames, ingest everything."""
+"""Recover a data folder: close the runs of dead processes, check the catalogue, make it anew, ingest everything."""
 
 from __future__ import annotations
 
+import logging
+import os
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from beamline.storage.catalogue.ingest import POLL_INTERVAL, Ingester, ingest_lock
-from beamline.storage.frames import FramesError, repair_frames
-from beamline.storage.layout import Layout
-from beamline.storage.log import Document, LogError, LogState, inspect_log, read_log
-from beamline.storage.recorder import close_interrupted
+from beamline.errors import BeamlineError
+from beamline.storage.catalogue.condition import (
+    CatalogueError,
+    DamagedCatalogueError,
+    check_thoroughly,
+    referred_files,
+    runs_in,
+)
+from beamline.storage.catalogue.ingest import POLL_INTERVAL, Ingester, ingest_lock, locked
+from beamline.storage.frames import HDF5_MIMETYPE, FramesError, linked_frames, repair_frames
+from beamline.storage.layout import Layout, is_frame_link
+from beamline.storage.log import Doc, Log, LogError, LogState, inspect_log
+from beamline.storage.recorder import RecorderError, close_interrupted
+from beamline.storage.relocation import read_run, why_unreadable
+from callbacks.external import file_of_uri
 
 RETRY_DELAYS = (1, 3)  # s; shorter than in the background, as the user is waiting
-LOCK_TIMEOUT = 120.0  # s to wait for another process that fills the catalogue
+LOCK_TIMEOUT = 30.0  # s without progress of another process that fills the catalogue or recovers
 STOP_REASON = "the process that measured ended before the run was closed"
+LOST_END = "the end of its log is lost"  # of a run that was closed and ingested
+ROOM = 1 << 20  # bytes that must be free to go on with the catalogue
+MOST_FILES = 20  # missing files that are named one by one
+
+Reduce = Callable[[Sequence[str], "Recovery"], None]  # given the uids of runs that were interrupted, raw and derived
 
 
 @dataclass(frozen=True)
@@ -49,6 +68,10 @@ class Recovery:
     Attributes
     ----------
     closed : list of RecoveredRun
+    reduced : list of str
+        Uids of raw runs that were reduced, because they or their reduction had been interrupted.
+    catalogue : str
+        Why the catalogue was made anew, and where the one before is kept; empty if it was not.
     ingested : int
         Number of runs that were brought into the catalogue.
     still_open : list of str
@@ -58,95 +81,312 @@ class Recovery:
     """
 
     closed: list[RecoveredRun] = field(default_factory=list)
+    reduced: list[str] = field(default_factory=list)
+    catalogue: str = ""
     ingested: int = 0
     still_open: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
-def recover(data_dir: Path) -> Recovery:
+def recover(data_dir: Path, *, rebuild: bool = False, reduce: Reduce | None = None) -> Recovery:
     """Close the runs that dead processes left open, repair their files of frames, and ingest all runs.
 
-    Runs of living processes are left alone. It is safe to repeat, and to be killed at any point.
+    A catalogue that is missing or damaged is made anew from the logs; the one before is moved aside. Runs of living
+    processes are left alone. It is safe to repeat, and to be killed at any point.
 
     Parameters
     ----------
     data_dir : Path
         The data folder.
+    rebuild : bool
+        Make the catalogue anew in any case.
+    reduce : callable, optional
+        Called before runs are ingested; reduces those that were interrupted.
+
+    Raises
+    ------
+    BeamlineError
+        When there is no such folder, it cannot be written to, or it is being recovered by another process.
     """
+    if not data_dir.is_dir():
+        raise BeamlineError(f"{data_dir}: there is no such data folder")
+    layout = Layout(data_dir)
     recovery = Recovery()
-    finished = set()
-    for path in Layout(data_dir).pending_logs():
+    if not layout.logs.exists() and not layout.catalogue.exists():
+        return recovery
+    with _recovering(layout), _details_to(layout.ingest_log):
+        _close_runs(layout, recovery)
+        if (full := _no_room(layout)) is not None:
+            recovery.problems.append(f"{full}; runs are not reduced, the catalogue is left as it is")
+            return recovery
+        if reduce is not None and (interrupted := _interrupted(layout)):
+            reduce(interrupted, recovery)
         try:
-            log = inspect_log(path)
-        except LogError as error:
+            _mend_catalogue(data_dir, recovery, rebuild=rebuild)
+            _check_files(data_dir, recovery)
+        except CatalogueError as error:
             recovery.problems.append(str(error))
-            continue
-        if log.state is LogState.OPEN:
-            recovery.still_open.append(log.uid)
-            continue
-        if log.state is LogState.INTERRUPTED:
-            recovery.closed.append(_close(path, recovery.problems))
-        finished.add(log.uid)
-    if finished:
-        _ingest(data_dir, finished, recovery)
+        except OSError as error:
+            recovery.problems.append(f"{error.filename or data_dir}: {error.strerror}")
     return recovery
 
 
-def _close(path: Path, problems: list[str]) -> RecoveredRun:
-    recorded = list(read_log(path))
+@contextmanager
+def _recovering(layout: Layout) -> Iterator[None]:
+    """Let only one process recover a data folder."""
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    with locked(layout.recovery_lock, keep_waiting=lambda: time.monotonic() < deadline) as held:
+        if not held:
+            raise BeamlineError(f"{layout.data_dir}: another process is recovering this data folder")
+        yield
+
+
+@contextmanager
+def _details_to(path: Path) -> Iterator[None]:
+    """Write what is logged meanwhile, at length, to a file: what the user has to know is among the problems."""
+    handler = _Details(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("beamline", "callbacks")]
+    before = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger, propagate in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.propagate = propagate
+
+
+class _Details(logging.Handler):
+    """Appends to a file; where that is not possible, as on a full disk, the details are lost."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{self.format(record)}\n")
+
+
+def _no_room(layout: Layout) -> str | None:
+    """Say why there is no room for the catalogue to grow; None if there is."""
+    try:
+        with tempfile.TemporaryFile(dir=layout.data_dir) as file:
+            os.posix_fallocate(file.fileno(), 0, ROOM)
+    except OSError as error:
+        return f"{layout.data_dir}: {error.strerror}"
+    return None
+
+
+def _close_runs(layout: Layout, recovery: Recovery) -> None:
+    """Close the runs of dead processes, and name what is wrong with the logs."""
+    for path in layout.logs.glob("[!.]*.log"):
+        if not path.is_file():
+            recovery.problems.append(f"{path}: not a log, which is a file")
+    for path in layout.pending_logs():
+        if (log := _inspected(path, recovery)) is None:
+            continue
+        if log.state is LogState.OPEN:
+            recovery.still_open.append(log.uid)
+        elif log.state is LogState.INTERRUPTED and (run := _close(path, recovery.problems)) is not None:
+            recovery.closed.append(run)
+    for path in sorted(layout.ingested_logs()):
+        log = _inspected(path, recovery)
+        if log is not None and log.state is not LogState.CLOSED and not log.damage:
+            recovery.problems.append(f"{path}: its end, with the stop document, is lost")
+
+
+def _inspected(path: Path, recovery: Recovery) -> Log | None:
+    """Inspect a log; note its damage, and None if it cannot be read at all."""
+    try:
+        log = inspect_log(path)
+    except (LogError, OSError) as error:
+        if path.exists():  # otherwise it was ingested meanwhile
+            recovery.problems.append(str(error))
+        return None
+    recovery.problems += [f"{path}: {damage}" for damage in log.damage]
+    if log.uid != path.stem:
+        recovery.problems.append(f"{path}: is named for another run than it holds, which is {log.uid!r:.80}")
+        return None
+    return log
+
+
+def _close(path: Path, problems: list[str], reason: str = STOP_REASON) -> RecoveredRun | None:
+    start: Doc = {}
+    files, number = [], 0
+    for number, (name, doc) in enumerate(read_run(path), start=1):  # noqa: B007 - the last is used
+        start = start or doc
+        if (file := _frame_file(name, doc)) is not None:
+            files.append(file)
     # Frames first: a closed run would not be looked at again if this process were killed in between.
     frames = {}
-    for file in _frame_files(recorded):
+    for file in files:
         try:
             frames[str(file)] = repair_frames(file)
         except FramesError as error:
             problems.append(str(error))
-    stop = close_interrupted(path, reason=STOP_REASON)
-    start = recorded[0][1]
-    return RecoveredRun(
-        uid=start["uid"],
-        scan_id=start.get("scan_id"),
-        documents=len(recorded),
-        events=stop["num_events"] if stop else {},
-        frames=frames,
-    )
+    try:
+        stop = close_interrupted(path, reason=reason)
+    except RecorderError as error:
+        problems.append(str(error))
+        return None
+    if stop is None:  # another process was faster
+        return None
+    return RecoveredRun(start["uid"], start.get("scan_id"), number, stop["num_events"], frames)
 
 
-def _frame_files(documents: list[Document]) -> Iterator[Path]:
-    for name, doc in documents:
-        if name == "resource" and doc["spec"].startswith("AD_HDF5"):
-            yield Path(doc["root"]) / doc["resource_path"]
+def _frame_file(name: str, doc: Doc) -> Path | None:
+    match name:
+        case "resource" if doc["spec"].startswith("AD_HDF5"):
+            return Path(doc["root"], doc["resource_path"])
+        case "stream_resource" if doc["mimetype"] == HDF5_MIMETYPE and doc["uri"].startswith("file:"):
+            return file_of_uri(doc["uri"])
+        case _:
+            return None
 
 
-def _ingest(data_dir: Path, uids: set[str], recovery: Recovery) -> None:
-    deadline = time.monotonic() + LOCK_TIMEOUT
+def _interrupted(layout: Layout) -> list[str]:
+    """Return the uids of the runs not yet in the catalogue that a recovery has closed, this one or one before."""
+    found = []
+    for path in layout.pending_logs():
+        try:
+            (name, last), *_ = deque(read_run(path), maxlen=1)
+        except (LogError, ValueError):  # named already
+            continue
+        if name == "stop" and last.get("reason", "").startswith(STOP_REASON):
+            found.append(path.stem)
+    return found
 
-    def wait_for_other() -> bool:  # the process of a running session ingests these runs as well
-        return bool(_pending(data_dir, uids)) and time.monotonic() < deadline
 
-    with ingest_lock(data_dir, keep_waiting=wait_for_other) as held:
+def _mend_catalogue(data_dir: Path, recovery: Recovery, *, rebuild: bool) -> None:
+    """Make the catalogue anew if that is asked for or needed, and ingest all runs that are not in it."""
+    layout = Layout(data_dir)
+    reason = "as it was asked for" if rebuild else _why_anew(data_dir)
+    if not reason and layout.catalogue.exists():
+        _return_logs(layout, {path.stem for path in layout.ingested_logs()} - runs_in(data_dir))
+    pending = _closed_runs(layout, recovery)
+    if not reason and not pending:
+        return
+    with ingest_lock(data_dir, keep_waiting=_Patience(layout, pending, for_lock=bool(reason))) as held:
+        if held and reason:
+            recovery.catalogue = _move_aside(layout, reason)
+            pending = _closed_runs(layout, recovery)
         if held:
-            _ingest_all(data_dir, uids, recovery)
-    pending = _pending(data_dir, uids)
-    recovery.ingested = len(uids) - len(pending)
-    if pending and not held:
+            _ingest_all(data_dir, pending, recovery)
+    left = _pending(layout, pending)
+    recovery.ingested = len(pending) - len(left)
+    if not held and (left or reason):
+        why = f"; {reason}" if reason else ""
         recovery.problems.append(
-            f"{Layout(data_dir).catalogue_lock}: another process holds the catalogue and makes no progress"
+            f"{layout.catalogue_lock}: another process holds the catalogue and makes no progress; "
+            f"end it and repeat{why}"
         )
 
 
+def _closed_runs(layout: Layout, recovery: Recovery) -> set[str]:
+    """Return the uids of the runs that can be ingested; close those that had been, but whose end is lost since."""
+    found = set()
+    for path in layout.pending_logs():
+        try:
+            log = inspect_log(path)
+        except LogError:  # named already
+            continue
+        if log.uid != path.stem:  # named already
+            continue
+        state = log.state
+        if state is LogState.INTERRUPTED and (run := _close(path, recovery.problems, LOST_END)) is not None:
+            recovery.closed.append(run)
+            state = LogState.CLOSED
+        if state is LogState.CLOSED:
+            found.add(path.stem)
+    return found
+
+
+def _why_anew(data_dir: Path) -> str:
+    """Say why the catalogue has to be made anew; empty if it is in order, or there is none and need not be."""
+    try:
+        check_thoroughly(data_dir)
+    except DamagedCatalogueError as error:
+        return error.what
+    return ""
+
+
+class _Patience:
+    """Tells whether to wait for another process that fills the catalogue: as long as it makes progress."""
+
+    def __init__(self, layout: Layout, uids: set[str], *, for_lock: bool) -> None:
+        self._layout = layout
+        self._uids = uids
+        self._for_lock = for_lock
+        self._left = len(uids)
+        self._deadline = time.monotonic() + LOCK_TIMEOUT
+
+    def __call__(self) -> bool:
+        left = len(_pending(self._layout, self._uids))
+        if left < self._left:
+            self._left, self._deadline = left, time.monotonic() + LOCK_TIMEOUT
+        return bool(left or self._for_lock) and time.monotonic() < self._deadline
+
+
+def _move_aside(layout: Layout, reason: str) -> str:
+    """Move the catalogue aside and all logs back, so that it is made anew by whoever ingests next; say so.
+
+    In this order, a process that is killed in between leaves a folder in which the next one goes on.
+    """
+    kept = ""
+    if layout.catalogue.exists() or layout.catalogue.is_symlink():
+        aside = layout.damaged_catalogue(time.time())
+        layout.catalogue.rename(aside)
+        kept = f"; the one before is kept as {aside.name}"
+    _return_logs(layout, {path.stem for path in layout.ingested_logs()})
+    return f"{reason}{kept}"
+
+
+def _return_logs(layout: Layout, uids: Iterable[str]) -> None:
+    """Let runs count as not in the catalogue."""
+    wanted = set(uids)
+    for path in sorted(layout.ingested_logs()):
+        if path.stem in wanted and not layout.log(path.stem).exists():
+            path.rename(layout.log(path.stem))
+
+
 def _ingest_all(data_dir: Path, uids: set[str], recovery: Recovery) -> None:
+    layout = Layout(data_dir)
     with closing(Ingester(data_dir, RETRY_DELAYS)) as ingester:
-        while pending := _pending(data_dir, uids):
+        while _pending(layout, uids):
             busy = ingester.ingest_batch()
-            failed = {run["uid"]: run["error"] for run in ingester.status() if run["given_up"]}
-            if pending <= failed.keys():
-                recovery.problems += [f"run {uid} is not in the catalogue: {failed[uid]}" for uid in sorted(pending)]
+            state = {run["uid"]: run for run in ingester.status()}
+            pending = _pending(layout, uids)
+            if all(uid not in state or state[uid]["given_up"] for uid in pending):
+                reasons = {uid: state[uid]["error"] if uid in state else "its log cannot be read" for uid in pending}
+                recovery.problems += [f"run {uid} is not in the catalogue: {reasons[uid]}" for uid in sorted(reasons)]
                 return
             if not busy:
                 time.sleep(POLL_INTERVAL)
 
 
-def _pending(data_dir: Path, uids: set[str]) -> set[str]:
+def _pending(layout: Layout, uids: set[str]) -> set[str]:
     """Return those of the runs that are not yet completely in the catalogue."""
-    return uids & {path.stem for path in Layout(data_dir).pending_logs()}
+    return uids & {path.stem for path in layout.pending_logs()}
+
+
+def _check_files(data_dir: Path, recovery: Recovery) -> None:
+    """Name the files of frames and of derived runs that the catalogue refers to and that cannot be read."""
+    layout = Layout(data_dir.resolve())
+    if not layout.catalogue.exists():
+        return
+    files = set()
+    for path in referred_files(data_dir):
+        if is_frame_link(path):
+            files |= {file for file, _ in linked_frames(path)}
+        elif not path.is_relative_to(layout.catalogue):
+            files.add(path)
+    wrong = [f"{path}: {reason}" for path in sorted(files) if (reason := why_unreadable(path))]
+    known = {problem.partition(": ")[0] for problem in recovery.problems}
+    wrong = [problem for problem in wrong if problem.partition(": ")[0] not in known]
+    recovery.problems += wrong[:MOST_FILES]
+    if len(wrong) > MOST_FILES:
+        recovery.problems.append(f"{len(wrong) - MOST_FILES} other files are missing or cannot be read")

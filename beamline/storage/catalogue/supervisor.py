@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -15,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from beamline.child_process import module_command
+from beamline.storage.catalogue.condition import REMEDY
 from beamline.storage.layout import Layout, is_ingested
-from beamline.storage.log import find_log
+from beamline.storage.log import LogError, find_log
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ class IngestStatus:
     Attributes
     ----------
     state : str
-        "off", "starting", "working", "idle", "silent" (running, but not reporting), "ended" or "failed".
+        "off", "starting", "working", "idle", "blocked" (by a catalogue that has to be made anew), "silent" (running,
+        but not reporting), "ended" or "failed".
     waiting : int
         Number of runs that are not yet completely in the catalogue, including those being measured.
     errors : dict of str to str
@@ -53,17 +55,20 @@ class IngestSupervisor:
     """Runs `beamline.storage.catalogue.process`, which ingests the runs of a data folder into its catalogue.
 
     The process shares nothing with this one but the folder: whatever happens to it, the scan goes on, and the measured
-    runs wait in the recorder's logs. It is restarted when it dies, up to three times. After `finish`, or when this
-    process ends, it ingests what is left and exits.
+    runs wait in the recorder's logs. It is restarted when it dies, up to three times, but not when it cannot start in
+    the first place. After `finish`, or when this process ends, it ingests what is left and exits.
 
     Parameters
     ----------
     data_dir : Path
         The data folder.
+    log_failures : bool
+        Whether to log that the process cannot be started; otherwise only `status` and `why_missing` tell.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, log_failures: bool = True) -> None:
         self._data_dir = data_dir
+        self._log_failures = log_failures
         self._layout = Layout(data_dir)
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: threading.Thread | None = None
@@ -71,6 +76,7 @@ class IngestSupervisor:
         self._launching = threading.Lock()  # keeps the watcher from restarting the process while `stop` ends it
         self._restarts = 0
         self._failed = ""
+        self._log_begin = 0  # size of the log file when the process was started last
 
     @property
     def pid(self) -> int | None:
@@ -78,13 +84,13 @@ class IngestSupervisor:
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start the process, and return immediately."""
+        """Start the process, and return immediately; `status` says so if it cannot be started."""
         if self._watcher is not None and self._watcher.is_alive():
             return
         self._stopping.clear()
         self._restarts, self._failed = 0, ""
-        self._data_dir.mkdir(parents=True, exist_ok=True)
-        self._launch()
+        if not self._launch():
+            return
         self._watcher = threading.Thread(target=self._watch, name="catalogue process", daemon=True)
         self._watcher.start()
 
@@ -129,10 +135,44 @@ class IngestSupervisor:
         """
         deadline = time.monotonic() + timeout
         while not self._is_ingested(uid):
+            if self._has_ended():
+                return self._is_ingested(uid)  # asked again, as it was just before it ended
             if time.monotonic() > deadline or self._failed or self._given_up(uid):
                 return False
             time.sleep(POLL_INTERVAL)
         return True
+
+    def why_missing(self, *uids: str, timeout: float = INGEST_TIMEOUT) -> str:
+        """Wait until runs are in the catalogue, and say why if they are not.
+
+        Parameters
+        ----------
+        *uids : str
+            Uids of runs that were recorded in this data folder.
+        timeout : float
+            Longest time to wait, s.
+
+        Returns
+        -------
+        str
+            One line, or empty if all are there.
+        """
+        deadline = time.monotonic() + timeout
+        late, reasons = [], []
+        for uid in uids:
+            try:
+                if self.wait_for(uid, max(0.0, deadline - time.monotonic())):
+                    continue
+                errors = self.status().errors
+                reasons.append(errors.get("") or errors.get(uid) or f"nothing came of it in {timeout:g} s")
+            except LogError as error:
+                reasons.append(str(error))
+            late.append(uid)
+        if not late:
+            return ""
+        reason = "; ".join(dict.fromkeys(reasons))
+        remedy = "" if REMEDY in reason else "; its data are in its log, `beamline recover` takes it in"
+        return f"run {', '.join(late)} is not in the catalogue: {reason}{remedy}"
 
     def status(self) -> IngestStatus:
         """Report how the catalogue is keeping up."""
@@ -140,7 +180,8 @@ class IngestSupervisor:
         if self._failed:
             return IngestStatus("failed", waiting, {"": self._failed}, self._restarts)
         if self._process is None or self._process.poll() is not None:
-            return IngestStatus("off", waiting, {}, self._restarts)
+            errors = {"": self._why_ended()} if self._process is not None and self._process.returncode else {}
+            return IngestStatus("off", waiting, errors, self._restarts)
         report = self._last_report()
         state = report.get("state", "starting")
         if report and time.time() - report["time"] > SILENCE:
@@ -152,29 +193,43 @@ class IngestSupervisor:
 
     def _last_report(self) -> dict[str, Any]:
         """Read the last status, possibly of a process that another session started; empty if there is none alive."""
-        with suppress(FileNotFoundError, ProcessLookupError):
+        with suppress(OSError, ValueError, KeyError, TypeError):  # no file, no process, or not what the process writes
             report: dict[str, Any] = json.loads(self._layout.ingest_status.read_text())
             os.kill(report["pid"], 0)  # raises if the process has died, which makes its report obsolete
             return report
         return {}
 
     def _given_up(self, uid: str) -> bool:
-        return any(run["uid"] == uid and run["given_up"] for run in self._last_report().get("runs", ()))
+        report = self._last_report()
+        given_up = any(run["uid"] == uid and run["given_up"] for run in report.get("runs", ()))
+        return given_up or report.get("state") == "blocked"
 
     def _is_ingested(self, uid: str) -> bool:
         return is_ingested(find_log(self._data_dir, uid))
 
-    def _launch(self) -> None:
+    def _has_ended(self) -> bool:
+        """Tell whether the process has ended as it was told to, so that nothing more will come of it."""
+        return self._process is None or (self._stopping.is_set() and self._process.poll() is not None)
+
+    def _launch(self) -> bool:
+        """Start the process; False if that is not possible."""
         self._close_input()
-        command = [sys.executable, "-m", "beamline.storage.catalogue.process", str(self._data_dir), "--follow"]
-        with self._layout.ingest_log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,  # open as long as this process lives and has not called `finish`
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C at the prompt, which pauses a scan, must not reach this process
-            )
+        command = module_command("beamline.storage.catalogue.process", str(self._data_dir), "--follow")
+        try:
+            self._data_dir.mkdir(parents=True, exist_ok=True)
+            with self._layout.ingest_log.open("ab") as log:
+                self._log_begin = log.tell()
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,  # open as long as this process lives and has not called `finish`
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C at the prompt, which pauses a scan, must not reach this process
+                )
+        except OSError as error:
+            self._fail(f"the process that fills the catalogue cannot be started: {error.filename}: {error.strerror}")
+            return False
+        return True
 
     def _close_input(self) -> None:
         if self._process is not None and self._process.stdin is not None:
@@ -188,9 +243,11 @@ class IngestSupervisor:
             if self._stopping.is_set():
                 return
             how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            if not self._has_worked() and code not in (-signal.SIGKILL, -signal.SIGTERM):
+                self._fail(f"the process that fills the catalogue cannot start: {self._why_ended() or how}")
+                return
             if self._restarts == len(RESTART_DELAYS):
-                self._failed = f"the process that fills the catalogue ended {self._restarts + 1} times, last by {how}"
-                logger.error("%s; see %s", self._failed, self._layout.ingest_log)
+                self._fail(f"the process that fills the catalogue ended {self._restarts + 1} times, last by {how}")
                 return
             logger.warning("the process that fills the catalogue ended by %s; it is restarted", how)
             self._stopping.wait(RESTART_DELAYS[self._restarts])
@@ -198,19 +255,44 @@ class IngestSupervisor:
                 if self._stopping.is_set():
                     return
                 self._restarts += 1
-                self._launch()
+                if not self._launch():
+                    return
+
+    def _fail(self, reason: str) -> None:
+        self._failed = reason
+        if self._log_failures:
+            logger.error("%s; see %s", reason, self._layout.ingest_log)
+
+    def _has_worked(self) -> bool:
+        """Tell whether the process, which has ended, had got so far as to ingest."""
+        assert self._process is not None
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            report = json.loads(self._layout.ingest_status.read_text())
+            return bool(report["pid"] == self._process.pid and report["state"] != "starting")
+        return False
+
+    def _why_ended(self) -> str:
+        """Return the last line that the process has written, which is the error that ended it."""
+        try:
+            with self._layout.ingest_log.open("rb") as log:
+                log.seek(self._log_begin)
+                lines = log.read().decode(errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((" ".join(line.split()) for line in reversed(lines) if line.strip()), "")
 
 
-def ingest_now(data_dir: Path, *uids: str) -> None:
+def ingest_now(data_dir: Path, *uids: str) -> str:
     """Ingest runs into the catalogue, and return when they are there.
 
-    If that takes longer than `INGEST_TIMEOUT`, an error is logged and nothing is raised: the runs are safe in their
-    logs.
+    Returns
+    -------
+    str
+        One line that says why runs are not in the catalogue after `INGEST_TIMEOUT`, or earlier if they will not be;
+        empty if all are there. The runs are safe in their logs.
     """
-    ingester = IngestSupervisor(data_dir)
+    ingester = IngestSupervisor(data_dir, log_failures=False)
     ingester.start()
-    late = [uid for uid in uids if not ingester.wait_for(uid, INGEST_TIMEOUT)]
+    reason = ingester.why_missing(*uids)
     ingester.finish()
-    if late:
-        reason = "; ".join(filter(None, ingester.status().errors.values())) or "it does not answer"
-        logger.error("not yet in the catalogue: %s: %s. `beamline recover` ingests it later", ", ".join(late), reason)
+    return reason

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer, _RunWriter
 from tiled.structures.array import ArrayStructure, BuiltinDtype
@@ -28,10 +29,12 @@ from beamline.errors import BeamlineError
 from beamline.storage.catalogue.columns import WrongDescriptionError, to_column
 from beamline.storage.catalogue.exact import EXACT, to_json
 from beamline.storage.catalogue.frame_order import EventFrames, FrameOrder
+from beamline.storage.catalogue.locations import asset_uri
 from beamline.storage.frames import HDF5_MIMETYPE, link_frames
 from beamline.storage.layout import Layout
 from beamline.storage.log import Doc
-from callbacks.external import HDF5_DATASET
+from beamline.storage.relocation import relocate
+from callbacks.external import HDF5_DATASET, file_of_uri
 
 UNREFERENCED = "unreferenced"  # key of a run's metadata: [[name, document], ...]
 BATCH = 10_000  # events after which the run writer writes by itself; flushes come earlier
@@ -82,9 +85,9 @@ class RunWriter:
     Parameters
     ----------
     catalogue : CatalogOfBlueskyRuns
-        The catalogue to write to. It does not hold the run yet.
+        The container to write to. It does not hold the run yet.
     data_dir : Path
-        The data folder.
+        The data folder: resolved, as the catalogue refers to files by their path in it.
     redescription : dict
         Changes to the descriptors that earlier attempts requested.
 
@@ -108,16 +111,23 @@ class RunWriter:
 
     def __call__(self, name: str, doc: Doc) -> None:
         """Write a document, or keep it for the next flush."""
+        doc = relocate(name, doc, self._data_dir)
         match name:
             case "start":
                 self._normalizer("start", self._json(doc, "start"))
             case "descriptor":
                 self._descriptor(doc)
             case "resource":
-                self._normalizer("resource", self._frames.add_resource(doc))
+                uri = asset_uri(Path(doc["root"]) / doc["resource_path"], self._data_dir)
+                self._normalizer("resource", {**self._frames.add_resource(doc), "root": "", "resource_path": uri})
             case "datum":
                 self._frames.add_datum(doc)
                 self._normalizer("datum", doc)
+            case "stream_resource":
+                uri = (
+                    asset_uri(file_of_uri(doc["uri"]), self._data_dir) if doc["uri"].startswith("file:") else doc["uri"]
+                )
+                self._normalizer("stream_resource", {**doc, "uri": uri})
             case "event":
                 self._event(doc)
             case "stop":
@@ -151,7 +161,9 @@ class RunWriter:
         self._normalizer("descriptor", self._json(doc, doc["uid"]))
 
     def _event(self, doc: Doc) -> None:
-        descriptor = self._descriptors[doc["descriptor"]]
+        descriptor = self._descriptors.get(doc["descriptor"])
+        if descriptor is None:  # it is lost in a damaged log, as whoever reads the log is told
+            return
         stream = descriptor["name"]
         data = {}
         for key, value in doc["data"].items():
@@ -184,7 +196,8 @@ class RunWriter:
     def _link(self, stream: str, key: str, frames: EventFrames) -> None:
         """Let the catalogue's array of frames be a file of links to the frames, in the order of the events."""
         root: Any = self._writer.root_node
-        path = Layout(self._data_dir.absolute()).frame_links / f"{root.item['id']}-{stream}-{key}.h5"
+        name = quote(f"{root.item['id']}-{stream}-{key}.h5", safe="")  # no name leads out of the folder
+        path = Layout(self._data_dir).frame_links / name
         link_frames(path, frames.locations, shape=frames.shape, dtype=frames.dtype)
         structure = ArrayStructure(
             data_type=BuiltinDtype.from_numpy_dtype(frames.dtype),
@@ -196,7 +209,7 @@ class RunWriter:
             structure=structure,
             mimetype=HDF5_MIMETYPE,
             parameters={"dataset": HDF5_DATASET, "swmr": True},
-            assets=[Asset(data_uri=f"file://localhost{path}", is_directory=False, parameter="data_uris", num=0)],
+            assets=[Asset(data_uri=asset_uri(path, self._data_dir), is_directory=False, parameter="data_uris", num=0)],
             management=Management.external,
         )
         node = root[stream].base

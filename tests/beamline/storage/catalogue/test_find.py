@@ -1,7 +1,6 @@
 """Runs get from the recorder's logs into a databroker catalogue."""
 
 import math
-import shutil
 import time
 from contextlib import closing
 
@@ -14,13 +13,9 @@ import pytest
 from soft import Camera, Motor, Values, number
 from store import Store
 
-from beamline.storage.catalogue.find import (
-    RunNotFoundError,
-    derived_of,
-    raw_runs,
-    resolve_run,
-)
+from beamline.storage.catalogue.find import RunNotFoundError, derived_of, derived_runs, resolve_run
 from beamline.storage.catalogue.ingest import FLUSH_INTERVAL, Ingester
+from beamline.storage.large_arrays import externalise
 from beamline.storage.layout import Layout
 from beamline.storage.log import find_log
 
@@ -28,10 +23,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:The data type \\(FixedLengthUTF3
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory, empty_catalogue):
+def filled(tmp_path_factory):
     """A catalogue with three raw runs, ingested out of order, and a derived one."""
     data_dir = tmp_path_factory.mktemp("filled")
-    shutil.copytree(empty_catalogue, data_dir / "catalog")
     store = Store(data_dir)
     detector = Values("det", {"i0": {"dtype": "number"}}, ({"i0": 0.1 * n} for n in range(100)))
     camera = Camera("ccd", store.data_dir / "frames")
@@ -42,17 +36,28 @@ def filled(tmp_path_factory, empty_catalogue):
     store.ingest()
     (store.data_dir / "late").rename(late)
     uids.append(store.measure(bp.count([detector], num=4)))
-    derived = event_model.compose_run(metadata={"derivation": {"raw_uids": [uids[1]]}, "sample": {"name": "LCO"}})
-    store.recorder("start", derived.start_doc)
-    store.recorder("stop", derived.compose_stop())
+    derived = event_model.compose_run(
+        metadata={"derivation": {"raw_uids": [uids[1]], "pipeline": "xas", "settings": {}, "software": {}}}
+    )
+    data = {"spectrum": np.array([1.0, math.nan]), "status": "ok", "map": np.arange(10_000.0).reshape(100, 100)}
+    keys = {
+        "spectrum": {"dtype": "array", "shape": [2], "dtype_numpy": "<f8", "source": "reduction"},
+        "status": {"dtype": "string", "shape": [], "source": "reduction"},
+        "map": {"dtype": "array", "shape": [100, 100], "dtype_numpy": "<f8", "source": "reduction"},
+    }
+    stream = derived.compose_descriptor(name="result", data_keys=keys)
+    event = stream.compose_event(data=data, timestamps=dict.fromkeys(data, 5.0), time=5.0)
+    docs = [("start", derived.start_doc), ("descriptor", stream.descriptor_doc), ("event", event)]
+    for name, doc in externalise([*docs, ("stop", derived.compose_stop())], data_dir):
+        store.recorder(name, doc)
     store.ingest()
     return store.open(), uids, derived.start_doc["uid"]
 
 
-def test_the_catalogue_answers_as_databroker_does(filled):
-    catalogue, uids, derived = filled
-    assert [run.start["uid"] for run in catalogue.values()] == [*uids, derived]  # by time, not by arrival
-    assert catalogue[-1].start["uid"] == derived
+def test_the_catalogue_of_measured_runs_answers_as_databroker_does(filled):
+    catalogue, uids, _ = filled
+    assert [run.start["uid"] for run in catalogue.values()] == uids  # by time, not by arrival; no derived run
+    assert catalogue[-1].start["uid"] == uids[2]
     assert catalogue[2].start["uid"] == uids[1]  # by scan id
     assert catalogue[uids[0][:8]].start["uid"] == uids[0]
     table = catalogue[uids[0]]["primary"].read()
@@ -78,7 +83,8 @@ def test_the_older_databroker_interface_gives_documents_and_tables(filled):
     assert (names[0], names[-1]) == ("start", "stop")
     table = catalogue.v1[uids[1]].table()
     assert np.allclose(table["i0"], [0.2, 0.3, 0.4], rtol=0, atol=1e-12)
-    assert len(raw_runs(catalogue).v1[-1].table()) == 4
+    assert np.allclose(catalogue.v1[-1].table()["i0"], [0.5, 0.6, 0.7, 0.8], rtol=0, atol=1e-12)
+    assert next(name for name, _ in catalogue[-1].documents()) == "start"
     assert type(catalogue[-1]).__name__ == "BlueskyRunV3"  # as it was before the older one was asked
 
 
@@ -98,6 +104,9 @@ def test_a_user_names_a_run_by_uid_prefix_scan_id_or_how_long_ago(filled):
         ("77", "run 77: no such scan id; the beginning of a uid needs at least 5 characters"),
         ("zzzzz", "run zzzzz: no run of the catalogue has this uid or scan id"),
         ("1234567", "run 1234567: no run of the catalogue has this uid or scan id"),
+        ("9" * 400, f"run {'9' * 400}: no run of the catalogue has this uid or scan id"),
+        ("%%%%%", "run %%%%%: no run of the catalogue has this uid or scan id"),
+        ("../../etc/passwd", "run ../../etc/passwd: no run of the catalogue has this uid or scan id"),
     ],
 )
 def test_a_name_without_a_run_gets_one_line(filled, name, message):
@@ -106,11 +115,18 @@ def test_a_name_without_a_run_gets_one_line(filled, name, message):
     assert str(caught.value) == message
 
 
-def test_derived_runs_are_found_from_their_raw_run(filled):
+def test_the_reduction_of_a_run_is_one_call_away_and_ready_to_use(filled):
     catalogue, uids, derived = filled
-    assert [run.start["uid"] for run in raw_runs(catalogue).values()] == uids
-    assert [run.start["uid"] for run in derived_of(catalogue, uids[1])] == [derived]
-    assert derived_of(catalogue, uids[0]) == []
+    reduction = derived_of(catalogue[uids[1]])
+    assert reduction.uid == derived
+    assert np.array_equal(reduction.result["spectrum"], [1.0, math.nan], equal_nan=True)
+    assert reduction.result["status"] == "ok"
+    assert np.array_equal(reduction.result["map"], np.arange(10_000.0).reshape(100, 100))
+    assert reduction.derivation.raw_uids == [uids[1]]
+    with pytest.raises(RunNotFoundError, match=f"^run {uids[0]}: the catalogue has no reduction of it$"):
+        derived_of(catalogue[uids[0]])
+    assert [run.start["uid"] for run in derived_runs(catalogue).values()] == [derived]
+    assert derived_runs(catalogue)[-1]["result"]["map"].read().shape == (1, 100, 100)
 
 
 def test_a_frame_taken_twice_leaves_each_event_with_its_own_frame(tmp_path, store):

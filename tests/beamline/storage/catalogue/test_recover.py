@@ -100,5 +100,5 @@ def test_where_another_process_fills_the_catalogue_it_is_waited_for_or_named(
     else:
         assert recovery.ingested == 0
         assert recovery.problems == [
-            f"{tmp_path}/catalog.lock: another process holds the catalogue and makes no progress"
+            f"{tmp_path}/catalog.lock: another process holds the catalogue and makes no progress; end it and repeat"
         ]
