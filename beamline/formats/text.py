@@ -67,6 +67,12 @@ def one_line(error: object) -> str:
     return printable(" ".join(str(error).split()))
 
 
+def quoted(text: str, longest: int = 60) -> str:
+    """Return a text as it is shown in a message: in quotes, printable, and not too long."""
+    shown = printable(text)
+    return f"'{shown}'" if len(shown) <= longest else f"'{shown[: longest - 3]}...'"
+
+
 def safe_name(text: str) -> str:
     """Return a name for a file, or for a dataset of HDF5, that contains no separator and is not too long.
 
