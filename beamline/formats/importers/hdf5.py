@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamline.errors import BeamlineError
+from beamline.formats.importers.hdf5_heaps import check_heaps
 from beamline.formats.importers.inside import LARGEST_TEXT, check_points, inside, size_of
-from beamline.formats.text import decode, one_line, printable
+from beamline.formats.text import decode, one_line, printable, quoted
 
 FloatArray = NDArray[np.floating]
 
@@ -78,19 +79,20 @@ class _Files:
         if path not in self._open:
             try:
                 size_of(path)
+                check_heaps(path)
                 with _reading(path.name):
                     file = self._stack.enter_context(h5py.File(path, "r"))
-            except (ValueError, FileNotFoundError) as error:
+            except (ValueError, OSError) as error:
                 raise BeamlineError(f"{path}: cannot be read: {error}") from error
             self._open[path] = Group("", file, self)
         return self._open[path]
 
-    def named(self, name: str, by: _Item) -> Group:
-        """Open a file that a link or a dataset names, relative to the file that it is in."""
+    def named(self, name: str, by: _Item, label: str) -> Group:
+        """Open a file that a link or a dataset, of this label, names relative to the file that it is in."""
         own = Path(by.item.file.filename)
         if "\\" in name or "%" in name:  # HDF5 takes the former as it is, and the latter for a pattern
-            raise BeamlineError(f"{own}: {by.label}: names {printable(name)!r}, expected the plain name of a file")
-        inside(self.folder, str(own.parent / name), named_by=f"{own}: {by.label}")
+            raise BeamlineError(f"{own}: {label}: names {quoted(name)}, expected the plain name of a file")
+        inside(self.folder, str(own.parent / name), named_by=f"{own}: {label}")
         return self.open(own.parent / name)
 
 
@@ -214,13 +216,13 @@ class Group(_Item):
             raise ValueError(f"{printable(name)}: a link of more than {MOST_LINKS}, which lead in a circle")
         found = self._target(link, printable(name))._follow(link.path, links + 1)  # noqa: SLF001 - of the same class
         if found is None:
-            raise ValueError(f"{printable(name)}: a link to {printable(link.path)!r}, which does not exist")
+            raise ValueError(f"{printable(name)}: a link to {quoted(link.path)}, which does not exist")
         return type(found)(name, found.item, self.files)
 
     def _target(self, link: Any, label: str) -> Group:
         """Return the group from which the path of a link counts."""
         if isinstance(link, h5py.ExternalLink):
-            return self.files.named(link.filename, self)
+            return self.files.named(link.filename, self, label)
         if not isinstance(link, h5py.SoftLink):
             raise ValueError(f"{label}: a link of a kind that is not known")
         return Group("", self.item.file, self.files) if link.path.startswith("/") else self
@@ -313,12 +315,10 @@ class Field(_Item):
         with _reading(self.label):
             sources = {(one.file_name, one.dset_name) for one in self.item.virtual_sources()}
         for file, name in sorted(sources):
-            root = Group("", self.item.file, self.files) if file == "." else self.files.named(file, self)
+            root = Group("", self.item.file, self.files) if file == "." else self.files.named(file, self, self.label)
             source = root.field(name)
             if source is None:
-                raise ValueError(
-                    f"{self.label}: made of {printable(name)!r} in {printable(file)!r}, which does not exist"
-                )
+                raise ValueError(f"{self.label}: made of {quoted(name)} in {quoted(file)}, which does not exist")
             with _reading(source.label):
                 plain = not (source.item.is_virtual or source.item.external)
             if not plain:

@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 
 from beamline.errors import BeamlineError
-from beamline.formats.text import printable
+from beamline.formats.text import printable, quoted
 
 LARGEST_SCAN = 100_000_000  # points: 14 hours of STXM at 0.5 ms each
 LARGEST_TEXT = 10_000_000  # bytes of a header or a log; those of long scans have some 100 kB
@@ -40,7 +40,7 @@ def inside(folder: Path, name: str, *, named_by: str) -> Path:
         if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
             return path
     raise BeamlineError(
-        f"{named_by}: names {printable(name)!r}, which leads out of {folder}; expected a file inside that folder"
+        f"{named_by}: names {quoted(name)}, which leads out of {folder}; expected a file inside that folder"
     )
 
 

@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import h5py
@@ -53,9 +53,8 @@ def convert_frames(folder: Path, log: ScanLog, path: Path) -> tuple[tuple[int, i
         When no frame can be read, the log names one outside of the scan's folder, or the file cannot be written; an
         incomplete file is removed.
     """
-    paths = [
-        inside(log.path.parent, f"{folder.name}/{line.frame_name}.tif", named_by=str(log.path)) for line in log.lines
-    ]
+    names = [PureWindowsPath(folder.name, f"{line.frame_name}.tif") for line in log.lines]  # the log is of Windows
+    paths = [inside(log.path.parent, name.as_posix(), named_by=str(log.path)) for name in names]
     shape = _usual_shape(paths)
     problems = [""] * len(paths)
     first: dict[Path, int] = {}

@@ -19,7 +19,7 @@ from beamline.errors import BeamlineError
 from beamline.formats.importers.inside import LARGEST_TEXT, inside, read_bytes
 from beamline.formats.importers.quantities import ENERGIES, number_of
 from beamline.formats.importers.stxm_run import scan_id_of
-from beamline.formats.text import decode, one_line, printable
+from beamline.formats.text import decode, one_line, printable, quoted
 from callbacks.contract import Key
 
 LOG_ZONE = ZoneInfo("America/Los_Angeles")  # of the ALS, as the log names no time zone
@@ -147,7 +147,7 @@ def _data_keys(path: Path, header: Sequence[str], names: Sequence[str]) -> dict[
     """Return the data key of each column (counted from 0) that holds numbers; no two have the same."""
     motor = next((line.partition(":")[2].strip() for line in header if line.startswith(f"{ENERGY_HEADER}:")), "")
     if "energy" not in motor.lower():
-        raise BeamlineError(f"{path}: '{ENERGY_HEADER}' is {printable(motor)[:60]!r}, expected an energy")
+        raise BeamlineError(f"{path}: '{ENERGY_HEADER}' is {quoted(motor)}, expected an energy")
     for name in (*NEEDED, motor):
         if names.count(name) != 1:
             how_many = "no column" if name not in names else f"{names.count(name)} columns"

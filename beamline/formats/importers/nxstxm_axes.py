@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 from beamline.formats.importers.hdf5 import Field, FloatArray, Group, texts_of
-from beamline.formats.text import printable
+from beamline.formats.text import quoted
 
 ROLES = {  # name of an axis -> its role
     "energy": "energy",
@@ -50,7 +50,7 @@ def find_layout(data: Group, technique: str, lengths: Mapping[str, int]) -> tupl
     name = data.text_attribute("signal") or "data"
     signal = data.field(name)
     if signal is None:
-        raise ValueError(f"{data.label}: no signal {printable(name)!r}")
+        raise ValueError(f"{data.label}: no signal {quoted(name)}")
     order = ORDER[technique]
     declared = [_declared_axes(data, technique), _older_axes(data, technique, len(signal.shape))]
     candidates: list[Sequence[str]] = [axes for axes in declared if axes is not None]

@@ -28,7 +28,7 @@ from beamline.formats.importers.nxstxm_record import (
 )
 from beamline.formats.importers.quantities import ENERGIES, ENERGY, LENGTH, POSITIONS, is_time
 from beamline.formats.importers.stxm_run import NOT_RECORDED, DarkLine
-from beamline.formats.text import printable
+from beamline.formats.text import printable, quoted
 
 DEFINITION = "NXstxm"
 TECHNIQUES: dict[str, str] = {
@@ -75,7 +75,7 @@ def entries_of(file: Group, wanted: str, problems: list[str]) -> list[Group]:
         if definition == DEFINITION:
             found.append(entry)
         elif not wanted:
-            problems.append(f"{entry.label}: definition is {printable(definition)!r}, not {DEFINITION}; left out")
+            problems.append(f"{entry.label}: definition is {quoted(definition)}, not {DEFINITION}; left out")
     if not found:
         reasons = f"; {problems[0]}" if problems else ""
         raise ValueError(f"no NXentry with the definition {DEFINITION}{reasons}")
@@ -148,9 +148,8 @@ def read_entry(entry: Group, detector: str, problems: list[str], *, modified: fl
 def _technique(entry: Group, data: Group) -> str:
     scan_type = next((group.text("stxm_scan_type") for group in (data, entry) if "stxm_scan_type" in group), "")
     if scan_type not in TECHNIQUES:
-        seen = printable(scan_type)[:60]
         raise ValueError(
-            f"{entry.label.strip('/')}: stxm_scan_type is {seen!r}, expected one of {', '.join(TECHNIQUES)}"
+            f"{entry.label.strip('/')}: stxm_scan_type is {quoted(scan_type)}, expected one of {', '.join(TECHNIQUES)}"
         )
     return TECHNIQUES[scan_type]
 
@@ -246,11 +245,11 @@ def _times(entry: Group, problems: list[str], modified: float) -> tuple[float, f
         text = FieldReader(problems).optional(partial(entry.text, name)) or ""
         moment = _moment(text)
         if moment is None:
-            problems.append(f"{entry.label}: {name} {printable(text)[:60]!r} cannot be read")
+            problems.append(f"{entry.label}: {name} {quoted(text)} cannot be read")
             found.append(None)
             continue
         if moment.tzinfo is None:
-            problems.append(f"{entry.label}: {name} {text!r} names no zone, taken for UTC")
+            problems.append(f"{entry.label}: {name} {quoted(text)} names no zone, taken for UTC")
             moment = moment.replace(tzinfo=UTC)
         found.append(moment.timestamp())
     start, end = found

@@ -21,6 +21,7 @@ from beamline.formats.importers.quantities import (
     check_range,
     normalised,
 )
+from beamline.formats.text import quoted
 
 NOT_CHECKED = (-math.inf, math.inf)
 
@@ -155,7 +156,7 @@ def _ring_current(
         return None
     unit = data.text_attribute("units")
     if unit and normalised(unit) not in CURRENT:
-        raise ValueError(f"{data.label}: in {unit!r}, not a ring current")
+        raise ValueError(f"{data.label}: in {quoted(unit)}, not a ring current")
     size = math.prod(shape)
     if data.size not in (size, measured.sum() * shape[2]):
         raise ValueError(f"{data.label}: {data.size} values, expected {size}")

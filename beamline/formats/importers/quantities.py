@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from beamline.formats.text import quoted
+
 FloatArray = NDArray[np.floating]
 
 # Factor of each unit, as `normalised` spells it. The prefixes m and M are told apart by case, which is kept for them.
@@ -54,7 +56,7 @@ def factor(unit: str, known: Mapping[str, float]) -> float:
         names: dict[float, str] = {}  # one of each
         for name, one in known.items():
             names.setdefault(one, name)
-        raise ValueError(f"unit {unit[:40]!r}{points}, expected one of {', '.join(filter(None, names.values()))}")
+        raise ValueError(f"unit {quoted(unit)}{points}, expected one of {', '.join(filter(None, names.values()))}")
     return found
 
 
