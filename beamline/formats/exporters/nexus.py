@@ -84,7 +84,8 @@ def write_nexus(path: Path, raw_documents: Documents, derived: Run | None, plots
                 entry.attrs["default"] = plots[0].name
             for plot in plots:
                 _write_plot(entry, plot)
-            _table(entry, "frames", derived.frames.columns, derived.frames.units)
+            if Stream.FRAMES in derived.streams:  # there is none of a run without events
+                _table(entry, "frames", derived.frames.columns, derived.frames.units)
         for stream, table in raw.streams.items():
             _table(entry, f"raw_{stream}", table.columns, table.units)
         write_document(entry, "start_document", raw.start)
@@ -222,7 +223,7 @@ def write_process(entry: h5py.Group, derived: Run) -> h5py.Group:
     units = derived.streams[Stream.RESULT].units if Stream.RESULT in derived.streams else {}
     for key, value in derived.result.items():
         if np.ndim(value) <= 1:
-            write_dataset(found, key, value, units.get(key, ""), key)
+            write_dataset(found, _free_name(found, key), value, units.get(key, ""), key)
     return process
 
 
