@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamline.errors import BeamlineError
+from beamline.formats.importers.apart import read_apart
 from beamline.formats.importers.hdf5 import Group, open_hdf5
+from beamline.formats.importers.inside import size_of
 from beamline.formats.importers.nxstxm_file import NxstxmScan, entries_of, read_entry
 from beamline.formats.importers.stxm_run import Documents, Ended, StxmImage, middle, scan_id_of, seq_num, stxm_run
 from callbacks.contract import Measurement, StxmGrid, StxmRegion
@@ -48,13 +50,11 @@ def nxstxm_documents(path: Path, *, entry: str = "", detector: str = "") -> Docu
     regular array, and otherwise from the axes. If the file has no times of lines, they are spread evenly from start to
     end. What `write_nxstxm` stores beyond the definition (documents, dark lines, settings of the detector) is restored.
     """
-    problems: list[str] = []
     try:
-        with open_hdf5(path, problems) as file:
-            entries = entries_of(file, entry, problems)
-            scans = _read_entries(entries, detector, problems, modified=path.stat().st_mtime)
-    except ValueError as error:
-        raise BeamlineError(f"{path}: {error}") from error
+        size_of(path)
+    except (ValueError, FileNotFoundError) as error:
+        raise BeamlineError(f"{path}: cannot be read: {error}") from error
+    scans, entries, problems = read_apart(path, lambda: _read(path, entry, detector))
     first = scans[0]
     for scan in scans[1:]:
         if scan.technique != first.technique or not np.array_equal(scan.energies, first.energies):
@@ -74,8 +74,20 @@ def nxstxm_documents(path: Path, *, entry: str = "", detector: str = "") -> Docu
         start_time=first.start,
         configuration=first.configuration,
         dark=first.dark,
-        ended=_ended(scans, len(entries)),
+        ended=_ended(scans, entries),
     )
+
+
+def _read(path: Path, entry: str, detector: str) -> tuple[list[NxstxmScan], int, list[str]]:
+    """Read a file; give the scans in its entries, the number of entries, and what is wrong or left out."""
+    problems: list[str] = []
+    try:
+        with open_hdf5(path, problems) as file:
+            entries = entries_of(file, entry, problems)
+            scans = _read_entries(entries, detector, problems, modified=path.stat().st_mtime)
+    except ValueError as error:
+        raise BeamlineError(f"{path}: {error}") from error
+    return scans, len(entries), problems
 
 
 def _read_entries(entries: Sequence[Group], detector: str, problems: list[str], *, modified: float) -> list[NxstxmScan]:
