@@ -15,6 +15,7 @@ from beamline.errors import BeamlineError
 from beamline.formats.text import printable, quoted
 
 LARGEST_SCAN = 100_000_000  # points: 14 hours of STXM at 0.5 ms each
+MOST_LINES = 1_000_000  # of a scan: each is an event
 LARGEST_TEXT = 10_000_000  # bytes of a header or a log; those of long scans have some 100 kB
 
 
@@ -92,6 +93,12 @@ def read_bytes(path: Path, largest: int, why: str = "") -> bytes:
     if size > largest:
         raise ValueError(f"{path.name}: {size:,} bytes, expected at most {largest:,}{why}")
     return data
+
+
+def check_lines(name: str, count: int) -> None:
+    """Refuse a scan of more lines, or images, than any can have; ValueError."""
+    if count > MOST_LINES:
+        raise ValueError(f"{name}: {count:,} lines, expected at most {MOST_LINES:,}")
 
 
 def check_points(name: str, count: int) -> None:

@@ -17,7 +17,7 @@ import event_model
 
 from beamline.formats.importers.irixs_frames import convert_frames
 from beamline.formats.importers.irixs_log import ScanLog, read_log
-from beamline.formats.importers.left_out import NAMED
+from beamline.formats.importers.left_out import NAMED, shortened
 from beamline.formats.text import printable
 from callbacks.contract import CCD, MEASUREMENT, UNITS, CcdConfig, Key, Measurement, Stream
 from callbacks.external import HDF5_DATASET
@@ -65,10 +65,11 @@ def irixs_documents(folder: Path, *, frames_dir: Path) -> Documents:
     path = frames_dir.resolve() / f"irixs_{log.scan_id}_{uid[:8]}.h5"
     shape, frame_problems = convert_frames(folder / FRAME_FOLDER, log, path)
     summary = _summary(log, frame_problems)
+    marked = [(number, problem) for number, problem in enumerate(frame_problems, start=1) if problem]
     problems = [
         *filter(None, [summary]),
-        *log.problems,
-        *(f"frame {number}: {printable(problem)}" for number, problem in enumerate(frame_problems, start=1) if problem),
+        *shortened(log.problems, "lines of the log"),
+        *shortened([f"frame {number}: {printable(problem)}" for number, problem in marked], "frames"),
         *_strays(folder, log),
     ]
     first, last = log.lines[0].time, max(line.time for line in log.lines)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 NAMED = 3  # files in a line, before the rest is only counted
+MOST_NOTES = 20  # lines of a kind, likewise
 MISSING = "missing"
 
 
@@ -45,8 +46,16 @@ def details_of(found: Sequence[LeftOut]) -> list[str]:
     """Say of each thing what was seen; those that are missing share a line."""
     missing = [one for one in found if one.kind == MISSING]
     details = [one.detail + (f"; {one.lines} lines left out" if one.lines else "") for one in found if one.detail]
+    details = shortened(details, "files")
     if missing:
         names = ", ".join(one.name for one in missing[:NAMED])
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         details.append(f"{names}{more}: missing; {sum(one.lines for one in missing)} lines left out")
     return details
+
+
+def shortened(lines: Sequence[str], things: str) -> list[str]:
+    """Return the first lines, and how many more there are: "and 280 more frames"."""
+    if len(lines) <= MOST_NOTES:
+        return list(lines)
+    return [*lines[:MOST_NOTES], f"and {len(lines) - MOST_NOTES} more {things}"]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamline.formats.importers.hdf5 import Field, FloatArray, Group
+from beamline.formats.importers.inside import check_lines
 from beamline.formats.importers.nxstxm_axes import ROLES, find_layout
 from beamline.formats.importers.nxstxm_fields import FieldReader
 from beamline.formats.importers.nxstxm_points import detector_of, read_points, read_ring_current
@@ -116,6 +117,8 @@ def read_entry(entry: Group, detector: str, problems: list[str], *, modified: fl
     technique = _technique(entry, data)
     axes = _read_axes(data, technique, read)
     layout, signal = find_layout(data, technique, axes.lengths)
+    rows = {"stxm": len(axes.y), "stxm_focus": len(axes.zone_plate)}
+    check_lines(data.label, len(axes.energies) * rows.get(technique, 1))
     counts = layout(_counts(signal, problems))
     measured, times = read_lines(entry, counts, read)
     start, end = _times(entry, problems, modified)

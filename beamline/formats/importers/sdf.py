@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamline.errors import BeamlineError
-from beamline.formats.importers.left_out import MISSING, NAMED, LeftOut, details_of, summary_of
+from beamline.formats.importers.left_out import MISSING, NAMED, LeftOut, details_of, shortened, summary_of
 from beamline.formats.importers.quantities import ENERGIES, is_time
 from beamline.formats.importers.sdf_header import Structure, short
 from beamline.formats.importers.sdf_image import read_xim
@@ -102,6 +102,7 @@ class _Account:
 
     zone: ZoneInfo
     problems: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)  # what is odd about the time or the energy of an image
     left_out: list[LeftOut] = field(default_factory=list)
 
 
@@ -134,7 +135,7 @@ def _images(scan: SdfScan, region: int, start_time: float, account: _Account) ->
                 dwell=scan.dwells[index],
                 x=place.x,
                 y=place.y,
-                energy_readback=_image_energy(block, energy, f"image {index}", account.problems),
+                energy_readback=_image_energy(block, energy, f"image {index}", account.images),
                 ring_current=number(block, "StorageRingCurrent"),
                 time=time,
                 zone_plate=scan.zone_plate if scan.zone_plate.size else None,
@@ -240,7 +241,7 @@ def _image_time(block: Structure, before: float, name: str, account: _Account) -
     time = _time(block.get("Time"), account.zone)
     if time is None and block.get("Time") is not None:
         seen = short(block["Time"])
-        account.problems.append(f"{name}: time {seen} cannot be read; that of the image before stands for it")
+        account.images.append(f"{name}: time {seen} cannot be read; that of the image before stands for it")
     return before if time is None else time
 
 
@@ -320,5 +321,11 @@ def _start_metadata(scan: SdfScan, summary: str, account: _Account) -> dict[str,
         "channel": printable(scan.channel),
         "row_order": "row i of the text is point i of the header's QAxis",
         "energy_source": "as requested, or the energy in an image's block; the header has no read-back",
-        "import_problems": [*incomplete, *account.problems, *scan.problems, *_strays(scan)],
+        "import_problems": [
+            *incomplete,
+            *account.problems,
+            *shortened(account.images, "such lines"),
+            *scan.problems,
+            *_strays(scan),
+        ],
     }

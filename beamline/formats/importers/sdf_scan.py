@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamline.errors import BeamlineError
-from beamline.formats.importers.inside import check_points, inside, size_of
+from beamline.formats.importers.inside import check_lines, check_points, inside, size_of
 from beamline.formats.importers.quantities import ENERGIES, ENERGY, LENGTH, POSITIONS, check_range, factor
 from beamline.formats.importers.sdf_header import Structure, entries, read_header, short
 from beamline.formats.text import printable
@@ -126,6 +126,7 @@ def read_scan(path: Path, *, channel: str = "") -> SdfScan:
             else:
                 regions = [_image_region(*one) for one in axes]
         check_points("its images", len(energies) * sum(one.x.size for one in regions))
+        check_lines("its images", len(energies) * sum(len(one.x) for one in regions))
         letter, name, problems = _channel(definition, channel)
         dwells = _dwells(header, definition, len(energies))
     except ValueError as error:

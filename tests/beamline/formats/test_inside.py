@@ -217,6 +217,30 @@ def test_a_header_cannot_claim_more_points_than_a_scan_can_have(tmp_path):
     refused(sdf_documents(scan), "a region: 400,000,000 points, expected at most 100,000,000")
 
 
+def test_a_header_cannot_claim_more_lines_than_a_scan_can_have(tmp_path):
+    scan = write_sdf(tmp_path / "scan")
+    header = (scan / "s7.hdr").read_text()
+    many = ", ".join(["700"] * 300_000)
+    (scan / "s7.hdr").write_text(header.replace("(3, 700.0, 705.5, 720.0)", f"(300000, {many})"))
+    refused(sdf_documents(scan), "its images: 1,200,000 lines, expected at most 1,000,000")
+
+
+def test_what_is_wrong_with_many_images_is_said_of_the_first_and_counted(tmp_path):
+    scan = write_sdf(tmp_path / "scan")
+    header = (scan / "s7.hdr").read_text()
+    many = ", ".join(["700"] * 200)
+    blocks = "".join(f"Image{number} = {{ Energy = 750;}};\n" for number in range(2, 202))
+    (scan / "s7.hdr").write_text(header.replace("(3, 700.0, 705.5, 720.0)", f"(200, {many})") + blocks)
+    for number in range(3, 200):
+        (scan / f"s7_a{number:03d}.xim").write_text("1 2 3\n" * 4)
+    _, start = next(sdf_documents(scan))
+    problems = start["import_problems"]
+    assert problems[0] == "197 of 200 images: 197 of another size; 788 of 800 lines left out"
+    assert problems[21] == "and 177 more files"
+    assert problems[22] == "image 1: at 750 eV, where 700 eV was requested"
+    assert len(problems) == 24
+
+
 def test_the_cost_of_a_long_word_is_linear(tmp_path):
     scan = write_sdf(tmp_path / "scan")
     header = (scan / "s7.hdr").read_text()
