@@ -21,11 +21,14 @@ def stxm_documents(
     read_back=0.0,
     zone_plate=(),
     sample="LFP",
+    edge="Fe L",
+    **run,
 ):
     """Compose a run from `counts` (energies, rows, columns), or one such array for each region.
 
     `x`, `y` are the positions of columns and rows (um), or one of each for each region; `lines` the number of lines
-    that were measured (None for all); `read_back` the offset of energies (eV) and positions (um) as read back.
+    that were measured (None for all); `read_back` the offset of energies (eV) and positions (um) as read back;
+    `run` goes to `stxm_run`.
     """
     several = isinstance(counts, (list, tuple))
     stacks, xs, ys = (counts, x, y) if several else ([counts], [x], [y])
@@ -38,7 +41,7 @@ def stxm_documents(
     grid = StxmGrid(energies=list(map(float, energies)), regions=regions, zone_plate=list(zone_plate))
     total = len(grid.energies) * grid.lines
     measurement = Measurement(
-        technique=technique, sample=sample, edge="Fe L", points=total, exposure_time=float(np.median(dwell)), grid=grid
+        technique=technique, sample=sample, edge=edge, points=total, exposure_time=float(np.median(dwell)), grid=grid
     )
     images = []
     for index, energy in enumerate(grid.energies):
@@ -61,7 +64,7 @@ def stxm_documents(
                 )
             )
     metadata = {"plan_name": "stxm", "scan_id": 7, "sample": {"name": sample}, "endstation": "simulated"}
-    return list(stxm_run(measurement, images, metadata=metadata, source="test", start_time=START))
+    return list(stxm_run(measurement, images, metadata=metadata, source="test", start_time=START, **run))
 
 
 def events(documents):

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamline.errors import BeamlineError
+from beamline.formats.exporters.writing import new_path, reasons_of
+from beamline.formats.text import printable, safe_name
 from beamline.storage import Run
 
 
@@ -34,7 +36,10 @@ class Table:
 
 
 def write_tables(folder: Path, tables: Iterable[Table], raw: Run, derived: Run) -> list[Path]:
-    """Write tables to a folder, which is created if necessary; each begins with technique, sample and runs.
+    """Write tables to a folder, which is created if necessary.
+
+    Each begins with technique, sample and runs, what the run lacks, and what its reduction did not find and why. The
+    line above the numbers has the titles of the columns. What is not known, or not finite, is ``nan``.
 
     Returns
     -------
@@ -44,20 +49,31 @@ def write_tables(folder: Path, tables: Iterable[Table], raw: Run, derived: Run) 
     Raises
     ------
     BeamlineError
-        When there is no table.
+        When there is no table, or it cannot be written.
     """
     about = [
         f"{raw.measurement.technique.upper()} of {raw.measurement.sample}",
         f"raw run {raw.uid}, derived run {derived.uid}",
+        *_incomplete(raw),
+        *reasons_of(derived),
     ]
     written = []
     for table in tables:
-        path = folder / f"{table.name}.txt"
-        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{safe_name(table.name)}.txt"
         titles, values = zip(*table.columns, strict=True)
-        header = "\n".join([*about, *table.remarks, "  ".join(titles)])
-        np.savetxt(path, np.column_stack(values), fmt="%.10g", header=header)
+        header = [*about, *table.remarks, "  ".join("_".join(title.split()) or "_" for title in titles)]
+        numbers = np.column_stack(values).astype(float)
+        numbers[~np.isfinite(numbers)] = np.nan
+        with new_path(path) as part:
+            np.savetxt(part, numbers, fmt="%.10g", header="\n".join(map(printable, header)), encoding="utf-8")
         written.append(path)
     if not written:
         raise BeamlineError(f"run {raw.uid}: its reduction found nothing that could be written as columns")
     return written
+
+
+def _incomplete(raw: Run) -> list[str]:
+    """Say what a run lacks: how it ended, and what an import left out."""
+    stop = raw.stop or {"exit_status": "open"}
+    ended = [] if stop["exit_status"] == "success" else [f"ended: {stop['exit_status']}: {stop.get('reason', '')}"]
+    return [*ended, *map(str, raw.start.get("import_problems", []))]

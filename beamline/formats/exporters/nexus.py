@@ -14,11 +14,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from beamline.formats.exporters.writing import new_path, reasons_of
+from beamline.formats.text import printable, safe_name
 from beamline.storage import Documents, Run, collect
-from callbacks.contract import Stream
+from callbacks.contract import CCD, Stream
 from callbacks.external import ExternalFrames
 
 COMPRESSED = 50_000  # values; smaller arrays are not compressed
+LARGEST_INTEGER = 2**63  # of HDF5
+LONGEST_ATTRIBUTE = 30_000  # characters: HDF5 takes 64 kB for all attributes of an object
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def write_nexus(path: Path, raw_documents: Documents, derived: Run | None, plots
 
     Raises
     ------
-    OSError
+    BeamlineError
         When the file cannot be written.
     """
     documents = list(raw_documents)
@@ -67,43 +71,51 @@ def write_nexus(path: Path, raw_documents: Documents, derived: Run | None, plots
     with new_file(path) as file:
         file.attrs["default"] = "entry"
         entry = make_group(file, "entry", "NXentry")
-        entry["title"] = f"{raw.measurement.technique.upper()} of {raw.measurement.sample}"
-        entry["entry_identifier_uuid"] = raw.uid
+        write_text(entry, "title", f"{raw.measurement.technique.upper()} of {raw.measurement.sample}")
+        write_text(entry, "entry_identifier_uuid", raw.uid)
         entry["start_time"] = iso_time(raw.start["time"])
         if raw.stop:
             entry["end_time"] = iso_time(raw.stop["time"])
-        make_group(entry, "sample", "NXsample")["name"] = raw.measurement.sample
-        _instrument(entry, raw, documents)
+        write_text(make_group(entry, "sample", "NXsample"), "name", raw.measurement.sample)
+        _write_instrument(entry, documents)
         if derived is not None:
             write_process(entry, derived)
             if plots:
                 entry.attrs["default"] = plots[0].name
             for plot in plots:
                 _write_plot(entry, plot)
-            _table(entry, "frames", derived.frames.columns, derived.frames.units)
+            if Stream.FRAMES in derived.streams:  # there is none of a run without events
+                _table(entry, "frames", derived.frames.columns, derived.frames.units)
         for stream, table in raw.streams.items():
             _table(entry, f"raw_{stream}", table.columns, table.units)
-        write_start_document(entry, raw.start)
+        write_document(entry, "start_document", raw.start)
+        if raw.stop:
+            write_document(entry, "stop_document", raw.stop)
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[h5py.File]:
-    """Write a file beside `path`, creating its folder if necessary, and move it there once it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with h5py.File(part, "w") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write a file beside `path`, creating its folder if necessary, and move it there once it is complete.
+
+    Raises
+    ------
+    BeamlineError
+        When it cannot be written there; a file that was there stays as it is.
+    """
+    with new_path(path) as part, h5py.File(part, "w") as file:
+        yield file
 
 
-def write_start_document(entry: h5py.Group, start: Mapping[str, Any]) -> None:
-    """Write a start document as an NXnote."""
-    note = make_group(entry, "start_document", "NXnote")
+def write_document(entry: h5py.Group, name: str, document: Mapping[str, Any]) -> None:
+    """Write a document as an NXnote."""
+    note = make_group(entry, name, "NXnote")
     note["type"] = "application/json"
-    note["data"] = json.dumps(start, default=plain)
+    note["data"] = json.dumps(document, default=plain)
+
+
+def write_text(group: h5py.Group, name: str, text: str) -> None:
+    """Write a text of a user or a file, without characters that HDF5 or its readers have no place for."""
+    group[name] = printable(text)
 
 
 def _write_plot(entry: h5py.Group, plot: Plot) -> None:
@@ -120,20 +132,43 @@ def _write_plot(entry: h5py.Group, plot: Plot) -> None:
         write_dataset(data, axis.name, axis.values, axis.units, axis.label)
 
 
-def _instrument(entry: h5py.Group, raw: Run, documents: Documents) -> None:
+def _write_instrument(entry: h5py.Group, documents: Documents) -> None:
+    """Write the configuration of each device of the stream `primary`, and the frames of the one that took any."""
     instrument = make_group(entry, "instrument", "NXinstrument")
-    primary = raw.streams.get(Stream.PRIMARY)
-    if primary is None:
-        return
-    detector = make_group(instrument, "ccd", "NXdetector")
-    for key, value in primary.configuration.items():
-        detector.attrs[key] = value if isinstance(value, str | int | float) else json.dumps(value, default=plain)
+    cameras: set[str] = set()
+    for name, doc in documents:
+        if name != "descriptor" or doc["name"] != Stream.PRIMARY:
+            continue
+        external = {key for key, data_key in doc["data_keys"].items() if data_key.get("external")}
+        cameras |= {device for device, keys in doc.get("object_keys", {}).items() if external.intersection(keys)}
+        for device, configuration in doc.get("configuration", {}).items():
+            if configuration["data"] or device in cameras:
+                _write_configuration(_device(instrument, device, camera=device in cameras), configuration["data"])
     dataset: h5py.Dataset | None = None
     for frame in _frames(documents):
         if dataset is None:
-            dataset = _frames_dataset(detector, frame)
+            dataset = _frames_dataset(_device(instrument, min(cameras, default=CCD), camera=True), frame)
         dataset.resize(len(dataset) + 1, axis=0)
         dataset[-1] = frame
+
+
+def _device(instrument: h5py.Group, device: str, *, camera: bool) -> h5py.Group:
+    name = safe_name(device)
+    return instrument[name] if name in instrument else make_group(instrument, name, _DEVICE_CLASS[camera])
+
+
+_DEVICE_CLASS = {True: "NXdetector", False: "NXcollection"}
+
+
+def _write_configuration(group: h5py.Group, configuration: Mapping[str, Any]) -> None:
+    for key, value in configuration.items():
+        is_number = isinstance(value, float) or (isinstance(value, int) and abs(value) < LARGEST_INTEGER)
+        group.attrs[safe_name(key)] = value if is_number else _attribute_text(value)
+
+
+def _attribute_text(value: Any) -> str:
+    text = printable(value) if isinstance(value, str) else json.dumps(value, default=plain)
+    return text if len(text) <= LONGEST_ATTRIBUTE else f"{text[:LONGEST_ATTRIBUTE]} ... ({len(text)} characters)"
 
 
 def _frames(documents: Documents) -> Iterator[NDArray[Any]]:
@@ -176,23 +211,32 @@ def write_process(entry: h5py.Group, derived: Run) -> h5py.Group:
     assert derivation is not None
     process = make_group(entry, "reduction", "NXprocess")
     process["program"] = "stxm-rixs-beamline"
-    process["version"] = derivation.software["stxm-rixs-beamline"]
+    process["version"] = derivation.software.get("stxm-rixs-beamline", "not recorded")
     process["date"] = iso_time(derived.start["time"])
     process["derived_run"] = derived.uid
-    process["pipeline"] = derivation.pipeline
+    write_text(process, "pipeline", derivation.pipeline)
     process["settings"] = json.dumps(derivation.settings)
     process["software"] = json.dumps(derivation.software)
+    if reasons := reasons_of(derived):
+        process["not_found"] = _hdf5(reasons)
     found = make_group(process, "found", "NXcollection")
+    units = derived.streams[Stream.RESULT].units if Stream.RESULT in derived.streams else {}
     for key, value in derived.result.items():
         if np.ndim(value) <= 1:
-            found[key] = _hdf5(value)
+            write_dataset(found, _free_name(found, key), value, units.get(key, ""), key)
     return process
 
 
 def _table(entry: h5py.Group, name: str, columns: Mapping[str, np.ndarray], units: Mapping[str, str]) -> None:
-    group = make_group(entry, name, "NXcollection")
+    group = make_group(entry, safe_name(name), "NXcollection")
     for key, values in columns.items():
-        write_dataset(group, key, values, units.get(key, ""), key)
+        write_dataset(group, _free_name(group, key), values, units.get(key, ""), key)
+
+
+def _free_name(group: h5py.Group, key: str) -> str:
+    """Return a name for a data key: the key itself, if HDF5 can have it."""
+    name = safe_name(key)
+    return name if name not in group else next(f"{name}_{n}" for n in range(2, 10_000) if f"{name}_{n}" not in group)
 
 
 def make_group(parent: h5py.Group, name: str, nexus_class: str) -> h5py.Group:
@@ -214,22 +258,29 @@ def write_signal(
 
 def write_dataset(group: h5py.Group, name: str, values: Any, units: str, label: str) -> None:
     """Write a dataset with its units and its label in plots."""
-    array = np.asarray(_hdf5(values))
+    array = _hdf5(values)
     smaller = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if array.size > COMPRESSED else {}
-    group.create_dataset(name, data=array, **smaller)
-    group[name].attrs["long_name"] = f"{label} ({units})" if units else label
+    dataset = group.create_dataset(name, data=array, **smaller)
+    dataset.attrs["long_name"] = printable(f"{label} ({units})" if units else label)
     if units:
-        group[name].attrs["units"] = units
+        dataset.attrs["units"] = printable(units)
 
 
-def _hdf5(values: Any) -> Any:
+def _hdf5(values: Any) -> NDArray[Any]:
+    """Return an array that HDF5 has a type for: text as text, and what is of several kinds as JSON."""
     array = np.asarray(values)
-    return array.astype(h5py.string_dtype()) if array.dtype.kind == "U" else array
+    if array.dtype.kind not in "UO":
+        return array
+    texts = [printable(one) if isinstance(one, str) else json.dumps(one, default=plain) for one in array.ravel()]
+    return np.array(texts, dtype=h5py.string_dtype()).reshape(array.shape)
 
 
 def iso_time(time: float) -> str:
-    """Format a time in s since 1970 as ISO 8601, UTC."""
-    return datetime.fromtimestamp(time, UTC).isoformat()
+    """Format a time in s since 1970 as ISO 8601, UTC; one that no calendar has, as it is."""
+    try:
+        return datetime.fromtimestamp(time, UTC).isoformat()
+    except (OverflowError, ValueError, OSError):
+        return f"{time} s since 1970"
 
 
 def plain(value: Any) -> Any:

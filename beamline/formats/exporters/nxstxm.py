@@ -22,8 +22,9 @@ from beamline.formats.exporters.nexus import (
     make_group,
     new_file,
     write_dataset,
+    write_document,
     write_process,
-    write_start_document,
+    write_text,
 )
 from beamline.storage import Documents, Run
 from beamline.storage.log import unpack_pages
@@ -43,6 +44,10 @@ SCAN_TYPES = (  # the enumeration of `stxm_scan_type`
     "osa focus",
     "detector image",
     "generic scan",
+)
+LINE_KEYS = (
+    *(Key.STXM_COUNTS, Key.STXM_DWELL, Key.STXM_X, Key.STXM_Y),
+    *(Key.ENERGY, Key.ENERGY_SETPOINT, Key.RING_CURRENT, Key.ZONE_PLATE),
 )
 LABELS = {"optical_density": "optical density", "optical_density_sigma": "standard uncertainty (68 %)"}
 
@@ -64,7 +69,7 @@ def write_nxstxm(path: Path, raw_documents: Documents, derived: Run | None) -> N
     ------
     ValueError
         When the run is not of STXM, an event does not fit its grid, or no line was measured.
-    OSError
+    BeamlineError
         When the file cannot be written.
 
     Notes
@@ -90,6 +95,7 @@ class _StxmRun:
     stop: dict[str, Any] | None = None
     configuration: dict[str, Any] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
+    dark: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def grid(self) -> StxmGrid:
@@ -111,7 +117,8 @@ class _Lines:
 def _read(documents: Documents) -> _StxmRun:
     """Collect a run, event by event, as regions may differ in width and the numbers of the events matter."""
     run: _StxmRun | None = None
-    primary: dict[str, dict[str, Any]] = {}
+    streams: dict[str, str] = {}  # by uid of the descriptor
+    events: dict[int, dict[str, Any]] = {}  # by number: a line that was taken again replaces the one before
     for name, doc in unpack_pages(iter(documents)):
         match name:
             case "start":
@@ -119,19 +126,21 @@ def _read(documents: Documents) -> _StxmRun:
                 if measurement.grid is None:
                     raise ValueError(f"run {doc['uid']} is of {measurement.technique}, expected STXM")
                 run = _StxmRun(doc, measurement)
-            case "descriptor" if run and doc["name"] == Stream.PRIMARY:
-                primary[doc["uid"]] = doc
-                for device in doc.get("configuration", {}).values():
+            case "descriptor" if run:
+                streams[doc["uid"]] = doc["name"]
+                for device in doc.get("configuration", {}).values() if doc["name"] == Stream.PRIMARY else ():
                     run.configuration.update(device["data"])
-            case "event" if run and doc["descriptor"] in primary:
-                run.events.append(doc)
+            case "event" if run and streams.get(doc["descriptor"]) == Stream.PRIMARY:
+                events[doc["seq_num"]] = doc
+            case "event" if run and streams.get(doc["descriptor"]) == Stream.DARK:
+                run.dark.append(doc)
             case "stop" if run:
                 run.stop = doc
     if run is None:
         raise ValueError("no start document among the documents of a run")
-    if not run.events:
+    if not events:
         raise ValueError(f"run {run.start['uid']} has no line")
-    run.events.sort(key=lambda event: event["seq_num"])
+    run.events = [events[number] for number in sorted(events)]
     return run
 
 
@@ -163,24 +172,50 @@ def _write_entry(entry: h5py.Group, run: _StxmRun, region: int) -> None:
     measurement = run.measurement
     lines = _lines(run, region)
     entry.attrs["default"] = DETECTOR
-    entry["title"] = f"STXM of {measurement.sample}" + (f", region {region + 1}" if len(run.grid.regions) > 1 else "")
-    entry["entry_identifier_uuid"] = run.start["uid"]
+    part = f", region {region + 1}" if len(run.grid.regions) > 1 else ""
+    write_text(entry, "title", f"STXM of {measurement.sample}{part}")
+    write_text(entry, "entry_identifier_uuid", run.start["uid"])
     entry["start_time"] = iso_time(run.start["time"])
     entry["end_time"] = iso_time(run.stop["time"] if run.stop else run.events[-1]["time"])
     entry["definition"] = _one("NXstxm")
     entry["definition"].attrs["version"] = VERSION
     sample = make_group(entry, "sample", "NXsample")
-    sample["name"] = measurement.sample
+    write_text(sample, "name", measurement.sample)
     write_dataset(sample, "rotation_angle", np.nan, "deg", "not known")
     _write_instrument(entry, run, lines)
     _write_data(entry, run, region, lines)
-    table = make_group(entry, "lines", "NXcollection")  # one value per line, for which the definition has no place
+    _write_lines(entry, lines)
+    if run.dark and region == 0:
+        _write_dark_lines(entry, run.dark)
+    write_document(entry, "start_document", run.start)
+    if run.stop:
+        write_document(entry, "stop_document", run.stop)
+
+
+def _write_lines(entry: h5py.Group, lines: _Lines) -> None:
+    """Write one value for each line, for which the definition has no place."""
+    table = make_group(entry, "lines", "NXcollection")
     write_dataset(table, "seq_num", lines.seq_nums, "", "number of the event")
+    write_dataset(table, "energy_index", lines.energy, "", "index of the energy, from 0")
+    write_dataset(table, "row", lines.row, "", "row of the image, from 0")
     write_dataset(table, "time", lines.times, "s", "time of the event, since 1970")
     for key in (Key.ENERGY_SETPOINT, Key.ZONE_PLATE):
         if key in lines.values:
             write_dataset(table, str(key), lines.values[key], UNITS[key], str(key))
-    write_start_document(entry, run.start)
+
+
+def _write_dark_lines(entry: h5py.Group, events: list[dict[str, Any]]) -> None:
+    """Write the lines that were measured without light: one row for each, as wide as the first of them."""
+    table = make_group(entry, "dark_lines", "NXcollection")
+    width = np.shape(events[0]["data"][Key.STXM_COUNTS])
+    kept = [event for event in events if np.shape(event["data"][Key.STXM_COUNTS]) == width]
+    write_dataset(table, "time", np.array([event["time"] for event in kept], dtype=float), "s", "time of the event")
+    for key in LINE_KEYS:
+        if all(key in event["data"] for event in kept):
+            values = np.array([event["data"][key] for event in kept], dtype=float)
+            write_dataset(table, str(key), values, UNITS[key], str(key))
+    if len(kept) < len(events):
+        table.attrs["left_out"] = f"{len(events) - len(kept)} of {len(events)} dark lines, of another width"
 
 
 def _write_instrument(entry: h5py.Group, run: _StxmRun, lines: _Lines) -> None:
@@ -188,7 +223,7 @@ def _write_instrument(entry: h5py.Group, run: _StxmRun, lines: _Lines) -> None:
     instrument = make_group(entry, "instrument", "NXinstrument")
     source = make_group(instrument, "source", "NXsource")
     source["type"] = "Synchrotron X-ray Source"
-    source["name"] = str(run.start.get("endstation", "not recorded"))
+    write_text(source, "name", str(run.start.get("endstation", "not recorded")))
     source["probe"] = "x-ray"
     counts = lines.values[Key.STXM_COUNTS]
     columns = counts.shape[1]

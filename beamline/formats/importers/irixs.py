@@ -17,6 +17,8 @@ import event_model
 
 from beamline.formats.importers.irixs_frames import convert_frames
 from beamline.formats.importers.irixs_log import ScanLog, read_log
+from beamline.formats.importers.left_out import NAMED, shortened
+from beamline.formats.text import printable
 from callbacks.contract import CCD, MEASUREMENT, UNITS, CcdConfig, Key, Measurement, Stream
 from callbacks.external import HDF5_DATASET
 
@@ -44,12 +46,14 @@ def irixs_documents(folder: Path, *, frames_dir: Path) -> Documents:
         Start (with the log's header under ``instrument_log`` and one line for each problem under ``import_problems``),
         descriptor, frame reference, one event for each line of the log, stop. A frame that is missing or cannot be
         trusted keeps its event: `Key.FRAME_PROBLEM` says why, and the file holds zeros if it cannot be read. Such a
-        frame must be treated as not measured.
+        frame must be treated as not measured. A scan with such frames, or with lines that cannot be read, ends with
+        ``abort`` and says how many.
 
     Raises
     ------
     BeamlineError
-        When nothing can be imported: there is no log, it cannot be read, or no frame can be read.
+        When nothing can be imported: there is no log, it cannot be read, it names a file outside of the folder, or no
+        frame can be read.
 
     Notes
     -----
@@ -60,14 +64,15 @@ def irixs_documents(folder: Path, *, frames_dir: Path) -> Documents:
     uid = str(uuid.uuid4())
     path = frames_dir.resolve() / f"irixs_{log.scan_id}_{uid[:8]}.h5"
     shape, frame_problems = convert_frames(folder / FRAME_FOLDER, log, path)
-    known = {line.frame_name for line in log.lines}
-    strays = sorted(path.name for path in (folder / FRAME_FOLDER).glob("*.tif") if path.stem not in known)
+    summary = _summary(log, frame_problems)
+    marked = [(number, problem) for number, problem in enumerate(frame_problems, start=1) if problem]
     problems = [
-        *log.problems,
-        *(f"frame {number}: {problem}" for number, problem in enumerate(frame_problems, start=1) if problem),
-        *(f"{FRAME_FOLDER}/{name}: not in {log.path.name}, left out" for name in strays),
+        *filter(None, [summary]),
+        *shortened(log.problems, "lines of the log"),
+        *shortened([f"frame {number}: {printable(problem)}" for number, problem in marked], "frames"),
+        *_strays(folder, log),
     ]
-    first, last = log.lines[0].time, log.lines[-1].time
+    first, last = log.lines[0].time, max(line.time for line in log.lines)
     run = event_model.compose_run(uid=uid, time=first, metadata=_start_metadata(log, problems))
     yield "start", run.start_doc
     data_keys = _event_data_keys(log, shape)
@@ -84,7 +89,26 @@ def irixs_documents(folder: Path, *, frames_dir: Path) -> Documents:
     for line, problem in zip(log.lines, frame_problems, strict=True):
         data = {**line.values, str(Key.EXPOSURE_TIME): exposure_time, str(Key.FRAME_PROBLEM): problem}
         yield "event", descriptor.compose_event(data=data, timestamps=dict.fromkeys(data, line.time), time=line.time)
-    yield "stop", run.compose_stop(time=last)
+    yield "stop", run.compose_stop(time=last, exit_status="abort" if summary else "success", reason=summary)
+
+
+def _summary(log: ScanLog, frame_problems: list[str]) -> str:
+    """Count what cannot be used: "2 of 48 frames cannot be used; 1 of 48 lines of the log left out"; "" for nothing."""
+    parts = []
+    if wrong := sum(1 for problem in frame_problems if problem):
+        parts.append(f"{wrong} of {len(frame_problems)} frames cannot be used")
+    if log.left_out:
+        parts.append(f"{log.left_out} of {log.left_out + len(log.lines)} lines of the log left out")
+    return "; ".join(parts)
+
+
+def _strays(folder: Path, log: ScanLog) -> list[str]:
+    known = {line.frame_name for line in log.lines}
+    names = sorted(path.name for path in (folder / FRAME_FOLDER).glob("*.tif") if path.stem not in known)
+    if len(names) > NAMED:
+        shown = ", ".join(names[:NAMED])
+        names = [f"{shown} and {len(names) - NAMED} more"]
+    return [f"{FRAME_FOLDER}/{printable(name)}: not in {log.path.name}, left out" for name in names]
 
 
 def _frame_references(path: Path, shape: tuple[int, int], count: int, start: Any, descriptor: Any) -> Documents:
@@ -141,7 +165,8 @@ def _event_data_keys(log: ScanLog, shape: tuple[int, ...]) -> dict[str, Any]:
 
 def _ccd_configuration(log: ScanLog) -> dict[str, Any]:
     """Return what is known of the camera; NaN for what the reduction has to estimate from the frames."""
-    backgrounds = [line.values.get(Key.CCD_BACKGROUND, 0.0) for line in log.lines]
+    values = [line.values.get(Key.CCD_BACKGROUND, 0.0) for line in log.lines]
+    backgrounds = [value for value in values if math.isfinite(value)] or [0.0]
     data: dict[str, float] = {
         str(CcdConfig.COUNTS_PER_EV): COUNTS_PER_EV,
         str(CcdConfig.READ_NOISE): math.nan,

@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import h5py
@@ -17,10 +17,13 @@ import tifffile
 from numpy.typing import NDArray
 
 from beamline.errors import BeamlineError
+from beamline.formats.importers.inside import inside, size_of
 from beamline.formats.importers.irixs_log import ScanLog
+from beamline.formats.text import one_line
 from callbacks.external import HDF5_DATASET
 
 SUM = "counts"  # data key of the sum of the frame that the instrument logs
+LARGEST_FRAME = 64_000_000  # pixels: 8000 x 8000
 SPARE = 10_000_000  # bytes that must remain free when the frames are written
 
 
@@ -47,11 +50,14 @@ def convert_frames(folder: Path, log: ScanLog, path: Path) -> tuple[tuple[int, i
     Raises
     ------
     BeamlineError
-        When no frame can be read, or the file cannot be written; an incomplete file is removed.
+        When no frame can be read, the log names one outside of the scan's folder, or the file cannot be written; an
+        incomplete file is removed.
     """
-    paths = [folder / f"{line.frame_name}.tif" for line in log.lines]
+    names = [PureWindowsPath(folder.name, f"{line.frame_name}.tif") for line in log.lines]  # the log is of Windows
+    paths = [inside(log.path.parent, name.as_posix(), named_by=str(log.path)) for name in names]
     shape = _usual_shape(paths)
     problems = [""] * len(paths)
+    first: dict[Path, int] = {}
     sums: dict[int, int] = {}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,13 +66,15 @@ def convert_frames(folder: Path, log: ScanLog, path: Path) -> tuple[tuple[int, i
             frames = file.create_dataset(HDF5_DATASET, (len(paths), *shape), np.uint16, chunks=(1, *shape))
             for index, frame_path in enumerate(paths):
                 frame, problems[index] = _read_frame(frame_path, shape)
+                if first.setdefault(frame_path, index) != index and not problems[index]:
+                    problems[index] = f"{frame_path.name}: is frame {first[frame_path] + 1} already"
                 if frame is not None:
                     frames[index] = frame
                     sums[index] = int(frame.sum(dtype=np.int64))
     except (OSError, RuntimeError) as error:  # the latter if HDF5 finds the disk full only when it closes the file
         if path.is_file():
             path.unlink()
-        raise BeamlineError(f"{path}: frames cannot be written: {_one_line(error)}") from error
+        raise BeamlineError(f"{path}: frames cannot be written: {one_line(error)}") from error
     for index, problem in _differing_sums(sums, log).items():
         problems[index] = problem
     return shape, problems
@@ -106,13 +114,28 @@ def _read_frame(path: Path, shape: tuple[int, int]) -> tuple[NDArray[np.uint16] 
 
 def _open_frame(path: Path, read: Callable[[Any], Any]) -> tuple[Any, str]:
     """Apply `read` to the first page of a TIFF file; return its result, or None and the reason if it cannot be read."""
-    if not path.is_file():
-        return None, f"{path.name}: missing"
+    try:
+        size = size_of(path)
+    except (FileNotFoundError, ValueError) as error:
+        return None, str(error)
     try:
         with _quiet_tifffile(), tifffile.TiffFile(path) as file:
-            return read(file.pages[0]), ""
+            page = file.pages[0]
+            problem = _wrong_size(path, page.shape, page.nbytes, size if page.compression == 1 else None)
+            return (None, problem) if problem else (read(page), "")
     except Exception:  # noqa: BLE001 - tifffile raises all kinds of errors on a damaged file
-        return None, f"{path.name}: not a whole TIFF file ({path.stat().st_size} bytes)"
+        return None, f"{path.name}: not a whole TIFF file ({size} bytes)"
+
+
+def _wrong_size(path: Path, shape: tuple[int, ...], nbytes: int, size: int | None) -> str:
+    """Say what is wrong with the size that a header claims, before memory is taken for it."""
+    pixels = math.prod(shape)
+    if not 0 < pixels <= LARGEST_FRAME:
+        claimed = " x ".join(map(str, shape))
+        return f"{path.name}: claims {claimed} pixels, expected at most {LARGEST_FRAME:,}"
+    if size is not None and nbytes > size:
+        return f"{path.name}: not a whole TIFF file ({size} bytes)"
+    return ""
 
 
 @contextmanager
@@ -141,7 +164,3 @@ def _differing_sums(sums: dict[int, int], log: ScanLog) -> dict[int, str]:
         index: f"{log.lines[index].frame_name}.tif: holds {sums[index]} counts, the log says {logged[index]:.0f}"
         for index in differing
     }
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -16,6 +16,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from beamline.errors import BeamlineError
+from beamline.formats.importers.inside import LARGEST_TEXT, inside, read_bytes
+from beamline.formats.importers.quantities import ENERGIES, number_of
+from beamline.formats.importers.stxm_run import scan_id_of
+from beamline.formats.text import decode, one_line, printable, quoted
 from callbacks.contract import Key
 
 LOG_ZONE = ZoneInfo("America/Los_Angeles")  # of the ALS, as the log names no time zone
@@ -23,6 +27,8 @@ ENERGY_HEADER = "X Motor"  # the header line that names the column of the scanne
 COLUMNS = {"Izero": Key.I0, "TFY": Key.TFY, "TEY": Key.TEY, "Background": Key.CCD_BACKGROUND}  # others keep their names
 NEEDED = ("Time", "Filename", "Izero")
 HALF_A_DAY = 43_200  # s
+LOG_ENDING = "-AI.txt"
+MOST_LINES = 100_000
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,9 @@ class ScanLog:
     lines : list of LogLine
         One for each frame, in order.
     problems : list of str
-        One message for each line that cannot be read.
+        One message for each line that cannot be read, or has an impossible time.
+    left_out : int
+        Lines that cannot be read.
     """
 
     path: Path
@@ -60,6 +68,7 @@ class ScanLog:
     sources: dict[str, str]
     lines: list[LogLine]
     problems: list[str]
+    left_out: int
 
     @property
     def frame_interval(self) -> float:
@@ -82,54 +91,80 @@ def read_log(folder: Path) -> ScanLog:
         When there is no log or more than one, when its table, its date or a column it needs is missing, or when no
         line of the table can be read.
     """
-    path, scan_id = _find_log(folder)
+    path = _find_log(folder)
     try:
-        text = path.read_text(encoding="latin-1").split("\n")  # written by Windows; every byte is a character
-    except OSError as error:
-        raise BeamlineError(f"{path}: cannot be read: {error.strerror}") from error
+        text = decode(read_bytes(path, LARGEST_TEXT)).split("\n")
+    except (ValueError, FileNotFoundError) as error:
+        raise BeamlineError(f"{path}: cannot be read: {error}") from error
     top = next((number for number, line in enumerate(text) if line.startswith("Time\t")), None)
     if top is None:
         raise BeamlineError(f"{path}: no table; expected a line that starts with 'Time' and a tab")
     header, names = text[:top], text[top].split("\t")
     keys = _data_keys(path, header, names)
-    midnight = _midnight(path, header)
+    lines, problems, left_out = _read_lines(path, text[top:], top + 1, keys, _midnight(path, header))
+    if not lines:
+        reason = f"; {problems[0]}" if problems else ""
+        raise BeamlineError(f"{path}: the table holds no line that can be read{reason}")
+    scan_id = scan_id_of(path.with_name(path.name.removesuffix(LOG_ENDING)), problems)
+    sources = {key: names[column] for column, key in keys.items()}
+    shown = [printable(line, keep="\t") for line in header]
+    return ScanLog(path, scan_id, shown, sources, lines, problems, left_out)
 
+
+def _read_lines(
+    path: Path, table: Sequence[str], top: int, keys: dict[int, str], midnight: datetime
+) -> tuple[list[LogLine], list[str], int]:
+    """Read the table, which begins in line `top`; give its lines, what is wrong, and how many lines are left out."""
     lines: list[LogLine] = []
     problems: list[str] = []
-    for number, line in enumerate(text[top + 1 :], start=top + 2):
-        if not line.strip():
-            continue
+    written = [(number, line) for number, line in enumerate(table[1:], start=top + 1) if line.strip()]
+    if len(written) > MOST_LINES:
+        raise BeamlineError(f"{path}: {len(written):,} lines, expected at most {MOST_LINES:,}")
+    for number, line in written:
         try:
-            lines.append(_read_line(line, names, keys, midnight, after=lines[-1].time if lines else 0.0))
+            found = _read_line(line, table[0].split("\t"), keys, midnight, after=lines[-1].time if lines else 0.0)
         except ValueError as error:
-            problems.append(f"{path.name} line {number}: {error}; left out")
-    if not lines:
-        raise BeamlineError(f"{path}: the table holds no line that can be read")
-    sources = {key: name for name, key in keys.items()}
-    return ScanLog(path, scan_id, header, sources, lines, problems)
+            problems.append(f"{path.name} line {number}: {one_line(error)[:200]}; left out")
+            continue
+        if lines and found.time < lines[-1].time:
+            early = lines[-1].time - found.time
+            problems.append(f"{path.name} line {number}: its time is {early:.0f} s before that of the line before")
+        lines.append(found)
+    return lines, problems, len(written) - len(lines)
 
 
-def _find_log(folder: Path) -> tuple[Path, int]:
+def _find_log(folder: Path) -> Path:
     if not folder.is_dir():
         raise BeamlineError(f"{folder}: no such folder")
-    logs = [(path, match) for path in sorted(folder.glob("*-AI.txt")) if (match := re.search(r"(\d+)-AI$", path.stem))]
+    logs = [path for path in sorted(folder.glob(f"*{LOG_ENDING}")) if re.search(r"[0-9]-AI$", path.stem)]
     if len(logs) != 1:
-        found = ", ".join(path.name for path, _ in logs) or "none"
+        found = ", ".join(path.name for path in logs) or "none"
         raise BeamlineError(f"{folder}: expected one log like cox17174-AI.txt, found {found}")
-    path, match = logs[0]
-    return path, int(match[1])
+    return inside(folder, logs[0].name, named_by=str(folder))
 
 
-def _data_keys(path: Path, header: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """Return the data key of each column that holds numbers."""
+def _data_keys(path: Path, header: Sequence[str], names: Sequence[str]) -> dict[int, str]:
+    """Return the data key of each column (counted from 0) that holds numbers; no two have the same."""
     motor = next((line.partition(":")[2].strip() for line in header if line.startswith(f"{ENERGY_HEADER}:")), "")
     if "energy" not in motor.lower():
-        raise BeamlineError(f"{path}: '{ENERGY_HEADER}' is {motor!r}, expected an energy")
+        raise BeamlineError(f"{path}: '{ENERGY_HEADER}' is {quoted(motor)}, expected an energy")
     for name in (*NEEDED, motor):
-        if name not in names:
-            raise BeamlineError(f"{path}: the table has no column {name!r}")
-    keys = {name: re.sub(r"\W+", "_", name.lower()).strip("_") for name in names if name not in ("Time", "Filename")}
-    return keys | {name: str(key) for name, key in COLUMNS.items() if name in keys} | {motor: str(Key.ENERGY)}
+        if names.count(name) != 1:
+            how_many = "no column" if name not in names else f"{names.count(name)} columns"
+            raise BeamlineError(f"{path}: the table has {how_many} {name!r}")
+    known = {name: str(key) for name, key in COLUMNS.items()} | {motor: str(Key.ENERGY)}
+    taken = {str(key) for key in Key}
+    keys: dict[int, str] = {}
+    for column, name in enumerate(names):
+        if name in ("Time", "Filename"):
+            continue
+        if name in known:
+            keys[column] = known.pop(name)
+            continue
+        key = re.sub(r"\W+", "_", name.lower()).strip("_") or "column"
+        keys[column] = key if key not in taken else f"{key}_{column + 1}"
+        taken.add(keys[column])
+    return keys
 
 
 def _midnight(path: Path, header: Sequence[str]) -> datetime:
@@ -144,16 +179,18 @@ def _midnight(path: Path, header: Sequence[str]) -> datetime:
     raise BeamlineError(rf"{path}: no date; expected one like 240705 in 'Data File Path: ...\240705\CCD Scan ...'")
 
 
-def _read_line(line: str, names: Sequence[str], keys: dict[str, str], midnight: datetime, *, after: float) -> LogLine:
+def _read_line(line: str, names: Sequence[str], keys: dict[int, str], midnight: datetime, *, after: float) -> LogLine:
     fields = line.split("\t")
     if len(fields) != len(names):
         raise ValueError(f"{len(fields)} columns, expected {len(names)}")
-    by_name = dict(zip(names, fields, strict=True))
-    clock = datetime.strptime(by_name["Time"], "%H:%M:%S")
+    clock = datetime.strptime(fields[names.index("Time")], "%H:%M:%S")
     moment = midnight.replace(hour=clock.hour, minute=clock.minute, second=clock.second)
     while moment.timestamp() < after - HALF_A_DAY:  # midnight has passed
         moment += timedelta(days=1)
-    values = {key: float(by_name[name]) for name, key in keys.items()}
-    if not math.isfinite(values[Key.ENERGY]):
+    values = {key: number_of(fields[column]) for column, key in keys.items()}
+    infinite = next((key for key, value in values.items() if math.isinf(value)), None)
+    if infinite is not None:
+        raise ValueError(f"{infinite} is infinite")
+    if not ENERGIES[0] < values[Key.ENERGY] <= ENERGIES[1]:
         raise ValueError(f"energy is {values[Key.ENERGY]}")
-    return LogLine(moment.timestamp(), values, by_name["Filename"].strip())
+    return LogLine(moment.timestamp(), values, fields[names.index("Filename")].strip())

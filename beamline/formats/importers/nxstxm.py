@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from beamline.errors import BeamlineError
-from beamline.formats.importers.nxstxm_file import NxstxmScan, entry_names, read_entry
-from beamline.formats.importers.stxm_run import Documents, StxmImage, middle, seq_num, stxm_run
-from callbacks.contract import MEASUREMENT, Measurement, StxmGrid, StxmRegion
+from beamline.formats.importers.apart import read_apart
+from beamline.formats.importers.hdf5 import Group, open_hdf5
+from beamline.formats.importers.inside import size_of
+from beamline.formats.importers.nxstxm_file import NxstxmScan, entries_of, read_entry
+from beamline.formats.importers.stxm_run import Documents, Ended, StxmImage, middle, scan_id_of, seq_num, stxm_run
+from callbacks.contract import Measurement, StxmGrid, StxmRegion
 
 FloatArray = NDArray[np.floating]
 
@@ -35,45 +35,92 @@ def nxstxm_documents(path: Path, *, entry: str = "", detector: str = "") -> Docu
     Yields
     ------
     name, doc : str, dict
-        Start (``import_problems`` has a line for each thing that is wrong or had to be assumed), descriptor, one event
-        for each line with at least one count that is a number, stop.
+        Start (``import_problems`` has a line for each thing that is wrong, was left out, or had to be assumed),
+        descriptor, one event for each line that was measured (in files of other programs: that holds a number), stop.
 
     Raises
     ------
     BeamlineError
-        When the file cannot be read, is not of this definition, or holds another kind of scan.
+        When the file cannot be read, is not of this definition, holds another kind of scan, or refers to a file
+        outside of its folder.
 
     Notes
     -----
     Energies, positions and dwell of each point are taken from the instrument's lists if the detector's list equals the
     regular array, and otherwise from the axes. If the file has no times of lines, they are spread evenly from start to
-    end.
+    end. What `write_nxstxm` stores beyond the definition (documents, dark lines, settings of the detector) is restored.
     """
-    problems: list[str] = []
     try:
-        with h5py.File(path, "r") as file:
-            names = entry_names(file, entry)
-            scans = [read_entry(file[name], detector, problems) for name in names]
-    except OSError as error:
-        raise BeamlineError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    except (ValueError, KeyError) as error:
-        raise BeamlineError(f"{path}: {error.args[0]}") from error
+        size_of(path)
+    except (ValueError, FileNotFoundError) as error:
+        raise BeamlineError(f"{path}: cannot be read: {error}") from error
+    scans, entries, problems = read_apart(path, lambda: _read(path, entry, detector))
     first = scans[0]
     for scan in scans[1:]:
         if scan.technique != first.technique or not np.array_equal(scan.energies, first.energies):
             raise BeamlineError(
                 f"{path}: {first.name} and {scan.name} are of different scans or energies; name the entry to import"
             )
-    measurement = _measurement(scans)
+    measurement = _measurement(scans, problems)
     images = _images(scans, measurement)
     if not any(image.measured is not None and image.measured.any() for image in images):
-        raise BeamlineError(f"{path}: no line of {', '.join(names)} holds a number")
+        raise BeamlineError(f"{path}: no line of {', '.join(scan.name for scan in scans)} holds a number")
+    problems[:0] = _missing(scans)
     yield from stxm_run(
-        measurement, images, metadata=_start_metadata(path, scans, problems), source=path.name, start_time=first.start
+        measurement,
+        images,
+        metadata=_start_metadata(path, scans, problems),
+        source=path.name,
+        start_time=first.start,
+        configuration=first.configuration,
+        dark=first.dark,
+        ended=_ended(scans, entries),
     )
 
 
-def _measurement(scans: Sequence[NxstxmScan]) -> Measurement:
+def _read(path: Path, entry: str, detector: str) -> tuple[list[NxstxmScan], int, list[str]]:
+    """Read a file; give the scans in its entries, the number of entries, and what is wrong or left out."""
+    problems: list[str] = []
+    try:
+        with open_hdf5(path, problems) as file:
+            entries = entries_of(file, entry, problems)
+            scans = _read_entries(entries, detector, problems, modified=path.stat().st_mtime)
+    except ValueError as error:
+        raise BeamlineError(f"{path}: {error}") from error
+    return scans, len(entries), problems
+
+
+def _read_entries(entries: Sequence[Group], detector: str, problems: list[str], *, modified: float) -> list[NxstxmScan]:
+    """Read entries; one that cannot be read costs only itself, if there are others."""
+    scans, unreadable = [], []
+    for entry in entries:
+        try:
+            scans.append(read_entry(entry, detector, problems, modified=modified))
+        except ValueError as error:
+            unreadable.append(str(error))
+    if not scans:
+        raise ValueError(unreadable[0])
+    problems += [f"{problem}; 1 of {len(entries)} entries left out" for problem in unreadable]
+    return scans
+
+
+def _missing(scans: Sequence[NxstxmScan]) -> list[str]:
+    """Say how many lines were not measured, for each entry that lacks some."""
+    return [
+        f"{scan.name}: {(~scan.measured).sum()} of {scan.measured.size} lines were not measured"
+        for scan in scans
+        if not scan.measured.all()
+    ]
+
+
+def _ended(scans: Sequence[NxstxmScan], entries: int) -> Ended | None:
+    """Return how the run ended, as far as the file tells."""
+    if len(scans) < entries:
+        return "abort", f"{entries - len(scans)} of {entries} entries cannot be read"
+    return scans[0].original.ended
+
+
+def _measurement(scans: Sequence[NxstxmScan], problems: list[str]) -> Measurement:
     """Return the measurement as requested: that of the original run if its grid fits, else according to the axes."""
     first = scans[0]
     grid = StxmGrid(
@@ -89,12 +136,11 @@ def _measurement(scans: Sequence[NxstxmScan]) -> Measurement:
         ],
         zone_plate=first.zone_plate.tolist(),
     )
-    try:
-        original = Measurement.model_validate(first.original.get(MEASUREMENT))
-    except ValidationError:
-        original = None
-    if original is not None and original.grid is not None and _same_shape(original.grid, grid):
-        return original
+    original = first.original.measurement
+    if original is not None:
+        if _is_same(original, grid, first.technique):
+            return original
+        problems.append(f"{first.name}/start_document: its measurement is not that of the data; the axes are taken")
     dwell = [scan.points["dwell"][np.isfinite(scan.points["dwell"])] for scan in scans if "dwell" in scan.points]
     known = np.concatenate(dwell) if dwell else np.array([])
     return Measurement(
@@ -106,9 +152,19 @@ def _measurement(scans: Sequence[NxstxmScan]) -> Measurement:
     )
 
 
-def _same_shape(one: StxmGrid, other: StxmGrid) -> bool:
-    sizes = [[(region.rows, region.columns) for region in grid.regions] for grid in (one, other)]
-    return sizes[0] == sizes[1] and one.energies == other.energies and len(one.zone_plate) == len(other.zone_plate)
+def _is_same(original: Measurement, grid: StxmGrid, technique: str) -> bool:
+    """Tell whether a measurement as it was requested is that of the data that were read."""
+    own = original.grid
+    if own is None or not original.technique.startswith("stxm") or own.energies != grid.energies:
+        return False
+    sizes = [[(region.rows, region.columns) for region in each.regions] for each in (own, grid)]
+    ends = [[(region.x, region.y) for region in each.regions if region.rows > 1] for each in (own, grid)]
+    return (
+        sizes[0] == sizes[1]
+        and len(own.zone_plate) == len(grid.zone_plate)
+        and original.points == len(grid.energies) * grid.lines
+        and (technique != "stxm" or np.allclose(ends[0], ends[1], rtol=0.0, atol=1e-6))
+    )
 
 
 def _images(scans: Sequence[NxstxmScan], measurement: Measurement) -> list[StxmImage]:
@@ -156,16 +212,17 @@ def _one_per_line(values: FloatArray) -> FloatArray:
 
 def _start_metadata(path: Path, scans: Sequence[NxstxmScan], problems: list[str]) -> dict[str, Any]:
     first = scans[0]
-    digits = re.search(r"\d+$", path.stem)
+    original = first.original.start
+    earlier = [one for one in original.get("import_problems", []) if one not in problems]
     metadata = {
         "plan_name": "import_nxstxm",
-        "scan_id": first.original.get("scan_id", int(digits[0]) if digits else 0),
-        "sample": first.original.get("sample", {"name": first.sample}),
+        "scan_id": original["scan_id"] if "scan_id" in original else scan_id_of(path, problems),
+        "sample": original.get("sample", {"name": first.sample}),
         "title": first.title,
         "imported_from": str(path.resolve()),
         "imported_entries": [scan.name for scan in scans],
-        "import_problems": problems,
+        "import_problems": [*earlier, *problems],
     }
-    if "uid" in first.original:
-        metadata["imported_uid"] = first.original["uid"]
+    if "uid" in original:
+        metadata["imported_uid"] = original["uid"]
     return metadata

@@ -8,9 +8,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 
-import h5py
-
-from beamline.formats.importers.nxstxm_fields import FloatArray, text_of, texts_of
+from beamline.formats.importers.hdf5 import Field, FloatArray, Group, texts_of
+from beamline.formats.text import quoted
 
 ROLES = {  # name of an axis -> its role
     "energy": "energy",
@@ -32,12 +31,12 @@ ORDER = {  # technique -> roles of the axes that are scanned, in the usual order
 Layout = Callable[[FloatArray], FloatArray]  # brings an array of the data group to (energies, rows, columns)
 
 
-def find_layout(data: h5py.Group, technique: str, lengths: Mapping[str, int]) -> tuple[Layout, h5py.Dataset]:
+def find_layout(data: Group, technique: str, lengths: Mapping[str, int]) -> tuple[Layout, Field]:
     """Find the signal of a data group, and how to bring its arrays into the order (energies, rows, columns).
 
     Parameters
     ----------
-    data : h5py.Group
+    data : Group
         The NXdata group.
     technique : str
     lengths : mapping of str to int
@@ -48,12 +47,12 @@ def find_layout(data: h5py.Group, technique: str, lengths: Mapping[str, int]) ->
     ValueError
         When there is no signal, or its shape does not fit the axes in any order.
     """
-    name = text_of(data.attrs.get("signal", "data")) or "data"
-    if name not in data:
-        raise ValueError(f"{data.name}: no signal {name!r}")
-    signal = data[name]
+    name = data.text_attribute("signal") or "data"
+    signal = data.field(name)
+    if signal is None:
+        raise ValueError(f"{data.label}: no signal {quoted(name)}")
     order = ORDER[technique]
-    declared = [_declared_axes(data, technique), _older_axes(data, technique, signal.ndim)]
+    declared = [_declared_axes(data, technique), _older_axes(data, technique, len(signal.shape))]
     candidates: list[Sequence[str]] = [axes for axes in declared if axes is not None]
     candidates += [order, *itertools.permutations(order)]
     squeezed = tuple(length for length in signal.shape if length != 1)
@@ -63,7 +62,7 @@ def find_layout(data: h5py.Group, technique: str, lengths: Mapping[str, int]) ->
         if squeezed == tuple(lengths[axis] for axis in axes if lengths[axis] != 1):
             return _layout(axes, lengths, technique), signal
     sizes = ", ".join(f"{lengths[axis]} of {axis}" for axis in order)
-    raise ValueError(f"{signal.name}: shape {signal.shape} does not fit its axes: {sizes}")
+    raise ValueError(f"{signal.label}: shape {signal.shape} does not fit its axes: {sizes}")
 
 
 def _layout(axes: Sequence[str], lengths: Mapping[str, int], technique: str) -> Layout:
@@ -89,19 +88,17 @@ def _roles(names: Sequence[str], technique: str) -> list[str] | None:
     return None if "" in roles else roles
 
 
-def _declared_axes(data: h5py.Group, technique: str) -> list[str] | None:
+def _declared_axes(data: Group, technique: str) -> list[str] | None:
     """Find the axes by the attribute `axes` of the data group."""
-    if "axes" not in data.attrs:
-        return None
-    return _roles([name for name in texts_of(data.attrs["axes"]) if name and name != "."], technique)
+    names = [name for name in texts_of(data.attribute("axes")) if name and name != "."]
+    return _roles(names, technique) if names else None
 
 
-def _older_axes(data: h5py.Group, technique: str, ndim: int) -> list[str] | None:
+def _older_axes(data: Group, technique: str, ndim: int) -> list[str] | None:
     """Find the axes by the attribute `axis` of their fields, which counts from 1."""
-    by_axis: dict[int, str] = {}
+    by_axis: dict[str, str] = {}
     for name in ("line_position", "zoneplate_z", "energy", "photon_energy", "sample_y", "sample_x"):
-        if name in data and "axis" in data[name].attrs and text_of(data[name].attrs["axis"]).isdigit():
-            by_axis.setdefault(int(text_of(data[name].attrs["axis"])), name)
-    if sorted(by_axis) != list(range(1, ndim + 1)):
-        return None
-    return _roles([by_axis[axis] for axis in sorted(by_axis)], technique)
+        if (field := data.get(name)) is not None and (axis := field.text_attribute("axis")):
+            by_axis.setdefault(axis, name)
+    names = [by_axis.get(str(axis), "") for axis in range(1, ndim + 1)]
+    return _roles(names, technique) if len(names) == len(by_axis) else None

@@ -1,45 +1,17 @@
-"""Read the fields of a NXstxm file: strings in any of their forms, numbers converted to the units of the contract."""
+"""Read the numbers of a NXstxm file, converted to the units of the contract and checked for what they can be."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
-import h5py
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
+from beamline.formats.importers.hdf5 import Field, FloatArray, Group
+from beamline.formats.importers.quantities import check_range, factor
 
-LENGTH = {"um": 1.0, "µm": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "nm": 1e-3, "mm": 1e3, "m": 1e6}
-ENERGY = {"ev": 1.0, "kev": 1e3}
-TIME = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6}
-CURRENT = {"ma": 1.0, "a": 1e3}
-
-
-def is_class(item: Any, nexus_class: str) -> bool:
-    """Tell whether an item of a file is a group of a NeXus class."""
-    return isinstance(item, h5py.Group) and text_of(item.attrs.get("NX_class", "")) == nexus_class
-
-
-def children(group: h5py.Group, nexus_class: str) -> list[str]:
-    """List the names of the groups of a NeXus class in a group."""
-    return [name for name, item in group.items() if is_class(item, nexus_class)]
-
-
-def text_of(value: Any) -> str:
-    """Return a string, however HDF5 stores it."""
-    flat = np.ravel(np.asarray(value, dtype=object))
-    one = flat[0] if flat.size else ""
-    return (one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one)).strip()
-
-
-def texts_of(value: Any) -> list[str]:
-    """Return a list of strings, stored as an array or as one string separated by colons or commas."""
-    flat = np.ravel(np.asarray(value, dtype=object)).tolist()
-    words = [text_of(one) for one in flat]
-    return [part for word in words for part in re.split(r"[:,]", word)]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,37 +21,63 @@ class FieldReader:
     Attributes
     ----------
     problems : list of str
-        Receives what had to be assumed.
+        Receives what had to be assumed, and what was left out.
     """
 
     problems: list[str]
 
-    def field(self, group: h5py.Group, name: str, units: dict[str, float], assumed: str) -> FloatArray:
-        """Return a field of a group as a one-dimensional array; see `array`."""
-        return np.ravel(self.array(group[name], units, assumed))
+    def axis(
+        self, group: Group, name: str, units: Mapping[str, float], assumed: str, limits: tuple[float, float]
+    ) -> FloatArray:
+        """Read a field of a group as a list of numbers that are within limits; see `array`.
 
-    def array(self, dataset: h5py.Dataset, units: dict[str, float], assumed: str) -> FloatArray:
-        """Return a field in its own shape.
+        Raises
+        ------
+        ValueError
+            When it is not there, is no list, or holds another value.
+        """
+        field = group.field(name)
+        if field is None:
+            raise ValueError(f"{group.label}: no {name}")
+        if field.size != max((1, *field.shape)):
+            raise ValueError(f"{field.label}: shape {field.shape}, expected a list")
+        values = np.ravel(self.array(field, units, assumed))
+        check_range(field.label, values, limits, assumed)
+        return values
+
+    def array(self, field: Field, units: Mapping[str, float], assumed: str) -> FloatArray:
+        """Read a field in its own shape.
 
         Parameters
         ----------
-        dataset : h5py.Dataset
-        units : dict of str to float
-            Factor of each unit that may be given, in lower case.
+        field : Field
+        units : mapping of str to float
+            Factor of each unit that may be given; see `quantities.normalised`.
         assumed : str
             The unit if none is given.
 
         Raises
         ------
         ValueError
-            When the unit is another one.
+            When it cannot be read, or the unit is another one.
         """
-        values = np.asarray(dataset[()], dtype=float)
-        unit = text_of(dataset.attrs.get("units", ""))
+        unit = field.text_attribute("units")
         if not unit:
-            self.problems.append(f"{dataset.name}: no unit, taken for {assumed}")
-            return values
-        if unit.lower() not in units:
-            raise ValueError(f"{dataset.name}: unit {unit!r}, expected one of {', '.join(units)}")
-        factor = units[unit.lower()]
-        return values if factor == 1.0 else values * factor
+            problem = f"{field.label}: no unit, taken for {assumed}"
+            if assumed and problem not in self.problems:
+                self.problems.append(problem)
+            return field.numbers()
+        try:
+            scale = factor(unit, units)
+        except ValueError as error:
+            raise ValueError(f"{field.label}: {error}") from None
+        values = field.numbers()
+        return values if scale == 1.0 else values * scale
+
+    def optional(self, read: Callable[[], T]) -> T | None:
+        """Read what the scan can do without; give None, and name the problem, where it cannot be read."""
+        try:
+            return read()
+        except ValueError as error:
+            self.problems.append(f"{error}; left out")
+            return None

@@ -7,29 +7,29 @@ as it was driven.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from functools import partial
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from beamline.formats.importers.hdf5 import Field, FloatArray, Group
+from beamline.formats.importers.inside import check_lines
 from beamline.formats.importers.nxstxm_axes import ROLES, find_layout
-from beamline.formats.importers.nxstxm_fields import (
-    ENERGY,
-    LENGTH,
-    FieldReader,
-    FloatArray,
-    children,
-    is_class,
-    text_of,
+from beamline.formats.importers.nxstxm_fields import FieldReader
+from beamline.formats.importers.nxstxm_points import detector_of, read_points, read_ring_current
+from beamline.formats.importers.nxstxm_record import (
+    Original,
+    read_configuration,
+    read_dark_lines,
+    read_lines,
+    read_original,
 )
-from beamline.formats.importers.nxstxm_points import read_points, read_ring_current
-from beamline.formats.importers.stxm_run import NOT_RECORDED
+from beamline.formats.importers.quantities import ENERGIES, ENERGY, LENGTH, POSITIONS, is_time
+from beamline.formats.importers.stxm_run import NOT_RECORDED, DarkLine
+from beamline.formats.text import printable, quoted
 
 DEFINITION = "NXstxm"
 TECHNIQUES: dict[str, str] = {
@@ -59,68 +59,76 @@ class NxstxmScan:
     times: FloatArray | None  # (energies, rows)
     title: str
     sample: str
-    original: dict[str, Any] = field(default_factory=dict)  # the start document, in files written by this package
+    configuration: dict[str, float]  # of the scanner, as far as it is known
+    dark: list[DarkLine]
+    original: Original = field(default_factory=Original)
 
 
-def entry_names(file: h5py.File, wanted: str) -> list[str]:
+def entries_of(file: Group, wanted: str, problems: list[str]) -> list[Group]:
     """List the entries of the definition, or check that the wanted one exists; ValueError if there is none."""
-    found = [
-        name
-        for name, group in file.items()
-        if is_class(group, "NXentry") and "definition" in group and text_of(group["definition"][()]) == DEFINITION
-    ]
+    found = []
+    for entry in file.children("NXentry"):
+        try:
+            definition = entry.text("definition")
+        except ValueError as error:
+            problems.append(f"{error}; left out")
+            continue
+        if definition == DEFINITION:
+            found.append(entry)
+        elif not wanted:
+            problems.append(f"{entry.label}: definition is {quoted(definition)}, not {DEFINITION}; left out")
     if not found:
-        raise ValueError(f"no NXentry with the definition {DEFINITION}")
+        reasons = f"; {problems[0]}" if problems else ""
+        raise ValueError(f"no NXentry with the definition {DEFINITION}{reasons}")
     if not wanted:
-        return sorted(found, key=_natural)
-    if wanted not in found:
-        raise ValueError(f"no entry {wanted!r} of the definition {DEFINITION}; it has {', '.join(found)}")
-    return [wanted]
+        return sorted(found, key=lambda entry: _natural(entry.name))
+    for entry in found:
+        if entry.name.strip("/") == wanted:
+            return [entry]
+    names = ", ".join(entry.label.strip("/") for entry in found)
+    raise ValueError(f"no entry {wanted!r} of the definition {DEFINITION}; it has {names}")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Return a sort key by which entry10 comes after entry9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,18})", name)]
 
 
-def read_entry(entry: h5py.Group, detector: str, problems: list[str]) -> NxstxmScan:
+def read_entry(entry: Group, detector: str, problems: list[str], *, modified: float) -> NxstxmScan:
     """Read an entry.
 
     Parameters
     ----------
-    entry : h5py.Group
+    entry : Group
     detector : str
         Name of the NXdata group; if empty, the default one or else the first.
     problems : list of str
-        Receives what is wrong or had to be assumed.
+        Receives what is wrong, was left out, or had to be assumed.
+    modified : float
+        When the file was, s since 1970: stands for the time of the scan if the entry has none.
 
     Raises
     ------
     ValueError
         When the entry is of another kind of scan, or lacks what is needed.
     """
-    name = entry.name.strip("/")
-    data = _data_group(entry, detector)
-    scan_type = text_of(next((group["stxm_scan_type"][()] for group in (data, entry) if "stxm_scan_type" in group), ""))
-    if scan_type not in TECHNIQUES:
-        raise ValueError(f"{name}: stxm_scan_type is {scan_type!r}, expected one of {', '.join(TECHNIQUES)}")
-    technique = TECHNIQUES[scan_type]
     read = FieldReader(problems)
-
+    data = _data_group(entry, detector, problems)
+    technique = _technique(entry, data)
     axes = _read_axes(data, technique, read)
     layout, signal = find_layout(data, technique, axes.lengths)
-    counts = layout(np.asarray(signal[()], dtype=float))
-    measured: NDArray[np.bool_] = np.any(np.isfinite(counts), axis=2)
-    start, end = _times(entry, problems)
+    rows = {"stxm": len(axes.y), "stxm_focus": len(axes.zone_plate)}
+    check_lines(data.label, len(axes.energies) * rows.get(technique, 1))
+    counts = layout(_counts(signal, problems))
+    measured, times = read_lines(entry, counts, read)
+    start, end = _times(entry, problems, modified)
+    instrument = next(iter(entry.children("NXinstrument")), None)
     points = read_points(
-        entry, data, layout=layout, counts=counts, measured=measured, energies=axes.readback, read=read
+        instrument, data, layout=layout, counts=counts, measured=measured, energies=axes.readback, read=read
     )
     points["ring_current"] = read_ring_current(entry, layout, measured, counts.shape, read)
-    sample = next(
-        (text_of(entry[each]["name"][()]) for each in children(entry, "NXsample") if "name" in entry[each]), ""
-    )
     return NxstxmScan(
-        name=name,
+        name=entry.label.strip("/"),
         technique=technique,
         energies=axes.energies,
         x=axes.x,
@@ -131,11 +139,38 @@ def read_entry(entry: h5py.Group, detector: str, problems: list[str]) -> NxstxmS
         points=points,
         start=start,
         end=end,
-        times=_line_times(entry, measured),
-        title=text_of(entry["title"][()]) if "title" in entry else "",
-        sample=sample or NOT_RECORDED,
-        original=_original(entry),
+        times=times,
+        title=printable(read.optional(partial(entry.text, "title")) or ""),
+        sample=_sample(entry, read),
+        configuration=read_configuration(None if instrument is None else detector_of(instrument, data), read),
+        dark=read_dark_lines(entry, read),
+        original=read_original(entry, read),
     )
+
+
+def _technique(entry: Group, data: Group) -> str:
+    scan_type = next((group.text("stxm_scan_type") for group in (data, entry) if "stxm_scan_type" in group), "")
+    if scan_type not in TECHNIQUES:
+        raise ValueError(
+            f"{entry.label.strip('/')}: stxm_scan_type is {quoted(scan_type)}, expected one of {', '.join(TECHNIQUES)}"
+        )
+    return TECHNIQUES[scan_type]
+
+
+def _counts(signal: Field, problems: list[str]) -> FloatArray:
+    """Read the counts; one that is infinite was not measured."""
+    counts = signal.numbers()
+    if infinite := int(np.isinf(counts).sum()):
+        problems.append(f"{signal.label}: {infinite} of {counts.size} counts are infinite; taken for not measured")
+        counts[np.isinf(counts)] = np.nan
+    return counts
+
+
+def _sample(entry: Group, read: FieldReader) -> str:
+    for sample in entry.children("NXsample"):
+        if name := read.optional(partial(sample.text, "name")):
+            return printable(name)
+    return NOT_RECORDED
 
 
 @dataclass(frozen=True)
@@ -160,79 +195,77 @@ class _Axes:
         }
 
 
-def _read_axes(data: h5py.Group, technique: str, read: FieldReader) -> _Axes:
+def _read_axes(data: Group, technique: str, read: FieldReader) -> _Axes:
     energy_name = next((name for name in ("energy", "photon_energy") if name in data), None)
     if energy_name is None or "sample_x" not in data or "sample_y" not in data:
-        raise ValueError(f"{data.name}: no energy, sample_x or sample_y")
-    readback = read.field(data, energy_name, ENERGY, "eV")
-    energies = read.field(data, "energy_setpoint", ENERGY, "eV") if "energy_setpoint" in data else readback
-    x, y = (read.field(data, axis, LENGTH, "um") for axis in ("sample_x", "sample_y"))
+        raise ValueError(f"{data.label}: no energy, sample_x or sample_y")
+    readback = read.axis(data, energy_name, ENERGY, "eV", ENERGIES)
+    setpoint = "energy_setpoint"
+    energies = read.axis(data, setpoint, ENERGY, "eV", ENERGIES) if setpoint in data else readback
+    if len(energies) != len(readback):
+        raise ValueError(f"{data.label}: {len(readback)} of {energy_name}, but {len(energies)} of energy_setpoint")
+    x, y = (read.axis(data, axis, LENGTH, "um", POSITIONS) for axis in ("sample_x", "sample_y"))
     zone_plate = np.array([])
     if technique == "stxm_focus":
         zone_name = next((name for name, role in ROLES.items() if role == "zone_plate" and name in data), None)
         if zone_name is None:
-            raise ValueError(f"{data.name}: no zoneplate_z of a focus scan")
-        zone_plate = read.field(data, zone_name, LENGTH, "um")
+            raise ValueError(f"{data.label}: no zoneplate_z of a focus scan")
+        zone_plate = read.axis(data, zone_name, LENGTH, "um", POSITIONS)
     if technique != "stxm":  # both positions of each pixel of a line
         length = max(len(x), len(y))
         x, y = (np.full(length, axis[0]) if len(axis) == 1 else axis for axis in (x, y))
         if len(x) != len(y):
-            raise ValueError(f"{data.name}: a line of {len(x)} sample_x and {len(y)} sample_y")
+            raise ValueError(f"{data.label}: a line of {len(x)} sample_x and {len(y)} sample_y")
+    if technique == "stxm_focus" and len(energies) != 1:
+        raise ValueError(f"{data.label}: a focus scan at {len(energies)} energies, expected one")
     return _Axes(energies, readback, x, y, zone_plate)
 
 
-def _data_group(entry: h5py.Group, wanted: str) -> h5py.Group:
-    names = children(entry, "NXdata")
+def _data_group(entry: Group, wanted: str, problems: list[str]) -> Group:
+    groups = {group.name.rsplit("/", 1)[-1]: group for group in entry.children("NXdata")}
     if wanted:
-        if wanted not in names:
-            raise ValueError(f"{entry.name}: no NXdata group {wanted!r}; it has {', '.join(names) or 'none'}")
-        return entry[wanted]
-    default = text_of(entry.attrs.get("default", ""))
-    with_type = [name for name in names if "stxm_scan_type" in entry[name]] or names
-    if not with_type:
-        raise ValueError(f"{entry.name}: no NXdata group")
-    return entry[default if default in with_type else with_type[0]]
+        if wanted not in groups:
+            names = ", ".join(map(printable, groups)) or "none"
+            raise ValueError(f"{entry.label}: no NXdata group {wanted!r}; it has {names}")
+        return groups[wanted]
+    if not groups:
+        raise ValueError(f"{entry.label}: no NXdata group")
+    default = entry.text_attribute("default")
+    with_type = [name for name, group in groups.items() if "stxm_scan_type" in group] or list(groups)
+    chosen = default if default in with_type else with_type[0]
+    others = [printable(name) for name in groups if name != chosen]
+    if others:
+        problems.append(
+            f"{entry.label}: 1 of {len(groups)} NXdata groups is imported, {printable(chosen)};"
+            f" left out: {', '.join(others)}"
+        )
+    return groups[chosen]
 
 
-def _line_times(entry: h5py.Group, measured: NDArray[np.bool_]) -> FloatArray | None:
-    """Return when each line was measured, if the file was written by this package; NaN for lines that were not."""
-    table = entry.get("lines")
-    if not is_class(table, "NXcollection") or "seq_num" not in table or "time" not in table:
-        return None
-    if len(table["time"]) != measured.sum():
-        return None
-    times = np.full(measured.shape, np.nan)
-    times[measured] = np.asarray(table["time"][()], dtype=float)
-    return times
-
-
-def _times(entry: h5py.Group, problems: list[str]) -> tuple[float, float]:
+def _times(entry: Group, problems: list[str], modified: float) -> tuple[float, float]:
     found: list[float | None] = []
     for name in ("start_time", "end_time"):
-        text = text_of(entry[name][()]) if name in entry else ""
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            problems.append(f"{entry.name}: {name} {text!r} cannot be read")
+        text = FieldReader(problems).optional(partial(entry.text, name)) or ""
+        moment = _moment(text)
+        if moment is None:
+            problems.append(f"{entry.label}: {name} {quoted(text)} cannot be read")
             found.append(None)
             continue
         if moment.tzinfo is None:
-            problems.append(f"{entry.name}: {name} {text!r} names no zone, taken for UTC")
+            problems.append(f"{entry.label}: {name} {quoted(text)} names no zone, taken for UTC")
             moment = moment.replace(tzinfo=UTC)
         found.append(moment.timestamp())
     start, end = found
     if start is None:
-        start = end if end is not None else Path(entry.file.filename).stat().st_mtime
+        start = modified if end is None else end
     return start, start if end is None else max(start, end)
 
 
-def _original(entry: h5py.Group) -> dict[str, Any]:
-    """Return the start document that `write_nxstxm` stores in a file; empty in other files."""
-    note = entry.get("start_document")
-    if not is_class(note, "NXnote") or "data" not in note:
-        return {}
+def _moment(text: str) -> datetime | None:
+    """Return a time in ISO 8601; None if it is none, or none at which something can have been measured."""
     try:
-        document = json.loads(text_of(note["data"][()]))
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
+        moment = datetime.fromisoformat(text)
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return moment if is_time(seconds) else None

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import h5py
+import math
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
+from beamline.formats.importers.hdf5 import Field, FloatArray, Group
 from beamline.formats.importers.nxstxm_axes import ROLES, Layout
-from beamline.formats.importers.nxstxm_fields import (
+from beamline.formats.importers.nxstxm_fields import FieldReader
+from beamline.formats.importers.quantities import (
     CURRENT,
+    ENERGIES,
     ENERGY,
     LENGTH,
+    POSITIONS,
     TIME,
-    FieldReader,
-    FloatArray,
-    children,
-    is_class,
-    text_of,
+    check_range,
+    normalised,
 )
+from beamline.formats.text import quoted
+
+NOT_CHECKED = (-math.inf, math.inf)
 
 
 def read_points(
-    entry: h5py.Group,
-    data: h5py.Group,
+    instrument: Group | None,
+    data: Group,
     *,
     layout: Layout,
     counts: FloatArray,
@@ -37,13 +43,15 @@ def read_points(
 
     Parameters
     ----------
-    entry, data : h5py.Group
-        The entry, and its NXdata group.
+    instrument : Group or None
+        The entry's NXinstrument.
+    data : Group
+        The NXdata group.
     layout : callable
         From `find_layout`.
     counts : numpy.ndarray, shape (energies, rows, columns)
     measured : numpy.ndarray of bool, shape (energies, rows)
-        The lines that hold a number.
+        The lines that were measured.
     energies : numpy.ndarray, shape (energies,)
         As read back, eV; used for points without an energy of their own.
     read : FieldReader
@@ -54,88 +62,107 @@ def read_points(
         "energy" (eV) and, if the file has them, "x", "y", "zone_plate" (um) and "dwell" (s).
     """
     points = {"energy": np.broadcast_to(energies[:, np.newaxis, np.newaxis], counts.shape)}
-    if "count_time" in data:
-        points |= _dwell(data["count_time"], layout, counts.shape, read)
-    instruments = children(entry, "NXinstrument")
-    if not instruments:
+    dwell = read.optional(lambda: _dwell(data.field("count_time"), layout, counts.shape, read))
+    if dwell is not None:
+        points["dwell"] = dwell
+    detector = None if instrument is None else detector_of(instrument, data)
+    if instrument is None or detector is None:
         return points
-    instrument = entry[instruments[0]]
-    detector = _detector_name(instrument, data)
-    if detector is None:
+    values = read.optional(lambda: detector.field("data"))
+    if values is None or values.size > counts.size:  # the latter of an area detector
         return points
-    listed, size = _listed_lines(instrument[detector]["data"], counts, measured)
+    listed = _listed_lines(values, counts, measured, read)
     if listed is None:
-        if size:
-            read.problems.append(
-                f"{instrument.name}/{detector}: not in the order of {data.name}; positions are those of its axes"
-            )
+        read.problems.append(f"{detector.label}: not in the order of {data.label}; positions are those of its axes")
         return points
+    shape = (int(listed.sum()), counts.shape[2])
     lists = {
-        "energy": ("monochromator/energy", ENERGY, "eV"),
-        "x": ("sample_x/data", LENGTH, "um"),
-        "y": ("sample_y/data", LENGTH, "um"),
-        "dwell": (f"{detector}/count_time", TIME, "s"),
-        "zone_plate": ("zone_plate/data", LENGTH, "um"),
+        "energy": (instrument, "monochromator/energy", ENERGY, "eV", ENERGIES),
+        "x": (instrument, "sample_x/data", LENGTH, "um", POSITIONS),
+        "y": (instrument, "sample_y/data", LENGTH, "um", POSITIONS),
+        "dwell": (detector, "count_time", TIME, "s", NOT_CHECKED),
+        "zone_plate": (instrument, "zone_plate/data", LENGTH, "um", NOT_CHECKED),
     }
-    for name, (path, units, unit) in lists.items():
-        if path in instrument and instrument[path].size == size:
-            values = np.full(counts.shape, np.nan)
-            values[listed] = np.ravel(read.array(instrument[path], units, unit)).reshape(-1, counts.shape[2])
-            points[name] = values
+    for name, where in lists.items():
+        found = read.optional(partial(_list, where, shape, read))
+        if found is not None:
+            points[name] = np.full(counts.shape, np.nan)
+            points[name][listed] = found
     return points
 
 
-def _detector_name(instrument: h5py.Group, data: h5py.Group) -> str | None:
+def detector_of(instrument: Group, data: Group) -> Group | None:
     """Find the detector of a data group: that of the same name, else the first that is no encoder."""
-    detectors = children(instrument, "NXdetector")
+    detectors = {each.name.rsplit("/", 1)[-1]: each for each in instrument.children("NXdetector")}
     same = data.name.rsplit("/", 1)[-1]
     name = same if same in detectors else next((each for each in detectors if each not in ROLES), None)
-    return name if name is not None and "data" in instrument[name] else None
+    return detectors[name] if name is not None and "data" in detectors[name] else None
+
+
+_Where = tuple[Group, str, dict[str, float], str, tuple[float, float]]  # group, path, units, unit, limits
+
+
+def _list(where: _Where, shape: tuple[int, int], read: FieldReader) -> FloatArray | None:
+    """Read a list of the value at each point, as one row for each line; None if there is none."""
+    group, path, units, unit, limits = where
+    field = group.field(path)
+    if field is None:
+        return None
+    if field.size != math.prod(shape):
+        raise ValueError(f"{field.label}: {field.size} values, expected {math.prod(shape)}")
+    values = read.array(field, units, unit).reshape(shape)
+    if limits is not NOT_CHECKED:
+        check_range(field.label, values, limits, unit)
+    return values
 
 
 def _listed_lines(
-    values: h5py.Dataset, counts: FloatArray, measured: NDArray[np.bool_]
-) -> tuple[NDArray[np.bool_] | None, int]:
-    """Find which lines a detector's list consists of; None if it is in another order. Also return its length."""
-    if values.size > counts.size:  # of an area detector
-        return None, 0
-    own = np.ravel(np.asarray(values[()], dtype=float))
-    for lines in (measured, np.ones_like(measured)):
-        if np.array_equal(own, counts[lines].ravel(), equal_nan=True):
-            return lines, own.size
-    return None, own.size
+    values: Field, counts: FloatArray, measured: NDArray[np.bool_], read: FieldReader
+) -> NDArray[np.bool_] | None:
+    """Find which lines a detector's list consists of; None if it is in another order, or cannot be read."""
+    own = read.optional(values.numbers)
+    for lines in () if own is None else (measured, np.ones_like(measured)):
+        if own is not None and np.array_equal(own.ravel(), counts[lines].ravel(), equal_nan=True):
+            return lines
+    return None
 
 
-def _dwell(
-    count_time: h5py.Dataset, layout: Layout, shape: tuple[int, ...], read: FieldReader
-) -> dict[str, FloatArray]:
+def _dwell(count_time: Field | None, layout: Layout, shape: tuple[int, ...], read: FieldReader) -> FloatArray | None:
     """Read the dwell of the data group, which may be given for each point, for each energy, or for all."""
+    if count_time is None:
+        return None
+    if count_time.size not in (1, shape[0], math.prod(shape)):
+        raise ValueError(f"{count_time.label}: {count_time.size} values, expected {shape[0]}")
     dwell = read.array(count_time, TIME, "s")
-    if dwell.size == np.prod(shape):
-        return {"dwell": layout(dwell)}
-    if dwell.size in (1, shape[0]):
-        return {"dwell": np.broadcast_to(dwell.reshape(-1, 1, 1), shape)}
-    read.problems.append(f"{count_time.name}: {dwell.size} values, expected {shape[0]}; left out")
-    return {}
+    if dwell.size == math.prod(shape):
+        return layout(dwell)
+    return np.broadcast_to(dwell.reshape(-1, 1, 1), shape)
 
 
 def read_ring_current(
-    entry: h5py.Group, layout: Layout, measured: NDArray[np.bool_], shape: tuple[int, ...], read: FieldReader
+    entry: Group, layout: Layout, measured: NDArray[np.bool_], shape: tuple[int, ...], read: FieldReader
 ) -> FloatArray:
     """Read the ring current (mA) from the monitor `control`; NaN if absent."""
-    current = np.full(shape, np.nan)
-    monitor = entry.get("control")
-    if not is_class(monitor, "NXmonitor") or "data" not in monitor:
-        return current
-    unit = text_of(monitor["data"].attrs.get("units", ""))
-    if unit and unit.lower() not in CURRENT:
-        read.problems.append(f"{monitor.name}/data: in {unit!r}, not a ring current; left out")
-        return current
-    values = read.array(monitor["data"], CURRENT, "mA")
-    if values.size == current.size:
+    current = read.optional(lambda: _ring_current(entry, layout, measured, shape, read))
+    return np.full(shape, np.nan) if current is None else current
+
+
+def _ring_current(
+    entry: Group, layout: Layout, measured: NDArray[np.bool_], shape: tuple[int, ...], read: FieldReader
+) -> FloatArray | None:
+    monitor = entry.group("control")
+    data = None if monitor is None or not monitor.is_class("NXmonitor") else monitor.field("data")
+    if data is None:
+        return None
+    unit = data.text_attribute("units")
+    if unit and normalised(unit) not in CURRENT:
+        raise ValueError(f"{data.label}: in {quoted(unit)}, not a ring current")
+    size = math.prod(shape)
+    if data.size not in (size, measured.sum() * shape[2]):
+        raise ValueError(f"{data.label}: {data.size} values, expected {size}")
+    values = read.array(data, CURRENT, "mA")
+    if values.size == size:
         return layout(values)
-    if values.size == measured.sum() * shape[2]:
-        current[measured] = values.reshape(-1, shape[2])
-        return current
-    read.problems.append(f"{monitor.name}/data: {values.size} values, expected {current.size}; left out")
+    current = np.full(shape, np.nan)
+    current[measured] = values.reshape(-1, shape[2])
     return current

@@ -9,7 +9,9 @@ image belongs to the first entry of the QAxis (the lowest y if its Dir is 1), ho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamline.errors import BeamlineError
-from beamline.formats.importers.sdf_header import Structure
+from beamline.formats.importers.left_out import MISSING, NAMED, LeftOut, details_of, shortened, summary_of
+from beamline.formats.importers.quantities import ENERGIES, is_time
+from beamline.formats.importers.sdf_header import Structure, short
+from beamline.formats.importers.sdf_image import read_xim
 from beamline.formats.importers.sdf_scan import SdfScan, number, read_scan
-from beamline.formats.importers.stxm_run import NOT_RECORDED, Documents, StxmImage, middle, stxm_run
-from callbacks.contract import Measurement, StxmGrid, StxmRegion
+from beamline.formats.importers.stxm_run import NOT_RECORDED, Documents, StxmImage, middle, scan_id_of, stxm_run
+from beamline.formats.text import printable
+from callbacks.contract import Measurement, ScannerConfig, StxmGrid, StxmRegion
 
 FloatArray = NDArray[np.floating]
 
 ALS_ZONE = ZoneInfo("America/Los_Angeles")  # the header's times name no time zone
+ENERGY_TOLERANCE = 1.0  # eV between an energy as requested and that of the image, before it is named
 TIME_FORMATS = ("%Y %B %d %H:%M:%S", "%Y %b %d %H:%M:%S")
 
 
@@ -47,7 +54,8 @@ def sdf_documents(path: Path, *, channel: str = "", zone: ZoneInfo = ALS_ZONE) -
     name, doc : str, dict
         Start (with the header's text under ``instrument_header`` and a line for each problem under
         ``import_problems``), descriptor, one event for each line that can be read, stop. Lines of an image that is
-        missing, too short or not as the header says are left out, which leaves gaps in the numbers of the events.
+        missing, too short or not as the header says are left out, which leaves gaps in the numbers of the events; the
+        run then ends with ``abort`` and says how many.
 
     Raises
     ------
@@ -63,97 +71,62 @@ def sdf_documents(path: Path, *, channel: str = "", zone: ZoneInfo = ALS_ZONE) -
     repeats for an image. All lines of an image get the time and ring current that the header has for the image.
     """
     scan = read_scan(path, channel=channel)
-    problems: list[str] = []
+    account = _Account(zone)
     start_time = _time(scan.header.get("Time"), zone)
     if start_time is None:
         start_time = scan.path.stat().st_mtime
-        problems.append(f"{scan.path.name}: no time of the scan; the file's own stands for it")
-    images: list[StxmImage] = []
-    for region in range(len(scan.regions)):
-        if scan.technique == "stxm_line_spectrum":
-            images += _line_spectrum(scan, region, start_time, zone, problems)
-        else:
-            images += _images(scan, region, start_time, zone, problems)
+        account.problems.append(f"{scan.path.name}: no time of the scan that can be read; the file's own stands for it")
+    read = _line_spectrum if scan.technique == "stxm_line_spectrum" else _images
+    images = [image for region in range(len(scan.regions)) for image in read(scan, region, start_time, account)]
     if not images:
-        reason = problems[-1] if problems else "none is named"
+        reason = next(iter(details_of(account.left_out)), "none is named")
         raise BeamlineError(f"{scan.path}: none of its images can be read; {reason}")
-    problems += _strays(scan)
+    measurement = _measurement(scan)
+    planned = len(scan.regions) * (1 if read is _line_spectrum else len(scan.energies))
+    summary = summary_of("images", planned, measurement.points, account.left_out)
+    divider = _divider(scan, account.problems)
     yield from stxm_run(
-        _measurement(scan),
+        measurement,
         images,
-        metadata=_start_metadata(scan, problems),
+        metadata=_start_metadata(scan, summary, account),
         source=f"{scan.path.stem}_{scan.letter}*.xim",
         start_time=start_time,
-        counter_divider=number(scan.header, "PMT_CounterDivider", 1.0),
+        configuration={str(ScannerConfig.COUNTER_DIVIDER): divider},
+        ended=("abort", summary) if any(one.lines for one in account.left_out) else None,
     )
 
 
-def read_xim(path: Path, expected_rows: int) -> tuple[FloatArray, str]:
-    """Read a text image.
+@dataclass(frozen=True)
+class _Account:
+    """What is known of the reading of a scan, besides its images."""
 
-    Parameters
-    ----------
-    path : Path
-        File with rows of numbers separated by white space.
-    expected_rows : int
-        Number of rows that it should have.
-
-    Returns
-    -------
-    values : numpy.ndarray, shape (rows, columns)
-        The rows up to the first that is not as long as the first one, or is truncated.
-    problem : str
-        Why the file is incomplete; empty if it is complete.
-
-    Raises
-    ------
-    ValueError
-        When there is no file, or no numbers in it.
-    """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ValueError(f"{path.name}: missing") from None
-    except OSError as error:
-        raise ValueError(f"{path.name}: cannot be read: {error.strerror}") from error
-    rows = [row for line in data.split(b"\n") if (row := line.split())]
-    if not rows:
-        raise ValueError(f"{path.name}: empty")
-    columns = len(rows[0])
-    whole = next((number for number, row in enumerate(rows) if len(row) != columns), len(rows))
-    problem = ""
-    if whole < len(rows):
-        problem = f"{path.name}: row {whole + 1} has {len(rows[whole])} columns, not {columns}"
-    elif not data.endswith(b"\n") and (whole < expected_rows or _differ_in_decimals(rows[-1][-1], rows[-1][0])):
-        whole -= 1  # the last number may be truncated
-        problem = f"{path.name}: row {whole + 1} breaks off"
-    if not whole:
-        raise ValueError(problem)
-    try:
-        return np.array(rows[:whole], dtype=float), problem
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from None
+    zone: ZoneInfo
+    problems: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)  # what is odd about the time or the energy of an image
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
-def _differ_in_decimals(one: bytes, other: bytes) -> bool:
-    """Tell whether two numbers have a different number of decimals."""
-    return len(one.partition(b".")[2]) != len(other.partition(b".")[2])
+def _divider(scan: SdfScan, problems: list[str]) -> float:
+    """Return the number of photons per count; NaN if the header's is none."""
+    divider = number(scan.header, "PMT_CounterDivider", 1.0)
+    if divider > 0:
+        return divider
+    seen = short(scan.header["PMT_CounterDivider"])
+    problems.append(f"{scan.path.name}: PMT_CounterDivider is {seen}, expected a number above 0; it is not known")
+    return math.nan
 
 
-def _images(scan: SdfScan, region: int, start_time: float, zone: ZoneInfo, problems: list[str]) -> Sequence[StxmImage]:
-    """Read the images of a region, and append what is wrong to `problems`."""
+def _images(scan: SdfScan, region: int, start_time: float, account: _Account) -> Sequence[StxmImage]:
+    """Read the images of a region."""
     place = scan.regions[region]
-    rows = len(place.x)
     images = []
     time = start_time
     for index, energy in enumerate(scan.energies.tolist()):
         block = _image_block(scan, index, region)
-        time = _image_time(block, time, zone, f"image {index}", problems)
-        values = _read_image(scan, index, region, problems)
-        if values is None:
+        time = _image_time(block, time, f"image {index}", account)
+        counts = _read_image(scan, index, region, account.left_out)
+        if counts is None:
             continue
-        counts = np.full(place.x.shape, np.nan)
-        counts[: len(values)] = values
         images.append(
             StxmImage(
                 index,
@@ -162,57 +135,52 @@ def _images(scan: SdfScan, region: int, start_time: float, zone: ZoneInfo, probl
                 dwell=scan.dwells[index],
                 x=place.x,
                 y=place.y,
-                energy_readback=number(block, "Energy", energy),
+                energy_readback=_image_energy(block, energy, f"image {index}", account.images),
                 ring_current=number(block, "StorageRingCurrent"),
                 time=time,
                 zone_plate=scan.zone_plate if scan.zone_plate.size else None,
-                measured=np.arange(rows) < len(values),
+                measured=np.any(np.isfinite(counts), axis=1),
             )
         )
     return images
 
 
-def _read_image(scan: SdfScan, index: int, region: int, problems: list[str]) -> FloatArray | None:
-    """Read the lines of an image that are there; None if there are none, or the image is not as the header says."""
+def _read_image(scan: SdfScan, index: int, region: int, left_out: list[LeftOut]) -> FloatArray | None:
+    """Read an image, NaN where there is no number; None if there are none, or it is not as the header says."""
     place = scan.regions[region]
     rows, columns = place.x.shape
     path = _existing(scan.image_paths(index, region))
     try:
-        values, problem = read_xim(path, columns if place.transposed else rows)
+        values, problem = read_xim(path, *(place.x.shape[::-1] if place.transposed else place.x.shape))
+    except FileNotFoundError:
+        left_out.append(LeftOut(path.name, MISSING, lines=rows))
+        return None
     except ValueError as error:
-        problems.append(f"{error}; {rows} lines left out")
+        left_out.append(LeftOut(path.name, "not readable", str(error), rows))
         return None
     values = values.T if place.transposed else values
-    wrong = values.shape[1] != columns or len(values) > rows
-    if wrong or problem or len(values) < rows:
-        left_out = rows if wrong else rows - len(values)
+    if values.shape[1] != columns or len(values) > rows:
         seen = problem or f"{path.name}: {len(values)} rows of {values.shape[1]} pixels, expected {rows} of {columns}"
-        problems.append(f"{seen}; {left_out} lines left out")
-    return None if wrong else values
+        left_out.append(LeftOut(path.name, "of another size", seen, rows))
+        return None
+    counts = np.full(place.x.shape, np.nan)
+    counts[: len(values)] = values
+    lines = int((~np.isfinite(counts).any(axis=1)).sum())
+    if len(values) < rows:
+        seen = problem or f"{path.name}: {len(values)} rows of {columns} pixels, expected {rows} of {columns}"
+        left_out.append(LeftOut(path.name, "broken off", seen, lines))
+    elif problem or lines:
+        seen = problem or f"{path.name}: lines without a number"
+        left_out.append(LeftOut(path.name, "damaged", seen, lines))
+    return counts if lines < rows else None
 
 
-def _line_spectrum(
-    scan: SdfScan, region: int, start_time: float, zone: ZoneInfo, problems: list[str]
-) -> Sequence[StxmImage]:
+def _line_spectrum(scan: SdfScan, region: int, start_time: float, account: _Account) -> Sequence[StxmImage]:
     """Read a line spectrum: one text image with positions along one side and energies along the other."""
     place = scan.regions[region]
-    pixels = place.x.shape[1]
-    path = _existing(scan.image_paths(0, region))
-    try:
-        values, problem = read_xim(path, len(scan.energies) if place.transposed else pixels)
-        values = values if place.transposed else values.T
-        reached = len(values)
-        if values.shape[1] != pixels or reached > len(scan.energies):
-            seen = f"{reached} energies of {values.shape[1]} pixels, expected {len(scan.energies)} of {pixels}"
-            raise ValueError(problem or f"{path.name}: {seen}")
-    except ValueError as error:
-        problems.append(f"{error}; {len(scan.energies)} lines left out")
-        return []
-    if reached < len(scan.energies):
-        left_out = len(scan.energies) - reached
-        problems.append(f"{path.name}: {reached} of {len(scan.energies)} energies; {left_out} lines left out")
+    values = _read_line_spectrum(scan, region, account.left_out)
     block = _image_block(scan, 0, region)
-    time = _image_time(block, start_time, zone, "line spectrum", problems)
+    time = _image_time(block, start_time, "line spectrum", account)
     return [
         StxmImage(
             index,
@@ -224,9 +192,36 @@ def _line_spectrum(
             energy_readback=scan.energies[index],
             ring_current=number(block, "StorageRingCurrent"),
             time=time,
+            measured=np.any(np.isfinite(values[index : index + 1]), axis=1),
         )
-        for index in range(reached)
+        for index in range(len(values))
     ]
+
+
+def _read_line_spectrum(scan: SdfScan, region: int, left_out: list[LeftOut]) -> FloatArray:
+    """Read the lines of a line spectrum, one for each energy that was reached; none if they cannot be read."""
+    place = scan.regions[region]
+    energies, pixels = len(scan.energies), place.x.shape[1]
+    path = _existing(scan.image_paths(0, region))
+    nothing: FloatArray = np.empty((0, pixels))
+    try:
+        values, problem = read_xim(path, *((energies, pixels) if place.transposed else (pixels, energies)))
+    except FileNotFoundError:
+        left_out.append(LeftOut(path.name, MISSING, lines=energies))
+        return nothing
+    except ValueError as error:
+        left_out.append(LeftOut(path.name, "not readable", str(error), energies))
+        return nothing
+    values = values if place.transposed else values.T
+    if values.shape[1] != pixels or len(values) > energies:
+        seen = f"{path.name}: {len(values)} energies of {values.shape[1]} pixels, expected {energies} of {pixels}"
+        left_out.append(LeftOut(path.name, "of another size", problem or seen, energies))
+        return nothing
+    if problem or len(values) < energies:
+        seen = problem or f"{path.name}: {len(values)} of {energies} energies"
+        lines = energies - int(np.isfinite(values).any(axis=1).sum())
+        left_out.append(LeftOut(path.name, "broken off" if len(values) < energies else "damaged", seen, lines))
+    return values
 
 
 def _existing(paths: Sequence[Path]) -> Path:
@@ -241,20 +236,34 @@ def _image_block(scan: SdfScan, index: int, region: int) -> Structure:
     return {} if index else {name: scan.header[name] for name in ("StorageRingCurrent", "Time") if name in scan.header}
 
 
-def _image_time(block: Structure, before: float, zone: ZoneInfo, name: str, problems: list[str]) -> float:
+def _image_time(block: Structure, before: float, name: str, account: _Account) -> float:
     """Return the time at which an image began; if the header has none that can be read, that of the image before."""
-    time = _time(block.get("Time"), zone)
+    time = _time(block.get("Time"), account.zone)
     if time is None and block.get("Time") is not None:
-        problems.append(f"{name}: time {block['Time']!r} cannot be read; that of the image before stands for it")
+        seen = short(block["Time"])
+        account.images.append(f"{name}: time {seen} cannot be read; that of the image before stands for it")
     return before if time is None else time
+
+
+def _image_energy(block: Structure, requested: float, name: str, problems: list[str]) -> float:
+    """Return the energy of an image: that of its block, or the requested one."""
+    energy = number(block, "Energy", requested)
+    if not ENERGIES[0] < energy <= ENERGIES[1]:
+        seen = short(block.get("Energy"))
+        problems.append(f"{name}: energy {seen} is none; {requested:g} eV, as requested, stands for it")
+        return requested
+    if abs(energy - requested) > ENERGY_TOLERANCE:
+        problems.append(f"{name}: at {energy:g} eV, where {requested:g} eV was requested")
+    return energy
 
 
 def _time(text: Any, zone: ZoneInfo) -> float | None:
     for form in TIME_FORMATS:
         try:
-            return datetime.strptime(str(text), form).replace(tzinfo=zone).timestamp()
-        except ValueError:
+            seconds = datetime.strptime(str(text), form).replace(tzinfo=zone).timestamp()
+        except (ValueError, OverflowError):
             continue
+        return seconds if is_time(seconds) else None
     return None
 
 
@@ -266,7 +275,11 @@ def _strays(scan: SdfScan) -> list[str]:
         for path in scan.image_paths(energy, region)
     }
     found = sorted(path.name for path in scan.path.parent.glob(f"{scan.path.stem}_{scan.letter}*.xim"))
-    return [f"{name}: not in {scan.path.name}, left out" for name in found if name not in known]
+    strays = [name for name in found if name not in known]
+    if not strays:
+        return []
+    names = ", ".join(strays[:NAMED]) + (f" and {len(strays) - NAMED} more" if len(strays) > NAMED else "")
+    return [f"{printable(names)}: not in {scan.path.name}, left out"]
 
 
 def _measurement(scan: SdfScan) -> Measurement:
@@ -296,15 +309,23 @@ def _measurement(scan: SdfScan) -> Measurement:
     )
 
 
-def _start_metadata(scan: SdfScan, problems: list[str]) -> dict[str, Any]:
+def _start_metadata(scan: SdfScan, summary: str, account: _Account) -> dict[str, Any]:
+    scan_id = scan_id_of(scan.path, account.problems)
+    incomplete = [summary, *details_of(account.left_out)] if account.left_out else []
     return {
         "plan_name": "import_sdf",
-        "scan_id": scan.scan_id,
+        "scan_id": scan_id,
         "sample": {"name": NOT_RECORDED},
-        "instrument_header": scan.text.splitlines(),
+        "instrument_header": [printable(line, keep="\t") for line in scan.text.removesuffix("\n").split("\n")],
         "imported_from": str(scan.path.resolve()),
-        "channel": scan.channel,
+        "channel": printable(scan.channel),
         "row_order": "row i of the text is point i of the header's QAxis",
         "energy_source": "as requested, or the energy in an image's block; the header has no read-back",
-        "import_problems": problems,
+        "import_problems": [
+            *incomplete,
+            *account.problems,
+            *shortened(account.images, "such lines"),
+            *scan.problems,
+            *_strays(scan),
+        ],
     }

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from beamline.errors import BeamlineError
+from beamline.formats.importers.inside import LARGEST_TEXT, read_bytes
+from beamline.formats.text import decode
 
 Structure = dict[str, Any]
 
 _TOKEN = re.compile(r'\s*(?:"(?P<string>[^"]*)"|(?P<mark>[={}();,])|(?P<word>[^\s"={}();,]+)|(?P<bad>"))')
-_INTEGER = re.compile(r"[+-]?\d+")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf)", re.IGNORECASE)
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")  # longer ones are floats
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(nan|inf)", re.IGNORECASE)
 
 
 def read_header(path: Path) -> tuple[Structure, str]:
@@ -32,7 +34,7 @@ def read_header(path: Path) -> tuple[Structure, str]:
     header : dict
         See `parse_header`.
     text : str
-        The unchanged text of the file.
+        The text of the file, decoded; see `beamline.formats.text.decode`.
 
     Raises
     ------
@@ -40,9 +42,9 @@ def read_header(path: Path) -> tuple[Structure, str]:
         When it cannot be read or parsed.
     """
     try:
-        text = path.read_text(encoding="latin-1")  # written by Windows; every byte is a character
-    except OSError as error:
-        raise BeamlineError(f"{path}: cannot be read: {error.strerror}") from error
+        text = decode(read_bytes(path, LARGEST_TEXT))
+    except (ValueError, FileNotFoundError) as error:
+        raise BeamlineError(f"{path}: cannot be read: {error}") from error
     try:
         return parse_header(text), text
     except ValueError as error:
@@ -82,10 +84,10 @@ def entries(value: Any) -> list[Any]:
         When `value` is not an array, or the count is wrong.
     """
     if not isinstance(value, list) or not value:
-        raise ValueError(f"{_short(value)} where an array was expected")
+        raise ValueError(f"{short(value)} where an array was expected")
     count, *rest = value
     if isinstance(count, bool) or not isinstance(count, int):
-        raise ValueError(f"{_short(count)} in front of an array, expected the number of its entries")
+        raise ValueError(f"{short(count)} in front of an array, expected the number of its entries")
     if count != len(rest):
         raise ValueError(f"an array of {count} entries holds {len(rest)}")
     return rest
@@ -122,7 +124,7 @@ class _Parser:
 
     def _unexpected(self, expected: str) -> ValueError:
         line = self.text.count("\n", 0, self.position) + 1
-        return ValueError(f"line {line}: {self.token!r}, expected {expected}")
+        return ValueError(f"line {line}: {short(self.token)}, expected {expected}")
 
     def _fields(self) -> Structure:
         """Read ``Name = Value;`` until something else comes."""
@@ -137,11 +139,11 @@ class _Parser:
             if not words:
                 return fields
             if not self._is("="):
-                raise self._unexpected(f"'=' after {' '.join(words)!r}")
+                raise self._unexpected(f"'=' after {short(' '.join(words))}")
             self._next()
             fields[" ".join(words)] = self._value()
             if self.kind and not (self._is(";") or self._is("}")):
-                raise self._unexpected(f"';' after the value of {' '.join(words)!r}")
+                raise self._unexpected(f"';' after the value of {short(' '.join(words))}")
 
     def _value(self) -> Any:
         if self._is("{"):
@@ -185,6 +187,7 @@ def _scalar(word: str) -> Any:
     return {"true": True, "false": False}.get(word.lower(), word)
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
+def short(value: Any) -> str:
+    """Return a value as it is shown in a message."""
+    text = repr(value[:40] if isinstance(value, str | list) else value)
     return text if len(text) < 40 else f"{text[:36]}..."

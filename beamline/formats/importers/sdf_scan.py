@@ -14,7 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamline.errors import BeamlineError
-from beamline.formats.importers.sdf_header import Structure, entries, read_header
+from beamline.formats.importers.inside import check_lines, check_points, inside, size_of
+from beamline.formats.importers.quantities import ENERGIES, ENERGY, LENGTH, POSITIONS, check_range, factor
+from beamline.formats.importers.sdf_header import Structure, entries, read_header, short
+from beamline.formats.text import printable
 
 FloatArray = NDArray[np.floating]
 
@@ -24,8 +27,8 @@ TECHNIQUES: dict[str, str] = {
     "NEXAFS Line Scan": "stxm_line_spectrum",
     "Focus Scan": "stxm_focus",
 }
-TO_UM = {"um": 1.0, "µm": 1.0, "microns": 1.0, "nm": 1e-3, "mm": 1e3, "": 1.0}
-TO_EV = {"eV": 1.0, "keV": 1e3, "": 1.0}
+TO_UM = LENGTH | {"": 1.0}
+TO_EV = ENERGY | {"": 1.0}
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class SdfScan:
         Position for each line of a focus scan, um; else empty.
     letter, channel : str
         Letter of the channel in the names of the images, and its name.
+    problems : list of str
+        What of the header is left out.
     """
 
     path: Path
@@ -72,12 +77,7 @@ class SdfScan:
     zone_plate: FloatArray
     letter: str
     channel: str
-
-    @property
-    def scan_id(self) -> int:
-        """The digits at the end of the file's name; 0 if there are none."""
-        digits = re.search(r"\d+$", self.path.stem)
-        return int(digits[0]) if digits else 0
+    problems: list[str]
 
     def image_paths(self, energy: int, region: int) -> list[Path]:
         """List the names that an image may have, the usual one first."""
@@ -85,7 +85,8 @@ class SdfScan:
         numbered, plain = f"{energy:03d}{of_region}", of_region
         stack = len(self.energies) > 1 and self.technique != "stxm_line_spectrum"
         numbers = [numbered] if stack else [plain, numbered]
-        return [self.path.with_name(f"{self.path.stem}_{self.letter}{number}.xim") for number in numbers]
+        names = [f"{self.path.stem}_{self.letter}{number}.xim" for number in numbers]
+        return [inside(self.path.parent, name, named_by=str(self.path)) for name in names]
 
 
 def read_scan(path: Path, *, channel: str = "") -> SdfScan:
@@ -108,13 +109,14 @@ def read_scan(path: Path, *, channel: str = "") -> SdfScan:
     try:
         definition = _structure(header, "ScanDefinition")
         kind = definition.get("Type")
-        if kind not in TECHNIQUES:
-            raise ValueError(f"a scan of Type {kind!r}, expected one of {', '.join(TECHNIQUES)}")
+        if not isinstance(kind, str) or kind not in TECHNIQUES:
+            raise ValueError(f"a scan of Type {short(kind)}, expected one of {', '.join(TECHNIQUES)}")
         technique = TECHNIQUES[kind]
         axes = [(_axis(one, "PAxis"), _axis(one, "QAxis")) for one in entries(definition.get("Regions"))]
         if not axes:
             raise ValueError("no Regions")
         zone_plate = np.array([])
+        _check_sizes(axes)
         if technique == "stxm_line_spectrum":
             energies, regions = _line_regions(header, axes)
         else:
@@ -123,23 +125,34 @@ def read_scan(path: Path, *, channel: str = "") -> SdfScan:
                 zone_plate, regions = _focus_regions(header, axes)
             else:
                 regions = [_image_region(*one) for one in axes]
-        letter, name = _channel(definition, channel)
+        check_points("its images", len(energies) * sum(one.x.size for one in regions))
+        check_lines("its images", len(energies) * sum(len(one.x) for one in regions))
+        letter, name, problems = _channel(definition, channel)
         dwells = _dwells(header, definition, len(energies))
     except ValueError as error:
         raise BeamlineError(f"{path}: {error}") from error
-    return SdfScan(path, header, text, technique, energies, dwells, regions, zone_plate, letter, name)
+    return SdfScan(path, header, text, technique, energies, dwells, regions, zone_plate, letter, name, problems)
 
 
 def _find_header(path: Path) -> Path:
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise BeamlineError(f"{path}: no such file or folder")
-    headers = sorted(path.glob("*.hdr"))
-    if len(headers) != 1:
-        found = ", ".join(one.name for one in headers) or "none"
-        raise BeamlineError(f"{path}: expected one header like 71214078.hdr, found {found}")
-    return headers[0]
+    if path.is_dir():
+        headers = sorted(path.glob("*.hdr"))
+        if len(headers) != 1:
+            found = ", ".join(one.name for one in headers) or "none"
+            raise BeamlineError(f"{path}: expected one header like 71214078.hdr, found {found}")
+        return inside(path, headers[0].name, named_by=str(path))
+    try:
+        size_of(path)
+    except FileNotFoundError:
+        raise BeamlineError(f"{path}: no such file or folder") from None
+    except ValueError as error:
+        raise BeamlineError(f"{path}: {error}") from error
+    return path.resolve() if path.is_symlink() else path  # the images lie beside the header itself
+
+
+def _check_sizes(axes: Sequence[tuple[_Axis, _Axis]]) -> None:
+    for p, q in axes:
+        check_points("a region", len(p.points) * len(q.points))
 
 
 @dataclass(frozen=True)
@@ -166,24 +179,23 @@ def _structure(parent: Structure, name: str) -> Structure:
 
 def _axis(parent: Any, name: str) -> _Axis:
     if not isinstance(parent, dict):
-        raise ValueError(f"a region that is no structure: {parent!r}")
+        raise ValueError(f"a region that is no structure: {short(parent)}")
     axis = _structure(parent, name)
-    label, unit = str(axis.get("Name", "")), str(axis.get("Unit", ""))
+    label, unit = str(axis.get("Name", ""))[:60], str(axis.get("Unit", ""))
     try:
         points = np.array(entries(axis.get("Points")), dtype=float)
     except (ValueError, TypeError) as error:
         raise ValueError(f"Points of the {name} {label!r}: {error}") from None
-    if not points.size or not np.isfinite(points).all():
+    if points.ndim != 1 or not points.size:
         raise ValueError(f"Points of the {name} {label!r}: none, or not all of them are numbers")
-    if "energy" in label.lower():
-        return _Axis(label, unit, points * _factor(label, unit, TO_EV))
-    return _Axis(label, unit, points * _factor(label, unit, TO_UM))
-
-
-def _factor(name: str, unit: str, known: dict[str, float]) -> float:
-    if unit not in known:
-        raise ValueError(f"unit {unit!r} of the axis {name!r}, expected one of {', '.join(filter(None, known))}")
-    return known[unit]
+    is_energy = "energy" in label.lower()
+    try:
+        points = points * factor(unit, TO_EV if is_energy else TO_UM)
+    except ValueError as error:
+        raise ValueError(f"axis {label!r}: {error}") from None
+    where = f"Points of the {name} {label!r}"
+    check_range(where, points, ENERGIES if is_energy else POSITIONS, "eV" if is_energy else "um")
+    return _Axis(label, unit, points)
 
 
 def _energies(header: Structure, definition: Structure) -> FloatArray:
@@ -197,7 +209,9 @@ def _energies(header: Structure, definition: Structure) -> FloatArray:
     position = monochromator.get("LastPosition") if isinstance(monochromator, dict) else None
     if not isinstance(position, int | float):
         raise ValueError("no energy: neither a StackAxis with Points nor a Monochromator with LastPosition")
-    return np.array([float(position)])
+    energies = np.array([float(position)])
+    check_range("LastPosition of the Monochromator", energies, ENERGIES, "eV")
+    return energies
 
 
 def _image_region(p: _Axis, q: _Axis) -> SdfRegion:
@@ -269,19 +283,21 @@ def _line_definition(header: Structure, region: int) -> Structure:
 
 
 def number(structure: Structure, name: str, default: float = math.nan) -> float:
-    """Return a number of a structure; NaN if it has something else."""
+    """Return a number of a structure; NaN if it has something else, or an infinite one."""
     value = structure.get(name, default)
-    return float(value) if isinstance(value, int | float) else math.nan
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else math.nan
 
 
-def _channel(definition: Structure, wanted: str) -> tuple[str, str]:
-    """Return letter and name of a channel."""
-    names = [str(one.get("Name", "")) for one in entries(definition.get("Channels"))]
-    letters = string.ascii_lowercase[: len(names)]
-    for letter, name in zip(letters, names, strict=False):
+def _channel(definition: Structure, wanted: str) -> tuple[str, str, list[str]]:
+    """Return letter and name of a channel, and what is to be said of the others."""
+    names = [str(one.get("Name", "")) for one in entries(definition.get("Channels")) if isinstance(one, dict)]
+    for letter, name in zip(string.ascii_lowercase, names, strict=False):
         if wanted in ("", letter, name):
-            return letter, name
-    raise ValueError(f"no channel {wanted!r}; it has {', '.join(names) or 'none'}")
+            others = [other for other in names if other != name]
+            left_out = f"1 of {len(names)} channels is imported, {name}; left out: {', '.join(others)}"
+            return letter, name, [printable(left_out)] if others else []
+    raise ValueError(f"no channel {wanted!r}; it has {printable(', '.join(names))[:200] or 'none'}")
 
 
 def _dwells(header: Structure, definition: Structure, count: int) -> FloatArray:
@@ -289,12 +305,13 @@ def _dwells(header: Structure, definition: Structure, count: int) -> FloatArray:
     for name in ("ImageScan", "LineScan"):
         scan = header.get(name)
         if isinstance(scan, dict) and isinstance(scan.get("EnergyRegions"), list):
-            regions = entries(scan["EnergyRegions"])
-            points = [int(one.get("Points", 0)) for one in regions]
-            dwells = np.repeat([number(one, "DwellTime") for one in regions], points)
-            if len(dwells) == count and (dwells > 0).all():
-                return dwells / 1000
+            regions = [one for one in entries(scan["EnergyRegions"]) if isinstance(one, dict)]
+            points = [number(one, "Points") for one in regions]
+            if sum(points) == count and all(one >= 0 and one == int(one) for one in points):
+                dwells = np.repeat([number(one, "DwellTime") for one in regions], [int(one) for one in points])
+                if (dwells > 0).all():
+                    return dwells / 1000
     dwell = number(definition, "Dwell")
     if not dwell > 0:
-        raise ValueError(f"Dwell is {definition.get('Dwell')!r}, expected ms")
+        raise ValueError(f"Dwell is {short(definition.get('Dwell'))}, expected ms")
     return np.full(count, dwell / 1000)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import event_model
 import numpy as np
@@ -15,10 +17,12 @@ from callbacks.contract import MEASUREMENT, SCANNER, UNITS, Key, Measurement, Sc
 
 Documents = Iterator[tuple[str, Any]]
 FloatArray = NDArray[np.floating]
+Ended = tuple[Literal["success", "abort", "fail"], str]  # exit status of a run and its reason
 
 ARRAYS = (Key.STXM_COUNTS, Key.STXM_DWELL, Key.STXM_X, Key.STXM_Y)
 SCALARS = (Key.ENERGY, Key.ENERGY_SETPOINT, Key.RING_CURRENT)
 NOT_RECORDED = "not recorded"
+LARGEST_ID = 2**63  # of a scan: whole numbers of the documents have 64 bits
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,14 @@ class StxmImage:
     measured: NDArray[np.bool_] | None = None
 
 
+@dataclass(frozen=True)
+class DarkLine:
+    """A line that was measured without light: when (s since 1970), and its values by data key."""
+
+    time: float
+    data: dict[str, Any]
+
+
 def stxm_run(
     measurement: Measurement,
     images: Sequence[StxmImage],
@@ -61,7 +73,9 @@ def stxm_run(
     metadata: Mapping[str, Any],
     source: str,
     start_time: float,
-    counter_divider: float = 1.0,
+    configuration: Mapping[str, float] | None = None,
+    dark: Sequence[DarkLine] = (),
+    ended: Ended | None = None,
 ) -> Documents:
     """Convert images to the documents of a raw run.
 
@@ -77,14 +91,20 @@ def stxm_run(
         Source of the values, for the data keys.
     start_time : float
         s since 1970.
-    counter_divider : float
-        Number of photons per count.
+    configuration : mapping of str to float, optional
+        What is known of the detector; see `ScannerConfig`.
+    dark : sequence of DarkLine
+        Lines that were measured without light, before the images.
+    ended : (str, str), optional
+        Exit status and reason of the run. Where it is not known, a run with all of its lines has ended with success,
+        and one that lacks some was aborted.
 
     Yields
     ------
     name, doc : str, dict
         Start, descriptor, one event for each measured line with the seq_num that `StxmGrid.place` understands (lines
-        that were not measured leave gaps), stop (``num_events`` counts the events that exist).
+        that were not measured leave gaps), stop (``num_events`` counts the events that exist). With dark lines, the
+        stream `dark` comes first.
 
     Raises
     ------
@@ -98,34 +118,73 @@ def stxm_run(
     yield "start", run.start_doc
     with_zone_plate = any(image.zone_plate is not None for image in images)
     data_keys = _data_keys(grid, with_zone_plate, source)
-    descriptor = run.compose_descriptor(
-        name=str(Stream.PRIMARY),
-        time=start_time,
-        data_keys=data_keys,
-        object_keys={SCANNER: list(data_keys)},
-        configuration={SCANNER: _configuration(start_time, counter_divider)},
-    )
+    known = _configuration(start_time, configuration or {})
+    numbers: dict[str, int] = {}
+    if dark:
+        descriptor = _descriptor(run, Stream.DARK, _dark_keys(data_keys, dark), known, start_time)
+        yield "descriptor", descriptor.descriptor_doc
+        for line in dark:
+            yield "event", _event(descriptor, line.data, line.time)
+        numbers[str(Stream.DARK)] = len(dark)
+    descriptor = _descriptor(run, Stream.PRIMARY, data_keys, known, start_time)
     yield "descriptor", descriptor.descriptor_doc
     count, end_time = 0, start_time
     for image in sorted(images, key=lambda image: (image.energy, image.region)):
         for row, time, data in _lines(image, grid, with_zone_plate):
-            event = descriptor.compose_event(
-                data=data,
-                timestamps=dict.fromkeys(data, time),
-                time=time,
-                seq_num=seq_num(grid, image.energy, image.region, row),
-                validate=False,  # composed from the keys of the descriptor; the schema takes a ms an event
-            )
-            yield "event", event
+            yield "event", _event(descriptor, data, time, seq_num=seq_num(grid, image.energy, image.region, row))
             count, end_time = count + 1, max(end_time, time)
-    stop = run.compose_stop(time=end_time)
-    stop["num_events"] = {str(Stream.PRIMARY): count}
+    exit_status, reason = ended or _end(count, len(grid.energies) * grid.lines)
+    stop = run.compose_stop(time=end_time, exit_status=exit_status, reason=reason)
+    stop["num_events"] = numbers | {str(Stream.PRIMARY): count}
     yield "stop", stop
+
+
+def _end(count: int, planned: int) -> Ended:
+    """Return exit status and reason of a run by the number of its lines."""
+    return ("success", "") if count == planned else ("abort", f"{planned - count} of {planned} lines are missing")
+
+
+def _descriptor(run: Any, stream: Stream, data_keys: dict[str, Any], configuration: dict[str, Any], time: float) -> Any:
+    return run.compose_descriptor(
+        name=str(stream),
+        time=time,
+        data_keys=data_keys,
+        object_keys={SCANNER: list(data_keys)},
+        configuration={SCANNER: configuration},
+    )
+
+
+def _event(descriptor: Any, data: dict[str, Any], time: float, **number: int) -> dict[str, Any]:
+    event: dict[str, Any] = descriptor.compose_event(
+        data=data,
+        timestamps=dict.fromkeys(data, time),
+        time=time,
+        validate=False,  # composed from the keys of the descriptor; the schema takes a ms an event
+        **number,
+    )
+    return event
+
+
+def _dark_keys(data_keys: Mapping[str, Any], dark: Sequence[DarkLine]) -> dict[str, Any]:
+    """Return the data keys of dark lines, which may be of another width than those of the regions."""
+    columns = len(dark[0].data[Key.STXM_COUNTS])
+    return {
+        key: {**data_keys[key], "shape": [columns] if key in ARRAYS else []} for key in dark[0].data if key in data_keys
+    }
 
 
 def seq_num(grid: StxmGrid, energy: int, region: int, row: int) -> int:
     """Return the number of a line, counted from 1: the inverse of `StxmGrid.place`."""
     return energy * grid.lines + sum(one.rows for one in grid.regions[:region]) + row + 1
+
+
+def scan_id_of(path: Path, problems: list[str]) -> int:
+    """Return the number at the end of a file's name; 0 if there is none, or it is too large for one."""
+    digits = re.search(r"[0-9]+$", path.stem)
+    if digits is not None and int(digits[0]) >= LARGEST_ID:
+        problems.append(f"{path.name}: its number is larger than that of a scan can be; 0 stands for it")
+        return 0
+    return int(digits[0]) if digits else 0
 
 
 def middle(line: FloatArray) -> float:
@@ -170,8 +229,8 @@ def _data_keys(grid: StxmGrid, with_zone_plate: bool, source: str) -> dict[str, 
     }
 
 
-def _configuration(time: float, counter_divider: float) -> dict[str, Any]:
-    """Return what is known of the detector; no file format gives its dead time and dark counts."""
-    data = {str(key): math.nan for key in ScannerConfig} | {str(ScannerConfig.COUNTER_DIVIDER): counter_divider}
+def _configuration(time: float, known: Mapping[str, float]) -> dict[str, Any]:
+    """Return what is known of the detector; NaN for what is not, which is one photon for each count."""
+    data = {str(key): math.nan for key in ScannerConfig} | {str(ScannerConfig.COUNTER_DIVIDER): 1.0} | dict(known)
     data_keys = {key: {"dtype": "number", "shape": [], "source": "import", "units": UNITS[key]} for key in data}
     return {"data": data, "timestamps": dict.fromkeys(data, time), "data_keys": data_keys}

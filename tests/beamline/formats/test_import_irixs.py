@@ -54,6 +54,7 @@ class Imported:
         self.documents = list(irixs_documents(folder, frames_dir=frames_dir))
         self.events = self.of("event")
         self.start = self.of("start")[0]
+        self.stop = self.of("stop")[0]
         self.problems = self.start["import_problems"]
         self.marked = {
             event["seq_num"]: event["data"][Key.FRAME_PROBLEM]
@@ -95,7 +96,8 @@ def test_the_measured_scan_is_imported_whole(measured_scan, tmp_path):
     assert configuration[CcdConfig.FULL_SCALE] == 65535 - 337
     assert configuration[CcdConfig.COUNTS_PER_EV] * 777 == pytest.approx(162, abs=0.5)
     assert np.isnan(configuration[CcdConfig.READ_NOISE])
-    assert imported.of("stop")[0]["num_events"] == {"primary": 48}
+    assert imported.stop["num_events"] == {"primary": 48}
+    assert imported.stop["exit_status"] == "success"
 
 
 @pytest.mark.measured
@@ -153,7 +155,8 @@ def test_a_truncated_frame_is_marked_and_the_others_are_imported(scan, tmp_path,
     imported = Imported(scan, tmp_path / "frames")
     reason = f"cox17174-00003.tif: not a whole TIFF file ({size} bytes)"
     assert imported.marked == {3: reason}
-    assert imported.problems == [f"frame 3: {reason}"]
+    assert imported.problems == ["1 of 5 frames cannot be used", f"frame 3: {reason}"]
+    assert (imported.stop["exit_status"], imported.stop["reason"]) == ("abort", "1 of 5 frames cannot be used")
     frames = imported.frames()
     assert frames[2].max() == 0
     np.testing.assert_array_equal(frames[3], tifffile.imread(frame_file(scan, 4)))
@@ -174,7 +177,7 @@ def test_a_missing_frame_is_marked_and_keeps_its_energy_and_i0(scan, tmp_path):
     frame_file(scan, 2).unlink()
     imported = Imported(scan, tmp_path / "frames")
     assert imported.marked == {2: "cox17174-00002.tif: missing"}
-    assert imported.problems == ["frame 2: cox17174-00002.tif: missing"]
+    assert imported.problems == ["1 of 5 frames cannot be used", "frame 2: cox17174-00002.tif: missing"]
     assert imported.events[1]["data"][Key.ENERGY] == 775.50606725
 
 
@@ -225,6 +228,7 @@ def test_a_cut_line_of_the_log_is_named_and_its_frame_left_out(scan, tmp_path):
     path.write_bytes(path.read_bytes()[:-60])
     imported = Imported(scan, tmp_path / "frames")
     assert imported.problems == [
+        "1 of 5 lines of the log left out",
         "cox17174-AI.txt line 18: 9 columns, expected 13; left out",
         "Andor/cox17174-00005.tif: not in cox17174-AI.txt, left out",
     ]
@@ -238,7 +242,7 @@ def test_a_cut_line_of_the_log_is_named_and_its_frame_left_out(scan, tmp_path):
 def test_a_log_line_without_an_energy_is_named(scan, tmp_path, energy, reason):
     edit_log(scan, "775.50606725", energy)
     imported = Imported(scan, tmp_path / "frames")
-    assert imported.problems[0] == f"cox17174-AI.txt line 15: {reason}; left out"
+    assert imported.problems[1] == f"cox17174-AI.txt line 15: {reason}; left out"
     assert len(imported.events) == FRAMES - 1
 
 

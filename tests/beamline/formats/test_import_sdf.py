@@ -242,10 +242,15 @@ def test_energy_regions_may_differ_in_dwell(scan):
 def test_a_missing_image_leaves_a_gap_in_the_numbers(scan, counts):
     (scan / "s071214078_a001.xim").unlink()
     documents, problems = imported(scan)
-    assert problems == ["s071214078_a001.xim: missing; 4 lines left out"]
+    assert problems == [
+        "1 of 3 images: 1 missing; 4 of 12 lines left out",
+        "s071214078_a001.xim: missing; 4 lines left out",
+    ]
     assert list(events(documents)) == [1, 2, 3, 4, 9, 10, 11, 12]
     np.testing.assert_array_equal(stack(documents)[[0, 2]], counts[[0, 2]])
-    assert documents[-1][1]["num_events"] == {"primary": 8}
+    stop = documents[-1][1]
+    assert stop["num_events"] == {"primary": 8}
+    assert (stop["exit_status"], stop["reason"]) == ("abort", problems[0])
 
 
 @pytest.mark.parametrize(
@@ -259,7 +264,12 @@ def test_a_missing_image_leaves_a_gap_in_the_numbers(scan, counts):
             "3 rows of 5 pixels, expected 4 of 5; 1 lines left out",
         ),
         (lambda _: "", 0, "empty; 4 lines left out"),
-        (lambda text: text.replace("20.25", "abc"), 0, "could not convert .*; 4 lines left out"),
+        (lambda text: text.replace("20.250000", "abc"), 4, "row 1 holds 'abc', expected a number$"),
+        (
+            lambda text: text.replace("25.250000", "1_0").replace("20.250000", "inf"),
+            4,
+            r"row 1 \(and 1 more rows\) holds 'inf', expected a number$",
+        ),
         (lambda text: text.replace("\t24.25", ""), 0, "row 2 has 5 columns, not 4; 4 lines left out"),
         (lambda text: text + text, 0, "8 rows of 5 pixels, expected 4 of 5; 4 lines left out"),
     ],
@@ -268,11 +278,15 @@ def test_the_whole_rows_of_a_damaged_image_are_kept_and_the_rest_is_named(damage
     path = scan / "s071214078_a001.xim"
     path.write_text(damage(path.read_text()))
     documents, problems = imported(scan)
-    (text,) = problems
+    summary, text = problems
+    assert summary.startswith("1 of 3 images: 1 ")
     assert text.startswith("s071214078_a001.xim: ")
-    np.testing.assert_equal(len(events(documents)), 2 * Y + kept)
-    np.testing.assert_array_equal(stack(documents)[1, :kept], counts[1, :kept])
+    assert len(events(documents)) == 2 * Y + kept
+    found, expected = stack(documents)[1, :kept], counts[1, :kept]
+    np.testing.assert_array_equal(found[np.isfinite(found)], expected[np.isfinite(found)])
+    assert np.isnan(found).sum() == (kept == Y) * (1 + ("more rows" in problem))
     assert re.search(problem, text)
+    assert documents[-1][1]["exit_status"] == ("success" if kept == Y else "abort")
 
 
 def test_a_last_row_without_a_line_break_is_taken_where_it_is_whole(scan, counts):
@@ -367,7 +381,11 @@ def test_a_line_spectrum_that_was_stopped_keeps_the_energies_it_reached(tmp_path
     write_xim(tmp_path / "scan_a.xim", np.ones((X, 2)))
     documents, problems = imported(tmp_path)
     assert list(events(documents)) == [1, 2]
-    assert problems == ["scan_a.xim: 2 of 3 energies; 1 lines left out"]
+    assert problems == [
+        "1 of 1 images: 1 broken off; 1 of 3 lines left out",
+        "scan_a.xim: 2 of 3 energies; 1 lines left out",
+    ]
+    assert documents[-1][1]["exit_status"] == "abort"
 
 
 def test_a_line_spectrum_with_the_energy_along_q_is_turned(tmp_path):
@@ -407,7 +425,7 @@ def test_a_focus_scan_has_the_zone_plate_of_each_line(tmp_path):
         ("Points = (5, 0.0,", "Points = (6, 0.0,", "Points of the PAxis 'Sample X': an array of 6 entries holds 5"),
         ("Points = (5, 0.0,", "Points = (5, x,", "Points of the PAxis 'Sample X'"),
         ("Sample Y", "OSA Y", "an image of 'Sample X' and 'OSA Y', expected Sample X and Sample Y"),
-        ('Unit = "um"', 'Unit = "steps"', "unit 'steps' of the axis 'Sample X', expected one of um"),
+        ('Unit = "um"', 'Unit = "steps"', "axis 'Sample X': unit 'steps', expected one of um, nm, mm, m"),
         ("Dwell = 2", "Dwell = 0", "Dwell is 0, expected ms"),
         ("QAxis", "RAxis", "no structure QAxis"),
         ("ScanDefinition", "Scan", "no structure ScanDefinition"),
@@ -425,7 +443,7 @@ def test_a_header_that_cannot_be_used_is_refused_in_one_line(old, new, message, 
 def test_a_scan_without_an_image_is_refused(scan):
     for path in scan.glob("*.xim"):
         path.unlink()
-    with pytest.raises(BeamlineError, match=r"none of its images can be read; s071214078_a002.xim: missing"):
+    with pytest.raises(BeamlineError, match=r"none of its images can be read; s071214078_a000.xim, .*: missing"):
         imported(scan)
 
 

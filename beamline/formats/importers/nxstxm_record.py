@@ -1,0 +1,193 @@
+"""What `write_nxstxm` keeps of a run beyond the definition: its documents, lines, dark lines and scanner settings."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from beamline.formats.importers.hdf5 import FloatArray, Group
+from beamline.formats.importers.nxstxm_fields import FieldReader
+from beamline.formats.importers.quantities import PLAIN, RATE, TIME, TIMES, check_range
+from beamline.formats.importers.stxm_run import ARRAYS, LARGEST_ID, SCALARS, DarkLine, Ended
+from beamline.formats.text import one_line, printable
+from callbacks.contract import MEASUREMENT, UNITS, Key, Measurement, ScannerConfig
+
+ENDS: tuple[Literal["success", "abort", "fail"], ...] = ("success", "abort", "fail")
+CONFIGURATION = {  # setting of the scanner -> units, lower limit (allowed), upper limit (not allowed)
+    ScannerConfig.DEAD_TIME: (TIME, 0.0, 1.0),
+    ScannerConfig.DARK_RATE: (RATE, 0.0, math.inf),
+    ScannerConfig.COUNTER_DIVIDER: (PLAIN, math.ulp(0.0), math.inf),
+}
+
+
+@dataclass(frozen=True)
+class Original:
+    """What is known of the run that a file was written from; empty for files of other programs."""
+
+    start: dict[str, Any] = field(default_factory=dict)  # `uid`, `scan_id`, `sample`, `import_problems`, if valid
+    measurement: Measurement | None = None
+    ended: Ended | None = None
+
+
+def read_original(entry: Group, read: FieldReader) -> Original:
+    """Read the start and stop documents; what is not as it should be is left out and named."""
+    start = read.optional(lambda: _document(entry, "start_document")) or {}
+    stop = read.optional(lambda: _document(entry, "stop_document")) or {}
+    valid = {key: start[key] for key, holds in _START.items() if key in start and holds(start[key])}
+    for key in _START:
+        if key in start and key not in valid:
+            read.problems.append(f"{entry.label}/start_document: {key} is {one_line(start[key])[:60]!r}; left out")
+    status, reason = stop.get("exit_status"), stop.get("reason", "")
+    ended = next(((one, printable(str(reason))) for one in ENDS if one == status), None)
+    return Original(valid, _measurement(entry, start, read), ended)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | bool | float) or (isinstance(value, int) and abs(value) < LARGEST_ID)
+
+
+_START: dict[str, Callable[[Any], bool]] = {
+    "uid": lambda value: isinstance(value, str),
+    "scan_id": lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST_ID,
+    "sample": lambda value: (
+        isinstance(value, str) or (isinstance(value, dict) and all(_is_plain(one) for one in value.values()))
+    ),
+    "import_problems": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
+}
+
+
+def _measurement(entry: Group, start: dict[str, Any], read: FieldReader) -> Measurement | None:
+    if MEASUREMENT not in start:
+        return None
+    try:
+        return Measurement.model_validate(start[MEASUREMENT])
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(one) for one in (MEASUREMENT, *first["loc"]))
+        read.problems.append(
+            f"{entry.label}/start_document: {place}: {one_line(first['msg'])}; the axes are taken instead"
+        )
+        return None
+
+
+def _document(entry: Group, name: str) -> dict[str, Any] | None:
+    note = entry.get(name)
+    if not isinstance(note, Group) or not note.is_class("NXnote"):
+        return None
+    try:
+        document = json.loads(note.text("data"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{note.label}: {one_line(error)[:120]}") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"{note.label}: no document")
+    return document
+
+
+def read_lines(entry: Group, counts: FloatArray, read: FieldReader) -> tuple[NDArray[np.bool_], FloatArray | None]:
+    """Find which lines were measured, and when.
+
+    Returns
+    -------
+    measured : numpy.ndarray of bool, shape (energies, rows)
+        From the table `lines` of the entry; in files without one, the lines that hold a number.
+    times : numpy.ndarray, shape (energies, rows), or None
+        s since 1970, NaN for lines that were not measured; None if the file does not have them.
+    """
+    with_number: NDArray[np.bool_] = np.any(np.isfinite(counts), axis=2)
+    table = read.optional(lambda: entry.group("lines"))
+    if table is None or not table.is_class("NXcollection") or "time" not in table:
+        return with_number, None
+    found = read.optional(lambda: _line_table(table, with_number))
+    return (with_number, None) if found is None else found
+
+
+def _line_table(table: Group, with_number: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], FloatArray]:
+    indexed = "energy_index" in table and "row" in table  # files of before have the times only
+    places = (
+        tuple(_indices(table, name, end) for name, end in zip(("energy_index", "row"), with_number.shape, strict=True))
+        if indexed
+        else np.nonzero(with_number)
+    )
+    values = _numbers(table, "time")
+    if len({one.size for one in (values, *places)}) != 1:
+        raise ValueError(f"{table.label}: {values.size} of time, expected {places[0].size}")
+    check_range(f"{table.label}/time", values, TIMES, "s")
+    times = np.full(with_number.shape, np.nan)
+    times[places] = values
+    measured = np.isfinite(times)
+    if measured.sum() != values.size or (with_number & ~measured).any():
+        raise ValueError(f"{table.label}: not the lines of the data")
+    return measured, times
+
+
+def _numbers(table: Group, name: str) -> FloatArray:
+    field = table.field(name)
+    if field is None:
+        raise ValueError(f"{table.label}: no {name}")
+    return field.numbers().ravel()
+
+
+def _indices(table: Group, name: str, end: int) -> NDArray[np.int_]:
+    values = _numbers(table, name)
+    if not ((values >= 0) & (values < end) & (values == np.rint(values))).all():
+        raise ValueError(f"{table.label}/{name}: expected whole numbers from 0 to {end - 1}")
+    return values.astype(int)
+
+
+def read_configuration(detector: Group | None, read: FieldReader) -> dict[str, float]:
+    """Read what is known of the detector: dead time (s), dark rate (counts/s), photons per count."""
+    found = {}
+    for setting in CONFIGURATION if detector is not None else ():
+        value = read.optional(partial(_setting, detector, setting, read))
+        if value is not None:
+            found[str(setting)] = value
+    return found
+
+
+def _setting(detector: Group | None, setting: ScannerConfig, read: FieldReader) -> float | None:
+    field = None if detector is None else detector.field(setting.removeprefix("stxm_"))
+    if field is None:
+        return None
+    units, low, high = CONFIGURATION[setting]
+    field.number()
+    value = float(read.array(field, units, UNITS[setting]).ravel()[0])
+    if not (math.isnan(value) or low <= value < high):
+        raise ValueError(f"{field.label}: {value:g} {UNITS[setting]}".rstrip())
+    return value
+
+
+def read_dark_lines(entry: Group, read: FieldReader) -> list[DarkLine]:
+    """Read the lines that were measured without light, by which the dark rate is known."""
+    table = read.optional(lambda: entry.group("dark_lines"))
+    if table is None or not table.is_class("NXcollection"):
+        return []
+    return read.optional(lambda: _dark_lines(table, read)) or []
+
+
+def _dark_lines(table: Group, read: FieldReader) -> list[DarkLine]:
+    columns = {}
+    for key in (*SCALARS, Key.ZONE_PLATE, *ARRAYS, "time"):
+        if (field := table.field(key)) is not None:
+            unit = UNITS.get(key, "s")
+            columns[str(key)] = read.array(field, {unit.lower(): 1.0}, unit)
+    missing = [str(key) for key in (*ARRAYS, "time") if key not in columns]
+    if missing:
+        raise ValueError(f"{table.label}: no {', '.join(missing)}")
+    shape = columns[Key.STXM_COUNTS].shape
+    for key, values in columns.items():
+        if len(shape) != 2 or values.shape != (shape if key in ARRAYS else shape[:1]):
+            raise ValueError(f"{table.label}/{key}: shape {values.shape}, does not fit counts of the shape {shape}")
+    check_range(f"{table.label}/time", columns["time"], TIMES, "s")
+    lines = []
+    for row, time in enumerate(columns.pop("time").tolist()):
+        data = {key: values[row] if key in ARRAYS else float(values[row]) for key, values in columns.items()}
+        lines.append(DarkLine(time, data))
+    return lines
