@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from beamline.child_process import module_command
 from beamline.endstation.config import Config, resolve_class
 from beamline.errors import BeamlineError
 
@@ -83,7 +83,7 @@ def running_ioc(config_path: Path, *, port: int = 0, **options: Any) -> Iterator
     BeamlineError
         When it does not start.
     """
-    command = [sys.executable, "-m", "beamline.cli", "ioc", "--config", str(config_path), f"--port={port}"]
+    command = module_command("beamline.cli", "ioc", "--config", str(config_path), f"--port={port}")
     command += [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     process = subprocess.Popen(
         [*command, "--until-stdin-closes", "--json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -22,7 +22,7 @@ from beamline.storage.catalogue.condition import (
 )
 from beamline.storage.catalogue.ingest import POLL_INTERVAL, Ingester, ingest_lock, locked
 from beamline.storage.frames import HDF5_MIMETYPE, FramesError, linked_frames, repair_frames
-from beamline.storage.layout import Layout, is_frame_link
+from beamline.storage.layout import Layout, data_folder_of, is_frame_link
 from beamline.storage.log import Doc, Log, LogError, LogState, inspect_log
 from beamline.storage.recorder import RecorderError, close_interrupted
 from beamline.storage.relocation import read_run, why_unreadable
@@ -224,6 +224,8 @@ def _close(path: Path, problems: list[str], reason: str = STOP_REASON) -> Recove
     # Frames first: a closed run would not be looked at again if this process were killed in between.
     frames = {}
     for file in files:
+        if not _is_ours(file, path):
+            continue  # a log cannot make us write elsewhere
         try:
             frames[str(file)] = repair_frames(file)
         except FramesError as error:
@@ -236,6 +238,12 @@ def _close(path: Path, problems: list[str], reason: str = STOP_REASON) -> Recove
     if stop is None:  # another process was faster
         return None
     return RecoveredRun(start["uid"], start.get("scan_id"), number, stop["num_events"], frames)
+
+
+def _is_ours(file: Path, log: Path) -> bool:
+    """Tell whether a file lies in the folders of frames or derived runs of the data folder that a log lies in."""
+    layout = Layout(data_folder_of(log.absolute()))
+    return any(file.resolve().is_relative_to(folder.resolve()) for folder in (layout.frames, layout.derived))
 
 
 def _frame_file(name: str, doc: Doc) -> Path | None:
