@@ -61,7 +61,8 @@ def write_tables(folder: Path, tables: Iterable[Table], raw: Run, derived: Run) 
     for table in tables:
         path = folder / f"{safe_name(table.name)}.txt"
         titles, values = zip(*table.columns, strict=True)
-        header = [*about, *table.remarks, "  ".join("_".join(title.split()) or "_" for title in titles)]
+        remarks = dict.fromkeys([*about, *table.remarks])  # each of them once
+        header = [*remarks, "  ".join("_".join(title.split()) or "_" for title in titles)]
         numbers = np.column_stack(values).astype(float)
         numbers[~np.isfinite(numbers)] = np.nan
         with new_path(path) as part:

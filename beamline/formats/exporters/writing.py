@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 from beamline.errors import BeamlineError
 from beamline.formats.text import one_line
@@ -39,11 +42,14 @@ def new_path(path: Path) -> Iterator[Path]:
 
 def reasons_of(derived: Run) -> list[str]:
     """Say what a reduction did not find and why, and which events are not to be trusted; a line for each."""
-    found = [
-        f"{key.removesuffix('_status')}: {one_line(value)}"
-        for key, value in derived.result.items()
-        if key.endswith("_status") and isinstance(value, str) and value not in ("", "ok")
-    ]
+    found = []
+    for key, value in derived.result.items():
+        if key.endswith("_status"):  # of the whole, or of each image
+            statuses = [str(one) for one in np.ravel(value)]
+            share = f"{{}} of {len(statuses)}: " if np.ndim(value) else ""
+            for status, count in Counter(statuses).items():
+                if status not in ("", "ok"):
+                    found.append(f"{key.removesuffix('_status')}: {share.format(count)}{one_line(status)}")
     marked, account = derived.read(Marks), derived.read(Account)
     for numbers, reasons in ((marked.marked_frames, marked.marks), (account.problem_frames, account.problems)):
         found += [f"event {number}: {one_line(reason)}" for number, reason in zip(numbers, reasons, strict=True)]

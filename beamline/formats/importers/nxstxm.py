@@ -52,7 +52,9 @@ def nxstxm_documents(path: Path, *, entry: str = "", detector: str = "") -> Docu
     """
     try:
         size_of(path)
-    except (ValueError, FileNotFoundError) as error:
+    except FileNotFoundError:
+        raise BeamlineError(f"{path}: no such file") from None
+    except ValueError as error:
         raise BeamlineError(f"{path}: cannot be read: {error}") from error
     scans, entries, problems = read_apart(path, lambda: _read(path, entry, detector))
     first = scans[0]

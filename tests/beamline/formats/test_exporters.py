@@ -61,6 +61,7 @@ def test_columns_say_why_there_is_nothing_and_what_the_run_lacks(tmp_path):
     result = {
         "tey_status": "the jump is smaller than its error",
         "tfy_status": "ok",
+        "image_status": np.array(["ok", "not registered: {too small}", "not registered: {too small}"]),
         "problem_frames": np.array([2]),
         "problems": np.array(["lines: ValueError: no\nlight"]),
     }
@@ -69,6 +70,7 @@ def test_columns_say_why_there_is_nothing_and_what_the_run_lacks(tmp_path):
     assert "# ended: abort: 2 of 6 lines are missing" in remarks
     assert "# 2 of 3 images: 2 missing" in remarks
     assert "# tey: the jump is smaller than its error" in remarks
+    assert "# image: 2 of 3: not registered: {too small}" in remarks
     assert "# event 2: lines: ValueError: no light" in remarks
     assert not any("tfy" in line for line in remarks)
 
