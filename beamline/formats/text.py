@@ -1,9 +1,10 @@
-"""Text from files and from users: decode it whatever its encoding, and keep it from acting as anything but text."""
+"""Text in files: decode it whatever its encoding, and show or name by it what it is of."""
 
 from __future__ import annotations
 
 import codecs
-import unicodedata
+
+from beamline.text import clean
 
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -40,36 +41,19 @@ def _decode_line(line: bytes) -> str:
         return line.decode("latin-1")
 
 
-def printable(text: str, *, keep: str = "") -> str:
-    r"""Replace control characters, and others that are not seen, by their escapes (``\x1b``, ``\n``, ``\u202e``).
-
-    Parameters
-    ----------
-    text : str
-    keep : str
-        Characters that stay as they are.
-    """
-    if text.isprintable():
-        return text
-    return "".join(one if one in keep or _is_seen(one) else _escape(one) for one in text)
-
-
-def _is_seen(one: str) -> bool:
-    return one.isprintable() or unicodedata.category(one) == "Zs"
-
-
-def _escape(one: str) -> str:
-    return one.encode("unicode_escape").decode("ascii")
+def header_line(text: str) -> str:
+    """Return a line of a header or log as it is kept: with its tabs, and no other control characters."""
+    return "\t".join(map(clean, text.split("\t")))
 
 
 def one_line(error: object) -> str:
     """Return the text of an error, or of anything else, on one line."""
-    return printable(" ".join(str(error).split()))
+    return clean(" ".join(str(error).split()))
 
 
 def quoted(text: str, longest: int = 60) -> str:
     """Return a text as it is shown in a message: in quotes, printable, and not too long."""
-    shown = printable(text)
+    shown = clean(text)
     return f"'{shown}'" if len(shown) <= longest else f"'{shown[: longest - 3]}...'"
 
 
@@ -78,5 +62,5 @@ def safe_name(text: str) -> str:
 
     Separators and control characters become ``_``; a name that would mean a folder, or nothing, becomes ``_`` as well.
     """
-    name = "".join("_" if one in "/\\\0" or not _is_seen(one) else one for one in text)[:LONGEST_NAME].strip()
+    name = "".join("_" if one in "/\\" or clean(one) != one else one for one in text)[:LONGEST_NAME].strip()
     return name if name.strip(".") else "_"

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamline.errors import BeamlineError
-from beamline.formats.exporters.writing import new_path, reasons_of
-from beamline.formats.text import printable, safe_name
+from beamline.formats.exporters.reasons import reasons_of
+from beamline.formats.text import safe_name
 from beamline.storage import Run
+from beamline.text import clean
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ def write_tables(folder: Path, tables: Iterable[Table], raw: Run, derived: Run) 
     Raises
     ------
     BeamlineError
-        When there is no table, or it cannot be written.
+        When there is no table.
+    OSError
+        When a file cannot be written.
     """
     about = [
         f"{raw.measurement.technique.upper()} of {raw.measurement.sample}",
@@ -59,13 +62,14 @@ def write_tables(folder: Path, tables: Iterable[Table], raw: Run, derived: Run) 
     ]
     written = []
     for table in tables:
+        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{safe_name(table.name)}.txt"
         titles, values = zip(*table.columns, strict=True)
-        header = [*about, *table.remarks, "  ".join("_".join(title.split()) or "_" for title in titles)]
+        remarks = dict.fromkeys([*about, *table.remarks])  # each of them once
+        header = [*remarks, "  ".join("_".join(title.split()) or "_" for title in titles)]
         numbers = np.column_stack(values).astype(float)
         numbers[~np.isfinite(numbers)] = np.nan
-        with new_path(path) as part:
-            np.savetxt(part, numbers, fmt="%.10g", header="\n".join(map(printable, header)), encoding="utf-8")
+        np.savetxt(path, numbers, fmt="%.10g", header="\n".join(map(clean, header)), encoding="utf-8")
         written.append(path)
     if not written:
         raise BeamlineError(f"run {raw.uid}: its reduction found nothing that could be written as columns")

@@ -14,9 +14,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from beamline.formats.exporters.writing import new_path, reasons_of
-from beamline.formats.text import printable, safe_name
+from beamline.formats.exporters.reasons import reasons_of
+from beamline.formats.text import safe_name
 from beamline.storage import Documents, Run, collect
+from beamline.text import clean
 from callbacks.contract import CCD, Stream
 from callbacks.external import ExternalFrames
 
@@ -63,7 +64,7 @@ def write_nexus(path: Path, raw_documents: Documents, derived: Run | None, plots
 
     Raises
     ------
-    BeamlineError
+    OSError
         When the file cannot be written.
     """
     documents = list(raw_documents)
@@ -95,15 +96,15 @@ def write_nexus(path: Path, raw_documents: Documents, derived: Run | None, plots
 
 @contextmanager
 def new_file(path: Path) -> Iterator[h5py.File]:
-    """Write a file beside `path`, creating its folder if necessary, and move it there once it is complete.
-
-    Raises
-    ------
-    BeamlineError
-        When it cannot be written there; a file that was there stays as it is.
-    """
-    with new_path(path) as part, h5py.File(part, "w") as file:
-        yield file
+    """Write a file beside `path`, creating its folder if necessary, and move it there once it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with h5py.File(part, "w") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_document(entry: h5py.Group, name: str, document: Mapping[str, Any]) -> None:
@@ -115,7 +116,7 @@ def write_document(entry: h5py.Group, name: str, document: Mapping[str, Any]) ->
 
 def write_text(group: h5py.Group, name: str, text: str) -> None:
     """Write a text of a user or a file, without characters that HDF5 or its readers have no place for."""
-    group[name] = printable(text)
+    group[name] = clean(text)
 
 
 def _write_plot(entry: h5py.Group, plot: Plot) -> None:
@@ -167,7 +168,7 @@ def _write_configuration(group: h5py.Group, configuration: Mapping[str, Any]) ->
 
 
 def _attribute_text(value: Any) -> str:
-    text = printable(value) if isinstance(value, str) else json.dumps(value, default=plain)
+    text = clean(value) if isinstance(value, str) else json.dumps(value, default=plain)
     return text if len(text) <= LONGEST_ATTRIBUTE else f"{text[:LONGEST_ATTRIBUTE]} ... ({len(text)} characters)"
 
 
@@ -261,9 +262,9 @@ def write_dataset(group: h5py.Group, name: str, values: Any, units: str, label: 
     array = _hdf5(values)
     smaller = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if array.size > COMPRESSED else {}
     dataset = group.create_dataset(name, data=array, **smaller)
-    dataset.attrs["long_name"] = printable(f"{label} ({units})" if units else label)
+    dataset.attrs["long_name"] = clean(f"{label} ({units})" if units else label)
     if units:
-        dataset.attrs["units"] = printable(units)
+        dataset.attrs["units"] = clean(units)
 
 
 def _hdf5(values: Any) -> NDArray[Any]:
@@ -271,7 +272,7 @@ def _hdf5(values: Any) -> NDArray[Any]:
     array = np.asarray(values)
     if array.dtype.kind not in "UO":
         return array
-    texts = [printable(one) if isinstance(one, str) else json.dumps(one, default=plain) for one in array.ravel()]
+    texts = [clean(one) if isinstance(one, str) else json.dumps(one, default=plain) for one in array.ravel()]
     return np.array(texts, dtype=h5py.string_dtype()).reshape(array.shape)
 
 

@@ -69,7 +69,7 @@ def write_nxstxm(path: Path, raw_documents: Documents, derived: Run | None) -> N
     ------
     ValueError
         When the run is not of STXM, an event does not fit its grid, or no line was measured.
-    BeamlineError
+    OSError
         When the file cannot be written.
 
     Notes

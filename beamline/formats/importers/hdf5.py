@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from beamline.errors import BeamlineError
 from beamline.formats.importers.hdf5_heaps import check_heaps
 from beamline.formats.importers.inside import LARGEST_TEXT, check_points, inside, size_of
-from beamline.formats.text import decode, one_line, printable, quoted
+from beamline.formats.text import decode, one_line, quoted
+from beamline.text import clean
 
 FloatArray = NDArray[np.floating]
 
@@ -107,7 +108,7 @@ class _Item:
     @property
     def label(self) -> str:
         """The path as it is printed."""
-        return printable(self.name) or "/"
+        return clean(self.name) or "/"
 
     def attribute(self, name: str) -> Any:
         """Return the value of an attribute; None where there is none.
@@ -204,19 +205,19 @@ class Group(_Item):
 
     def _step(self, part: str, links: int) -> Group | Field | None:
         name = f"{self.name}/{part}"
-        with _reading(printable(name)):
+        with _reading(clean(name)):
             link = self.item.get(part, getlink=True)
         if link is None:
             return None
         if isinstance(link, h5py.HardLink):
-            with _reading(printable(name)):
+            with _reading(clean(name)):
                 item = self.item[part]
             return self._wrapped(name, item)
         if links == MOST_LINKS:
-            raise ValueError(f"{printable(name)}: a link of more than {MOST_LINKS}, which lead in a circle")
-        found = self._target(link, printable(name))._follow(link.path, links + 1)  # noqa: SLF001 - of the same class
+            raise ValueError(f"{clean(name)}: a link of more than {MOST_LINKS}, which lead in a circle")
+        found = self._target(link, clean(name))._follow(link.path, links + 1)  # noqa: SLF001 - of the same class
         if found is None:
-            raise ValueError(f"{printable(name)}: a link to {quoted(link.path)}, which does not exist")
+            raise ValueError(f"{clean(name)}: a link to {quoted(link.path)}, which does not exist")
         return type(found)(name, found.item, self.files)
 
     def _target(self, link: Any, label: str) -> Group:
@@ -232,7 +233,7 @@ class Group(_Item):
             return Group(name, item, self.files)
         if isinstance(item, h5py.Dataset):
             return Field(name, item, self.files)
-        raise ValueError(f"{printable(name)}: neither a group nor a dataset")
+        raise ValueError(f"{clean(name)}: neither a group nor a dataset")
 
 
 class Field(_Item):
@@ -301,7 +302,7 @@ class Field(_Item):
         with _reading(self.label):
             external, virtual, chunks = self.item.external, self.item.is_virtual, self.item.chunks
         if external:
-            names = ", ".join(printable(str(one[0])) for one in external[:3])
+            names = ", ".join(clean(str(one[0])) for one in external[:3])
             raise BeamlineError(
                 f"{self.files.folder}: {self.label}: its values are in another file ({names}), expected in this one"
             )

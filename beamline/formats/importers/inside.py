@@ -12,7 +12,8 @@ import stat
 from pathlib import Path
 
 from beamline.errors import BeamlineError
-from beamline.formats.text import printable, quoted
+from beamline.formats.text import quoted
+from beamline.text import clean
 
 LARGEST_SCAN = 100_000_000  # points: 14 hours of STXM at 0.5 ms each
 MOST_LINES = 1_000_000  # of a scan: each is an event
@@ -60,7 +61,7 @@ def size_of(path: Path) -> int:
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"{path.name}: missing") from None
     except OSError as error:
-        raise ValueError(f"{printable(path.name)}: cannot be read: {error.strerror}") from error
+        raise ValueError(f"{clean(path.name)}: cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(found.st_mode):
         raise ValueError(f"{path.name}: not a regular file")
     return found.st_size

@@ -18,7 +18,7 @@ import event_model
 from beamline.formats.importers.irixs_frames import convert_frames
 from beamline.formats.importers.irixs_log import ScanLog, read_log
 from beamline.formats.importers.left_out import NAMED, shortened
-from beamline.formats.text import printable
+from beamline.text import clean
 from callbacks.contract import CCD, MEASUREMENT, UNITS, CcdConfig, Key, Measurement, Stream
 from callbacks.external import HDF5_DATASET
 
@@ -69,7 +69,7 @@ def irixs_documents(folder: Path, *, frames_dir: Path) -> Documents:
     problems = [
         *filter(None, [summary]),
         *shortened(log.problems, "lines of the log"),
-        *shortened([f"frame {number}: {printable(problem)}" for number, problem in marked], "frames"),
+        *shortened([f"frame {number}: {clean(problem)}" for number, problem in marked], "frames"),
         *_strays(folder, log),
     ]
     first, last = log.lines[0].time, max(line.time for line in log.lines)
@@ -108,7 +108,7 @@ def _strays(folder: Path, log: ScanLog) -> list[str]:
     if len(names) > NAMED:
         shown = ", ".join(names[:NAMED])
         names = [f"{shown} and {len(names) - NAMED} more"]
-    return [f"{FRAME_FOLDER}/{printable(name)}: not in {log.path.name}, left out" for name in names]
+    return [f"{FRAME_FOLDER}/{clean(name)}: not in {log.path.name}, left out" for name in names]
 
 
 def _frame_references(path: Path, shape: tuple[int, int], count: int, start: Any, descriptor: Any) -> Documents:

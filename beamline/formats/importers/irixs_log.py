@@ -19,7 +19,7 @@ from beamline.errors import BeamlineError
 from beamline.formats.importers.inside import LARGEST_TEXT, inside, read_bytes
 from beamline.formats.importers.quantities import ENERGIES, number_of
 from beamline.formats.importers.stxm_run import scan_id_of
-from beamline.formats.text import decode, one_line, printable, quoted
+from beamline.formats.text import decode, header_line, one_line, quoted
 from callbacks.contract import Key
 
 LOG_ZONE = ZoneInfo("America/Los_Angeles")  # of the ALS, as the log names no time zone
@@ -107,7 +107,7 @@ def read_log(folder: Path) -> ScanLog:
         raise BeamlineError(f"{path}: the table holds no line that can be read{reason}")
     scan_id = scan_id_of(path.with_name(path.name.removesuffix(LOG_ENDING)), problems)
     sources = {key: names[column] for column, key in keys.items()}
-    shown = [printable(line, keep="\t") for line in header]
+    shown = [header_line(line) for line in header]
     return ScanLog(path, scan_id, shown, sources, lines, problems, left_out)
 
 

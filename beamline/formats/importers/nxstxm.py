@@ -19,6 +19,8 @@ from callbacks.contract import Measurement, StxmGrid, StxmRegion
 
 FloatArray = NDArray[np.floating]
 
+TIME_SOURCES = {True: "of each line", False: "lines spread evenly from start to end; the file has no time of each"}
+
 
 def nxstxm_documents(path: Path, *, entry: str = "", detector: str = "") -> Documents:
     """Convert the scan in a file to the documents of a raw run.
@@ -52,7 +54,9 @@ def nxstxm_documents(path: Path, *, entry: str = "", detector: str = "") -> Docu
     """
     try:
         size_of(path)
-    except (ValueError, FileNotFoundError) as error:
+    except FileNotFoundError:
+        raise BeamlineError(f"{path}: no such file") from None
+    except ValueError as error:
         raise BeamlineError(f"{path}: cannot be read: {error}") from error
     scans, entries, problems = read_apart(path, lambda: _read(path, entry, detector))
     first = scans[0]
@@ -221,6 +225,7 @@ def _start_metadata(path: Path, scans: Sequence[NxstxmScan], problems: list[str]
         "title": first.title,
         "imported_from": str(path.resolve()),
         "imported_entries": [scan.name for scan in scans],
+        "time_source": TIME_SOURCES[all(scan.times is not None for scan in scans)],
         "import_problems": [*earlier, *problems],
     }
     if "uid" in original:

@@ -29,7 +29,8 @@ from beamline.formats.importers.nxstxm_record import (
 )
 from beamline.formats.importers.quantities import ENERGIES, ENERGY, LENGTH, POSITIONS, is_time
 from beamline.formats.importers.stxm_run import NOT_RECORDED, DarkLine
-from beamline.formats.text import printable, quoted
+from beamline.formats.text import quoted
+from beamline.text import clean
 
 DEFINITION = "NXstxm"
 TECHNIQUES: dict[str, str] = {
@@ -140,7 +141,7 @@ def read_entry(entry: Group, detector: str, problems: list[str], *, modified: fl
         start=start,
         end=end,
         times=times,
-        title=printable(read.optional(partial(entry.text, "title")) or ""),
+        title=clean(read.optional(partial(entry.text, "title")) or ""),
         sample=_sample(entry, read),
         configuration=read_configuration(None if instrument is None else detector_of(instrument, data), read),
         dark=read_dark_lines(entry, read),
@@ -169,7 +170,7 @@ def _counts(signal: Field, problems: list[str]) -> FloatArray:
 def _sample(entry: Group, read: FieldReader) -> str:
     for sample in entry.children("NXsample"):
         if name := read.optional(partial(sample.text, "name")):
-            return printable(name)
+            return clean(name)
     return NOT_RECORDED
 
 
@@ -225,7 +226,7 @@ def _data_group(entry: Group, wanted: str, problems: list[str]) -> Group:
     groups = {group.name.rsplit("/", 1)[-1]: group for group in entry.children("NXdata")}
     if wanted:
         if wanted not in groups:
-            names = ", ".join(map(printable, groups)) or "none"
+            names = ", ".join(map(clean, groups)) or "none"
             raise ValueError(f"{entry.label}: no NXdata group {wanted!r}; it has {names}")
         return groups[wanted]
     if not groups:
@@ -233,10 +234,10 @@ def _data_group(entry: Group, wanted: str, problems: list[str]) -> Group:
     default = entry.text_attribute("default")
     with_type = [name for name, group in groups.items() if "stxm_scan_type" in group] or list(groups)
     chosen = default if default in with_type else with_type[0]
-    others = [printable(name) for name in groups if name != chosen]
+    others = [clean(name) for name in groups if name != chosen]
     if others:
         problems.append(
-            f"{entry.label}: 1 of {len(groups)} NXdata groups is imported, {printable(chosen)};"
+            f"{entry.label}: 1 of {len(groups)} NXdata groups is imported, {clean(chosen)};"
             f" left out: {', '.join(others)}"
         )
     return groups[chosen]

@@ -17,7 +17,8 @@ from beamline.formats.importers.hdf5 import FloatArray, Group
 from beamline.formats.importers.nxstxm_fields import FieldReader
 from beamline.formats.importers.quantities import PLAIN, RATE, TIME, TIMES, check_range
 from beamline.formats.importers.stxm_run import ARRAYS, LARGEST_ID, SCALARS, DarkLine, Ended
-from beamline.formats.text import one_line, printable
+from beamline.formats.text import one_line
+from beamline.text import clean
 from callbacks.contract import MEASUREMENT, UNITS, Key, Measurement, ScannerConfig
 
 ENDS: tuple[Literal["success", "abort", "fail"], ...] = ("success", "abort", "fail")
@@ -46,7 +47,7 @@ def read_original(entry: Group, read: FieldReader) -> Original:
         if key in start and key not in valid:
             read.problems.append(f"{entry.label}/start_document: {key} is {one_line(start[key])[:60]!r}; left out")
     status, reason = stop.get("exit_status"), stop.get("reason", "")
-    ended = next(((one, printable(str(reason))) for one in ENDS if one == status), None)
+    ended = next(((one, clean(str(reason))) for one in ENDS if one == status), None)
     return Original(valid, _measurement(entry, start, read), ended)
 
 

@@ -27,7 +27,8 @@ from beamline.formats.importers.sdf_header import Structure, short
 from beamline.formats.importers.sdf_image import read_xim
 from beamline.formats.importers.sdf_scan import SdfScan, number, read_scan
 from beamline.formats.importers.stxm_run import NOT_RECORDED, Documents, StxmImage, middle, scan_id_of, stxm_run
-from beamline.formats.text import printable
+from beamline.formats.text import header_line
+from beamline.text import clean
 from callbacks.contract import Measurement, ScannerConfig, StxmGrid, StxmRegion
 
 FloatArray = NDArray[np.floating]
@@ -279,7 +280,7 @@ def _strays(scan: SdfScan) -> list[str]:
     if not strays:
         return []
     names = ", ".join(strays[:NAMED]) + (f" and {len(strays) - NAMED} more" if len(strays) > NAMED else "")
-    return [f"{printable(names)}: not in {scan.path.name}, left out"]
+    return [f"{clean(names)}: not in {scan.path.name}, left out"]
 
 
 def _measurement(scan: SdfScan) -> Measurement:
@@ -316,9 +317,9 @@ def _start_metadata(scan: SdfScan, summary: str, account: _Account) -> dict[str,
         "plan_name": "import_sdf",
         "scan_id": scan_id,
         "sample": {"name": NOT_RECORDED},
-        "instrument_header": [printable(line, keep="\t") for line in scan.text.removesuffix("\n").split("\n")],
+        "instrument_header": [header_line(line) for line in scan.text.removesuffix("\n").split("\n")],
         "imported_from": str(scan.path.resolve()),
-        "channel": printable(scan.channel),
+        "channel": clean(scan.channel),
         "row_order": "row i of the text is point i of the header's QAxis",
         "energy_source": "as requested, or the energy in an image's block; the header has no read-back",
         "import_problems": [

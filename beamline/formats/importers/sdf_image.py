@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from beamline.formats.importers.inside import read_bytes
 from beamline.formats.importers.quantities import number_of
-from beamline.formats.text import printable
+from beamline.text import clean
 
 FloatArray = NDArray[np.floating]
 
@@ -94,7 +94,7 @@ def _wrong_numbers(name: str, wrong: Sequence[bytes]) -> str:
     rows = [index for index, text in enumerate(wrong) if text]
     if not rows:
         return ""
-    first = printable(wrong[rows[0]][:40].decode("latin-1"))
+    first = clean(wrong[rows[0]][:40].decode("latin-1"))
     more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
     return f"{name}: row {rows[0] + 1}{more} holds {first!r}, expected a number"
 

@@ -17,7 +17,7 @@ from beamline.errors import BeamlineError
 from beamline.formats.importers.inside import check_lines, check_points, inside, size_of
 from beamline.formats.importers.quantities import ENERGIES, ENERGY, LENGTH, POSITIONS, check_range, factor
 from beamline.formats.importers.sdf_header import Structure, entries, read_header, short
-from beamline.formats.text import printable
+from beamline.text import clean
 
 FloatArray = NDArray[np.floating]
 
@@ -296,8 +296,8 @@ def _channel(definition: Structure, wanted: str) -> tuple[str, str, list[str]]:
         if wanted in ("", letter, name):
             others = [other for other in names if other != name]
             left_out = f"1 of {len(names)} channels is imported, {name}; left out: {', '.join(others)}"
-            return letter, name, [printable(left_out)] if others else []
-    raise ValueError(f"no channel {wanted!r}; it has {printable(', '.join(names))[:200] or 'none'}")
+            return letter, name, [clean(left_out)] if others else []
+    raise ValueError(f"no channel {wanted!r}; it has {clean(', '.join(names))[:200] or 'none'}")
 
 
 def _dwells(header: Structure, definition: Structure, count: int) -> FloatArray:

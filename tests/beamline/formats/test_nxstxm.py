@@ -181,6 +181,7 @@ def test_what_is_read_back_equals_what_was_written_bit_for_bit(scan, tmp_path):
     assert found[0][1][MEASUREMENT] == documents[0][1][MEASUREMENT]
     assert found[0][1]["imported_uid"] == documents[0][1]["uid"]
     assert found[-1][1]["num_events"] == {"primary": len(events(documents))}
+    assert found[0][1]["time_source"] == "of each line"
     assert found[-1][1]["exit_status"] == ("abort" if scan in NOT_MEASURED else "success")
     assert_same_events(found, documents)
 
@@ -322,7 +323,8 @@ def test_a_file_of_another_beamline_is_read_in_the_units_of_the_contract(tmp_pat
     np.testing.assert_allclose(found[5]["data"][Key.STXM_Y], np.full(X, YS[1]), rtol=1e-12)
     np.testing.assert_allclose(found[5]["data"][Key.STXM_DWELL], 2.5e-3)
     assert np.isnan(found[5]["data"][Key.RING_CURRENT])
-    assert found[12]["time"] - found[1]["time"] == pytest.approx(3600)  # lines spread over the scan
+    assert found[12]["time"] - found[1]["time"] == pytest.approx(3600)
+    assert start["time_source"].startswith("lines spread evenly")
 
 
 @pytest.mark.parametrize("axes", [("sample_x", "sample_y", "energy"), ("energy", "sample_x", "sample_y"), (), ("e",)])

@@ -14,7 +14,8 @@ from beamline.formats.importers.irixs_log import read_log
 from beamline.formats.importers.nxstxm import nxstxm_documents
 from beamline.formats.importers.quantities import CURRENT, ENERGY, LENGTH, TIME, factor
 from beamline.formats.importers.sdf import sdf_documents
-from beamline.formats.text import decode, printable, quoted, safe_name
+from beamline.formats.text import decode, header_line, quoted, safe_name
+from beamline.text import clean
 
 MICRO = ["um", "\u00b5m", "\u03bcm", " um ", "\u03bcM", "micron", "Microns", "MICROMETER", "micrometre", "um\0"]
 
@@ -110,8 +111,8 @@ def test_any_bytes_are_text(data):
 
 @given(st.text())
 def test_what_is_printable_and_what_is_a_name_stays_so(text):
-    shown = printable(text)
-    assert printable(shown) == shown
+    shown = clean(text)
+    assert clean(shown) == shown
     assert shown.encode().decode() == shown
     assert not set(shown) & set("\n\r\t\0\x1b\u202e\u2028")
     name = safe_name(text)
@@ -124,8 +125,8 @@ def test_what_is_printable_and_what_is_a_name_stays_so(text):
 
 def test_printable_text_is_kept_as_it_is():
     for text in ("LiFePO₄ 50 %", "naïve µm", "a\xa0b", "[/dry] <b>", "日本"):
-        assert printable(text) == text
-    assert printable("a\tb\n", keep="\t") == "a\tb\\n"
+        assert clean(text) == text
+    assert header_line("a\tb\x1b") == "a\tb\\x1b"
 
 
 @pytest.mark.parametrize("energy", ["-700.0", "0", "1e9", "nan", "inf", "x"])
