@@ -72,7 +72,6 @@ class Session:
 
         self.recorder = Recorder(data_dir)
         self.RE.subscribe(self.recorder)
-        self.RE.subscribe(AlarmLog())
         self.derived = DerivedRuns(data_dir)
         self.picture = LivePicture(data_dir)
         self.use_settings(processing_with_references(config, data_dir))
@@ -83,6 +82,7 @@ class Session:
         self.RE.subscribe(self.reduction)
         self.ingester = IngestSupervisor(data_dir)
         self._feeds = [self.reduction]
+        self.watch(AlarmLog(), "alarms")
         if config.suspenders is not None:
             logging.getLogger(light_suspenders.__module__).setLevel(logging.INFO)  # log when they suspend and resume
             self.endstation = dataclasses.replace(self.endstation, light=light_of(config.suspenders))

@@ -111,6 +111,7 @@ def test_points_whose_i0_is_not_known_are_nan_with_the_reason_and_a_major_alarm_
     )
     with caplog.at_level(logging.WARNING, "beamline.acquire.alarm_log"):
         measure(session, xas(session.endstation, "530:536:1", 10.0, sample=SAMPLE))
+        session.drain()
     lost = [False, True, True, True, False, False, False]
     assert np.isnan(data(documents, Key.I0)).tolist() == lost
     assert data(documents, "scaler_severity") == [0, 3, 3, 3, 2, 2, 0]
