@@ -54,6 +54,8 @@ class ExternalFrames:
 
     def datum(self, doc: Mapping[str, Any]) -> None:
         """Remember which frame of a file one event refers to."""
+        if doc["resource"] not in self._resources:  # of a log that lost it; `read` says so for each of its frames
+            return
         _, _, frames_per_point = self._resources[doc["resource"]]
         self._datums[doc["datum_id"]] = (doc["resource"], doc["datum_kwargs"]["point_number"] * frames_per_point)
 
@@ -65,6 +67,8 @@ class ExternalFrames:
 
     def stream_datum(self, doc: Mapping[str, Any]) -> None:
         """Remember which frames of a file a range of events refers to."""
+        if doc["stream_resource"] not in self._stream_keys:
+            return
         key = self._stream_keys[doc["stream_resource"]]
         first, end = doc["seq_nums"]["start"], doc["seq_nums"]["stop"]
         ranges = self._stream_datums.setdefault((doc["descriptor"], key), [])

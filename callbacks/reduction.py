@@ -402,6 +402,8 @@ def outputs_of_frame(
                 )
             case "descriptor":
                 streams[doc["uid"]] = doc["name"]
+            case "event" if doc["descriptor"] not in streams:  # of a log that lost the descriptor
+                continue
             case "event" if streams[doc["descriptor"]] == Stream.PRIMARY and doc["seq_num"] != frame:
                 continue
             case "stop":

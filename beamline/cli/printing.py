@@ -91,7 +91,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         table.add_row("last of the runs", ", ".join(uid[:8] for uid in series))
     for uid in summary.get("imported_before", []):
         table.add_row("imported before", f"as run {uid}")
-    table.add_row("ended", summary["exit_status"] + (f": {summary['reason']}" if summary["reason"] else ""))
+    table.add_row("ended", f"{summary['exit_status']}" + (f": {summary['reason']}" if summary["reason"] else ""))
     events = counted(summary)
     table.add_row(events, str(summary["frames"]))
     for problem in summary["problems"]:

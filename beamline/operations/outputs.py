@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from beamline.errors import BeamlineError
+from callbacks.external import FrameReadError
 
 _OF_HDF5 = re.compile(r"error message = '(?P<reason>[^']+)'")
 
@@ -101,6 +102,8 @@ def _one_line(path: Path) -> Iterator[None]:
         raise BeamlineError(f"{str(path)!r}: is not the path of a file or folder")
     try:
         yield
+    except FrameReadError:  # of what is read for it
+        raise
     except FileExistsError as error:  # of a folder that is to be made
         raise BeamlineError(f"{os.fsdecode(error.filename)}: is a file, expected a folder") from error
     except (OSError, RuntimeError) as error:  # HDF5 raises the second where it cannot close a file on a full disk

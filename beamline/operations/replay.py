@@ -7,8 +7,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
-from event_model import EventModelError
-
 from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
@@ -63,7 +61,9 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
         raise BeamlineError(f"run {entry.uid} cannot be reduced again: {unreadable[0]}{others}")
     try:
         derived = reduce_documents(documents, settings)
-    except (KeyError, TypeError, ValueError, EventModelError) as error:  # of documents that do not fit together
+    except BeamlineError:
+        raise
+    except Exception as error:  # of documents that do not fit together, as those of a foreign log may not
         raise BeamlineError(f"run {entry.uid}: cannot be reduced: {type(error).__name__}: {error}") from error
     after = collect(derived)
     late = ""

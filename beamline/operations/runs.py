@@ -132,7 +132,7 @@ def summarise_run(raw: Run, derived: Run | None) -> dict[str, Any]:
         "plan": raw.start.get("plan_name"),
         "technique": block.get("technique", raw.start.get("plan_name")),
         "sample": sample_of(raw.start),
-        "exit_status": raw.stop["exit_status"] if raw.stop else "open",
+        "exit_status": raw.stop.get("exit_status", "not recorded") if raw.stop else "open",
         "reason": raw.stop.get("reason", "") if raw.stop else "",
         "frames": len(primary) if primary else 0,
         "problems": problems_of(raw, held),

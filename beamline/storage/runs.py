@@ -100,9 +100,19 @@ class Runs:
         """Read a run: a derived run with all its arrays, a raw run without its camera frames.
 
         What could not be read is in `Run.problems`.
+
+        Raises
+        ------
+        BeamlineError
+            When its documents cannot be read, or do not fit together, as those of a foreign log may.
         """
         documents, problems = self._read(entry)
-        run = collect(internalise(documents) if entry.raw_uids else documents)
+        try:
+            run = collect(internalise(documents) if entry.raw_uids else documents)
+            _ = run.derivation
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise BeamlineError(f"run {entry.uid}: its documents do not fit together: {what}") from error
         run.problems[:0] = problems
         return run
 

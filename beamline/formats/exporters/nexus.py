@@ -182,7 +182,7 @@ def _frames(documents: Documents) -> Iterator[NDArray[Any]]:
                 descriptors[doc["uid"]] = doc
             case "resource" | "datum" | "stream_resource" | "stream_datum":
                 getattr(files, name)(doc)
-            case "event" if descriptors[doc["descriptor"]]["name"] == Stream.PRIMARY:
+            case "event" if descriptors.get(doc["descriptor"], {}).get("name") == Stream.PRIMARY:
                 for key, data_key in descriptors[doc["descriptor"]]["data_keys"].items():
                     if data_key.get("external"):
                         yield files.read(doc, key)

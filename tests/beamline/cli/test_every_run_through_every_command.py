@@ -15,7 +15,8 @@ from beamline.endstation.config import load_config
 from beamline.operations.replay import reduce_documents
 from beamline.report import page
 from beamline.report.figures import literal
-from beamline.storage import DerivedRuns, Recorder, Runs, read_log
+from beamline.storage import DerivedRuns, Layout, Recorder, Runs, read_log
+from beamline.storage.log import FORMAT, pack
 from beamline.techniques import TECHNIQUES, pipelines
 from callbacks.contract import Key, Measurement, Stream
 from plans import elastic_scan, find_plan, rixs_map, stxm_focus, stxm_image, stxm_line_spectrum, stxm_stack, xas
@@ -258,3 +259,24 @@ def test_a_step_whose_result_fails_costs_its_own_results_and_is_named(measured, 
     success(answer("export", uid, "-o", tmp_path / "run.nxs", "--data-dir", tmp_path))
     columns = answer("export", uid, "--format", "columns", "-o", tmp_path / "columns", "--data-dir", tmp_path)
     success(columns) if columns.code == 0 else one_line(columns, "found nothing")
+
+
+def test_a_log_that_lost_any_of_its_documents_is_answered_for(measured, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "_png", lambda _figure: "")
+    whole = list(ended(measured["rixs"], "rixs", "few"))
+    lost = {(kind, doc.get("name"), doc.get("spec")): place for place, (kind, doc) in enumerate(whole) if place}
+    assert len(lost) > 5  # descriptors, resources, a datum, an event and the stop document
+    for place in lost.values():
+        folder = tmp_path / str(place)
+        Layout(folder).logs.mkdir(parents=True)
+        left = [document for number, document in enumerate(whole) if number != place]
+        (Layout(folder).logs / "left.log").write_bytes(FORMAT + b"".join(pack(*document) for document in left))
+        with closing(DerivedRuns(folder)) as derived:
+            for document in reduce_documents(whole, None):
+                derived(*document)
+        success(answer("show", "--data-dir", folder))
+        success(answer("report", "-o", folder / "report.html", "--data-dir", folder))
+        for command in (["export", "-o", folder / "run.nxs"], ["replay", "--source", "log"]):
+            found = answer(*command, "--data-dir", folder)
+            if found.code and not found.stdout.startswith("live equals replay: no: "):
+                one_line(found)

@@ -19,7 +19,7 @@ from beamline.storage import DerivedRuns, Layout, Recorder
 from beamline.storage.log import FORMAT, pack
 from beamline.text import clean, file_name_of, shortened
 
-HOSTILE = "[/x][bold]\x1b[2J\x9b31m<script>alert(1)</script>\"'>$\\frac$../../x\n\r\t\u202e:smile:" + 500 * "long "
+HOSTILE = "[/x][bold]\x1b[2J\x9b31m<script>alert(1)</script>\"'>$\\frac$../../x\n\r\t\0\u202e:smile:" + 500 * "long "
 SHOWN = r"[/x][bold]\x1b[2J\x9b31m<script>alert(1)</script>"  # the beginning of it, as it is to be shown
 
 

@@ -26,7 +26,7 @@ def scan(tmp_path_factory):
 
 
 def test_an_import_says_what_is_missing_and_every_command_says_it_again(scan, tmp_path, monkeypatch):
-    monkeypatch.setattr(importing, "take_in", lambda *_: "")  # the catalogue takes seconds
+    monkeypatch.setattr(importing, "ingest_now", lambda *_: "")  # the catalogue takes seconds
     imported = answer("import", "nxstxm", scan, "--data-dir", tmp_path)
     assert imported.code == 0, imported.stderr
     shown = answer("show", "--data-dir", tmp_path)
@@ -40,7 +40,7 @@ def test_an_import_says_what_is_missing_and_every_command_says_it_again(scan, tm
 
 
 def test_a_scan_that_is_imported_again_is_said_to_have_been(scan, tmp_path, monkeypatch):
-    monkeypatch.setattr(importing, "take_in", lambda *_: "")
+    monkeypatch.setattr(importing, "ingest_now", lambda *_: "")
     first, second = (answer("import", "nxstxm", scan, "--data-dir", tmp_path, "--json").json for _ in range(2))
     assert first["imported_before"] == []
     assert second["imported_before"] == [first["raw_uid"]]
@@ -49,7 +49,7 @@ def test_a_scan_that_is_imported_again_is_said_to_have_been(scan, tmp_path, monk
 
 
 def test_an_import_that_is_not_in_the_catalogue_fails_and_says_why(scan, tmp_path, monkeypatch):
-    monkeypatch.setattr(importing, "take_in", lambda *_: "run x is not in the catalogue: made to fail")
+    monkeypatch.setattr(importing, "ingest_now", lambda *_: "run x is not in the catalogue: made to fail")
     found = answer("import", "nxstxm", scan, "--data-dir", tmp_path)
     assert found.code == 1
     assert "raw run" in found.stdout

@@ -16,6 +16,7 @@ from beamline.errors import BeamlineError
 from beamline.operations.outputs import new_file, new_files
 from beamline.operations.replay import reduce_documents
 from beamline.storage import DerivedRuns, Recorder
+from callbacks.external import FrameReadError
 
 
 def write(path, text="whole"):
@@ -108,6 +109,12 @@ def test_a_disk_that_is_full_is_said_in_one_line_and_leaves_no_part(small_disk):
             write_all(part)
         assert str(error.value) == f"{small_disk / 'file'}: cannot be written: {os.strerror(errno.ENOSPC)}"
         assert not list(small_disk.iterdir())
+
+
+def test_a_file_that_cannot_be_read_is_not_said_to_be_one_that_cannot_be_written(tmp_path):
+    with pytest.raises(FrameReadError, match="frames"), new_file(tmp_path / "file"):
+        raise FrameReadError("frames.h5: cannot be read: error message = 'No such file or directory'")
+    assert not list(tmp_path.iterdir())
 
 
 def _fill_hdf5(part):
