@@ -271,8 +271,9 @@ def test_runs_of_two_series_are_pooled_on_one_energy_scale(series):
 def test_a_stack_goes_out_as_nxstxm_and_comes_back(measured, tmp_path):
     (path,) = export(Runs(measured["folder"]), measured["stack"], "nxstxm", tmp_path / "stack.hdf5")
     raw, _ = Runs(measured["folder"]).load_with_derived(measured["stack"])
-    counts = [doc["data"][Key.STXM_COUNTS] for name, doc in nxstxm_documents(path) if name == "event"]
-    np.testing.assert_array_equal(np.array(counts), raw.streams[Stream.PRIMARY][Key.STXM_COUNTS])
+    again = collect(nxstxm_documents(path))
+    for stream in (Stream.PRIMARY, Stream.DARK):
+        np.testing.assert_array_equal(again.streams[stream][Key.STXM_COUNTS], raw.streams[stream][Key.STXM_COUNTS])
 
 
 @pytest.mark.parametrize(("run", "tables"), [("stack", ["spectrum"]), ("focus", ["focus"])])
