@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from beamline.endstation.config import Config, Device, resolve_class, unknown
 from beamline.endstation.connect import connect, require, use_channel_access
 from beamline.errors import BeamlineError
+from callbacks.contract import Key
 from plans.endstation import DEVICE_NAMES, Endstation, Truth
 
 NAMES = DEVICE_NAMES
+REQUIRED_KEYS = {  # data keys without which nothing can be reduced, by device
+    "energy": (Key.ENERGY, Key.ENERGY_SETPOINT),
+    "scaler": (Key.I0, Key.TEY, Key.TFY, Key.DWELL),
+    "ring": (Key.RING_CURRENT,),
+    "ccd": (Key.CCD_IMAGE, Key.EXPOSURE_TIME),
+    "ccd_dark": (Key.CCD_DARK_IMAGE, Key.EXPOSURE_TIME),
+    "zone_plate": (Key.ZONE_PLATE,),
+    "scanner": (Key.STXM_COUNTS, Key.STXM_DWELL, Key.STXM_X, Key.STXM_Y),
+}
 
 
 def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
@@ -32,6 +43,8 @@ def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
     """
     devices, truth = _build_all(config)
     require(connect(devices, config.channel_access))
+    if problems := lacking_keys(config, devices):
+        raise BeamlineError(*problems)
     frames_dir.mkdir(parents=True, exist_ok=True)
     for camera in ("ccd", "ccd_dark"):
         devices[camera].write_path = str(frames_dir)
@@ -63,6 +76,19 @@ def device_problems(config: Config) -> list[str]:
             resolve_class(class_path)
         except BeamlineError as error:
             problems.append(f"{config.path}: {where}: {error}")
+    return problems
+
+
+def lacking_keys(config: Config, devices: Mapping[str, Any]) -> list[str]:
+    """Return one line for each device, all being connected, that does not read what the reduction needs of it."""
+    problems = []
+    for name, keys in REQUIRED_KEYS.items():
+        described = devices[name].describe()
+        if lacking := [str(key) for key in keys if key not in described]:
+            problems.append(
+                f"{config.path}: devices.{name}: {config.devices[name].class_path} does not read {', '.join(lacking)};"
+                f" it reads {', '.join(described)}"
+            )
     return problems
 
 

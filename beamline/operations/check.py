@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from beamline.endstation.build import build_devices, device_problems
+from beamline.endstation.build import build_devices, device_problems, lacking_keys
 from beamline.endstation.config import Config, load_config
 from beamline.endstation.connect import Answer, connect, disconnect, use_channel_access
 from beamline.techniques.settings import processing_problems
@@ -31,9 +31,11 @@ def check(config: Path | None) -> dict[str, Any]:
     if not problems:
         devices = build_devices(loaded)
         answers = connect(devices, loaded.channel_access, read=True)
+        if not any(answer.problem for answer in answers):
+            problems = lacking_keys(loaded, devices)
         if loaded.channel_access is not None:
             disconnect(devices.values())
-        problems = [f"{answer.device}: {answer.problem}" for answer in answers if answer.problem]
+        problems += [f"{answer.device}: {answer.problem}" for answer in answers if answer.problem]
     return {
         "config": str(loaded.path),
         "ok": not problems,

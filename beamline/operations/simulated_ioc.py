@@ -55,7 +55,8 @@ def serve(
     try:
         ioc.run(port, ready, until_stdin_closes=until_stdin_closes)
     except (OSError, OverflowError) as error:  # the second for a port that there is not
-        raise BeamlineError(f"the IOC cannot serve on port {port}: {error}") from error
+        where = "" if str(port) in str(error) else f" on port {port}"
+        raise BeamlineError(f"the IOC cannot serve{where}: {error}") from error
 
 
 @dataclass(frozen=True)

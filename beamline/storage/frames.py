@@ -71,6 +71,19 @@ def _first(space: Any) -> int:
     return int(space.get_select_bounds()[0][0])
 
 
+def is_open_for_writing(path: Path) -> bool:
+    """Tell whether a file says of itself that it is being written: it is, or its writer died before it was closed."""
+    try:
+        with h5py.File(path, "r"):
+            return False
+    except OSError:
+        try:
+            with h5py.File(path, "r", swmr=True):
+                return True
+        except OSError:
+            return False
+
+
 def repair_frames(path: Path) -> int:
     """Rewrite a file that a killed process left open for writing as a closed one with the same content.
 

@@ -178,8 +178,8 @@ def as_logged(value):
     return [as_logged(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def run_program(program, *arguments, **options):
+def run_program(program, *arguments, check=True, **options):
     """Run a program, which may import the modules of this folder, in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     command = [sys.executable, program, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True, **options)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=check, **options)

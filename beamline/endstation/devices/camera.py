@@ -9,7 +9,7 @@ from typing import Any
 from ophyd import EpicsSignalRO
 from ophyd.areadetector.cam import AndorDetectorCam
 
-from beamline.endstation.devices.waits import ANSWER_TIMEOUT, put_and_wait, wait_for, write
+from beamline.endstation.devices.waits import ANSWER_TIMEOUT, present, put_and_wait, wait_for, write
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Camera(StagedByCcd, AndorDetectorCam):
 
     def prepare(self) -> None:
         """Set the camera to single frames that the plugins are given; it is stopped where it is acquiring."""
-        if self.acquire.get(use_monitor=False) != 0:
+        if present(self.acquire) != 0:
             log.warning("%s: %s is acquiring; it is stopped", self.root.name, self.acquire.setpoint_pvname)
             self._end_acquisition("0 when stopped")
         write(self.image_mode, SINGLE)
@@ -69,4 +69,4 @@ class Camera(StagedByCcd, AndorDetectorCam):
 
 def shape_of(rows: EpicsSignalRO, columns: EpicsSignalRO) -> tuple[int, int]:
     """Read the shape of a frame from its two PVs."""
-    return int(rows.get(use_monitor=False)), int(columns.get(use_monitor=False))
+    return int(present(rows)), int(present(columns))

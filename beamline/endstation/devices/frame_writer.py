@@ -13,7 +13,7 @@ from ophyd.areadetector.plugins import HDF5Plugin_V34
 
 from beamline.endstation.devices.camera import StagedByCcd, shape_of
 from beamline.endstation.devices.task import DeviceError, StoppedError
-from beamline.endstation.devices.waits import ANSWER_TIMEOUT, wait_for, write
+from beamline.endstation.devices.waits import ANSWER_TIMEOUT, present, wait_for, write
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class FrameWriter(StagedByCcd, HDF5Plugin_V34):
         DeviceError
             Where the plugin does not do what it is asked to.
         """
-        if self.capture.get(use_monitor=False) != 0:
+        if present(self.capture) != 0:
             log.warning("%s: %s is writing a file; it is closed", self.root.name, self.capture.setpoint_pvname)
             self.close()
         self._configure(path)
@@ -127,16 +127,16 @@ class FrameWriter(StagedByCcd, HDF5Plugin_V34):
             (self.blocking_callbacks, 0),
         ):
             write(signal, value)
-        if self.file_path_exists.get(use_monitor=False) != 1:
+        if present(self.file_path_exists) != 1:
             raise self._cannot_write(path, f"{self.file_path_exists.pvname} is 0, no such folder")
 
     def _begin_capture(self, path: Path) -> None:
-        status_before = self.write_status.get(use_monitor=False)
+        status_before = present(self.write_status)
         # Without completion: it would come when the file is closed.
         self.capture.put(1, force=True, use_complete=False, timeout=ANSWER_TIMEOUT)
 
         def is_open(capture: Any) -> bool:
-            if status_before == WRITE_OK and self.write_status.get(use_monitor=False) != WRITE_OK:
+            if status_before == WRITE_OK and present(self.write_status) != WRITE_OK:
                 raise self._cannot_write(path, self._message())
             return bool(capture == 1)
 
@@ -148,7 +148,7 @@ class FrameWriter(StagedByCcd, HDF5Plugin_V34):
     def _check_opened(self, path: Path) -> None:
         """Check that the file that was opened is the one asked for, can be seen here, and takes frames of 16 bit."""
         name = self.root.name
-        opened = self.full_file_name.get(use_monitor=False)
+        opened = present(self.full_file_name)
         if Path(opened) != path:
             raise OSError(f"{name}: {self.full_file_name.pvname} is {opened}, expected {path}")
         deadline = time.monotonic() + APPEARS
@@ -156,7 +156,7 @@ class FrameWriter(StagedByCcd, HDF5Plugin_V34):
             if time.monotonic() > deadline:
                 raise OSError(f"{name}: the IOC writes {path} to a disk of its own: it is not seen here")
             time.sleep(0.05)
-        kind = self.data_type.get(use_monitor=False)
+        kind = present(self.data_type)
         if kind != "UInt16":
             raise DeviceError(f"{name}: {self.data_type.pvname} is {kind}, expected UInt16")
 
@@ -165,7 +165,7 @@ class FrameWriter(StagedByCcd, HDF5Plugin_V34):
     def begin_frame(self) -> int:
         """Let the plugin take the next frame; give the index that it will have in the file."""
         self.take_frames(on=True)
-        number = int(self.num_captured.get(use_monitor=False))
+        number = int(present(self.num_captured))
         if number < self._written:
             raise DeviceError(
                 f"{self.root.name}: {self.num_captured.pvname} is {number}, expected {self._written} or more: "
@@ -206,7 +206,7 @@ class FrameWriter(StagedByCcd, HDF5Plugin_V34):
 
     def wait_for_late_frames(self, stopped: threading.Event) -> None:
         """Wait until all frames of an aborted exposure are written, so that they are not taken for the next."""
-        size = self.queue_size.get(use_monitor=False)
+        size = present(self.queue_size)
         wait_for(
             self.queue_free,
             lambda free: free >= size,
@@ -216,10 +216,10 @@ class FrameWriter(StagedByCcd, HDF5Plugin_V34):
         )
         before = None
         deadline = time.monotonic() + self.timeout
-        while before != (before := self.num_captured.get(use_monitor=False)) and time.monotonic() < deadline:
+        while before != (before := present(self.num_captured)) and time.monotonic() < deadline:
             stopped.wait(QUIET)
         # The plugin shows the error of a frame until the next one is written.
-        self._has_old_error = self.write_status.get(use_monitor=False) != WRITE_OK
+        self._has_old_error = present(self.write_status) != WRITE_OK
 
     def _has_written(self, wanted: int) -> Callable[[Any], bool]:
         """Tell whether there are so many frames; raise the plugin's error where it could not write."""
@@ -232,7 +232,7 @@ class FrameWriter(StagedByCcd, HDF5Plugin_V34):
         return has_written
 
     def _raise_write_error(self, number: int, cause: Exception | None = None) -> None:
-        if self.write_status.get(use_monitor=False) != WRITE_OK:
+        if present(self.write_status) != WRITE_OK:
             raise OSError(
                 f"{self.root.name}: frame {number} cannot be written to {self.path}: {self._message()}"
             ) from cause
@@ -241,4 +241,4 @@ class FrameWriter(StagedByCcd, HDF5Plugin_V34):
         return OSError(f"{self.root.name}: {path} cannot be written: {why}")
 
     def _message(self) -> str:
-        return str(self.write_message.get(use_monitor=False)).strip()
+        return str(present(self.write_message)).strip()

@@ -259,6 +259,12 @@ def naming_the_pv(signal: EpicsSignalBase) -> Iterator[None]:
         ) from error
 
 
+def present(signal: EpicsSignalBase) -> Any:
+    """Read a value from the server, not from a monitor; `ConnectionLostError` names device and PV without an answer."""
+    with naming_the_pv(signal):
+        return signal.get(use_monitor=False)
+
+
 def device_name(signal: EpicsSignalBase) -> str:
     """Give the name, as in the configuration, of the device that a signal belongs to."""
     root = signal.root

@@ -21,7 +21,7 @@ from beamline.storage.catalogue.condition import (
     runs_in,
 )
 from beamline.storage.catalogue.ingest import POLL_INTERVAL, Ingester, ingest_lock, locked
-from beamline.storage.frames import HDF5_MIMETYPE, FramesError, linked_frames, repair_frames
+from beamline.storage.frames import HDF5_MIMETYPE, FramesError, is_open_for_writing, linked_frames, repair_frames
 from beamline.storage.layout import Layout, data_folder_of, is_frame_link
 from beamline.storage.log import Doc, Log, LogError, LogState, inspect_log
 from beamline.storage.recorder import RecorderError, close_interrupted
@@ -29,6 +29,7 @@ from beamline.storage.relocation import read_run, why_unreadable
 from callbacks.external import file_of_uri
 
 RETRY_DELAYS = (1, 3)  # s; shorter than in the background, as the user is waiting
+CLOSING_TIME = 5.0  # s that a camera may take to close its file after the end of a run
 LOCK_TIMEOUT = 30.0  # s without progress of another process that fills the catalogue or recovers
 STOP_REASON = "the process that measured ended before the run was closed"
 LOST_END = "the end of its log is lost"  # of a run that was closed and ingested
@@ -191,7 +192,10 @@ def _close_runs(layout: Layout, recovery: Recovery) -> None:
             continue
         if log.state is LogState.OPEN:
             recovery.still_open.append(log.uid)
-        elif log.state is LogState.INTERRUPTED and (run := _close(path, recovery.problems)) is not None:
+        elif log.state is LogState.CLOSED:
+            named = (_frame_file(name, doc) for name, doc in read_run(path))
+            _release(filter(None, named), layout, recovery.problems)
+        elif (run := _close(path, recovery.problems)) is not None:
             recovery.closed.append(run)
     for path in sorted(layout.ingested_logs()):
         log = _inspected(path, recovery)
@@ -222,14 +226,7 @@ def _close(path: Path, problems: list[str], reason: str = STOP_REASON) -> Recove
         if (file := _frame_file(name, doc)) is not None:
             files.append(file)
     # Frames first: a closed run would not be looked at again if this process were killed in between.
-    frames = {}
-    for file in files:
-        if not _is_ours(file, path):
-            continue  # a log cannot make us write elsewhere
-        try:
-            frames[str(file)] = repair_frames(file)
-        except FramesError as error:
-            problems.append(str(error))
+    frames = _repair_all(files, Layout(data_folder_of(path.absolute())), problems)
     try:
         stop = close_interrupted(path, reason=reason)
     except RecorderError as error:
@@ -240,9 +237,36 @@ def _close(path: Path, problems: list[str], reason: str = STOP_REASON) -> Recove
     return RecoveredRun(start["uid"], start.get("scan_id"), number, stop["num_events"], frames)
 
 
-def _is_ours(file: Path, log: Path) -> bool:
-    """Tell whether a file lies in the folders of frames or derived runs of the data folder that a log lies in."""
-    layout = Layout(data_folder_of(log.absolute()))
+def _repair_all(files: Iterable[Path], layout: Layout, problems: list[str]) -> dict[str, int]:
+    """Repair files of frames; give the number of frames of each."""
+    frames = {}
+    for file in files:
+        if not _is_ours(file, layout):
+            continue  # a log cannot make us write elsewhere
+        try:
+            frames[str(file)] = repair_frames(file)
+        except FramesError as error:
+            problems.append(str(error))
+    return frames
+
+
+def _release(files: Iterable[Path], layout: Layout, problems: list[str]) -> None:
+    """Repair files of frames of closed runs that their process did not live to close.
+
+    The stop document comes a moment before a camera closes its file: one that was written just now is given the time,
+    and one that is written on is left alone.
+    """
+    for file in files:
+        deadline = time.monotonic() + 2 * CLOSING_TIME
+        while is_open_for_writing(file) and time.monotonic() < deadline:
+            if time.time() - file.stat().st_mtime > CLOSING_TIME:
+                _repair_all([file], layout, problems)
+                break
+            time.sleep(POLL_INTERVAL)
+
+
+def _is_ours(file: Path, layout: Layout) -> bool:
+    """Tell whether a file lies in the folders of frames or derived runs of a data folder."""
     return any(file.resolve().is_relative_to(folder.resolve()) for folder in (layout.frames, layout.derived))
 
 
@@ -392,6 +416,7 @@ def _check_files(data_dir: Path, recovery: Recovery) -> None:
             files |= {file for file, _ in linked_frames(path)}
         elif not path.is_relative_to(layout.catalogue):
             files.add(path)
+    _release(files, layout, recovery.problems)
     wrong = [f"{path}: {reason}" for path in sorted(files) if (reason := why_unreadable(path))]
     known = {problem.partition(": ")[0] for problem in recovery.problems}
     wrong = [problem for problem in wrong if problem.partition(": ")[0] not in known]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from beamline.endstation.build import NAMES, build_endstation, device_problems
+from beamline.endstation.build import NAMES, REQUIRED_KEYS, build_endstation, device_problems
 from beamline.endstation.config import SIMULATED, load_config
 from beamline.errors import BeamlineError
 from beamline.operations.check import config_problems
@@ -29,7 +29,8 @@ class Device:
     def read(self):
         return {}
 
-    describe = read
+    def describe(self):
+        return {key: {} for key in REQUIRED_KEYS.get(self.name, ())}
 
 
 @pytest.fixture
@@ -139,3 +140,13 @@ def test_the_shipped_configuration_has_no_problems_and_builds(tmp_path):
 def test_the_baseline_of_the_shipped_configuration_is_everything_but_the_detectors():
     without = {name for name, device in load_config().devices.items() if not device.baseline}
     assert without == {"scaler", "ccd", "ccd_dark", "scanner"}
+
+
+def test_a_device_in_the_place_of_another_is_named_with_what_it_does_not_read(tmp_path):
+    file = tmp_path / "endstation.toml"
+    file.write_text(SIMULATED.read_text().replace("simulated_devices.twins.Energy", "simulated_devices.twins.Shutter"))
+    with pytest.raises(
+        BeamlineError,
+        match=r"devices\.energy: simulated_devices\.twins\.Shutter does not read energy_setpoint; it reads",
+    ):
+        build_endstation(load_config(file), frames_dir=tmp_path / "frames")

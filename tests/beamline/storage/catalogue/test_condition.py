@@ -35,7 +35,8 @@ def folder(tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("odd") / ODD
     store = Store(data_dir)
     raw = store.measure(bp.scan([number(range(9)), Camera("ccd", data_dir / "frames")], Motor("energy"), 520, 521, 3))
-    derived = event_model.compose_run(metadata={"derivation": {"raw_uids": [raw]}})
+    derivation = {"raw_uids": [raw], "pipeline": "rixs", "settings": {}, "software": {}}
+    derived = event_model.compose_run(metadata={"derivation": derivation})
     keys = {"map": {"dtype": "array", "shape": list(MAP.shape), "dtype_numpy": "<f8", "source": "reduction"}}
     stream = derived.compose_descriptor(name="result", data_keys=keys)
     event = stream.compose_event(data={"map": MAP}, timestamps={"map": 5.0}, time=5.0)

@@ -1,5 +1,6 @@
 """Recovery closes the runs of dead processes, leaves those of living ones alone, and reports what it could not do."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -31,6 +32,31 @@ def test_a_run_whose_process_died_is_closed_its_frames_repaired_and_all_is_repor
     stop = store.open()[12].stop
     assert (stop["exit_status"], stop["num_events"]) == ("abort", {"primary": 3})
     assert stop["reason"] == "the process that measured ended before the run was closed"
+
+
+@pytest.mark.parametrize("ingested", [False, True])
+def test_frames_of_a_closed_run_whose_file_was_left_open_are_repaired(tmp_path, store, ingested):
+    path = tmp_path / "frames" / "killed.h5"
+    path.parent.mkdir()
+    run_program(PROGRAMS.parents[1] / PROGRAMS.name / "write_frames_until_killed.py", path, check=False)
+    os.utime(path, (0, 0))
+    run = event_model.compose_run()
+    keys = {"ccd": {"dtype": "array", "shape": [1, 8, 16], "source": "", "external": "FILESTORE:"}}
+    stream = run.compose_descriptor(name="primary", data_keys=keys)
+    resource = run.compose_resource(spec="AD_HDF5", root="/", resource_path=str(path)[1:], resource_kwargs={})
+    datum = resource.compose_datum(datum_kwargs={"point_number": 0})
+    event = stream.compose_event(data={"ccd": datum["datum_id"]}, timestamps={"ccd": 0.0}, filled={"ccd": False})
+    for name, doc in [
+        ("start", run.start_doc), ("descriptor", stream.descriptor_doc), ("resource", resource.resource_doc),
+        ("datum", datum), ("event", event), ("stop", run.compose_stop()),
+    ]:  # fmt: skip
+        store.recorder(name, doc)
+    if ingested:
+        assert store.ingest() == {}
+    recovery = recover(tmp_path)
+    assert (recovery.closed, recovery.problems) == ([], [])
+    with h5py.File(path, "r") as file:
+        assert len(file["entry/data/data"]) == 7
 
 
 def test_a_run_that_is_being_measured_is_left_alone(tmp_path, store):
