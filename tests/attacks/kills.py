@@ -103,8 +103,11 @@ def victims():
         yield one, other
 
 
-def kill_round(pair, folder, kinds, rng):
-    """Kill in a folder in several ways, one after the other; give what was acknowledged, and the kills of each kind."""
+def kill_round(pair, folder, kinds, rng, least=0):
+    """Kill in a folder in several ways, one after the other; give what was acknowledged, and the kills of each kind.
+
+    What measures is not killed before it has acknowledged `least` bytes.
+    """
     files, kills, measuring = [], Counter(), kinds[0]
     for number, kind in enumerate(kinds):
         tasks = [(pair[0], measuring if kind == "both" else kind)] + [(pair[1], "ingester")] * (kind == "both")
@@ -114,7 +117,7 @@ def kill_round(pair, folder, kinds, rng):
             pids.append(victim.start(task, folder, file, number))
             if task in MEASURING:
                 files.append(file)
-                wait_for(file)
+                wait_for(file, least)
         time.sleep(rng.uniform(0, LONGEST.get(kind, 1.5)))
         for pid in pids:
             try:
@@ -125,9 +128,9 @@ def kill_round(pair, folder, kinds, rng):
     return files, kills
 
 
-def wait_for(file):
+def wait_for(file, least):
     deadline = time.monotonic() + 60
-    while not file.exists() or not file.stat().st_size:
+    while not file.exists() or file.stat().st_size <= least:
         assert time.monotonic() < deadline, file.with_name(f"{file.name}.output").read_text()
         time.sleep(0.002)
 

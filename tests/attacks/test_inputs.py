@@ -6,7 +6,7 @@ import pytest
 from inputs import TARGETS, attack
 
 INPUTS = {"Regions": 200, "Parameters": 25, "Configurations": 20, "CommandLines": 20, "SdfScans": 60, "NxstxmFiles": 25,
-          "IrixsScans": 40, "Logs": 12}  # fmt: skip
+          "IrixsScans": 40, "Logs": 5}  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "inputs"), INPUTS.items())

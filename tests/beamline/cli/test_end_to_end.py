@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from command_line import answer_of_process, as_json, beamline
+from command_line import as_json, beamline
 
 from beamline.acquire.session import Session, check_free_space, measure
 from beamline.endstation.config import load_config
@@ -45,7 +45,7 @@ def test_scan_17174_is_imported_cleaned_and_calibrated(imported):
 @pytest.mark.measured
 def test_scan_17174_replayed_from_the_catalogue_gives_the_same_arrays(imported):
     folder, summary = imported
-    outcome = answer_of_process("replay", "17174", "--data-dir", folder, "--json").json
+    outcome = as_json("replay", "17174", "--data-dir", folder)
     assert outcome["equal"] is True
     assert outcome["source"] == "catalogue"
     assert outcome["arrays_compared"] > 50
