@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beamline.storage.catalogue.condition import CatalogueError, DamagedCatalogueError, check_catalogue
+from beamline.storage.catalogue.condition import DERIVED, RAW, CatalogueError, DamagedCatalogueError, check_catalogue
 from beamline.storage.layout import Layout
 from beamline.storage.log import Doc, LogError, LogReader, is_being_written, read_start, unpack_pages
 from callbacks.contract import DERIVATION
@@ -185,9 +186,11 @@ class Ingester:
 
     def _begin_attempt(self, run: _PendingRun) -> None:
         uid = run.start["uid"]
-        container = self._derived if DERIVATION in run.start else self._raw
+        name, container = (DERIVED, self._derived) if DERIVATION in run.start else (RAW, self._raw)
         if uid in container:  # the rest of a failed attempt
             container[uid].delete(recursive=True, external_only=False)
+        # And what the catalogue does not know of: an array is written before it is listed there.
+        shutil.rmtree(Layout(self._data_dir).catalogue_arrays / name / run.path.stem, ignore_errors=True)
         run.reader.close()
         run.reader = LogReader(run.path)
         run.writer = self._run_writer(container, self._data_dir, run.redescription)

@@ -1,6 +1,7 @@
 """Runs get from the recorder's logs into a databroker catalogue."""
 
 import math
+import shutil
 import time
 from contextlib import closing
 
@@ -246,6 +247,19 @@ def test_a_run_being_measured_is_in_the_catalogue_and_grows(tmp_path, store):
         (5, [0, 1, 3, 4, 5], False),  # frame 2 was discarded
         (7, [0, 1, 3, 4, 5, 7, 8], False),
     ]
+
+
+def test_an_array_that_a_killed_attempt_left_unlisted_does_not_keep_the_run_out(tmp_path, store):
+    layout = Layout(tmp_path)
+    uid = store.measure(bp.count([Values("det", {"line": {"dtype": "array", "shape": [3]}}, [{"line": np.ones(3)}])]))
+    assert store.ingest() == {}
+    (orphan,) = layout.catalogue_arrays.glob(f"*/{uid}")
+    kept = shutil.copytree(orphan, tmp_path / "kept")
+    store.open()[uid].delete(recursive=True, external_only=False)
+    shutil.copytree(kept, orphan, dirs_exist_ok=True)
+    layout.find_log(uid).rename(layout.log(uid))
+    assert store.ingest() == {}
+    assert store.open()[uid]["primary"]["line"].read().tolist() == [[1.0, 1.0, 1.0]]
 
 
 def test_an_attempt_that_failed_half_way_leaves_no_half_and_the_run_is_ingested_again(tmp_path, store):
