@@ -1,6 +1,10 @@
 """Fixtures of all tests."""
 
 import os
+
+# Before numpy is imported: several workers share the processors, and each computes on one of them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from pathlib import Path
 
 import pytest
