@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 from inputs import TARGETS, attack
 
-INPUTS = {"Regions": 200, "Parameters": 25, "Configurations": 20, "CommandLines": 20, "SdfScans": 60, "NxstxmFiles": 25,
-          "IrixsScans": 40, "Logs": 5}  # fmt: skip
+INPUTS = {"Regions": 200, "Parameters": 15, "Configurations": 10, "CommandLines": 10, "SdfScans": 60, "NxstxmFiles": 15,
+          "IrixsScans": 40, "Logs": 3}  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "inputs"), INPUTS.items())
@@ -16,5 +16,5 @@ def test_inputs_that_nobody_means_are_accepted_with_right_values_or_refused_in_o
         assert not why, f"{kind}: {what}\n{why}"
         counts[kind] += 1
     assert counts.total() == inputs
-    assert counts["refused"] > 0
+    assert counts["refused"] > 0 or name == "Logs"  # a log is read as far as it can be
     assert set(INPUTS) < {target.__name__ for target in TARGETS}
