@@ -139,11 +139,21 @@ def _connect_all(signals_of: Mapping[str, list[Any]], timeout: float) -> dict[st
 
 
 def _ask_again(signals: Iterable[Any]) -> None:
-    """Ask again for what ophyd must know of a process variable: it does once, and forgets where that fails."""
+    """Ask again for what ophyd must know of a process variable: it does once, and forgets where that fails.
+
+    Signals of one process variable share it, and ask to be told when it connects. The one that asks while it is
+    connecting for the other is told neither then nor later (``epics.get_pv`` looks whether it is connected, and adds
+    the callback after that).
+    """
     for signal in signals:
-        if not signal.connected and signal._read_pv.connected:  # noqa: SLF001 - the signal is not, before it knows
-            with suppress(TimeoutError):
-                signal.wait_for_connection(timeout=ASK_AGAIN)
+        pvs = {pv.pvname: pv for pv in (signal._read_pv, getattr(signal, "_write_pv", None)) if pv}  # noqa: SLF001
+        if signal.connected or not all(pv.connected for pv in pvs.values()):
+            continue
+        for name, pv in pvs.items():
+            signal._pv_connected(pvname=name, conn=True, pv=pv)  # noqa: SLF001 - what the callbacks would have told
+            signal._pv_access_callback(pv.read_access, pv.write_access, pv=pv)  # noqa: SLF001
+        with suppress(TimeoutError):
+            signal.wait_for_connection(timeout=ASK_AGAIN)
 
 
 def _read(device: Any) -> tuple[float | None, str]:

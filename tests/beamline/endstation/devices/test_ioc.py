@@ -91,6 +91,28 @@ def test_a_process_variable_whose_first_answer_is_lost_is_asked_again(config, mo
     assert answers["exit_slit"].problem == ""
 
 
+def test_a_signal_made_while_its_process_variable_connects_for_another_is_told_all_the_same(config, monkeypatch):
+    """The second of two devices that share a process variable asks in the moment before it is marked connected."""
+    monkeypatch.setattr(connecting, "ASK_AGAIN", 0.1)
+    first = build_devices(config)
+    try:
+        connecting.require(connecting.connect(first, config.channel_access))
+        variables = [first["exit_slit"].velocity._read_pv, first["exit_slit"].readback._read_pv]
+        for pv in variables:
+            pv.connected = False
+        second = build_devices(config)
+        for pv in variables:
+            pv.connected = True
+        try:
+            assert not second["exit_slit"].velocity.connected
+            connecting.require(connecting.connect(second, config.channel_access))
+            assert second["exit_slit"].velocity.get() == first["exit_slit"].velocity.get()
+        finally:
+            connecting.disconnect(second.values())
+    finally:
+        connecting.disconnect(first.values())
+
+
 def test_an_endstation_on_epics_offers_no_truth(session):
     assert session.endstation.truth is None
 
