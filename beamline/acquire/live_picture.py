@@ -72,7 +72,7 @@ class LivePicture:
                 self._add_image(doc["data"])
 
     def close(self) -> None:
-        """Draw what has not been drawn yet, and end the thread."""
+        """Draw what has not been drawn yet, and end the thread; an image that comes later is not drawn."""
         with self._condition:
             self._closed = True
             self._condition.notify()
@@ -84,6 +84,8 @@ class LivePicture:
         assert self._history is not None
         self._history.append(data)
         with self._condition:
+            if self._closed:
+                return
             if self._newest is not None:
                 self.skipped += 1
             self._newest = self._history.copy(), data

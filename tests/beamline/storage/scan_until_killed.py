@@ -13,6 +13,7 @@ from pathlib import Path
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
+import ophyd  # noqa: F401 - by the engine, when it is made: once here, not in each that is forked
 from bluesky import RunEngine
 from soft import Camera, Motor, number
 
