@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -152,7 +153,8 @@ def _ask_again(signals: Iterable[Any]) -> None:
         for name, pv in pvs.items():
             signal._pv_connected(pvname=name, conn=True, pv=pv)  # noqa: SLF001 - what the callbacks would have told
             signal._pv_access_callback(pv.read_access, pv.write_access, pv=pv)  # noqa: SLF001
-        with suppress(TimeoutError):
+        with suppress(TimeoutError), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"ca\.get.* timed out", UserWarning)  # it will be asked once more
             signal.wait_for_connection(timeout=ASK_AGAIN)
 
 

@@ -97,7 +97,7 @@ def test_a_signal_made_while_its_process_variable_connects_for_another_is_told_a
     first = build_devices(config)
     try:
         connecting.require(connecting.connect(first, config.channel_access))
-        variables = [first["exit_slit"].velocity._read_pv, first["exit_slit"].readback._read_pv]
+        variables = [epics.get_pv(f"SIM:ExitSlit.{field}") for field in ("VELO", "RBV")]  # those of `first`
         for pv in variables:
             pv.connected = False
         second = build_devices(config)
