@@ -100,7 +100,7 @@ class ExternalFrames:
             dataset = self._dataset(path, dataset_name)
             frame: NDArray[Any] = dataset[index]
             return frame
-        except (OSError, KeyError, IndexError, ValueError) as error:
+        except (OSError, RuntimeError, KeyError, IndexError, ValueError) as error:
             raise FrameReadError(f"{path}: frame {index} cannot be read: {error}") from error
 
     def close(self) -> None:
@@ -123,7 +123,32 @@ class ExternalFrames:
 
     def _dataset(self, path: Path, name: str) -> h5py.Dataset:
         if (path, name) not in self._datasets:
-            self._datasets[path, name] = h5py.File(path, "r", swmr=True)[name]
+            self._datasets[path, name] = open_hdf5(path)[name]
         dataset = self._datasets[path, name]
-        dataset.refresh()  # the writer may have added frames since
+        if dataset.file.swmr_mode:
+            dataset.refresh()  # the writer may have added frames since
         return dataset
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading, as one that is being written if it says of itself that it is.
+
+    It is not locked, which would stop its writer.
+
+    Raises
+    ------
+    OSError
+        When it cannot be opened. A damaged file is not tried as one that is being written: libhdf5 would wait, very
+        long, for its writer to complete it.
+    """
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if not says_it_is_written(error):
+            raise
+    return h5py.File(path, "r", swmr=True)
+
+
+def says_it_is_written(error: OSError) -> bool:
+    """Tell from the error of opening a file whether the file says that it is being written, which it may be."""
+    return "already open for write" in str(error)

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from beamline.errors import BeamlineError
-from callbacks.external import HDF5_DATASET
+from callbacks.external import HDF5_DATASET, says_it_is_written
 
 HDF5_MIMETYPE = "application/x-hdf5"
 
@@ -74,14 +74,10 @@ def _first(space: Any) -> int:
 def is_open_for_writing(path: Path) -> bool:
     """Tell whether a file says of itself that it is being written: it is, or its writer died before it was closed."""
     try:
-        with h5py.File(path, "r"):
+        with h5py.File(path, "r", locking=False):
             return False
-    except OSError:
-        try:
-            with h5py.File(path, "r", swmr=True):
-                return True
-        except OSError:
-            return False
+    except OSError as error:
+        return says_it_is_written(error)
 
 
 def repair_frames(path: Path) -> int:
@@ -107,8 +103,9 @@ def repair_frames(path: Path) -> int:
     try:
         with h5py.File(path, "r") as file:
             return _count_frames(file)
-    except OSError:
-        pass  # not closed, or not an HDF5 file; only the former can be opened below
+    except OSError as error:
+        if not says_it_is_written(error):
+            raise FramesError(f"{path}: {error}") from error
     plain = path.with_name(f".{path.name}.plain")
     try:
         with h5py.File(path, "r", swmr=True) as file, h5py.File(plain, "w", libver="latest") as copy:

@@ -19,6 +19,9 @@ from beamline.storage.log import Doc, Document
 from callbacks.external import ExternalFrames, FrameReadError, file_uri
 
 LARGE = 64 * 1024  # bytes; larger arrays of derived runs go to HDF5
+# The newest form of HDF5 files whose parts have checksums, so that damage is an error and not a crash, but that can
+# still be read where a process was killed while it wrote; the values get checksums of their own below.
+FORMAT = ("v108", "v108")
 EXTERNAL_STREAM = "STREAM:"  # event-model's mark of a data key whose values are referred to by stream_datum documents
 
 
@@ -80,7 +83,7 @@ class LargeArrays:
 
     def _event(self, doc: Doc, stream: _Stream) -> Iterator[Document]:
         self._folder.mkdir(parents=True, exist_ok=True)
-        with h5py.File(stream.path, "a") as file:
+        with h5py.File(stream.path, "a", libver=FORMAT) as file:
             for key, dataset in stream.datasets.items():
                 _append(file, dataset, np.asarray(doc["data"][key]), stream.units[key])
         for key, dataset in stream.datasets.items():
@@ -178,7 +181,12 @@ def _inline(data_key: Doc) -> Doc:
 def _append(file: h5py.File, name: str, value: NDArray[Any], units: str) -> None:
     if name not in file:
         file.create_dataset(
-            name, (0, *value.shape), maxshape=(None, *value.shape), chunks=(1, *value.shape), dtype=value.dtype
+            name,
+            (0, *value.shape),
+            maxshape=(None, *value.shape),
+            chunks=(1, *value.shape),
+            dtype=value.dtype,
+            fletcher32=True,
         ).attrs["units"] = units
     dataset = file[name]
     if dataset.shape[1:] != value.shape:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import h5py
-
 from beamline.storage.layout import Layout, data_folder_of
 from beamline.storage.log import Doc, Document, read_log
-from callbacks.external import file_of_uri, file_uri
+from callbacks.external import file_of_uri, file_uri, open_hdf5
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
@@ -67,16 +64,11 @@ def why_unreadable(path: Path) -> str:
         return "missing, though runs refer to it"
     if path.suffix not in HDF5_SUFFIXES:
         return ""
-    reason = ""
-    for swmr in (False, True):  # the second for one that is being written
-        try:
-            with h5py.File(path, "r", swmr=swmr):
-                return ""
-        except OSError as error:
-            if error.errno == errno.EAGAIN:  # it is open in a process that writes to it
-                return ""
-            reason = reason or f"cannot be read: {' '.join(str(error).split())}"
-    return reason
+    try:
+        with open_hdf5(path):
+            return ""
+    except OSError as error:
+        return f"cannot be read: {' '.join(str(error).split())}"
 
 
 def _file_of(name: str, doc: Doc) -> Path | None:

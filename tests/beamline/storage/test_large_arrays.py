@@ -60,6 +60,28 @@ def test_large_arrays_go_to_hdf5_and_come_back_bit_for_bit(tmp_path):
     assert after[2][1]["data"]["mask"].dtype == np.bool_
 
 
+def test_a_bit_that_is_flipped_in_a_file_changes_no_array_silently_and_crashes_nothing(tmp_path):
+    moved = list(externalise(derived_run(1), tmp_path))
+    (expected,) = (doc["data"] for name, doc in internalise(moved) if name == "event")
+    (file,) = (tmp_path / "derived").iterdir()
+    whole = file.read_bytes()
+    arrays = len(whole) - expected["map"].nbytes - expected["mask"].nbytes
+    assert 0 < arrays < 20_000  # what describes them
+    rng = np.random.default_rng(1)
+    refused = 0
+    for place in np.sort(np.r_[rng.choice(len(whole), 200), rng.choice(2_000, 200)]):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << rng.integers(8)]) + whole[place + 1 :])
+        try:
+            (found,) = (doc["data"] for name, doc in internalise(moved) if name == "event")
+        except FramesError as error:
+            assert "\n" not in str(error)
+            assert str(file) in str(error)
+            refused += 1
+        else:
+            np.testing.assert_equal(found, expected)
+    assert refused > 200
+
+
 def test_moving_arrays_changes_no_document(tmp_path):
     before = list(derived_run(1))
     keys = {name: sorted(doc) for name, doc in before}
