@@ -33,8 +33,8 @@ def read_xim(path: Path, rows: int, columns: int) -> tuple[FloatArray, str]:
     Returns
     -------
     values : numpy.ndarray, shape (rows, columns)
-        The rows up to the first that is not as long as the first one, or is truncated. What is no number, or infinite,
-        is NaN.
+        The rows up to the first that is not as long as the first one, or is truncated. What is no finite number is
+        NaN.
     problem : str
         Why the file is incomplete; empty if it is complete.
 
@@ -72,7 +72,7 @@ def _row(fields: Sequence[bytes]) -> tuple[FloatArray, bytes]:
     """Return the numbers of a row, with NaN for what is none, and the first that is none."""
     try:
         row = np.array(fields, dtype=float)
-        if not np.isinf(row).any() and not any(b"_" in one for one in fields):
+        if np.isfinite(row).all() and not any(b"_" in one for one in fields):
             return row, b""
     except ValueError:
         pass
@@ -81,11 +81,11 @@ def _row(fields: Sequence[bytes]) -> tuple[FloatArray, bytes]:
         try:
             value = number_of(text.decode("ascii"))
         except ValueError:
-            value = math.inf
-        if math.isinf(value):
-            wrong = wrong or text
-        else:
+            value = math.nan
+        if math.isfinite(value):
             row[column] = value
+        else:
+            wrong = wrong or text
     return row, wrong
 
 

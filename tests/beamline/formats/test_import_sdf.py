@@ -265,6 +265,7 @@ def test_a_missing_image_leaves_a_gap_in_the_numbers(scan, counts):
         ),
         (lambda _: "", 0, "empty; 4 lines left out"),
         (lambda text: text.replace("20.250000", "abc"), 4, "row 1 holds 'abc', expected a number$"),
+        (lambda text: text.replace("20.250000", "nan"), 4, "row 1 holds 'nan', expected a number$"),
         (
             lambda text: text.replace("25.250000", "1_0").replace("20.250000", "inf"),
             4,
