@@ -232,7 +232,8 @@ def replay(
     printing.print_json(outcome) if as_json else printing.print_replay(outcome)
     _check_catalogue(outcome)
     if outcome["equal"] is False:
-        raise SystemExit(1)
+        number, of, before = len(outcome["differences"]), outcome["arrays_compared"], outcome["compared_with"]
+        fail(f"run {outcome['raw_uid']}: {number} of {of} arrays are other ones than in its reduction {before[:8]}")
 
 
 @app.command(name="import")

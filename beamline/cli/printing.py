@@ -118,6 +118,8 @@ def print_replay(outcome: Mapping[str, Any]) -> None:
         console.print(
             f"live equals replay: {answer}  ({outcome['arrays_compared']} arrays, from the {outcome['source']})"
         )
+    for problem in outcome["problems"]:
+        console.print(styled(problem, "yellow"))
 
 
 def print_analysis(outcome: Mapping[str, Any]) -> None:

@@ -44,7 +44,8 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
     Returns
     -------
     dict
-        For JSON. `equal` is None where the run was not reduced before, or with other settings.
+        For JSON. `equal` is None where the run was not reduced before, or with other settings, or where that reduction
+        cannot be read, as `problems` then says.
     """
     entry = runs.find(name)
     raw, before = runs.load_with_derived(name)
@@ -81,6 +82,7 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
         "equal": None if found is None else not found,
         "differences": found or [],
         "arrays_compared": sum(len(table.columns) for table in after.streams.values()),
+        "problems": raw.problems,
         "not_in_catalogue": late,
     }
 

@@ -64,7 +64,8 @@ def not_reduced(raw: Run) -> BeamlineError:
             f"run {raw.uid} is not closed, and has no result before it is; "
             "`beamline recover` closes a run whose process died"
         )
-    return BeamlineError(f"run {raw.uid} has not been reduced; `beamline replay --keep {raw.uid[:8]}` does it")
+    why = f": {'; '.join(raw.problems)}" if raw.problems else ""
+    return BeamlineError(f"run {raw.uid} has no reduction; `beamline replay --keep {raw.uid[:8]}` makes one{why}")
 
 
 def nexus_exporter(plots: Callable[[Run], Iterable[Plot]]) -> Exporter:

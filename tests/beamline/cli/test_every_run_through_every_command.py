@@ -175,9 +175,7 @@ def test_a_run_is_shown_reported_exported_replayed_and_analysed_or_it_is_said_wh
     assert uid in text
     assert all(" ".join(problem.split()) in " ".join(text.split()) for problem in said)
     if technique:
-        missing = {"unreduced": "has not been reduced; `beamline replay --keep", "open": "is not closed"}.get(
-            ending, ""
-        )
+        missing = {"unreduced": "has no reduction; `beamline replay --keep", "open": "is not closed"}.get(ending, "")
         assert_commands_answer(run, uid, technique, points, tmp_path, missing=missing)
     else:
         for command in (["report"], ["export"], ["replay", "--source", "log"], ["analyse"]):
