@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,10 +91,9 @@ def _imported_before(runs: Runs, uid: str) -> list[str]:
 
 def _documents(kind: Kind, path: Path, data_dir: Path) -> Iterator[tuple[str, Any]]:
     """Give what a file or folder holds as the documents of a raw run."""
-    match kind:
-        case "irixs":
-            return irixs_documents(path, frames_dir=Layout(data_dir).frames)
-        case "sdf":
-            return sdf_documents(path)
-        case "nxstxm":
-            return nxstxm_documents(path)
+    readers: dict[Kind, Callable[[Path], Iterator[tuple[str, Any]]]] = {
+        "irixs": partial(irixs_documents, frames_dir=Layout(data_dir).frames),
+        "sdf": sdf_documents,
+        "nxstxm": nxstxm_documents,
+    }
+    return readers[kind](path)

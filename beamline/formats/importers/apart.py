@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from beamline.errors import BeamlineError
+from beamline.formats.text import one_line
 
 T = TypeVar("T")
 
@@ -40,7 +41,7 @@ def read_apart(path: Path, read: Callable[[], T]) -> T:
     Raises
     ------
     BeamlineError
-        When `read` raised one, or when reading crashed or did not come to an end.
+        When `read` raised one or any other error, or when reading crashed or did not come to an end.
     """
     seconds = TIME + path.stat().st_size / BYTES_PER_SECOND
     reader, writer = os.pipe()
@@ -48,8 +49,7 @@ def read_apart(path: Path, read: Callable[[], T]) -> T:
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads: h5py has its lock for the copy
         pid = os.fork()
     if pid == 0:
-        os.close(reader)
-        _read_and_end(read, writer, seconds)
+        _read_and_end(path, read, (reader, writer), seconds)
     os.close(writer)
     with os.fdopen(reader, "rb") as answers:
         if not select.select([answers], [], [], seconds * PATIENCE)[0]:
@@ -74,9 +74,11 @@ def _reason(code: int) -> str:
     return f"it is damaged in a way that crashes libhdf5 ({name})"
 
 
-def _read_and_end(read: Callable[[], object], writer: int, seconds: float) -> NoReturn:
+def _read_and_end(path: Path, read: Callable[[], object], pipe: tuple[int, int], seconds: float) -> NoReturn:
     """Read, send the result, and end without any of the cleaning up that is the other process's own."""
+    reader, writer = pipe
     try:
+        os.close(reader)
         limit = int(time.process_time() + seconds) + 1
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -87,6 +89,8 @@ def _read_and_end(read: Callable[[], object], writer: int, seconds: float) -> No
             answer = (read(), None)
         except BeamlineError as error:
             answer = (None, str(error))
+        except Exception as error:  # noqa: BLE001 - it would be told as a crash of libhdf5
+            answer = (None, f"{path}: cannot be read: {type(error).__name__}: {one_line(error)}")
         with os.fdopen(writer, "wb") as file:
             pickle.dump(answer, file, protocol=5)
     finally:

@@ -224,8 +224,6 @@ class Group(_Item):
         """Return the group from which the path of a link counts."""
         if isinstance(link, h5py.ExternalLink):
             return self.files.named(link.filename, self, label)
-        if not isinstance(link, h5py.SoftLink):
-            raise ValueError(f"{label}: a link of a kind that is not known")
         return Group("", self.item.file, self.files) if link.path.startswith("/") else self
 
     def _wrapped(self, name: str, item: Any) -> Group | Field:
@@ -317,13 +315,17 @@ class Field(_Item):
             sources = {(one.file_name, one.dset_name) for one in self.item.virtual_sources()}
         for file, name in sorted(sources):
             root = Group("", self.item.file, self.files) if file == "." else self.files.named(file, self, self.label)
-            source = root.field(name)
+            made = f"{self.label}: made of {quoted(name)} in {quoted(file)}"
+            try:
+                source = root.field(name)
+            except ValueError as error:
+                raise ValueError(f"{made}: {error}") from error
             if source is None:
-                raise ValueError(f"{self.label}: made of {quoted(name)} in {quoted(file)}, which does not exist")
-            with _reading(source.label):
+                raise ValueError(f"{made}, which does not exist")
+            with _reading(made):
                 plain = not (source.item.is_virtual or source.item.external)
             if not plain:
-                raise ValueError(f"{self.label}: made of {source.label}, whose values are elsewhere again")
+                raise ValueError(f"{made}, whose values are elsewhere again")
 
 
 def text_of(value: Any) -> str:

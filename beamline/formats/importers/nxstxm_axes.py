@@ -57,8 +57,12 @@ def find_layout(data: Group, technique: str, lengths: Mapping[str, int]) -> tupl
     candidates += [order, *itertools.permutations(order)]
     squeezed = tuple(length for length in signal.shape if length != 1)
     for axes in candidates:
-        if not set(axes) <= set(order) or any(lengths[axis] != 1 for axis in set(order) - set(axes)):
-            continue  # of another kind of scan, or without an axis that was scanned
+        if (
+            len(set(axes)) < len(axes)
+            or not set(axes) <= set(order)
+            or any(lengths[axis] != 1 for axis in set(order) - set(axes))
+        ):
+            continue  # one twice, of another kind of scan, or without an axis that was scanned
         if squeezed == tuple(lengths[axis] for axis in axes if lengths[axis] != 1):
             return _layout(axes, lengths, technique), signal
     sizes = ", ".join(f"{lengths[axis]} of {axis}" for axis in order)

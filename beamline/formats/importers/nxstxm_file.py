@@ -124,8 +124,16 @@ def read_entry(entry: Group, detector: str, problems: list[str], *, modified: fl
     measured, times = read_lines(entry, counts, read)
     start, end = _times(entry, problems, modified)
     instrument = next(iter(entry.children("NXinstrument")), None)
+    detector_group = read.optional(lambda: detector_of(instrument, data))
     points = read_points(
-        instrument, data, layout=layout, counts=counts, measured=measured, energies=axes.readback, read=read
+        instrument,
+        detector_group,
+        data,
+        layout=layout,
+        counts=counts,
+        measured=measured,
+        energies=axes.readback,
+        read=read,
     )
     points["ring_current"] = read_ring_current(entry, layout, measured, counts.shape, read)
     return NxstxmScan(
@@ -143,7 +151,7 @@ def read_entry(entry: Group, detector: str, problems: list[str], *, modified: fl
         times=times,
         title=clean(read.optional(partial(entry.text, "title")) or ""),
         sample=_sample(entry, read),
-        configuration=read_configuration(None if instrument is None else detector_of(instrument, data), read),
+        configuration=read_configuration(detector_group, read),
         dark=read_dark_lines(entry, read),
         original=read_original(entry, read),
     )
@@ -198,8 +206,8 @@ class _Axes:
 
 def _read_axes(data: Group, technique: str, read: FieldReader) -> _Axes:
     energy_name = next((name for name in ("energy", "photon_energy") if name in data), None)
-    if energy_name is None or "sample_x" not in data or "sample_y" not in data:
-        raise ValueError(f"{data.label}: no energy, sample_x or sample_y")
+    if energy_name is None:
+        raise ValueError(f"{data.label}: no energy")
     readback = read.axis(data, energy_name, ENERGY, "eV", ENERGIES)
     setpoint = "energy_setpoint"
     energies = read.axis(data, setpoint, ENERGY, "eV", ENERGIES) if setpoint in data else readback
@@ -244,22 +252,26 @@ def _data_group(entry: Group, wanted: str, problems: list[str]) -> Group:
 
 
 def _times(entry: Group, problems: list[str], modified: float) -> tuple[float, float]:
-    found: list[float | None] = []
-    for name in ("start_time", "end_time"):
-        text = FieldReader(problems).optional(partial(entry.text, name)) or ""
-        moment = _moment(text)
-        if moment is None:
-            problems.append(f"{entry.label}: {name} {quoted(text)} cannot be read")
-            found.append(None)
-            continue
-        if moment.tzinfo is None:
-            problems.append(f"{entry.label}: {name} {quoted(text)} names no zone, taken for UTC")
-            moment = moment.replace(tzinfo=UTC)
-        found.append(moment.timestamp())
-    start, end = found
+    start, end = (_time(entry, name, problems) for name in ("start_time", "end_time"))
     if start is None:
         start = modified if end is None else end
+        stands = "time of the file" if end is None else "end_time"
+        problems.append(f"{entry.label}: no start_time, the {stands} stands for it")
+    if end is not None and end < start:
+        problems.append(f"{entry.label}: end_time is {start - end:g} s before start_time, which stands for it")
     return start, start if end is None else max(start, end)
+
+
+def _time(entry: Group, name: str, problems: list[str]) -> float | None:
+    text = FieldReader(problems).optional(partial(entry.text, name)) or ""
+    moment = _moment(text)
+    if moment is None:
+        problems.append(f"{entry.label}: {name} {quoted(text)} cannot be read, expected one like 2024-03-01T12:00:00Z")
+        return None
+    if moment.tzinfo is None:
+        problems.append(f"{entry.label}: {name} {quoted(text)} names no zone, taken for UTC")
+        moment = moment.replace(tzinfo=UTC)
+    return moment.timestamp()
 
 
 def _moment(text: str) -> datetime | None:

@@ -28,6 +28,7 @@ NOT_CHECKED = (-math.inf, math.inf)
 
 def read_points(
     instrument: Group | None,
+    detector: Group | None,
     data: Group,
     *,
     layout: Layout,
@@ -45,6 +46,8 @@ def read_points(
     ----------
     instrument : Group or None
         The entry's NXinstrument.
+    detector : Group or None
+        Its detector of the data group; see `detector_of`.
     data : Group
         The NXdata group.
     layout : callable
@@ -65,7 +68,6 @@ def read_points(
     dwell = read.optional(lambda: _dwell(data.field("count_time"), layout, counts.shape, read))
     if dwell is not None:
         points["dwell"] = dwell
-    detector = None if instrument is None else detector_of(instrument, data)
     if instrument is None or detector is None:
         return points
     values = read.optional(lambda: detector.field("data"))
@@ -91,8 +93,10 @@ def read_points(
     return points
 
 
-def detector_of(instrument: Group, data: Group) -> Group | None:
+def detector_of(instrument: Group | None, data: Group) -> Group | None:
     """Find the detector of a data group: that of the same name, else the first that is no encoder."""
+    if instrument is None:
+        return None
     detectors = {each.name.rsplit("/", 1)[-1]: each for each in instrument.children("NXdetector")}
     same = data.name.rsplit("/", 1)[-1]
     name = same if same in detectors else next((each for each in detectors if each not in ROLES), None)
@@ -132,7 +136,7 @@ def _dwell(count_time: Field | None, layout: Layout, shape: tuple[int, ...], rea
     if count_time is None:
         return None
     if count_time.size not in (1, shape[0], math.prod(shape)):
-        raise ValueError(f"{count_time.label}: {count_time.size} values, expected {shape[0]}")
+        raise ValueError(f"{count_time.label}: {count_time.size} values, expected 1, {shape[0]} or {math.prod(shape)}")
     dwell = read.array(count_time, TIME, "s")
     if dwell.size == math.prod(shape):
         return layout(dwell)

@@ -103,23 +103,30 @@ def read_lines(entry: Group, counts: FloatArray, read: FieldReader) -> tuple[NDA
         s since 1970, NaN for lines that were not measured; None if the file does not have them.
     """
     with_number: NDArray[np.bool_] = np.any(np.isfinite(counts), axis=2)
-    table = read.optional(lambda: entry.group("lines"))
-    if table is None or not table.is_class("NXcollection") or "time" not in table:
-        return with_number, None
-    found = read.optional(lambda: _line_table(table, with_number))
+    found = read.optional(lambda: _line_table(_collection(entry, "lines"), with_number))
     return (with_number, None) if found is None else found
 
 
-def _line_table(table: Group, with_number: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], FloatArray]:
-    indexed = "energy_index" in table and "row" in table  # files of before have the times only
+def _collection(entry: Group, name: str) -> Group | None:
+    table = entry.group(name)
+    return table if table is not None and table.is_class("NXcollection") else None
+
+
+def _line_table(table: Group | None, with_number: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], FloatArray] | None:
+    if table is None or "time" not in table:
+        return None
+    indexed = "energy_index" in table or "row" in table  # files of before have the times only
     places = (
         tuple(_indices(table, name, end) for name, end in zip(("energy_index", "row"), with_number.shape, strict=True))
         if indexed
         else np.nonzero(with_number)
     )
     values = _numbers(table, "time")
-    if len({one.size for one in (values, *places)}) != 1:
-        raise ValueError(f"{table.label}: {values.size} of time, expected {places[0].size}")
+    energy_indices, rows = places
+    if not values.size == energy_indices.size == rows.size:
+        raise ValueError(
+            f"{table.label}: {values.size} of time for {energy_indices.size} energies and {rows.size} rows of lines"
+        )
     check_range(f"{table.label}/time", values, TIMES, "s")
     times = np.full(with_number.shape, np.nan)
     times[places] = values
@@ -167,13 +174,12 @@ def _setting(detector: Group | None, setting: ScannerConfig, read: FieldReader) 
 
 def read_dark_lines(entry: Group, read: FieldReader) -> list[DarkLine]:
     """Read the lines that were measured without light, by which the dark rate is known."""
-    table = read.optional(lambda: entry.group("dark_lines"))
-    if table is None or not table.is_class("NXcollection"):
+    return read.optional(lambda: _dark_lines(_collection(entry, "dark_lines"), read)) or []
+
+
+def _dark_lines(table: Group | None, read: FieldReader) -> list[DarkLine]:
+    if table is None:
         return []
-    return read.optional(lambda: _dark_lines(table, read)) or []
-
-
-def _dark_lines(table: Group, read: FieldReader) -> list[DarkLine]:
     columns = {}
     for key in (*SCALARS, Key.ZONE_PLATE, *ARRAYS, "time"):
         if (field := table.field(key)) is not None:

@@ -76,7 +76,10 @@ def sdf_documents(path: Path, *, channel: str = "", zone: ZoneInfo = ALS_ZONE) -
     start_time = _time(scan.header.get("Time"), zone)
     if start_time is None:
         start_time = scan.path.stat().st_mtime
-        account.problems.append(f"{scan.path.name}: no time of the scan that can be read; the file's own stands for it")
+        seen = short(scan.header.get("Time"))
+        account.problems.append(
+            f"{scan.path.name}: Time is {seen}, expected one of the scan; that of the file stands for it"
+        )
     read = _line_spectrum if scan.technique == "stxm_line_spectrum" else _images
     images = [image for region in range(len(scan.regions)) for image in read(scan, region, start_time, account)]
     if not images:
@@ -218,11 +221,14 @@ def _read_line_spectrum(scan: SdfScan, region: int, left_out: list[LeftOut]) -> 
         seen = f"{path.name}: {len(values)} energies of {values.shape[1]} pixels, expected {energies} of {pixels}"
         left_out.append(LeftOut(path.name, "of another size", problem or seen, energies))
         return nothing
-    if problem or len(values) < energies:
-        seen = problem or f"{path.name}: {len(values)} of {energies} energies"
-        lines = energies - int(np.isfinite(values).any(axis=1).sum())
-        left_out.append(LeftOut(path.name, "broken off" if len(values) < energies else "damaged", seen, lines))
-    return values
+    lines = energies - int(np.isfinite(values).any(axis=1).sum())
+    if problem or lines:
+        broken_off = len(values) < energies
+        without = f"{len(values)} of {energies} energies" if broken_off else "energies without a number"
+        left_out.append(
+            LeftOut(path.name, "broken off" if broken_off else "damaged", problem or f"{path.name}: {without}", lines)
+        )
+    return values if lines < energies else nothing
 
 
 def _existing(paths: Sequence[Path]) -> Path:
@@ -234,7 +240,7 @@ def _image_block(scan: SdfScan, index: int, region: int) -> Structure:
     for name in (f"Image{index:03d}_{region}", f"Image{index + 1}"):
         if isinstance(block := scan.header.get(name), dict):
             return block
-    return {} if index else {name: scan.header[name] for name in ("StorageRingCurrent", "Time") if name in scan.header}
+    return {} if index else {"StorageRingCurrent": scan.header.get("StorageRingCurrent")}
 
 
 def _image_time(block: Structure, before: float, name: str, account: _Account) -> float:

@@ -8,7 +8,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +112,7 @@ def read_scan(path: Path, *, channel: str = "") -> SdfScan:
         if not isinstance(kind, str) or kind not in TECHNIQUES:
             raise ValueError(f"a scan of Type {short(kind)}, expected one of {', '.join(TECHNIQUES)}")
         technique = TECHNIQUES[kind]
-        axes = [(_axis(one, "PAxis"), _axis(one, "QAxis")) for one in entries(definition.get("Regions"))]
+        axes = [(_axis(one, "PAxis"), _axis(one, "QAxis")) for one in _entries(definition, "Regions")]
         if not axes:
             raise ValueError("no Regions")
         zone_plate = np.array([])
@@ -128,7 +128,7 @@ def read_scan(path: Path, *, channel: str = "") -> SdfScan:
         check_points("its images", len(energies) * sum(one.x.size for one in regions))
         check_lines("its images", len(energies) * sum(len(one.x) for one in regions))
         letter, name, problems = _channel(definition, channel)
-        dwells = _dwells(header, definition, len(energies))
+        dwells = _dwells(header, definition, len(energies), problems)
     except ValueError as error:
         raise BeamlineError(f"{path}: {error}") from error
     return SdfScan(path, header, text, technique, energies, dwells, regions, zone_plate, letter, name, problems)
@@ -177,37 +177,43 @@ def _structure(parent: Structure, name: str) -> Structure:
     return value
 
 
+def _entries(parent: Structure, name: str, where: str = "") -> list[Any]:
+    try:
+        return entries(parent.get(name))
+    except ValueError as error:
+        raise ValueError(f"{where or name}: {error}") from None
+
+
 def _axis(parent: Any, name: str) -> _Axis:
     if not isinstance(parent, dict):
         raise ValueError(f"a region that is no structure: {short(parent)}")
     axis = _structure(parent, name)
     label, unit = str(axis.get("Name", ""))[:60], str(axis.get("Unit", ""))
-    try:
-        points = np.array(entries(axis.get("Points")), dtype=float)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"Points of the {name} {label!r}: {error}") from None
-    if points.ndim != 1 or not points.size:
-        raise ValueError(f"Points of the {name} {label!r}: none, or not all of them are numbers")
+    where = f"Points of the {name} {label!r}"
+    values = _entries(axis, "Points", where)
+    wrong = [one for one in values if not _is_number(one)]
+    if wrong or not values:
+        raise ValueError(f"{where}: {short(wrong[0]) if wrong else 'none'}, expected numbers")
+    points = np.array(values, dtype=float)
     is_energy = "energy" in label.lower()
     try:
         points = points * factor(unit, TO_EV if is_energy else TO_UM)
     except ValueError as error:
         raise ValueError(f"axis {label!r}: {error}") from None
-    where = f"Points of the {name} {label!r}"
     check_range(where, points, ENERGIES if is_energy else POSITIONS, "eV" if is_energy else "um")
     return _Axis(label, unit, points)
 
 
 def _energies(header: Structure, definition: Structure) -> FloatArray:
     """Return the energies of images: the StackAxis, or the position of the monochromator for a single image."""
-    if isinstance(stack := definition.get("StackAxis"), dict) and isinstance(stack.get("Points"), list):
+    if isinstance(stack := definition.get("StackAxis"), dict) and "Points" in stack:
         axis = _axis(definition, "StackAxis")
         if not axis.is_energy:
             raise ValueError(f"a stack along {axis.name!r}, expected Energy")
         return axis.points
     monochromator = header.get("Monochromator")
     position = monochromator.get("LastPosition") if isinstance(monochromator, dict) else None
-    if not isinstance(position, int | float):
+    if not _is_number(position):
         raise ValueError("no energy: neither a StackAxis with Points nor a Monochromator with LastPosition")
     energies = np.array([float(position)])
     check_range("LastPosition of the Monochromator", energies, ENERGIES, "eV")
@@ -273,7 +279,7 @@ def _line_definition(header: Structure, region: int) -> Structure:
     for name in ("FocusScan", "LineScan", "ImageScan"):
         if isinstance(scan := header.get(name), dict):
             if isinstance(scan.get("SpatialRegions"), list):
-                regions = entries(scan["SpatialRegions"])
+                regions = _entries(scan, "SpatialRegions")
                 if region < len(regions) and isinstance(regions[region], dict):
                     found: Structure = regions[region]
                     return found
@@ -285,33 +291,41 @@ def _line_definition(header: Structure, region: int) -> Structure:
 def number(structure: Structure, name: str, default: float = math.nan) -> float:
     """Return a number of a structure; NaN if it has something else, or an infinite one."""
     value = structure.get(name, default)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else math.nan
+    return float(value) if _is_number(value) and math.isfinite(value) else math.nan
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _channel(definition: Structure, wanted: str) -> tuple[str, str, list[str]]:
     """Return letter and name of a channel, and what is to be said of the others."""
-    names = [str(one.get("Name", "")) for one in entries(definition.get("Channels")) if isinstance(one, dict)]
-    for letter, name in zip(string.ascii_lowercase, names, strict=False):
+    channels = _entries(definition, "Channels")
+    names = [str(one.get("Name", "")) if isinstance(one, dict) else short(one) for one in channels]
+    for index, (letter, name) in enumerate(zip(string.ascii_lowercase, names, strict=False)):
         if wanted in ("", letter, name):
-            others = [other for other in names if other != name]
+            others = [*names[:index], *names[index + 1 :]]
             left_out = f"1 of {len(names)} channels is imported, {name}; left out: {', '.join(others)}"
             return letter, name, [clean(left_out)] if others else []
     raise ValueError(f"no channel {wanted!r}; it has {clean(', '.join(names))[:200] or 'none'}")
 
 
-def _dwells(header: Structure, definition: Structure, count: int) -> FloatArray:
+def _dwells(header: Structure, definition: Structure, count: int, problems: list[str]) -> FloatArray:
     """Return the dwell at each energy, s, which energy regions may give separately."""
+    dwell = number(definition, "Dwell")
+    others = []
     for name in ("ImageScan", "LineScan"):
         scan = header.get(name)
         if isinstance(scan, dict) and isinstance(scan.get("EnergyRegions"), list):
-            regions = [one for one in entries(scan["EnergyRegions"]) if isinstance(one, dict)]
-            points = [number(one, "Points") for one in regions]
-            if sum(points) == count and all(one >= 0 and one == int(one) for one in points):
-                dwells = np.repeat([number(one, "DwellTime") for one in regions], [int(one) for one in points])
-                if (dwells > 0).all():
-                    return dwells / 1000
-    dwell = number(definition, "Dwell")
+            regions = [one for one in _entries(scan, "EnergyRegions") if isinstance(one, dict)]
+            points, dwells = ([number(one, key) for one in regions] for key in ("Points", "DwellTime"))
+            fit = sum(points) == count and all(one >= 0 and one == int(one) for one in points)
+            if fit and all(one > 0 for one in dwells):
+                return np.repeat(dwells, [int(one) for one in points]) / 1000
+            if any(one != dwell for one in dwells):
+                seen = ", ".join(f"{one:g} points of {time:g} ms" for one, time in zip(points, dwells, strict=True))
+                others.append(f"EnergyRegions of {name}: {seen}, expected {count} points; Dwell is taken, {dwell:g} ms")
     if not dwell > 0:
         raise ValueError(f"Dwell is {short(definition.get('Dwell'))}, expected ms")
+    problems += others
     return np.full(count, dwell / 1000)

@@ -92,6 +92,8 @@ def test_a_crash_of_the_library_or_a_loop_without_end_is_one_line(tmp_path, monk
     (tmp_path / "7.hdf5").write_bytes(b"x")
     with pytest.raises(BeamlineError, match=r"7.hdf5: cannot be read: it is damaged in a way that crashes .*SIGSEGV"):
         read_apart(tmp_path / "7.hdf5", lambda: os.kill(os.getpid(), signal.SIGSEGV))
+    with pytest.raises(BeamlineError, match=r"7.hdf5: cannot be read: KeyError: 'energy'$"):
+        read_apart(tmp_path / "7.hdf5", lambda: {}["energy"])
     monkeypatch.setattr(apart, "TIME", 0.0)
     monkeypatch.setattr(apart, "PATIENCE", 1e9)
     with pytest.raises(BeamlineError, match=r"7.hdf5: cannot be read: it is damaged, and reading it takes too long"):
@@ -113,6 +115,14 @@ def test_a_heap_that_the_library_reads_without_end_is_named(tmp_path):
         list(nxstxm_documents(tmp_path / "7.hdf5"))
 
 
+@pytest.mark.parametrize("cut", [b"", b"GCOL\x01\0\0\0", b"GCOL\x01\0\0\0" + (4096).to_bytes(8, "little")])
+def test_a_file_that_ends_before_or_in_a_heap_is_named(cut, tmp_path):
+    (tmp_path / "7.hdf5").write_bytes(cut)
+    with pytest.raises(BeamlineError, match=r"7.hdf5: cannot be read: ") as error:
+        list(nxstxm_documents(tmp_path / "7.hdf5"))
+    assert "\n" not in str(error.value)
+
+
 # What can be under a name of a NXstxm file, and what is said of it
 
 
@@ -128,6 +138,7 @@ def put(path, name, value, **attributes):
             del file[name]
         if value is not None:
             file[name] = value
+        if attributes:
             file[name].attrs.update(attributes)
 
 
@@ -148,8 +159,14 @@ AXIS = "entry1/counter0/sample_x"
         (h5py.SoftLink("/nowhere"), "a link to '/nowhere', which does not exist"),
         (h5py.SoftLink(f"/{AXIS}"), "which lead in a circle"),
         (h5py.ExternalLink("none.hdf5", "/x"), "none.hdf5: missing"),
+        (
+            h5py.ExternalLink("%s.hdf5", "/x"),
+            "/entry1/counter0/sample_x: names '%s.hdf5', expected the plain name of a file",
+        ),
+        (h5py.ExternalLink("a\\x.hdf5", "/x"), "names 'a\\x.hdf5', expected the plain name of a file"),
+        (np.dtype("f8"), "/entry1/counter0/sample_x: neither a group nor a dataset"),
         (np.arange(3.0), "does not fit its axes"),
-        (None, "no energy, sample_x or sample_y"),
+        (None, "/entry1/counter0: no sample_x"),
     ],
 )
 def test_an_axis_that_is_none_is_refused_with_what_was_seen(value, message, stored):
@@ -164,6 +181,84 @@ def test_an_axis_that_is_none_is_refused_with_what_was_seen(value, message, stor
         list(nxstxm_documents(stored))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def dark_lines(path, **columns):
+    """Add two dark lines, with some of their columns changed."""
+    with h5py.File(path, "a") as file:
+        table = file.create_group("entry1/dark_lines")
+        table.attrs["NX_class"] = "NXcollection"
+        known = dict.fromkeys(("stxm_counts", "stxm_dwell", "stxm_x", "stxm_y"), np.ones((2, 4)))
+        for name, values in (known | {"time": np.array([1e9, 1e9 + 1])} | columns).items():
+            if values is not None:
+                table[name] = values
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("lines/time", np.full(5, 1e9), "/entry1/lines: 5 of time for 6 energies and 6 rows of lines"),
+        ("lines/row", np.zeros(5), "/entry1/lines: 6 of time for 6 energies and 5 rows of lines"),
+        ("lines/row", np.zeros(6), "/entry1/lines: not the lines of the data"),
+        ("lines/row", None, "/entry1/lines: no row"),
+        ("lines/row", np.full(6, 3), "/entry1/lines/row: expected whole numbers from 0 to 2"),
+        ("lines/energy_index", np.full(6, 0.5), "/entry1/lines/energy_index: expected whole numbers from 0 to 1"),
+        ("lines/time", np.zeros(0), "/entry1/lines/time: shape (0,), expected at least one value"),
+        ("lines/time", h5py.SoftLink("/x"), "/entry1/lines/time: a link to '/x', which does not exist"),
+        ("lines/time", np.full(6, -1.0), "/entry1/lines/time: -1 s among 6 values, expected numbers from 0 to"),
+        ("counter0/count_time", np.ones(3), "/entry1/counter0/count_time: 3 values, expected 1, 2 or 24"),
+        ("control/data", np.ones(5), "/entry1/control/data: 5 values, expected 24"),
+        ("instrument/sample_x/data", np.ones(5), "/entry1/instrument/sample_x/data: 5 values, expected 24"),
+        (
+            *("instrument/counter0/data", h5py.SoftLink("/x")),
+            "/entry1/instrument/counter0/data: a link to '/x', which does not exist",
+        ),
+        ("instrument/counter0/data", "text", "/entry1/instrument/counter0/data: values of the type object"),
+        (
+            *("instrument/counter0/dead_time", np.ones(2)),
+            "/entry1/instrument/counter0/dead_time: shape (2,), expected one number",
+        ),
+        ("title", np.array([(1, 2.0)], [("a", "i4"), ("b", "f8")]), "/entry1/title: shape (1,) of the type [('a'"),
+        ("title", np.zeros(1001), "/entry1/title: shape (1001,) of the type float64, expected a text"),
+        (
+            "sample/name",
+            np.zeros((), "S10000001"),
+            "/entry1/sample/name: 10,000,001 bytes, expected at most 10,000,000",
+        ),
+        ("dead", h5py.SoftLink("/x"), "/entry1/dead: a link to '/x', which does not exist"),
+        ("dark_lines", 1.0, "/entry1/dark_lines: a dataset, expected a group"),
+    ],
+)
+def test_what_a_scan_can_do_without_is_left_out_and_named_where_it_is_wrong(name, value, problem, stored):
+    put(stored, f"entry1/{name}", value)
+    documents = list(nxstxm_documents(stored))
+    (named,) = (one for one in documents[0][1]["import_problems"] if one.startswith(problem))
+    assert named.endswith("; left out")
+    np.testing.assert_array_equal(stack(documents), COUNTS)
+    np.testing.assert_array_equal(events(documents)[2]["data"][Key.STXM_X], np.arange(4.0))
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({}, None),
+        ({"stxm_x": None, "time": None}, "/entry1/dark_lines: no stxm_x, time"),
+        (
+            {"stxm_x": np.ones((2, 3))},
+            "/entry1/dark_lines/stxm_x: shape (2, 3), does not fit counts of the shape (2, 4)",
+        ),
+        ({"time": np.ones(3)}, "/entry1/dark_lines/time: shape (3,), does not fit counts of the shape (2, 4)"),
+        ({"time": np.zeros(0)}, "/entry1/dark_lines/time: shape (0,), expected at least one value"),
+        ({"time": np.array([1e9, np.nan])}, "/entry1/dark_lines/time: nan s among 2 values"),
+        ({"stxm_counts": np.ones(2)}, "/entry1/dark_lines/stxm_counts: shape (2,), does not fit"),
+    ],
+)
+def test_dark_lines_that_do_not_fit_together_are_left_out_as_a_whole(columns, problem, stored):
+    dark_lines(stored, **columns)
+    documents = list(nxstxm_documents(stored))
+    problems = [one for one in documents[0][1]["import_problems"] if "no unit" not in one]
+    assert [one.startswith(problem) for one in problems] == ([] if problem is None else [True])
+    assert documents[-1][1]["num_events"] == ({"primary": 6} if problem else {"dark": 2, "primary": 6})
 
 
 def test_a_group_where_a_dataset_is_expected_and_the_other_way_round(stored):
@@ -244,6 +339,29 @@ def test_a_measurement_that_is_not_that_of_the_data_gives_way_to_the_axes(stored
     _, start = next(nxstxm_documents(stored))
     assert start["measurement"]["grid"]["regions"][0]["x"] == (100.0, 103.0)
     assert "its measurement is not that of the data" in start["import_problems"][0]
+    put(stored, AXIS, np.arange(4.0), units="um")
+    put(stored, "entry1/counter0/energy_setpoint", [800.0, 801.0], units="eV")
+    _, start = next(nxstxm_documents(stored))
+    assert start["measurement"]["grid"]["energies"] == [800.0, 801.0]
+    assert "its measurement is not that of the data" in start["import_problems"][0]
+
+
+def test_a_ring_current_of_the_measured_lines_alone_is_that_of_each(tmp_path):
+    documents = stxm_documents(COUNTS, [700.0, 701.0], np.arange(4.0), np.arange(3.0), lines=4)
+    write_nxstxm(tmp_path / "7.hdf5", documents, None)
+    put(tmp_path / "7.hdf5", "entry1/control/data", np.repeat([400.0, 401.0, 402.0, 403.0], 4), units="mA")
+    found = events(list(nxstxm_documents(tmp_path / "7.hdf5")))
+    assert [event["data"][Key.RING_CURRENT] for event in found.values()] == [400.0, 401.0, 402.0, 403.0]
+
+
+@pytest.mark.parametrize("shape", [(24,), (2, 3, 4)])
+def test_a_dwell_of_each_point_is_that_of_the_point(shape, stored):
+    dwell = np.arange(1.0, 25.0)
+    put(stored, "entry1/counter0/count_time", dwell.reshape(shape), units="ms")
+    with h5py.File(stored, "a") as file:
+        del file["entry1/instrument"]
+    documents = list(nxstxm_documents(stored))
+    np.testing.assert_allclose(stack(documents, Key.STXM_DWELL), dwell.reshape(2, 3, 4) / 1e3, rtol=1e-15)
 
 
 def test_repeated_energies_are_images_of_their_own(tmp_path):

@@ -1,5 +1,6 @@
 """Import of an iRIXS scan: the measured one unchanged, and each fault on a copy of its first frames."""
 
+import resource
 import shutil
 from datetime import datetime
 from types import SimpleNamespace
@@ -8,10 +9,11 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+from small_scans import write_irixs
 
 from beamline.errors import BeamlineError
 from beamline.formats.importers.irixs import irixs_documents
-from beamline.formats.importers.irixs_log import LOG_ZONE, read_log
+from beamline.formats.importers.irixs_log import LOG_ZONE, MOST_LINES, read_log
 from callbacks.contract import CCD, MEASUREMENT, CcdConfig, Key, Measurement
 from callbacks.external import ExternalFrames
 
@@ -316,4 +318,82 @@ def test_a_disk_too_small_for_the_frames_is_one_line_and_nothing_is_written(scan
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=5_000_000))
     with pytest.raises(BeamlineError, match="frames: 5 MB free, the frames need 11 MB"):
         list(irixs_documents(scan, frames_dir=tmp_path / "frames"))
+    assert list((tmp_path / "frames").iterdir()) == []
+
+
+# Faults of a small scan, which is written and not measured: 4 frames of 3 x 5 pixels
+
+
+@pytest.fixture
+def small(tmp_path):
+    return write_irixs(tmp_path / "scan")
+
+
+def edit_small(scan, *edits):
+    log = scan / "cox7-AI.txt"
+    text = log.read_text()
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    log.write_text(text)
+
+
+def test_frames_that_the_log_does_not_know_are_named_up_to_three(small, tmp_path):
+    for number in range(5, 10):
+        shutil.copyfile(small / "Andor" / "cox7-00001.tif", small / "Andor" / f"cox7-{number:05d}.tif")
+    assert Imported(small, tmp_path / "frames").problems == [
+        "Andor/cox7-00005.tif, cox7-00006.tif, cox7-00007.tif and 2 more: not in cox7-AI.txt, left out"
+    ]
+
+
+def test_a_frame_that_the_log_names_twice_is_marked_the_second_time(small, tmp_path):
+    edit_small(small, ("cox7-00003", "cox7-00002"), ("\t45.0\t", "\t30.0\t"))
+    imported = Imported(small, tmp_path / "frames")
+    assert imported.marked == {3: "cox7-00002.tif: is frame 2 already"}
+    assert imported.stop["exit_status"] == "abort"
+
+
+def test_frames_of_a_log_without_their_sums_are_not_compared(small, tmp_path):
+    edit_small(small, ("Counts", "Gas"), ("\t45.0\t", "\t46.0\t"))
+    imported = Imported(small, tmp_path / "frames")
+    assert (imported.problems, imported.marked) == ([], {})
+    assert [event["data"]["gas"] for event in imported.events] == [15.0, 30.0, 46.0, 60.0]
+
+
+def test_a_line_of_the_log_whose_clock_went_back_is_kept_and_named(small, tmp_path):
+    edit_small(small, ("15:13:24", "15:10:00"))
+    imported = Imported(small, tmp_path / "frames")
+    assert imported.problems == ["cox7-AI.txt line 7: its time is 144 s before that of the line before"]
+    assert len(imported.events) == 4
+    assert imported.stop["exit_status"] == "success"
+
+
+def test_a_line_of_the_log_with_an_infinite_value_is_left_out_and_named(small, tmp_path):
+    edit_small(small, ("\t45.0\t", "\tinf\t"))
+    imported = Imported(small, tmp_path / "frames")
+    assert imported.problems[:2] == [
+        "1 of 4 lines of the log left out",
+        "cox7-AI.txt line 7: counts is infinite; left out",
+    ]
+    assert [event["data"][Key.ENERGY] for event in imported.events] == [775.5, 776.5, 778.5]
+
+
+def test_a_log_of_more_lines_than_a_scan_can_have_is_refused(small):
+    with (small / "cox7-AI.txt").open("a") as log:
+        log.write("x\n" * MOST_LINES)
+    with pytest.raises(BeamlineError, match=r"cox7-AI.txt: 100,004 lines, expected at most 100,000$"):
+        read_log(small)
+
+
+def test_frames_of_which_writing_fails_leave_no_file(small, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    frame = np.ones((2000, 2000), np.uint16)
+    for path in (small / "Andor").iterdir():
+        tifffile.imwrite(path, frame)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(BeamlineError, match=r"irixs_7_.*\.h5: frames cannot be written: .*File too large"):
+            list(irixs_documents(small, frames_dir=tmp_path / "frames"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list((tmp_path / "frames").iterdir()) == []

@@ -1,5 +1,6 @@
 """Import of SDF scans: the measured stack unchanged, and small scans of every kind with each fault."""
 
+import os
 import re
 from contextlib import suppress
 from datetime import datetime
@@ -239,6 +240,60 @@ def test_energy_regions_may_differ_in_dwell(scan):
     assert [found[n]["data"][Key.STXM_DWELL][0] for n in (1, Y + 1, 2 * Y + 1)] == [0.003, 0.005, 0.005]
 
 
+@pytest.mark.parametrize(
+    ("regions", "seen"),
+    [
+        ([(1, 3)], "ImageScan: 1 points of 3 ms, expected 3 points"),
+        ([(1, 3), (2, 0)], "ImageScan: 1 points of 3 ms, 2 points of 0 ms, expected 3 points"),
+        ([(1, 2)], None),  # ms, which is the Dwell
+    ],
+)
+def test_energy_regions_that_do_not_fit_give_way_to_the_dwell_and_are_named(regions, seen, scan):
+    written = ", ".join(f"{{ Points = {count}; DwellTime = {dwell};}}" for count, dwell in regions)
+    edit_header(scan, "EPUPhase", f"ImageScan = {{ EnergyRegions = ({len(regions)}, {written});}}; EPUPhase")
+    documents, problems = imported(scan)
+    assert problems == ([] if seen is None else [f"EnergyRegions of {seen}; Dwell is taken, 2 ms"])
+    for event in events(documents).values():
+        np.testing.assert_array_equal(event["data"][Key.STXM_DWELL], 0.002)
+
+
+def test_the_time_of_the_file_stands_for_one_that_the_header_does_not_have(scan):
+    edit_header(scan, '"2007 December 14 18:52:00"', '"yesterday"')
+    os.utime(scan / "s071214078.hdr", (1e9, 1e9))
+    documents, problems = imported(scan)
+    assert problems == ["s071214078.hdr: Time is 'yesterday', expected one of the scan; that of the file stands for it"]
+    assert documents[0][1]["time"] == 1e9
+    assert events(documents)[1]["time"] == 1e9
+
+
+@pytest.mark.parametrize(("divider", "seen"), [("0", "0"), ("-2.5", "-2.5"), ("many", "'many'"), ("1e999", "inf")])
+def test_a_counter_divider_that_is_none_is_not_known_and_named(divider, seen, scan):
+    edit_header(scan, "EPUPhase = 0;", f"EPUPhase = 0; PMT_CounterDivider = {divider};")
+    documents, problems = imported(scan)
+    assert problems == [f"s071214078.hdr: PMT_CounterDivider is {seen}, expected a number above 0; it is not known"]
+    assert np.isnan(documents[1][1]["configuration"][SCANNER]["data"][ScannerConfig.COUNTER_DIVIDER])
+
+
+@pytest.mark.parametrize(
+    ("energy", "seen"), [("0", "0"), ("-705.5", "-705.5"), ("high", "'high'"), ("1e7", "10000000.0")]
+)
+def test_an_energy_of_an_image_that_is_none_gives_way_to_the_one_requested(energy, seen, scan):
+    edit_header(scan, "{StorageRingCurrent = 331;", f"{{StorageRingCurrent = 331; Energy = {energy};")
+    documents, problems = imported(scan)
+    assert problems == [f"image 1: energy {seen} is none; 705.5 eV, as requested, stands for it"]
+    assert events(documents)[Y + 1]["data"][Key.ENERGY] == 705.5
+
+
+def test_a_number_that_is_too_large_for_a_scan_is_named(scan):
+    number = "9" * 19
+    (scan / "s071214078.hdr").rename(scan / f"s{number}.hdr")
+    for path in scan.glob("*.xim"):
+        path.rename(scan / path.name.replace("071214078", number))
+    documents, problems = imported(scan)
+    assert problems == [f"s{number}.hdr: its number is larger than that of a scan can be; 0 stands for it"]
+    assert documents[0][1]["scan_id"] == 0
+
+
 def test_a_missing_image_leaves_a_gap_in_the_numbers(scan, counts):
     (scan / "s071214078_a001.xim").unlink()
     documents, problems = imported(scan)
@@ -324,6 +379,20 @@ def test_channels_are_chosen_by_name_or_letter(tmp_path, counts):
         imported(tmp_path, channel="TEY")
 
 
+@pytest.mark.parametrize(
+    ("channels", "left_out"),
+    [('{ Name = "PMT";}, { Name = "PMT";}', "PMT; left out: PMT"), ('5, { Name = "PMT";}', "5; left out: PMT")],
+)
+def test_channels_of_one_name_or_of_none_keep_their_letters_and_are_named(channels, left_out, scan, counts):
+    edit_header(scan, 'Channels = (1,\n{ Name = "counter1"; Unit = "counts";}', f"Channels = (2,\n{channels}")
+    for index, image in enumerate(counts):
+        write_xim(scan / f"s071214078_b{index:03d}.xim", -image)
+    documents, problems = imported(scan)
+    assert problems == [f"1 of 2 channels is imported, {left_out}"]
+    np.testing.assert_array_equal(stack(documents), counts)
+    np.testing.assert_array_equal(stack(imported(scan, channel="b")[0]), -counts)
+
+
 def test_regions_follow_one_another_at_each_energy(tmp_path, counts):
     second = axis("PAxis", "Sample X", "nm", [5000, 6000]) + axis("QAxis", "Sample Y", "nm", [1000, 2000, 3000])
     first = axis("PAxis", "Sample X", "um", XS) + axis("QAxis", "Sample Y", "um", YS)
@@ -400,6 +469,50 @@ def test_a_line_spectrum_with_the_energy_along_q_is_turned(tmp_path):
     np.testing.assert_array_equal(events(documents)[1]["data"][Key.STXM_Y], 50.0)
 
 
+def test_a_line_along_y_has_the_x_of_its_centre(tmp_path):
+    region = axis("PAxis", "Energy", "eV", ENERGIES) + axis("QAxis", "Sample Y", "um", XS)
+    extra = "LineScan = { SpatialRegions = (0); CentreXPos = 7; CentreYPos = 8;};"
+    (tmp_path / "scan.hdr").write_text(header("NEXAFS Line Scan", regions=[region], stack_axis=None, extra=extra))
+    write_xim(tmp_path / "scan_a.xim", np.ones((X, E)))
+    line = events(imported(tmp_path)[0])[2]["data"]
+    np.testing.assert_array_equal(line[Key.STXM_X], 7.0)
+    np.testing.assert_array_equal(line[Key.STXM_Y], XS)
+
+
+def test_an_energy_of_a_line_spectrum_without_a_number_is_left_out_and_named(tmp_path):
+    (tmp_path / "scan.hdr").write_text(header("NEXAFS Line Scan", regions=[LINE], stack_axis=[700.0], extra=SLANTED))
+    values = np.arange(X * E).reshape(X, E) + 0.5
+    values[:, 1] = np.nan
+    write_xim(tmp_path / "scan_a.xim", values)
+    documents, problems = imported(tmp_path)
+    assert problems == [
+        "1 of 1 images: 1 damaged; 1 of 3 lines left out",
+        "scan_a.xim: energies without a number; 1 lines left out",
+    ]
+    assert list(events(documents)) == [1, 3]
+    np.testing.assert_array_equal(events(documents)[3]["data"][Key.STXM_COUNTS], values[:, 2])
+    assert (documents[-1][1]["exit_status"], documents[-1][1]["reason"]) == ("abort", problems[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "scan_a.xim: missing; 3 lines left out"),
+        ("", "scan_a.xim: empty; 3 lines left out"),
+        ("1 2 3\n" * 4, "scan_a.xim: 3 energies of 4 pixels, expected 3 of 5; 3 lines left out"),
+        ("1 2 3 4\n" * 5, "scan_a.xim: 4 energies of 5 pixels, expected 3 of 5; 3 lines left out"),
+        ("nan nan nan\n" * 5, "scan_a.xim: energies without a number; 3 lines left out"),
+    ],
+)
+def test_a_line_spectrum_of_which_nothing_can_be_used_is_refused_with_what_was_seen(text, problem, tmp_path):
+    (tmp_path / "scan.hdr").write_text(header("NEXAFS Line Scan", regions=[LINE], stack_axis=[700.0], extra=SLANTED))
+    if text is not None:
+        (tmp_path / "scan_a.xim").write_text(text)
+    with pytest.raises(BeamlineError) as error:
+        imported(tmp_path)
+    assert str(error.value) == f"{tmp_path / 'scan.hdr'}: none of its images can be read; {problem}"
+
+
 def test_a_focus_scan_has_the_zone_plate_of_each_line(tmp_path):
     region = axis("PAxis", "Length", "um", [0, 1, 2]) + axis("QAxis", "Zone Plate", "um", [-10, 0, 10, 20])
     extra = "FocusScan = { CentreXPos = 7; CentreYPos = 8; Length = 2; Theta = 0;};"
@@ -424,7 +537,21 @@ def test_a_focus_scan_has_the_zone_plate_of_each_line(tmp_path):
     [
         ('Type = "NEXAFS Image Scan"', 'Type = "OSA Scan"', "a scan of Type 'OSA Scan', expected one of Image Scan"),
         ("Points = (5, 0.0,", "Points = (6, 0.0,", "Points of the PAxis 'Sample X': an array of 6 entries holds 5"),
-        ("Points = (5, 0.0,", "Points = (5, x,", "Points of the PAxis 'Sample X'"),
+        ("Points = (5, 0.0,", "Points = (5, x,", "Points of the PAxis 'Sample X': 'x', expected numbers"),
+        ("Points = (5, 0.0,", "Points = (5, 1_0,", "Points of the PAxis 'Sample X': '1_0', expected numbers"),
+        ("Points = (5, 0.0,", "Points = (5, true,", "Points of the PAxis 'Sample X': True, expected numbers"),
+        ("Points = (5, 0.0,", "Points = (0); Old = (5, 0.0,", "Points of the PAxis 'Sample X': none, expected numbers"),
+        (
+            "Points = (3,",
+            "Points = 700; Old = (3,",
+            "Points of the StackAxis 'Energy': 700 where an array was expected",
+        ),
+        ('"Energy"; Unit = "eV"', '"Time"; Unit = "um"', "a stack along 'Time', expected Energy"),
+        ("StackAxis", "Stack", "no energy: neither a StackAxis with Points nor a Monochromator with LastPosition"),
+        ("Regions = (1,", "Areas = (1,", "Regions: None where an array was expected"),
+        ("Regions = (1,", "Regions = (0); Areas = (1,", "no Regions"),
+        ("Regions = (1,", "Regions = (1, 5); Areas = (1,", "a region that is no structure: 5"),
+        ("Channels = (1,", "Channels = (2,", "Channels: an array of 2 entries holds 1"),
         ("Sample Y", "OSA Y", "an image of 'Sample X' and 'OSA Y', expected Sample X and Sample Y"),
         ('Unit = "um"', 'Unit = "steps"', "axis 'Sample X': unit 'steps', expected one of um, nm, mm, m"),
         ("Dwell = 2", "Dwell = 0", "Dwell is 0, expected ms"),
@@ -439,6 +566,40 @@ def test_a_header_that_cannot_be_used_is_refused_in_one_line(old, new, message, 
         imported(scan)
     assert "\n" not in str(error.value)
     assert str(scan / "s071214078.hdr") in str(error.value)
+
+
+POSITIONS = axis("PAxis", "Sample X", "um", XS) + axis("QAxis", "Sample Y", "um", YS)
+CENTRE = "LineScan = { CentreXPos = 7; CentreYPos = 8;};"
+NO_CENTRE = "FocusScan = { Theta = 0;}; LineScan = { SpatialRegions = (1, 5);};"
+
+
+@pytest.mark.parametrize(
+    ("kind", "regions", "extra", "message"),
+    [
+        (
+            *("NEXAFS Line Scan", [POSITIONS], SLANTED),
+            "a line spectrum of 'Sample X' and 'Sample Y', expected Energy and a position",
+        ),
+        ("NEXAFS Line Scan", [LINE, LINE.replace("705.5", "706")], CENTRE, "regions of different energies"),
+        (
+            *("NEXAFS Line Scan", [LINE], NO_CENTRE),
+            "where the line along 'Sample' lies: no CentreXPos, CentreYPos of a region",
+        ),
+        (
+            *("NEXAFS Line Scan", [LINE], SLANTED.replace("(1,", "(2,")),
+            "SpatialRegions: an array of 2 entries holds 1",
+        ),
+        ("Focus Scan", [POSITIONS, POSITIONS], "", "a focus scan of 2 regions, expected one"),
+        ("Focus Scan", [POSITIONS], "", "a focus scan along 'Sample Y', expected Zone Plate"),
+        ("Image Scan", [POSITIONS], "Monochromator = { LastPosition = true;};", "no energy: neither a StackAxis"),
+    ],
+)
+def test_a_header_of_another_scan_than_it_says_is_refused_in_one_line(kind, regions, extra, message, tmp_path):
+    energies = None if kind == "Image Scan" else [700.0]
+    (tmp_path / "scan.hdr").write_text(header(kind, regions=regions, stack_axis=energies, extra=extra))
+    with pytest.raises(BeamlineError) as error:
+        imported(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path / 'scan.hdr'}: {message}")
 
 
 def test_a_scan_without_an_image_is_refused(scan):

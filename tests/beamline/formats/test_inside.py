@@ -117,10 +117,10 @@ def external_storage(target):
     return put
 
 
-def virtual(target):
+def virtual(target, inner="/data"):
     def put(file, name):
         layout = h5py.VirtualLayout((2, 3, 4), "f8")
-        layout[:] = h5py.VirtualSource(target, "/data", (2, 3, 4))
+        layout[:] = h5py.VirtualSource(target, inner, (2, 3, 4))
         file.create_virtual_dataset(name, layout)
 
     return put
@@ -147,6 +147,7 @@ def test_a_link_in_a_linked_file_does_not_lead_out_either(nxstxm, secret):
 
 @pytest.mark.parametrize("way", [external_link, virtual])
 def test_files_inside_of_the_folder_are_read(way, nxstxm):
+    replaced(nxstxm, "entry1/control/data", way("counts.hdf5"))  # of the same file as the counts
     counts = np.arange(24.0).reshape(2, 3, 4)
     with h5py.File(nxstxm.with_name("counts.hdf5"), "w") as file:
         file["data"] = counts
@@ -155,6 +156,32 @@ def test_files_inside_of_the_folder_are_read(way, nxstxm):
     np.testing.assert_array_equal(np.reshape(found, (2, 3, 4)), counts)
     nxstxm.with_name("counts.hdf5").unlink()  # of which HDF5 would make zeros
     refused(nxstxm_documents(nxstxm), "counts.hdf5")
+
+
+@pytest.mark.parametrize(
+    ("source", "inner", "message"),
+    [
+        ("other.hdf5", "/none", "/entry1/counter0/data: made of '/none' in 'other.hdf5', which does not exist"),
+        (".", "/none", "/entry1/counter0/data: made of '/none' in '.', which does not exist"),
+        (
+            "other.hdf5",
+            "/virtual",
+            "/entry1/counter0/data: made of '/virtual' in 'other.hdf5', whose values are elsewhere again",
+        ),
+        (
+            "other.hdf5",
+            "/external",
+            "/entry1/counter0/data: made of '/external' in 'other.hdf5', whose values are elsewhere again",
+        ),
+        ("other.hdf5", "/", "/entry1/counter0/data: made of '/' in 'other.hdf5': /: a group, expected a dataset"),
+    ],
+)
+def test_a_virtual_dataset_of_which_a_source_has_no_values_is_not_filled_in(source, inner, message, nxstxm):
+    with h5py.File(nxstxm.with_name("other.hdf5"), "w") as file:
+        virtual("secret.hdf5")(file, "virtual")
+        external_storage("secret.bin")(file, "external")
+    replaced(nxstxm, "entry1/counter0/data", virtual(source, inner))
+    refused(nxstxm_documents(nxstxm), message)
 
 
 @pytest.mark.parametrize("name", ["s7.hdr", "s7_a001.xim"])
@@ -208,6 +235,17 @@ def test_a_file_that_does_not_say_how_large_it_is_is_read_to_the_limit(tmp_path)
         read_bytes(type(tmp_path)("/proc/self/status"), 5)
 
 
+def test_a_file_that_cannot_be_looked_at_or_read_is_named_with_the_reason(tmp_path):
+    (tmp_path / "circle").symlink_to("circle")
+    for path, reason in (
+        (tmp_path / "circle", r"^circle: cannot be read: Too many levels of symbolic links$"),
+        (tmp_path / ("x" * 300), r"^x{300}: cannot be read: File name too long$"),
+        (type(tmp_path)("/proc/self/mem"), r"^mem: cannot be read: Input/output error$"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            read_bytes(path, 5)
+
+
 def test_a_header_cannot_claim_more_points_than_a_scan_can_have(tmp_path):
     scan = write_sdf(tmp_path / "scan")
     many = ", ".join(["1"] * 20_000)
@@ -247,6 +285,12 @@ def test_the_cost_of_a_long_word_is_linear(tmp_path):
     (scan / "s7.hdr").write_text(header.replace("333.4", "1" * 2_000_000 + "x"))
     _, start = next(sdf_documents(scan))
     assert start["import_problems"] == []
+
+
+def test_an_attribute_cannot_claim_more_values_than_a_list_of_axes_can_have(nxstxm):
+    with h5py.File(nxstxm, "a") as file:
+        file["entry1/counter0"].attrs["axes"] = np.zeros(1001)
+    refused(nxstxm_documents(nxstxm), "/entry1/counter0 attribute axes: shape (1001,), expected at most 1000 values")
 
 
 @pytest.mark.parametrize(

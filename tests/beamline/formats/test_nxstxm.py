@@ -1,5 +1,7 @@
 """NXstxm files: written ones follow the definition and are read back unchanged; those of others are read as well."""
 
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from stxm_documents import START, events, stack, stxm_documents
 from beamline.errors import BeamlineError
 from beamline.formats.exporters.nxstxm import SCAN_TYPES, write_nxstxm
 from beamline.formats.importers.nxstxm import nxstxm_documents
+from beamline.formats.importers.stxm_run import stxm_run
 from beamline.storage.results import Run, Table
 from callbacks.contract import DERIVATION, MEASUREMENT, Key, Measurement
 
@@ -268,6 +271,8 @@ def test_a_run_without_grid_or_lines_leaves_the_file_as_it_was(tmp_path):
     start = {**documents[0][1], MEASUREMENT: {**documents[0][1][MEASUREMENT], "technique": "xas", "grid": None}}
     with pytest.raises(ValueError, match="is of xas, expected STXM"):
         write_nxstxm(tmp_path / "scan.nxs", [("start", start), *documents[1:]], None)
+    with pytest.raises(ValueError, match="the measurement has no grid; that of a STXM run has one"):
+        next(stxm_run(Measurement(**start[MEASUREMENT]), [], metadata={}, source="test", start_time=START))
     with pytest.raises(ValueError, match="has no line"):
         write_nxstxm(tmp_path / "scan.nxs", documents[:2], None)
     beyond = [(name, {**doc, "seq_num": E * Y + 1} if name == "event" else doc) for name, doc in documents]
@@ -333,6 +338,25 @@ def test_axes_are_found_by_name_or_by_their_lengths(axes, tmp_path):
     data = counts.transpose(2, 1, 0) if axes[:1] == ("sample_x",) else counts
     foreign_file(tmp_path / "scan.nxs", axes=axes, data=data)
     np.testing.assert_array_equal(stack(list(nxstxm_documents(tmp_path / "scan.nxs"))), counts)
+
+
+@pytest.mark.parametrize("axes", [("sample_y", "sample_x"), ("energy", "energy", "sample_x")])
+def test_axes_that_cannot_be_those_of_the_data_give_way_to_their_lengths(axes, tmp_path):
+    counts = np.arange(E * Y * X, dtype=float).reshape(E, Y, X)
+    foreign_file(tmp_path / "scan.nxs", axes=axes, data=counts)
+    np.testing.assert_array_equal(stack(list(nxstxm_documents(tmp_path / "scan.nxs"))), counts)
+
+
+def test_an_axis_that_is_declared_twice_is_not_taken_for_another_of_one_point(tmp_path):
+    def one_line(entry):
+        for name, unit in (("energy", "keV"), ("sample_y", "nm")):
+            edited(name, [0.7])(entry["Counter1"])
+            entry["Counter1"][name].attrs["units"] = unit
+
+    foreign_file(
+        tmp_path / "7.nxs", axes=("energy", "energy", "sample_x"), data=XS[np.newaxis, np.newaxis], edit=one_line
+    )
+    np.testing.assert_array_equal(stack(list(nxstxm_documents(tmp_path / "7.nxs")))[0, 0], XS)
 
 
 def test_the_older_attribute_axis_orders_an_image_that_is_as_wide_as_high(tmp_path):
@@ -416,7 +440,16 @@ def edited(name, value):
     [
         (edited("definition", "NXtomo"), "no NXentry with the definition NXstxm"),
         (edited("Counter1/stxm_scan_type", "osa image"), "stxm_scan_type is 'osa image'"),
-        (edited("Counter1/energy", None), "no energy, sample_x or sample_y"),
+        (edited("Counter1/energy", None), "/scan_1/Counter1: no energy$"),
+        (edited("Counter1/sample_y", None), "/scan_1/Counter1: no sample_y$"),
+        (edited("Counter1/data", None), "/scan_1/Counter1: no signal 'data'$"),
+        (edited("Counter1/energy_setpoint", [700.0] * 5), "/scan_1/Counter1: 4 of energy, but 5 of energy_setpoint$"),
+        (
+            edited("Counter1/stxm_scan_type", "sample line spectrum"),
+            "/scan_1/Counter1: a line of 5 sample_x and 3 sample_y$",
+        ),
+        (edited("Counter1/stxm_scan_type", "sample focus"), "/scan_1/Counter1: no zoneplate_z of a focus scan$"),
+        (edited("definition", [1.0] * 1001), r"; /scan_1/definition: shape \(1001,\) .* expected a text; left out$"),
         (edited("Counter1/sample_x", np.arange(9.0)), r"shape \(4, 3, 5\) does not fit its axes"),
         (edited("Counter1/data", np.full((E, Y, X), np.nan)), "holds a number"),
         (lambda entry: entry["Counter1/energy"].attrs.modify("units", "K"), "unit 'K', expected one of ev, kev"),
@@ -428,6 +461,88 @@ def test_what_cannot_be_imported_is_named_in_one_line(edit, message, tmp_path):
         list(nxstxm_documents(tmp_path / "scan.nxs"))
     assert "\n" not in str(error.value)
     assert str(tmp_path / "scan.nxs") in str(error.value)
+
+
+def test_a_focus_scan_of_another_beamline_has_the_zone_plate_of_each_line_and_one_energy(tmp_path):
+    def focus(entry):
+        group = entry["Counter1"]
+        group["stxm_scan_type"][()] = "sample focus"
+        for name, values, unit in (
+            ("zone_plate", [-0.02, 0.0, 0.02], "mm"),
+            ("sample_y", [10.0], "um"),
+            ("energy", energies, "eV"),
+        ):
+            edited(name, values)(group)
+            group[name].attrs["units"] = unit
+
+    energies, counts = [708.0], np.arange(15.0).reshape(3, 5)
+    foreign_file(tmp_path / "focus.nxs", axes=("energy", "zone_plate", "line_position"), data=counts, edit=focus)
+    documents = list(nxstxm_documents(tmp_path / "focus.nxs"))
+    found = events(documents)
+    np.testing.assert_allclose([event["data"][Key.ZONE_PLATE] for event in found.values()], [-20.0, 0.0, 20.0])
+    np.testing.assert_array_equal([event["data"][Key.STXM_COUNTS] for event in found.values()], counts)
+    energies = [708.0, 709.0]
+    foreign_file(tmp_path / "focus.nxs", axes=(), data=counts, edit=focus)
+    with pytest.raises(BeamlineError, match=r"/scan_1/Counter1: a focus scan at 2 energies, expected one$"):
+        list(nxstxm_documents(tmp_path / "focus.nxs"))
+
+
+START_TIME, END_TIME = 1709290800.0, 1709294400.0  # 2024-03-01 11:00 and 12:00 UTC, as in `foreign_file`
+UNREADABLE = "cannot be read, expected one like 2024-03-01T12:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "times", "problems"),
+    [
+        ("2024-03-01T11:00:00", "2024-03-01T12:00:00Z", (START_TIME, END_TIME), ["names no zone, taken for UTC"]),
+        ("noon", None, (END_TIME, END_TIME), [UNREADABLE, "no start_time, the end_time stands for it"]),
+        (None, "0001-01-01T00:00:00", (START_TIME, START_TIME), [f"end_time '0001-01-01T00:00:00' {UNREADABLE}"]),
+        ("", "", (1e9, 1e9), [UNREADABLE, UNREADABLE, "no start_time, the time of the file stands for it"]),
+        (
+            *("2024-03-01T12:00:10Z", None, (END_TIME + 10, END_TIME + 10)),
+            ["/scan_1: end_time is 10 s before start_time, which stands for it"],
+        ),
+    ],
+)
+def test_a_time_that_cannot_be_is_named_with_what_stands_for_it(start, end, times, problems, tmp_path):
+    def edit(entry):
+        for name, text in (("start_time", start), ("end_time", end)):
+            if text is not None:
+                edited(name, text)(entry)
+
+    foreign_file(tmp_path / "scan.nxs", edit=edit)
+    os.utime(tmp_path / "scan.nxs", (1e9, 1e9))
+    documents = list(nxstxm_documents(tmp_path / "scan.nxs"))
+    found = events(documents)
+    assert (found[1]["time"], found[E * Y]["time"]) == times
+    for seen, problem in zip(documents[0][1]["import_problems"], problems, strict=True):
+        assert seen.startswith("/scan_1: ")
+        assert seen.endswith(problem)
+
+
+def test_a_detector_is_chosen_by_name(tmp_path):
+    def another(entry):
+        entry.copy("Counter1", "Counter2")
+        entry["Counter2/data"][()] += 1
+
+    counts = foreign_file(tmp_path / "scan.nxs", edit=another)
+    documents = list(nxstxm_documents(tmp_path / "scan.nxs", detector="Counter2"))
+    assert documents[0][1]["import_problems"] == []
+    np.testing.assert_array_equal(stack(documents), counts + 1)
+    with pytest.raises(BeamlineError, match=r"/scan_1: no NXdata group 'TEY'; it has Counter1, Counter2$"):
+        list(nxstxm_documents(tmp_path / "scan.nxs", detector="TEY"))
+
+
+def test_a_data_group_without_a_dwell_leaves_it_unknown(tmp_path):
+    foreign_file(tmp_path / "scan.nxs", edit=edited("Counter1/count_time", None))
+    documents = list(nxstxm_documents(tmp_path / "scan.nxs"))
+    assert np.isnan(documents[0][1][MEASUREMENT]["exposure_time"])
+    assert np.isnan(stack(documents, Key.STXM_DWELL)).all()
+
+
+def test_a_file_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(BeamlineError, match=r"scan.nxs: no such file$"):
+        list(nxstxm_documents(tmp_path / "scan.nxs"))
 
 
 def test_a_file_that_is_not_hdf5_is_named(tmp_path):
@@ -446,3 +561,7 @@ def test_entries_of_different_scans_are_imported_by_name(tmp_path):
         list(nxstxm_documents(tmp_path / "scan.nxs"))
     documents = list(nxstxm_documents(tmp_path / "scan.nxs", entry="scan_2"))
     assert events(documents)[1]["data"][Key.ENERGY] == pytest.approx(701)
+    with h5py.File(tmp_path / "scan.nxs", "a") as file:
+        edited("definition", "NXtomo")(file["scan_2"])
+    with pytest.raises(BeamlineError, match=r"no entry 'scan_2' of the definition NXstxm; it has scan_1$"):
+        list(nxstxm_documents(tmp_path / "scan.nxs", entry="scan_2"))

@@ -5,8 +5,10 @@ from contextlib import closing
 import numpy as np
 import pytest
 from command_line import answer
+from small_scans import write_irixs, write_sdf
 from stxm_documents import stxm_documents
 
+from beamline.errors import BeamlineError
 from beamline.operations import importing
 from beamline.operations.exporting import export
 from beamline.storage import Recorder, Runs
@@ -54,3 +56,27 @@ def test_an_import_that_is_not_in_the_catalogue_fails_and_says_why(scan, tmp_pat
     assert found.code == 1
     assert "raw run" in found.stdout
     assert found.stderr.splitlines()[-1] == "beamline: run x is not in the catalogue: made to fail"
+
+
+@pytest.mark.parametrize(("kind", "write", "points"), [("irixs", write_irixs, 4), ("sdf", write_sdf, 12)])
+def test_a_scan_of_another_instrument_becomes_a_run_that_is_kept(kind, write, points, tmp_path, monkeypatch):
+    monkeypatch.setattr(importing, "ingest_now", lambda *_: "")
+    folder = write(tmp_path / "scan")
+    summary = importing.import_scan(kind, folder, config=None, data_dir=tmp_path / "data")
+    (run,) = Runs(tmp_path / "data").raw()
+    assert (run.uid, run.start["scan_id"]) == (summary["raw_uid"], 7)
+    assert run.start["measurement"]["points"] == points
+    assert summary["imported_before"] == []
+    assert len(list((tmp_path / "data").rglob("irixs_7_*.h5"))) == (kind == "irixs")
+
+
+def test_settings_that_are_none_are_named_before_anything_is_read_or_written(tmp_path):
+    config = tmp_path / "endstation.toml"
+    config.write_text('[endstation]\nname = "x"\n[devices]\n[processing.rix]\n[processing.rixs.cosmic_ray]\n')
+    with pytest.raises(BeamlineError) as error:
+        importing.import_scan("sdf", tmp_path / "none", config=config, data_dir=tmp_path / "data")
+    assert error.value.problems == (
+        f"{config}: processing: unknown pipeline 'rix'; did you mean 'rixs'?",
+        f"{config}: processing.rixs: unknown key 'cosmic_ray'; did you mean 'cosmic_rays'?",
+    )
+    assert not (tmp_path / "data").exists()
