@@ -148,8 +148,8 @@ class Runs:
     def _read(self, entry: Entry) -> tuple[list[Document], list[str]]:
         """Read the documents of a run, from the catalogue where its log is damaged; tell what cannot be read."""
         path = entry.path if entry.path.exists() else Layout(self.data_dir).find_log(entry.uid) or entry.path
-        written = is_being_written(path)
         try:
+            written = is_being_written(path)
             with LogReader(path) as reader:
                 documents = list(relocated(reader, self.data_dir))
                 if not written:
