@@ -8,12 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from beamline.errors import BeamlineError
 from beamline.storage.large_arrays import internalise
 from beamline.storage.layout import Layout, is_ingested
 from beamline.storage.log import Doc, Document, LogError, LogReader, is_being_written, read_start
 from beamline.storage.relocation import relocated
-from beamline.storage.results import Run, collect
+from beamline.storage.results import EXTERNAL_FIELDS, FIELDS, DocumentsError, Run, checked, collect
 from callbacks.contract import DERIVATION, Stream
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,10 @@ class Entry:
     @property
     def raw_uids(self) -> list[str]:
         """Uids of the runs that a derived run was made from; empty for a raw run."""
-        return list(self.start.get(DERIVATION, {}).get("raw_uids", ()))
+        match self.start.get(DERIVATION):
+            case {"raw_uids": list(uids)}:
+                return [str(uid) for uid in uids]
+        return []
 
 
 class Runs:
@@ -108,10 +113,13 @@ class Runs:
         """
         documents, problems = self._read(entry)
         try:
-            run = collect(internalise(documents) if entry.raw_uids else documents)
+            if entry.raw_uids:
+                run = collect(internalise(checked(documents, FIELDS | EXTERNAL_FIELDS)))
+            else:
+                run = collect(checked(documents, FIELDS))
             _ = run.derivation
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-            what = f"{type(error).__name__}: {error}"
+        except (DocumentsError, ValidationError) as error:  # damage leaves documents out, and changes none
+            what = " ".join(str(error).split())
             raise BeamlineError(f"run {entry.uid}: its documents do not fit together: {what}") from error
         run.problems[:0] = problems
         return run
