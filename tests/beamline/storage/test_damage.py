@@ -317,6 +317,21 @@ def test_where_the_log_of_a_run_is_damaged_the_copy_in_the_catalogue_is_used(sto
     assert check(entry) == [f"{log}: No such file or directory; the catalogue's copy is used"]
 
 
+def test_a_catalogue_that_was_filled_from_a_damaged_log_is_not_taken_for_the_whole_run(store, tmp_path, caplog):
+    paths = [record(tmp_path, values=range(5))[0] for _ in range(2)]
+    places = [1, 3]  # of the descriptor, and of an event
+    for path, place in zip(paths, places, strict=True):
+        flip(path, offsets(path)[place] + 20)
+    assert store.ingest() == {}
+    assert [message.endswith("; the catalogue lacks what was there") for message in caplog.messages] == [True, True]
+    runs = Runs(tmp_path)
+    for path, lost in zip(paths, (5, 1), strict=True):
+        run = runs.load(runs.find(path.stem))
+        assert sum(len(table) for table in run.streams.values()) == 5 - lost
+        (problem,) = run.problems
+        assert problem.endswith(f"the catalogue's copy is used, which lacks {lost} of 5 events of stream primary")
+
+
 def test_where_neither_the_log_nor_the_catalogue_has_a_run_both_are_named(tmp_path, caplog):
     path, documents = record(tmp_path)
     layout = Layout(tmp_path)
