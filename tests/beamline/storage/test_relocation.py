@@ -52,6 +52,8 @@ def test_a_document_that_names_no_file_stays_as_it_is(tmp_path, name, doc):
 
 def test_a_name_that_no_file_can_have_is_looked_for_nowhere_else(tmp_path):
     long = tmp_path / "frames" / ("a" * 300)
+    for folder in (Layout(tmp_path / "other").frames, Layout(tmp_path).logs):
+        folder.mkdir(parents=True)
     assert current_path(long, tmp_path / "other") == long
     assert Layout(tmp_path).find_log("a" * 300) is None
 

@@ -5,9 +5,9 @@ import shutil
 import sqlite3
 import subprocess
 import threading
-import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
@@ -240,29 +240,28 @@ def test_a_catalogue_that_is_locked_or_cannot_be_moved_is_named_and_left_as_it_i
 def test_another_process_that_fills_the_catalogue_slowly_is_waited_for_as_long_as_it_makes_progress(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(recovery_module, "LOCK_TIMEOUT", 0.5)
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(recovery_module, "time", clock)
     layout, uids = Layout(tmp_path), set()
     layout.logs.mkdir()
     for uid in ("a", "b"):
         layout.log(uid).write_text("")
         uids.add(uid)
     patience = recovery_module._Patience(layout, uids, for_lock=False)  # noqa: SLF001 - it takes half a minute
-    time.sleep(0.3)
+    clock.now = 29.0
     assert patience()
     layout.log("a").unlink()  # it has been ingested
     assert patience()
-    time.sleep(0.3)  # 0.6 s since the beginning
+    clock.now = 58.0
     assert patience()
-    time.sleep(0.3)
+    clock.now = 60.0
     assert not patience()
 
 
-@pytest.mark.parametrize("makes_progress", [True, False])
-def test_where_another_process_fills_the_catalogue_it_is_waited_for_or_named(
-    tmp_path, store, monkeypatch, makes_progress
-):
+@pytest.mark.parametrize("other_does", ["end", "ingest and end", "nothing"])
+def test_where_another_process_fills_the_catalogue_it_is_waited_for_or_named(tmp_path, store, monkeypatch, other_does):
     monkeypatch.setattr(recovery_module, "LOCK_TIMEOUT", 1.0)
-    store.measure(bp.count([number(range(3))], num=3))
+    layout, uid = Layout(tmp_path), store.measure(bp.count([number(range(3))], num=3))
     done, held = threading.Event(), threading.Event()
 
     def other():
@@ -270,16 +269,18 @@ def test_where_another_process_fills_the_catalogue_it_is_waited_for_or_named(
             assert got_it
             held.set()
             done.wait()
+            if other_does == "ingest and end":
+                layout.log(uid).rename(tmp_path / "ingested")
 
     thread = threading.Thread(target=other)
     thread.start()
     held.wait()
-    if makes_progress:
+    if other_does != "nothing":
         threading.Timer(0.3, done.set).start()
     recovery = recover(tmp_path)
     done.set()
     thread.join()
-    if makes_progress:
+    if other_does != "nothing":
         assert (recovery.ingested, recovery.problems) == (1, [])
     else:
         assert recovery.ingested == 0
