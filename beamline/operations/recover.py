@@ -53,8 +53,10 @@ def _reduce(data_dir: Path, interrupted: Sequence[str], recovery: Recovery) -> N
 
 
 def _is_measurement(entry: Entry) -> bool:
-    technique = entry.start.get(MEASUREMENT, {}).get("technique")
-    return not entry.raw_uids and technique in pipelines() and inspect_log(entry.path).state is LogState.CLOSED
+    match entry.start.get(MEASUREMENT):
+        case {"technique": str(technique)} if technique in pipelines() and not entry.raw_uids:
+            return inspect_log(entry.path).state is LogState.CLOSED
+    return False
 
 
 def _reduce_run(data_dir: Path, entry: Entry, recovery: Recovery) -> None:

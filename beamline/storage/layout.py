@@ -42,11 +42,11 @@ class Layout:
 
     def pending_logs(self) -> list[Path]:
         """List the logs of runs that are not yet completely in the catalogue."""
-        return sorted(path for path in self.logs.glob("[!.]*.log") if _is_regular(path))
+        return sorted(path for path in self.logs.glob("[!.]*.log") if is_regular(path))
 
     def ingested_logs(self) -> Iterator[Path]:
         """Yield the logs of runs that are in the catalogue, in no particular order."""
-        return (path for path in (self.logs / INGESTED).glob("*/[!.]*.log") if _is_regular(path))
+        return (path for path in (self.logs / INGESTED).glob("*/[!.]*.log") if is_regular(path))
 
     def all_logs(self) -> list[Path]:
         """List the logs of all runs."""
@@ -60,7 +60,7 @@ class Layout:
         # the first when the catalogue is made anew.
         for _ in range(2):
             for path in (self.log(uid), *(self.logs / INGESTED).glob(f"*/{escape(uid)}.log")):
-                if _is_regular(path):
+                if is_regular(path):
                     return path
         return None
 
@@ -161,11 +161,11 @@ class Layout:
         return self.data_dir / "reports"
 
 
-def _is_regular(path: Path) -> bool:
+def is_regular(path: Path) -> bool:
     """Tell whether a path is a file or a link to one; to open a pipe or a device could take for ever."""
     try:
         return path.is_file()
-    except OSError:  # a name that is too long
+    except (OSError, ValueError):  # a name that is too long, or that no file can have
         return False
 
 
@@ -181,4 +181,4 @@ def is_ingested(log: Path) -> bool:
 
 def is_frame_link(file: Path) -> bool:
     """Tell whether a file links to frames on behalf of the catalogue, by its path."""
-    return Layout(file.parents[2]).frame_links == file.parent
+    return len(file.parents) > 2 and Layout(file.parents[2]).frame_links == file.parent

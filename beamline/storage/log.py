@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import mmap
 import os
 import re
 import struct
@@ -41,6 +40,7 @@ Doc = dict[str, Any]
 Document = tuple[str, Doc]  # (name, document), as the RunEngine emits it
 
 FORMAT = b"bluesky documents, msgpack, 1\n"
+SCANNED = 1 << 20  # bytes that are searched at once for a document behind damage
 _HEADER = struct.Struct("<II")  # length of the packed document, its CRC-32
 _REFERENCED = ("start", "resource", "stream_resource", "descriptor")  # documents that later ones refer to by uid
 # How the packed documents begin: an array of two, of which the first is a short text.
@@ -63,6 +63,7 @@ _PAYLOAD = re.compile(
     )
     + rb")"
 )
+_LONGEST_NAME = 32  # bytes, more than `_PAYLOAD` matches
 
 
 class LogError(BeamlineError):
@@ -177,14 +178,11 @@ class LogReader:
         self.damage: list[Damage] = []
         try:
             # Opening a pipe, which is no log either, would wait for its writer.
-            self._file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+            self._file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
         except OSError as error:
             raise LogError(f"{path}: {error.strerror}") from error
         try:
             self._begin()
-        except OSError as error:
-            self._file.close()
-            raise LogError(f"{path}: {error.strerror}") from error
         except LogError:
             self._file.close()
             raise
@@ -208,6 +206,8 @@ class LogReader:
             return None
         try:
             name, doc = msgpack.unpackb(payload, object_hook=_decode, strict_map_key=False)
+            if not isinstance(name, str) or not isinstance(doc, dict):
+                raise TypeError(f"not a name and a document: {name!r:.40}, {doc!r:.40}")
         except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
             raise LogError(f"{self.path}: the document at byte {self.end} cannot be decoded: {error}") from error
         self._advance(len(payload))
@@ -223,8 +223,7 @@ class LogReader:
 
         A last document that is there in full but was changed is no such: it is added to `damage`.
         """
-        self._file.seek(self.end)
-        tail = self._file.read()
+        tail = self._read_bytes(self.end)
         if tail and _is_whole(tail):
             self.damage.append(Damage(self.end, len(tail)))
             self.end += len(tail)
@@ -238,7 +237,7 @@ class LogReader:
     def _begin(self) -> None:
         """Read the line that names the format; without it, but with documents, the log is damaged there."""
         self.end = len(FORMAT)
-        if self._file.read(len(FORMAT)) != FORMAT:
+        if self._read_bytes(0, len(FORMAT)) != FORMAT:
             self.end = 0
             if not self._skip_damage():
                 raise LogError(f"{self.path}: not a log of documents")
@@ -252,14 +251,13 @@ class LogReader:
 
     def _read_payload(self, offset: int) -> bytes | None:
         """Read the packed document at `offset`; None if it is missing, incomplete or damaged."""
-        self._file.seek(offset)
-        header = self._file.read(_HEADER.size)
+        header = self._read_bytes(offset, _HEADER.size)
         if len(header) < _HEADER.size:
             return None
         length, checksum = _HEADER.unpack(header)
         if length > os.fstat(self._file.fileno()).st_size - offset:  # damaged: up to 4 GB would be asked for
             return None
-        payload = self._file.read(length)
+        payload = self._read_bytes(offset + _HEADER.size, length)
         # A power failure can leave zeros at the end of a file, which would pass for empty documents.
         if not length or len(payload) < length or zlib.crc32(payload) != checksum:
             return None
@@ -269,16 +267,32 @@ class LogReader:
         """Move `end` to the next valid document, if there is one behind bytes that cannot be read."""
         if os.fstat(self._file.fileno()).st_size - self.end <= _HEADER.size:
             return False
-        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            offsets = (match.start() - _HEADER.size for match in _PAYLOAD.finditer(content, self.end))
-            valid = (offset for offset in offsets if offset > self.end and self._read_payload(offset) is not None)
-            offset = next(valid, None)
-            offsets.close()  # it holds on to the mapped file
+        offset = next((offset for offset in self._possible_documents() if self._read_payload(offset) is not None), None)
         if offset is None:
             return False
         self.damage.append(Damage(self.end, offset - self.end))
         self.end = offset
         return True
+
+    def _possible_documents(self) -> Iterator[int]:
+        """Yield the offsets behind `end` at which a document may begin.
+
+        The log is read piece by piece: if it were mapped, a part that cannot be read, or is cut off meanwhile, would
+        end this process.
+        """
+        begin = self.end + _HEADER.size + 1
+        while piece := self._read_bytes(begin, SCANNED + _LONGEST_NAME):
+            for match in _PAYLOAD.finditer(piece):
+                if match.start() < SCANNED:  # else it is met in the next piece
+                    yield begin + match.start() - _HEADER.size
+            begin += SCANNED
+
+    def _read_bytes(self, offset: int, length: int = -1) -> bytes:
+        try:
+            self._file.seek(offset)
+            return self._file.read(length) or b""  # None where it is a pipe
+        except OSError as error:
+            raise LogError(f"{self.path}: cannot be read at byte {offset}: {error.strerror}") from error
 
     def _advance(self, length: int) -> None:
         self.number += 1

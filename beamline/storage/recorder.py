@@ -16,6 +16,7 @@ import re
 import tempfile
 import uuid
 from contextlib import suppress
+from itertools import chain, count
 from pathlib import Path
 
 from beamline.errors import BeamlineError
@@ -70,7 +71,9 @@ class Recorder:
             run = self._index.run_of(name, doc)
             packed = pack(name, doc)
         except KeyError as error:
-            raise RecorderError(f"a document {name!r} refers to {error}, which was never emitted") from error
+            referred = error.args[0] in (doc.get("descriptor"), doc.get("resource"))
+            what = f"refers to {error}, which was never emitted" if referred else f"has no {error}"
+            raise RecorderError(f"a document {name!r} {what}") from error
         except (TypeError, ValueError, OverflowError) as error:
             raise RecorderError(f"a document {name!r} cannot be recorded: {error}") from error
         if name == "start":
@@ -97,12 +100,15 @@ class Recorder:
         self._logs.clear()
 
     def _open(self, run: str, packed: bytes) -> None:
-        if not UID.fullmatch(run):
+        if not isinstance(run, str) or not UID.fullmatch(run):
             raise RecorderError(
                 f"the uid of a run is {run!r:.80}, expected letters, digits and . _ - to name a log after"
             )
+        path = self._layout.log(run)
+        if run in self._logs or os.path.lexists(path):
+            raise RecorderError(f"{path}: there already, and not replaced; a run needs a uid of its own")
         try:
-            self._logs[run] = _LogWriter(self._layout.log(run), packed)
+            self._logs[run] = _LogWriter(path, packed)
         except OSError as error:
             raise RecorderError(
                 f"{self._folder}: no log can be opened, the scan cannot start: {error.strerror}"
@@ -117,17 +123,11 @@ class _LogWriter:
         self._fd = -1
         self._end = 0  # of the last whole document
         self._torn = False  # part of a document lies behind it
-        # It gets its name only once it is locked and holds its start document, so that no reader sees it incomplete.
-        new = path.with_name(f".{path.name}.new")
         self._reserves: list[_Reserve] = []
         try:
             self._reserves += (_Reserve(path.parent, size) for size in (EVENT_RESERVE, STOP_RESERVE))
-            self._create(new)
-            self._write(FORMAT + packed_start, sync=True)
-            new.rename(path)
-            _sync_folder(path.parent)
+            self._create(FORMAT + packed_start)
         except OSError:
-            new.unlink(missing_ok=True)
             self.close()
             raise
 
@@ -161,9 +161,19 @@ class _LogWriter:
         for reserve in self._reserves:
             reserve.free()
 
-    def _create(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+    def _create(self, content: bytes) -> None:
+        """Make the file; it gets its name once it is locked and complete, so that no reader sees less."""
+        new = self.path.with_name(f".{self.path.name}.new")
+        self._fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            self._end, self._torn = 0, False
+            self._write(content, sync=True)
+            new.rename(self.path)
+            _sync_folder(self.path.parent)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
 
     def _append_in_reserve(self, packed: bytes, error: OSError, *, closing: bool) -> None:
         for reserve in self._reserves if closing else self._reserves[:1]:
@@ -195,24 +205,24 @@ class _LogWriter:
         self._torn = False
 
     def _restore_if_deleted(self) -> bool:
-        """Write the log again if its file or folder was deleted, which the open file does not notice."""
+        """Write the log again if its file or folder was deleted or replaced, which the open file does not notice."""
         with suppress(OSError):
             if os.path.samestat(os.stat(self.path), os.fstat(self._fd)):
                 return False
-        old, end = self._fd, self._end
+        old, end, torn = self._fd, self._end, self._torn
         try:
             content = os.pread(old, end, 0)
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._create(self.path)
-            self._end = 0
-            self._write(content, sync=True)
+            if os.path.lexists(self.path):  # another file, such as an older copy of it
+                self.path.rename(_unused(self.path, ".replaced"))
+            self._create(content)
         except OSError as error:
             if self._fd != old:
                 os.close(self._fd)
-            self._fd, self._end = old, end
+            self._fd, self._end, self._torn = old, end, torn  # it is tried again before the next document
             raise RecorderError(
-                f"{self.path}: was deleted during the run, and cannot be written again: {error.strerror}; the scan must"
-                " stop"
+                f"{self.path}: was deleted during the run, and cannot be written again: {error.strerror}; a document"
+                " is lost, the scan must stop"
             ) from error
         os.close(old)
         return True
@@ -298,8 +308,7 @@ def close_interrupted(path: Path, *, reason: str) -> Doc | None:
 
 def _set_aside(path: Path, torn: bytes) -> None:
     """Keep the unfinished end of a log beside it."""
-    names = (path.with_name(f"{path.name}.torn{number}") for number in ("", *(f"-{n}" for n in range(2, 100))))
-    aside = next(name for name in names if not name.exists())
+    aside = _unused(path, ".torn")
     try:
         aside.write_bytes(torn)
     except OSError:
@@ -307,14 +316,22 @@ def _set_aside(path: Path, torn: bytes) -> None:
         raise
 
 
+def _unused(path: Path, ending: str) -> Path:
+    """Give a name beside a log that no file has."""
+    names = (path.with_name(f"{path.name}{ending}{number}") for number in chain([""], (f"-{n}" for n in count(2))))
+    return next(name for name in names if not os.path.lexists(name))
+
+
 def _append_stop(fd: int, packed: bytes, *, end: int) -> None:
     """Replace what lies behind `end` by the stop document; if the disk refuses, the log ends at `end`."""
+    before = os.fstat(fd)
     os.ftruncate(fd, end)
     try:
         written = os.write(fd, packed)
-        if written < len(packed):
-            os.write(fd, packed[written:])
+        while written < len(packed):  # only part was written; the next attempt raises the reason
+            written += os.write(fd, packed[written:])
         os.fdatasync(fd)
     except OSError:
         os.ftruncate(fd, end)
+        os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))  # the next attempt gives it as the end of the run
         raise

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from beamline.storage.layout import Layout, data_folder_of
+from beamline.storage.layout import Layout, data_folder_of, is_regular
 from beamline.storage.log import Doc, Document, read_log
 from callbacks.external import file_of_uri, file_uri, open_hdf5
 
@@ -44,7 +45,7 @@ def relocated(documents: Iterable[Document], data_dir: Path) -> Iterator[Documen
 
 def relocate(name: str, doc: Doc, data_dir: Path) -> Doc:
     """Let one document refer to the files of this data folder; see `relocated`."""
-    before = _file_of(name, doc)
+    before = file_of(name, doc)
     if before is None or (path := current_path(before, data_dir)) == before:
         return doc
     if name == "resource":
@@ -54,14 +55,18 @@ def relocate(name: str, doc: Doc, data_dir: Path) -> Doc:
 
 def unreadable_files(documents: Iterable[Document]) -> list[str]:
     """Name the files that the documents of a run refer to and that cannot be read, each with the reason."""
-    files = dict.fromkeys(path for name, doc in documents if (path := _file_of(name, doc)) is not None)
+    files = dict.fromkeys(path for name, doc in documents if (path := file_of(name, doc)) is not None)
     return [f"{path}: {reason}" for path in files if (reason := why_unreadable(path))]
 
 
 def why_unreadable(path: Path) -> str:
     """Say why a file that a run refers to cannot be read; empty if it can be opened."""
-    if not path.exists():
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
         return "missing, though runs refer to it"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
     if path.suffix not in HDF5_SUFFIXES:
         return ""
     try:
@@ -71,14 +76,16 @@ def why_unreadable(path: Path) -> str:
         return f"cannot be read: {' '.join(str(error).split())}"
 
 
-def _file_of(name: str, doc: Doc) -> Path | None:
-    match name:
-        case "resource":
-            return Path(doc.get("root", ""), doc["resource_path"])
-        case "stream_resource" if doc["uri"].startswith("file:"):
-            return file_of_uri(doc["uri"])
-        case _:
-            return None
+def file_of(name: str, doc: Doc) -> Path | None:
+    """Give the file that a document names; None if it names none, as one of a foreign log may not."""
+    path = None
+    match name, doc:
+        case "resource", {"resource_path": str(relative)}:
+            path = Path(str(doc.get("root", "")), relative)
+        case "stream_resource", {"uri": str(uri)} if uri.startswith("file:"):
+            with suppress(ValueError):  # not a URI
+                path = file_of_uri(uri)
+    return None if path is None or "\0" in str(path) else path
 
 
 def current_path(path: Path, data_dir: Path) -> Path:
@@ -103,7 +110,7 @@ def current_path(path: Path, data_dir: Path) -> Path:
     layout = Layout(data_dir)
     for folder in (layout.frames, layout.derived):
         for depth, part in reversed(list(enumerate(path.parts))):
-            if part == folder.name and (here := folder.joinpath(*path.parts[depth + 1 :])).is_file():
+            if part == folder.name and is_regular(here := folder.joinpath(*path.parts[depth + 1 :])):
                 return here
     real = Path(os.path.realpath(path))
     real_folder = data_dir.resolve()

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, TypeVar
 
 import numpy as np
 
+from beamline.errors import BeamlineError
 from beamline.storage.log import unpack_pages
 from callbacks.contract import DERIVATION, MEASUREMENT, Derivation, Measurement, Result, Stream
 
 R = TypeVar("R", bound=Result)
 Documents = Iterable[tuple[str, dict[str, Any]]]
+
+# What is read of the documents of a run, and of those that refer to its large arrays.
+FIELDS: dict[str, Mapping[str, Any]] = {
+    "start": {"uid": str},
+    "descriptor": {"uid": str, "name": str, "data_keys": dict},
+    "event": {"descriptor": str, "seq_num": Real, "time": Real, "data": dict, "timestamps": dict},
+}
+EXTERNAL_FIELDS: dict[str, Mapping[str, Any]] = {
+    "stream_resource": {"uid": str, "data_key": str, "uri": str, "parameters": dict},
+    "stream_datum": {"stream_resource": str, "descriptor": str, "seq_nums": dict, "indices": dict},
+}
+
+
+class DocumentsError(BeamlineError):
+    """Documents of a run are not as they should be, or do not fit together; damage does not do this."""
 
 
 @dataclass
@@ -98,6 +115,63 @@ class Run:
         return model.read(self.result)
 
 
+def checked(documents: Documents, fields: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Check that documents have what is read of them, as those of a foreign log may not.
+
+    Parameters
+    ----------
+    documents : iterable of (name, document)
+    fields : mapping
+        Types of the fields by name of the document, such as `FIELDS`.
+
+    Yields
+    ------
+    name, document
+        Unchanged, but pages unpacked.
+
+    Raises
+    ------
+    DocumentsError
+        That names the document, the field, and what it is.
+    """
+    data_keys: dict[str, list[str]] = {}  # by uid of the descriptor, without external ones
+    for name, doc in _unpacked(documents):
+        for field_, kind in fields.get(name, {}).items():
+            _check(name, field_, doc.get(field_), kind)
+        match name:
+            case "descriptor":
+                for key, data_key in doc["data_keys"].items():
+                    _check(name, f"data_keys.{key}", data_key, dict)
+                configuration = doc.get("configuration", {})
+                _check(name, "configuration", configuration, dict)
+                for device, read in configuration.items():
+                    _check(name, f"configuration.{device}", read, dict)
+                    _check(name, f"configuration.{device}.data", read.get("data"), dict)
+                data_keys[doc["uid"]] = [key for key, one in doc["data_keys"].items() if not one.get("external")]
+            case "event":
+                for key in data_keys.get(doc["descriptor"], ()):
+                    if key not in doc["data"]:
+                        raise DocumentsError(f"event {doc['seq_num']} has no {key!r}, which its descriptor declares")
+            case "stream_datum" if name in fields:
+                for field_ in ("seq_nums", "indices"):
+                    _check(name, f"{field_}.start", doc[field_].get("start"), Real)
+                _check(name, "seq_nums.stop", doc["seq_nums"].get("stop"), Real)
+        yield name, doc
+
+
+def _check(name: str, field_: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise DocumentsError(f"{field_} of a document {name!r} is {value!r:.80}, expected {kind.__name__.lower()}")
+
+
+def _unpacked(documents: Documents) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, doc in documents:
+        try:
+            yield from list(unpack_pages(iter([(name, doc)])))
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:  # of event_model's unpacking
+            raise DocumentsError(f"a document {name!r} cannot be unpacked: {type(error).__name__} {error}") from error
+
+
 def collect(documents: Documents) -> Run:
     """Collect the documents of one run.
 
@@ -114,8 +188,8 @@ def collect(documents: Documents) -> Run:
 
     Raises
     ------
-    ValueError
-        When there is no start document.
+    DocumentsError
+        When there is no start document, or a value is no array.
     """
     run: Run | None = None
     descriptors: dict[str, dict[str, Any]] = {}
@@ -134,7 +208,7 @@ def collect(documents: Documents) -> Run:
             case "stop" if run:
                 run.stop = doc
     if run is None:
-        raise ValueError("no start document among the documents of a run")
+        raise DocumentsError("there is no start document")
     if without_descriptor:
         run.problems.append(f"{without_descriptor} events cannot be read: their descriptor is not there")
     for stream, docs in events.items():
@@ -146,7 +220,12 @@ def collect(documents: Documents) -> Run:
 def _table(descriptor: dict[str, Any], events: list[dict[str, Any]]) -> Table:
     described = descriptor["data_keys"]
     external = {key for key in described if described[key].get("external")}
-    columns = {key: _column([event["data"][key] for event in events]) for key in described.keys() - external}
+    columns = {}
+    for key in described.keys() - external:
+        try:
+            columns[key] = _column([event["data"][key] for event in events])
+        except ValueError as error:  # of numpy
+            raise DocumentsError(f"{key!r} of stream {descriptor['name']!r} is no array: {error}") from error
     configuration: dict[str, Any] = {}
     for device in descriptor.get("configuration", {}).values():
         configuration.update(device["data"])
@@ -169,7 +248,8 @@ def _column(values: list[Any]) -> np.ndarray:
         return np.array(values)
     if {array.ndim for array in arrays} != {1}:
         column = np.empty(len(values), dtype=object)
-        column[:] = values
+        for row, value in enumerate(values):  # at once, arrays that differ in the second axis only would be refused
+            column[row] = value
         return column
     longest = max(map(len, arrays))
     if any(array.dtype.kind not in "biuf" for array in arrays):

@@ -8,12 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from beamline.errors import BeamlineError
 from beamline.storage.large_arrays import internalise
 from beamline.storage.layout import Layout, is_ingested
 from beamline.storage.log import Doc, Document, LogError, LogReader, is_being_written, read_start
 from beamline.storage.relocation import relocated
-from beamline.storage.results import Run, collect
+from beamline.storage.results import EXTERNAL_FIELDS, FIELDS, DocumentsError, Run, checked, collect
 from callbacks.contract import DERIVATION, Stream
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,10 @@ class Entry:
     @property
     def raw_uids(self) -> list[str]:
         """Uids of the runs that a derived run was made from; empty for a raw run."""
-        return list(self.start.get(DERIVATION, {}).get("raw_uids", ()))
+        match self.start.get(DERIVATION):
+            case {"raw_uids": list(uids)}:
+                return [str(uid) for uid in uids]
+        return []
 
 
 class Runs:
@@ -108,10 +113,13 @@ class Runs:
         """
         documents, problems = self._read(entry)
         try:
-            run = collect(internalise(documents) if entry.raw_uids else documents)
+            if entry.raw_uids:
+                run = collect(internalise(checked(documents, FIELDS | EXTERNAL_FIELDS)))
+            else:
+                run = collect(checked(documents, FIELDS))
             _ = run.derivation
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-            what = f"{type(error).__name__}: {error}"
+        except (DocumentsError, ValidationError) as error:  # damage leaves documents out, and changes none
+            what = " ".join(str(error).split())
             raise BeamlineError(f"run {entry.uid}: its documents do not fit together: {what}") from error
         run.problems[:0] = problems
         return run
@@ -148,8 +156,8 @@ class Runs:
     def _read(self, entry: Entry) -> tuple[list[Document], list[str]]:
         """Read the documents of a run, from the catalogue where its log is damaged; tell what cannot be read."""
         path = entry.path if entry.path.exists() else Layout(self.data_dir).find_log(entry.uid) or entry.path
-        written = is_being_written(path)
         try:
+            written = is_being_written(path)
             with LogReader(path) as reader:
                 documents = list(relocated(reader, self.data_dir))
                 if not written:
@@ -177,7 +185,8 @@ class Runs:
                     f"run {entry.uid}: {what}; nor can it be read from the catalogue: {error}"
                 ) from error
             return readable, [f"{what}, and the catalogue does not have it: {error}; what can be read is used"]
-        return documents, [f"{what}; the catalogue's copy is used"]
+        lacks = ", ".join(_lost_events(documents))
+        return documents, [f"{what}; the catalogue's copy is used{lacks and f', which lacks {lacks}'}"]
 
     def _run_in_catalogue(self, uid: str) -> Any:
         from beamline.storage.catalogue.find import resolve_run  # noqa: PLC0415 - for damaged logs only
@@ -227,3 +236,12 @@ class Runs:
                 return raw, derived
         raw.problems += unreadable
         return raw, None
+
+
+def _lost_events(documents: list[Document]) -> list[str]:
+    """Say which events the stop document counted that are not there: the catalogue was filled from a damaged log."""
+    streams = {doc["uid"]: doc["name"] for name, doc in documents if name == "descriptor"}
+    counted: dict[str, int] = next((doc.get("num_events") or {} for name, doc in documents if name == "stop"), {})
+    there = {(streams[doc["descriptor"]], doc["seq_num"]) for name, doc in documents if name == "event"}
+    lost = {stream: count - sum(name == stream for name, _ in there) for stream, count in counted.items()}
+    return [f"{number} of {counted[stream]} events of stream {stream}" for stream, number in lost.items() if number > 0]

@@ -29,6 +29,7 @@ CHECK_PAGES = "PRAGMA quick_check(1)"
 TABLES_LIBRARY = "adbc_driver_sqlite"  # that Tiled reads and writes tables with
 LOCK_TIMEOUT = 5.0  # s to wait for another program that has a database to itself
 REMEDY = "`beamline recover` makes it anew from the logs"
+REBUILD = "`beamline recover --rebuild` makes it anew from the logs"
 
 
 class CatalogueError(BeamlineError):
@@ -103,7 +104,9 @@ def check_catalogue(data_dir: Path) -> CatalogueFormat | None:
 
 def _read_format(layout: Layout) -> CatalogueFormat:
     path = layout.catalogue_format
-    if not path.exists():
+    if not path.is_file():
+        if path.exists():
+            raise DamagedCatalogueError(f"{path}: not what it should be, which is a file")
         if layout.catalogue_database.exists():
             raise DamagedCatalogueError(f"{layout.catalogue}: of the format of an earlier version, expected {FORMAT}")
         raise DamagedCatalogueError(f"{layout.catalogue}: not a catalogue, {path.name} and its databases are missing")

@@ -159,8 +159,8 @@ class _Frames:
         paths = [_path_of(asset.data_uri) for asset in source.assets]
         if source.mimetype != HDF5_MIMETYPE or len(paths) != 1:
             raise ReplayError(
-                f"stream {stream.name}: {key} is in {len(paths)} files of type {source.mimetype}, "
-                "expected one HDF5 file"
+                f"run {stream.descriptors[0]['run_start']}, stream {stream.name}: {key} is in {len(paths)} files of "
+                f"type {source.mimetype}, expected one HDF5 file"
             )
         self._stream = stream
         self._key = key

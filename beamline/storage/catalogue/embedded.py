@@ -52,6 +52,7 @@ from beamline.storage.catalogue.condition import (
     DERIVED,
     FORMAT,
     RAW,
+    REBUILD,
     CatalogueError,
     CatalogueFormat,
     check_catalogue,
@@ -89,7 +90,7 @@ def open_embedded(data_dir: Path) -> Any:
         return open_container(Context.from_app(_app(data_dir, found.id)), RAW)
     except Exception as error:  # of the databases, of Tiled, of the disk: there is no list of what these raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise CatalogueError(f"{Layout(data_dir).catalogue}: cannot be opened: {reason}") from error
+        raise CatalogueError(f"{Layout(data_dir).catalogue}: cannot be opened: {reason}; {REBUILD}") from error
 
 
 def open_container(context: Context, name: str) -> Any:

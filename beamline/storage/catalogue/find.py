@@ -132,7 +132,9 @@ def resolve_run(catalogue: Any, name: str) -> Any:
         )
     run = None
     if UID_BEGINNING.fullmatch(name):  # others the catalogue would take for wildcards or for the way to a part of a run
-        run = _with_uid(catalogue, name) or _with_uid(derived_runs(catalogue), name)
+        run = _with_uid(catalogue, name)
+        if run is None:  # a run without events, which is empty, is there all the same
+            run = _with_uid(derived_runs(catalogue), name)
     if run is None:
         raise RunNotFoundError(f"run {name}: no run of the catalogue has this uid or scan id")
     return run

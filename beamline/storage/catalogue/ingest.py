@@ -231,6 +231,8 @@ class Ingester:
 
     def _finish(self, run: _PendingRun) -> None:
         run.reader.close()
+        for damage in run.reader.damage:
+            logger.warning("%s: %s; the catalogue lacks what was there", run.path, damage)
         ingested = Layout(self._data_dir).ingested_log(run.path.stem, run.start["time"])
         ingested.parent.mkdir(parents=True, exist_ok=True)
         keep_aside(ingested)

@@ -25,8 +25,7 @@ from beamline.storage.frames import HDF5_MIMETYPE, FramesError, is_open_for_writ
 from beamline.storage.layout import Layout, data_folder_of, is_frame_link
 from beamline.storage.log import Doc, Log, LogError, LogState, inspect_log
 from beamline.storage.recorder import RecorderError, close_interrupted
-from beamline.storage.relocation import read_run, why_unreadable
-from callbacks.external import file_of_uri
+from beamline.storage.relocation import file_of, read_run, why_unreadable
 
 RETRY_DELAYS = (1, 3)  # s; shorter than in the background, as the user is waiting
 CLOSING_TIME = 5.0  # s that a camera may take to close its file after the end of a run
@@ -128,7 +127,7 @@ def recover(data_dir: Path, *, rebuild: bool = False, reduce: Reduce | None = No
         except CatalogueError as error:
             recovery.problems.append(str(error))
         except OSError as error:
-            recovery.problems.append(f"{error.filename or data_dir}: {error.strerror}")
+            recovery.problems.append(f"{error.filename or data_dir}: {error.strerror or error}")
     return recovery
 
 
@@ -259,9 +258,10 @@ def _release(files: Iterable[Path], layout: Layout, problems: list[str]) -> None
     for file in files:
         deadline = time.monotonic() + 2 * CLOSING_TIME
         while is_open_for_writing(file) and time.monotonic() < deadline:
-            if time.time() - file.stat().st_mtime > CLOSING_TIME:
-                _repair_all([file], layout, problems)
-                break
+            with suppress(FileNotFoundError):  # it is deleted just now
+                if time.time() - file.stat().st_mtime > CLOSING_TIME:
+                    _repair_all([file], layout, problems)
+                    break
             time.sleep(POLL_INTERVAL)
 
 
@@ -271,11 +271,11 @@ def _is_ours(file: Path, layout: Layout) -> bool:
 
 
 def _frame_file(name: str, doc: Doc) -> Path | None:
-    match name:
-        case "resource" if doc["spec"].startswith("AD_HDF5"):
-            return Path(doc["root"], doc["resource_path"])
-        case "stream_resource" if doc["mimetype"] == HDF5_MIMETYPE and doc["uri"].startswith("file:"):
-            return file_of_uri(doc["uri"])
+    match doc:
+        case {"spec": str(spec)} if spec.startswith("AD_HDF5"):
+            return file_of(name, doc)
+        case {"mimetype": mimetype} if mimetype == HDF5_MIMETYPE:
+            return file_of(name, doc)
         case _:
             return None
 
@@ -341,9 +341,21 @@ def _why_anew(data_dir: Path) -> str:
     """Say why the catalogue has to be made anew; empty if it is in order, or there is none and need not be."""
     try:
         check_thoroughly(data_dir)
+        _check_links(data_dir)
     except DamagedCatalogueError as error:
         return error.what
     return ""
+
+
+def _check_links(data_dir: Path) -> None:
+    """Check that the links to frames, which belong to the catalogue, can be read."""
+    if not Layout(data_dir).catalogue.exists():
+        return
+    for path in sorted(filter(is_frame_link, referred_files(data_dir))):
+        try:
+            linked_frames(path)
+        except (OSError, KeyError, RuntimeError) as error:
+            raise DamagedCatalogueError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
 
 
 class _Patience:

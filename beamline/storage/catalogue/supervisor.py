@@ -26,6 +26,7 @@ RESTART_DELAYS = (1.0, 5.0, 30.0)  # s; a process that dies again after the last
 STOP_TIMEOUT = 5.0  # s; then the process is killed, which neither the logs nor the catalogue mind
 SILENCE = 10.0  # s without a report from the process, which reports every second
 POLL_INTERVAL = 0.1  # s
+SIGNALS = {one.value: one.name for one in signal.Signals}  # most of the real-time signals have no name
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,8 @@ class IngestSupervisor:
         if self._failed:
             return IngestStatus("failed", waiting, {"": self._failed}, self._restarts)
         if self._process is None or self._process.poll() is not None:
-            errors = {"": self._why_ended()} if self._process is not None and self._process.returncode else {}
+            code = self._process.returncode if self._process is not None else 0
+            errors = {"": self._why_ended() or f"its process ended by {_how(code)}"} if code else {}
             return IngestStatus("off", waiting, errors, self._restarts)
         report = self._last_report()
         state = report.get("state", "starting")
@@ -193,8 +195,10 @@ class IngestSupervisor:
 
     def _last_report(self) -> dict[str, Any]:
         """Read the last status, possibly of a process that another session started; empty if there is none alive."""
-        with suppress(OSError, ValueError, KeyError, TypeError):  # no file, no process, or not what the process writes
+        # No file, no process, or not what the process writes.
+        with suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
             report: dict[str, Any] = json.loads(self._layout.ingest_status.read_text())
+            _ = report["time"] + 0.0, [(run["uid"], run["error"], run["given_up"]) for run in report["runs"]]
             os.kill(report["pid"], 0)  # raises if the process has died, which makes its report obsolete
             return report
         return {}
@@ -242,7 +246,7 @@ class IngestSupervisor:
             code = self._process.wait()
             if self._stopping.is_set():
                 return
-            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            how = _how(code)
             if not self._has_worked() and code not in (-signal.SIGKILL, -signal.SIGTERM):
                 self._fail(f"the process that fills the catalogue cannot start: {self._why_ended() or how}")
                 return
@@ -280,6 +284,10 @@ class IngestSupervisor:
         except OSError:
             return ""
         return next((" ".join(line.split()) for line in reversed(lines) if line.strip()), "")
+
+
+def _how(code: int) -> str:
+    return f"signal {SIGNALS.get(-code, -code)}" if code < 0 else f"exit code {code}"
 
 
 def ingest_now(data_dir: Path, *uids: str) -> str:

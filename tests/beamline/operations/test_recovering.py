@@ -80,6 +80,21 @@ def test_what_was_interrupted_is_closed_and_reduced_with_its_own_settings_and_ca
     assert (again.code, again.stdout) == (0, "0 interrupted runs closed, 0 runs taken into the catalogue\n")
 
 
+def test_a_run_that_cannot_be_reduced_or_names_no_technique_is_taken_in_all_the_same(tmp_path):
+    data_dir = tmp_path / "data"
+    documents = spectrum()
+    documents[0][1]["processing"] = {"xas": {"fewest_points": "tea"}}
+    raw = record(data_dir, stop=False, documents=documents)
+    for measurement in ("tea", {"technique": ["xas"]}, {}):  # of another program
+        run = event_model.compose_run(metadata={"measurement": measurement, "derivation": "tea"})
+        record(data_dir, stop=False, documents=[("start", run.start_doc), ("stop", {})])
+    found = answer("recover", "--data-dir", data_dir, "--json")
+    assert (found.code, found.stderr, found.json["reduced"], found.json["ingested"]) == (1, "", [], 4)
+    (problem,) = found.json["problems"]
+    assert problem.startswith(f"run {raw} could not be reduced: ")
+    assert "fewest_points" in problem
+
+
 def test_files_that_are_no_logs_are_named_and_the_other_runs_go_in(tmp_path):
     uid = record(tmp_path)
     logs = Layout(tmp_path).logs

@@ -167,15 +167,19 @@ def test_pages_are_recorded_as_they_come_and_unpacked_on_request(tmp_path):
     run = event_model.compose_run()
     stream = run.compose_descriptor(name="primary", data_keys={"a": {"dtype": "number", "shape": [], "source": ""}})
     page = stream.compose_event_page(data={"a": [1.0, 2.0]}, timestamps={"a": [0.0, 0.0]}, seq_num=[1, 2])
-    for name, doc in [
-        ("start", run.start_doc),
-        ("descriptor", stream.descriptor_doc),
-        ("event_page", page),
-        ("stop", run.compose_stop()),
-    ]:
+    file = run.compose_resource(spec="AD_HDF5", root="/", resource_path="a", resource_kwargs={})
+    datums = file.compose_datum_page({"point_number": [0, 1]})
+    documents = [
+        ("start", run.start_doc), ("descriptor", stream.descriptor_doc), ("resource", file.resource_doc),
+        ("datum_page", datums), ("event_page", page), ("stop", run.compose_stop()),
+    ]  # fmt: skip
+    for name, doc in documents:
         recorder(name, doc)
     path = find_log(tmp_path, run.start_doc["uid"])
-    assert [name for name, _ in read_log(path)] == ["start", "descriptor", "event_page", "stop"]
+    assert [name for name, _ in read_log(path)] == [name for name, _ in documents]
+    assert [doc["datum_kwargs"] for name, doc in unpack_pages(read_log(path)) if name == "datum"] == [
+        {"point_number": 0}, {"point_number": 1}
+    ]  # fmt: skip
     events = [doc for name, doc in unpack_pages(read_log(path)) if name == "event"]
     assert [event["data"]["a"] for event in events] == [1.0, 2.0]
 

@@ -1,9 +1,12 @@
 """A catalogue works in a folder of any name; what is wrong with one is said in one line, and recover makes it anew."""
 
+import importlib
 import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import bluesky.plans as bp
@@ -11,16 +14,24 @@ import event_model
 import numpy as np
 import pytest
 from command_line import answer
+from refusals import without_privileges
 from soft import Camera, Motor, number
 from store import Store
 
-from beamline.storage.catalogue.condition import CatalogueError, check_catalogue
+from beamline.storage.catalogue.condition import (
+    CatalogueError,
+    DamagedCatalogueError,
+    check_catalogue,
+    check_thoroughly,
+)
 from beamline.storage.catalogue.documents import documents
+from beamline.storage.catalogue.embedded import create_catalogue
 from beamline.storage.catalogue.find import derived_of, open_catalog
 from beamline.storage.catalogue.recovery import recover
 from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.large_arrays import externalise
 from beamline.storage.layout import Layout
+from beamline.storage.recorder import Recorder, RecorderError
 from beamline.storage.runs import Runs
 from callbacks.external import ExternalFrames
 
@@ -90,6 +101,12 @@ def drop(database, pattern):
         connection.commit()
 
 
+def execute(database, statement):
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
 def replace_by_file(path):
     shutil.rmtree(path)
     path.write_text("not a folder")
@@ -105,6 +122,14 @@ WRONG = {
     "later": (
         lambda layout: layout.catalogue_format.write_text('{"format": 9, "data_folder": "", "id": ""}'),
         "{catalogue}: of format 9, expected 2",
+    ),
+    "foreign": (
+        lambda layout: (layout.catalogue_format.unlink(), layout.catalogue_database.unlink()),
+        "{catalogue}: not a catalogue, catalogue.json and its databases are missing",
+    ),
+    "a_folder": (
+        lambda layout: (layout.catalogue_format.unlink(), layout.catalogue_format.mkdir()),
+        "{catalogue}/catalogue.json: not what it should be, which is a file",
     ),
     "torn": (
         lambda layout: layout.catalogue_format.write_text("[1,"),
@@ -122,6 +147,10 @@ WRONG = {
     "no_nodes": (
         lambda layout: drop(layout.catalogue_database, "nodes"),
         "{catalogue}/catalog.db: its table nodes is miss",
+    ),
+    "no_container": (
+        lambda layout: execute(layout.catalogue_database, "DELETE FROM nodes WHERE key = 'derived' AND parent = 0"),
+        "{catalogue}/catalog.db: its container 'derived' is missing",
     ),
     "no_tables": (lambda layout: layout.catalogue_tables.unlink(), "{catalogue}/tables.db: missing"),
     "tea": (lambda layout: layout.catalogue_tables.write_bytes(b"tea" * 999), "{catalogue}/tables.db: "),
@@ -142,16 +171,88 @@ def test_what_is_wrong_with_a_catalogue_is_said_in_one_line_and_the_logs_stay_us
     assert len(answer("runs", "--data-dir", layout.data_dir, "--json").json) == 1
 
 
-def test_a_locked_catalogue_is_said_to_be_locked_and_not_to_be_damaged(tmp_path, folder, monkeypatch):
+@pytest.mark.parametrize("name", ["catalog.db", "tables.db"])
+def test_a_locked_catalogue_is_said_to_be_locked_and_not_to_be_damaged(tmp_path, folder, monkeypatch, name):
     monkeypatch.setattr("beamline.storage.catalogue.condition.LOCK_TIMEOUT", 0.1)
+    importlib.import_module("adbc_driver_sqlite.dbapi")  # with which tables are read once Tiled is there
     layout = copied(folder, tmp_path / "data")
-    with closing(sqlite3.connect(layout.catalogue_database)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(CatalogueError, match=r"^[^;]*catalog\.db: database is locked$"):
+    program = """
+import sqlite3, sys
+other = sqlite3.connect(sys.argv[1], isolation_level=None)
+other.execute("PRAGMA locking_mode = EXCLUSIVE")
+other.execute("BEGIN EXCLUSIVE")
+other.execute("CREATE TABLE tea (time)")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+    command = [sys.executable, "-S", "-c", program, str(layout.catalogue / name)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(CatalogueError, match=rf"^[^;]*{name}: .*database is locked$"):
             check_catalogue(layout.data_dir)
+        other.stdin.close()
 
 
-def test_a_folder_that_was_copied_is_said_to_be_one_and_recover_makes_its_catalogue_anew(tmp_path, folder):
+def test_damage_that_no_look_at_the_tables_shows_is_found_page_by_page(tmp_path):
+    create_catalogue(tmp_path)
+    layout = Layout(tmp_path)
+    with layout.catalogue_database.open("r+b") as database:
+        database.seek(30 * 4096)
+        database.write(bytes(4096))
+    assert check_catalogue(tmp_path).data_folder == str(tmp_path)
+    with pytest.raises(DamagedCatalogueError) as caught:
+        check_thoroughly(tmp_path)
+    assert str(caught.value).startswith(f"{layout.catalogue_database}: damaged: *** in database main *** Page 31: ")
+    assert str(caught.value).endswith(REMEDY)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_catalogue_that_cannot_be_opened_says_why_and_what_makes_it_anew(tmp_path):
+    made = create_catalogue(tmp_path)
+    assert create_catalogue(tmp_path) == made  # which is there
+    layout = Layout(tmp_path)
+    execute(layout.catalogue_database, "UPDATE alembic_version SET version_num = 'tea'")
+    with pytest.raises(CatalogueError) as caught:
+        open_catalog(tmp_path)
+    assert str(caught.value).startswith(f"{layout.catalogue}: cannot be opened: ")
+    assert str(caught.value).endswith("; `beamline recover --rebuild` makes it anew from the logs")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_catalogue_that_cannot_be_created_says_why(tmp_path):
+    (tmp_path / "file").write_text("tea")
+    with pytest.raises(CatalogueError, match=f"^{tmp_path}/file/data/catalog: cannot be created: Not a directory$"):
+        create_catalogue(tmp_path / "file" / "data")
+    (tmp_path / "catalog").write_text("tea")
+    with pytest.raises(DamagedCatalogueError, match=f"^{tmp_path}/catalog: not a folder"):
+        create_catalogue(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".catalog.creating", "catalog", "file"]
+
+
+def test_a_folder_that_cannot_be_read_or_written_to_is_not_taken_for_damage(tmp_path, small_disk):
+    create_catalogue(tmp_path)
+    os.chmod(tmp_path, 0)
+    with (
+        without_privileges(),
+        pytest.raises(CatalogueError, match=f"^{tmp_path}/catalog: Permission denied$") as caught,
+    ):
+        check_catalogue(tmp_path)
+    assert not isinstance(caught.value, DamagedCatalogueError)
+    os.chmod(tmp_path, 0o700)
+    create_catalogue(small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(
+        CatalogueError, match=f"^{small_disk}/catalog: cannot be written to, as the catalogue needs it$"
+    ):
+        check_catalogue(small_disk)
+    Layout(tmp_path).logs.mkdir()
+    refused = answer("recover", "--data-dir", small_disk)
+    assert (refused.code, refused.stderr) == (1, f"beamline: {small_disk}/.recovering: Read-only file system\n")
+    with pytest.raises(RecorderError, match="log: cannot be made, nothing can be measured: Read-only file system"):
+        Recorder(small_disk)
+
+
+def test_a_folder_that_was_copied_is_said_to_be_one_and_recover_makes_its_catalogue_anew(tmp_path, folder, monkeypatch):
     data_dir = tmp_path / "copy"
     shutil.copytree(folder, data_dir)
     where = str(folder).replace("\n", " ")
@@ -188,6 +289,8 @@ def test_a_folder_that_was_copied_is_said_to_be_one_and_recover_makes_its_catalo
     problems = left.json["problems"]
     assert problems[0].startswith(f"{derived}: cannot be read: ")
     assert problems[1:] == [f"{frames}: missing, though runs refer to it"]
+    monkeypatch.setattr("beamline.storage.catalogue.recovery.MOST_FILES", 1)
+    assert recover(data_dir).problems == [problems[0], "1 other files are missing or cannot be read"]
     raw, derived_run = Runs(data_dir).load_with_derived("-1")
     assert derived_run is None
     assert str(derived) in raw.problems[0]

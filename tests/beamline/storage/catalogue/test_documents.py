@@ -1,23 +1,28 @@
 """The documents that are replayed, from the catalogue or from the log, are those that were measured."""
 
 import math
+import shutil
 
 import bluesky.plan_stubs as bps
+import bluesky.plans as bp
 import bluesky.preprocessors as bpp
 import event_model
 import numpy as np
 import pytest
 from soft import Camera, Kept, Motor, Values, as_logged
 
-from beamline.storage.catalogue.documents import documents, logged_documents
+from beamline.storage.catalogue.documents import ReplayError, documents, logged_documents
 from beamline.storage.catalogue.find import derived_runs
+from beamline.storage.frames import link_frames, linked_frames
 from beamline.storage.large_arrays import externalise, internalise
+from beamline.storage.layout import Layout
 from beamline.storage.log import find_log
 from callbacks.external import ExternalFrames
 
 pytestmark = pytest.mark.filterwarnings("ignore:The data type \\(FixedLengthUTF32")  # of arrays of strings, by Zarr
 
 NUMBERS = [math.nan, math.inf, -math.inf, 5e-324, 1.7976931348623157e308, 0.1 + 0.2, 2.0**53 + 2, 1e20, -1.0]
+TIFF = "multipart/related;type=image/tiff"
 KEYS = {
     "number": {"dtype": "number", "units": "counts"},
     "whole": {"dtype": "integer"},
@@ -80,6 +85,7 @@ def measured(store):
     configuration = {"gain": math.nan, "limit": math.inf, "flux": 1e20, "offset": 0.1}
     detector = Values("det", KEYS, readings(), configuration)
     settings = {"window": [-math.inf, math.inf], "noise": math.nan, "count": 2**60, "none": None, "name": "x"}
+    settings |= {"gains": np.array([1.5, math.nan]), "largest": np.int64(2**62)}
 
     @bpp.run_decorator(md={"settings": settings, "scan_id": 7})
     def plan():
@@ -156,6 +162,59 @@ def test_frames_of_two_cameras_and_streams_come_back_with_their_events_in_the_or
     for name, doc in replayed:
         if name in ("stream_resource", "stream_datum", "event"):
             event_model.schema_validators[event_model.DocumentNames[name]].validate(doc)
+
+
+def test_what_cannot_be_read_from_the_catalogue_is_said_with_the_run_and_what_does_without_it(store):
+    layout = Layout(store.data_dir)
+    line = Values("det", {"line": {"dtype": "array", "shape": [3]}}, [{"line": np.ones(3)}])
+    uid = store.measure(bp.count([line]))
+    run = event_model.compose_run()
+    keys = {"x": {"dtype": "array", "shape": [1, 4, 5], "dtype_numpy": "<u2", "source": "", "external": "STREAM:"}}
+    stream = run.compose_descriptor(name="primary", data_keys=keys)
+    images = {
+        "uid": "images", "run_start": run.start_doc["uid"], "data_key": "x", "mimetype": TIFF,
+        "uri": f"file://localhost{layout.frames}/", "parameters": {"template": "{}.tif", "chunk_shape": [1, 4, 5]},
+    }  # fmt: skip
+    taken = {
+        "uid": "images/0", "stream_resource": "images", "descriptor": stream.descriptor_doc["uid"],
+        "indices": {"start": 0, "stop": 2}, "seq_nums": {"start": 1, "stop": 3},
+    }  # fmt: skip
+    for name, doc in [
+        ("start", run.start_doc), ("descriptor", stream.descriptor_doc), ("stream_resource", images),
+        ("stream_datum", taken), ("stop", run.compose_stop()),
+    ]:  # fmt: skip
+        store.recorder(name, doc)
+    assert store.ingest() == {}
+    catalogue = store.open()
+    with pytest.raises(ReplayError) as caught:
+        list(documents(catalogue[run.start_doc["uid"]]))
+    assert str(caught.value) == (
+        f"run {run.start_doc['uid']}, stream primary: x is in 2 files of type {TIFF}, expected one HDF5 file"
+    )
+    (array,) = layout.catalogue_arrays.glob(f"*/{uid}/primary/line")
+    shutil.rmtree(array)
+    with pytest.raises(ReplayError) as caught:
+        list(documents(catalogue[uid]))
+    assert str(caught.value).startswith(f"run {uid} cannot be read from the catalogue: ")
+    assert str(caught.value).endswith("; `beamline recover` checks the catalogue, `--source log` does without it")
+    assert "\n" not in str(caught.value)
+
+
+def test_events_whose_frames_are_not_linked_yet_come_without_them(store, tmp_path_factory):
+    camera = Camera("ccd", tmp_path_factory.mktemp("elsewhere"))  # frames may be outside the data folder
+
+    def discarding(detectors):
+        yield from bps.trigger(camera, wait=True)
+        yield from bps.trigger_and_read(detectors)
+
+    uid = store.measure(bp.count([camera], num=3, per_shot=discarding))
+    assert store.ingest() == {}
+    run = store.open()[uid]
+    assert frames_of(documents(run), ("ccd",)) == [(1, 1), (2, 3), (3, 5)]
+    (link,) = Layout(store.data_dir).frame_links.iterdir()
+    link_frames(link, linked_frames(link)[:2], shape=(4, 16), dtype=np.dtype("<u2"))  # as while it is being measured
+    names = [name for name, _ in documents(run)]
+    assert (names.count("event"), names.count("stream_datum")) == (3, 2)
 
 
 def test_a_dark_frame_comes_before_a_frame_of_the_same_time_and_a_clock_set_back_reorders_nothing(store):

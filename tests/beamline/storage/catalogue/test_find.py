@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import sqlite3
 import time
 from contextlib import closing
 
@@ -14,13 +15,19 @@ import pytest
 from soft import Camera, Motor, Values, number
 from store import Store
 
+from beamline.storage.catalogue import condition as condition_module
+from beamline.storage.catalogue import ingest as ingest_module
+from beamline.storage.catalogue.condition import CatalogueError, DamagedCatalogueError
 from beamline.storage.catalogue.find import RunNotFoundError, derived_of, derived_runs, resolve_run
-from beamline.storage.catalogue.ingest import FLUSH_INTERVAL, Ingester
+from beamline.storage.catalogue.ingest import FLUSH_INTERVAL, Ingester, ingest_lock
 from beamline.storage.large_arrays import externalise
 from beamline.storage.layout import Layout
 from beamline.storage.log import find_log
 
 pytestmark = pytest.mark.filterwarnings("ignore:The data type \\(FixedLengthUTF32")  # of arrays of strings, by Zarr
+
+
+TWINS = ["twins-1", "twins-2"]
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +58,10 @@ def filled(tmp_path_factory):
     docs = [("start", derived.start_doc), ("descriptor", stream.descriptor_doc), ("event", event)]
     for name, doc in externalise([*docs, ("stop", derived.compose_stop())], data_dir):
         store.recorder(name, doc)
+    for uid in TWINS:  # reductions of the same run that came to no result
+        twin = event_model.compose_run(uid=uid, metadata={"derivation": derived.start_doc["derivation"]})
+        store.recorder("start", twin.start_doc)
+        store.recorder("stop", twin.compose_stop())
     store.ingest()
     return store.open(), uids, derived.start_doc["uid"]
 
@@ -96,6 +107,7 @@ def test_a_user_names_a_run_by_uid_prefix_scan_id_or_how_long_ago(filled):
     assert resolve_run(catalogue, "2").start["uid"] == uids[1]
     assert resolve_run(catalogue, uids[1][:9]).start["uid"] == uids[1]
     assert resolve_run(catalogue, derived).start["uid"] == derived
+    assert resolve_run(catalogue, TWINS[0]).start["uid"] == TWINS[0]  # which has no events
 
 
 @pytest.mark.parametrize(
@@ -106,6 +118,7 @@ def test_a_user_names_a_run_by_uid_prefix_scan_id_or_how_long_ago(filled):
         ("zzzzz", "run zzzzz: no run of the catalogue has this uid or scan id"),
         ("1234567", "run 1234567: no run of the catalogue has this uid or scan id"),
         ("9" * 400, f"run {'9' * 400}: no run of the catalogue has this uid or scan id"),
+        ("twins", "run twins: more than one run has a uid that starts with this"),
         ("%%%%%", "run %%%%%: no run of the catalogue has this uid or scan id"),
         ("../../etc/passwd", "run ../../etc/passwd: no run of the catalogue has this uid or scan id"),
     ],
@@ -126,11 +139,12 @@ def test_the_reduction_of_a_run_is_one_call_away_and_ready_to_use(filled):
     assert reduction.derivation.raw_uids == [uids[1]]
     with pytest.raises(RunNotFoundError, match=f"^run {uids[0]}: the catalogue has no reduction of it$"):
         derived_of(catalogue[uids[0]])
-    assert [run.start["uid"] for run in derived_runs(catalogue).values()] == [derived]
-    assert derived_runs(catalogue)[-1]["result"]["map"].read().shape == (1, 100, 100)
+    assert [run.start["uid"] for run in derived_runs(catalogue).values()] == [derived, *TWINS]
+    assert derived_runs(catalogue)[derived]["result"]["map"].read().shape == (1, 100, 100)
 
 
-def test_a_frame_taken_twice_leaves_each_event_with_its_own_frame(tmp_path, store):
+@pytest.mark.parametrize(("discarded", "frames"), [((2, 3), [0, 1, 3, 5, 6]), ((0,), [1, 2, 3, 4, 5])])
+def test_a_frame_taken_twice_leaves_each_event_with_its_own_frame(tmp_path, store, discarded, frames):
     camera, energy = Camera("ccd", tmp_path / "frames"), Motor("energy")
     detector = number(range(100))
 
@@ -139,15 +153,15 @@ def test_a_frame_taken_twice_leaves_each_event_with_its_own_frame(tmp_path, stor
     def plan():
         for step in range(5):
             yield from bps.mv(energy, step)
-            if step in (2, 3):
+            if step in discarded:
                 yield from bps.trigger(camera, wait=True)  # an exposure that a suspender discarded
             yield from bps.trigger_and_read([camera, detector, energy])
 
     store.measure(plan())
     store.ingest()
-    frames = store.open()[-1]["primary"]["ccd"].read()
-    assert frames.dtype == np.uint16
-    assert frames[:, 0, 0].tolist() == [0, 1, 3, 5, 6]
+    found = store.open()[-1]["primary"]["ccd"].read()
+    assert found.dtype == np.uint16
+    assert found[:, 0, 0].tolist() == frames
 
 
 def test_frames_in_a_second_file_of_one_run_follow_those_in_the_first(tmp_path, store):
@@ -247,6 +261,49 @@ def test_a_run_being_measured_is_in_the_catalogue_and_grows(tmp_path, store):
         (5, [0, 1, 3, 4, 5], False),  # frame 2 was discarded
         (7, [0, 1, 3, 4, 5, 7, 8], False),
     ]
+
+
+def test_long_runs_take_turns(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(ingest_module, "BATCH_DOCUMENTS", 4)
+    uids = [store.measure(bp.count([number(range(5))], num=5)) for _ in range(2)]
+    with closing(Ingester(tmp_path)) as ingester:
+        for documents in (4, 8):  # of those, "start", "descriptor", and events; the last batch has the stop document
+            assert [(run["uid"], run["documents"]) for run in ingester.status()] == [
+                (uid, documents - 4) for uid in uids if documents > 4
+            ]
+            assert ingester.ingest_batch()
+        assert ingester.ingested == 2
+    assert [run["primary"]["signal"].read().tolist() for run in store.open().values()] == [[0, 1, 2, 3, 4]] * 2
+
+
+def test_a_catalogue_that_goes_away_ends_the_ingestion_and_one_that_is_locked_does_not(
+    tmp_path, store, monkeypatch, caplog
+):
+    monkeypatch.setattr(condition_module, "LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(ingest_module, "CHECK_INTERVAL", 0.0)
+    layout = Layout(tmp_path)
+    uid = store.measure(bp.count([number([1])]))
+    with closing(Ingester(tmp_path)) as ingester:
+        with closing(sqlite3.connect(layout.catalogue_database)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            ingester.check()
+        assert caplog.messages == [f"{layout.catalogue_database}: database is locked"]
+        layout.catalogue.rename(tmp_path / "elsewhere")
+        for attempt in (ingester.check, ingester.ingest_batch):
+            with pytest.raises(
+                DamagedCatalogueError, match=f"^{layout.catalogue}: missing; `beamline recover` makes it"
+            ):
+                attempt()
+    assert layout.log(uid).exists()
+
+
+@pytest.mark.parametrize(("made", "reason"), [("mkdir", "Is a directory"), ("symlink", "Too many levels of symbolic")])
+def test_a_lock_that_cannot_be_opened_is_named(tmp_path, made, reason):
+    lock = Layout(tmp_path).catalogue_lock
+    lock.mkdir() if made == "mkdir" else lock.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CatalogueError, match=f"^{lock}: {reason}"), ingest_lock(tmp_path, keep_waiting=lambda: False):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_an_array_that_a_killed_attempt_left_unlisted_does_not_keep_the_run_out(tmp_path, store):

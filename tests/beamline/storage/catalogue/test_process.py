@@ -14,7 +14,7 @@ from beamline.child_process import module_command
 from beamline.storage.catalogue import supervisor as supervisor_module
 from beamline.storage.catalogue.ingest import Ingester, ingest_lock
 from beamline.storage.catalogue.process import IngestProcess
-from beamline.storage.catalogue.supervisor import IngestSupervisor, ingest_now
+from beamline.storage.catalogue.supervisor import IngestStatus, IngestSupervisor, ingest_now
 from beamline.storage.layout import Layout
 from beamline.storage.recorder import Recorder
 
@@ -57,6 +57,126 @@ def test_a_process_that_is_no_longer_needed_waits_for_the_one_that_holds_the_cat
         log = Layout(tmp_path).log(uid)
         log.rename(log.with_suffix(".elsewhere"))
         assert not process.keep_waiting()
+        assert process.run() == ""  # the other has done it all
+
+
+def test_the_process_is_needed_until_its_input_ends_whatever_comes_from_there(tmp_path):
+    reading, writing = os.pipe()
+    before = os.dup(0)
+    os.dup2(reading, 0)
+    try:
+        process = IngestProcess(tmp_path, follow=True)
+        os.write(writing, b"tea")
+        assert process.keep_waiting()
+        os.close(writing)
+        deadline = time.monotonic() + 10
+        while process.keep_waiting() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not process.keep_waiting()
+    finally:
+        os.dup2(before, 0)
+        os.close(reading)
+        os.close(before)
+
+
+def test_where_no_status_can_be_written_all_is_ingested_and_where_there_is_no_lock_the_process_says_so(
+    tmp_path, store, caplog
+):
+    record_run(tmp_path)
+    layout = Layout(tmp_path)
+    (tmp_path / ".ingest.json.new").mkdir()
+    assert IngestProcess(tmp_path, follow=False).run() == ""
+    assert layout.pending_logs() == []
+    assert f"{tmp_path}/.ingest.json.new: Is a directory" in caplog.messages
+    layout.catalogue_lock.unlink()
+    layout.catalogue_lock.mkdir()
+    command = module_command("beamline.storage.catalogue.process", str(tmp_path))
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (1, f"{layout.catalogue_lock}: Is a directory\n")
+
+
+def a_program(monkeypatch, commands):
+    """Let a supervisor start these commands of the shell instead of the process that fills the catalogue."""
+    monkeypatch.setattr(supervisor_module, "module_command", lambda _, folder, *__: ["sh", "-c", commands, folder])
+
+
+WORKING = 'echo "{\\"pid\\": $$, \\"time\\": 1, \\"state\\": \\"idle\\", \\"runs\\": []}" > "$0/ingest.json"; '
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 20
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert condition()
+
+
+@pytest.mark.parametrize(
+    ("end", "how"), [("exit 3", "exit code 3"), ("kill -9 $$", "signal SIGKILL"), ("kill -40 $$", "signal 40")]
+)
+def test_a_process_that_ends_again_and_again_is_given_up_with_how_it_ended(tmp_path, monkeypatch, caplog, end, how):
+    monkeypatch.setattr(supervisor_module, "RESTART_DELAYS", (0.0, 0.0))
+    a_program(monkeypatch, WORKING + end)
+    ingester = IngestSupervisor(tmp_path)
+    ingester.start()
+    wait_until(lambda: ingester.status().state == "failed")
+    reason = f"the process that fills the catalogue ended 3 times, last by {how}"
+    assert ingester.status() == IngestStatus("failed", 0, {"": reason}, restarts=2)
+    assert caplog.messages[-1] == f"{reason}; see {tmp_path}/ingest.log"
+    ingester.stop()
+
+
+def test_a_process_that_cannot_be_restarted_is_said_to_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor_module, "RESTART_DELAYS", (0.0,))
+    a_program(monkeypatch, f'{WORKING} rm "$0/ingest.log"; mkdir "$0/ingest.log"; exit 3')
+    ingester = IngestSupervisor(tmp_path)
+    ingester.start()
+    wait_until(lambda: ingester.status().state == "failed")
+    reason = f"the process that fills the catalogue cannot be started: {tmp_path}/ingest.log: Is a directory"
+    assert ingester.status().errors == {"": reason}
+    ingester.stop()
+
+
+def test_stopped_while_it_waits_to_restart_the_process_stays_away_and_starts_again_when_asked(tmp_path, monkeypatch):
+    a_program(monkeypatch, WORKING + "exit 3")
+    ingester = IngestSupervisor(tmp_path)
+    ingester.stop()  # which was never started
+    assert ingester.status() == IngestStatus("off", 0)
+    ingester.start()
+    wait_until(lambda: ingester.status().state == "off")
+    ingester.start()  # the watcher is there, and will see to it
+    time.sleep(0.1)  # it waits now
+    ingester.stop()
+    assert ingester.status() == IngestStatus("off", 0, {"": "its process ended by exit code 3"})
+    a_program(monkeypatch, f"{WORKING} read line")
+    ingester.start()
+    wait_until(lambda: ingester.status().state == "silent")  # its report is of 1970
+    pid = ingester.pid
+    ingester.start()
+    assert ingester.pid == pid
+    ingester.finish()
+    wait_until(lambda: ingester.status().state == "off")
+    ingester.stop()
+
+
+def test_why_a_process_ended_is_not_known_where_its_log_is_gone(tmp_path, monkeypatch):
+    a_program(monkeypatch, 'rm "$0/ingest.log"; exit 3')
+    ingester = IngestSupervisor(tmp_path)
+    ingester.start()
+    wait_until(lambda: ingester.status().state == "failed")
+    assert ingester.status().errors == {"": "the process that fills the catalogue cannot start: exit code 3"}
+    ingester.stop()
+
+
+@pytest.mark.parametrize(
+    "report", ["", "[]", "5", '{"pid": %d}', '{"pid": 1e999}', '{"pid": %d, "time": 1, "runs": [5]}']
+)
+def test_a_report_that_the_process_did_not_write_is_none(tmp_path, monkeypatch, report):
+    a_program(monkeypatch, "read line")
+    Layout(tmp_path).ingest_status.write_text(report.replace("%d", str(os.getpid())))
+    ingester = IngestSupervisor(tmp_path)
+    ingester.start()
+    assert ingester.status() == IngestStatus("starting", 0)
+    ingester.stop()
 
 
 def test_a_child_imports_nothing_from_the_working_directory(tmp_path):

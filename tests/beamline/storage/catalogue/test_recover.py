@@ -1,20 +1,29 @@
 """Recovery closes the runs of dead processes, leaves those of living ones alone, and reports what it could not do."""
 
 import os
+import shutil
+import sqlite3
+import subprocess
 import threading
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
+import bluesky.plan_stubs as bps
 import bluesky.plans as bp
 import event_model
 import h5py
 import pytest
+from refusals import no_file_beyond
 from soft import Camera, Values, number, run_program
 
 from beamline.storage.catalogue import recovery as recovery_module
+from beamline.storage.catalogue.embedded import create_catalogue
 from beamline.storage.catalogue.ingest import ingest_lock
-from beamline.storage.catalogue.recovery import recover
-from beamline.storage.log import LogState, pending_logs
-from beamline.storage.recorder import Recorder
+from beamline.storage.catalogue.recovery import Recovery, recover
+from beamline.storage.layout import Layout
+from beamline.storage.log import LogReader, LogState, pending_logs, read_log
+from beamline.storage.recorder import Recorder, close_interrupted
 
 PROGRAMS = Path(__file__).with_name("programs")
 
@@ -34,12 +43,14 @@ def test_a_run_whose_process_died_is_closed_its_frames_repaired_and_all_is_repor
     assert stop["reason"] == "the process that measured ended before the run was closed"
 
 
-@pytest.mark.parametrize("ingested", [False, True])
-def test_frames_of_a_closed_run_whose_file_was_left_open_are_repaired(tmp_path, store, ingested):
+@pytest.mark.parametrize(("ingested", "just_now"), [(False, False), (True, False), (False, True)])
+def test_frames_of_a_closed_run_whose_file_was_left_open_are_repaired(tmp_path, store, monkeypatch, ingested, just_now):
     path = tmp_path / "frames" / "killed.h5"
     path.parent.mkdir()
     run_program(PROGRAMS.parents[1] / PROGRAMS.name / "write_frames_until_killed.py", path, check=False)
-    os.utime(path, (0, 0))
+    monkeypatch.setattr(recovery_module, "CLOSING_TIME", 0.3)  # s that a camera has, as it may just be closing the file
+    if not just_now:
+        os.utime(path, (0, 0))
     run = event_model.compose_run()
     keys = {"ccd": {"dtype": "array", "shape": [1, 8, 16], "source": "", "external": "FILESTORE:"}}
     stream = run.compose_descriptor(name="primary", data_keys=keys)
@@ -99,12 +110,158 @@ def test_what_cannot_be_recovered_is_named_and_the_rest_is_done(tmp_path, store,
     assert len(store.open()) == 3  # the half of the bad one stays, without a stop document, until it can be ingested
 
 
-@pytest.mark.parametrize("makes_progress", [True, False])
-def test_where_another_process_fills_the_catalogue_it_is_waited_for_or_named(
-    tmp_path, store, monkeypatch, makes_progress
+def test_an_empty_folder_needs_no_recovery_and_one_without_a_run_gets_no_catalogue(tmp_path):
+    assert recover(tmp_path) == Recovery()
+    assert list(tmp_path.iterdir()) == []
+    layout = Layout(tmp_path)
+    layout.logs.mkdir()
+    layout.log("notes").write_text("tea at four")
+    assert recover(tmp_path) == Recovery(problems=[f"{layout.log('notes')}: not a log of documents"])
+    assert not layout.catalogue.exists()
+
+
+def interrupted(data_dir, *documents):
+    """Record a run that came to no stop document; give its log."""
+    run = event_model.compose_run(time=1_700_000_000.0)
+    with closing(Recorder(data_dir)) as recorder:
+        for name, doc in [("start", run.start_doc), *documents]:
+            recorder(name, {"run_start": run.start_doc["uid"], **doc} if name != "start" else doc)
+    return Layout(data_dir).log(run.start_doc["uid"])
+
+
+def test_a_run_that_the_disk_does_not_let_be_closed_is_named_and_its_log_is_as_it_was(tmp_path):
+    log = interrupted(tmp_path)
+    content = log.read_bytes()
+    with no_file_beyond(len(content)):
+        recovery = recover(tmp_path)
+    full = f"{tmp_path}: File too large; runs are not reduced, the catalogue is left as it is"
+    assert recovery == Recovery(problems=[f"{log}: cannot be closed: File too large", full])
+    assert log.read_bytes() == content
+
+
+def test_a_run_that_another_process_closes_meanwhile_is_not_counted_and_nothing_is_said(tmp_path, monkeypatch):
+    log = interrupted(tmp_path)
+
+    def after_another(path, *, reason):
+        assert close_interrupted(path, reason="the other was faster")
+        return close_interrupted(path, reason=reason)
+
+    monkeypatch.setattr(recovery_module, "close_interrupted", after_another)
+    recovery = Recovery()
+    recovery_module._close_runs(Layout(tmp_path), recovery)  # noqa: SLF001 - before it makes the catalogue
+    assert recovery == Recovery()
+    assert list(read_log(log))[-1][1]["reason"] == "the other was faster"
+
+
+FOREIGN = [
+    ("resource", {"uid": "a", "resource_path": "a.h5"}),
+    ("resource", {"uid": "a", "spec": "AD_HDF5"}),
+    ("resource", {"uid": "a", "spec": 3, "root": "/", "resource_path": 3}),
+    ("stream_resource", {"uid": "a", "mimetype": "application/x-hdf5"}),
+    ("stream_resource", {"uid": "a", "uri": "file://[", "mimetype": "application/x-hdf5"}),
+]
+
+
+def test_a_log_lets_nobody_write_elsewhere_and_one_of_another_program_costs_no_other_run(tmp_path):
+    elsewhere, data_dir = tmp_path / "elsewhere.h5", tmp_path / "data"
+    elsewhere.write_bytes(b"tea")
+    path = {"root": str(tmp_path), "resource_path": elsewhere.name}
+    logs = [interrupted(data_dir, ("resource", {"uid": "a", "spec": "AD_HDF5", "resource_kwargs": {}, **path}))]
+    logs += [interrupted(data_dir, document) for document in FOREIGN]
+    recovery = Recovery()
+    recovery_module._close_runs(Layout(data_dir), recovery)  # noqa: SLF001 - before it makes the catalogue
+    assert sorted(run.uid for run in recovery.closed) == sorted(log.stem for log in logs)
+    assert (recovery.problems, [run.frames for run in recovery.closed]) == ([], [{}] * len(logs))
+    assert elsewhere.read_bytes() == b"tea"
+    closed = Recovery()
+    recovery_module._close_runs(Layout(data_dir), closed)  # noqa: SLF001
+    assert closed == Recovery()
+
+
+def test_an_ingested_run_whose_log_lost_its_end_is_named_and_closed_when_the_catalogue_is_made_anew(tmp_path, store):
+    uid = store.measure(bp.count([number(range(3))], num=3))
+    layout = Layout(tmp_path)
+    assert store.ingest() == {}
+    log = layout.find_log(uid)
+    *documents, _ = read_log(log)
+    with LogReader(log) as reader:
+        reader.skip_to(len(documents))
+        os.truncate(log, reader.end)
+    problem = f"{log}: its end, with the stop document, is lost"
+    assert recover(tmp_path) == Recovery(problems=[problem])
+    assert store.open()[uid].stop["exit_status"] == "success"
+    shutil.rmtree(layout.catalogue)
+    recovery = recover(tmp_path)
+    assert (recovery.ingested, recovery.problems) == (1, [problem])
+    assert recovery.catalogue == f"{layout.catalogue}: missing, though 1 runs have been in it"
+    assert [(run.uid, run.events) for run in recovery.closed] == [(uid, {"primary": 3})]
+    assert store.open()[uid].stop["reason"] == "the end of its log is lost"
+    assert list(read_log(layout.find_log(uid)))[:-1] == documents
+
+
+def test_a_catalogue_whose_links_to_frames_are_damaged_is_made_anew_and_frames_that_are_gone_are_named(tmp_path, store):
+    camera, layout = Camera("ccd", tmp_path / "frames"), Layout(tmp_path)
+
+    def discarding(detectors):
+        yield from bps.trigger(camera, wait=True)  # an exposure that no event refers to
+        yield from bps.trigger_and_read(detectors)
+
+    store.measure(bp.count([camera], num=2, per_shot=discarding))
+    assert store.ingest() == {}
+    assert recover(tmp_path) == Recovery()
+    (link,) = layout.frame_links.iterdir()
+    for damage, said in [
+        (lambda: link.write_bytes(b"tea"), f"{link}: cannot be read: "),
+        (link.unlink, f"{link}: missing, though the catalogue refers to it; the one before is kept as"),
+    ]:
+        damage()
+        recovery = recover(tmp_path)
+        assert (recovery.ingested, recovery.problems) == (1, [])
+        assert recovery.catalogue.startswith(said)
+        assert store.open()[-1]["primary"]["ccd"].read()[:, 0, 0].tolist() == [1, 3]
+    camera.path.unlink()
+    assert recover(tmp_path) == Recovery(problems=[f"{camera.path}: missing, though runs refer to it"])
+
+
+def test_a_catalogue_that_is_locked_or_cannot_be_moved_is_named_and_left_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("beamline.storage.catalogue.condition.LOCK_TIMEOUT", 0.1)
+    layout = Layout(tmp_path)
+    create_catalogue(tmp_path)
+    with closing(sqlite3.connect(layout.catalogue_database)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert recover(tmp_path) == Recovery(problems=[f"{layout.catalogue_database}: database is locked"])
+    mounted = subprocess.run(["mount", "--bind", layout.catalogue, layout.catalogue], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"a folder cannot be mounted here: {mounted.stderr.decode().strip()}")
+    assert recover(tmp_path, rebuild=True) == Recovery(problems=[f"{layout.catalogue}: Device or resource busy"])
+    subprocess.run(["umount", layout.catalogue], check=True)
+
+
+def test_another_process_that_fills_the_catalogue_slowly_is_waited_for_as_long_as_it_makes_progress(
+    tmp_path, monkeypatch
 ):
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(recovery_module, "time", clock)
+    layout, uids = Layout(tmp_path), set()
+    layout.logs.mkdir()
+    for uid in ("a", "b"):
+        layout.log(uid).write_text("")
+        uids.add(uid)
+    patience = recovery_module._Patience(layout, uids, for_lock=False)  # noqa: SLF001 - it takes half a minute
+    clock.now = 29.0
+    assert patience()
+    layout.log("a").unlink()  # it has been ingested
+    assert patience()
+    clock.now = 58.0
+    assert patience()
+    clock.now = 60.0
+    assert not patience()
+
+
+@pytest.mark.parametrize("other_does", ["end", "ingest and end", "nothing"])
+def test_where_another_process_fills_the_catalogue_it_is_waited_for_or_named(tmp_path, store, monkeypatch, other_does):
     monkeypatch.setattr(recovery_module, "LOCK_TIMEOUT", 1.0)
-    store.measure(bp.count([number(range(3))], num=3))
+    layout, uid = Layout(tmp_path), store.measure(bp.count([number(range(3))], num=3))
     done, held = threading.Event(), threading.Event()
 
     def other():
@@ -112,16 +269,18 @@ def test_where_another_process_fills_the_catalogue_it_is_waited_for_or_named(
             assert got_it
             held.set()
             done.wait()
+            if other_does == "ingest and end":
+                layout.log(uid).rename(tmp_path / "ingested")
 
     thread = threading.Thread(target=other)
     thread.start()
     held.wait()
-    if makes_progress:
+    if other_does != "nothing":
         threading.Timer(0.3, done.set).start()
     recovery = recover(tmp_path)
     done.set()
     thread.join()
-    if makes_progress:
+    if other_does != "nothing":
         assert (recovery.ingested, recovery.problems) == (1, [])
     else:
         assert recovery.ingested == 0
