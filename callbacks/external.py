@@ -131,20 +131,20 @@ class ExternalFrames:
 
 
 def open_hdf5(path: Path) -> h5py.File:
-    """Open an HDF5 file for reading, as one that is being written if it says of itself that it is.
+    """Open an HDF5 file for reading, as one that is being written where it says that it is.
 
-    It is not locked, which would stop its writer.
+    A file that is not being written must not be opened so: where a part of it is damaged, libhdf5 would wait, without
+    end, for its writer to complete it.
 
     Raises
     ------
     OSError
-        When it cannot be opened. A damaged file is not tried as one that is being written: libhdf5 would wait, very
-        long, for its writer to complete it.
+        When it cannot be opened.
     """
     try:
-        return h5py.File(path, "r", locking=False)
+        return h5py.File(path, "r")
     except OSError as error:
-        if not says_it_is_written(error):
+        if "already open" not in str(error):  # by a writer, now or when it died, or by this process to be read so
             raise
     return h5py.File(path, "r", swmr=True)
 

@@ -45,7 +45,12 @@ html_theme_options = {
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],
 }
-html_sidebars = {"index": [], "tutorial": [], "glossary": [], "reliability": []}  # a page without pages below it needs no list of them
+html_sidebars = {
+    "index": [],
+    "tutorial": [],
+    "glossary": [],
+    "reliability": [],
+}  # a page without pages below it needs no list of them
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 3

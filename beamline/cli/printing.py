@@ -145,6 +145,7 @@ def print_recovery(recovery: Recovery) -> None:
         lines.append(f"closed run {run.uid}: {events}; {sum(run.frames.values())} frames on the disk")
     lines += [f"reduced run {uid}" for uid in recovery.reduced]
     lines += [f"run {uid} is being measured; left alone" for uid in recovery.still_open]
+    lines += [f"made run {uid} anew in the catalogue, where its arrays were damaged" for uid in recovery.remade]
     if recovery.catalogue:
         lines.append(f"made the catalogue anew: {recovery.catalogue}")
     for line in lines:

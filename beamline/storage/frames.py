@@ -74,7 +74,7 @@ def _first(space: Any) -> int:
 def is_open_for_writing(path: Path) -> bool:
     """Tell whether a file says of itself that it is being written: it is, or its writer died before it was closed."""
     try:
-        with h5py.File(path, "r", locking=False):
+        with h5py.File(path, "r"):
             return False
     except OSError as error:
         return says_it_is_written(error)

@@ -83,7 +83,8 @@ class LargeArrays:
 
     def _event(self, doc: Doc, stream: _Stream) -> Iterator[Document]:
         self._folder.mkdir(parents=True, exist_ok=True)
-        with h5py.File(stream.path, "a", libver=FORMAT) as file:
+        # Not locked, as a reader locks it while it reads: no other process writes the files of this run.
+        with h5py.File(stream.path, "a", libver=FORMAT, locking=False) as file:
             for key, dataset in stream.datasets.items():
                 _append(file, dataset, np.asarray(doc["data"][key]), stream.units[key])
         for key, dataset in stream.datasets.items():

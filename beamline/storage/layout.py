@@ -99,6 +99,15 @@ class Layout:
         """Folder of the arrays of events."""
         return self.catalogue / "arrays"
 
+    def arrays_of(self, container: str, uid: str) -> Path:
+        """Folder of the arrays of events of one run, in that of the catalogue's container that the run is in."""
+        return self.catalogue_arrays / container / uid
+
+    @staticmethod
+    def checksums(arrays: Path) -> Path:
+        """File with the checksums of the arrays in the folder of one run (JSON)."""
+        return arrays / ".checksums.json"
+
     @property
     def new_catalogue(self) -> Path:
         """Folder in which a catalogue is created, before it gets its name."""

@@ -29,7 +29,7 @@ import numpy as np
 HELPERS = Path(__file__).parents[1] / "helpers"
 sys.path.insert(0, str(HELPERS))
 
-from command_line import answer  # noqa: E402
+from command_line import answer, answer_of_process  # noqa: E402
 from mutations import NUMBERS, PIECES, TEXT, mutate, mutate_file, mutate_hdf5  # noqa: E402
 from small_scans import write_irixs, write_sdf  # noqa: E402
 from stxm_documents import stxm_documents  # noqa: E402
@@ -75,6 +75,7 @@ class Target(ABC):
     """
 
     weight: int  # inputs of this class, of all
+    answer = staticmethod(answer)
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -92,7 +93,7 @@ class Target(ABC):
 
     def command(self, *arguments: object) -> tuple[str, str]:
         """Run the command line; give the kind of its answer, and what it printed."""
-        found = answer(*arguments)
+        found = self.answer(*arguments)
         if found.code == 0:
             return "accepted", found.stdout
         lines = found.stderr.splitlines()
@@ -394,6 +395,7 @@ class Catalogues(Measured):
     """Files of the catalogue, changed or gone; then the folder is recovered."""
 
     weight = 40
+    answer = staticmethod(answer_of_process)  # a process that has the catalogue open would keep what is restored below
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

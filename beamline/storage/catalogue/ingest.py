@@ -20,6 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beamline.storage.catalogue.checksums import write_checksums
 from beamline.storage.catalogue.condition import DERIVED, RAW, CatalogueError, DamagedCatalogueError, check_catalogue
 from beamline.storage.layout import Layout
 from beamline.storage.log import Doc, LogError, LogReader, is_being_written, read_start, unpack_pages
@@ -186,11 +187,11 @@ class Ingester:
 
     def _begin_attempt(self, run: _PendingRun) -> None:
         uid = run.start["uid"]
-        name, container = (DERIVED, self._derived) if DERIVATION in run.start else (RAW, self._raw)
+        container = self._derived if DERIVATION in run.start else self._raw
         if uid in container:  # the rest of a failed attempt
             container[uid].delete(recursive=True, external_only=False)
         # And what the catalogue does not know of: an array is written before it is listed there.
-        shutil.rmtree(Layout(self._data_dir).catalogue_arrays / name / run.path.stem, ignore_errors=True)
+        shutil.rmtree(self._arrays(run), ignore_errors=True)
         run.reader.close()
         run.reader = LogReader(run.path)
         run.writer = self._run_writer(container, self._data_dir, run.redescription)
@@ -229,7 +230,12 @@ class Ingester:
             run.flushed_at, run.unflushed = time.monotonic(), False
         return run.reader.number > first
 
+    def _arrays(self, run: _PendingRun) -> Path:
+        name = DERIVED if DERIVATION in run.start else RAW
+        return Layout(self._data_dir).arrays_of(name, run.path.stem)
+
     def _finish(self, run: _PendingRun) -> None:
+        write_checksums(self._arrays(run))
         run.reader.close()
         for damage in run.reader.damage:
             logger.warning("%s: %s; the catalogue lacks what was there", run.path, damage)

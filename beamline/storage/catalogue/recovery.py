@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from beamline.errors import BeamlineError
+from beamline.storage.catalogue.checksums import damaged_arrays
 from beamline.storage.catalogue.condition import (
     CatalogueError,
     DamagedCatalogueError,
@@ -72,6 +73,8 @@ class Recovery:
         Uids of raw runs that were reduced, because they or their reduction had been interrupted.
     catalogue : str
         Why the catalogue was made anew, and where the one before is kept; empty if it was not.
+    remade : list of str
+        Uids of runs that were taken into the catalogue anew, because their arrays in it were damaged.
     ingested : int
         Number of runs that were brought into the catalogue.
     still_open : list of str
@@ -83,6 +86,7 @@ class Recovery:
     closed: list[RecoveredRun] = field(default_factory=list)
     reduced: list[str] = field(default_factory=list)
     catalogue: str = ""
+    remade: list[str] = field(default_factory=list)
     ingested: int = 0
     still_open: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -298,7 +302,12 @@ def _mend_catalogue(data_dir: Path, recovery: Recovery, *, rebuild: bool) -> Non
     layout = Layout(data_dir)
     reason = "as it was asked for" if rebuild else _why_anew(data_dir)
     if not reason and layout.catalogue.exists():
-        _return_logs(layout, {path.stem for path in layout.ingested_logs()} - runs_in(data_dir))
+        ingested = {path.stem for path in layout.ingested_logs()}
+        damaged = set(damaged_arrays(layout))
+        recovery.remade = sorted(damaged & ingested)
+        lost = "its arrays in the catalogue are damaged, and it has no log to make them anew from"
+        recovery.problems += [f"run {uid}: {lost}" for uid in sorted(damaged - ingested)]
+        _return_logs(layout, ingested - runs_in(data_dir) | damaged)
     pending = _closed_runs(layout, recovery)
     if not reason and not pending:
         return

@@ -13,6 +13,7 @@ import bluesky.plan_stubs as bps
 import bluesky.plans as bp
 import event_model
 import h5py
+import numpy as np
 import pytest
 from refusals import no_file_beyond
 from soft import Camera, Values, number, run_program
@@ -21,6 +22,7 @@ from beamline.storage.catalogue import recovery as recovery_module
 from beamline.storage.catalogue.embedded import create_catalogue
 from beamline.storage.catalogue.ingest import ingest_lock
 from beamline.storage.catalogue.recovery import Recovery, recover
+from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.layout import Layout
 from beamline.storage.log import LogReader, LogState, pending_logs, read_log
 from beamline.storage.recorder import Recorder, close_interrupted
@@ -197,6 +199,29 @@ def test_an_ingested_run_whose_log_lost_its_end_is_named_and_closed_when_the_cat
     assert [(run.uid, run.events) for run in recovery.closed] == [(uid, {"primary": 3})]
     assert store.open()[uid].stop["reason"] == "the end of its log is lost"
     assert list(read_log(layout.find_log(uid)))[:-1] == documents
+
+
+def test_a_run_whose_arrays_in_the_catalogue_were_changed_or_lost_is_found_and_made_anew(store):
+    lines = np.arange(20.0).reshape(4, 5)
+    keys = {"line": {"dtype": "array", "shape": [5], "dtype_numpy": "<f8"}}
+    (damaged, lost, whole) = [
+        store.measure(bp.count([Values("detector", keys, [{"line": line} for line in lines])], 4)) for _ in range(3)
+    ]
+    assert ingest_now(store.data_dir, damaged, lost, whole) == ""
+    arrays = Layout(store.data_dir).catalogue_arrays / "raw"
+    (chunk,) = (arrays / damaged).rglob("c/0/0")
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"\0")
+    (chunk,) = (arrays / lost).rglob("c/0/0")
+    chunk.unlink()  # a part that is missing reads as zeros
+
+    recovery = recover(store.data_dir)
+
+    assert recovery.remade == sorted([damaged, lost])
+    assert (recovery.ingested, recovery.problems, recovery.catalogue) == (2, [], "")
+    catalogue = store.open()
+    for uid in (damaged, lost, whole):
+        np.testing.assert_array_equal(catalogue[uid]["primary"]["line"].read(), lines)
+    assert recover(store.data_dir).remade == []
 
 
 def test_a_catalogue_whose_links_to_frames_are_damaged_is_made_anew_and_frames_that_are_gone_are_named(tmp_path, store):
