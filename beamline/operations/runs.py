@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +38,11 @@ def data_folder(data_dir: Path | None, config: Config) -> Path:
     folder = (data_dir or config.storage.data_dir).absolute()
     if "\0" in str(folder):
         raise BeamlineError(f"data folder {str(folder)!r}: is not the path of a folder")
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        name = os.fsencode(folder).decode(errors="backslashreplace")
+        raise BeamlineError(f"data folder {name}: is not in UTF-8, expected a path that is") from error
     try:
         if folder.exists() and not folder.is_dir():
             raise BeamlineError(f"data folder {folder}: is a file, expected a folder")

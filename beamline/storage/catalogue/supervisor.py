@@ -122,7 +122,7 @@ class IngestSupervisor:
         uid : str
             Uid of a run that was recorded in this data folder.
         timeout : float
-            Longest time to wait, s.
+            Longest time to wait without anything being taken in, s.
 
         Returns
         -------
@@ -134,10 +134,12 @@ class IngestSupervisor:
         LogError
             When the folder has no log of this run.
         """
-        deadline = time.monotonic() + timeout
+        done, deadline = 0, time.monotonic() + timeout
         while not self._is_ingested(uid):
             if self._has_ended():
                 return self._is_ingested(uid)  # asked again, as it was just before it ended
+            if (more := self._documents()) != done:
+                done, deadline = more, time.monotonic() + timeout
             if time.monotonic() > deadline or self._failed or self._given_up(uid):
                 return False
             time.sleep(POLL_INTERVAL)
@@ -151,21 +153,24 @@ class IngestSupervisor:
         *uids : str
             Uids of runs that were recorded in this data folder.
         timeout : float
-            Longest time to wait, s.
+            Longest time to wait without anything being taken in, s.
 
         Returns
         -------
         str
             One line, or empty if all are there.
         """
-        deadline = time.monotonic() + timeout
-        late, reasons = [], []
+        late: list[str] = []
+        reasons: list[str] = []
+        patience = timeout
         for uid in uids:
             try:
-                if self.wait_for(uid, max(0.0, deadline - time.monotonic())):
+                if self.wait_for(uid, patience):
                     continue
                 errors = self.status().errors
-                reasons.append(errors.get("") or errors.get(uid) or f"nothing came of it in {timeout:g} s")
+                if not (reason := errors.get("") or errors.get(uid)):
+                    reason, patience = f"nothing came of it in {timeout:g} s", 0.0
+                reasons.append(reason)
             except LogError as error:
                 reasons.append(str(error))
             late.append(uid)
@@ -198,10 +203,14 @@ class IngestSupervisor:
         # No file, no process, or not what the process writes.
         with suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
             report: dict[str, Any] = json.loads(self._layout.ingest_status.read_text())
-            _ = report["time"] + 0.0, [(run["uid"], run["error"], run["given_up"]) for run in report["runs"]]
+            _ = report["time"] + 0.0, [(run["uid"], run["error"], run["given_up"], run["documents"] + 0) for run in report["runs"]]
             os.kill(report["pid"], 0)  # raises if the process has died, which makes its report obsolete
             return report
         return {}
+
+    def _documents(self) -> int:
+        """Count the documents that have been taken in of the runs that are not complete yet."""
+        return sum(run["documents"] for run in self._last_report().get("runs", ()))
 
     def _given_up(self, uid: str) -> bool:
         report = self._last_report()

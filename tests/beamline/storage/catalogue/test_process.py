@@ -213,6 +213,32 @@ def test_a_child_that_cannot_start_is_noticed_at_once_and_waiting_ends_with_the_
     )
 
 
+def test_a_long_run_is_waited_for_as_long_as_documents_of_it_are_taken_in(tmp_path, monkeypatch):
+    uid = record_run(tmp_path)
+    layout = Layout(tmp_path)
+    program = tmp_path / "slow.py"
+    program.write_text(f"""
+import json, os, pathlib, time
+for documents in range(8):
+    report = {{"pid": os.getpid(), "time": time.time(), "state": "working", "error": "",
+              "runs": [{{"uid": {uid!r}, "documents": documents, "given_up": False, "error": ""}}]}}
+    pathlib.Path({str(layout.ingest_status)!r}).write_text(json.dumps(report))
+    time.sleep(0.5)
+time.sleep(60)
+""")
+    monkeypatch.setattr(supervisor_module, "module_command", lambda *_: [sys.executable, str(program)])
+    ingester = IngestSupervisor(tmp_path)
+    ingester.start()
+    began = time.monotonic()
+    try:
+        assert ingester.why_missing(uid, timeout=2.0).startswith(
+            f"run {uid} is not in the catalogue: nothing came of it in 2 s"
+        )
+    finally:
+        ingester.stop()
+    assert time.monotonic() - began > 7 * 0.5 + 2.0
+
+
 def test_a_catalogue_that_has_to_be_made_anew_ends_the_waiting_and_the_process_goes_on_once_it_is(tmp_path, store):
     uid = record_run(tmp_path)
     layout = Layout(tmp_path)
