@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -73,6 +74,8 @@ def why_unreadable(path: Path) -> str:
         with open_hdf5(path):
             return ""
     except OSError as error:
+        if error.errno == errno.EAGAIN:  # it is open in a process that writes to it
+            return ""
         return f"cannot be read: {' '.join(str(error).split())}"
 
 

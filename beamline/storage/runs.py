@@ -185,7 +185,7 @@ class Runs:
                     f"run {entry.uid}: {what}; nor can it be read from the catalogue: {error}"
                 ) from error
             return readable, [f"{what}, and the catalogue does not have it: {error}; what can be read is used"]
-        lacks = ", ".join(_lost_events(documents))
+        lacks = ", ".join(catalogued.lost_events(documents))
         return documents, [f"{what}; the catalogue's copy is used{lacks and f', which lacks {lacks}'}"]
 
     def _run_in_catalogue(self, uid: str) -> Any:
@@ -236,12 +236,3 @@ class Runs:
                 return raw, derived
         raw.problems += unreadable
         return raw, None
-
-
-def _lost_events(documents: list[Document]) -> list[str]:
-    """Say which events the stop document counted that are not there: the catalogue was filled from a damaged log."""
-    streams = {doc["uid"]: doc["name"] for name, doc in documents if name == "descriptor"}
-    counted: dict[str, int] = next((doc.get("num_events") or {} for name, doc in documents if name == "stop"), {})
-    there = {(streams[doc["descriptor"]], doc["seq_num"]) for name, doc in documents if name == "event"}
-    lost = {stream: count - sum(name == stream for name, _ in there) for stream, count in counted.items()}
-    return [f"{number} of {counted[stream]} events of stream {stream}" for stream, number in lost.items() if number > 0]

@@ -76,6 +76,15 @@ def documents(run: Any) -> Iterator[Document]:
         ) from error
 
 
+def lost_events(documents: list[Document]) -> list[str]:
+    """Say which events the stop document counted that are not there: the catalogue was filled from a damaged log."""
+    streams = {doc["uid"]: doc["name"] for name, doc in documents if name == "descriptor"}
+    counted: dict[str, int] = next((doc.get("num_events") or {} for name, doc in documents if name == "stop"), {})
+    there = {(streams[doc["descriptor"]], doc["seq_num"]) for name, doc in documents if name == "event"}
+    lost = {stream: count - sum(name == stream for name, _ in there) for stream, count in counted.items()}
+    return [f"{number} of {counted[stream]} events of stream {stream}" for stream, number in lost.items() if number > 0]
+
+
 def _documents(run: Any) -> Iterator[Document]:
     metadata = run.metadata
     exact = metadata.get(EXACT, {})

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from beamline.storage.catalogue.checksums import write_checksums
 from beamline.storage.catalogue.condition import DERIVED, RAW, CatalogueError, DamagedCatalogueError, check_catalogue
 from beamline.storage.layout import Layout
-from beamline.storage.log import Doc, LogError, LogReader, is_being_written, read_start, unpack_pages
+from beamline.storage.log import Doc, LogError, LogReader, inspect_log, is_being_written, read_start, unpack_pages
 from callbacks.contract import DERIVATION
 
 if TYPE_CHECKING:
@@ -188,7 +188,9 @@ class Ingester:
     def _begin_attempt(self, run: _PendingRun) -> None:
         uid = run.start["uid"]
         container = self._derived if DERIVATION in run.start else self._raw
-        if uid in container:  # the rest of a failed attempt
+        if uid in container:  # the rest of a failed attempt, or complete, and killed before its log was moved
+            if container[uid].metadata.get("stop") and inspect_log(run.path).damage:
+                raise LogError(f"{run.path}: is damaged; the catalogue has a copy, `beamline recover` restores it")
             container[uid].delete(recursive=True, external_only=False)
         # And what the catalogue does not know of: an array is written before it is listed there.
         shutil.rmtree(self._arrays(run), ignore_errors=True)

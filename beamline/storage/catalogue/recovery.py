@@ -22,8 +22,9 @@ from beamline.storage.catalogue.condition import (
     runs_in,
 )
 from beamline.storage.catalogue.ingest import POLL_INTERVAL, Ingester, ingest_lock, locked
+from beamline.storage.catalogue.restoring import Restorer
 from beamline.storage.frames import HDF5_MIMETYPE, FramesError, is_open_for_writing, linked_frames, repair_frames
-from beamline.storage.layout import Layout, data_folder_of, is_frame_link
+from beamline.storage.layout import Layout, data_folder_of, is_frame_link, is_ingested
 from beamline.storage.log import Doc, Log, LogError, LogState, inspect_log
 from beamline.storage.recorder import RecorderError, close_interrupted
 from beamline.storage.relocation import file_of, read_run, why_unreadable
@@ -71,6 +72,8 @@ class Recovery:
     closed : list of RecoveredRun
     reduced : list of str
         Uids of raw runs that were reduced, because they or their reduction had been interrupted.
+    restored : list of str
+        Uids of runs whose damaged logs were written again from the catalogue.
     catalogue : str
         Why the catalogue was made anew, and where the one before is kept; empty if it was not.
     remade : list of str
@@ -85,6 +88,7 @@ class Recovery:
 
     closed: list[RecoveredRun] = field(default_factory=list)
     reduced: list[str] = field(default_factory=list)
+    restored: list[str] = field(default_factory=list)
     catalogue: str = ""
     remade: list[str] = field(default_factory=list)
     ingested: int = 0
@@ -186,12 +190,13 @@ def _no_room(layout: Layout) -> str | None:
 
 
 def _close_runs(layout: Layout, recovery: Recovery) -> None:
-    """Close the runs of dead processes, and name what is wrong with the logs."""
+    """Restore damaged logs, close the runs of dead processes, and name what is wrong with the logs."""
+    restore = Restorer(layout.data_dir)
     for path in layout.logs.glob("[!.]*.log"):
         if not path.is_file():
             recovery.problems.append(f"{path}: not a log, which is a file")
     for path in layout.pending_logs():
-        if (log := _inspected(path, recovery)) is None:
+        if (log := _inspected(path, recovery, restore)) is None:
             continue
         if log.state is LogState.OPEN:
             recovery.still_open.append(log.uid)
@@ -201,17 +206,23 @@ def _close_runs(layout: Layout, recovery: Recovery) -> None:
         elif (run := _close(path, recovery.problems)) is not None:
             recovery.closed.append(run)
     for path in sorted(layout.ingested_logs()):
-        log = _inspected(path, recovery)
+        log = _inspected(path, recovery, restore)
         if log is not None and log.state is not LogState.CLOSED and not log.damage:
             recovery.problems.append(f"{path}: its end, with the stop document, is lost")
+    recovery.restored = restore.restored
 
 
-def _inspected(path: Path, recovery: Recovery) -> Log | None:
-    """Inspect a log; note its damage, and None if it cannot be read at all."""
+def _inspected(path: Path, recovery: Recovery, restore: Restorer) -> Log | None:
+    """Inspect a log, restored where that is possible; note its damage, and None if it cannot be read at all."""
     try:
         log = inspect_log(path)
+        lacking = log.damage or (is_ingested(path) and log.state is not LogState.CLOSED)
+        if lacking and restore(path):
+            log = inspect_log(path)
     except (LogError, OSError) as error:
         if path.exists():  # otherwise it was ingested meanwhile
+            if restore(path):
+                return inspect_log(path)
             recovery.problems.append(str(error))
         return None
     recovery.problems += [f"{path}: {damage}" for damage in log.damage]

@@ -203,7 +203,8 @@ class IngestSupervisor:
         # No file, no process, or not what the process writes.
         with suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
             report: dict[str, Any] = json.loads(self._layout.ingest_status.read_text())
-            _ = report["time"] + 0.0, [(run["uid"], run["error"], run["given_up"], run["documents"] + 0) for run in report["runs"]]
+            runs = [(run["uid"], run["error"], run["given_up"], run["documents"] + 0) for run in report["runs"]]
+            _ = report["time"] + 0.0, runs
             os.kill(report["pid"], 0)  # raises if the process has died, which makes its report obsolete
             return report
         return {}

@@ -23,7 +23,7 @@ from plans import PlanError, find_plan
         (["export", "²"], 2, "'²' names no run"),
         (["runs", "-n", "0"], 2, "'-n' / '--last'"),
         (["runs", "--data-dir", ""], 2, "'' is not the path of a file or folder"),
-        (["runs", "--data-dir", "/tmp/b\udcff"], 1, "data folder /tmp/b\\xff: is not in UTF-8, expected a path that is"),
+        (["runs", "--data-dir", "/tmp/b\udcff"], 1, "/tmp/b\\xff: is not in UTF-8, expected a path that is"),
         (["check", "--config", ""], 2, "'' is not the path of a file or folder"),
         (["import", "sdf", ""], 2, "'' is not the path of a file or folder"),
         (["import", "sdv", "x"], 2, "'sdv' is not one of"),

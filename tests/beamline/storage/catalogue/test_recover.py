@@ -180,7 +180,7 @@ def test_a_log_lets_nobody_write_elsewhere_and_one_of_another_program_costs_no_o
     assert closed == Recovery()
 
 
-def test_an_ingested_run_whose_log_lost_its_end_is_named_and_closed_when_the_catalogue_is_made_anew(tmp_path, store):
+def test_an_ingested_run_whose_log_lost_its_end_is_named_and_closed_when_there_is_no_copy_of_it(tmp_path, store):
     uid = store.measure(bp.count([number(range(3))], num=3))
     layout = Layout(tmp_path)
     assert store.ingest() == {}
@@ -189,16 +189,53 @@ def test_an_ingested_run_whose_log_lost_its_end_is_named_and_closed_when_the_cat
     with LogReader(log) as reader:
         reader.skip_to(len(documents))
         os.truncate(log, reader.end)
-    problem = f"{log}: its end, with the stop document, is lost"
-    assert recover(tmp_path) == Recovery(problems=[problem])
-    assert store.open()[uid].stop["exit_status"] == "success"
     shutil.rmtree(layout.catalogue)
     recovery = recover(tmp_path)
-    assert (recovery.ingested, recovery.problems) == (1, [problem])
+    assert (recovery.ingested, recovery.problems) == (1, [f"{log}: its end, with the stop document, is lost"])
     assert recovery.catalogue == f"{layout.catalogue}: missing, though 1 runs have been in it"
     assert [(run.uid, run.events) for run in recovery.closed] == [(uid, {"primary": 3})]
     assert store.open()[uid].stop["reason"] == "the end of its log is lost"
     assert list(read_log(layout.find_log(uid)))[:-1] == documents
+
+
+@pytest.mark.parametrize(
+    ("document", "ingested", "rebuild"),
+    [(0, True, True), (3, True, False), (None, True, True), (-1, False, False)],  # None: the log ends before the last
+)
+def test_a_damaged_log_is_written_again_from_the_catalogue_before_anything_is_made_of_it(
+    tmp_path, store, document, ingested, rebuild
+):
+    uid = store.measure(bp.count([number(range(3))], num=3))
+    assert store.ingest() == {}
+    layout = Layout(tmp_path)
+    log = layout.find_log(uid)
+    before = list(read_log(log))
+    data = bytearray(log.read_bytes())
+    with LogReader(log) as reader:
+        reader.skip_to(len(before) - 1 if document in (None, -1) else document)
+        place = reader.end
+    if document is None:
+        del data[place:]
+    else:
+        data[place + 40] ^= 1
+    log.write_bytes(data)
+    if not ingested:  # as a process does that is killed just before it moves the log
+        log = log.rename(layout.log(uid))
+        ((_, why),) = store.ingest().items()
+        assert why == f"LogError: {log}: is damaged; the catalogue has a copy, `beamline recover` restores it"
+
+    recovery = recover(tmp_path, rebuild=rebuild)
+
+    assert (recovery.restored, recovery.closed, recovery.problems) == ([uid], [], [])
+    assert log.with_name(f"{log.name}.damaged").read_bytes() == data
+    after = list(read_log(layout.find_log(uid)))
+    assert [name for name, _ in after] == [name for name, _ in before]
+    assert [doc["data"] for name, doc in after if name == "event"] == [{"signal": n} for n in range(3)]
+    assert (after[0], after[-1]) == (before[0], before[-1])
+    run = store.open()[uid]
+    assert run.stop["exit_status"] == "success"
+    assert run["primary"]["signal"].read().tolist() == [0, 1, 2]
+    assert recover(tmp_path) == Recovery()
 
 
 def test_a_run_whose_arrays_in_the_catalogue_were_changed_or_lost_is_found_and_made_anew(store):
