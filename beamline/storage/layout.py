@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from glob import escape
+from itertools import chain, count
 from pathlib import Path
 
 INGESTED = "ingested"  # subfolder of the logs, for runs that are completely in the catalogue
@@ -176,6 +178,12 @@ def is_regular(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # a name that is too long, or that no file can have
         return False
+
+
+def unused_name(path: Path, ending: str) -> Path:
+    """Give a name beside a log, for what is kept of it aside, that no file has."""
+    names = (path.with_name(f"{path.name}{ending}{number}") for number in chain([""], (f"-{n}" for n in count(2))))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def data_folder_of(log: Path) -> Path:

@@ -16,11 +16,10 @@ import re
 import tempfile
 import uuid
 from contextlib import suppress
-from itertools import chain, count
 from pathlib import Path
 
 from beamline.errors import BeamlineError
-from beamline.storage.layout import Layout
+from beamline.storage.layout import Layout, unused_name
 from beamline.storage.log import FORMAT, Doc, LogError, LogReader, RunIndex, count_events, find_log, pack
 
 EVENT_RESERVE = 1 << 20  # bytes for one more event: a line of 20,000 pixels takes 640 kB
@@ -214,7 +213,7 @@ class _LogWriter:
             content = os.pread(old, end, 0)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if os.path.lexists(self.path):  # another file, such as an older copy of it
-                self.path.rename(_unused(self.path, ".replaced"))
+                self.path.rename(unused_name(self.path, ".replaced"))
             self._create(content)
         except OSError as error:
             if self._fd != old:
@@ -308,18 +307,12 @@ def close_interrupted(path: Path, *, reason: str) -> Doc | None:
 
 def _set_aside(path: Path, torn: bytes) -> None:
     """Keep the unfinished end of a log beside it."""
-    aside = _unused(path, ".torn")
+    aside = unused_name(path, ".torn")
     try:
         aside.write_bytes(torn)
     except OSError:
         aside.unlink(missing_ok=True)
         raise
-
-
-def _unused(path: Path, ending: str) -> Path:
-    """Give a name beside a log that no file has."""
-    names = (path.with_name(f"{path.name}{ending}{number}") for number in chain([""], (f"-{n}" for n in count(2))))
-    return next(name for name in names if not os.path.lexists(name))
 
 
 def _append_stop(fd: int, packed: bytes, *, end: int) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from beamline.errors import BeamlineError
 from beamline.storage.catalogue.documents import documents, lost_events
 from beamline.storage.catalogue.find import open_catalog, resolve_run
-from beamline.storage.layout import Layout
+from beamline.storage.layout import Layout, unused_name
 from beamline.storage.log import FORMAT, Document, is_being_written, pack
 
 
@@ -56,7 +55,7 @@ class Restorer:
                 file.writelines(pack(name, doc) for name, doc in found)
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(path, _unused(path.with_name(f"{path.name}.damaged")))
+            os.link(path, unused_name(path, ".damaged"))
             new.replace(path)
         except OSError:
             new.unlink(missing_ok=True)
@@ -79,8 +78,3 @@ def _is_whole(found: list[Document], uid: str) -> bool:
     """Tell whether these are all documents of a run: the catalogue may have been filled from a damaged log."""
     name, last = found[-1]
     return found[0][1]["uid"] == uid and name == "stop" and "num_events" in last and not lost_events(found)
-
-
-def _unused(path: Path) -> Path:
-    names = (path if number == 1 else path.with_name(f"{path.name}-{number}") for number in count(1))
-    return next(name for name in names if not name.exists())
