@@ -51,7 +51,6 @@ from plans.errors import PlanError  # noqa: E402
 from plans.regions.energy import EnergyRegions  # noqa: E402
 from plans.regions.spatial import StxmRegions  # noqa: E402
 
-LONGEST = 30  # s for an answer
 VALUES = [text.decode(errors="surrogateescape") for text in (*NUMBERS, *PIECES)]
 # The attack may run as root, and an output goes where it is told to go.
 HARMLESS = [value for value in VALUES if "/" not in value and "\0" not in value and len(value) < 10_000]
@@ -75,6 +74,7 @@ class Target(ABC):
     """
 
     weight: int  # inputs of this class, of all
+    longest = 30  # s for an answer
     answer = staticmethod(answer)
 
     def __init__(self, folder: Path) -> None:
@@ -395,6 +395,7 @@ class Catalogues(Measured):
     """Files of the catalogue, changed or gone; then the folder is recovered."""
 
     weight = 40
+    longest = 180  # it is that of four processes
     answer = staticmethod(answer_of_process)  # a process that has the catalogue open would keep what is restored below
 
     def __init__(self, folder: Path) -> None:
@@ -468,13 +469,13 @@ class Watch:
 def judge(target: Target, rng: random.Random, watch: Watch) -> tuple[str, str]:
     """Try one input; give the kind of the answer, and what is wrong with it."""
     watch.elsewhere.clear()
-    signal.alarm(LONGEST)
+    signal.alarm(target.longest)
     try:
         kind, why = target.attack(rng), ""
     except WrongAnswerError as error:
         kind, why = "wrong", str(error)
     except HangError:
-        kind, why = "hang", f"no answer in {LONGEST} s"
+        kind, why = "hang", f"no answer in {target.longest} s"
     except Exception:  # noqa: BLE001 - this is what is looked for
         kind, why = "traceback", traceback.format_exc()
     finally:
