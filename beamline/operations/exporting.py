@@ -50,10 +50,10 @@ def export(runs: Runs, name: str, file_format: Format, output: Path | None) -> l
     write, documents = exporters[file_format], runs.documents(entry)
     try:
         if ENDINGS[file_format]:
-            with new_file(path) as part:
+            with new_file(path, runs.data_dir) as part:
                 write(part, documents, raw, derived)
             return [path]
-        with new_files(path) as folder:
+        with new_files(path, runs.data_dir) as folder:
             written = write(folder, documents, raw, derived)
         return [path / each.name for each in written]
     except FrameReadError as error:  # of a camera's file that is gone or damaged
