@@ -218,6 +218,23 @@ def assert_written(path, file_format, points):
             assert all(np.loadtxt(each, ndmin=2).size for each in path.iterdir())
 
 
+@pytest.mark.parametrize("ending", ["complete", "few", "one"])
+def test_columns_of_a_spectrum_have_what_was_measured_where_it_is_not_normalised(table, tmp_path, ending):
+    folder, uids, _ = table["xas"]
+    for file_format in ("nexus", "columns"):
+        command = ("export", uids[ending], "--format", file_format, "-o", tmp_path / file_format)
+        success(answer(*command, "--data-dir", folder))
+    lines = (tmp_path / "columns" / "xas.txt").read_text().splitlines()
+    header = [line for line in lines if line.startswith("#")]
+    columns = dict(zip(header[-1].split()[1:], np.loadtxt(lines, ndmin=2).T, strict=True))
+    with h5py.File(tmp_path / "nexus") as file:
+        for name in ("tey_over_i0", "tey_over_i0_sigma", "tfy_over_i0", "tfy_over_i0_sigma"):
+            np.testing.assert_allclose(columns[name], file["entry/frames"][name], rtol=1e-9)
+        np.testing.assert_array_equal(columns["i0_counts"], file["entry/raw_primary/i0"])
+    assert all(np.isnan(columns[name]).all() for name in ("tey", "tey_sigma", "tfy", "tfy_sigma"))
+    assert all(any(line.startswith(f"# {name}: ") for line in header) for name in ("tey", "tfy"))
+
+
 @pytest.mark.parametrize("name", MEASURED)
 def test_every_run_is_listed_with_what_it_leaves_out(table, name):
     folder, uids, planned = table[name]
