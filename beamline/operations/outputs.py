@@ -7,7 +7,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from beamline.errors import BeamlineError
@@ -80,6 +80,7 @@ def new_files(folder: Path, data_dir: Path) -> Iterator[Path]:
         target = _target(folder)
         if target.exists() and not target.is_dir():
             raise BeamlineError(f"{folder}: is {_kind(target)}, expected a folder")
+        is_new = not target.exists()
         target.mkdir(parents=True, exist_ok=True)
         part = _beside(target / "files")
         part.mkdir()
@@ -92,6 +93,9 @@ def new_files(folder: Path, data_dir: Path) -> Iterator[Path]:
                 file.replace(target / file.name)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+            if is_new:
+                with suppress(OSError):  # it holds files
+                    target.rmdir()
 
 
 def reason_of(error: Exception) -> str:

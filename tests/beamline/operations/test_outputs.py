@@ -209,3 +209,12 @@ def test_reports_and_new_names_in_the_data_folder_may_be_written(tmp_path):
     with new_files(tmp_path, tmp_path) as folder:
         (folder / "spectrum.txt").touch()
     assert (tmp_path / "spectrum.txt").exists()
+
+
+def test_columns_of_a_stack_without_i0_are_refused_with_the_reason(image, tmp_path):
+    found = answer("export", "-1", "--format", "columns", "-o", tmp_path / "text", "--data-dir", image)
+    assert found.code == 1
+    assert "its reduction found nothing that could be written as columns: " in found.stderr
+    assert "i0: 24 pixels are known, expected 40 or more" in found.stderr
+    assert found.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
