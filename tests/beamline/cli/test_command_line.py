@@ -172,6 +172,15 @@ def test_a_character_that_the_terminal_has_not_is_written_as_its_number(monkeypa
     assert found.stderr == "beamline: no runs in /\\xb5m\n"
 
 
+@pytest.mark.parametrize("module", ["beamline", "beamline.cli"])
+def test_the_package_is_run_as_the_command_is(module):
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-m", module, "sho"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("beamline: ")
+
+
 def test_nothing_on_the_command_line_is_answered_with_the_help():
     found = answer()
     assert found.code == 2
