@@ -15,6 +15,7 @@ from rich.table import Table as TextTable
 from rich.text import Text
 
 from beamline.operations.runs import counted, local_time, summary_lines, summary_warnings
+from beamline.storage.runs import UNREADABLE_REDUCTION
 from beamline.text import clean, encodable, shortened
 
 if TYPE_CHECKING:  # their modules take time to import, and whoever prints one has it
@@ -86,7 +87,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     console.print(Text.assemble((scan, "bold"), "  ", what))
     table = TextTable.grid(padding=(0, 2))
     table.add_row("raw run", summary["raw_uid"])
-    table.add_row("derived run", summary["derived_uid"] or "none: the run has not been reduced")
+    unreadable = any(problem.startswith(UNREADABLE_REDUCTION) for problem in summary["problems"])
+    none = "none that can be read" if unreadable else "none: the run has not been reduced"
+    table.add_row("derived run", summary["derived_uid"] or none)
     if series := summary.get("series"):
         table.add_row("last of the runs", ", ".join(uid[:8] for uid in series))
     for uid in summary.get("imported_before", []):
