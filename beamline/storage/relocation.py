@@ -9,7 +9,7 @@ from pathlib import Path
 
 from beamline.storage.layout import Layout, data_folder_of, is_regular
 from beamline.storage.log import Doc, Document, read_log
-from callbacks.external import file_of_uri, file_uri, open_hdf5
+from callbacks.external import file_of_uri, file_uri, open_hdf5, said_by_hdf5
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
@@ -73,7 +73,7 @@ def why_unreadable(path: Path) -> str:
         with open_hdf5(path):
             return ""
     except OSError as error:
-        return f"cannot be read: {' '.join(str(error).split())}"
+        return f"cannot be read: {said_by_hdf5(error)}"
 
 
 def file_of(name: str, doc: Doc) -> Path | None:
