@@ -38,8 +38,10 @@ def data_folder(data_dir: Path | None, config: Config) -> Path:
     if "\0" in str(folder):
         raise BeamlineError(f"data folder {str(folder)!r}: is not the path of a folder")
     try:
-        if folder.exists() and not folder.is_dir():
-            raise BeamlineError(f"data folder {folder}: is a file, expected a folder")
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir():
+            where = "" if there == folder else f"{there} "
+            raise BeamlineError(f"data folder {folder}: {where}is a file, expected a folder")
         if folder.exists():
             next(folder.iterdir(), None)
     except OSError as error:
