@@ -291,7 +291,14 @@ def test_every_run_is_listed_with_what_it_leaves_out(table, name):
     problems = {entry["uid"]: entry["problems"] for entry in listed}
     assert all(problems[uids[ending]] == ["image 7 is missing"] for ending in uids if ending == "imported")
     assert problems[uids["before"]] == ([f"0 of {planned} points measured"] if planned else [])
-    assert success(answer("runs", "--data-dir", folder)).stdout.count("\n") >= 1 + len(uids)
+    measured = {entry["uid"]: (entry["measured"], entry["points"]) for entry in listed}
+    shown = success(answer("runs", "--data-dir", folder)).stdout.splitlines()
+    for ending, uid in uids.items():
+        asked, taken = planned_and_measured(planned, name, ending)
+        asked = asked if planned else None
+        assert measured[uid] == (taken, asked)
+        (line,) = [line for line in shown if uid[:8] in line]
+        assert (f"  {taken}  " if asked in (None, taken) else f"  {taken} of {asked}  ") in f"{line}  "
 
 
 def steps_with_results():
