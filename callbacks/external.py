@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 HDF5_DATASET = "/entry/data/data"  # where the area detector's HDF5 plugin puts its frames
+LONGEST_MESSAGE = 200  # characters
 
 
 class FrameReadError(RuntimeError):
@@ -27,6 +29,15 @@ def file_uri(path: Path) -> str:
 def file_of_uri(uri: str) -> Path:
     """Give the path of a file from its URI; undoes `file_uri`."""
     return Path(os.fsdecode(unquote_to_bytes(urlparse(uri).path)))
+
+
+def said_by_hdf5(error: Exception) -> str:
+    """Give the message of an error of h5py on one line; of a long one the first sentence, and the system's reason."""
+    text = " ".join(str(error).split())
+    if len(text) <= LONGEST_MESSAGE:
+        return text
+    reason = re.search(r"error message = ('[^']+')", text)
+    return text.partition(" (")[0][:LONGEST_MESSAGE] + (f" ({reason[1]})" if reason else "")
 
 
 class ExternalFrames:
@@ -101,7 +112,7 @@ class ExternalFrames:
             frame: NDArray[Any] = dataset[index]
             return frame
         except (OSError, RuntimeError, KeyError, IndexError, ValueError) as error:
-            raise FrameReadError(f"{path}: frame {index} cannot be read: {error}") from error
+            raise FrameReadError(f"{path}: frame {index} cannot be read: {said_by_hdf5(error)}") from error
 
     def close(self) -> None:
         """Close every file."""

@@ -84,7 +84,7 @@ class Parameter:
             expected = "a whole number" if self.type is int else "a number"
             unit = f" in {self.unit}" if self.unit else ""
             raise PlanError(f"{self.name}: {text[:40]!r} is not {expected}{unit}") from None
-        if self.type in (int, float) and not abs(value) <= LARGEST:
+        if self.type is float and not abs(value) <= LARGEST:  # plans check whole numbers, and know their limits
             raise PlanError(f"{self.name}: {text[:40]} is not a number between -{LARGEST} and {LARGEST}")
         return value
 

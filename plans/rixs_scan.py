@@ -26,6 +26,7 @@ from plans.regions.energy import MAX_POINTS
 logger = logging.getLogger(__name__)
 
 Order = Literal["up", "up_down", "random"]
+LARGEST_SEED = 10**12  # beyond it, the number was mistyped; the catalogue keeps whole numbers of 64 bits
 MOST_DARK_FRAMES = 1000  # taken at a time; beyond it, the number was mistyped
 
 
@@ -128,6 +129,7 @@ class RixsScan:
         check_positive(
             exposure_time=self.exposure_time, frames_per_energy=self.frames_per_energy, dark_ttl=self.dark_ttl
         )
+        check_count("seed", self.seed, least=-LARGEST_SEED, most=LARGEST_SEED)
         check_count("dark_frames", self.dark_frames, least=0, most=MOST_DARK_FRAMES)
         check_count("frames", len(self.regions) * self.frames_per_energy, most=MAX_POINTS)
         check_counting_time(self.frames_per_energy * float(self.exposures.sum()))

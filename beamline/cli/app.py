@@ -116,7 +116,7 @@ def demo(
     epics: Annotated[
         bool, typer.Option("--epics", help="All three techniques over EPICS, through an IOC that is started for it.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulation.")] = 1,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -372,7 +372,7 @@ def ioc(
     port: Annotated[
         int | None, typer.Option(help="Of Channel Access; 0 for one that is free. Default: the configuration's.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the simulation. Default: the configuration's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the simulation. Default: the configuration's.")] = None,
     speed_up: Annotated[
         float | None, typer.Option(help="Simulated seconds in a second. Default: the configuration's.")
     ] = None,

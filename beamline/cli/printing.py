@@ -15,6 +15,7 @@ from rich.table import Table as TextTable
 from rich.text import Text
 
 from beamline.operations.runs import counted, local_time, summary_lines, summary_warnings
+from beamline.storage.runs import UNREADABLE_REDUCTION
 from beamline.text import clean, encodable, shortened
 
 if TYPE_CHECKING:  # their modules take time to import, and whoever prints one has it
@@ -71,12 +72,20 @@ def print_plans(plans: Iterable[Mapping[str, Any]]) -> None:
 
 def print_runs(entries: list[dict[str, Any]], where: str) -> None:
     """Print a list of runs."""
-    names = ("scan_id", "time", "technique", "sample", "points")
+    names = ("scan_id", "time", "technique", "sample")
     table = TextTable("uid", "scan", "when", "technique", "sample", "points", "problems", box=None, padding=(0, 2))
     for entry in entries:
         values = ["" if entry[name] is None else shortened(entry[name]) for name in names]
-        table.add_row(entry["uid"][:8], *values, styled(len(entry["problems"]) or "", "yellow"))
+        table.add_row(entry["uid"][:8], *values, _points(entry), styled(len(entry["problems"]) or "", "yellow"))
     console.print(table if entries else f"no runs in {where}", soft_wrap=not entries)
+
+
+def _points(entry: Mapping[str, Any]) -> str:
+    """Say how many points a run measured, and of how many where these are others."""
+    measured, planned = entry["measured"], entry["points"]
+    if measured is None or planned in (None, measured):
+        return str(next((number for number in (measured, planned) if number is not None), ""))
+    return f"{measured} of {planned}"
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
@@ -86,7 +95,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     console.print(Text.assemble((scan, "bold"), "  ", what))
     table = TextTable.grid(padding=(0, 2))
     table.add_row("raw run", summary["raw_uid"])
-    table.add_row("derived run", summary["derived_uid"] or "none: the run has not been reduced")
+    unreadable = any(problem.startswith(UNREADABLE_REDUCTION) for problem in summary["problems"])
+    none = "none that can be read" if unreadable else "none: the run has not been reduced"
+    table.add_row("derived run", summary["derived_uid"] or none)
     if series := summary.get("series"):
         table.add_row("last of the runs", ", ".join(uid[:8] for uid in series))
     for uid in summary.get("imported_before", []):

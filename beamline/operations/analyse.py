@@ -74,10 +74,10 @@ def analyse_runs(
     if output is None:
         uid, status, result = pool_runs(names, settings, data_dir)
         output = Path(f"pooled-{uid[:8]}.html")
-        with new_file(output) as part:
+        with new_file(output, data_dir) as part:
             _write_report(part, uid, status, result, settings)
     else:
-        with new_file(output) as part:  # where it cannot be, that is said before the work is done
+        with new_file(output, data_dir) as part:  # where it cannot be, that is said before the work is done
             uid, status, result = pool_runs(names, settings, data_dir)
             _write_report(part, uid, status, result, settings)
     late = ingest_now(data_dir, uid)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from beamline.errors import BeamlineError
 from beamline.operations.outputs import new_file, new_files
+from beamline.operations.problems import unreadable_frames
 from beamline.operations.runs import file_name, technique_of
 from beamline.storage.runs import Runs
 from callbacks.external import FrameReadError
@@ -50,11 +51,12 @@ def export(runs: Runs, name: str, file_format: Format, output: Path | None) -> l
     write, documents = exporters[file_format], runs.documents(entry)
     try:
         if ENDINGS[file_format]:
-            with new_file(path) as part:
+            with new_file(path, runs.data_dir) as part:
                 write(part, documents, raw, derived)
             return [path]
-        with new_files(path) as folder:
+        with new_files(path, runs.data_dir) as folder:
             written = write(folder, documents, raw, derived)
         return [path / each.name for each in written]
     except FrameReadError as error:  # of a camera's file that is gone or damaged
-        raise BeamlineError(f"run {entry.uid}: {error}") from error
+        what = unreadable_frames(documents) or str(error)
+        raise BeamlineError(f"run {entry.uid} cannot be exported with its frames: {what}") from error

@@ -7,23 +7,26 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from beamline.errors import BeamlineError
+from beamline.storage.layout import Layout
 from callbacks.external import FrameReadError
 
 _OF_HDF5 = re.compile(r"error message = '(?P<reason>[^']+)'")
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[Path]:
+def new_file(path: Path, data_dir: Path) -> Iterator[Path]:
     """Write a file beside its place, and move it there once it is whole; its folder is made where there is none.
 
     Parameters
     ----------
     path : Path
         An existing file is replaced; of a symbolic link, the file that it names.
+    data_dir : Path
+        The data folder, whose own files are never replaced.
 
     Yields
     ------
@@ -33,10 +36,11 @@ def new_file(path: Path) -> Iterator[Path]:
     Raises
     ------
     BeamlineError
-        When it cannot be written: the path is none, or of a folder or a device, the disk is full; one line. Nothing
-        is left then, and a file that was there before is as it was.
+        When it cannot be written: the path is none, of a folder or a device, or in a part of the data folder that
+        holds data, or the disk is full; one line. Nothing is left then, and a file that was there before is as it was.
     """
     with _one_line(path):
+        _spare_data(path, data_dir)
         target = _target(path)
         if target.exists() and not target.is_file():
             raise BeamlineError(f"{path}: is {_kind(target)}, expected a file")
@@ -51,13 +55,15 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_files(folder: Path) -> Iterator[Path]:
+def new_files(folder: Path, data_dir: Path) -> Iterator[Path]:
     """Write the files of a folder beside their place, and move them there once all are whole.
 
     Parameters
     ----------
     folder : Path
         Made where there is none; other files in it stay.
+    data_dir : Path
+        As for `new_file`.
 
     Yields
     ------
@@ -70,9 +76,11 @@ def new_files(folder: Path) -> Iterator[Path]:
         As `new_file`.
     """
     with _one_line(folder):
+        _spare_data(folder, data_dir)
         target = _target(folder)
         if target.exists() and not target.is_dir():
             raise BeamlineError(f"{folder}: is {_kind(target)}, expected a folder")
+        is_new = not target.exists()
         target.mkdir(parents=True, exist_ok=True)
         part = _beside(target / "files")
         part.mkdir()
@@ -85,6 +93,9 @@ def new_files(folder: Path) -> Iterator[Path]:
                 file.replace(target / file.name)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+            if is_new:
+                with suppress(OSError):  # it holds files
+                    target.rmdir()
 
 
 def reason_of(error: Exception) -> str:
@@ -127,6 +138,17 @@ def _target(path: Path) -> Path:
     if path.is_symlink() and not target.exists():
         raise BeamlineError(f"{path}: is a symbolic link to {target}, which does not exist")
     return target
+
+
+def _spare_data(path: Path, data_dir: Path) -> None:
+    """Refuse to write where the data folder keeps data."""
+    layout = Layout(data_dir)
+    if part := layout.part_with(path):
+        where = "is" if os.path.realpath(path) == os.path.realpath(part) else "lies in"
+        raise BeamlineError(
+            f"{path}: {where} {part}, where data are kept, which an output must not replace;"
+            f" expected another place, such as {layout.reports}"
+        )
 
 
 def _kind(path: Path) -> str:

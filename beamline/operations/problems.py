@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from beamline.storage.log import Document
+from beamline.storage.relocation import unreadable_files
 from beamline.storage.results import Run, Table
 from callbacks.contract import MEASUREMENT, Key, Stream
 
@@ -35,6 +38,15 @@ def problems_of(raw: Run, interruptions: list[dict[str, Any]]) -> list[str]:
     if planned is not None and measured < planned:
         found.append(f"{measured} of {planned} points measured" + ("" if raw.stop else " so far"))
     return found + _gaps(raw, [held["time"] for held in interruptions])
+
+
+def unreadable_frames(documents: Iterable[Document]) -> str:
+    """Name the first file that the documents of a run refer to and that cannot be read, and why; empty for none."""
+    unreadable = unreadable_files(documents)
+    if not unreadable:
+        return ""
+    more = len(unreadable) - 1
+    return unreadable[0] + (f" (and {more} other file{'s' if more > 1 else ''})" if more else "")
 
 
 def planned_points(start: dict[str, Any]) -> int | None:

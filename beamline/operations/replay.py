@@ -10,13 +10,13 @@ from typing import Any, Literal
 from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
+from beamline.operations.problems import unreadable_frames
 from beamline.operations.runs import technique_of
 from beamline.storage.catalogue import documents as replays
 from beamline.storage.catalogue.find import RunNotFoundError, open_catalog, resolve_run
 from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.log import Document
-from beamline.storage.relocation import unreadable_files
 from beamline.storage.results import collect, differences
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques import pipelines
@@ -57,9 +57,8 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
             raise BeamlineError(*problems)
         settings = processing_with_references(loaded, runs.data_dir)
     documents = list(documents_of(runs, entry, source))
-    if unreadable := unreadable_files(documents):
-        others = f" (and {len(unreadable) - 1} other files)" if unreadable[1:] else ""
-        raise BeamlineError(f"run {entry.uid} cannot be reduced again: {unreadable[0]}{others}")
+    if unreadable := unreadable_frames(documents):
+        raise BeamlineError(f"run {entry.uid} cannot be reduced again: {unreadable}")
     try:
         derived = reduce_documents(documents, settings)
     except BeamlineError:

@@ -50,7 +50,7 @@ def write_report(runs: Runs, name: str, output: Path | None) -> Path:
     path = output or Path(f"{file_name(entry)}.html")
     summary = summarise_run(raw, derived)
     title = _title(raw, technique.title)
-    with new_file(path) as part:
+    with new_file(path, runs.data_dir) as part:
         write_page(
             part,
             title=title,

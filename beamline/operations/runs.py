@@ -44,8 +44,10 @@ def data_folder(data_dir: Path | None, config: Config) -> Path:
         name = os.fsencode(folder).decode(errors="backslashreplace")
         raise BeamlineError(f"data folder {name}: is not in UTF-8, expected a path that is") from error
     try:
-        if folder.exists() and not folder.is_dir():
-            raise BeamlineError(f"data folder {folder}: is a file, expected a folder")
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir():
+            where = "" if there == folder else f"{there} "
+            raise BeamlineError(f"data folder {folder}: {where}is a file, expected a folder")
         if folder.exists():
             next(folder.iterdir(), None)
     except OSError as error:
@@ -59,15 +61,18 @@ def list_runs(runs: Runs, *, last: int) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        For JSON: `uid`, `scan_id`, `time`, `technique`, `sample`, `points` (planned) and `problems` of each.
+        For JSON: `uid`, `scan_id`, `time`, `technique`, `sample`, `points` (planned), `measured` (None where
+        the run cannot be read) and `problems` of each.
     """
     return [_listed(runs, entry) for entry in runs.raw()[-last:][::-1]]
 
 
 def _listed(runs: Runs, entry: Entry) -> dict[str, Any]:
     block = block_of(entry.start)
+    measured = None
     try:
         raw = runs.load(entry)
+        measured = len(raw.streams.get(Stream.PRIMARY, ()))
         problems = problems_of(raw, interruptions(raw))
     except BeamlineError as error:  # one run that cannot be read must not hide the others
         problems = list(error.problems)
@@ -78,6 +83,7 @@ def _listed(runs: Runs, entry: Entry) -> dict[str, Any]:
         "technique": block.get("technique", entry.start.get("plan_name", "")),
         "sample": sample_of(entry.start),
         "points": planned_points(entry.start),
+        "measured": measured,
         "problems": problems,
     }
 

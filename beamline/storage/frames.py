@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from beamline.errors import BeamlineError
-from callbacks.external import HDF5_DATASET, says_it_is_written
+from callbacks.external import HDF5_DATASET, said_by_hdf5, says_it_is_written
 
 HDF5_MIMETYPE = "application/x-hdf5"
 
@@ -105,7 +105,7 @@ def repair_frames(path: Path) -> int:
             return _count_frames(file)
     except OSError as error:
         if not says_it_is_written(error):
-            raise FramesError(f"{path}: {error}") from error
+            raise FramesError(f"{path}: {said_by_hdf5(error)}") from error
     plain = path.with_name(f".{path.name}.plain")
     try:
         with h5py.File(path, "r", swmr=True) as file, h5py.File(plain, "w", libver="latest") as copy:
@@ -120,7 +120,7 @@ def repair_frames(path: Path) -> int:
         plain.replace(path)
     except (OSError, RuntimeError) as error:
         plain.unlink(missing_ok=True)
-        raise FramesError(f"{path}: {error}") from error
+        raise FramesError(f"{path}: {said_by_hdf5(error)}") from error
     return n_frames
 
 

@@ -171,6 +171,31 @@ class Layout:
         """Folder of the reports that demonstrations write."""
         return self.data_dir / "reports"
 
+    def part_with(self, path: Path) -> Path | None:
+        """Find the part of the data folder that a path lies in, symbolic links followed.
+
+        Returns
+        -------
+        Path or None
+            One of the files and folders above, or what was made beside it, as a lock or a catalogue that was damaged.
+            None for the reports, for names in the data folder that nothing here has, and elsewhere.
+        """
+        target = Path(os.path.realpath(path))
+        parts = (
+            *(self.logs, self.frames, self.derived, self.catalogue, self.live, self.scan_id, self.new_catalogue),
+            *(self.catalogue_lock, self.creation_lock, self.recovery_lock),
+            *(self.ingest_status, self.ingest_log, self.session_log),
+        )
+        for part in parts:
+            if target.is_relative_to(os.path.realpath(part)):
+                return part
+        folder = Path(os.path.realpath(self.data_dir))
+        if target == folder or not target.is_relative_to(folder):
+            return None
+        name = target.relative_to(folder).parts[0]
+        beside = (f"{self.catalogue.name}.damaged-", *(f".{part.name}." for part in parts))
+        return self.data_dir / name if name.startswith(beside) else None
+
 
 def is_regular(path: Path) -> bool:
     """Tell whether a path is a file or a link to one; to open a pipe or a device could take for ever."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from beamline.storage.layout import Layout, data_folder_of, is_regular
 from beamline.storage.log import Doc, Document, read_log
-from callbacks.external import file_of_uri, file_uri, open_hdf5
+from callbacks.external import file_of_uri, file_uri, open_hdf5, said_by_hdf5
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
@@ -76,7 +76,7 @@ def why_unreadable(path: Path) -> str:
     except OSError as error:
         if error.errno == errno.EAGAIN:  # it is open in a process that writes to it
             return ""
-        return f"cannot be read: {' '.join(str(error).split())}"
+        return f"cannot be read: {said_by_hdf5(error)}"
 
 
 def file_of(name: str, doc: Doc) -> Path | None:
@@ -105,16 +105,24 @@ def current_path(path: Path, data_dir: Path) -> Path:
     -------
     Path
         The path itself if it is in the data folder. Otherwise the file of the same name in the data folder's own
-        folder of frames or of derived runs, if there is one: the data folder was moved, copied or linked to.
-        Otherwise the path as it is.
+        folder of frames or of derived runs, if there is one: the data folder was moved, copied or linked to. So it is
+        where there is none, if the path is in another data folder: a copy that lacks a file does not take that of the
+        original, which is another's. Otherwise the path as it is.
     """
     if ".." in path.parts or path.is_relative_to(data_dir):
         return path
     layout = Layout(data_dir)
+    missing: Path | None = None
     for folder in (layout.frames, layout.derived):
         for depth, part in reversed(list(enumerate(path.parts))):
-            if part == folder.name and is_regular(here := folder.joinpath(*path.parts[depth + 1 :])):
-                return here
+            if part == folder.name:
+                here = folder.joinpath(*path.parts[depth + 1 :])
+                if is_regular(here):
+                    return here
+                if missing is None and Layout(Path(*path.parts[:depth])).logs.is_dir():
+                    missing = here
     real = Path(os.path.realpath(path))
     real_folder = data_dir.resolve()
-    return data_dir / real.relative_to(real_folder) if real.is_relative_to(real_folder) else path
+    if real.is_relative_to(real_folder):
+        return data_dir / real.relative_to(real_folder)
+    return missing or path

@@ -221,7 +221,7 @@ def _table(descriptor: dict[str, Any], events: list[dict[str, Any]]) -> Table:
     described = descriptor["data_keys"]
     external = {key for key in described if described[key].get("external")}
     columns = {}
-    for key in described.keys() - external:
+    for key in (key for key in described if key not in external):  # in their order, which is that of every reader
         try:
             columns[key] = _column([event["data"][key] for event in events])
         except ValueError as error:  # of numpy

@@ -20,6 +20,8 @@ from callbacks.contract import DERIVATION, Stream
 
 logger = logging.getLogger(__name__)
 
+UNREADABLE_REDUCTION = "the reduction "  # what a problem of a raw run begins with, of a reduction that cannot be read
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -229,7 +231,7 @@ class Runs:
             try:
                 derived = self.load(entry)
             except BeamlineError as error:
-                unreadable.append(f"the reduction {entry.uid[:8]} cannot be read: {error}")
+                unreadable.append(f"{UNREADABLE_REDUCTION}{entry.uid[:8]} cannot be read: {error}")
                 continue
             if Stream.RESULT in derived.streams:
                 raw.problems += [*derived.problems, *unreadable]

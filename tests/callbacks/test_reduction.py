@@ -7,7 +7,7 @@ from frame_documents import COLUMNS, FRAMES, raw_run, write_frames
 
 from beamline.storage.results import collect, differences
 from callbacks.contract import Output
-from callbacks.external import ExternalFrames, FrameReadError
+from callbacks.external import ExternalFrames, FrameReadError, said_by_hdf5
 from callbacks.pipelines import RIXS
 from callbacks.reduction import Reducer
 from callbacks.step import Chain, Step
@@ -79,6 +79,24 @@ def test_a_frame_nobody_told_of_is_named():
     files = ExternalFrames()
     with pytest.raises(FrameReadError, match="event 4: no document says where its ccd_image is"):
         files.read({"data": {}, "descriptor": "d", "seq_num": 4}, "ccd_image")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "x.h5",
+            "Unable to open file (unable to open file: name = 'x.h5', error message = 'No such file or directory')",
+        ),
+        ("x" * 200, "Unable to open file ('No such file or directory')"),
+    ],
+)
+def test_a_long_message_of_hdf5_is_cut_to_its_first_sentence_and_the_reason(name, said):
+    message = (
+        f"Unable to open file (unable to open file:\n name = '{name}', error message = 'No such file or directory')"
+    )
+    assert said_by_hdf5(OSError(message)) == said
+    assert said_by_hdf5(OSError(f"Can't read data ({name * 50})")) == "Can't read data"
 
 
 class Given(Output):

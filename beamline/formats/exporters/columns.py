@@ -16,6 +16,8 @@ from beamline.formats.text import safe_name
 from beamline.storage import Run
 from beamline.text import clean
 
+MOST_REASONS = 3  # that are said where nothing is written
+
 
 @dataclass(frozen=True)
 class Table:
@@ -50,7 +52,7 @@ def write_tables(folder: Path, tables: Iterable[Table], raw: Run, derived: Run) 
     Raises
     ------
     BeamlineError
-        When there is no table.
+        When there is no table, or none that holds a number beside its axis; with the reasons.
     OSError
         When a file cannot be written.
     """
@@ -60,6 +62,13 @@ def write_tables(folder: Path, tables: Iterable[Table], raw: Run, derived: Run) 
         *_incomplete(raw),
         *reasons_of(derived),
     ]
+    tables = list(tables)
+    if not any(map(_holds_numbers, tables)):
+        said = {reason.partition(": ")[2]: reason for reason in reversed(reasons_of(derived))}  # each of them once
+        why = "; ".join([*said.values()][::-1][:MOST_REASONS])
+        raise BeamlineError(
+            f"run {raw.uid}: its reduction found nothing that could be written as columns{why and f': {why}'}"
+        )
     written = []
     for table in tables:
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,9 +80,13 @@ def write_tables(folder: Path, tables: Iterable[Table], raw: Run, derived: Run) 
         numbers[~np.isfinite(numbers)] = np.nan
         np.savetxt(path, numbers, fmt="%.10g", header="\n".join(map(clean, header)), encoding="utf-8")
         written.append(path)
-    if not written:
-        raise BeamlineError(f"run {raw.uid}: its reduction found nothing that could be written as columns")
     return written
+
+
+def _holds_numbers(table: Table) -> bool:
+    """Tell whether any column but the first, which the others are over, has a finite number."""
+    columns = table.columns[1:] or table.columns
+    return any(np.isfinite(np.asarray(values, dtype=float)).any() for _, values in columns)
 
 
 def _incomplete(raw: Run) -> list[str]:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from beamline.errors import BeamlineError
 from beamline.formats.importers.hdf5_heaps import check_heaps
-from beamline.formats.importers.inside import LARGEST_TEXT, check_points, inside, size_of
+from beamline.formats.importers.inside import LARGEST_TEXT, check_points, inside, size_of, unreadable
 from beamline.formats.text import decode, one_line, quoted
 from beamline.text import clean
+from callbacks.external import said_by_hdf5
 
 FloatArray = NDArray[np.floating]
 
@@ -38,7 +39,7 @@ def _reading(name: str) -> Iterator[None]:
     try:
         yield
     except H5PY_ERRORS as error:
-        raise ValueError(f"{name}: cannot be read: {one_line(error)}") from error
+        raise ValueError(f"{name}: cannot be read: {one_line(said_by_hdf5(error))}") from error
 
 
 @contextmanager
@@ -84,7 +85,7 @@ class _Files:
                 with _reading(path.name):
                     file = self._stack.enter_context(h5py.File(path, "r"))
             except (ValueError, OSError) as error:
-                raise BeamlineError(f"{path}: cannot be read: {error}") from error
+                raise BeamlineError(unreadable(path, error)) from error
             self._open[path] = Group("", file, self)
         return self._open[path]
 

@@ -67,6 +67,12 @@ def size_of(path: Path) -> int:
     return found.st_size
 
 
+def unreadable(path: Path, error: Exception) -> str:
+    """Say of a file that it cannot be read and why, its name and this once, whatever the error says of them."""
+    what = str(error).removeprefix(f"{path.name}: ").removeprefix(f"{clean(path.name)}: ")
+    return f"{path}: cannot be read: {what.removeprefix('cannot be read: ')}"
+
+
 def read_bytes(path: Path, largest: int, why: str = "") -> bytes:
     """Read a file that has at most `largest` bytes.
 

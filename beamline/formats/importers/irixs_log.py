@@ -135,7 +135,7 @@ def _read_lines(
 
 def _find_log(folder: Path) -> Path:
     if not folder.is_dir():
-        raise BeamlineError(f"{folder}: no such folder")
+        raise BeamlineError(f"{folder}: {'is a file, expected a folder' if folder.exists() else 'no such folder'}")
     logs = [path for path in sorted(folder.glob(f"*{LOG_ENDING}")) if re.search(r"[0-9]-AI$", path.stem)]
     if len(logs) != 1:
         found = ", ".join(path.name for path in logs) or "none"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from beamline.errors import BeamlineError
 from beamline.formats.importers.apart import read_apart
 from beamline.formats.importers.hdf5 import Group, open_hdf5
-from beamline.formats.importers.inside import size_of
+from beamline.formats.importers.inside import size_of, unreadable
 from beamline.formats.importers.nxstxm_file import NxstxmScan, entries_of, read_entry
 from beamline.formats.importers.stxm_run import Documents, Ended, StxmImage, middle, scan_id_of, seq_num, stxm_run
 from callbacks.contract import Measurement, StxmGrid, StxmRegion
@@ -57,7 +57,7 @@ def nxstxm_documents(path: Path, *, entry: str = "", detector: str = "") -> Docu
     except FileNotFoundError:
         raise BeamlineError(f"{path}: no such file") from None
     except ValueError as error:
-        raise BeamlineError(f"{path}: cannot be read: {error}") from error
+        raise BeamlineError(unreadable(path, error)) from error
     scans, entries, problems = read_apart(path, lambda: _read(path, entry, detector))
     first = scans[0]
     for scan in scans[1:]:

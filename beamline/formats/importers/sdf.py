@@ -222,12 +222,9 @@ def _read_line_spectrum(scan: SdfScan, region: int, left_out: list[LeftOut]) -> 
         left_out.append(LeftOut(path.name, "of another size", problem or seen, energies))
         return nothing
     lines = energies - int(np.isfinite(values).any(axis=1).sum())
-    if problem or lines:
-        broken_off = len(values) < energies
-        without = f"{len(values)} of {energies} energies" if broken_off else "energies without a number"
-        left_out.append(
-            LeftOut(path.name, "broken off" if broken_off else "damaged", problem or f"{path.name}: {without}", lines)
-        )
+    if problem or len(values) < energies:
+        seen = problem or f"{path.name}: {len(values)} of {energies} energies"
+        left_out.append(LeftOut(path.name, "broken off" if len(values) < energies else "damaged", seen, lines))
     return values if lines < energies else nothing
 
 

@@ -11,6 +11,7 @@ from beamline.errors import BeamlineError
 from beamline.storage.catalogue.documents import documents
 from beamline.storage.large_arrays import internalise
 from beamline.storage.results import Run, collect
+from beamline.text import clean
 from callbacks.contract import DERIVATION, Stream
 
 MIN_UID_PREFIX = 5  # characters; the catalogue's own search requires as many
@@ -72,8 +73,8 @@ def derived_of(run: Any) -> Run:
 
     Parameters
     ----------
-    run : bluesky_tiled_plugins.BlueskyRun
-        A raw run from `open_catalog`.
+    run : bluesky_tiled_plugins.BlueskyRun or databroker.v1.Header
+        A raw run from `open_catalog`, or from databroker's older interface of it.
 
     Returns
     -------
@@ -83,6 +84,8 @@ def derived_of(run: Any) -> Run:
 
     Raises
     ------
+    TypeError
+        When it is no run.
     RunNotFoundError
         When the run has not been reduced, or the catalogue does not have the reduction yet.
     ReplayError
@@ -90,6 +93,9 @@ def derived_of(run: Any) -> Run:
     """
     from tiled.queries import Contains  # noqa: PLC0415 - tiled is only imported with the catalogue
 
+    run = run if hasattr(run, "context") else getattr(run, "v2", run)
+    if not (hasattr(run, "context") and hasattr(run, "start")):
+        raise TypeError(f"{clean(repr(run)):.80} is no run; expected one of the catalogue, such as cat[-1] or cat[42]")
     uid = str(run.start["uid"])
     found = derived_runs(run).search(Contains(f"{DERIVATION}.raw_uids", uid)).values()
     for node in reversed(list(found)):

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import shutil
 import uuid
 from contextlib import closing
 
@@ -9,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from command_line import answer
+from stxm_documents import stxm_documents
 
 from beamline.acquire.session import Session, measure
 from beamline.endstation.config import load_config
@@ -17,6 +19,7 @@ from beamline.report import page
 from beamline.report.figures import literal
 from beamline.storage import DerivedRuns, Layout, Recorder, Runs, read_log
 from beamline.storage.log import FORMAT, pack
+from beamline.storage.relocation import file_of
 from beamline.techniques import TECHNIQUES, pipelines
 from callbacks.contract import Key, Measurement, Stream
 from plans import elastic_scan, find_plan, rixs_map, stxm_focus, stxm_image, stxm_line_spectrum, stxm_stack, xas
@@ -88,8 +91,11 @@ def ended(documents, name, ending):
 
 
 def keep(folder, documents, *, reduced=True):
-    """Record a run, and reduce it; give its uid."""
+    """Record a run, and reduce it; give its uid. Its frames are linked to."""
     documents = list(documents)
+    for frames in {path.parent for document in documents if (path := file_of(*document))}:
+        if not Layout(folder).frames.exists():
+            Layout(folder).frames.symlink_to(frames)
     with closing(Recorder(folder)) as recorder, closing(DerivedRuns(folder)) as derived:
         for document in documents:
             recorder(*document)
@@ -218,6 +224,65 @@ def assert_written(path, file_format, points):
             assert all(np.loadtxt(each, ndmin=2).size for each in path.iterdir())
 
 
+@pytest.mark.parametrize("ending", ["complete", "few", "one"])
+def test_columns_of_a_spectrum_have_what_was_measured_where_it_is_not_normalised(table, tmp_path, ending):
+    folder, uids, _ = table["xas"]
+    for file_format in ("nexus", "columns"):
+        command = ("export", uids[ending], "--format", file_format, "-o", tmp_path / file_format)
+        success(answer(*command, "--data-dir", folder))
+    lines = (tmp_path / "columns" / "xas.txt").read_text().splitlines()
+    header = [line for line in lines if line.startswith("#")]
+    columns = dict(zip(header[-1].split()[1:], np.loadtxt(lines, ndmin=2).T, strict=True))
+    with h5py.File(tmp_path / "nexus") as file:
+        for name in ("tey_over_i0", "tey_over_i0_sigma", "tfy_over_i0", "tfy_over_i0_sigma"):
+            np.testing.assert_allclose(columns[name], file["entry/frames"][name], rtol=1e-9)
+        np.testing.assert_array_equal(columns["i0_counts"], file["entry/raw_primary/i0"])
+    assert all(np.isnan(columns[name]).all() for name in ("tey", "tey_sigma", "tfy", "tfy_sigma"))
+    assert all(any(line.startswith(f"# {name}: ") for line in header) for name in ("tey", "tfy"))
+
+
+def test_a_run_whose_frames_are_gone_is_exported_and_replayed_with_the_same_words(measured, tmp_path):
+    folder, copy = tmp_path / "folder", tmp_path / "copy"
+    Layout(folder).frames.mkdir(parents=True)
+    uid = keep(folder, with_frames_in(Layout(folder).frames, ended(measured["rixs"], "rixs", "complete")))
+    shutil.copytree(folder, copy)
+    shutil.rmtree(Layout(copy).frames)
+    assert_frames_are_missing(copy, uid, tmp_path)  # and those of the original are not taken
+    success(answer("export", uid, "-o", tmp_path / "run.nxs", "--data-dir", folder))
+    shutil.rmtree(Layout(folder).frames)
+    assert_frames_are_missing(folder, uid, tmp_path)
+
+
+def with_frames_in(folder, documents):
+    """Copy the frames of a run, and let its documents refer to the copies."""
+    for name, doc in documents:
+        file = file_of(name, doc)
+        here = {"root": str(folder), "resource_path": shutil.copy(file, folder / file.name).name} if file else {}
+        yield name, doc | here
+
+
+def assert_frames_are_missing(folder, uid, out):
+    exported = answer("export", uid, "-o", out / "none.nxs", "--data-dir", folder)
+    replayed = answer("replay", uid, "--source", "log", "--data-dir", folder)
+    for found in (exported, replayed):
+        one_line(found, str(Layout(folder).frames), ": missing, though runs refer to it (and 1 other file)")
+    assert exported.stderr.partition(": /")[2] == replayed.stderr.partition(": /")[2]
+    assert not (out / "none.nxs").exists()
+    success(answer("export", uid, "--format", "columns", "-o", out / "columns", "--data-dir", folder))
+
+
+def test_a_reduction_that_cannot_be_read_is_not_said_to_be_none(tmp_path):
+    image = stxm_documents(np.full((1, 100, 200), 400.0), [700.0], np.arange(200.0), np.arange(100.0))
+    for reduced, words in ((False, "none: the run has not been reduced"), (True, "none that can be read")):
+        folder = tmp_path / ("reduced" if reduced else "not reduced")
+        uid = keep(folder, image, reduced=reduced)
+        if reduced:
+            shutil.rmtree(Layout(folder).derived)  # of its large arrays
+        shown = success(answer("show", uid, "--data-dir", folder)).stdout
+        (line,) = [line for line in shown.splitlines() if line.startswith("derived run")]
+        assert line.split(maxsplit=2)[2].strip() == words
+
+
 @pytest.mark.parametrize("name", MEASURED)
 def test_every_run_is_listed_with_what_it_leaves_out(table, name):
     folder, uids, planned = table[name]
@@ -226,7 +291,14 @@ def test_every_run_is_listed_with_what_it_leaves_out(table, name):
     problems = {entry["uid"]: entry["problems"] for entry in listed}
     assert all(problems[uids[ending]] == ["image 7 is missing"] for ending in uids if ending == "imported")
     assert problems[uids["before"]] == ([f"0 of {planned} points measured"] if planned else [])
-    assert success(answer("runs", "--data-dir", folder)).stdout.count("\n") >= 1 + len(uids)
+    measured = {entry["uid"]: (entry["measured"], entry["points"]) for entry in listed}
+    shown = success(answer("runs", "--data-dir", folder)).stdout.splitlines()
+    for ending, uid in uids.items():
+        asked, taken = planned_and_measured(planned, name, ending)
+        asked = asked if planned else None
+        assert measured[uid] == (taken, asked)
+        (line,) = [line for line in shown if uid[:8] in line]
+        assert (f"  {taken}  " if asked in (None, taken) else f"  {taken} of {asked}  ") in f"{line}  "
 
 
 def steps_with_results():

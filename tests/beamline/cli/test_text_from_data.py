@@ -50,8 +50,10 @@ def interrupted(documents):
 def run(tmp_path_factory):
     """A reduced stack of hostile texts, and its data folder."""
     folder = tmp_path_factory.mktemp("hostile")
-    counts = np.random.default_rng(1).poisson(1e4 * np.linspace(1.0, 0.5, 24).reshape(1, 4, 6), (5, 4, 6))
-    stack = stxm_documents(counts, [700.0, 705.0, 708.0, 710.0, 720.0], np.arange(6.0), np.arange(4.0), sample=HOSTILE)
+    transmission = np.r_[np.ones(10), np.linspace(0.6, 0.4, 10)]  # with a place without sample, so that there is I0
+    counts = np.random.default_rng(1).poisson(1e4 * transmission, (5, 16, 20))
+    energies = [700.0, 705.0, 708.0, 710.0, 720.0]
+    stack = stxm_documents(counts, energies, np.arange(20.0), np.arange(16.0), sample=HOSTILE)
     documents = interrupted(list(hostile(stack)))
     with closing(Recorder(folder)) as recorder, closing(DerivedRuns(folder)) as derived:
         for document in documents:

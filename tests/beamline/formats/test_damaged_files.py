@@ -110,7 +110,8 @@ def test_a_heap_that_the_library_reads_without_end_is_named(tmp_path):
     data[first : first + 16] = bytes(16)
     (tmp_path / "7.hdf5").write_bytes(data)
     with pytest.raises(
-        BeamlineError, match=rf"7.hdf5: damaged at byte {first}: an object of 0 bytes in a heap of 4,096"
+        BeamlineError,
+        match=rf"7.hdf5: cannot be read: damaged at byte {first}: an object of 0 bytes in a heap of 4,096",
     ):
         list(nxstxm_documents(tmp_path / "7.hdf5"))
 
@@ -158,7 +159,7 @@ AXIS = "entry1/counter0/sample_x"
         (np.array([0.0, 1.0, 1e300, 3.0]), "1e+300 um among 4 values, expected numbers from -1e+07 to 1e+07 um"),
         (h5py.SoftLink("/nowhere"), "a link to '/nowhere', which does not exist"),
         (h5py.SoftLink(f"/{AXIS}"), "which lead in a circle"),
-        (h5py.ExternalLink("none.hdf5", "/x"), "none.hdf5: missing"),
+        (h5py.ExternalLink("none.hdf5", "/x"), "none.hdf5: cannot be read: missing"),
         (
             h5py.ExternalLink("%s.hdf5", "/x"),
             "/entry1/counter0/sample_x: names '%s.hdf5', expected the plain name of a file",

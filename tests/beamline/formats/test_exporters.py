@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from stxm_documents import START, stxm_documents
 
+from beamline.errors import BeamlineError
 from beamline.formats.exporters.columns import Table, write_tables
 from beamline.formats.exporters.nexus import write_nexus
 from beamline.formats.exporters.nxstxm import write_nxstxm
 from beamline.storage.results import Run, collect
 from beamline.storage.results import Table as Stream
+from beamline.techniques.xas import tables as tables_of_spectrum
 from callbacks.contract import DERIVATION
 
 SAMPLE = "LFP\n# 50 %\t[/b]\x1b[31m\0/../x \ud800"
@@ -72,6 +74,36 @@ def test_columns_say_why_there_is_nothing_and_what_the_run_lacks(tmp_path):
     assert "# image: 2 of 3: not registered: {too small}" in remarks
     assert "# event 2: lines: ValueError: no light" in remarks
     assert not any("tfy" in line for line in remarks)
+
+
+def test_columns_without_a_number_beside_their_axis_are_refused_with_each_reason_once(tmp_path):
+    nothing = [Table("a", [("energy_eV", np.arange(2.0)), ("tey", np.full(2, np.nan))])]
+    reasons = {"tey_status": "no light", "tfy_status": "no light", "calibration_status": "one line"}
+    with pytest.raises(BeamlineError, match=r"as columns: tey: no light; calibration: one line$"):
+        written(tmp_path, *nothing, **reasons)
+    assert not (tmp_path / "text").exists()
+    something = Table("b", [("energy_eV", np.arange(2.0)), ("tey", np.array([np.nan, 1.0]))])
+    assert [path.stem for path in written(tmp_path, *nothing, something, **reasons)] == ["a", "b"]
+
+
+def test_columns_of_a_spectrum_have_i0_of_the_points_at_each_energy_that_count():
+    result = {
+        "xas_energy": np.array([529.0, 530.5, 531.0]),
+        "marked_frames": np.array([4, 5]),
+        "marks": np.array(["I0 lost: 1 counts/s", "I0 partial: 0.8 of its trend"]),
+    }
+    run = derived(**result)
+    points = {
+        "energy": np.array([530.0, 529.0, 531.0, 531.0, 531.0, np.nan]),
+        "energy_setpoint": np.array([530.0, 529.0, 530.0, 531.0, np.nan, 532.0]),
+        "i0": np.array([10.0, 20.0, 30.0, 1.0, 5.0, 7.0]),
+        "frame": np.arange(1, 7),
+    }
+    for lacks, expected in ((None, [20, 40, 5]), ("i0", [np.nan] * 3)):
+        columns = {key: values for key, values in points.items() if key != lacks}
+        run.streams["frames"] = Stream(columns, {}, np.zeros(6), {}, {})
+        (table,) = tables_of_spectrum(run)
+        np.testing.assert_array_equal(dict(table.columns)["i0_counts"], expected)
 
 
 def test_nexus_has_units_and_reasons_and_groups_only_of_what_there_is(tmp_path):

@@ -487,7 +487,7 @@ def test_an_energy_of_a_line_spectrum_without_a_number_is_left_out_and_named(tmp
     documents, problems = imported(tmp_path)
     assert problems == [
         "1 of 1 images: 1 damaged; 1 of 3 lines left out",
-        "scan_a.xim: energies without a number; 1 lines left out",
+        "scan_a.xim: row 1 (and 4 more rows) holds 'nan', expected a number; 1 lines left out",
     ]
     assert list(events(documents)) == [1, 3]
     np.testing.assert_array_equal(events(documents)[3]["data"][Key.STXM_COUNTS], values[:, 2])
@@ -501,7 +501,7 @@ def test_an_energy_of_a_line_spectrum_without_a_number_is_left_out_and_named(tmp
         ("", "scan_a.xim: empty; 3 lines left out"),
         ("1 2 3\n" * 4, "scan_a.xim: 3 energies of 4 pixels, expected 3 of 5; 3 lines left out"),
         ("1 2 3 4\n" * 5, "scan_a.xim: 4 energies of 5 pixels, expected 3 of 5; 3 lines left out"),
-        ("nan nan nan\n" * 5, "scan_a.xim: energies without a number; 3 lines left out"),
+        ("nan nan nan\n" * 5, "scan_a.xim: row 1 (and 4 more rows) holds 'nan', expected a number; 3 lines left out"),
     ],
 )
 def test_a_line_spectrum_of_which_nothing_can_be_used_is_refused_with_what_was_seen(text, problem, tmp_path):

@@ -15,12 +15,14 @@ from stxm_documents import stxm_documents
 from beamline.errors import BeamlineError
 from beamline.operations.outputs import new_file, new_files
 from beamline.operations.replay import reduce_documents
-from beamline.storage import DerivedRuns, Recorder
+from beamline.storage import DerivedRuns, Layout, Recorder
 from callbacks.external import FrameReadError
+
+NO_DATA = Path("/nowhere")  # no file is written there
 
 
 def write(path, text="whole"):
-    with new_file(Path(path)) as part:
+    with new_file(Path(path), NO_DATA) as part:
         part.write_text(text)
 
 
@@ -33,7 +35,7 @@ def test_a_file_and_its_folders_are_made_with_the_permissions_of_any_other(tmp_p
 
 def test_a_file_is_replaced_once_the_new_one_is_whole(tmp_path):
     write(tmp_path / "file", "old")
-    with pytest.raises(ZeroDivisionError), new_file(tmp_path / "file") as part:
+    with pytest.raises(ZeroDivisionError), new_file(tmp_path / "file", NO_DATA) as part:
         part.write_text("half" * (1 // 0))
     assert (tmp_path / "file").read_text() == "old"
     write(tmp_path / "file", "new")
@@ -90,14 +92,14 @@ def test_what_cannot_be_written_is_said_in_one_line_and_leaves_nothing(tmp_path)
 def test_a_folder_takes_new_files_and_keeps_the_others(tmp_path):
     folder = tmp_path / "tables"
     for text in ("old", "new"):
-        with new_files(folder) as part:
+        with new_files(folder, NO_DATA) as part:
             (part / "one").write_text(text)
         (folder / "other").write_text("other")
     assert {path.name: path.read_text() for path in folder.iterdir()} == {"one": "new", "other": "other"}
-    with pytest.raises(BeamlineError, match=r"one: is a file, expected a folder"), new_files(folder / "one"):
+    with pytest.raises(BeamlineError, match=r"one: is a file, expected a folder"), new_files(folder / "one", NO_DATA):
         pass
     (folder / "two").mkdir()
-    with pytest.raises(BeamlineError, match=r"two: is a folder, expected a file"), new_files(folder) as part:
+    with pytest.raises(BeamlineError, match=r"two: is a folder, expected a file"), new_files(folder, NO_DATA) as part:
         _ = [(part / name).write_text("newest") for name in ("one", "two")]
     assert (folder / "one").read_text() == "new"
     assert sorted(path.name for path in folder.iterdir()) == ["one", "other", "two"]
@@ -105,14 +107,14 @@ def test_a_folder_takes_new_files_and_keeps_the_others(tmp_path):
 
 def test_a_disk_that_is_full_is_said_in_one_line_and_leaves_no_part(small_disk):
     for write_all in (lambda part: part.write_bytes(bytes(5_000_000)), _fill_hdf5):
-        with pytest.raises(BeamlineError) as error, new_file(small_disk / "file") as part:
+        with pytest.raises(BeamlineError) as error, new_file(small_disk / "file", NO_DATA) as part:
             write_all(part)
         assert str(error.value) == f"{small_disk / 'file'}: cannot be written: {os.strerror(errno.ENOSPC)}"
         assert not list(small_disk.iterdir())
 
 
 def test_a_file_that_cannot_be_read_is_not_said_to_be_one_that_cannot_be_written(tmp_path):
-    with pytest.raises(FrameReadError, match="frames"), new_file(tmp_path / "file"):
+    with pytest.raises(FrameReadError, match="frames"), new_file(tmp_path / "file", NO_DATA):
         raise FrameReadError("frames.h5: cannot be read: error message = 'No such file or directory'")
     assert not list(tmp_path.iterdir())
 
@@ -137,11 +139,10 @@ def image(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    "command",
-    [["report"], ["export"], ["export", "--format", "columns"], ["export", "--format", "nxstxm"]],
-    ids=" ".join,
-)
+WRITE = [["report"], ["export"], ["export", "--format", "columns"], ["export", "--format", "nxstxm"], ["analyse"]]
+
+
+@pytest.mark.parametrize("command", WRITE[:-1], ids=" ".join)
 def test_every_command_that_writes_refuses_what_cannot_be_written_in_one_line(image, tmp_path, command):
     for path, _ in cannot_be_written(tmp_path):
         if "columns" in command and path.name == "folder":
@@ -152,3 +153,68 @@ def test_every_command_that_writes_refuses_what_cannot_be_written_in_one_line(im
         assert found.stderr.count("\n") == 1
         assert "internal error" not in found.stderr
     assert answer(*command, "-1", "-o", "", "--data-dir", image).code == 2
+
+
+def holding_data(folder):
+    """Name paths where the data folder keeps data, made or not, and the part that is named as the reason."""
+    layout = Layout(folder)
+    return [
+        (layout.all_logs()[0], layout.logs),
+        (layout.logs / "new" / "x", layout.logs),
+        (layout.frames / "ccd.h5", layout.frames),
+        (layout.frames, layout.frames),
+        (layout.derived / "x.h5", layout.derived),
+        (layout.catalogue_database, layout.catalogue),
+        (layout.live / "stxm.html", layout.live),
+        (layout.scan_id, layout.scan_id),
+        (layout.catalogue_lock, layout.catalogue_lock),
+        (layout.ingest_status, layout.ingest_status),
+        (layout.session_log, layout.session_log),
+        (folder / ".scan_id.lock", folder / ".scan_id.lock"),
+        (folder / "catalog.damaged-20260101T000000Z" / "catalog.db", folder / "catalog.damaged-20260101T000000Z"),
+        (folder / "reports" / ".." / "frames" / "ccd.h5", layout.frames),
+    ]
+
+
+@pytest.mark.parametrize("command", WRITE, ids=" ".join)
+def test_every_command_that_writes_refuses_to_where_data_are_kept(image, tmp_path, command):
+    before = {path: path.read_bytes() for path in image.rglob("*") if path.is_file()}
+    (tmp_path / "link").symlink_to(image)
+    cases = holding_data(image)
+    cases += [(tmp_path / "link" / path.relative_to(image), part) for path, part in cases]
+    for path, part in cases:
+        found = answer(*command, "-1", "-o", path, "--data-dir", image)
+        assert found.code == 1, path
+        assert found.stderr.startswith(f"beamline: {path}: ")
+        assert f" {part}, where data are kept" in found.stderr
+        assert found.stderr.count("\n") == 1
+    assert {path: path.read_bytes() for path in image.rglob("*") if path.is_file()} == before
+
+
+def test_frames_on_another_disk_that_the_data_folder_links_to_are_data_as_well(tmp_path):
+    disk, folder = tmp_path / "disk", tmp_path / "data"
+    disk.mkdir()
+    folder.mkdir()
+    (folder / "frames").symlink_to(disk)
+    with pytest.raises(BeamlineError, match="where data are kept"), new_file(disk / "ccd.h5", folder):
+        pass
+    assert not list(disk.iterdir())
+
+
+def test_reports_and_new_names_in_the_data_folder_may_be_written(tmp_path):
+    for name in ("reports/x.html", "new/x", "x.nxs", "catalog.nxs", "frames.html", "log.d/frames/x"):
+        with new_file(tmp_path / name, tmp_path) as part:
+            part.write_text(name)
+        assert (tmp_path / name).read_text() == name
+    with new_files(tmp_path, tmp_path) as folder:
+        (folder / "spectrum.txt").touch()
+    assert (tmp_path / "spectrum.txt").exists()
+
+
+def test_columns_of_a_stack_without_i0_are_refused_with_the_reason(image, tmp_path):
+    found = answer("export", "-1", "--format", "columns", "-o", tmp_path / "text", "--data-dir", image)
+    assert found.code == 1
+    assert "its reduction found nothing that could be written as columns: " in found.stderr
+    assert "i0: 24 pixels are known, expected 40 or more" in found.stderr
+    assert found.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -52,10 +52,25 @@ def test_a_document_that_names_no_file_stays_as_it_is(tmp_path, name, doc):
 
 def test_a_name_that_no_file_can_have_is_looked_for_nowhere_else(tmp_path):
     long = tmp_path / "frames" / ("a" * 300)
-    for folder in (Layout(tmp_path / "other").frames, Layout(tmp_path).logs):
+    for folder in (Layout(tmp_path / "other").frames, Layout(tmp_path / "third").logs):
         folder.mkdir(parents=True)
     assert current_path(long, tmp_path / "other") == long
-    assert Layout(tmp_path).find_log("a" * 300) is None
+    assert Layout(tmp_path / "third").find_log("a" * 300) is None
+
+
+@pytest.mark.parametrize("part", ["frames", "derived"])
+def test_a_copy_that_lacks_a_file_does_not_take_that_of_the_original(tmp_path, part):
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    file = original / part / "of" / "a.h5"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert current_path(file, copy) == file  # what wrote it is no data folder: it may lie anywhere
+    Layout(original).logs.mkdir()
+    assert current_path(file, original) == file
+    assert current_path(file, copy) == copy / part / "of" / "a.h5"
+    assert why_unreadable(current_path(file, copy)) == "missing, though runs refer to it"
+    (tmp_path / "link").symlink_to(original)
+    assert current_path(file, tmp_path / "link") == tmp_path / "link" / part / "of" / "a.h5"
 
 
 def test_no_file_at_the_top_of_the_file_system_is_taken_for_a_link():

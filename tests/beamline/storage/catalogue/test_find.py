@@ -143,6 +143,15 @@ def test_the_reduction_of_a_run_is_one_call_away_and_ready_to_use(filled):
     assert derived_runs(catalogue)[derived]["result"]["map"].read().shape == (1, 100, 100)
 
 
+def test_the_reduction_is_given_for_a_run_of_the_older_interface_and_refused_for_what_is_no_run(filled):
+    catalogue, uids, derived = filled
+    assert derived_of(catalogue.v1[uids[1]]).uid == derived
+    for other in (3, uids[1], None, catalogue, catalogue.v1):
+        with pytest.raises(TypeError, match=r"is no run; expected one of the catalogue, such as cat\[-1\]") as error:
+            derived_of(other)
+        assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(("discarded", "frames"), [((2, 3), [0, 1, 3, 5, 6]), ((0,), [1, 2, 3, 4, 5])])
 def test_a_frame_taken_twice_leaves_each_event_with_its_own_frame(tmp_path, store, discarded, frames):
     camera, energy = Camera("ccd", tmp_path / "frames"), Motor("energy")

@@ -1,0 +1,5 @@
+"""Run the command line: ``python -m beamline``."""
+
+from beamline.cli.app import main
+
+main()
