@@ -154,7 +154,7 @@ def print_recovery(recovery: Recovery) -> None:
     for run in recovery.closed:
         events = ", ".join(f"{number} {stream}" for stream, number in run.events.items()) or "no events"
         lines.append(f"closed run {run.uid}: {events}; {sum(run.frames.values())} frames on the disk")
-    lines += [f"wrote the damaged log of run {uid} again from the catalogue" for uid in recovery.restored]
+    lines += [f"wrote the damaged or missing log of run {uid} again from the catalogue" for uid in recovery.restored]
     lines += [f"reduced run {uid}" for uid in recovery.reduced]
     lines += [f"run {uid} is being measured; left alone" for uid in recovery.still_open]
     lines += [f"made run {uid} anew in the catalogue, where its arrays were damaged" for uid in recovery.remade]

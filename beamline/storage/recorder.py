@@ -22,6 +22,7 @@ from beamline.errors import BeamlineError
 from beamline.storage.layout import Layout, unused_name
 from beamline.storage.log import FORMAT, Doc, LogError, LogReader, RunIndex, count_events, find_log, pack
 
+OF_DAMAGE = "its log is "  # in the reason of a run that was closed with a damaged log
 EVENT_RESERVE = 1 << 20  # bytes for one more event: a line of 20,000 pixels takes 640 kB
 STOP_RESERVE = 1 << 16  # bytes for the stop document, which takes some hundred
 UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")  # a log is named after it
@@ -290,7 +291,7 @@ def close_interrupted(path: Path, *, reason: str) -> Doc | None:
             "run_start": documents[0][1]["uid"],
             "time": status.st_mtime,
             "exit_status": "abort",
-            "reason": "; ".join([reason, *(f"its log is {damage}" for damage in reader.damage)]),
+            "reason": "; ".join([reason, *(f"{OF_DAMAGE}{damage}" for damage in reader.damage)]),
             "num_events": count_events(documents),
         }
         if torn:

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from beamline.storage.layout import Layout
+from beamline.storage.layout import Layout, is_regular
 
 BLOCK = 1 << 20  # bytes that are read at a time
 
@@ -22,8 +22,9 @@ def write_checksums(folder: Path) -> None:
     """
     if folder.is_dir():
         path = Layout.checksums(folder)
-        path.unlink(missing_ok=True)
-        path.write_text(json.dumps(_checksums(folder)))
+        new = path.with_name(f"{path.name}.new")
+        new.write_text(json.dumps(_checksums(folder)))
+        new.replace(path)
 
 
 def damaged_arrays(layout: Layout) -> list[str]:
@@ -43,6 +44,8 @@ def damaged_arrays(layout: Layout) -> list[str]:
 
 def _written(path: Path) -> Any:
     """Read the checksums of a run; None if it has none."""
+    if path.exists() and not is_regular(path):
+        return "not a file"
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -53,11 +56,11 @@ def _written(path: Path) -> Any:
 
 def _checksums(folder: Path) -> dict[str, int | None]:
     """Compute the checksum of each file of a run's arrays, by its path in the folder; None if it cannot be read."""
-    own = Layout.checksums(folder)
+    own = Layout.checksums(folder).name
     return {
         str(path.relative_to(folder)): _checksum(path)
         for path in sorted(folder.rglob("*"))
-        if path != own and not path.is_dir()
+        if not path.name.startswith(own) and is_regular(path)
     }
 
 

@@ -190,7 +190,7 @@ class Ingester:
         container = self._derived if DERIVATION in run.start else self._raw
         if uid in container:  # the rest of a failed attempt, or complete, and killed before its log was moved
             if container[uid].metadata.get("stop") and inspect_log(run.path).damage:
-                raise LogError(f"{run.path}: is damaged; the catalogue has a copy, `beamline recover` restores it")
+                raise LogError(f"{run.path}: is damaged; the catalogue's copy of the run is kept")
             container[uid].delete(recursive=True, external_only=False)
         # And what the catalogue does not know of: an array is written before it is listed there.
         shutil.rmtree(self._arrays(run), ignore_errors=True)

@@ -123,14 +123,15 @@ def recover(data_dir: Path, *, rebuild: bool = False, reduce: Reduce | None = No
     if not layout.logs.exists() and not layout.catalogue.exists():
         return recovery
     with _recovering(layout), _details_to(layout.ingest_log):
-        _close_runs(layout, recovery)
+        restore = Restorer(data_dir)
+        damaged_logs = _close_runs(layout, recovery, restore)
         if (full := _no_room(layout)) is not None:
             recovery.problems.append(f"{full}; runs are not reduced, the catalogue is left as it is")
             return recovery
         if reduce is not None and (interrupted := _interrupted(layout)):
             reduce(interrupted, recovery)
         try:
-            _mend_catalogue(data_dir, recovery, rebuild=rebuild)
+            _mend_catalogue(data_dir, recovery, restore, damaged_logs, rebuild=rebuild)
             _check_files(data_dir, recovery)
         except CatalogueError as error:
             recovery.problems.append(str(error))
@@ -189,14 +190,22 @@ def _no_room(layout: Layout) -> str | None:
     return None
 
 
-def _close_runs(layout: Layout, recovery: Recovery) -> None:
-    """Restore damaged logs, close the runs of dead processes, and name what is wrong with the logs."""
-    restore = Restorer(layout.data_dir)
+def _close_runs(layout: Layout, recovery: Recovery, restore: Restorer) -> set[str]:
+    """Restore damaged logs, close the runs of dead processes, and name what is wrong with the logs.
+
+    Returns
+    -------
+    set of str
+        Uids of the runs whose logs are damaged, and could not be restored.
+    """
+    damaged = set()
     for path in layout.logs.glob("[!.]*.log"):
         if not path.is_file():
             recovery.problems.append(f"{path}: not a log, which is a file")
     for path in layout.pending_logs():
-        if (log := _inspected(path, recovery, restore)) is None:
+        if (log := _inspected(path, recovery, restore)) is None or log.damage:
+            damaged.add(path.stem)
+        if log is None:
             continue
         if log.state is LogState.OPEN:
             recovery.still_open.append(log.uid)
@@ -206,10 +215,12 @@ def _close_runs(layout: Layout, recovery: Recovery) -> None:
         elif (run := _close(path, recovery.problems)) is not None:
             recovery.closed.append(run)
     for path in sorted(layout.ingested_logs()):
-        log = _inspected(path, recovery, restore)
+        if (log := _inspected(path, recovery, restore)) is None or log.damage:
+            damaged.add(path.stem)
         if log is not None and log.state is not LogState.CLOSED and not log.damage:
             recovery.problems.append(f"{path}: its end, with the stop document, is lost")
     recovery.restored = restore.restored
+    return damaged
 
 
 def _inspected(path: Path, recovery: Recovery, restore: Restorer) -> Log | None:
@@ -308,17 +319,24 @@ def _interrupted(layout: Layout) -> list[str]:
     return found
 
 
-def _mend_catalogue(data_dir: Path, recovery: Recovery, *, rebuild: bool) -> None:
+def _mend_catalogue(
+    data_dir: Path, recovery: Recovery, restore: Restorer, damaged_logs: set[str], *, rebuild: bool
+) -> None:
     """Make the catalogue anew if that is asked for or needed, and ingest all runs that are not in it."""
     layout = Layout(data_dir)
-    reason = "as it was asked for" if rebuild else _why_anew(data_dir)
+    reason, damaged = _why_anew(data_dir), set[str]()
     if not reason and layout.catalogue.exists():
-        ingested = {path.stem for path in layout.ingested_logs()}
-        damaged = set(damaged_arrays(layout))
-        recovery.remade = sorted(damaged & ingested)
-        lost = "its arrays in the catalogue are damaged, and it has no log to make them anew from"
-        recovery.problems += [f"run {uid}: {lost}" for uid in sorted(damaged - ingested)]
-        _return_logs(layout, ingested - runs_in(data_dir) | damaged)
+        without_log = _restore_missing(layout, recovery, restore)
+        damaged = set(damaged_arrays(layout)) - without_log
+        both = "its log and its arrays in the catalogue are damaged; what can be read is left as it is"
+        recovery.problems += [f"run {uid}: {both}" for uid in sorted(damaged & damaged_logs)]
+        damaged -= damaged_logs
+        if not rebuild:
+            _return_logs(layout, ({path.stem for path in layout.ingested_logs()} - runs_in(data_dir)) | damaged)
+        elif without_log:
+            recovery.problems.append(f"{layout.catalogue}: is not made anew, as it alone has these runs")
+        else:
+            reason = "as it was asked for"
     pending = _closed_runs(layout, recovery)
     if not reason and not pending:
         return
@@ -330,12 +348,26 @@ def _mend_catalogue(data_dir: Path, recovery: Recovery, *, rebuild: bool) -> Non
             _ingest_all(data_dir, pending, recovery)
     left = _pending(layout, pending)
     recovery.ingested = len(pending) - len(left)
+    recovery.remade = [] if reason else sorted(damaged & pending - left)
+    if recovery.catalogue:
+        more = "its log is damaged; the catalogue before may have more of it: keep that"
+        recovery.problems += [f"run {uid}: {more}" for uid in sorted(damaged_logs)]
     if not held and (left or reason):
         why = f"; {reason}" if reason else ""
         recovery.problems.append(
             f"{layout.catalogue_lock}: another process holds the catalogue and makes no progress; "
             f"end it and repeat{why}"
         )
+
+
+def _restore_missing(layout: Layout, recovery: Recovery, restore: Restorer) -> set[str]:
+    """Write the logs of runs that only the catalogue has, and name those of which that is not possible."""
+    logs = {path.stem for path in layout.all_logs()}
+    missing = {uid for uid in runs_in(layout.data_dir) - logs if layout.find_log(uid) is None}
+    lost = {uid for uid in missing if not restore(layout.log(uid))}
+    recovery.restored = restore.restored
+    recovery.problems += [f"run {uid}: its log is gone, and cannot be made of the catalogue" for uid in sorted(lost)]
+    return lost
 
 
 def _closed_runs(layout: Layout, recovery: Recovery) -> set[str]:

@@ -1,21 +1,26 @@
-"""Write damaged logs again from the catalogue, where that holds the whole run."""
+"""Write logs that are damaged or gone again from the catalogue, where that holds the whole run."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from beamline.errors import BeamlineError
+from beamline.storage.catalogue.checksums import damaged_arrays
 from beamline.storage.catalogue.documents import documents, lost_events
 from beamline.storage.catalogue.find import open_catalog, resolve_run
 from beamline.storage.layout import Layout, unused_name
-from beamline.storage.log import FORMAT, Document, is_being_written, pack
+from beamline.storage.log import FORMAT, Document, is_being_written, pack, read_log, unpack_pages
+from beamline.storage.recorder import OF_DAMAGE
 
 
 class Restorer:
-    """Restores the damaged logs of a data folder, as long as its catalogue can be opened.
+    """Restores the logs of a data folder, as long as its catalogue can be opened.
 
     Parameters
     ----------
@@ -33,35 +38,46 @@ class Restorer:
         self.restored: list[str] = []
 
     def __call__(self, path: Path) -> bool:
-        """Write a damaged log again; the damaged one is kept beside it as ``<uid>.log.damaged``.
+        """Write a log that is damaged or gone again; a damaged one is kept beside it as ``<uid>.log.damaged``.
+
+        Only where the catalogue's copy of the run is whole, as far as can be told: its arrays have their checksums, no
+        event is missing, and it has every value that the damaged log still has.
 
         Returns
         -------
         bool
             False where that is not possible; the log is then unchanged.
         """
-        if self._catalogue is None or is_being_written(path):
+        uid, there = path.stem, path.exists()
+        if self._catalogue is None or uid in self._damaged or (there and is_being_written(path)):
             return False
         try:
-            found = list(documents(resolve_run(self._catalogue, path.stem)))
-        except BeamlineError:  # it has no such run, or cannot give it
+            found = list(documents(resolve_run(self._catalogue, uid)))
+            readable = list(read_log(path)) if there else []
+        except (BeamlineError, OSError):  # it has no such run, or cannot give it; or nothing can be read of the log
             return False
-        if not _is_whole(found, path.stem):
+        if not _is_whole(found, uid) or not _has_all(found, readable):
             return False
         new = path.with_name(f".{path.name}.new")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             with new.open("wb") as file:
                 file.write(FORMAT)
                 file.writelines(pack(name, doc) for name, doc in found)
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(path, unused_name(path, ".damaged"))
+            if there:
+                os.link(path, unused_name(path, ".damaged"))
             new.replace(path)
         except OSError:
             new.unlink(missing_ok=True)
             return False
-        self.restored.append(path.stem)
+        self.restored.append(uid)
         return True
+
+    @cached_property
+    def _damaged(self) -> set[str]:
+        return set(damaged_arrays(Layout(self._data_dir)))
 
     @cached_property
     def _catalogue(self) -> Any:
@@ -77,4 +93,55 @@ class Restorer:
 def _is_whole(found: list[Document], uid: str) -> bool:
     """Tell whether these are all documents of a run: the catalogue may have been filled from a damaged log."""
     name, last = found[-1]
-    return found[0][1]["uid"] == uid and name == "stop" and "num_events" in last and not lost_events(found)
+    if found[0][1]["uid"] != uid or name != "stop" or "num_events" not in last or OF_DAMAGE in last.get("reason", ""):
+        return False
+    keys = {doc["uid"]: doc["data_key"] for name, doc in found if name == "stream_resource"}
+    referred: Counter[tuple[str, str]] = Counter()
+    events: Counter[str] = Counter()
+    external: dict[str, list[str]] = {}
+    for name, doc in found:
+        match name:
+            case "descriptor":
+                external[doc["uid"]] = [key for key, data_key in doc["data_keys"].items() if data_key.get("external")]
+            case "stream_datum":
+                numbers = doc["seq_nums"]
+                referred[doc["descriptor"], keys[doc["stream_resource"]]] += numbers["stop"] - numbers["start"]
+            case "event":
+                events[doc["descriptor"]] += 1
+    lacking = [key for uid_, number in events.items() for key in external[uid_] if referred[uid_, key] < number]
+    return not lacking and not lost_events(found)
+
+
+def _has_all(found: list[Document], readable: list[Document]) -> bool:
+    """Tell whether documents have every value of the events, and the end, that can be read in a damaged log."""
+    copy, log = _values(found), _values(readable)
+    return all(key in copy and _equal(copy[key], value) for key, value in log.items())
+
+
+def _values(found: list[Document]) -> dict[tuple[Any, ...], Any]:
+    """Give the values of events by stream, number and data key, but for references to frames; and of the stop."""
+    streams = {doc["uid"]: doc["name"] for name, doc in found if name == "descriptor"}
+    external = {
+        (doc["name"], key)
+        for name, doc in found
+        if name == "descriptor"
+        for key, data_key in doc["data_keys"].items()
+        if data_key.get("external")
+    }
+    values: dict[tuple[Any, ...], Any] = {}
+    for name, doc in unpack_pages(iter(found)):
+        if name == "event" and (stream := streams.get(doc["descriptor"])) is not None:
+            number = stream, doc["seq_num"]
+            values[*number, "time"] = doc["time"]
+            values |= {(*number, key): value for key, value in doc["data"].items() if (stream, key) not in external}
+        elif name == "stop":
+            values["stop",] = doc["exit_status"], doc["time"]
+    return values
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        np.testing.assert_array_equal(one, other)
+    except AssertionError:
+        return False
+    return True

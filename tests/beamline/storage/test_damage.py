@@ -16,6 +16,7 @@ from beamline.errors import BeamlineError
 from beamline.storage import log as log_module
 from beamline.storage.catalogue import recovery as recovery_module
 from beamline.storage.catalogue.recovery import Recovery
+from beamline.storage.catalogue.restoring import Restorer
 from beamline.storage.layout import Layout
 from beamline.storage.log import (
     FORMAT,
@@ -254,7 +255,7 @@ def test_a_run_that_is_ingested_while_its_log_is_looked_for_is_found_where_it_is
     shutil.move(ingested, path)
     ingested.parent.rmdir()
     recovery = Recovery()
-    recovery_module._close_runs(layout, recovery)  # noqa: SLF001 - before it makes the catalogue
+    recovery_module._close_runs(layout, recovery, Restorer(tmp_path))  # noqa: SLF001
     assert recovery == Recovery()
     assert caplog.messages == []
 

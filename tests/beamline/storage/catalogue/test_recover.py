@@ -22,6 +22,7 @@ from beamline.storage.catalogue import recovery as recovery_module
 from beamline.storage.catalogue.embedded import create_catalogue
 from beamline.storage.catalogue.ingest import ingest_lock
 from beamline.storage.catalogue.recovery import Recovery, recover
+from beamline.storage.catalogue.restoring import Restorer
 from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.layout import Layout
 from beamline.storage.log import LogReader, LogState, pending_logs, read_log
@@ -150,7 +151,7 @@ def test_a_run_that_another_process_closes_meanwhile_is_not_counted_and_nothing_
 
     monkeypatch.setattr(recovery_module, "close_interrupted", after_another)
     recovery = Recovery()
-    recovery_module._close_runs(Layout(tmp_path), recovery)  # noqa: SLF001 - before it makes the catalogue
+    recovery_module._close_runs(Layout(tmp_path), recovery, Restorer(tmp_path))  # noqa: SLF001
     assert recovery == Recovery()
     assert list(read_log(log))[-1][1]["reason"] == "the other was faster"
 
@@ -171,12 +172,12 @@ def test_a_log_lets_nobody_write_elsewhere_and_one_of_another_program_costs_no_o
     logs = [interrupted(data_dir, ("resource", {"uid": "a", "spec": "AD_HDF5", "resource_kwargs": {}, **path}))]
     logs += [interrupted(data_dir, document) for document in FOREIGN]
     recovery = Recovery()
-    recovery_module._close_runs(Layout(data_dir), recovery)  # noqa: SLF001 - before it makes the catalogue
+    recovery_module._close_runs(Layout(data_dir), recovery, Restorer(tmp_path))  # noqa: SLF001
     assert sorted(run.uid for run in recovery.closed) == sorted(log.stem for log in logs)
     assert (recovery.problems, [run.frames for run in recovery.closed]) == ([], [{}] * len(logs))
     assert elsewhere.read_bytes() == b"tea"
     closed = Recovery()
-    recovery_module._close_runs(Layout(data_dir), closed)  # noqa: SLF001
+    recovery_module._close_runs(Layout(data_dir), closed, Restorer(tmp_path))  # noqa: SLF001
     assert closed == Recovery()
 
 
@@ -222,7 +223,7 @@ def test_a_damaged_log_is_written_again_from_the_catalogue_before_anything_is_ma
     if not ingested:  # as a process does that is killed just before it moves the log
         log = log.rename(layout.log(uid))
         ((_, why),) = store.ingest().items()
-        assert why == f"LogError: {log}: is damaged; the catalogue has a copy, `beamline recover` restores it"
+        assert why == f"LogError: {log}: is damaged; the catalogue's copy of the run is kept"
 
     recovery = recover(tmp_path, rebuild=rebuild)
 
@@ -259,6 +260,69 @@ def test_a_run_whose_arrays_in_the_catalogue_were_changed_or_lost_is_found_and_m
     for uid in (damaged, lost, whole):
         np.testing.assert_array_equal(catalogue[uid]["primary"]["line"].read(), lines)
     assert recover(store.data_dir).remade == []
+
+
+def test_a_log_is_not_written_again_from_a_copy_that_differs_from_what_it_still_has(tmp_path, store):
+    uid = store.measure(bp.count([number([0.0, 1.0, 2.0])], num=3))
+    assert store.ingest() == {}
+    layout = Layout(tmp_path)
+    log = layout.find_log(uid)
+    data = bytearray(log.read_bytes())
+    with LogReader(log) as reader:
+        reader.skip_to(3)  # the second event
+        data[reader.end + 40] ^= 1
+    log.write_bytes(data)
+    with closing(sqlite3.connect(layout.catalogue_tables)) as tables, tables:
+        ((table,),) = tables.execute("SELECT name FROM sqlite_master WHERE name LIKE 'table_%'").fetchall()
+        tables.execute(f"UPDATE '{table}' SET signal = 99.0 WHERE signal = 2.0")
+    recovery = recover(tmp_path)
+    assert recovery.restored == []
+    (problem,) = recovery.problems
+    assert problem.startswith(f"{log}: ")
+    assert log.read_bytes() == data
+
+
+def test_a_log_that_is_gone_is_written_again_from_the_catalogue_or_named_and_the_catalogue_is_kept(tmp_path, store):
+    keys = {"line": {"dtype": "array", "shape": [5], "dtype_numpy": "<f8"}}
+    layout = Layout(tmp_path)
+    good, bad = (store.measure(bp.count([Values("detector", keys, [{"line": np.arange(5.0)}])])) for _ in range(2))
+    assert ingest_now(tmp_path, good, bad) == ""
+    before = list(read_log(layout.find_log(good)))
+    for uid in (good, bad):
+        layout.find_log(uid).unlink()
+    (chunk,) = (layout.catalogue_arrays / "raw" / bad).rglob("c/0/0")
+    chunk.unlink()
+    gone = f"run {bad}: its log is gone, and cannot be made of the catalogue"
+    recovery = recover(tmp_path)
+    assert (recovery.restored, recovery.problems) == ([good], [gone])
+    after = list(read_log(layout.find_log(good)))
+    assert [name for name, _ in after] == [name for name, _ in before]
+    np.testing.assert_array_equal(store.open()[good]["primary"]["line"].read(), [np.arange(5.0)])
+    recovery = recover(tmp_path, rebuild=True)
+    assert recovery.problems == [gone, f"{layout.catalogue}: is not made anew, as it alone has these runs"]
+    assert recovery.catalogue == ""
+    assert bad in store.open()
+
+
+def test_a_document_that_is_lost_is_not_said_to_be_restored_from_a_catalogue_that_never_had_it(tmp_path):
+    with closing(Recorder(tmp_path)) as recorder:
+        run = event_model.compose_run()
+        recorder("start", run.start_doc)
+        stream = run.compose_descriptor(
+            name="primary", data_keys={"signal": {"dtype": "number", "shape": [], "source": "soft"}}
+        )
+        recorder("descriptor", stream.descriptor_doc)
+        for n in range(3):
+            recorder("event", stream.compose_event(data={"signal": float(n)}, timestamps={"signal": 0.0}))
+    log = Layout(tmp_path).log(run.start_doc["uid"])
+    data = bytearray(log.read_bytes())
+    with LogReader(log) as reader:
+        reader.skip_to(3)  # the second event
+        data[reader.end + 40] ^= 1
+    log.write_bytes(data)
+    assert len(recover(tmp_path).problems) == 1
+    again = recover(tmp_path)
+    assert (again.restored, len(again.problems)) == ([], 1)
 
 
 def test_a_catalogue_whose_links_to_frames_are_damaged_is_made_anew_and_frames_that_are_gone_are_named(tmp_path, store):
