@@ -24,7 +24,7 @@ from beamline.storage.runs import Runs
 from beamline.techniques.settings import processing_problems
 from beamline.techniques.technique import not_reduced
 from beamline.text import shortened
-from callbacks.contract import SERIES, PooledResult, Series, StxmResult
+from callbacks.contract import POOLED, SERIES, PooledResult, Series, StxmResult
 from callbacks.fitting.nonnegative import ratio, unmix
 from callbacks.pipelines import StxmSettings
 from callbacks.reduction import derived_run
@@ -36,8 +36,6 @@ from callbacks.stxm.unmixing.pooling import Stack, energy_offset, pool
 from callbacks.stxm.unmixing.results import analysis_result
 
 FloatArray = NDArray[np.floating]
-
-PIPELINE = "stxm_pooled"
 
 
 def analyse_runs(
@@ -172,7 +170,7 @@ def _keep(raws: list[Run], settings: StxmSettings, result: PooledResult, data_di
     with closing(DerivedRuns(data_dir)) as store:
         metadata = {"sample": {"name": ", ".join(raw.measurement.sample for raw in raws)}}
         raw_uids = [raw.uid for raw in raws]
-        for name, doc in derived_run(raw_uids, PIPELINE, settings.model_dump(mode="json"), result, metadata):
+        for name, doc in derived_run(raw_uids, POOLED, settings.model_dump(mode="json"), result, metadata):
             store(name, doc)
             uid = doc["uid"] if name == "start" else uid
     return uid

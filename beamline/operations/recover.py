@@ -45,10 +45,10 @@ def _reduce(data_dir: Path, interrupted: Sequence[str], recovery: Recovery) -> N
     """Reduce the measurements that were interrupted, or whose reduction was, with the settings they began with."""
     entries = {entry.uid: entry for entry in Runs(data_dir).entries()}
     affected = [entries[uid] for uid in interrupted if uid in entries]
-    uids = dict.fromkeys(entry.raw_uids[0] if len(entry.raw_uids) == 1 else entry.uid for entry in affected)
-    reduced = {tuple(entry.raw_uids) for entry in entries.values() if entry.uid not in interrupted}
+    uids = dict.fromkeys(entry.reduction_of or entry.uid for entry in affected)
+    reduced = {entry.reduction_of for entry in entries.values() if entry.uid not in interrupted}
     for uid in uids:
-        if uid in entries and (uid,) not in reduced and _is_measurement(entries[uid]):
+        if uid in entries and uid not in reduced and _is_measurement(entries[uid]):
             _reduce_run(data_dir, entries[uid], recovery)
 
 

@@ -16,7 +16,7 @@ from beamline.storage.layout import Layout, is_ingested
 from beamline.storage.log import Doc, Document, LogError, LogReader, is_being_written, read_start
 from beamline.storage.relocation import relocated
 from beamline.storage.results import EXTERNAL_FIELDS, FIELDS, DocumentsError, Run, checked, collect
-from callbacks.contract import DERIVATION, Stream
+from callbacks.contract import DERIVATION, Stream, reduction_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,11 @@ class Entry:
             case {"raw_uids": list(uids)}:
                 return [str(uid) for uid in uids]
         return []
+
+    @property
+    def reduction_of(self) -> str:
+        """Uid of the raw run that this is the reduction of; empty for a raw run and for a pooled analysis."""
+        return reduction_of(self.start)
 
 
 class Runs:
@@ -202,11 +207,11 @@ class Runs:
         return open_catalog(self.data_dir)
 
     def derived(self, raw: Entry) -> Entry | None:
-        """Find the newest run that was derived from this raw run alone; None if it has not been reduced."""
-        return next((entry for entry in reversed(self.entries()) if entry.raw_uids == [raw.uid]), None)
+        """Find the newest reduction of a raw run; None if it has not been reduced."""
+        return next((entry for entry in reversed(self.entries()) if entry.reduction_of == raw.uid), None)
 
     def derived_uid(self, raw_uid: str) -> str:
-        """Return the uid of the newest run that was derived from this raw run alone.
+        """Return the uid of the newest reduction of a raw run.
 
         Raises
         ------
@@ -219,14 +224,14 @@ class Runs:
         return derived.uid
 
     def load_with_derived(self, name: str) -> tuple[Run, Run | None]:
-        """Read a raw run found by name, and the newest run derived from it alone that has a result (or None).
+        """Read a raw run found by name, and its newest reduction that has a result (or None).
 
         What could not be read, of an earlier reduction too, is in `Run.problems` of the raw run.
         """
         found = self.find(name)
         raw, unreadable = self.load(found), []
         for entry in reversed(self.entries()):
-            if entry.raw_uids != [found.uid]:
+            if entry.reduction_of != found.uid:
                 continue
             try:
                 derived = self.load(entry)

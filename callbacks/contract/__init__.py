@@ -6,6 +6,7 @@ Plans, devices, importers, simulators, steps and reports import these; nothing e
 from callbacks.contract.blocks import (
     DERIVATION,
     MEASUREMENT,
+    POOLED,
     PROCESSING,
     SERIES,
     Derivation,
@@ -13,6 +14,7 @@ from callbacks.contract.blocks import (
     Series,
     StxmGrid,
     StxmRegion,
+    reduction_of,
 )
 from callbacks.contract.keys import (
     CCD,
@@ -61,6 +63,7 @@ __all__ = [
     "DERIVATION",
     "ENERGY",
     "MEASUREMENT",
+    "POOLED",
     "PROCESSING",
     "RING",
     "SCALER",
@@ -104,5 +107,6 @@ __all__ = [
     "XasOutput",
     "XasResult",
     "alarm_key",
+    "reduction_of",
     "severity_key",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -92,4 +93,16 @@ class Series(_Block):
 MEASUREMENT = "measurement"  # keys of the blocks in a start document
 SERIES = "series"
 DERIVATION = "derivation"
+POOLED = "stxm_pooled"  # the pipeline of what is derived from stacks as if they were one
 PROCESSING = "processing"  # of a raw run: the settings of the reduction when it began, by pipeline
+
+
+def reduction_of(start: Mapping[str, Any]) -> str:
+    """Give the uid of the raw run that a run is the reduction of, by its start document; empty if it is none.
+
+    A pooled analysis is no reduction, also where it was made of one run.
+    """
+    match start.get(DERIVATION):
+        case {"raw_uids": [str(uid)], "pipeline": pipeline} if pipeline != POOLED:
+            return uid
+    return ""

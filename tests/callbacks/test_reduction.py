@@ -6,7 +6,7 @@ import pytest
 from frame_documents import COLUMNS, FRAMES, raw_run, write_frames
 
 from beamline.storage.results import collect, differences
-from callbacks.contract import Output
+from callbacks.contract import Output, reduction_of
 from callbacks.external import ExternalFrames, FrameReadError, said_by_hdf5
 from callbacks.pipelines import RIXS
 from callbacks.reduction import Reducer
@@ -124,3 +124,17 @@ def test_a_chain_keeps_what_is_described_and_survives_what_fails():
     assert np.isnan(chain.missing()["value"])
     assert chain.result == {"failing_problem": "RuntimeError: no result"}
     assert chain.errors == 2
+
+
+@pytest.mark.parametrize(
+    ("derivation", "uid"),
+    [
+        ({"raw_uids": ["a"], "pipeline": "stxm"}, "a"),
+        ({"raw_uids": ["a"], "pipeline": "stxm_pooled"}, ""),  # of one run as if there were several
+        ({"raw_uids": ["a", "b"], "pipeline": "stxm_pooled"}, ""),
+        ({"raw_uids": "a"}, ""),
+        (None, ""),
+    ],
+)
+def test_a_pooled_analysis_is_no_reduction_of_its_run(derivation, uid):
+    assert reduction_of({"uid": "c", "derivation": derivation}) == uid

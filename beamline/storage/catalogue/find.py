@@ -12,7 +12,7 @@ from beamline.storage.catalogue.documents import documents
 from beamline.storage.large_arrays import internalise
 from beamline.storage.results import Run, collect
 from beamline.text import clean
-from callbacks.contract import DERIVATION, Stream
+from callbacks.contract import DERIVATION, Stream, reduction_of
 
 MIN_UID_PREFIX = 5  # characters; the catalogue's own search requires as many
 
@@ -99,7 +99,7 @@ def derived_of(run: Any) -> Run:
     uid = str(run.start["uid"])
     found = derived_runs(run).search(Contains(f"{DERIVATION}.raw_uids", uid)).values()
     for node in reversed(list(found)):
-        if list(node.start[DERIVATION]["raw_uids"]) == [uid] and Stream.RESULT in node:
+        if reduction_of(node.start) == uid and Stream.RESULT in node:
             return collect(internalise(documents(node)))
     raise RunNotFoundError(f"run {uid}: the catalogue has no reduction of it")
 
