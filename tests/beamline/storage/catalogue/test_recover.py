@@ -23,7 +23,6 @@ from beamline.storage.catalogue.embedded import create_catalogue
 from beamline.storage.catalogue.ingest import ingest_lock
 from beamline.storage.catalogue.recovery import Recovery, recover
 from beamline.storage.catalogue.restoring import Restorer
-from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.layout import Layout
 from beamline.storage.log import LogReader, LogState, pending_logs, read_log
 from beamline.storage.recorder import Recorder, close_interrupted
@@ -201,7 +200,7 @@ def test_an_ingested_run_whose_log_lost_its_end_is_named_and_closed_when_there_i
 
 @pytest.mark.parametrize(
     ("document", "ingested", "rebuild"),
-    [(0, True, True), (3, True, False), (None, True, True), (-1, False, False)],  # None: the log ends before the last
+    [(0, True, True), (3, False, False), (None, True, False)],  # None: the log ends before the last
 )
 def test_a_damaged_log_is_written_again_from_the_catalogue_before_anything_is_made_of_it(
     tmp_path, store, document, ingested, rebuild
@@ -213,7 +212,7 @@ def test_a_damaged_log_is_written_again_from_the_catalogue_before_anything_is_ma
     before = list(read_log(log))
     data = bytearray(log.read_bytes())
     with LogReader(log) as reader:
-        reader.skip_to(len(before) - 1 if document in (None, -1) else document)
+        reader.skip_to(len(before) - 1 if document is None else document)
         place = reader.end
     if document is None:
         del data[place:]
@@ -245,7 +244,7 @@ def test_a_run_whose_arrays_in_the_catalogue_were_changed_or_lost_is_found_and_m
     (damaged, lost, whole) = [
         store.measure(bp.count([Values("detector", keys, [{"line": line} for line in lines])], 4)) for _ in range(3)
     ]
-    assert ingest_now(store.data_dir, damaged, lost, whole) == ""
+    assert store.ingest() == {}
     arrays = Layout(store.data_dir).catalogue_arrays / "raw"
     (chunk,) = (arrays / damaged).rglob("c/0/0")
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"\0")
@@ -286,7 +285,7 @@ def test_a_log_that_is_gone_is_written_again_from_the_catalogue_or_named_and_the
     keys = {"line": {"dtype": "array", "shape": [5], "dtype_numpy": "<f8"}}
     layout = Layout(tmp_path)
     good, bad = (store.measure(bp.count([Values("detector", keys, [{"line": np.arange(5.0)}])])) for _ in range(2))
-    assert ingest_now(tmp_path, good, bad) == ""
+    assert store.ingest() == {}
     before = list(read_log(layout.find_log(good)))
     for uid in (good, bad):
         layout.find_log(uid).unlink()
