@@ -277,9 +277,8 @@ def test_long_runs_take_turns(tmp_path, store, monkeypatch):
     uids = [store.measure(bp.count([number(range(5))], num=5)) for _ in range(2)]
     with closing(Ingester(tmp_path)) as ingester:
         for documents in (4, 8):  # of those, "start", "descriptor", and events; the last batch has the stop document
-            assert [(run["uid"], run["documents"]) for run in ingester.status()] == [
-                (uid, documents - 4) for uid in uids if documents > 4
-            ]
+            taken_in = {run["uid"]: run["documents"] for run in ingester.status()}
+            assert taken_in == {uid: documents - 4 for uid in uids if documents > 4}
             assert ingester.ingest_batch()
         assert ingester.ingested == 2
     assert [run["primary"]["signal"].read().tolist() for run in store.open().values()] == [[0, 1, 2, 3, 4]] * 2
