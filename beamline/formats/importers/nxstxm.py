@@ -14,7 +14,16 @@ from beamline.formats.importers.apart import read_apart
 from beamline.formats.importers.hdf5 import Group, open_hdf5
 from beamline.formats.importers.inside import size_of, unreadable
 from beamline.formats.importers.nxstxm_file import NxstxmScan, entries_of, read_entry
-from beamline.formats.importers.stxm_run import Documents, Ended, StxmImage, middle, scan_id_of, seq_num, stxm_run
+from beamline.formats.importers.stxm_run import (
+    Documents,
+    Ended,
+    StxmImage,
+    middle,
+    negative_counts,
+    scan_id_of,
+    seq_num,
+    stxm_run,
+)
 from callbacks.contract import Measurement, StxmGrid, StxmRegion
 
 FloatArray = NDArray[np.floating]
@@ -70,6 +79,7 @@ def nxstxm_documents(path: Path, *, entry: str = "", detector: str = "") -> Docu
     if not any(image.measured is not None and image.measured.any() for image in images):
         raise BeamlineError(f"{path}: no line of {', '.join(scan.name for scan in scans)} holds a number")
     problems[:0] = _missing(scans)
+    problems += negative_counts(images)
     yield from stxm_run(
         measurement,
         images,

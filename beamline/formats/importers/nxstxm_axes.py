@@ -1,12 +1,15 @@
 """Find the axes of the data of a NXstxm file, and bring it into the order (energies, rows, columns).
 
-Axes are found by name, by the older attribute ``axis``, or by their lengths.
+Axes are found by name, by the attributes that give their indices, by the older attribute ``axis``, or by their lengths.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
 
 from beamline.formats.importers.hdf5 import Field, FloatArray, Group, texts_of
 from beamline.formats.text import quoted
@@ -31,7 +34,7 @@ ORDER = {  # technique -> roles of the axes that are scanned, in the usual order
 Layout = Callable[[FloatArray], FloatArray]  # brings an array of the data group to (energies, rows, columns)
 
 
-def find_layout(data: Group, technique: str, lengths: Mapping[str, int]) -> tuple[Layout, Field]:
+def find_layout(data: Group, technique: str, lengths: Mapping[str, int], problems: list[str]) -> tuple[Layout, Field]:
     """Find the signal of a data group, and how to bring its arrays into the order (energies, rows, columns).
 
     Parameters
@@ -41,6 +44,8 @@ def find_layout(data: Group, technique: str, lengths: Mapping[str, int]) -> tupl
     technique : str
     lengths : mapping of str to int
         Number of points by the role of the axis; see `ROLES`.
+    problems : list of str
+        Receives that the order had to be assumed, where lengths do not tell the axes apart.
 
     Raises
     ------
@@ -52,21 +57,30 @@ def find_layout(data: Group, technique: str, lengths: Mapping[str, int]) -> tupl
     if signal is None:
         raise ValueError(f"{data.label}: no signal {quoted(name)}")
     order = ORDER[technique]
-    declared = [_declared_axes(data, technique), _older_axes(data, technique, len(signal.shape))]
-    candidates: list[Sequence[str]] = [axes for axes in declared if axes is not None]
-    candidates += [order, *itertools.permutations(order)]
     squeezed = tuple(length for length in signal.shape if length != 1)
-    for axes in candidates:
-        if (
-            len(set(axes)) < len(axes)
-            or not set(axes) <= set(order)
-            or any(lengths[axis] != 1 for axis in set(order) - set(axes))
-        ):
-            continue  # one twice, of another kind of scan, or without an axis that was scanned
-        if squeezed == tuple(lengths[axis] for axis in axes if lengths[axis] != 1):
+    fitting = partial(_fits, order=order, lengths=lengths, squeezed=squeezed)
+    for axes in (_declared_axes(data, technique, order), _older_axes(data, technique, len(signal.shape))):
+        if axes is not None and fitting(axes):
             return _layout(axes, lengths, technique), signal
-    sizes = ", ".join(f"{lengths[axis]} of {axis}" for axis in order)
-    raise ValueError(f"{signal.label}: shape {signal.shape} does not fit its axes: {sizes}")
+    assumed = [axes for axes in itertools.permutations(order) if fitting(axes)]  # the usual order is the first
+    if not assumed:
+        sizes = ", ".join(f"{lengths[axis]} of {axis}" for axis in order)
+        raise ValueError(f"{signal.label}: shape {signal.shape} does not fit its axes: {sizes}")
+    if len({tuple(axis for axis in axes if lengths[axis] != 1) for axes in assumed}) > 1:
+        problems.append(
+            f"{signal.label}: the file does not say which axis is which, and shape {signal.shape} does not tell; "
+            f"taken for {', '.join(assumed[0])}"
+        )
+    return _layout(assumed[0], lengths, technique), signal
+
+
+def _fits(axes: Sequence[str], order: Sequence[str], lengths: Mapping[str, int], squeezed: tuple[int, ...]) -> bool:
+    """Tell whether these can be the axes of an array, whose lengths but for those of 1 are given."""
+    if len(set(axes)) < len(axes) or not set(axes) <= set(order):
+        return False  # one twice, or of another kind of scan
+    if any(lengths[axis] != 1 for axis in set(order) - set(axes)):
+        return False  # without an axis that was scanned
+    return squeezed == tuple(lengths[axis] for axis in axes if lengths[axis] != 1)
 
 
 def _layout(axes: Sequence[str], lengths: Mapping[str, int], technique: str) -> Layout:
@@ -83,19 +97,40 @@ def _layout(axes: Sequence[str], lengths: Mapping[str, int], technique: str) -> 
     return layout
 
 
-def _roles(names: Sequence[str], technique: str) -> list[str] | None:
-    """Return the roles of axes by their names; None if a name is not known."""
+def _roles(names: Sequence[str], technique: str) -> list[str]:
+    """Return the roles of axes by their names; empty where a name is not known."""
     roles = [ROLES.get(name, "") for name in names]
     if technique != "stxm":
         roles = ["line" if role in ("x", "y", "line") else role for role in roles]
         roles = [role for index, role in enumerate(roles) if role not in roles[:index]]  # x and y of one line
-    return None if "" in roles else roles
+    return roles
 
 
-def _declared_axes(data: Group, technique: str) -> list[str] | None:
-    """Find the axes by the attribute `axes` of the data group."""
+def _declared_axes(data: Group, technique: str, order: Sequence[str]) -> list[str] | None:
+    """Find the axes by the attributes `axes` and `<name>_indices` of the data group; None if they do not tell."""
     names = [name for name in texts_of(data.attribute("axes")) if name and name != "."]
-    return _roles(names, technique) if names else None
+    indices = _indices(data)
+    if not names:
+        if sorted(indices) != list(range(len(indices))):
+            return None
+        names = [indices[index] for index in sorted(indices)]
+    elif len(names) > 1:
+        names = [name if name in ROLES else indices.get(index, name) for index, name in enumerate(names)]
+    roles = _roles(names, technique)
+    missing = [role for role in order if role not in roles]
+    if roles.count("") == len(missing) == 1:  # the one that is left
+        roles[roles.index("")] = missing[0]
+    return roles if roles and "" not in roles else None
+
+
+def _indices(data: Group) -> dict[int, str]:
+    """Find the axes that say which index of the signal is theirs."""
+    found: dict[int, str] = {}
+    for name in ROLES:
+        values = np.ravel(np.asarray(data.attribute(f"{name}_indices")))
+        if values.size == 1 and values.dtype.kind in "iu":
+            found.setdefault(int(values[0]), name)
+    return found
 
 
 def _older_axes(data: Group, technique: str, ndim: int) -> list[str] | None:
@@ -105,4 +140,5 @@ def _older_axes(data: Group, technique: str, ndim: int) -> list[str] | None:
         if (field := data.get(name)) is not None and (axis := field.text_attribute("axis")):
             by_axis.setdefault(axis, name)
     names = [by_axis.get(str(axis), "") for axis in range(1, ndim + 1)]
-    return _roles(names, technique) if len(names) == len(by_axis) else None
+    roles = _roles(names, technique)
+    return roles if len(names) == len(by_axis) and "" not in roles else None

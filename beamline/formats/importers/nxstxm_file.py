@@ -27,7 +27,7 @@ from beamline.formats.importers.nxstxm_record import (
     read_lines,
     read_original,
 )
-from beamline.formats.importers.quantities import ENERGIES, ENERGY, LENGTH, POSITIONS, is_time
+from beamline.formats.importers.quantities import ENERGIES, ENERGY, LENGTH, MOST_COUNTS, POSITIONS, is_time
 from beamline.formats.importers.stxm_run import NOT_RECORDED, DarkLine
 from beamline.formats.text import quoted
 from beamline.text import clean
@@ -117,7 +117,7 @@ def read_entry(entry: Group, detector: str, problems: list[str], *, modified: fl
     data = _data_group(entry, detector, problems)
     technique = _technique(entry, data)
     axes = _read_axes(data, technique, read)
-    layout, signal = find_layout(data, technique, axes.lengths)
+    layout, signal = find_layout(data, technique, axes.lengths, problems)
     rows = {"stxm": len(axes.y), "stxm_focus": len(axes.zone_plate)}
     check_lines(data.label, len(axes.energies) * rows.get(technique, 1))
     counts = layout(_counts(signal, problems))
@@ -167,11 +167,15 @@ def _technique(entry: Group, data: Group) -> str:
 
 
 def _counts(signal: Field, problems: list[str]) -> FloatArray:
-    """Read the counts; one that is infinite was not measured."""
+    """Read the counts; one that is infinite, or more than can be counted, was not measured."""
     counts = signal.numbers()
-    if infinite := int(np.isinf(counts).sum()):
-        problems.append(f"{signal.label}: {infinite} of {counts.size} counts are infinite; taken for not measured")
-        counts[np.isinf(counts)] = np.nan
+    beyond = np.abs(counts) > MOST_COUNTS  # infinite ones are
+    if number := int(beyond.sum()):
+        problems.append(
+            f"{signal.label}: {number} of {counts.size} counts are beyond {MOST_COUNTS:g}, such as "
+            f"{counts[beyond][0]:g}; taken for not measured"
+        )
+        counts[beyond] = np.nan
     return counts
 
 

@@ -29,6 +29,7 @@ MEGA = ("MeV", "MA", "Ms", "Mm")  # what would be taken for milli, or for nothin
 
 ENERGIES = (0.0, 1e6)  # eV, of photons
 POSITIONS = (-1e7, 1e7)  # um: 10 m
+MOST_COUNTS = 2.0**53  # of which a float tells one more or less
 TIMES = (0.0, 4_102_444_800.0)  # s since 1970: to the year 2100
 
 

@@ -26,7 +26,15 @@ from beamline.formats.importers.quantities import ENERGIES, is_time
 from beamline.formats.importers.sdf_header import Structure, short
 from beamline.formats.importers.sdf_image import read_xim
 from beamline.formats.importers.sdf_scan import SdfScan, number, read_scan
-from beamline.formats.importers.stxm_run import NOT_RECORDED, Documents, StxmImage, middle, scan_id_of, stxm_run
+from beamline.formats.importers.stxm_run import (
+    NOT_RECORDED,
+    Documents,
+    StxmImage,
+    middle,
+    negative_counts,
+    scan_id_of,
+    stxm_run,
+)
 from beamline.formats.text import header_line
 from beamline.text import clean
 from callbacks.contract import Measurement, ScannerConfig, StxmGrid, StxmRegion
@@ -89,6 +97,7 @@ def sdf_documents(path: Path, *, channel: str = "", zone: ZoneInfo = ALS_ZONE) -
     planned = len(scan.regions) * (1 if read is _line_spectrum else len(scan.energies))
     summary = summary_of("images", planned, measurement.points, account.left_out)
     divider = _divider(scan, account.problems)
+    account.problems.extend(negative_counts(images))
     yield from stxm_run(
         measurement,
         images,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamline.formats.importers.inside import read_bytes
-from beamline.formats.importers.quantities import number_of
+from beamline.formats.importers.quantities import MOST_COUNTS, number_of
 from beamline.text import clean
 
 FloatArray = NDArray[np.floating]
@@ -33,8 +33,8 @@ def read_xim(path: Path, rows: int, columns: int) -> tuple[FloatArray, str]:
     Returns
     -------
     values : numpy.ndarray, shape (rows, columns)
-        The rows up to the first that is not as long as the first one, or is truncated. What is no finite number is
-        NaN.
+        The rows up to the first that is not as long as the first one, or is truncated. What is no number of
+        counts is NaN.
     problem : str
         Why the file is incomplete; empty if it is complete.
 
@@ -72,7 +72,7 @@ def _row(fields: Sequence[bytes]) -> tuple[FloatArray, bytes]:
     """Return the numbers of a row, with NaN for what is none, and the first that is none."""
     try:
         row = np.array(fields, dtype=float)
-        if np.isfinite(row).all() and not any(b"_" in one for one in fields):
+        if (np.abs(row) <= MOST_COUNTS).all() and not any(b"_" in one for one in fields):
             return row, b""
     except ValueError:
         pass
@@ -82,7 +82,7 @@ def _row(fields: Sequence[bytes]) -> tuple[FloatArray, bytes]:
             value = number_of(text.decode("ascii"))
         except ValueError:
             value = math.nan
-        if math.isfinite(value):
+        if abs(value) <= MOST_COUNTS:
             row[column] = value
         else:
             wrong = wrong or text
@@ -90,13 +90,13 @@ def _row(fields: Sequence[bytes]) -> tuple[FloatArray, bytes]:
 
 
 def _wrong_numbers(name: str, wrong: Sequence[bytes]) -> str:
-    """Say which rows hold something that is no number."""
+    """Say which rows hold something that is no number of counts."""
     rows = [index for index, text in enumerate(wrong) if text]
     if not rows:
         return ""
     first = clean(wrong[rows[0]][:40].decode("latin-1"))
     more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
-    return f"{name}: row {rows[0] + 1}{more} holds {first!r}, expected a number"
+    return f"{name}: row {rows[0] + 1}{more} holds {first!r}, expected a number of counts"
 
 
 def _differ_in_decimals(one: bytes, other: bytes) -> bool:

@@ -139,6 +139,15 @@ def stxm_run(
     yield "stop", stop
 
 
+def negative_counts(images: Sequence[StxmImage]) -> list[str]:
+    """Say, in a line if there are any, how many counts are negative: no counter has such."""
+    number = sum(int((image.counts < 0).sum()) for image in images)
+    if not number:
+        return []
+    size, least = sum(image.counts.size for image in images), min(np.nanmin(image.counts) for image in images)
+    return [f"{number} of {size} counts are negative, down to {least:g}; kept as they are"]
+
+
 def _end(count: int, planned: int) -> Ended:
     """Return exit status and reason of a run by the number of its lines."""
     return ("success", "") if count == planned else ("abort", f"{planned - count} of {planned} lines are missing")

@@ -285,7 +285,8 @@ def test_what_is_left_out_is_counted_and_the_rest_is_kept(stored):
     with pytest.raises(BeamlineError, match=r"energy: -1 eV among 2 values, expected numbers from 0 to 1e\+06 eV"):
         list(nxstxm_documents(stored))
     put(stored, "entry1/counter0/energy", [0.7, 0.701], units="keV")
-    put(stored, "entry1/counter0/data", np.where(COUNTS == 5, np.inf, COUNTS), units="counts")
+    impossible = {5: np.inf, 6: 1e300, 7: -5.0}
+    put(stored, "entry1/counter0/data", np.vectorize(lambda one: impossible.get(one, one))(COUNTS), units="counts")
     put(stored, "entry1/instrument/counter0/count_time", [1.0, 2.0], units="s")
     put(stored, "entry1/instrument/counter0/counter_divider", 0.0)
     put(stored, "entry1/instrument/counter0/data", COUNTS.ravel(), units="counts")
@@ -298,9 +299,10 @@ def test_what_is_left_out_is_counted_and_the_rest_is_kept(stored):
     assert documents[0][1]["import_problems"] == [
         "/other: definition is 'NX\\x1btomo', not NXstxm; left out",
         "/entry1: 1 of 3 NXdata groups is imported, counter0; left out: counter1, counter2",
-        "/entry1/counter0/data: 1 of 24 counts are infinite; taken for not measured",
+        "/entry1/counter0/data: 2 of 24 counts are beyond 9.0072e+15, such as inf; taken for not measured",
         "/entry1/instrument/counter0: not in the order of /entry1/counter0; positions are those of its axes",
         "/entry1/instrument/counter0/counter_divider: 0; left out",
+        "1 of 24 counts are negative, down to -5; kept as they are",
     ]
 
 

@@ -319,12 +319,12 @@ def test_a_missing_image_leaves_a_gap_in_the_numbers(scan, counts):
             "3 rows of 5 pixels, expected 4 of 5; 1 lines left out",
         ),
         (lambda _: "", 0, "empty; 4 lines left out"),
-        (lambda text: text.replace("20.250000", "abc"), 4, "row 1 holds 'abc', expected a number$"),
-        (lambda text: text.replace("20.250000", "nan"), 4, "row 1 holds 'nan', expected a number$"),
+        (lambda text: text.replace("20.250000", "abc"), 4, "row 1 holds 'abc', expected a number of counts$"),
+        (lambda text: text.replace("20.250000", "nan"), 4, "row 1 holds 'nan', expected a number of counts$"),
         (
             lambda text: text.replace("25.250000", "1_0").replace("20.250000", "inf"),
             4,
-            r"row 1 \(and 1 more rows\) holds 'inf', expected a number$",
+            r"row 1 \(and 1 more rows\) holds 'inf', expected a number of counts$",
         ),
         (lambda text: text.replace("\t24.25", ""), 0, "row 2 has 5 columns, not 4; 4 lines left out"),
         (lambda text: text + text, 0, "8 rows of 5 pixels, expected 4 of 5; 4 lines left out"),
@@ -397,7 +397,7 @@ def test_regions_follow_one_another_at_each_energy(tmp_path, counts):
     second = axis("PAxis", "Sample X", "nm", [5000, 6000]) + axis("QAxis", "Sample Y", "nm", [1000, 2000, 3000])
     first = axis("PAxis", "Sample X", "um", XS) + axis("QAxis", "Sample Y", "um", YS)
     (tmp_path / "scan.hdr").write_text(header(regions=[first, second]))
-    other = np.arange(E * 3 * 2).reshape(E, 3, 2) - 0.5
+    other = np.arange(E * 3 * 2).reshape(E, 3, 2) + 0.5
     for index in range(E):
         write_xim(tmp_path / f"scan_a{index:03d}0.xim", counts[index])
         write_xim(tmp_path / f"scan_a{index:03d}1.xim", other[index])
@@ -487,7 +487,7 @@ def test_an_energy_of_a_line_spectrum_without_a_number_is_left_out_and_named(tmp
     documents, problems = imported(tmp_path)
     assert problems == [
         "1 of 1 images: 1 damaged; 1 of 3 lines left out",
-        "scan_a.xim: row 1 (and 4 more rows) holds 'nan', expected a number; 1 lines left out",
+        "scan_a.xim: row 1 (and 4 more rows) holds 'nan', expected a number of counts; 1 lines left out",
     ]
     assert list(events(documents)) == [1, 3]
     np.testing.assert_array_equal(events(documents)[3]["data"][Key.STXM_COUNTS], values[:, 2])
@@ -501,7 +501,10 @@ def test_an_energy_of_a_line_spectrum_without_a_number_is_left_out_and_named(tmp
         ("", "scan_a.xim: empty; 3 lines left out"),
         ("1 2 3\n" * 4, "scan_a.xim: 3 energies of 4 pixels, expected 3 of 5; 3 lines left out"),
         ("1 2 3 4\n" * 5, "scan_a.xim: 4 energies of 5 pixels, expected 3 of 5; 3 lines left out"),
-        ("nan nan nan\n" * 5, "scan_a.xim: row 1 (and 4 more rows) holds 'nan', expected a number; 3 lines left out"),
+        (
+            "nan nan nan\n" * 5,
+            "scan_a.xim: row 1 (and 4 more rows) holds 'nan', expected a number of counts; 3 lines left out",
+        ),
     ],
 )
 def test_a_line_spectrum_of_which_nothing_can_be_used_is_refused_with_what_was_seen(text, problem, tmp_path):

@@ -1,6 +1,7 @@
 """NXstxm files: written ones follow the definition and are read back unchanged; those of others are read as well."""
 
 import os
+from functools import partial
 
 import h5py
 import numpy as np
@@ -359,19 +360,51 @@ def test_an_axis_that_is_declared_twice_is_not_taken_for_another_of_one_point(tm
     np.testing.assert_array_equal(stack(list(nxstxm_documents(tmp_path / "7.nxs")))[0, 0], XS)
 
 
-def test_the_older_attribute_axis_orders_an_image_that_is_as_wide_as_high(tmp_path):
+def declared(**indices):
+    return lambda group: group.attrs.update({f"{name}_indices": index for name, index in indices.items()})
+
+
+def by_the_older_attribute(group):
+    for name, axis in (("energy", 1), ("sample_x", 2), ("sample_y", 3)):
+        group[name].attrs["axis"] = axis
+
+
+@pytest.mark.parametrize(
+    ("axes", "declare"),
+    [
+        ((), by_the_older_attribute),
+        ((), declared(energy=0, sample_x=1, sample_y=2)),
+        (("energy", "sample_x", "sample_y"), declared()),
+        (("energy", "fast", "sample_y"), declared()),  # the one that is left
+        (("energy", "fast", "slow"), declared(sample_x=1, sample_y=[2])),
+    ],
+)
+def test_the_axes_of_an_image_that_is_as_wide_as_high_are_those_that_the_file_says(axes, declare, tmp_path):
     counts = np.arange(E * X * X, dtype=float).reshape(E, X, X)
+    foreign_file(tmp_path / "scan.nxs", axes=axes, data=counts, edit=partial(as_wide_as_high, declare=declare))
+    documents = list(nxstxm_documents(tmp_path / "scan.nxs"))
+    np.testing.assert_array_equal(stack(documents), counts.transpose(0, 2, 1))
+    assert not [one for one in documents[0][1]["import_problems"] if "which axis" in one]
 
-    def turn(entry):
-        group = entry["Counter1"]
-        del group["sample_y"]
-        group["sample_y"] = XS
-        group["sample_y"].attrs["units"] = "um"
-        for name, axis in (("energy", 1), ("sample_x", 2), ("sample_y", 3)):
-            group[name].attrs["axis"] = axis
 
-    foreign_file(tmp_path / "scan.nxs", axes=(), data=counts, edit=turn)
-    np.testing.assert_array_equal(stack(list(nxstxm_documents(tmp_path / "scan.nxs"))), counts.transpose(0, 2, 1))
+@pytest.mark.parametrize("axes", [(), ("energy", "fast", "slow"), ("sample_x", "sample_y")])
+def test_the_order_of_axes_that_neither_names_nor_lengths_tell_is_assumed_and_said_so(axes, tmp_path):
+    counts = np.arange(E * X * X, dtype=float).reshape(E, X, X)
+    foreign_file(tmp_path / "7.nxs", axes=axes, data=counts, edit=partial(as_wide_as_high, declare=declared()))
+    documents = list(nxstxm_documents(tmp_path / "7.nxs"))
+    np.testing.assert_array_equal(stack(documents), counts)
+    assert documents[0][1]["import_problems"] == [
+        f"/scan_1/Counter1/data: the file does not say which axis is which, and shape ({E}, {X}, {X}) does not tell; "
+        "taken for energy, y, x"
+    ]
+
+
+def as_wide_as_high(entry, *, declare):
+    group = entry["Counter1"]
+    del group["sample_y"]
+    group["sample_y"] = XS
+    group["sample_y"].attrs["units"] = "um"
+    declare(group)
 
 
 def test_a_meander_of_points_is_not_taken_for_the_order_of_the_array(tmp_path):
