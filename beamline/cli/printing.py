@@ -73,7 +73,8 @@ def print_plans(plans: Iterable[Mapping[str, Any]]) -> None:
 def print_runs(entries: list[dict[str, Any]], where: str) -> None:
     """Print a list of runs."""
     names = ("scan_id", "time", "technique", "sample")
-    table = TextTable("uid", "scan", "when", "technique", "sample", "points", "problems", box=None, padding=(0, 2))
+    whole = [Column(name, no_wrap=True) for name in ("uid", "scan", "when")]  # where a terminal is narrow
+    table = TextTable(*whole, "technique", "sample", "points", "problems", box=None, padding=(0, 1))
     for entry in entries:
         values = ["" if entry[name] is None else shortened(entry[name]) for name in names]
         table.add_row(entry["uid"][:8], *values, _points(entry), styled(len(entry["problems"]) or "", "yellow"))
@@ -145,6 +146,9 @@ def print_analysis(outcome: Mapping[str, Any]) -> None:
         offset = f"{run['energy_offset_ev']:+.3f} ± {run['energy_offset_sigma_ev']:.3f}"
         table.add_row(run["run"][:8], run["sample"], offset, reduced)
     console.print(table)
+    for run in outcome["runs"]:
+        for problem in run["problems"]:
+            console.print(styled(f"{run['run'][:8]}: {problem}", "yellow"))
     console.print(f"report: {outcome['report']}", soft_wrap=True)
 
 

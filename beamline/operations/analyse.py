@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from beamline.operations.outputs import new_file
-from beamline.operations.runs import data_folder, technique_of
+from beamline.operations.problems import problems_of
+from beamline.operations.runs import data_folder, interruptions, technique_of
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures
 from beamline.storage.catalogue.supervisor import ingest_now
@@ -55,8 +57,8 @@ def analyse_runs(
     Returns
     -------
     dict
-        For JSON: `derived_uid`, `report`, energies, offsets, components, and for each run its fractions;
-        `not_in_catalogue`, why the derived run did not come into the catalogue, empty where it did.
+        For JSON: `derived_uid`, `report`, energies, offsets, components, for each run its fractions and `problems`,
+        what it leaves out; `not_in_catalogue`, why the derived run did not come into the catalogue, empty where it did.
 
     Raises
     ------
@@ -70,42 +72,60 @@ def analyse_runs(
     data_dir = data_folder(data_dir, loaded)
     settings = StxmSettings.model_validate(processing_with_references(loaded, data_dir).get("stxm", {}))
     if output is None:
-        uid, status, result = pool_runs(names, settings, data_dir)
-        output = Path(f"pooled-{uid[:8]}.html")
+        pooled = pool_runs(names, settings, data_dir)
+        output = Path(f"pooled-{pooled.uid[:8]}.html")
         with new_file(output, data_dir) as part:
-            _write_report(part, uid, status, result, settings)
+            _write_report(part, pooled, settings)
     else:
         with new_file(output, data_dir) as part:  # where it cannot be, that is said before the work is done
-            uid, status, result = pool_runs(names, settings, data_dir)
-            _write_report(part, uid, status, result, settings)
-    late = ingest_now(data_dir, uid)
-    return _summary(uid, status, result) | {"report": str(output), "not_in_catalogue": late}
+            pooled = pool_runs(names, settings, data_dir)
+            _write_report(part, pooled, settings)
+    late = ingest_now(data_dir, pooled.uid)
+    return _summary(pooled) | {"report": str(output), "not_in_catalogue": late}
 
 
-def _write_report(path: Path, uid: str, status: str, result: PooledResult, settings: StxmSettings) -> None:
+@dataclass(frozen=True)
+class Pooled:
+    """A pooled analysis that is kept.
+
+    Attributes
+    ----------
+    uid : str
+        Of the derived run.
+    status : str
+        "ok", or why there are no end members.
+    result : PooledResult
+    problems : list of list of str
+        What each of the runs leaves out; see `problems_of`.
+    """
+
+    uid: str
+    status: str
+    result: PooledResult
+    problems: list[list[str]]
+
+
+def _write_report(path: Path, pooled: Pooled, settings: StxmSettings) -> None:
+    result = pooled.result
+    left_out = zip(result.runs, pooled.problems, strict=True)
     samples = [str(sample) for sample in result.samples]
     write_page(
         path,
         title=f"{len(samples)} STXM stacks, pooled: {', '.join(map(shortened, samples))}",
-        subtitle=f"derived run {uid}",
+        subtitle=f"derived run {pooled.uid}",
         verdict=f"{int(result.pixels_used)} of {int(np.sum(result.run_pixels))} pixels at"
         f" {len(result.pca_energy)} energies; {int(result.pca_significant)} components above the noise.",
-        warnings=[] if status == "ok" else [status],
+        warnings=[
+            *([] if pooled.status == "ok" else [pooled.status]),
+            *(f"run {run[:8]}: {problem}" for run, problems in left_out for problem in problems),
+        ],
         drawn=pooled_figures(result),
         provenance=[("runs", ", ".join(map(str, result.runs))), ("settings", settings.model_dump_json())],
     )
 
 
-def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> tuple[str, str, PooledResult]:
-    """Analyse stacks together and keep the outcome as a derived run.
-
-    Returns
-    -------
-    uid : str
-    status : str
-        "ok", or why there are no end members.
-    result : PooledResult
-    """
+def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> Pooled:
+    """Analyse stacks together and keep the outcome as a derived run."""
     runs = Runs(data_dir)
     pairs = [_reduced_stack(runs, name) for name in names]
     if twice := [uid for uid, number in Counter(raw.uid for raw, _ in pairs).items() if number > 1]:
@@ -145,7 +165,9 @@ def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> tuple
         brightness_window=np.array(bright),
         background_window=np.array(background),
     )
-    return _keep([raw for raw, _ in pairs], settings, result, data_dir), found.status, result
+    raws = [raw for raw, _ in pairs]
+    uid = _keep(raws, settings, result, data_dir)
+    return Pooled(uid, found.status, result, [problems_of(raw, interruptions(raw)) for raw in raws])
 
 
 def _totals(end_members: EndMembers, averages: list[tuple[FloatArray, FloatArray]]) -> dict[str, FloatArray]:
@@ -176,13 +198,15 @@ def _keep(raws: list[Run], settings: StxmSettings, result: PooledResult, data_di
     return uid
 
 
-def _summary(uid: str, status: str, result: PooledResult) -> dict[str, Any]:
+def _summary(pooled: Pooled) -> dict[str, Any]:
+    result = pooled.result
     eigenvalues = result.pca_eigenvalues
     runs = []
     for place, run in enumerate(result.runs):
         one = {
             "run": str(run),
             "sample": str(result.samples[place]),
+            "problems": pooled.problems[place],
             "pixels": int(result.run_pixels[place]),
             "energy_offset_ev": float(result.energy_offset[place]),
             "energy_offset_sigma_ev": float(result.energy_offset_sigma[place]),
@@ -194,8 +218,8 @@ def _summary(uid: str, status: str, result: PooledResult) -> dict[str, Any]:
             one["reduced_sigma"] = float(result.total_reduced_sigma[place])
         runs.append(one)
     return {
-        "derived_uid": uid,
-        "status": status,
+        "derived_uid": pooled.uid,
+        "status": pooled.status,
         "pixels": int(np.sum(result.run_pixels)),
         "pixels_used": int(result.pixels_used),
         "noise_cut": result.noise_cut,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -25,6 +26,8 @@ from beamline.storage.runs import Runs
 from beamline.techniques import pipelines
 from beamline.techniques.settings import processing_problems
 from callbacks.reduction import Reducer
+
+logger = logging.getLogger(__name__)
 
 Kind = Literal["irixs", "sdf", "nxstxm"]
 
@@ -64,11 +67,16 @@ def import_scan(
     with closing(Recorder(data_dir)) as recorder, closing(DerivedRuns(data_dir)) as derived:
         settings = processing_with_references(loaded, data_dir)
         count, reducer = EventCounter(progress), Reducer(derived, pipelines(), settings)
-        for name, doc in _documents(kind, path, data_dir):
-            recorder(name, doc)
-            reducer(name, doc)
-            count(name, doc)
-            uid = doc["uid"] if name == "start" else uid
+        try:
+            for name, doc in _documents(kind, path, data_dir):
+                recorder(name, doc)
+                reducer(name, doc)
+                count(name, doc)
+                uid = doc["uid"] if name == "start" else uid
+        except KeyboardInterrupt:
+            if uid:
+                logger.warning("run %s: its import was interrupted; `beamline recover` closes and reduces it", uid)
+            raise
     runs = Runs(data_dir)
     summary = summary_of(runs, uid)
     late = ingest_now(data_dir, uid, *filter(None, [summary["derived_uid"]]))

@@ -97,6 +97,9 @@ class Runs:
             return entries[int(name)]
         by_scan_id = [entry for entry in entries if name.isdigit() and entry.start.get("scan_id") == int(name)]
         if by_scan_id:
+            if others := len(by_scan_id) - 1:
+                one = "another run has" if others == 1 else f"{others} other runs have"
+                logger.warning("run %s: %s this scan id, too; this is the newest, %s", name, one, by_scan_id[-1].uid)
             return by_scan_id[-1]
         matching = [entry for entry in entries if name and entry.uid.startswith(name)]
         if len(matching) == 1:

@@ -95,7 +95,8 @@ def run_seed_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_p
         oxygen, metals = _measure_oxygen(session, truth), _measure_metals(session)
         session.drain()
         expected = {capacity: _true_reduced(truth.stxm.phantom(f"LRNMC {capacity} mAh/g")) for capacity in CAPACITIES}
-    uid, status, pooled = pool_runs(oxygen, _settings("O K"), data_dir)
+    found = pool_runs(oxygen, _settings("O K"), data_dir)
+    uid, status, pooled = found.uid, found.status, found.result
     outcome = {"derived_uid": uid, "status": status} | _summary(pooled, expected)
     report = Layout(data_dir).reports / "seed.html"
     write_page(
@@ -157,7 +158,7 @@ def _figures(data_dir: Path, oxygen: list[str], pooled: PooledResult, metals: di
     """Draw the figures of all edges; the stacks of each metal are analysed together first."""
     yield from _numbered(pooled_figures(pooled), OXYGEN_FIGURES, "O K")
     for edge, uids in metals.items():
-        _, _, result = pool_runs(uids, _settings(edge), data_dir)
+        result = pool_runs(uids, _settings(edge), data_dir).result
         yield from _numbered(pooled_figures(result), METAL_FIGURES, edge)
     pairs = {"O K": (oxygen[0], oxygen[-1])} | {edge: (uids[0], uids[-1]) for edge, uids in metals.items()}
     yield from _cores(Runs(data_dir), pairs, {oxygen[-1]: float(pooled.energy_offset[-1])})

@@ -48,6 +48,26 @@ def test_a_scan_that_is_imported_again_is_said_to_have_been(scan, tmp_path, monk
     assert second["imported_before"] == [first["raw_uid"]]
     third = answer("import", "nxstxm", scan, "--data-dir", tmp_path).stdout
     assert f"imported before  as run {first['raw_uid']}" in third
+    shown = answer("show", str(first["scan_id"]), "--data-dir", tmp_path, "--json")
+    assert shown.stderr == (
+        f"beamline: warning: run {first['scan_id']}: 2 other runs have this scan id, too; this is the newest, "
+        f"{shown.json['raw_uid']}\n"
+    )
+
+
+def test_an_import_that_is_interrupted_says_what_to_do_and_nothing_of_it_is_lost(scan, tmp_path, monkeypatch):
+    class Interrupted(Recorder):
+        def __call__(self, name, doc):
+            super().__call__(name, doc)
+            if name == "event" and doc["seq_num"] == 4:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(importing, "Recorder", Interrupted)
+    found = answer("import", "nxstxm", scan, "--data-dir", tmp_path)
+    (run,) = Runs(tmp_path).raw()
+    assert (found.code, found.stdout) == (130, "")
+    assert f"run {run.uid}: its import was interrupted; `beamline recover` closes and reduces it\n" in found.stderr
+    assert len(Runs(tmp_path).load(run).streams["primary"]) == 4
 
 
 def test_an_import_that_is_not_in_the_catalogue_fails_and_says_why(scan, tmp_path, monkeypatch):

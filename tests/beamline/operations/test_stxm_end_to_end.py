@@ -51,9 +51,10 @@ def whole(measured_data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def imported(measured_data, tmp_path_factory):
-    """A cut of the measured stack, every eighth image and a fifth of its lines, imported on the command line."""
+    """A cut of the measured stack, every eighth image but one, a fifth of its lines, imported on the command line."""
     scan, folder = tmp_path_factory.mktemp("cut"), tmp_path_factory.mktemp("fe2p")
     cut_out(measured_data / "als-stxm-fe2p" / "71214078.hdr", scan, CUT_ENERGIES, CUT_ROWS)
+    (scan / "71214078_a003.xim").unlink()
     return folder, as_json("import", "sdf", scan, "--data-dir", folder)
 
 
@@ -112,8 +113,8 @@ def test_the_measured_stack_is_masked_where_it_saturates_and_analysed_elsewhere(
 @pytest.mark.measured
 def test_the_measured_stack_is_replayed_from_the_catalogue_bit_for_bit_and_reported(imported, tmp_path):
     folder, summary = imported
-    assert summary["shape"] == [len(CUT_ENERGIES), len(CUT_ROWS), 125]
-    assert summary["problems"] == []
+    assert summary["shape"] == [len(CUT_ENERGIES) - 1, len(CUT_ROWS), 125]
+    assert "71214078_a003.xim: missing; 25 lines left out" in summary["problems"]
     assert summary["chemistry"]["status"] == "ok"
     outcome = replay(Runs(folder), "-1", config=None, source="catalogue", keep=False)
     assert outcome["equal"] is True
@@ -121,6 +122,9 @@ def test_the_measured_stack_is_replayed_from_the_catalogue_bit_for_bit_and_repor
     text = write_report(Runs(folder), "-1", tmp_path / "report.html").read_text()
     for heading in ("Chemical map", "Residual", "Images", "Drift", "Principal components", "Score maps", "End members"):
         assert f"<h2>{heading}</h2>" in text
+    analysed = analyse_runs(["-1"], config=None, data_dir=folder, output=tmp_path / "pooled.html")
+    assert analysed["runs"][0]["problems"] == summary["problems"]
+    assert all(problem in (tmp_path / "pooled.html").read_text() for problem in summary["problems"])
 
 
 @pytest.mark.measured
