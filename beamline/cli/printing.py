@@ -161,7 +161,7 @@ def print_recovery(recovery: Recovery) -> None:
     lines += [f"wrote the damaged or missing log of run {uid} again from the catalogue" for uid in recovery.restored]
     lines += [f"reduced run {uid}" for uid in recovery.reduced]
     lines += [f"run {uid} is being measured; left alone" for uid in recovery.still_open]
-    lines += [f"made run {uid} anew in the catalogue, where its arrays were damaged" for uid in recovery.remade]
+    lines += [f"made run {uid} anew in the catalogue, where it was damaged" for uid in recovery.remade]
     if recovery.catalogue:
         lines.append(f"made the catalogue anew: {recovery.catalogue}")
     for line in lines:

@@ -105,10 +105,9 @@ class Layout:
         """Folder of the arrays of events of one run, in that of the catalogue's container that the run is in."""
         return self.catalogue_arrays / container / uid
 
-    @staticmethod
-    def checksums(arrays: Path) -> Path:
-        """File with the checksums of the arrays in the folder of one run (JSON)."""
-        return arrays / ".checksums.json"
+    def checksums(self, uid: str) -> Path:
+        """File with the checksums of what one run has in the catalogue (JSON)."""
+        return self.catalogue / "checksums" / f"{uid}.json"
 
     @property
     def new_catalogue(self) -> Path:

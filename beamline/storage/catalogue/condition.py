@@ -125,7 +125,7 @@ def _read_format(layout: Layout) -> CatalogueFormat:
 
 
 def _check_tables(layout: Layout) -> None:
-    with _opened(layout.catalogue_database) as database:
+    with opened_database(layout.catalogue_database) as database:
         present = {name for (name,) in database.execute(LIST_TABLES)}
         if missing := sorted(TABLES - present):
             raise DamagedCatalogueError(f"{layout.catalogue_database}: its table {missing[0]} is missing")
@@ -134,7 +134,7 @@ def _check_tables(layout: Layout) -> None:
             raise DamagedCatalogueError(f"{layout.catalogue_database}: its container {missing[0]!r} is missing")
         query = "SELECT DISTINCT json_extract(parameters, '$.table_name') FROM data_sources"
         named = {name for (name,) in database.execute(query) if name}
-    present = {name for (name,) in _ask_tables(layout.catalogue_tables, LIST_TABLES)}
+    present = {name for (name,) in rows_of_tables(layout.catalogue_tables, LIST_TABLES)}
     if missing := sorted(named - present):
         raise DamagedCatalogueError(f"{layout.catalogue_tables}: its table {missing[0]} is missing")
 
@@ -150,9 +150,9 @@ def check_thoroughly(data_dir: Path) -> None:
     if check_catalogue(data_dir) is None:
         return
     layout = Layout(data_dir.resolve())
-    with _opened(layout.catalogue_database) as database:
+    with opened_database(layout.catalogue_database) as database:
         found = {layout.catalogue_database: database.execute(CHECK_PAGES).fetchall()}
-    found[layout.catalogue_tables] = _ask_tables(layout.catalogue_tables, CHECK_PAGES)
+    found[layout.catalogue_tables] = list(rows_of_tables(layout.catalogue_tables, CHECK_PAGES))
     for path, answer in found.items():
         if answer != [("ok",)]:
             raise DamagedCatalogueError(f"{path}: damaged: {' '.join(str(answer[0][0]).split())}")
@@ -169,12 +169,21 @@ def runs_in(data_dir: Path) -> set[str]:
     CatalogueError
         When its database cannot be read.
     """
+    return set(run_containers(Layout(data_dir.resolve())))
+
+
+def run_containers(layout: Layout, only: str | None = None) -> dict[str, tuple[str, int]]:
+    """Return the container of each run that is completely in the catalogue, by its uid, and the number of its node."""
     query = """
-        SELECT run.key FROM nodes AS run JOIN nodes AS container ON run.parent = container.id
+        SELECT run.key, container.key, run.id FROM nodes AS run JOIN nodes AS container ON run.parent = container.id
         WHERE container.parent = 0 AND container.key IN (?, ?) AND json_extract(run.metadata, '$.stop.uid') NOT NULL
     """
-    with _opened(Layout(data_dir.resolve()).catalogue_database) as database:
-        return {uid for (uid,) in database.execute(query, (RAW, DERIVED))}
+    with opened_database(layout.catalogue_database) as database:
+        if only is not None:
+            found = database.execute(f"{query} AND run.key = ?", (RAW, DERIVED, only))
+        else:
+            found = database.execute(query, (RAW, DERIVED))
+        return {uid: (container, node) for uid, container, node in found}
 
 
 def referred_files(data_dir: Path) -> set[Path]:
@@ -186,16 +195,25 @@ def referred_files(data_dir: Path) -> set[Path]:
         When its database cannot be read.
     """
     data_dir = data_dir.resolve()
-    with _opened(Layout(data_dir).catalogue_database) as database:
+    with opened_database(Layout(data_dir).catalogue_database) as database:
         uris = [uri for (uri,) in database.execute("SELECT DISTINCT data_uri FROM assets WHERE data_uri LIKE 'file:%'")]
     return {asset_path(uri, data_dir) for uri in uris}
 
 
-def _ask_tables(path: Path, statement: str) -> list[tuple[Any, ...]]:
-    """Put a question to the database of tables."""
+def rows_of_tables(path: Path, statement: str) -> Iterator[tuple[Any, ...]]:
+    """Yield what the database of tables answers, row by row.
+
+    A column of the answer has to be of one type: another program may find it by the first of its values.
+
+    Raises
+    ------
+    CatalogueError
+        When it cannot be read; `DamagedCatalogueError` when it is damaged.
+    """
     if TABLES_LIBRARY not in sys.modules:
-        with _opened(path) as database:
-            return database.execute(statement).fetchall()
+        with opened_database(path) as database:
+            yield from database.execute(statement)
+        return
     # Once Tiled has this database open, by a copy of SQLite of its own, it must not be opened by Python's: each of two
     # copies in one process undoes the locks of the other.
     import adbc_driver_manager  # noqa: PLC0415
@@ -206,7 +224,8 @@ def _ask_tables(path: Path, statement: str) -> list[tuple[Any, ...]]:
     try:
         with adbc_driver_sqlite.dbapi.connect(_uri(path)) as connection, connection.cursor() as cursor:
             cursor.execute(statement)
-            return [tuple(row) for row in cursor.fetchall()]
+            while rows := cursor.fetchmany(1000):
+                yield from map(tuple, rows)
     except adbc_driver_manager.Error as error:
         reason = " ".join(str(error).partition("\n")[0].split())
         if any(word in reason for word in ("locked", "readonly", "unable to open", "disk")):
@@ -219,7 +238,7 @@ def _uri(path: Path) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+def opened_database(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a database of the catalogue, and say in one line what is wrong with it."""
     if not path.is_file():
         raise DamagedCatalogueError(f"{path}: missing")

@@ -237,7 +237,7 @@ class Ingester:
         return Layout(self._data_dir).arrays_of(name, run.path.stem)
 
     def _finish(self, run: _PendingRun) -> None:
-        write_checksums(self._arrays(run))
+        write_checksums(Layout(self._data_dir), run.path.stem)
         run.reader.close()
         for damage in run.reader.damage:
             logger.warning("%s: %s; the catalogue lacks what was there", run.path, damage)

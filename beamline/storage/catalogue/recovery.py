@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from beamline.errors import BeamlineError
-from beamline.storage.catalogue.checksums import damaged_arrays
+from beamline.storage.catalogue.checksums import unsound_runs
 from beamline.storage.catalogue.condition import (
     CatalogueError,
     DamagedCatalogueError,
@@ -77,7 +77,7 @@ class Recovery:
     catalogue : str
         Why the catalogue was made anew, and where the one before is kept; empty if it was not.
     remade : list of str
-        Uids of runs that were taken into the catalogue anew, because their arrays in it were damaged.
+        Uids of runs that were taken into the catalogue anew, because what it had of them was damaged.
     ingested : int
         Number of runs that were brought into the catalogue.
     still_open : list of str
@@ -327,10 +327,10 @@ def _mend_catalogue(
     reason, damaged = _why_anew(data_dir), set[str]()
     if not reason and layout.catalogue.exists():
         without_log = _restore_missing(layout, recovery, restore)
-        damaged = set(damaged_arrays(layout)) - without_log
-        both = "its log and its arrays in the catalogue are damaged; what can be read is left as it is"
+        damaged = unsound_runs(layout) - without_log
+        both = "its log and its copy in the catalogue are damaged; what can be read is left as it is"
         recovery.problems += [f"run {uid}: {both}" for uid in sorted(damaged & damaged_logs)]
-        damaged -= damaged_logs
+        damaged -= damaged_logs | {path.stem for path in layout.pending_logs()}
         if not rebuild:
             _return_logs(layout, ({path.stem for path in layout.ingested_logs()} - runs_in(data_dir)) | damaged)
         elif without_log:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from beamline.errors import BeamlineError
-from beamline.storage.catalogue.checksums import damaged_arrays
+from beamline.storage.catalogue.checksums import unsound_runs
 from beamline.storage.catalogue.documents import documents, lost_events
 from beamline.storage.catalogue.find import open_catalog, resolve_run
 from beamline.storage.layout import Layout, unused_name
@@ -40,7 +40,7 @@ class Restorer:
     def __call__(self, path: Path) -> bool:
         """Write a log that is damaged or gone again; a damaged one is kept beside it as ``<uid>.log.damaged``.
 
-        Only where the catalogue's copy of the run is whole, as far as can be told: its arrays have their checksums, no
+        Only where the catalogue's copy of the run is whole, as far as can be told: it has its checksums, no
         event is missing, and it has every value that the damaged log still has.
 
         Returns
@@ -77,7 +77,7 @@ class Restorer:
 
     @cached_property
     def _damaged(self) -> set[str]:
-        return set(damaged_arrays(Layout(self._data_dir)))
+        return unsound_runs(Layout(self._data_dir))
 
     @cached_property
     def _catalogue(self) -> Any:

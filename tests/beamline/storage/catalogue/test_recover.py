@@ -4,6 +4,8 @@ import errno
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +21,7 @@ from refusals import no_file_beyond
 from soft import Camera, Values, number, run_program
 
 from beamline.storage.catalogue import recovery as recovery_module
+from beamline.storage.catalogue.checksums import unsound_runs, write_checksums
 from beamline.storage.catalogue.embedded import create_catalogue
 from beamline.storage.catalogue.ingest import ingest_lock
 from beamline.storage.catalogue.recovery import Recovery, recover
@@ -238,25 +241,64 @@ def test_a_damaged_log_is_written_again_from_the_catalogue_before_anything_is_ma
     assert recover(tmp_path) == Recovery()
 
 
-def test_a_run_whose_arrays_in_the_catalogue_were_changed_or_lost_is_found_and_made_anew(store):
-    lines = np.arange(20.0).reshape(4, 5)
-    keys = {"line": {"dtype": "array", "shape": [5], "dtype_numpy": "<f8"}}
-    (damaged, lost, whole) = [
-        store.measure(bp.count([Values("detector", keys, [{"line": line} for line in lines])], 4)) for _ in range(3)
-    ]
-    assert store.ingest() == {}
-    arrays = Layout(store.data_dir).catalogue_arrays / "raw"
-    (chunk,) = (arrays / damaged).rglob("c/0/0")
+def zeroed_chunk(layout, uid, _place):
+    (chunk,) = layout.arrays_of("raw", uid).rglob("c/0/0")
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"\0")
-    (chunk,) = (arrays / lost).rglob("c/0/0")
+
+
+def lost_chunk(layout, uid, _place):
+    (chunk,) = layout.arrays_of("raw", uid).rglob("c/0/0")
     chunk.unlink()  # a part that is missing reads as zeros
+
+
+def changed_row(layout, _uid, place):
+    change_rows(layout, "time = time + 1e-6", f"place = {place} AND seq_num = 2")
+
+
+def change_rows(layout, change, where):
+    """Change the one table of a catalogue in another process: in this one, two copies of SQLite must not open it."""
+    program = "import sqlite3, sys; tables = sqlite3.connect(sys.argv[1]); "
+    program += """((table,),) = tables.execute("SELECT name FROM sqlite_master WHERE name LIKE 'table_%'"); """
+    program += f"""print(tables.execute(f"UPDATE '{{table}}' SET {change} WHERE {where}").rowcount); tables.commit()"""
+    command = [sys.executable, "-c", program, layout.catalogue_tables]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+def changed_description(layout, uid, _place):
+    with closing(sqlite3.connect(layout.catalogue_database)) as database, database:
+        change = "UPDATE nodes SET metadata = replace(metadata, 'detector', 'detectar') WHERE key = 'primary'"
+        run = "parent = (SELECT id FROM nodes WHERE key = ?)"
+        assert database.execute(f"{change} AND {run}", (uid,)).rowcount == 1
+
+
+def lost_checksums(layout, uid, _place):
+    zeroed_chunk(layout, uid, _place)
+    layout.checksums(uid).unlink()
+
+
+DAMAGE = [zeroed_chunk, lost_chunk, changed_row, changed_description, lost_checksums]
+
+
+def test_a_run_that_was_changed_in_the_catalogue_is_found_and_made_anew(store):
+    lines = np.arange(20.0).reshape(4, 5)
+    keys = {"line": {"dtype": "array", "shape": [5], "dtype_numpy": "<f8"}, "place": {"dtype": "integer"}}
+    uids = []
+    for place in range(len(DAMAGE) + 1):
+        values = [{"line": line, "place": place} for line in lines]
+        uids.append(store.measure(bp.count([Values("detector", keys, values)], 4)))
+    assert store.ingest() == {}
+    layout = Layout(store.data_dir)
+    assert unsound_runs(layout) == set()
+    for place, (damage, uid) in enumerate(zip(DAMAGE, uids, strict=False)):
+        damage(layout, uid, place)
+        assert uid in unsound_runs(layout)
 
     recovery = recover(store.data_dir)
 
-    assert recovery.remade == sorted([damaged, lost])
-    assert (recovery.ingested, recovery.problems, recovery.catalogue) == (2, [], "")
+    assert recovery.remade == sorted(uids[: len(DAMAGE)])
+    assert (recovery.ingested, recovery.problems, recovery.catalogue) == (len(DAMAGE), [], "")
     catalogue = store.open()
-    for uid in (damaged, lost, whole):
+    for uid in uids:
         np.testing.assert_array_equal(catalogue[uid]["primary"]["line"].read(), lines)
     assert recover(store.data_dir).remade == []
 
@@ -271,9 +313,8 @@ def test_a_log_is_not_written_again_from_a_copy_that_differs_from_what_it_still_
         reader.skip_to(3)  # the second event
         data[reader.end + 40] ^= 1
     log.write_bytes(data)
-    with closing(sqlite3.connect(layout.catalogue_tables)) as tables, tables:
-        ((table,),) = tables.execute("SELECT name FROM sqlite_master WHERE name LIKE 'table_%'").fetchall()
-        tables.execute(f"UPDATE '{table}' SET signal = 99.0 WHERE signal = 2.0")
+    change_rows(layout, "signal = 99.0", "signal = 2.0")
+    write_checksums(layout, uid)  # as if it had been written so
     recovery = recover(tmp_path)
     assert recovery.restored == []
     (problem,) = recovery.problems
