@@ -14,6 +14,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+import threading
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -69,6 +70,8 @@ default_serialization_registry.register("BlueskyRun", "application/json-seq", js
 Container.discover_clients_from_entrypoints()  # those of bluesky-tiled-plugins
 
 _opened: dict[Path, str] = {}  # data folder -> id of its catalogue that this process has opened last
+_latest: dict[tuple[Path, str, int], Context] = {}  # data folder, id and process -> the one that was opened last
+_opening = threading.Lock()
 
 
 def open_embedded(data_dir: Path) -> Any:
@@ -87,7 +90,7 @@ def open_embedded(data_dir: Path) -> Any:
     data_dir = data_dir.resolve()
     found = check_catalogue(data_dir) or create_catalogue(data_dir)
     try:
-        return open_container(Context.from_app(_app(data_dir, found.id)), RAW)
+        return open_container(_context(data_dir, found.id), RAW)
     except Exception as error:  # of the databases, of Tiled, of the disk: there is no list of what these raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise CatalogueError(f"{Layout(data_dir).catalogue}: cannot be opened: {reason}; {REBUILD}") from error
@@ -102,6 +105,17 @@ def open_container(context: Context, name: str) -> Any:
 def open_derived(catalogue: Any) -> Any:
     """Open the derived runs that belong to a catalogue of raw runs, or to a run from it."""
     return open_container(catalogue.context, DERIVED)
+
+
+def _context(data_dir: Path, catalogue_id: str) -> Context:
+    """Give the application of a catalogue: the same again, as to build one takes some 0.3 s, most of it FastAPI's."""
+    key = data_dir, catalogue_id, os.getpid()  # a process that was forked lacks the threads of an application
+    with _opening:
+        if key not in _latest:
+            made = Context.from_app(_app(data_dir, catalogue_id))
+            _latest.clear()
+            _latest[key] = made
+        return _latest[key]
 
 
 def _app(data_dir: Path, catalogue_id: str) -> Any:
