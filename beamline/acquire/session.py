@@ -265,7 +265,7 @@ def _suspend_again(engine: Any) -> None:
     for suspender in engine.suspenders:
         futures, justification = suspender.get_futures()
         for future in futures:
-            engine.request_suspend(future, justification=justification)
+            engine.request_suspend(future, post_plan=suspender.before_resuming, justification=justification)
 
 
 def check_free_space(data_dir: Path, minimum_gb: float) -> None:

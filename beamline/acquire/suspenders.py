@@ -8,20 +8,26 @@ import math
 import threading
 import time
 from abc import abstractmethod
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
+import bluesky.plan_stubs as bps
 from bluesky import RunEngine
 from bluesky.suspenders import SuspenderBase
+from bluesky.utils import MsgGenerator
 
 from beamline.endstation.config import Suspenders
+from beamline.endstation.connect import unanswering
 from callbacks.contract import Severity
-from plans.endstation import OPEN, Endstation, Light, below
+from plans.endstation import DEVICE_NAMES, OPEN, Endstation, Light, below
 
 logger = logging.getLogger(__name__)
 
 META = "meta"  # ophyd's subscription to the connection of a signal
 _ONE_AT_A_TIME = threading.Lock()
 ENGINE_BUSY_TIMEOUT = 10.0  # s that a callback or a slow device may block the engine's event loop
+RECONNECTION = 60.0  # s; the least that EPICS allows for the longest time between two searches for a connection
 
 
 class LightSuspender(SuspenderBase):
@@ -33,10 +39,13 @@ class LightSuspender(SuspenderBase):
         The signal to watch.
     sleep : float
         Time to wait once the light is back, s.
+    devices : iterable of device
+        Those that have to be connected before the plan goes on.
     """
 
-    def __init__(self, signal: Any, *, sleep: float = 0.0) -> None:
-        super().__init__(signal, sleep=sleep)
+    def __init__(self, signal: Any, *, sleep: float = 0.0, devices: Iterable[Any] = ()) -> None:
+        self.before_resuming = partial(_until_connected, list(devices))
+        super().__init__(signal, sleep=sleep, post_plan=self.before_resuming)
         self._signal, self._settle_time = signal, sleep
         self._value: Any = None
         self._alarm = ""  # of the signal, where its value is not known
@@ -140,10 +149,14 @@ class RingCurrentSuspender(LightSuspender):
         Limits, mA.
     sleep : float
         Time to wait once the current is back, s.
+    devices : iterable of device
+        Those that have to be connected before the plan goes on.
     """
 
-    def __init__(self, signal: Any, *, low: float, resume: float, sleep: float = 0.0) -> None:
-        super().__init__(signal, sleep=sleep)
+    def __init__(
+        self, signal: Any, *, low: float, resume: float, sleep: float = 0.0, devices: Iterable[Any] = ()
+    ) -> None:
+        super().__init__(signal, sleep=sleep, devices=devices)
         self._low, self._resume = low, resume
 
     def _missing(self, value: Any) -> str:
@@ -168,6 +181,8 @@ class FrontEndShutterSuspender(LightSuspender):
         Its state, "open" or another.
     sleep : float
         Time to wait once it is open again, s.
+    devices : iterable of device
+        Those that have to be connected before the plan goes on.
     """
 
     def _missing(self, value: Any) -> str:
@@ -178,6 +193,17 @@ class FrontEndShutterSuspender(LightSuspender):
 
     def _awaited(self) -> str:
         return OPEN
+
+
+def _until_connected(devices: Iterable[Any]) -> MsgGenerator[None]:
+    """Wait until devices are connected, as plan: a server that was started anew does not get all back at once."""
+    began = time.monotonic()
+    while lost := unanswering(devices):
+        waited = time.monotonic() - began
+        if waited > RECONNECTION:
+            logger.info("%s and %d more are not back after %.0f s; resumes", lost[0], len(lost) - 1, waited)
+            return
+        yield from bps.sleep(0.1)
 
 
 def _wait_until_suspended(engine: RunEngine) -> None:
@@ -207,14 +233,19 @@ def light_suspenders(settings: Suspenders, endstation: Endstation) -> list[Light
         Its signals `ring.current` and `front_end_shutter.state` are watched.
     """
     sleep = settings.settle_time
+    devices = [getattr(endstation, name) for name in DEVICE_NAMES]
     suspenders: list[LightSuspender] = [
         RingCurrentSuspender(
-            endstation.ring.current, low=settings.ring_current_low, resume=settings.ring_current_resume, sleep=sleep
+            endstation.ring.current,
+            low=settings.ring_current_low,
+            resume=settings.ring_current_resume,
+            sleep=sleep,
+            devices=devices,
         )
     ]
     if settings.front_end_shutter:
         shutter: Any = endstation.front_end_shutter
-        suspenders.append(FrontEndShutterSuspender(shutter.state, sleep=sleep))
+        suspenders.append(FrontEndShutterSuspender(shutter.state, sleep=sleep, devices=devices))
     return suspenders
 
 

@@ -108,6 +108,11 @@ def require(answers: list[Answer]) -> None:
         raise BeamlineError(*lines)
 
 
+def unanswering(devices: Iterable[Any]) -> list[str]:
+    """Name the process variables of devices that are not connected now."""
+    return [signal.pvname for device in devices for signal in _epics_signals(device) if not signal.connected]
+
+
 def disconnect(devices: Iterable[Any]) -> None:
     """Disconnect the process variables of devices."""
     for device in devices:

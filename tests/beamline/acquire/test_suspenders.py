@@ -4,18 +4,20 @@ import logging
 import re
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from bluesky import RunEngine
 from bluesky.plan_stubs import checkpoint, sleep
 from ophyd import Component, Device, Signal
 
+from beamline.acquire import suspenders
 from beamline.acquire.session import Session, measure
 from beamline.acquire.suspenders import FrontEndShutterSuspender, RingCurrentSuspender, light_of, light_suspenders
 from beamline.endstation.config import Suspenders, load_config
 from beamline.operations.demonstrate.techniques import simulated
 from plans import xas
-from plans.endstation import Light
+from plans.endstation import DEVICE_NAMES, Light
 
 SETTINGS = Suspenders(ring_current_low=400.0, ring_current_resume=450.0, settle_time=0.1)
 
@@ -194,6 +196,26 @@ def test_a_loss_is_not_missed_while_the_engine_is_busy(engine, ring, suspender):
     assert time.monotonic() - begin > 0.8 + 0.05 + 0.2
 
 
+@pytest.mark.parametrize("case", [(60.0, 4, []), (0.1, 2, ["SIM:A and 1 more are not back"])])
+def test_it_resumes_when_all_devices_are_connected_again(engine, ring, lines, monkeypatch, case):
+    patience, asked, said = case
+    answers = [["SIM:A", "SIM:B"], ["SIM:A", "SIM:B"], ["SIM:B"], []]
+    asks = iter(answers)
+    monkeypatch.setattr(suspenders, "unanswering", lambda _devices: next(asks))
+    monkeypatch.setattr(suspenders, "RECONNECTION", patience)
+    engine.install_suspender(RingCurrentSuspender(ring, low=400.0, resume=450.0))
+
+    def lose_it():
+        time.sleep(0.02)
+        ring.put(0.0)
+        time.sleep(0.05)
+        ring.put(500.0)
+
+    run_while(engine, steps(10), lose_it)
+    assert len(answers) - len(list(asks)) == asked
+    assert [line.partition(" after")[0] for line in lines() if "not back" in line] == said
+
+
 def test_a_removed_suspender_holds_nothing(engine, ring, suspender, lines):
     engine.remove_suspender(suspender)
     ring.put(0.0)
@@ -204,17 +226,13 @@ def test_a_removed_suspender_holds_nothing(engine, ring, suspender, lines):
 
 
 def test_a_configuration_gives_both_suspenders_and_the_limits_of_the_plans(ring):
-    class Endstation:
-        front_end_shutter = Shutter(name="front_end_shutter")
-
-        class ring:  # noqa: N801
-            current = ring
-
-    both = light_suspenders(SETTINGS, Endstation)
+    devices = {"front_end_shutter": Shutter(name="front_end_shutter"), "ring": SimpleNamespace(current=ring)}
+    endstation = SimpleNamespace(**(dict.fromkeys(DEVICE_NAMES) | devices))
+    both = light_suspenders(SETTINGS, endstation)
     assert [type(each) for each in both] == [RingCurrentSuspender, FrontEndShutterSuspender]
     assert [each.settle_time for each in both] == [0.1, 0.1]
     without = SETTINGS.model_copy(update={"front_end_shutter": False})
-    assert [type(each) for each in light_suspenders(without, Endstation)] == [RingCurrentSuspender]
+    assert [type(each) for each in light_suspenders(without, endstation)] == [RingCurrentSuspender]
     assert light_of(SETTINGS) == Light(400.0, 450.0, front_end_shutter=True)
     assert light_of(without) == Light(400.0, 450.0, front_end_shutter=False)
 
