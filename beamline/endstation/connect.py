@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from beamline.errors import BeamlineError
 from callbacks.contract import Severity, alarm_key, severity_key
 
 POLL = 0.01  # s
+ASKED = 10.0  # s that an answer which is awaited may take, before channels are cleared
 ASK_AGAIN = 2.0  # s without an answer, after which it is asked again
 SHOWN = 3  # missing process variables that are named in a message
 
@@ -115,8 +117,49 @@ def unanswering(devices: Iterable[Any]) -> list[str]:
 
 def disconnect(devices: Iterable[Any]) -> None:
     """Disconnect the process variables of devices."""
-    for device in devices:
-        device.destroy()
+    with _nothing_asked():
+        for device in devices:
+            device.destroy()
+
+
+@contextmanager
+def _nothing_asked() -> Iterator[None]:
+    """Hold the threads on which ophyd asks for process variables, once they have done what they were told to.
+
+    Where one asks while the channel is cleared, the process crashes in the library of EPICS.
+    """
+    if not _in_use():
+        yield
+        return
+    from ophyd import cl  # noqa: PLC0415 - EPICS must not be in use before it is configured
+
+    dispatcher = cl.get_dispatcher()
+    sharing = [name for name in dispatcher.threads if name.startswith("util")]  # one queue: each takes one task of it
+    own = [dispatcher.get_thread_context(name).run for name in dispatcher.threads if name not in sharing]
+    go_on = threading.Event()
+    try:
+        _hold(own, go_on)  # first, as they give tasks to the others
+        _hold([dispatcher.schedule_utility_task] * len(sharing), go_on)
+        yield
+    finally:
+        go_on.set()
+
+
+def _hold(schedulers: Sequence[Callable[[Callable[[], None]], None]], go_on: threading.Event) -> None:
+    """Let threads wait for an event, and wait until they do."""
+    all_there = threading.Barrier(len(schedulers) + 1, timeout=ASKED)
+
+    def wait() -> None:
+        with suppress(threading.BrokenBarrierError):  # one of them takes longer
+            all_there.wait()
+
+    def hold() -> None:
+        wait()
+        go_on.wait()
+
+    for schedule in schedulers:
+        schedule(hold)
+    wait()
 
 
 def _epics_signals(device: Any) -> list[Any]:

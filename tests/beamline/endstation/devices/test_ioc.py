@@ -91,6 +91,33 @@ def test_a_process_variable_whose_first_answer_is_lost_is_asked_again(config, mo
     assert answers["exit_slit"].problem == ""
 
 
+def test_a_channel_is_not_cleared_while_something_is_asked_of_it(config, monkeypatch):
+    asked, asking, cleared = [], set(), []
+
+    def slow(pv, timeout):
+        asked.append(pv.pvname)
+        asking.add(pv.pvname)
+        try:
+            time.sleep(0.02)
+            return ask(pv, timeout)
+        finally:
+            asking.remove(pv.pvname)
+
+    def noted(chid):
+        cleared.append(set(asking))
+        return clear(chid)
+
+    ask, clear = PyepicsShimPV.get_all_metadata_blocking, epics.ca.clear_channel
+    monkeypatch.setattr(PyepicsShimPV, "get_all_metadata_blocking", slow)
+    monkeypatch.setattr(epics.ca, "clear_channel", noted)
+    devices = build_devices(config)
+    while len(asked) < 20:
+        time.sleep(0.001)
+    connecting.disconnect(devices.values())
+    assert len(cleared) > 20
+    assert not any(cleared)
+
+
 def test_a_signal_made_while_its_process_variable_connects_for_another_is_told_all_the_same(config, monkeypatch):
     """The second of two devices that share a process variable asks in the moment before it is marked connected."""
     monkeypatch.setattr(connecting, "ASK_AGAIN", 0.1)
