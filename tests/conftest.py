@@ -1,5 +1,6 @@
 """Fixtures of all tests."""
 
+import gc
 import os
 
 # Before numpy is imported: several workers share the processors, and each computes on one of them.
@@ -14,6 +15,18 @@ from simulated_devices.ports import free_port
 
 # EPICS reads where to look when it is first used, once a process: each worker has a port of its own for its IOCs.
 os.environ |= ChannelAccess(port=free_port()).environment()
+
+
+# The garbage collector took a twelfth of all the time: most of it to look again and again at a thousand modules, which
+# are imported now, as tests are collected.
+gc.disable()
+gc.set_threshold(20_000, 20, 20)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector begin, but leave alone what is there by now."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
