@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +11,10 @@ import h5py
 import numpy as np
 import pytest
 
+from simulated_devices.ports import free_port
+
 SPEED_UP = 100
 PROGRAMS = Path(__file__).with_name("camera_programs")
-
-
-def free_port():
-    with socket.socket() as tcp:
-        tcp.bind(("127.0.0.1", 0))
-        return tcp.getsockname()[1]
 
 
 def environment(port):
