@@ -21,18 +21,21 @@ class FramesError(BeamlineError):
     """A file of frames cannot be read or written."""
 
 
-def link_frames(path: Path, frames: Sequence[tuple[Path, int]], *, shape: Sequence[int], dtype: np.dtype) -> None:
+FrameLocation = tuple[Path, int]  # file, and index of the frame in it
+
+
+def link_frames(path: Path, frames: Sequence[FrameLocation | None], *, shape: Sequence[int], dtype: np.dtype) -> None:
     """Write a file that presents the frames of a stream in the order of its events.
 
-    It holds links (an HDF5 virtual dataset), not copies. A frame whose file is missing reads as the largest value of an
-    integer type, or as NaN, and never as zeros.
+    It holds links (an HDF5 virtual dataset), not copies. A frame whose file is missing, or is not known, reads as the
+    largest value of an integer type, or as NaN, and never as zeros.
 
     Parameters
     ----------
     path : Path
         File to write; frames are linked relative to its folder.
-    frames : sequence of (Path, int)
-        For each event, the file of its frame and the frame's index in it.
+    frames : sequence of ((Path, int) or None)
+        For each event, the file of its frame and the frame's index in it; None where that is not known.
     shape : sequence of int
         (rows, columns) of a frame.
     dtype : numpy.dtype
@@ -40,7 +43,7 @@ def link_frames(path: Path, frames: Sequence[tuple[Path, int]], *, shape: Sequen
     """
     layout = h5py.VirtualLayout((len(frames), *shape), dtype)
     sizes: dict[Path, int] = {}
-    for file, index in frames:
+    for file, index in filter(None, frames):
         sizes[file] = max(sizes.get(file, 0), index + 1)
     sources = {
         file: h5py.VirtualSource(
@@ -48,8 +51,9 @@ def link_frames(path: Path, frames: Sequence[tuple[Path, int]], *, shape: Sequen
         )
         for file, size in sizes.items()
     }
-    for row, (file, index) in enumerate(frames):
-        layout[row] = sources[file][index]
+    for row, location in enumerate(frames):
+        if location is not None:
+            layout[row] = sources[location[0]][location[1]]
     missing = np.iinfo(dtype).max if dtype.kind in "iu" else np.nan
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
@@ -58,12 +62,14 @@ def link_frames(path: Path, frames: Sequence[tuple[Path, int]], *, shape: Sequen
     new.replace(path)  # a reader may have the old one open
 
 
-def linked_frames(path: Path) -> list[tuple[Path, int]]:
-    """Return for each event the file and the index of its frame, from a file written by `link_frames`."""
+def linked_frames(path: Path) -> list[FrameLocation | None]:
+    """Return for each event where its frame is, from a file written by `link_frames`; None where that is not known."""
     with h5py.File(path, "r") as file:
-        links = file[HDF5_DATASET].virtual_sources()
-        frames = [(_first(link.vspace), Path(link.file_name), _first(link.src_space)) for link in links]
-    return [((path.parent / name).resolve(), index) for _, name, index in sorted(frames)]
+        dataset = file[HDF5_DATASET]
+        frames: list[FrameLocation | None] = [None] * dataset.shape[0]
+        for link in dataset.virtual_sources() if dataset.is_virtual else ():
+            frames[_first(link.vspace)] = (path.parent / link.file_name).resolve(), _first(link.src_space)
+    return frames
 
 
 def _first(space: Any) -> int:

@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from abc import ABC, abstractmethod
@@ -406,6 +407,9 @@ class Catalogues(Measured):
         copy = self.data
         kept = self.folder / "kept"
         shutil.rmtree(kept, ignore_errors=True)
+        deadline = time.monotonic() + 10  # for a process that ends to close its databases
+        while any(Layout(copy).catalogue.glob("*-shm")) and time.monotonic() < deadline:
+            time.sleep(0.1)
         shutil.copytree(Layout(copy).catalogue, kept)
         try:
             file = rng.choice([file for file in Layout(copy).catalogue.rglob("*") if file.is_file()])
@@ -528,7 +532,8 @@ def main() -> None:
             counts[name, kind] += 1
             if why:
                 print(f"{name}: {kind}: {what[:3000]}\n    {why}\n", flush=True)
-            print(f"{counts.total()} of {options.inputs}", end="\r", file=sys.stderr, flush=True)
+            if sys.stderr.isatty():
+                print(f"{counts.total()} of {options.inputs}", end="\r", file=sys.stderr, flush=True)
     kinds = ("accepted", "refused", "traceback", "hang", "outside", "wrong")
     print("| inputs | " + " | ".join(kinds) + " |\n|---|" + "---|" * len(kinds))
     for name in dict.fromkeys(name for name, _ in counts):

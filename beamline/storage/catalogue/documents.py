@@ -13,7 +13,7 @@ from httpx import HTTPError
 
 from beamline.errors import BeamlineError
 from beamline.storage.catalogue.exact import EXACT, from_json
-from beamline.storage.frames import HDF5_MIMETYPE, linked_frames
+from beamline.storage.frames import HDF5_MIMETYPE, FrameLocation, linked_frames
 from beamline.storage.layout import is_frame_link
 from beamline.storage.log import Doc, Document, unpack_pages
 from beamline.storage.relocation import read_run
@@ -174,18 +174,21 @@ class _Frames:
         self._stream = stream
         self._key = key
         self._parameters = {name: source.parameters[name] for name in ("dataset", "swmr") if name in source.parameters}
-        if is_frame_link(paths[0]):
-            self._locations = linked_frames(paths[0])
-        else:
-            self._locations = [(paths[0], index) for index in range(node.shape[0])]
+        self._locations: list[FrameLocation | None] = (
+            linked_frames(paths[0])
+            if is_frame_link(paths[0])
+            else [(paths[0], index) for index in range(node.shape[0])]
+        )
         self._resources: set[str] = set()  # uids of the stream_resources that were emitted
 
     def documents(self, row: int, document: Doc, seq_num: int) -> Iterator[Document]:
         """Yield the documents that refer to the frame of an event."""
-        if row >= len(self._locations):
-            return  # of a run that is being measured: its frames are ingested after its events
+        # Of a run that is being measured, frames are ingested after the events.
+        location = self._locations[row] if row < len(self._locations) else None
+        if location is None:
+            return
         descriptor, run = document["uid"], document["run_start"]
-        path, index = self._locations[row]
+        path, index = location
         resource = f"{descriptor}/{self._key}/{path.name}"
         if resource not in self._resources:
             self._resources.add(resource)

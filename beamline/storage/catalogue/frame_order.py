@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from beamline.storage.frames import FrameLocation
 from beamline.storage.log import Doc
 
 AD_HDF5 = "AD_HDF5"  # spec of the resources of area detectors' HDF5 files
@@ -19,7 +20,7 @@ class EventFrames:
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    locations: list[tuple[Path, int]] = field(default_factory=list)  # file and index of each event's frame
+    locations: list[FrameLocation | None] = field(default_factory=list)  # of each event's frame; None if it is lost
     in_order: bool = True  # event n refers to frame n of one and the same file
     linked: int = 0  # number of frames that are linked, once they are out of order
 
@@ -38,12 +39,14 @@ class FrameOrder:
     def __init__(self) -> None:
         self.streams: dict[tuple[str, str], EventFrames] = {}
         self.unreferenced: dict[str, tuple[str, Doc]] = {}
-        self._files: dict[str, Path] = {}  # uid of a resource -> file
+        self._resources: set[str] = set()  # uids
+        self._files: dict[str, Path] = {}  # uid of a resource of the kind that is followed -> file
         self._datums: dict[str, tuple[str, int]] = {}  # datum id -> uid of the resource, index of the frame
 
     def add_resource(self, doc: Doc) -> Doc:
         """Take note of a resource; return it as the run writer needs it."""
         self.unreferenced[doc["uid"]] = "resource", doc
+        self._resources.add(doc["uid"])
         kwargs = doc["resource_kwargs"]
         if doc["spec"] == AD_HDF5 and kwargs.get("frame_per_point", 1) == 1:
             self._files[doc["uid"]] = Path(doc["root"]) / doc["resource_path"]
@@ -51,10 +54,17 @@ class FrameOrder:
             kwargs = {key: value for key, value in kwargs.items() if key != "frame_per_point"} | {"chunk_shape": [1]}
         return {**doc, "resource_kwargs": kwargs}
 
-    def add_datum(self, doc: Doc) -> None:
-        """Take note of a datum."""
+    def add_datum(self, doc: Doc) -> bool:
+        """Take note of a datum.
+
+        Returns
+        -------
+        bool
+            False when the resource that it belongs to is lost.
+        """
         self._datums[doc["datum_id"]] = doc["resource"], doc["datum_kwargs"].get("point_number", 0)
         self.unreferenced[doc["datum_id"]] = "datum", doc
+        return doc["resource"] in self._resources
 
     def add_event(self, stream: str, key: str, data_key: Doc, datum_id: str) -> bool:
         """Take note of the frame that an event refers to.
@@ -62,18 +72,19 @@ class FrameOrder:
         Returns
         -------
         bool
-            Whether the frames are still in the order of the events, or are of a kind that is not followed.
+            Whether the frames are still in the order of the events, or are of a kind that is not followed. They are not
+            where the documents that say where a frame is are lost, in a damaged log.
         """
         resource, index = self._datums.get(datum_id, ("", 0))
         self.unreferenced.pop(datum_id, None)
         self.unreferenced.pop(resource, None)
-        if resource not in self._files:
+        if resource in self._resources and resource not in self._files:
             return True
         frames = self.streams.setdefault(
             (stream, key), EventFrames(tuple(data_key["shape"]), np.dtype(data_key.get("dtype_numpy", "<f8")))
         )
-        location = self._files[resource], index
-        expected = (frames.locations[0][0] if frames.locations else location[0]), len(frames.locations)
+        location = (self._files[resource], index) if resource in self._files else None
+        first = frames.locations[0] if frames.locations else location
+        frames.in_order = frames.in_order and first is not None and location == (first[0], len(frames.locations))
         frames.locations.append(location)
-        frames.in_order = frames.in_order and location == expected
         return frames.in_order

@@ -477,7 +477,7 @@ def _check_files(data_dir: Path, recovery: Recovery) -> None:
     files = set()
     for path in referred_files(data_dir):
         if is_frame_link(path):
-            files |= {file for file, _ in linked_frames(path)}
+            files |= {file for file, _ in filter(None, linked_frames(path))}
         elif not path.is_relative_to(layout.catalogue):
             files.add(path)
     _release(files, layout, recovery.problems)

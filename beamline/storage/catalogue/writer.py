@@ -121,8 +121,8 @@ class RunWriter:
                 uri = asset_uri(Path(doc["root"]) / doc["resource_path"], self._data_dir)
                 self._normalizer("resource", {**self._frames.add_resource(doc), "root": "", "resource_path": uri})
             case "datum":
-                self._frames.add_datum(doc)
-                self._normalizer("datum", doc)
+                if self._frames.add_datum(doc):
+                    self._normalizer("datum", doc)
             case "stream_resource":
                 uri = (
                     asset_uri(file_of_uri(doc["uri"]), self._data_dir) if doc["uri"].startswith("file:") else doc["uri"]

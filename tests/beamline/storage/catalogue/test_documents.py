@@ -16,8 +16,8 @@ from beamline.storage.catalogue.find import derived_runs
 from beamline.storage.frames import link_frames, linked_frames
 from beamline.storage.large_arrays import externalise, internalise
 from beamline.storage.layout import Layout
-from beamline.storage.log import find_log
-from callbacks.external import ExternalFrames
+from beamline.storage.log import FORMAT, find_log, pack, read_log
+from callbacks.external import ExternalFrames, FrameReadError
 
 pytestmark = pytest.mark.filterwarnings("ignore:The data type \\(FixedLengthUTF32")  # of arrays of strings, by Zarr
 
@@ -215,6 +215,31 @@ def test_events_whose_frames_are_not_linked_yet_come_without_them(store, tmp_pat
     link_frames(link, linked_frames(link)[:2], shape=(4, 16), dtype=np.dtype("<u2"))  # as while it is being measured
     names = [name for name, _ in documents(run)]
     assert (names.count("event"), names.count("stream_datum")) == (3, 2)
+
+
+@pytest.mark.parametrize(("lost", "left"), [("datum", [1, 3]), ("resource", [])])
+def test_a_log_that_lost_where_a_frame_is_costs_the_catalogue_that_frame_only(store, lost, left):
+    uid = store.measure(bp.count([Camera("ccd", store.data_dir / "frames")], num=3))
+    log = Layout(store.data_dir).log(uid)
+    measured = list(read_log(log))
+    places = [place for place, (name, _) in enumerate(measured) if name == lost]
+    del measured[places[len(places) // 2]]
+    log.write_bytes(FORMAT + b"".join(pack(*document) for document in measured))
+    assert store.ingest() == {}
+    run = store.open()[uid]
+    kept, files = {}, ExternalFrames()
+    for name, doc in documents(run):
+        if name in ("stream_resource", "stream_datum"):
+            getattr(files, name)(doc)
+        elif name == "event":
+            try:
+                kept[doc["seq_num"]] = files.read(doc, "ccd")[0, 0]
+            except FrameReadError:
+                kept[doc["seq_num"]] = None
+    files.close()
+    shown = run["primary"]["ccd"].read()[:, 0, 0].tolist()
+    assert [number for number, value in kept.items() if value is not None] == left
+    assert shown == [number - 1 if number in left else 65_535 for number in (1, 2, 3)]
 
 
 def test_a_dark_frame_comes_before_a_frame_of_the_same_time_and_a_clock_set_back_reorders_nothing(store):
