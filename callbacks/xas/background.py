@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,20 +42,53 @@ def points_inside(energy: FloatArray, window: Window, name: str, fewest: int) ->
     return inside
 
 
-def background_operator(energy: FloatArray, variance: FloatArray, inside: NDArray[np.bool_], kind: str) -> FloatArray:
-    """Give the matrix that turns a spectrum into its background: a weighted fit to the points inside, drawn on."""
+@dataclass(frozen=True)
+class LowRank:
+    """A matrix on spectra of n energies as the product of a tall and a wide one: n x n numbers are never held.
+
+    Attributes
+    ----------
+    columns : numpy.ndarray, shape (n_energies, rank)
+    rows : numpy.ndarray, shape (rank, n_energies)
+    """
+
+    columns: FloatArray
+    rows: FloatArray
+
+    def of(self, spectra: FloatArray) -> FloatArray:
+        """Give what it makes of spectra, (..., n_energies)."""
+        return np.asarray((spectra @ self.rows.T) @ self.columns.T)
+
+    def after(self, functionals: FloatArray) -> FloatArray:
+        """Give the functionals (..., n_energies) of a spectrum that are those given, of what it makes of it."""
+        return np.asarray((functionals @ self.columns) @ self.rows)
+
+    def off(self, spectra: FloatArray) -> FloatArray:
+        """Take what it makes of spectra, (..., n_energies), off them."""
+        return spectra - self.of(spectra)
+
+    def after_off(self, functionals: FloatArray) -> FloatArray:
+        """Give the functionals (..., n_energies) of a spectrum that are those given, once that is taken off."""
+        return functionals - self.after(functionals)
+
+
+def background(energy: FloatArray, variance: FloatArray, inside: NDArray[np.bool_], kind: str) -> LowRank:
+    """Give what turns a spectrum into its background: a weighted fit to the points inside, drawn on.
+
+    Parameters
+    ----------
+    energy, variance : numpy.ndarray, shape (n_energies,)
+        eV; of the points, independent.
+    inside : numpy.ndarray of bool, shape (n_energies,)
+    kind : {"constant", "linear"}
+    """
     design = np.ones((len(energy), 1))
     if kind == "linear":
         design = np.column_stack([design, energy - energy[inside].mean()])
     weight = 1.0 / np.sqrt(variance[inside])
-    operator = np.zeros((len(energy), len(energy)))
-    operator[:, inside] = design @ np.linalg.pinv(design[inside] * weight[:, None]) * weight
-    return operator
-
-
-def subtraction_operator(energy: FloatArray, variance: FloatArray, inside: NDArray[np.bool_], kind: str) -> FloatArray:
-    """Give the matrix that takes its background, see `background_operator`, off a spectrum."""
-    return np.eye(len(energy)) - background_operator(energy, variance, inside, kind)
+    rows = np.zeros(design.T.shape)
+    rows[:, inside] = np.linalg.pinv(design[inside] * weight[:, None]) * weight
+    return LowRank(design, rows)
 
 
 def propagated(jacobian: FloatArray, variance: FloatArray) -> FloatArray:

@@ -13,11 +13,11 @@ from callbacks.xas.background import (
     MISSING,
     NO_EDGE,
     SIGMAS,
+    LowRank,
     Window,
-    background_operator,
+    background,
     points_inside,
     propagated,
-    subtraction_operator,
     windows,
 )
 
@@ -100,11 +100,12 @@ def edge_position(
     before, beyond = points_inside(energy, pre, "pre-edge", 3), points_inside(energy, post, "post-edge", 3)
     within = points_inside(energy, search or (energy[0], energy[-1]), "search", 2)
     noise = rows.mean_variance
-    subtract = subtraction_operator(energy, noise, before, "linear")
-    jump = background_operator(energy, noise, beyond, "linear" if post_edge_form == "line" else "constant") @ subtract
-    half = subtract - 0.5 * jump
+    line = background(energy, noise, before, "linear")
+    level = background(energy, noise, beyond, "linear" if post_edge_form == "line" else "constant")
+    jump = LowRank(level.columns, line.after_off(level.rows))
+    below_half = LowRank(np.hstack([line.columns, 0.5 * jump.columns]), np.vstack([line.rows, jump.rows]))
     values = rows.values
-    excess, height = values @ half.T, values @ jump.T
+    excess, height = below_half.off(values), jump.of(values)
     last_below = _last_below(energy, excess, height, rows.measured & within)
     chosen = last_below[:, None] + np.arange(1 - points // 2, points // 2 + 1)
     searched = np.flatnonzero(within)
@@ -113,14 +114,15 @@ def edge_position(
     missing = _missing(rows, chosen, before | beyond)
     weights = np.where(missing[:, None], 1.0, np.take_along_axis(rows.weights, chosen, 1))
     crossing = _cross(energy, excess, chosen, weights)
-    slope_sigma = propagated(_spread(crossing.slope_row, chosen, len(energy)) @ half, rows.variance)
-    jump_here = np.einsum("ne,ne->n", jump[last_below], values)
-    jump_sigma = propagated(jump[last_below], rows.variance)
-
-    position, sigma = (
-        crossing.position,
-        propagated(_spread(crossing.position_row, chosen, len(energy)) @ half, rows.variance),
+    slope_row, position_row = (
+        below_half.after_off(_spread(row, chosen, len(energy))) for row in (crossing.slope_row, crossing.position_row)
     )
+    slope_sigma = propagated(slope_row, rows.variance)
+    jump_row = jump.columns[last_below] @ jump.rows
+    jump_here = np.einsum("ne,ne->n", jump_row, values)
+    jump_sigma = propagated(jump_row, rows.variance)
+
+    position, sigma = crossing.position, propagated(position_row, rows.variance)
     status = np.full(len(values), "ok", dtype="<U60")
     status[~crossing.between(energy[chosen])] = "no crossing: the line fitted does not cross between its points"
     status[~(crossing.slope > SIGMAS * slope_sigma)] = "no crossing: it does not rise there by more than 3 sigma"

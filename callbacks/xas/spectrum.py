@@ -15,7 +15,7 @@ from callbacks.alarms import is_known
 from callbacks.contract import SCALER, Key, XasOutput, XasResult
 from callbacks.incident_flux import IncidentFluxSettings, check_flux, relative_variance
 from callbacks.step import Step
-from callbacks.xas.background import SIGMAS, jump_weight, subtraction_operator, windows
+from callbacks.xas.background import SIGMAS, background, jump_weight, windows
 
 FloatArray = NDArray[np.floating]
 YIELDS = (Key.TEY, Key.TFY)
@@ -72,7 +72,8 @@ def normalise_spectrum(
     Notes
     -----
     The normalised spectrum is a function of all points: of each one itself, and through background and jump of those
-    in the windows. Its uncertainty is propagated through the whole Jacobian, correlations included.
+    in the windows. Its uncertainty is propagated through the whole Jacobian, correlations included. That is the unit
+    matrix less one of rank three at most, over the jump: work and memory are linear in the number of points.
     """
     settings = settings or XasSettings()
     measured = np.isfinite(intensity) & np.isfinite(variance)
@@ -86,17 +87,20 @@ def normalise_spectrum(
                 f"the {name} window {window[0]:g} to {window[1]:g} eV holds {inside.sum()} points,"
                 f" expected {settings.fewest_points} or more",
             )
-    subtract = subtraction_operator(energy, variance, in_pre, settings.background)
+    before = background(energy, variance, in_pre, settings.background)
     weight = jump_weight(energy, in_post, settings.normalise)
     values, noise = np.where(measured, intensity, 0.0), np.where(measured, variance, 0.0)
-    subtracted = subtract @ values
-    jump_row = weight @ subtract
+    subtracted = before.off(values)
+    jump_row = before.after_off(weight)
     jump, jump_sigma = float(weight @ subtracted), math.sqrt(float(jump_row**2 @ noise))
     if not jump > SIGMAS * jump_sigma:
         return _refused(energy, f"no edge: the jump is {jump:.3g} ± {jump_sigma:.3g}")
     normalised = subtracted / jump
-    jacobian = (subtract - np.outer(normalised, jump_row)) / jump
-    sigma = np.sqrt(jacobian**2 @ noise)
+    columns, rows = np.column_stack([before.columns, normalised]), np.vstack([before.rows, jump_row])
+    # Jacobian = (1 - columns @ rows) / jump; what follows is the diagonal of Jacobian @ diag(noise) @ Jacobian.T
+    own = noise * (1.0 - 2.0 * np.einsum("nr,rn->n", columns, rows))
+    shared = np.einsum("nr,rs,ns->n", columns, (rows * noise) @ rows.T, columns)
+    sigma = np.sqrt(np.maximum(own + shared, 0.0)) / jump
     return Spectrum(np.where(measured, normalised, np.nan), np.where(measured, sigma, np.nan), jump, jump_sigma, "ok")
 
 

@@ -14,9 +14,9 @@ from callbacks.xas.background import (
     NO_EDGE,
     SIGMAS,
     Window,
+    background,
     jump_weight,
     points_inside,
-    subtraction_operator,
     windows,
 )
 
@@ -146,15 +146,15 @@ def _functionals(
     """Give the rows (3, n_energies) that make jump, L3 area and L2 area of a spectrum."""
     before = points_inside(energy, beside[0], "pre-edge", 3)
     beyond = points_inside(energy, beside[1], "post-edge", 1)
-    subtract = subtraction_operator(energy, variance, before, "linear")
+    line = background(energy, variance, before, "linear")
     mean = jump_weight(energy, beyond, "edge")
-    continuum = subtract @ continuum  # the line before the edge takes up the tail of an arctan
+    continuum = line.off(continuum)  # the line before the edge takes up the tail of an arctan
     if not mean @ continuum > 0:
         raise ValueError(f"the post-edge window {beside[1][0]:g} to {beside[1][1]:g} eV lies below the edges")
-    jump = mean @ subtract / (mean @ continuum)
-    above = subtract - np.outer(continuum, jump)
+    jump = line.after_off(mean) / (mean @ continuum)
     inside = [points_inside(energy, window, name, 2) for window, name in zip(lines, ("L3", "L2"), strict=True)]
-    return np.stack([jump, *(jump_weight(energy, line, "area") @ above for line in inside)])
+    areas = np.stack([jump_weight(energy, one, "area") for one in inside])
+    return np.vstack([jump, line.after_off(areas) - np.outer(areas @ continuum, jump)])
 
 
 def _continuum(energy: FloatArray, edges: tuple[float, float], width: float) -> FloatArray:

@@ -1,10 +1,13 @@
 """Absorption spectra: normalised as they should be, within their uncertainty, refused where they cannot be."""
 
+import tracemalloc
+
 import h5py
 import numpy as np
 import pytest
 
 from callbacks.contract import Key
+from callbacks.xas.edge_position import edge_position
 from callbacks.xas.spectrum import XasPoint, XasSettings, XasSpectrum, normalise_spectrum
 
 ENERGY = np.arange(520.0, 560.0, 0.5)
@@ -40,6 +43,47 @@ def test_normalised_spectra_hold_the_truth_within_their_uncertainty():
         inside.append(abs(found.normalised - exact) <= found.sigma)
     assert 0.60 <= np.mean(inside) <= 0.76
     assert np.all(np.mean(inside, axis=0) > 0.55)
+
+
+@pytest.mark.parametrize("settings", [{}, {"background": "constant"}, {"normalise": "area"}])
+def test_sigma_is_that_of_the_whole_jacobian(settings):
+    energy, intensity, variance = noisy_edge(300)
+    intensity[40] = np.nan
+    measured = np.isfinite(intensity)
+    found = normalise_spectrum(energy, intensity, variance, XasSettings(**settings))
+    for point in (3, 150, 290):
+        jacobian = np.zeros(len(energy))
+        for other in np.flatnonzero(measured):
+            step = 1e-4 * np.sqrt(variance[other])
+            up, down = (
+                normalise_spectrum(energy, intensity + sign * step * np.eye(1, 300, other)[0], variance,
+                                   XasSettings(**settings)).normalised[point]
+                for sign in (1, -1)
+            )  # fmt: skip
+            jacobian[other] = (up - down) / (2 * step)
+        expected = np.sqrt(np.sum(jacobian[measured] ** 2 * variance[measured]))
+        assert found.sigma[point] == pytest.approx(expected, rel=1e-6)
+
+
+def test_memory_is_linear_in_the_number_of_points():
+    def most(points):
+        spectrum = noisy_edge(points)
+        tracemalloc.start()
+        try:
+            assert normalise_spectrum(*spectrum).status == "ok"
+            assert edge_position(*spectrum, points=points // 50).status == "ok"
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert most(20_000) < 12 * most(2_000)
+
+
+def noisy_edge(points):
+    energy = np.linspace(520.0, 560.0, points)
+    truth = 0.2 - 0.001 * (energy - 520.0) + 0.5 + np.arctan((energy - 531.0) / 0.5) / np.pi
+    variance = truth * 1e-6
+    return energy, np.random.default_rng(3).normal(truth, np.sqrt(variance)), variance
 
 
 def test_normalising_by_area_gives_an_area_of_one():
