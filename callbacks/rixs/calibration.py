@@ -15,6 +15,9 @@ FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
 FEWEST_LINES = 4
+# Of lines that may give the consensus: as many as 64 lines have. Where three lines in ten are right, the least that a
+# calibration is made of, the probability that no pair is of two such is 0.91^2016.
+MOST_PAIRS = 2016
 CONSENSUS_SIGMAS = 4.0  # a line farther than this from the others' common calibration is an outlier
 LEAST_TOLERANCE = 1.0  # pixels; lines nearer than this are never called outliers while a consensus is looked for
 FEWEST_FOR_QUADRATIC = 7
@@ -115,11 +118,12 @@ def fit_calibration(pixels: ArrayLike, energies: ArrayLike, sigmas: ArrayLike) -
 
     Notes
     -----
-    The consensus is the straight line through two of the points that most others agree with: every pair is tried, and
-    the sum of squares capped at the tolerance decides (MSAC: Torr and Zisserman, Comput. Vis. Image Underst. 78 (2000)
-    138). The lines near it are fitted by weighted least squares, a second power is added where an F test calls for it,
-    and both are repeated until the accepted lines stay the same. Where the lines scatter more than their uncertainties
-    explain, the uncertainties are scaled up by the root of the reduced chi square.
+    The consensus is the straight line through two of the points that most others agree with: every pair is tried (of
+    more than 64 lines as many pairs as those have), and the sum of squares capped at the tolerance decides (MSAC: Torr
+    and Zisserman, Comput. Vis. Image Underst. 78 (2000) 138). The lines near it are fitted by weighted least squares,
+    a second power is added where an F test calls for it, and both are repeated until the accepted lines stay the same.
+    Where the lines scatter more than their uncertainties explain, the uncertainties are scaled up by the root of the
+    reduced chi square.
     """
     pixels, energies, sigmas = (np.asarray(each, dtype=float) for each in (pixels, energies, sigmas))
     if not pixels.shape == energies.shape == sigmas.shape or pixels.ndim != 1:
@@ -177,6 +181,9 @@ def _consensus(x: FloatArray, y: FloatArray, s: FloatArray) -> BoolArray:
     if not credible.any():
         return np.zeros(len(x), dtype=bool)
     first, slope = first[credible], slope[credible]
+    if len(first) > MOST_PAIRS:
+        some = np.random.default_rng(len(x)).choice(len(first), MOST_PAIRS, replace=False)  # live and replay alike
+        first, slope = first[some], slope[some]
     expected = x[first, None] + slope[:, None] * (y[None, :] - y[first, None])
     tolerance = np.maximum(CONSENSUS_SIGMAS * s, LEAST_TOLERANCE)
     misfit = np.minimum(((x - expected) / tolerance) ** 2, 1.0)

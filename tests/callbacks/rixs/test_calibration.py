@@ -1,5 +1,7 @@
 """The fit of emission energy against elastic lines: its numbers, its honesty, its refusals."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -59,6 +61,24 @@ def test_scatter_beyond_the_sigmas_widens_the_uncertainty():
     honest = fit_calibration(pixels, energies, sigmas)
     optimistic = fit_calibration(pixels, energies, sigmas / 4)
     assert optimistic.dispersion_sigma > 0.7 * honest.dispersion_sigma
+
+
+def test_of_many_lines_the_right_ones_are_found_within_bounded_memory():
+    rng = np.random.default_rng(0)
+    energies = np.linspace(525.0, 560.0, 300)
+    wrong = rng.random(300) < 0.6
+    pixels = (energies - 500.0) / 0.05 + rng.normal(0, 0.3, 300)
+    pixels[wrong] = rng.uniform(0, 2048, wrong.sum())
+    tracemalloc.start()
+    try:
+        found = fit_calibration(pixels, energies, np.full(300, 0.3))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.status == "ok"
+    assert abs(found.dispersion - 0.05) < 4 * found.dispersion_sigma
+    assert found.accepted[~wrong].all()
+    assert most < 50e6  # of all pairs of them against all it was 300 MB
 
 
 def test_outliers_are_named():
