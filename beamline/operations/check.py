@@ -6,15 +6,28 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from beamline.acquire.references import find_reference
 from beamline.endstation.build import build_devices, device_problems, lacking_keys
 from beamline.endstation.config import Config, load_config
 from beamline.endstation.connect import Answer, connect, disconnect, use_channel_access
+from beamline.errors import BeamlineError
 from beamline.techniques.settings import processing_problems
 
 
 def config_problems(config: Config) -> list[str]:
     """Give one line for each thing wrong with a configuration, without building anything."""
     return device_problems(config) + processing_problems(config)
+
+
+def _reference_problems(config: Config) -> list[str]:
+    """Give one line for each reference that cannot be read; those that are runs lie in its own data folder."""
+    problems = []
+    for name, where in config.references.items():
+        try:
+            find_reference(where, config.path.parent, config.storage.data_dir)
+        except BeamlineError as error:
+            problems += [f"{config.path}: references.{name}: {problem}" for problem in error.problems]
+    return problems
 
 
 def check(config: Path | None) -> dict[str, Any]:
@@ -27,7 +40,7 @@ def check(config: Path | None) -> dict[str, Any]:
     """
     loaded = load_config(config)
     use_channel_access(loaded.channel_access)
-    problems, answers = config_problems(loaded), list[Answer]()
+    problems, answers = config_problems(loaded) + _reference_problems(loaded), list[Answer]()
     if not problems:
         devices = build_devices(loaded)
         answers = connect(devices, loaded.channel_access, read=True)

@@ -192,6 +192,16 @@ def test_check_answers_for_the_shipped_configuration():
     assert answer["problems"] == []
 
 
+def test_check_names_references_that_cannot_be_read(tmp_path):
+    (tmp_path / "good.txt").write_text("530 0.1\n531 0.2\n532 0.4\n")
+    (tmp_path / "bad.txt").write_text("no numbers\n")
+    file = tmp_path / "endstation.toml"
+    table = '\n[references]\ngood = "good.txt"\nbad = "bad.txt"\nlost = "lost.txt"\n[storage]\ndata_dir = "data"\n'
+    file.write_text(load_config().path.read_text().partition("[storage]")[0] + table)
+    lines = beamline("check", "--config", file, expect=1).splitlines()
+    assert [line.partition(": references.")[2].partition(":")[0] for line in lines] == ["bad", "lost"]
+
+
 @pytest.fixture
 def session(tmp_path):
     config = load_config()
