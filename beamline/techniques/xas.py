@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
 from beamline.report.xas import spectrum_figures
 from beamline.storage.results import Run
-from beamline.storage.results import Table as Events
 from beamline.techniques.technique import NOT_KNOWN, Summary, Technique, columns_exporter, nexus_exporter
-from callbacks.contract import Key, XasResult
+from callbacks.contract import XasResult
 from callbacks.pipelines import XAS as PIPELINE
 
 
@@ -55,27 +51,9 @@ def tables(derived: Run) -> Iterator[Table]:
         ("tey_over_i0_sigma", result.tey_over_i0_spectrum_sigma),
         ("tfy_over_i0", result.tfy_over_i0_spectrum),
         ("tfy_over_i0_sigma", result.tfy_over_i0_spectrum_sigma),
-        ("i0_counts", _incident_counts(derived.frames, result)),
+        ("i0_counts", result.i0_counts),
     ]
-    yield Table("xas", spectra)
-
-
-def _incident_counts(points: Events, result: XasResult) -> NDArray[np.floating]:
-    """Add up I0 of the points at each energy, as the reduction does; NaN where it is lost in all, or not recorded."""
-    found = np.full(len(result.xas_energy), np.nan)
-    keys = (Key.ENERGY, Key.I0, "frame")
-    if any(key not in points for key in keys):
-        return found
-    energy, counts, number = (np.asarray(points[key], dtype=float) for key in keys)
-    lost = [frame for frame, mark in zip(result.marked_frames, result.marks, strict=True) if "I0 lost" in str(mark)]
-    asked = np.asarray(points[Key.ENERGY_SETPOINT], dtype=float) if Key.ENERGY_SETPOINT in points else energy
-    asked = np.where(np.isfinite(asked), asked, energy)
-    used = np.isfinite(energy) & np.isfinite(counts) & ~np.isin(number, lost)
-    for setpoint in np.unique(asked[used]):
-        at = asked == setpoint
-        place = np.abs(result.xas_energy - energy[at & np.isfinite(energy)].mean()).argmin()
-        found[place] = counts[at & used].sum()
-    return found
+    yield Table("xas", [column for column in spectra if len(column[1]) == len(result.xas_energy)])
 
 
 def plots(derived: Run) -> Iterator[Plot]:

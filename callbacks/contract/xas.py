@@ -20,6 +20,7 @@ class XasResult(Account, Marks):
     """The spectra, by ascending energy. Normalised: background subtracted, edge jump 1."""
 
     xas_energy: Annotated[Floats, Described("energy, as read back", "eV", ("energies",))] = NOT_KNOWN_1D
+    i0_counts: Annotated[Floats, Described("I0, added up where it is not lost", "counts", ("energies",))] = NOT_KNOWN_1D
     tey: Annotated[Floats, Described("normalised total electron yield", "", ("energies",))] = NOT_KNOWN_1D
     tey_sigma: Annotated[Floats, Described("its standard uncertainty", "", ("energies",))] = NOT_KNOWN_1D
     tey_status: Annotated[str, Described("ok, or why it is not normalised")] = ""

@@ -159,6 +159,7 @@ class XasSpectrum(Step):
             xas_energy=energy,
             marked_frames=numbers[marked],
             marks=np.array([reason for reason in judged.reasons if reason], dtype=str),
+            i0_counts=np.array([total[Key.I0] for total in sums]),
             tey=tey.normalised,
             tey_sigma=tey.sigma,
             tey_status=tey.status,

@@ -86,24 +86,10 @@ def test_columns_without_a_number_beside_their_axis_are_refused_with_each_reason
     assert [path.stem for path in written(tmp_path, *nothing, something, **reasons)] == ["a", "b"]
 
 
-def test_columns_of_a_spectrum_have_i0_of_the_points_at_each_energy_that_count():
-    result = {
-        "xas_energy": np.array([529.0, 530.5, 531.0]),
-        "marked_frames": np.array([4, 5]),
-        "marks": np.array(["I0 lost: 1 counts/s", "I0 partial: 0.8 of its trend"]),
-    }
-    run = derived(**result)
-    points = {
-        "energy": np.array([530.0, 529.0, 531.0, 531.0, 531.0, np.nan]),
-        "energy_setpoint": np.array([530.0, 529.0, 530.0, 531.0, np.nan, 532.0]),
-        "i0": np.array([10.0, 20.0, 30.0, 1.0, 5.0, 7.0]),
-        "frame": np.arange(1, 7),
-    }
-    for lacks, expected in ((None, [20, 40, 5]), ("i0", [np.nan] * 3)):
-        columns = {key: values for key, values in points.items() if key != lacks}
-        run.streams["frames"] = Stream(columns, {}, np.zeros(6), {}, {})
-        (table,) = tables_of_spectrum(run)
-        np.testing.assert_array_equal(dict(table.columns)["i0_counts"], expected)
+def test_columns_of_a_spectrum_that_was_reduced_before_i0_was_kept_are_those_there_are():
+    run = derived(xas_energy=np.array([529.0, 530.5]), tey=np.array([0.1, 0.2]))
+    (table,) = tables_of_spectrum(run)
+    assert [title for title, _ in table.columns] == ["energy_eV", "tey"]
 
 
 def test_nexus_has_units_and_reasons_and_groups_only_of_what_there_is(tmp_path):

@@ -1,5 +1,6 @@
 """Absorption spectra: normalised as they should be, within their uncertainty, refused where they cannot be."""
 
+import math
 import tracemalloc
 
 import h5py
@@ -141,6 +142,17 @@ def test_repeated_energies_are_added():
     _, double = push_all(once + once[::-1])
     np.testing.assert_allclose(double.tey, single.tey, atol=1e-5)
     np.testing.assert_allclose(double.tey_sigma, single.tey_sigma / np.sqrt(2), rtol=0.03)
+    np.testing.assert_array_equal(double.i0_counts, 2e6)
+
+
+def test_i0_is_added_up_at_each_energy_where_it_is_not_lost():
+    points = [{Key.ENERGY: e, Key.I0: 1e6 + n, Key.TEY: 1e4, Key.TFY: 1e4} for n, e in enumerate(ENERGY)]
+    points += [{**points[3], Key.I0: 0.0}, {**points[5], Key.I0: 5e5}]
+    points[7][Key.I0] = math.nan
+    _, result = push_all(points)
+    expected = 1e6 + np.arange(len(ENERGY))
+    expected[5], expected[7] = expected[5] + 5e5, np.nan
+    np.testing.assert_array_equal(result.i0_counts, expected)
 
 
 @pytest.mark.measured
