@@ -14,7 +14,7 @@ from beamline.storage.layout import Layout, is_regular
 BLOCK = 1 << 20  # bytes that are read at a time
 
 Checksums = dict[str, dict[str, int | None]]
-DatasetId = tuple[str, int]  # name of a table, and which of its rows: a table is shared by runs of the same columns
+DatasetId = tuple[str, str]  # name of a table, and which of its rows: a table is shared by runs of the same columns
 
 DESCRIPTION = """
     SELECT node.key, node.structure_family, node.metadata, node.specs, source.mimetype, source.parameters,
@@ -84,7 +84,7 @@ def _checksums(layout: Layout, only: str | None) -> dict[str, Checksums]:
     with opened_database(layout.catalogue_database) as database:
         for uid, (_, node) in nodes.items():
             descriptions[uid] = _crc(database.execute(DESCRIPTION, (node,)))
-            datasets[uid] = [(str(name), int(number)) for name, number in database.execute(DATASETS, (node,))]
+            datasets[uid] = [(str(name), str(number)) for name, number in database.execute(DATASETS, (node,))]
     rows = _crc_of_rows(layout, datasets)
     return {
         uid: {
@@ -98,7 +98,7 @@ def _checksums(layout: Layout, only: str | None) -> dict[str, Checksums]:
 
 def _crc_of_rows(layout: Layout, datasets: Mapping[str, Iterable[DatasetId]]) -> dict[DatasetId, int]:
     """Compute the checksum of each dataset's rows, in one pass through each table."""
-    wanted: dict[str, list[int]] = {}
+    wanted: dict[str, list[str]] = {}
     for name, number in {dataset for own in datasets.values() for dataset in own}:
         wanted.setdefault(name, []).append(number)
     found: dict[DatasetId, int] = {}
@@ -106,10 +106,10 @@ def _crc_of_rows(layout: Layout, datasets: Mapping[str, Iterable[DatasetId]]) ->
         table = _quoted(name)
         columns = rows_of_tables(layout.catalogue_tables, f"SELECT name FROM pragma_table_info({table})")
         values = ", ".join(f"quote({_quoted(column)})" for (column,) in columns)
-        only = f"WHERE _dataset_id = {numbers[0]}" if len(numbers) == 1 else ""
+        only = f"WHERE _dataset_id = {numbers[0]}" if len(numbers) == 1 and numbers[0].isdecimal() else ""
         rows = rows_of_tables(layout.catalogue_tables, f"SELECT quote(_dataset_id), {values} FROM {table} {only}")
         for row in rows:
-            key = name, int(row[0])
+            key = name, row[0]
             found[key] = zlib.crc32(repr([*map(_value, row)]).encode(), found.get(key, 0))
     return found
 

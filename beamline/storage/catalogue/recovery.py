@@ -324,10 +324,14 @@ def _mend_catalogue(
 ) -> None:
     """Make the catalogue anew if that is asked for or needed, and ingest all runs that are not in it."""
     layout = Layout(data_dir)
-    reason, damaged = _why_anew(data_dir), set[str]()
+    reason, damaged, without_log = _why_anew(data_dir), set[str](), set[str]()
     if not reason and layout.catalogue.exists():
-        without_log = _restore_missing(layout, recovery, restore)
-        damaged = unsound_runs(layout) - without_log
+        try:
+            without_log = _restore_missing(layout, recovery, restore)
+            damaged = unsound_runs(layout) - without_log
+        except DamagedCatalogueError as error:
+            reason = error.what
+    if not reason and layout.catalogue.exists():
         both = "its log and its copy in the catalogue are damaged; what can be read is left as it is"
         recovery.problems += [f"run {uid}: {both}" for uid in sorted(damaged & damaged_logs)]
         damaged -= damaged_logs | {path.stem for path in layout.pending_logs()}

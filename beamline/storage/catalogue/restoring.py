@@ -49,7 +49,9 @@ class Restorer:
             False where that is not possible; the log is then unchanged.
         """
         uid, there = path.stem, path.exists()
-        if self._catalogue is None or uid in self._damaged or (there and is_being_written(path)):
+        if self._catalogue is None or self._unsound is None or uid in self._unsound:
+            return False
+        if there and is_being_written(path):
             return False
         try:
             found = list(documents(resolve_run(self._catalogue, uid)))
@@ -76,8 +78,12 @@ class Restorer:
         return True
 
     @cached_property
-    def _damaged(self) -> set[str]:
-        return unsound_runs(Layout(self._data_dir))
+    def _unsound(self) -> set[str] | None:
+        """Find the runs that the catalogue does not have as they were; None where it is damaged as a whole."""
+        try:
+            return unsound_runs(Layout(self._data_dir))
+        except BeamlineError:
+            return None
 
     @cached_property
     def _catalogue(self) -> Any:

@@ -22,6 +22,7 @@ from soft import Camera, Values, number, run_program
 
 from beamline.storage.catalogue import recovery as recovery_module
 from beamline.storage.catalogue.checksums import unsound_runs, write_checksums
+from beamline.storage.catalogue.condition import CatalogueError
 from beamline.storage.catalogue.embedded import create_catalogue
 from beamline.storage.catalogue.ingest import ingest_lock
 from beamline.storage.catalogue.recovery import Recovery, recover
@@ -276,7 +277,53 @@ def lost_checksums(layout, uid, _place):
     layout.checksums(uid).unlink()
 
 
-DAMAGE = [zeroed_chunk, lost_chunk, changed_row, changed_description, lost_checksums]
+def cut_checksums(layout, uid, _place):
+    layout.checksums(uid).write_text('{"arrays": {')
+
+
+DAMAGE = [zeroed_chunk, lost_chunk, changed_row, changed_description, lost_checksums, cut_checksums]
+
+
+def test_a_run_that_the_catalogue_does_not_have_gets_no_checksums(store):
+    assert store.ingest() == {}
+    layout = Layout(store.data_dir)
+    with pytest.raises(CatalogueError, match="does not have run abc"):
+        write_checksums(layout, "abc")
+    assert not layout.checksums("abc").exists()
+
+
+def test_a_catalogue_whose_description_of_its_tables_is_no_json_is_made_anew(store):
+    uids = [store.measure(bp.count([number([n])])) for n in range(2)]
+    assert store.ingest() == {}
+    layout = Layout(store.data_dir)
+    with closing(sqlite3.connect(layout.catalogue_database)) as database, database:
+        database.execute("UPDATE data_sources SET parameters = '{x'")
+    log = layout.find_log(uids[0])
+    data = bytearray(log.read_bytes())
+    data[-60] ^= 1  # a log that has to be restored, too, which this catalogue cannot
+    log.write_bytes(data)
+    recovery = recover(store.data_dir)
+    assert layout.catalogue_database.name in recovery.catalogue
+    assert recovery.restored == []
+    assert any(str(log) in problem for problem in recovery.problems)
+    assert sorted(store.open()) == sorted(uids)
+
+
+def test_a_log_that_cannot_be_written_again_for_lack_of_space_stays_as_it_is(store, monkeypatch):
+    uid = store.measure(bp.count([number([0.0, 1.0])], num=2))
+    assert store.ingest() == {}
+    log = Layout(store.data_dir).find_log(uid)
+    data = bytearray(log.read_bytes())
+    data[-60] ^= 1
+    log.write_bytes(data)
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert Restorer(store.data_dir)(log) is False
+    assert log.read_bytes() == data
+    assert sorted(path.name for path in log.parent.iterdir()) == [log.name]
 
 
 def test_a_run_that_was_changed_in_the_catalogue_is_found_and_made_anew(store):
