@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callbacks.fitting.common_weights import unmix_with_common_weights
+from callbacks.fitting.compiled import unmix_compiled
 from callbacks.fitting.normal_equations import unmix_with_own_weights
-from callbacks.fitting.rows import CHUNK, check_references, inverse_variance
+from callbacks.fitting.rows import CHUNK, check_references, check_variance, inverse_variance
 from callbacks.fitting.supports import MOST_REFERENCES
 
 FloatArray = NDArray[np.floating]
@@ -68,31 +69,37 @@ def unmix(spectra: FloatArray, references: FloatArray, variance: FloatArray | No
     The minimiser of a non-negative least-squares problem is the unconstrained fit of its own support, the references
     above zero. A support is the right one where its fit is nowhere negative and no reference beside it would come out
     positive, were it added (the conditions of Karush, Kuhn and Tucker; C. Lawson and R. Hanson, "Solving Least Squares
-    Problems", 1974, chapter 23). Each fit is a linear map, so all 2^k supports are tried with matrix products, from
-    the full one down, each on the pixels not yet settled. Where one weighting serves all pixels the maps are made
-    once, from the QR factors of the references; else from the normal equations of each pixel, with one step of
-    iterative refinement. Supports that are not linearly independent are not needed and not tried.
+    Problems", 1974, chapter 23). Where one weighting serves all pixels, each fit is a linear map, made once from the QR
+    factors of the references; all 2^k supports are tried with matrix products, from the full one down, each on the
+    pixels not yet settled. A pixel with a weighting of its own is solved by pivots of its normal equations, see
+    `callbacks.fitting.compiled`; where the references are all but dependent in it, or it has gaps, by trying the
+    supports, too, with one step of iterative refinement. Supports that are not linearly independent are not needed and
+    not tried.
     """
     spectra = np.asarray(spectra, dtype=float)
     if spectra.ndim != 2:
         raise ValueError(f"spectra {spectra.shape}: expected (n_pixels, n_energies)")
     references = check_references(references, spectra.shape[1], MOST_REFERENCES)
-    weights = np.ones(spectra.shape[1]) if variance is None else inverse_variance(variance, spectra.shape)
     pixels, count, propagate = len(spectra), len(references), variance is not None
-    fractions, covariance = np.empty((pixels, count)), np.empty((pixels, count, count))
-    residual = np.empty(pixels)
-    alike = _without_gaps(spectra) if weights.ndim == 1 else np.zeros(pixels, dtype=bool)
-    if weights.ndim == 1:
+    each = None if variance is None or np.ndim(variance) < 2 else check_variance(variance, spectra.shape)
+    if each is not None:
+        fractions, covariance, residual, settled = unmix_compiled(spectra, each, references)
+    else:
+        weights = np.ones(spectra.shape[1]) if variance is None else inverse_variance(variance, spectra.shape)
+        fractions, covariance = np.empty((pixels, count)), np.empty((pixels, count, count))
+        residual, settled = np.empty(pixels), _without_gaps(spectra)
         used = weights > 0
-        complete = spectra if alike.all() and used.all() else spectra[alike][:, used]
-        fractions[alike], covariance[alike], residual[alike] = unmix_with_common_weights(
+        complete = spectra if settled.all() and used.all() else spectra[settled][:, used]
+        fractions[settled], covariance[settled], residual[settled] = unmix_with_common_weights(
             complete, references[:, used], weights[used], propagate=propagate
         )
-    apart = np.flatnonzero(~alike)
+    apart = np.flatnonzero(~settled)
     for start in range(0, len(apart), CHUNK):
         rows = apart[start : start + CHUNK]
         valid = np.isfinite(spectra[rows])
-        own = np.where(valid, weights if weights.ndim == 1 else weights[rows], 0.0)
+        if each is not None:
+            weights = inverse_variance(each[rows], valid.shape)
+        own = np.where(valid, weights, 0.0)
         fractions[rows], covariance[rows], residual[rows] = unmix_with_own_weights(
             np.where(valid, spectra[rows], 0.0), references, own, propagate=propagate
         )

@@ -118,12 +118,24 @@ def inverse_variance(variance: ArrayLike, spectra: tuple[int, ...]) -> FloatArra
     ValueError
         When the shapes do not match, or a variance is not above zero.
     """
-    variance = np.asarray(variance, dtype=float)
-    if variance.shape not in (spectra, spectra[-1:]):
-        raise ValueError(f"variance {variance.shape}: expected {spectra[-1:]} or {spectra}")
+    variance = check_variance(variance, spectra)
     if (variance <= 0).any():
         raise ValueError(f"variance {np.nanmin(variance):g}: expected above zero, or NaN where not measured")
     return _divided(1.0, variance, np.isfinite(variance), 0.0)
+
+
+def check_variance(variance: ArrayLike, spectra: tuple[int, ...]) -> FloatArray:
+    """Give variances as floats.
+
+    Raises
+    ------
+    ValueError
+        When their shape is neither that of the spectra nor that of their last axis.
+    """
+    variance = np.asarray(variance, dtype=float)
+    if variance.shape not in (spectra, spectra[-1:]):
+        raise ValueError(f"variance {variance.shape}: expected {spectra[-1:]} or {spectra}")
+    return variance
 
 
 def check_energy(energy: FloatArray) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -9,7 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import nnls
 
+from callbacks.fitting import compiled
+from callbacks.fitting.compiled import unmix_compiled
 from callbacks.fitting.nonnegative import ratio, unmix, with_misfit
+from callbacks.fitting.normal_equations import unmix_with_own_weights
 
 ENERGY = np.linspace(520.0, 535.0, 50)
 REFERENCES = np.stack([np.exp(-0.5 * ((ENERGY - peak) / 2.0) ** 2) + 0.2 for peak in (525.0, 528.0, 531.0)])
@@ -65,6 +69,41 @@ def test_fractions_are_those_of_scipy_nnls(count, weighting):
     assert np.abs(unmixed.fractions - expected).max() < 1e-10
     assert np.abs(unmixed.residual - norms(spectra, expected, references)).max() < 1e-10
     assert len(np.unique(unmixed.fractions > 0, axis=0)) > min(count, 2) - 1  # several supports were met
+
+
+@pytest.mark.parametrize("alike", [1.0, 3e-3])  # where they are nearly alike, a step of refinement is taken
+def test_a_pixel_is_solved_alone_as_by_matrix_products_of_many(alike):
+    rng = np.random.default_rng(0)
+    references = 1.0 + alike * rng.random((4, 27))
+    spectra = rng.normal(0.1, 1.0, (400, 4)) @ references + rng.normal(0.0, 0.2 * alike, (400, 27))
+    variance = rng.uniform(0.5, 2.0, spectra.shape) * alike**2
+    spectra[rng.random(spectra.shape) < 0.1] = np.nan
+    variance[rng.random(spectra.shape) < 0.1] = np.inf
+    fractions, covariance, residual, solved = unmix_compiled(spectra, variance, references)
+    valid = np.isfinite(spectra) & np.isfinite(variance)
+    expected = unmix_with_own_weights(
+        np.where(valid, spectra, 0.0), references, np.where(valid, 1.0 / variance, 0.0), propagate=True
+    )
+    assert solved.all()
+    for found, same in zip((fractions, covariance, residual), expected, strict=True):
+        np.testing.assert_allclose(found, same, rtol=1e-9, atol=1e-9)
+    assert (unmix(spectra, references, variance).fractions == fractions).all()
+
+
+def test_where_what_is_compiled_cannot_be_kept_it_is_compiled_each_time(monkeypatch):
+    def nowhere(**options):
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function '_unmix': no locator available")
+        return compile_(**options)
+
+    compile_ = numba.njit
+    monkeypatch.setattr(numba, "njit", nowhere)
+    compiled.compiled_kernel.cache_clear()
+    try:
+        found = unmix(REFERENCES, REFERENCES, np.ones(REFERENCES.shape))
+    finally:
+        compiled.compiled_kernel.cache_clear()
+    np.testing.assert_allclose(found.fractions, np.eye(3), atol=1e-12)
 
 
 DEGENERATE = {
