@@ -65,8 +65,9 @@ def compiled_kernel() -> Any:
     """Compile the loop over pixels, or load what has been compiled before."""
     import numba  # noqa: PLC0415 - what needs no unmixing need not wait for it
 
-    # Sums may be made in any order, as of several numbers at once; NaN and infinity keep their meaning.
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract"}}
+    # Sums may be made in any order, as of several numbers at once; NaN and infinity keep their meaning, and come of a
+    # division by zero: where that is an error, each is a question of its own.
+    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract"}, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(_unmix)
     except RuntimeError:  # neither beside this file nor at home can what was compiled be kept: it takes 2 s each time
