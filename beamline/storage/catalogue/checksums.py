@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,8 +18,9 @@ Checksums = dict[str, dict[str, int | None]]
 DatasetId = tuple[str, str]  # name of a table, and which of its rows: a table is shared by runs of the same columns
 
 DESCRIPTION = """
-    SELECT node.key, node.structure_family, node.metadata, node.specs, source.mimetype, source.parameters,
-        source.management, structures.structure, assets.data_uri
+    SELECT node.id, node.parent, node.key, node.structure_family, node.metadata, node.specs, source.structure_family,
+        source.mimetype, source.parameters, source.management, structures.structure, associated.parameter,
+        assets.data_uri, assets.is_directory
     FROM nodes_closure JOIN nodes AS node ON node.id = nodes_closure.descendant
         LEFT JOIN data_sources AS source ON source.node_id = node.id
         LEFT JOIN structures ON structures.id = source.structure_id
@@ -45,8 +47,15 @@ def write_checksums(layout: Layout, uid: str) -> None:
     if not found:
         raise CatalogueError(f"{layout.catalogue_database}: does not have run {uid}")
     path = layout.checksums(uid)
-    path.parent.mkdir(exist_ok=True)
     new = path.with_name(f".{path.name}.new")
+    if not path.parent.is_dir():
+        path.parent.unlink(missing_ok=True)
+        path.parent.mkdir()
+    for one in (path, new):  # whatever else is in the way: checksums can always be made anew
+        if one.is_dir() and not one.is_symlink():
+            shutil.rmtree(one)
+        elif not is_regular(one):
+            one.unlink(missing_ok=True)
     new.write_text(json.dumps(found[uid]))
     new.replace(path)
 
@@ -72,7 +81,7 @@ def _written(path: Path) -> Any:
     """Read the checksums of a run; None if it has none that can be read."""
     try:
         return json.loads(path.read_bytes()) if is_regular(path) else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -83,8 +92,10 @@ def _checksums(layout: Layout, only: str | None) -> dict[str, Checksums]:
     datasets: dict[str, list[DatasetId]] = {}
     with opened_database(layout.catalogue_database) as database:
         for uid, (_, node) in nodes.items():
-            descriptions[uid] = _crc(database.execute(DESCRIPTION, (node,)))
             datasets[uid] = [(str(name), str(number)) for name, number in database.execute(DATASETS, (node,))]
+        database.text_factory = bytes  # a text that is damaged may be none
+        for uid, (_, node) in nodes.items():
+            descriptions[uid] = _crc(database.execute(DESCRIPTION, (node,)))
     rows = _crc_of_rows(layout, datasets)
     return {
         uid: {
@@ -105,12 +116,12 @@ def _crc_of_rows(layout: Layout, datasets: Mapping[str, Iterable[DatasetId]]) ->
     for name, numbers in wanted.items():
         table = _quoted(name)
         columns = rows_of_tables(layout.catalogue_tables, f"SELECT name FROM pragma_table_info({table})")
-        values = ", ".join(f"quote({_quoted(column)})" for (column,) in columns)
+        values = ", ".join(f"CAST(quote({_quoted(column)}) AS BLOB)" for (column,) in columns)
         only = f"WHERE _dataset_id = {numbers[0]}" if len(numbers) == 1 and numbers[0].isdecimal() else ""
         rows = rows_of_tables(layout.catalogue_tables, f"SELECT quote(_dataset_id), {values} FROM {table} {only}")
         for row in rows:
             key = name, row[0]
-            found[key] = zlib.crc32(repr([*map(_value, row)]).encode(), found.get(key, 0))
+            found[key] = zlib.crc32(repr([*map(_value, row[1:])]).encode(), found.get(key, 0))
     return found
 
 
@@ -118,9 +129,9 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _value(quoted: str) -> str | float:
+def _value(quoted: bytes) -> bytes | float:
     """Return the number that a quoted value is, as versions of SQLite write it with different digits."""
-    return quoted if quoted[0] in "'NX" or quoted.lstrip("-").isdigit() else float(quoted)
+    return quoted if quoted[:1] in b"'NX" or quoted.lstrip(b"-").isdigit() else float(quoted)
 
 
 def _crc(rows: Iterable[tuple[Any, ...]]) -> int:

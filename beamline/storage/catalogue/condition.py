@@ -27,6 +27,7 @@ TABLES = {"nodes", "structures", "data_sources", "assets", "data_source_asset_as
 LIST_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 CHECK_PAGES = "PRAGMA quick_check(1)"
 TABLES_LIBRARY = "adbc_driver_sqlite"  # that Tiled reads and writes tables with
+LONGEST_UID = 200  # characters; files are named for them
 LOCK_TIMEOUT = 5.0  # s to wait for another program that has a database to itself
 REMEDY = "`beamline recover` makes it anew from the logs"
 REBUILD = "`beamline recover --rebuild` makes it anew from the logs"
@@ -183,7 +184,11 @@ def run_containers(layout: Layout, only: str | None = None) -> dict[str, tuple[s
             found = database.execute(f"{query} AND run.key = ?", (RAW, DERIVED, only))
         else:
             found = database.execute(query, (RAW, DERIVED))
-        return {uid: (container, node) for uid, container, node in found}
+        runs = {uid: (container, node) for uid, container, node in found}
+    for uid in runs:
+        if not isinstance(uid, str) or not uid.isprintable() or "/" in uid or len(uid) > LONGEST_UID:
+            raise DamagedCatalogueError(f"{layout.catalogue_database}: it has a run {uid!r:.80}, which is no uid")
+    return runs
 
 
 def referred_files(data_dir: Path) -> set[Path]:

@@ -325,12 +325,12 @@ def _mend_catalogue(
     """Make the catalogue anew if that is asked for or needed, and ingest all runs that are not in it."""
     layout = Layout(data_dir)
     reason, damaged, without_log = _why_anew(data_dir), set[str](), set[str]()
-    if not reason and layout.catalogue.exists():
-        try:
-            without_log = _restore_missing(layout, recovery, restore)
+    if layout.catalogue.exists():
+        try:  # also what is about to be kept aside may have what nothing else has
+            without_log = _restore_missing(layout, recovery, restore, anew=bool(reason))
             damaged = unsound_runs(layout) - without_log
         except DamagedCatalogueError as error:
-            reason = error.what
+            reason = reason or error.what
     if not reason and layout.catalogue.exists():
         both = "its log and its copy in the catalogue are damaged; what can be read is left as it is"
         recovery.problems += [f"run {uid}: {both}" for uid in sorted(damaged & damaged_logs)]
@@ -364,13 +364,14 @@ def _mend_catalogue(
         )
 
 
-def _restore_missing(layout: Layout, recovery: Recovery, restore: Restorer) -> set[str]:
+def _restore_missing(layout: Layout, recovery: Recovery, restore: Restorer, *, anew: bool) -> set[str]:
     """Write the logs of runs that only the catalogue has, and name those of which that is not possible."""
     logs = {path.stem for path in layout.all_logs()}
     missing = {uid for uid in runs_in(layout.data_dir) - logs if layout.find_log(uid) is None}
     lost = {uid for uid in missing if not restore(layout.log(uid))}
     recovery.restored = restore.restored
-    recovery.problems += [f"run {uid}: its log is gone, and cannot be made of the catalogue" for uid in sorted(lost)]
+    gone = f"its log is gone, and cannot be made of the catalogue{'; keep the one before' if anew else ''}"
+    recovery.problems += [f"run {uid}: {gone}" for uid in sorted(lost)]
     return lost
 
 

@@ -281,7 +281,63 @@ def cut_checksums(layout, uid, _place):
     layout.checksums(uid).write_text('{"arrays": {')
 
 
-DAMAGE = [zeroed_chunk, lost_chunk, changed_row, changed_description, lost_checksums, cut_checksums]
+def nested_checksums(layout, uid, _place):
+    layout.checksums(uid).write_text("[" * 200_000)
+
+
+def blocked_checksums(layout, uid, _place):
+    layout.checksums(uid).unlink()
+    layout.checksums(uid).mkdir()
+
+
+def row_that_is_no_text(layout, _uid, place):
+    change_rows(layout, "time = CAST(x'ff80' AS TEXT)", f"place = {place} AND seq_num = 2")
+
+
+def moved_stream(layout, uid, _place):
+    with closing(sqlite3.connect(layout.catalogue_database)) as database, database:
+        run = "parent = (SELECT id FROM nodes WHERE key = ?)"
+        change = "UPDATE nodes SET parent = (SELECT id FROM nodes WHERE key = 'derived' AND parent = 0)"
+        assert database.execute(f"{change} WHERE key = 'primary' AND {run}", (uid,)).rowcount == 1
+
+
+DAMAGE = [
+    *(zeroed_chunk, lost_chunk, changed_row, row_that_is_no_text, changed_description, moved_stream),
+    *(lost_checksums, cut_checksums, nested_checksums, blocked_checksums),
+]
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_run_without_a_log_is_restored_or_named_before_its_catalogue_is_made_anew(store, readable):
+    keys = {"line": {"dtype": "array", "shape": [5], "dtype_numpy": "<f8"}}
+    good, other = (store.measure(bp.count([Values("detector", keys, [{"line": np.arange(5.0)}])])) for _ in range(2))
+    assert store.ingest() == {}
+    layout = Layout(store.data_dir)
+    layout.find_log(good).unlink()
+    if readable:
+        shutil.rmtree(layout.arrays_of("raw", other) / "primary" / "line")
+    else:
+        layout.catalogue_format.write_text("{")
+    recovery = recover(store.data_dir)
+    assert recovery.catalogue
+    assert recovery.restored == ([good] if readable else [])
+    assert recovery.problems == (
+        [] if readable else [f"run {good}: its log is gone, and cannot be made of the catalogue; keep the one before"]
+    )
+    assert sorted(store.open()) == sorted([good, other] if readable else [other])
+
+
+@pytest.mark.parametrize("key", [b"a\0b", "x" * 400, b"\0\xff"])
+def test_a_catalogue_with_a_run_whose_name_is_no_uid_is_made_anew(store, key):
+    uid = store.measure(bp.count([number([1.0])]))
+    assert store.ingest() == {}
+    layout = Layout(store.data_dir)
+    with closing(sqlite3.connect(layout.catalogue_database)) as database, database:
+        database.execute("UPDATE nodes SET key = ? WHERE key = ?", (key, uid))
+    recovery = recover(store.data_dir)
+    assert "which is no uid" in recovery.catalogue
+    assert recovery.problems == []
+    assert list(store.open()) == [uid]
 
 
 def test_a_run_that_the_catalogue_does_not_have_gets_no_checksums(store):
