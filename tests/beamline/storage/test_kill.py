@@ -39,7 +39,7 @@ def killed(store):
             path = store.data_dir / name
             while not path.exists():
                 time.sleep(0.001)
-            time.sleep(rng.uniform(0, 0.4))
+            time.sleep(rng.uniform(0, 0.25))
             os.kill(pid, signal.SIGKILL)
             lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
             acknowledged += [json.loads(line) for line in lines]

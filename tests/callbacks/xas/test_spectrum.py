@@ -48,16 +48,16 @@ def test_normalised_spectra_hold_the_truth_within_their_uncertainty():
 
 @pytest.mark.parametrize("settings", [{}, {"background": "constant"}, {"normalise": "area"}])
 def test_sigma_is_that_of_the_whole_jacobian(settings):
-    energy, intensity, variance = noisy_edge(300)
-    intensity[40] = np.nan
+    energy, intensity, variance = noisy_edge(90)
+    intensity[12] = np.nan
     measured = np.isfinite(intensity)
     found = normalise_spectrum(energy, intensity, variance, XasSettings(**settings))
-    for point in (3, 150, 290):
+    for point in (3, 45, 85):
         jacobian = np.zeros(len(energy))
         for other in np.flatnonzero(measured):
             step = 1e-4 * np.sqrt(variance[other])
             up, down = (
-                normalise_spectrum(energy, intensity + sign * step * np.eye(1, 300, other)[0], variance,
+                normalise_spectrum(energy, intensity + sign * step * np.eye(1, 90, other)[0], variance,
                                    XasSettings(**settings)).normalised[point]
                 for sign in (1, -1)
             )  # fmt: skip

@@ -327,7 +327,7 @@ def test_a_run_without_a_log_is_restored_or_named_before_its_catalogue_is_made_a
     assert sorted(store.open()) == sorted([good, other] if readable else [other])
 
 
-@pytest.mark.parametrize("key", [b"a\0b", "x" * 400, b"\0\xff"])
+@pytest.mark.parametrize("key", [b"\0\xff", "x" * 400])
 def test_a_catalogue_with_a_run_whose_name_is_no_uid_is_made_anew(store, key):
     uid = store.measure(bp.count([number([1.0])]))
     assert store.ingest() == {}
