@@ -328,7 +328,7 @@ def _mend_catalogue(
     if layout.catalogue.exists():
         try:  # also what is about to be kept aside may have what nothing else has
             without_log = _restore_missing(layout, recovery, restore, anew=bool(reason))
-            damaged = unsound_runs(layout) - without_log
+            damaged = set() if reason else unsound_runs(layout) - without_log
         except DamagedCatalogueError as error:
             reason = reason or error.what
     if not reason and layout.catalogue.exists():
