@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
@@ -116,6 +117,9 @@ class RunReduction:
         Called with (name, document) of the derived run.
     observer : callable, optional
         Is given the name of each step and all its outputs, also those that are not kept.
+    uid : str, optional
+        Of the derived run; a new one where not given. The uids of its documents follow from it: a run that is reduced
+        once more under the same uid has the same documents, but for the times at which they were made.
     """
 
     def __init__(
@@ -124,8 +128,11 @@ class RunReduction:
         measurement: Measurement,
         settings: Mapping[str, Any],
         emit: Emit,
+        *,
         observer: Observer | None = None,
+        uid: str | None = None,
     ) -> None:
+        self._uid = uid
         self._pipeline = pipeline
         self._settings = pipeline.settings_model.model_validate(settings)
         self.chain = pipeline.build(self._settings, measurement)
@@ -144,6 +151,15 @@ class RunReduction:
     def result(self) -> dict[str, Any]:
         """What is known from the events so far."""
         return self._alarms.add_to(self.chain.result)
+
+    def derivation(self, raw_uid: str) -> dict[str, Any]:
+        """Give the block of the derived run's start document that says what it was made from, and how."""
+        return Derivation(
+            raw_uids=[raw_uid],
+            pipeline=self._pipeline.name,
+            settings=self._settings.model_dump(mode="json"),
+            software=_software(),
+        ).model_dump(mode="json")
 
     def __call__(self, name: str, doc: Any) -> None:
         """Take the next document of the run."""
@@ -172,14 +188,10 @@ class RunReduction:
                 self._stop(doc)
 
     def _start(self, doc: dict[str, Any]) -> None:
-        derivation = Derivation(
-            raw_uids=[doc["uid"]],
-            pipeline=self._pipeline.name,
-            settings=self._settings.model_dump(mode="json"),
-            software=_software(),
-        )
         carried = {key: doc[key] for key in ("sample", MEASUREMENT) if key in doc}
-        self._run = event_model.compose_run(metadata={**carried, DERIVATION: derivation.model_dump(mode="json")})
+        self._run = event_model.compose_run(
+            uid=self._uid, metadata={**carried, DERIVATION: self.derivation(doc["uid"])}
+        )
         self._emit("start", self._run.start_doc)
         self._frames = self._stream(self.chain)
         if self.chain.behind is not None:
@@ -217,7 +229,10 @@ class RunReduction:
         units = units_of(self._pipeline.result)
         for name, document in _result_documents(self._run, result, units, doc["time"]):
             self._emit(name, document)
-        self._emit("stop", self._run.compose_stop(exit_status=doc["exit_status"], reason=doc.get("reason", "")))
+        stop = self._run.compose_stop(
+            exit_status=doc["exit_status"], reason=doc.get("reason", ""), uid=_uid(self._run, "stop")
+        )
+        self._emit("stop", stop)
 
     def _primary(self, doc: Mapping[str, Any]) -> None:
         self._n_frames += 1
@@ -286,6 +301,7 @@ class _DerivedStream:
         self._emit = emit
         self._observer = observer
         self._composer: Any = None
+        self._number = 0  # of events
         # Failed events before the first good one, and their times: the shapes of their outputs are not known yet.
         self._waiting: list[tuple[dict[str, Any], float]] = []
 
@@ -315,11 +331,14 @@ class _DerivedStream:
         self._composer = self._run.compose_descriptor(
             name=str(self._chain.stream),
             data_keys={key: data_key(value, units.get(key, "")) for key, value in event.items()},
+            uid=_uid(self._run, self._chain.stream),
         )
         self._emit("descriptor", self._composer.descriptor_doc)
 
     def _compose(self, event: Mapping[str, Any], time: float) -> None:
-        self._emit("event", _compose_event(self._composer, {**self._chain.missing(), **event}, time))
+        self._number += 1
+        uid = _uid(self._run, self._chain.stream, self._number)
+        self._emit("event", _compose_event(self._composer, {**self._chain.missing(), **event}, time, uid))
 
 
 def derived_run(
@@ -361,9 +380,9 @@ def _result_documents(
     run: Any, result: Mapping[str, Any], units: Mapping[str, str], time: float
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     data_keys = {key: data_key(value, units.get(key, "")) for key, value in result.items()}
-    composer = run.compose_descriptor(name=str(Stream.RESULT), data_keys=data_keys)
+    composer = run.compose_descriptor(name=str(Stream.RESULT), data_keys=data_keys, uid=_uid(run, Stream.RESULT))
     yield "descriptor", composer.descriptor_doc
-    yield "event", _compose_event(composer, result, time)
+    yield "event", _compose_event(composer, result, time, _uid(run, Stream.RESULT, 1))
 
 
 def outputs_of_frame(
@@ -398,7 +417,7 @@ def outputs_of_frame(
                     measurement,
                     settings,
                     lambda _name, _doc: None,
-                    lambda step, values: outputs.update({step: dict(values)}),
+                    observer=lambda step, values: outputs.update({step: dict(values)}),
                 )
             case "descriptor":
                 streams[doc["uid"]] = doc["name"]
@@ -423,7 +442,13 @@ def data_key(value: Any, units: str = "") -> DataKey:
     return {**kind, "shape": list(array.shape), "units": units, "source": "reduction"}
 
 
-def _compose_event(composer: Any, values: Mapping[str, Any], time: float) -> dict[str, Any]:
+def _compose_event(composer: Any, values: Mapping[str, Any], time: float, uid: str) -> dict[str, Any]:
     data = {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
-    event: dict[str, Any] = composer.compose_event(data=data, timestamps=dict.fromkeys(data, time), time=time)
+    event: dict[str, Any] = composer.compose_event(data=data, timestamps=dict.fromkeys(data, time), time=time, uid=uid)
     return event
+
+
+def _uid(run: Any, stream: str, number: int | None = None) -> str:
+    """Give the uid of the descriptor of a stream, of an event of it, or of the stop document."""
+    what = f"{run.start_doc['uid']}/{stream}" if number is None else f"{run.start_doc['uid']}/{stream}/{number}"
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, what))

@@ -30,7 +30,6 @@ class _Stream:
     """Where the large arrays of one descriptor are stored."""
 
     run: str
-    path: Path
     datasets: dict[str, str]  # data key -> dataset
     units: dict[str, str]
     resources: dict[str, str] = field(default_factory=dict)  # data key -> uid of its stream_resource
@@ -53,6 +52,26 @@ class LargeArrays:
     def __init__(self, data_dir: Path) -> None:
         self._folder = Layout(data_dir).derived
         self._streams: dict[str, _Stream] = {}  # by uid of the descriptor
+        self._anew: set[str] = set()  # runs whose files are written anew
+
+    def write_anew(self, run: str) -> None:
+        """Write the file of a run anew, beside the one that a process left that died, until `settle` is called."""
+        self._new_path(run).unlink(missing_ok=True)
+        self._anew.add(run)
+
+    def settle(self, run: str) -> None:
+        """Put the file that was written anew in the place of the one before."""
+        self._anew.discard(run)
+        if self._new_path(run).exists():
+            self._new_path(run).replace(self._path(run))
+        else:  # no event had large arrays
+            self._path(run).unlink(missing_ok=True)
+
+    def _path(self, run: str) -> Path:
+        return self._folder / f"{run}.h5"
+
+    def _new_path(self, run: str) -> Path:
+        return self._folder / f".{run}.h5.new"
 
     def __call__(self, name: str, doc: Doc) -> Iterator[Document]:
         """Yield the documents that replace one document, which is itself left unchanged."""
@@ -74,7 +93,6 @@ class LargeArrays:
         run = doc["run_start"]
         self._streams[doc["uid"]] = _Stream(
             run=run,
-            path=self._folder / f"{run}.h5",
             datasets={key: f"/{doc['name']}/{key}" for key in large},
             units={key: data_key.get("units") or "" for key, data_key in large.items()},
         )
@@ -84,13 +102,14 @@ class LargeArrays:
     def _event(self, doc: Doc, stream: _Stream) -> Iterator[Document]:
         self._folder.mkdir(parents=True, exist_ok=True)
         # Not locked, as a reader locks it while it reads: no other process writes the files of this run.
-        with h5py.File(stream.path, "a", libver=FORMAT, locking=False) as file:
+        path = self._new_path(stream.run) if stream.run in self._anew else self._path(stream.run)
+        with h5py.File(path, "a", libver=FORMAT, locking=False) as file:
             for key, dataset in stream.datasets.items():
                 _append(file, dataset, np.asarray(doc["data"][key]), stream.units[key])
         for key, dataset in stream.datasets.items():
             if key not in stream.resources:
-                stream.resources[key] = str(uuid.uuid4())
-                yield "stream_resource", _stream_resource(stream, key, dataset)
+                stream.resources[key] = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{doc['descriptor']}/{key}"))
+                yield "stream_resource", _stream_resource(stream, key, dataset, self._path(stream.run))
             yield "stream_datum", _stream_datum(stream, key, doc)
         stream.events += 1
         small = {
@@ -196,13 +215,13 @@ def _append(file: h5py.File, name: str, value: NDArray[Any], units: str) -> None
     dataset[-1] = value
 
 
-def _stream_resource(stream: _Stream, key: str, dataset: str) -> Doc:
+def _stream_resource(stream: _Stream, key: str, dataset: str, path: Path) -> Doc:
     return {
         "uid": stream.resources[key],
         "run_start": stream.run,
         "data_key": key,
         "mimetype": HDF5_MIMETYPE,
-        "uri": file_uri(stream.path.absolute()),
+        "uri": file_uri(path.absolute()),
         "parameters": {"dataset": dataset, "chunk_shape": [1]},
     }
 
