@@ -46,8 +46,9 @@ def wait_for_catalogue() -> None:
     CatalogueError
         When a run does not come into the catalogue; says why.
     """
-    session.drain()
-    if reason := session.ingester.why_missing(*(path.stem for path in Layout(session.data_dir).pending_logs())):
+    if reason := session.drain() or session.ingester.why_missing(
+        *(path.stem for path in Layout(session.data_dir).pending_logs())
+    ):
         raise CatalogueError(reason)
 
 

@@ -2,5 +2,5 @@
 
 It imports bluesky and matplotlib, which takes time, so import what is needed from its module: `session.Session`,
 `session.measure` and `session.measure_all`, `safety.assess`, `references.processing_with_references`,
-`live_feed.LiveFeed`, `scan_numbers.ScanNumbers`.
+`watcher.Watcher`, `scan_numbers.ScanNumbers`.
 """

@@ -1,4 +1,4 @@
-"""The RunEngine with everything attached to it: the recorder, the live reduction, the catalogue and the suspenders."""
+"""The RunEngine with its recorder and suspenders, and the processes that follow what it records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,29 +16,28 @@ from bluesky import RunEngine, SupplementalData
 from bluesky.utils import FailedStatus, RunEngineInterrupted
 
 from beamline.acquire.alarm_log import AlarmLog
-from beamline.acquire.live_feed import LiveFeed
-from beamline.acquire.live_picture import LivePicture
 from beamline.acquire.references import processing_with_references
 from beamline.acquire.scan_numbers import ScanNumbers
 from beamline.acquire.suspenders import light_of, light_suspenders
+from beamline.acquire.watcher import Watcher
 from beamline.endstation.build import build_endstation
 from beamline.endstation.config import Config
 from beamline.endstation.connect import disconnect
 from beamline.errors import BeamlineError
-from beamline.storage import DerivedRuns, Layout, Recorder
-from beamline.storage.catalogue.supervisor import IngestSupervisor
-from beamline.techniques import pipelines
+from beamline.processes.followers import FollowingProcess, FollowingThread, LogFollowing
+from beamline.storage import Layout, Recorder
+from beamline.storage.layout import INGEST, PROCESSES, REDUCTION
 from beamline.techniques.settings import processing_problems, settings_problems
 from callbacks.contract import PROCESSING
-from callbacks.reduction import Reducer
 from plans.errors import PlanError
 
 LOGGERS = ("beamline", "bluesky", "callbacks", "ophyd", "plans")
-DRAIN_TIMEOUT = 600.0  # s; a reduction that is this late after the end of its run is no longer waited for
 
 
 class Session:
-    """An endstation ready to measure: devices, engine, recorder, live reduction, catalogue.
+    """An endstation ready to measure: devices, engine, recorder; and the processes that reduce, catalogue and draw.
+
+    When it is entered, the processes are started, or found if they work in the data folder already.
 
     Parameters
     ----------
@@ -46,6 +45,17 @@ class Session:
         The endstation.
     data_dir : Path
         The data folder.
+    in_process : bool
+        Let threads of this process do what the processes do, by the same code: for tests and notebooks.
+    followers : sequence of str
+        Which of them to start: of `beamline.storage.layout.PROCESSES`.
+
+    Attributes
+    ----------
+    reduction, ingester : LogFollowing
+        How the live reduction and the catalogue keep up.
+    watcher : Watcher
+        What hands the documents to those of this process.
 
     Raises
     ------
@@ -53,7 +63,9 @@ class Session:
         When a device cannot be built, or a setting of the processing is wrong.
     """
 
-    def __init__(self, config: Config, data_dir: Path) -> None:
+    def __init__(
+        self, config: Config, data_dir: Path, *, in_process: bool = False, followers: Sequence[str] = PROCESSES
+    ) -> None:
         if problems := processing_problems(config):
             raise BeamlineError(*problems)
         data_dir = data_dir.absolute()  # documents name files in it, and must be readable from any working directory
@@ -69,33 +81,28 @@ class Session:
         self.RE.scan_id_source = lambda _md: numbers.next()
         baseline = [getattr(self.endstation, name) for name, device in config.devices.items() if device.baseline]
         self.RE.preprocessors.append(SupplementalData(baseline=baseline))
+        self.use_settings(processing_with_references(config, data_dir))
 
         self.recorder = Recorder(data_dir)
         self.RE.subscribe(self.recorder)
-        self.derived = DerivedRuns(data_dir)
-        self.picture = LivePicture(data_dir)
-        self.use_settings(processing_with_references(config, data_dir))
-        self.reducer = Reducer(self._store_derived, pipelines())
-        self.reduction = LiveFeed(
-            self.reducer, depth=config.storage.queue_depth, log=self.recorder.read, name="reduction"
-        )
-        self.RE.subscribe(self.reduction)
-        self.ingester = IngestSupervisor(data_dir)
-        self._feeds = [self.reduction]
+        self.watcher = Watcher(data_dir)
+        self.RE.subscribe(self.watcher, "start")
         self.watch(AlarmLog(), "alarms")
+        self._unreduced: list[str] = []
+        self.RE.subscribe(lambda _name, start: self._unreduced.append(start["uid"]), "start")
+        make: type[LogFollowing] = FollowingThread if in_process else FollowingProcess
+        self._all_followers = {name: make(name, data_dir) for name in PROCESSES}
+        self._followers = [self._all_followers[name] for name in followers]
+        self.reduction, self.ingester = self._all_followers[REDUCTION], self._all_followers[INGEST]
         if config.suspenders is not None:
             logging.getLogger(light_suspenders.__module__).setLevel(logging.INFO)  # log when they suspend and resume
             self.endstation = dataclasses.replace(self.endstation, light=light_of(config.suspenders))
             for suspender in light_suspenders(config.suspenders, self.endstation):
                 self.RE.install_suspender(suspender)
 
-    def _store_derived(self, name: str, doc: dict[str, Any]) -> None:
-        """Store a document of a derived run, then show it."""
-        self.derived(name, doc)
-        self.picture(name, doc)
-
     def __enter__(self) -> Self:
-        self.ingester.start()
+        for follower in self._followers:
+            follower.start()
         return self
 
     def __exit__(
@@ -133,28 +140,30 @@ class Session:
             raise BeamlineError(*problems)
         self.RE.md[PROCESSING] = settings
 
-    def watch(self, consumer: Callable[[str, dict[str, Any]], None], name: str) -> LiveFeed:
-        """Feed the documents to `consumer` on a thread of its own, where it can neither slow down nor stop the scan."""
-        feed = LiveFeed(consumer, depth=self.config.storage.queue_depth, log=self.recorder.read, name=name)
-        self._feeds.append(feed)
-        self.RE.subscribe(feed)
-        return feed
+    def watch(self, consumer: Callable[[str, dict[str, Any]], None], name: str) -> None:
+        """Hand the documents to `consumer` on a thread, where it can neither stop the scan nor slow it much."""
+        self.watcher.add(name, consumer)
 
-    def drain(self) -> None:
-        """Wait until every document emitted so far has been reduced."""
-        for feed in self._feeds:
-            feed.drain(DRAIN_TIMEOUT)
+    def drain(self) -> str:
+        """Wait until every run measured so far has been reduced.
+
+        Returns
+        -------
+        str
+            One line that says which run is not reduced and why; empty if all are.
+        """
+        self.watcher.drain()
+        uids, self._unreduced[:] = tuple(self._unreduced), ()
+        return self.reduction.why_missing(*uids)
 
     def close(self) -> None:
-        """Finish the reduction, disconnect, and leave the process that fills the catalogue to finish by itself."""
+        """Disconnect, and leave what follows the logs to finish by itself; threads of this process are waited for."""
         if self.RE.state == "paused":
             self.RE.abort("the session was closed")
-        for feed in self._feeds:
-            feed.close()
+        self.watcher.close()
         self.recorder.close()
-        self.derived.close()
-        self.picture.close()
-        self.ingester.finish()
+        for follower in self._followers:
+            follower.finish()
         self.RE.clear_suspenders()
         if self.config.channel_access is not None:
             disconnect(getattr(self.endstation, name) for name in self.config.devices)

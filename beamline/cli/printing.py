@@ -210,9 +210,9 @@ def print_demo(outcome: Outcome) -> None:
         table.add_row(*row)
     console.print(table)
     answer = "yes" if outcome.live_equals_replay else f"no: {', '.join(outcome.differences)}"
-    for line in outcome.feeds:
-        console.print(line)
     console.print(f"live equals replay: {answer}")
+    if outcome.live_page is not None:
+        console.print(f"live page: {outcome.live_page}", soft_wrap=True)
     console.print(f"report: {outcome.report}", soft_wrap=True)
     console.print(f"data: {outcome.data_dir}  ({outcome.seconds:.0f} s)", soft_wrap=True)
 
@@ -229,7 +229,6 @@ def print_epics_demo(outcome: EpicsOutcome) -> None:
         each = 1000 * run.seconds / max(1, run.events)
         table.add_row(run.technique, str(run.events), f"{run.seconds:.1f}", f"{each:.1f}", answer)
     console.print(table)
-    console.print(outcome.feed)
     for run in outcome.runs:
         console.print(f"report: {run.report}", soft_wrap=True)
     console.print(f"data: {outcome.data_dir}  (IOC on port {outcome.port}, {outcome.seconds:.0f} s)", soft_wrap=True)

@@ -96,7 +96,6 @@ class Storage(_Table):
     """Table `storage`: where runs are stored, and how many documents may be queued for their consumers."""
 
     data_dir: Path = Field(default_factory=lambda: user_data_path("stxm-rixs-beamline"), strict=False)
-    queue_depth: PositiveInt = 10_000  # documents between the engine and a consumer
     minimum_free_gb: PositiveFloat = 1.0  # with less disk space, no run is begun
 
     @field_validator("data_dir", mode="before")

@@ -17,9 +17,9 @@ from beamline.errors import BeamlineError
 from beamline.operations.outputs import new_file
 from beamline.operations.problems import problems_of
 from beamline.operations.runs import data_folder, interruptions, technique_of
+from beamline.processes.followers import ingest_now
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures
-from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs

@@ -18,14 +18,13 @@ from beamline.formats.importers.nxstxm import nxstxm_documents
 from beamline.formats.importers.sdf import sdf_documents
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import block_of, data_folder, summary_of
-from beamline.storage.catalogue.supervisor import ingest_now
-from beamline.storage.derived import DerivedRuns
+from beamline.processes.followers import ingest_now
+from beamline.processes.reduction import Reduction
 from beamline.storage.layout import Layout
 from beamline.storage.recorder import Recorder
 from beamline.storage.runs import Runs
-from beamline.techniques import pipelines
 from beamline.techniques.settings import processing_problems
-from callbacks.reduction import Reducer
+from callbacks.contract import PROCESSING
 
 logger = logging.getLogger(__name__)
 
@@ -64,19 +63,27 @@ def import_scan(
         raise BeamlineError(*problems)
     data_dir = data_folder(data_dir, loaded)
     uid = ""
-    with closing(Recorder(data_dir)) as recorder, closing(DerivedRuns(data_dir)) as derived:
-        settings = processing_with_references(loaded, data_dir)
-        count, reducer = EventCounter(progress), Reducer(derived, pipelines(), settings)
+    settings = processing_with_references(loaded, data_dir)
+    count = EventCounter(progress)
+    new: set[str] = set()
+    with closing(Recorder(data_dir)) as recorder, closing(Reduction(data_dir, new, retry_delays=())) as reduction:
         try:
             for name, doc in _documents(kind, path, data_dir):
-                recorder(name, doc)
-                reducer(name, doc)
+                if name == "start":
+                    uid = doc["uid"]
+                    recorder(name, {**doc, PROCESSING: settings})
+                    new.add(uid)
+                else:
+                    recorder(name, doc)
+                reduction.advance()
                 count(name, doc)
-                uid = doc["uid"] if name == "start" else uid
+            reduction.complete()
         except KeyboardInterrupt:
             if uid:
                 logger.warning("run %s: its import was interrupted; `beamline recover` closes and reduces it", uid)
             raise
+        for run in reduction.status():
+            logger.error("the reduction of run %s: %s", run["uid"], run["error"])
     runs = Runs(data_dir)
     summary = summary_of(runs, uid)
     late = ingest_now(data_dir, uid, *filter(None, [summary["derived_uid"]]))

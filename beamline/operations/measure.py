@@ -121,12 +121,15 @@ def run_plan(
         on_assessment(assessment)
         session.watch(EventCounter(progress), "progress")
         uids = measure_all(session, plan.function(session.endstation, **parameters), on_pause=on_pause)
-        session.drain()
-        late = session.ingester.why_missing(*uids)
-        status = session.reduction.status()
-    if status.errors:
-        logger.error("the live reduction failed %d times, last: %s", status.errors, status.last_error)
-    summary = summarise_run(*Runs(session.data_dir).load_with_derived(uids[-1]))
+        unreduced = session.drain()
+        raw, derived = Runs(session.data_dir).load_with_derived(uids[-1])
+        late = session.ingester.why_missing(*uids, *([derived.uid] if derived else []))
+        errors = session.reduction.status().errors
+    if unreduced:
+        logger.error("%s", unreduced)
+    for uid, reason in errors.items():
+        logger.error("the live reduction of run %s: %s", uid, reason)
+    summary = summarise_run(raw, derived)
     summary |= {"estimate": estimate, "not_in_catalogue": late}
     return summary if len(uids) == 1 else summary | {"series": list(uids)}
 

@@ -7,15 +7,13 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from beamline.processes.reduction import Reduction
 from beamline.storage.catalogue import recovery as storage
 from beamline.storage.catalogue.recovery import RecoveredRun, Recovery
-from beamline.storage.derived import DerivedRuns
 from beamline.storage.log import LogState, inspect_log
-from beamline.storage.relocation import read_run
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques import pipelines
 from callbacks.contract import MEASUREMENT
-from callbacks.reduction import Reducer
 
 __all__ = ["RecoveredRun", "Recovery", "recover"]
 
@@ -47,9 +45,11 @@ def _reduce(data_dir: Path, interrupted: Sequence[str], recovery: Recovery) -> N
     affected = [entries[uid] for uid in interrupted if uid in entries]
     uids = dict.fromkeys(entry.reduction_of or entry.uid for entry in affected)
     reduced = {entry.reduction_of for entry in entries.values() if entry.uid not in interrupted}
-    for uid in uids:
-        if uid in entries and uid not in reduced and _is_measurement(entries[uid]):
-            _reduce_run(data_dir, entries[uid], recovery)
+    wanted = {uid for uid in uids if uid in entries and uid not in reduced and _is_measurement(entries[uid])}
+    with closing(Reduction(data_dir, wanted, retry_delays=())) as reduction:
+        reduction.complete()
+        recovery.reduced += reduction.reduced
+        recovery.problems += [f"run {run['uid']} could not be reduced: {run['error']}" for run in reduction.status()]
 
 
 def _is_measurement(entry: Entry) -> bool:
@@ -57,16 +57,3 @@ def _is_measurement(entry: Entry) -> bool:
         case {"technique": str(technique)} if technique in pipelines() and not entry.raw_uids:
             return inspect_log(entry.path).state is LogState.CLOSED
     return False
-
-
-def _reduce_run(data_dir: Path, entry: Entry, recovery: Recovery) -> None:
-    try:
-        with closing(DerivedRuns(data_dir)) as derived:
-            reducer = Reducer(derived, pipelines())
-            for name, doc in read_run(entry.path):
-                reducer(name, doc)
-    except Exception as error:  # noqa: BLE001 - of the disk, or of documents that are not as they should be
-        reason = " ".join(str(error).split()) or type(error).__name__
-        recovery.problems.append(f"run {entry.uid} could not be reduced: {reason}")
-    else:
-        recovery.reduced.append(entry.uid)

@@ -12,9 +12,9 @@ from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from beamline.operations.problems import unreadable_frames
 from beamline.operations.runs import technique_of
+from beamline.processes.followers import ingest_now
 from beamline.storage.catalogue import documents as replays
 from beamline.storage.catalogue.find import RunNotFoundError, open_catalog, resolve_run
-from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.log import Document
 from beamline.storage.results import collect, differences

@@ -11,6 +11,8 @@ from itertools import chain, count
 from pathlib import Path
 
 INGESTED = "ingested"  # subfolder of the logs, for runs that are completely in the catalogue
+# Names of the processes that follow the logs; see `beamline.processes`.
+INGEST, REDUCTION, PICTURE = PROCESSES = ("ingest", "reduction", "picture")
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,14 @@ class Layout:
         """List the logs of runs that are not yet completely in the catalogue."""
         return sorted(path for path in self.logs.glob("[!.]*.log") if is_regular(path))
 
-    def ingested_logs(self) -> Iterator[Path]:
-        """Yield the logs of runs that are in the catalogue, in no particular order."""
-        return (path for path in (self.logs / INGESTED).glob("*/[!.]*.log") if is_regular(path))
+    def ingested_logs(self, folder: Path | None = None) -> Iterator[Path]:
+        """Yield the logs of runs that are in the catalogue, in no particular order; those in one folder if given."""
+        found = (self.logs / INGESTED).glob("*/[!.]*.log") if folder is None else folder.glob("[!.]*.log")
+        return (path for path in found if is_regular(path))
+
+    def folders_of_ingested_logs(self) -> list[Path]:
+        """List the folders that the logs of runs lie in that are in the catalogue."""
+        return [folder for folder in (self.logs / INGESTED).glob("*") if folder.is_dir()]
 
     def all_logs(self) -> list[Path]:
         """List the logs of all runs."""
@@ -125,10 +132,22 @@ class Layout:
         """Folder of the HDF5 files that link to frames on behalf of the catalogue."""
         return self.catalogue / "links"
 
+    def process_lock(self, name: str) -> Path:
+        """File locked by the one process of its kind that follows the logs; see `beamline.processes`."""
+        return self.data_dir / f"{name}.lock"
+
+    def process_status(self, name: str) -> Path:
+        """File in which a process that follows the logs reports its progress (JSON)."""
+        return self.data_dir / f"{name}.json"
+
+    def process_log(self, name: str) -> Path:
+        """Log file of a process that follows the logs."""
+        return self.data_dir / f"{name}.log"
+
     @property
     def catalogue_lock(self) -> Path:
         """File locked by the process that fills the catalogue, so that there is only one."""
-        return self.data_dir / "catalog.lock"
+        return self.process_lock(INGEST)
 
     @property
     def creation_lock(self) -> Path:
@@ -139,16 +158,6 @@ class Layout:
     def recovery_lock(self) -> Path:
         """File locked by a process that recovers the data folder, so that there is only one."""
         return self.data_dir / ".recovering"
-
-    @property
-    def ingest_status(self) -> Path:
-        """File in which the process that fills the catalogue reports its progress (JSON)."""
-        return self.data_dir / "ingest.json"
-
-    @property
-    def ingest_log(self) -> Path:
-        """Log file of the process that fills the catalogue."""
-        return self.data_dir / "ingest.log"
 
     @property
     def session_log(self) -> Path:
@@ -182,8 +191,10 @@ class Layout:
         target = Path(os.path.realpath(path))
         parts = (
             *(self.logs, self.frames, self.derived, self.catalogue, self.live, self.scan_id, self.new_catalogue),
-            *(self.catalogue_lock, self.creation_lock, self.recovery_lock),
-            *(self.ingest_status, self.ingest_log, self.session_log),
+            *(self.creation_lock, self.recovery_lock, self.session_log),
+            *(self.process_lock(name) for name in PROCESSES),
+            *(self.process_status(name) for name in PROCESSES),
+            *(self.process_log(name) for name in PROCESSES),
         )
         for part in parts:
             if target.is_relative_to(os.path.realpath(part)):

@@ -120,6 +120,20 @@ def find_log(data_dir: Path, uid: str) -> Path:
     return path
 
 
+def open_log(data_dir: Path, uid: str) -> LogReader:
+    """Open the log of a run for reading.
+
+    Raises
+    ------
+    LogError
+        When there is none, or it cannot be read.
+    """
+    try:
+        return LogReader(find_log(data_dir, uid))
+    except LogError:  # it may have been moved between being found and being opened
+        return LogReader(find_log(data_dir, uid))
+
+
 @dataclass(frozen=True)
 class Damage:
     """Bytes of a log that cannot be read.
@@ -229,6 +243,11 @@ class LogReader:
             self.end += len(tail)
             return 0
         return len(tail)
+
+    @property
+    def behind(self) -> int:
+        """Bytes of the log that have not been read."""
+        return max(0, os.fstat(self._file.fileno()).st_size - self.end)
 
     def close(self) -> None:
         """Close the file."""

@@ -17,10 +17,11 @@ import tempfile
 import uuid
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from beamline.errors import BeamlineError
 from beamline.storage.layout import Layout, unused_name
-from beamline.storage.log import FORMAT, Doc, LogError, LogReader, RunIndex, count_events, find_log, pack
+from beamline.storage.log import FORMAT, Doc, LogReader, RunIndex, count_events, pack
 
 OF_DAMAGE = "its log is "  # in the reason of a run that was closed with a damaged log
 EVENT_RESERVE = 1 << 20  # bytes for one more event: a line of 20,000 pixels takes 640 kB
@@ -41,6 +42,11 @@ class Recorder:
     ----------
     data_dir : Path
         The data folder; the logs go to its subfolder ``log``.
+
+    Attributes
+    ----------
+    begun : set of str
+        Uids of the runs whose logs it has begun.
 
     Raises
     ------
@@ -64,9 +70,10 @@ class Recorder:
             raise RecorderError(f"{self._folder}: cannot be made, nothing can be measured: {error.strerror}") from error
         self._index = RunIndex()
         self._logs: dict[str, _LogWriter] = {}
+        self.begun: set[str] = set()
 
     def __call__(self, name: str, doc: Doc) -> None:
-        """Append a document to the log of its run."""
+        """Append a document to the log of its run; one that a resumed log holds already is passed over."""
         try:
             run = self._index.run_of(name, doc)
             packed = pack(name, doc)
@@ -76,7 +83,9 @@ class Recorder:
             raise RecorderError(f"a document {name!r} {what}") from error
         except (TypeError, ValueError, OverflowError) as error:
             raise RecorderError(f"a document {name!r} cannot be recorded: {error}") from error
-        if name == "start":
+        if self.passes_over(run):
+            self._logs[run].to_pass -= 1
+        elif name == "start":
             self._open(run, packed)
         elif run not in self._logs:
             raise RecorderError(f"a document {name!r} came for run {run}, which is not open")
@@ -86,12 +95,25 @@ class Recorder:
             self._logs.pop(run).close()
             self._index.forget(run)
 
-    def read(self, uid: str) -> LogReader:
-        """Open the log of a run of this data folder for reading."""
+    def resume(self, uid: str) -> None:
+        """Go on with the log of a run whose writer died; the run is emitted again from its beginning.
+
+        Raises
+        ------
+        RecorderError
+            When the log cannot be written, is damaged, complete, or written by a living process.
+        """
+        path = self._layout.log(uid)
         try:
-            return LogReader(find_log(self._data_dir, uid))
-        except LogError:  # it may have been moved between being found and being opened
-            return LogReader(find_log(self._data_dir, uid))
+            self._logs[uid] = _LogWriter.reopened(path)
+        except BlockingIOError as error:
+            raise RecorderError(f"{path}: another process writes it") from error
+        except OSError as error:
+            raise RecorderError(f"{path}: cannot be gone on with: {error.strerror}") from error
+
+    def passes_over(self, uid: str) -> bool:
+        """Tell whether a run is resumed, and the next document is in its log already."""
+        return uid in self._logs and self._logs[uid].to_pass > 0
 
     def close(self) -> None:
         """Close the logs; a run without a stop document counts as interrupted from now on."""
@@ -107,8 +129,9 @@ class Recorder:
         path = self._layout.log(run)
         if run in self._logs or os.path.lexists(path):
             raise RecorderError(f"{path}: there already, and not replaced; a run needs a uid of its own")
+        self.begun.add(run)  # before anybody can see it
         try:
-            self._logs[run] = _LogWriter(path, packed)
+            self._logs[run] = _LogWriter.created(path, packed)
         except OSError as error:
             raise RecorderError(
                 f"{self._folder}: no log can be opened, the scan cannot start: {error.strerror}"
@@ -116,20 +139,45 @@ class Recorder:
 
 
 class _LogWriter:
-    """Writes and locks the log of one open run."""
+    """Writes and locks the log of one open run.
 
-    def __init__(self, path: Path, packed_start: bytes) -> None:
+    Attributes
+    ----------
+    to_pass : int
+        Documents that are in the log already, and will be emitted again.
+    """
+
+    def __init__(self, path: Path) -> None:
         self.path = path
+        self.to_pass = 0
         self._fd = -1
         self._end = 0  # of the last whole document
         self._torn = False  # part of a document lies behind it
         self._reserves: list[_Reserve] = []
+
+    @classmethod
+    def created(cls, path: Path, packed_start: bytes) -> Self:
+        """Begin a log."""
+        log = cls(path)
         try:
-            self._reserves += (_Reserve(path.parent, size) for size in (EVENT_RESERVE, STOP_RESERVE))
-            self._create(FORMAT + packed_start)
+            log._reserve()
+            log._create(FORMAT + packed_start)
         except OSError:
-            self.close()
+            log.close()
             raise
+        return log
+
+    @classmethod
+    def reopened(cls, path: Path) -> Self:
+        """Go on with a log, behind its last whole document."""
+        log = cls(path)
+        try:
+            log._reserve()
+            log._reopen()
+        except (OSError, BeamlineError):
+            log.close()
+            raise
+        return log
 
     def append(self, packed: bytes, *, closing: bool) -> None:
         """Append a document, if need be in the reserved space.
@@ -161,6 +209,9 @@ class _LogWriter:
         for reserve in self._reserves:
             reserve.free()
 
+    def _reserve(self) -> None:
+        self._reserves += (_Reserve(self.path.parent, size) for size in (EVENT_RESERVE, STOP_RESERVE))
+
     def _create(self, content: bytes) -> None:
         """Make the file; it gets its name once it is locked and complete, so that no reader sees less."""
         new = self.path.with_name(f".{self.path.name}.new")
@@ -174,6 +225,17 @@ class _LogWriter:
         except OSError:
             new.unlink(missing_ok=True)
             raise
+
+    def _reopen(self) -> None:
+        self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with LogReader(self.path) as reader:
+            names = [name for name, _ in reader]
+            torn = reader.torn()
+        if reader.damage or "stop" in names:
+            why = str(reader.damage[0]) if reader.damage else "complete"
+            raise RecorderError(f"{self.path}: {why}, and cannot be gone on with")
+        self.to_pass, self._end, self._torn = len(names), reader.end, bool(torn)
 
     def _append_in_reserve(self, packed: bytes, error: OSError, *, closing: bool) -> None:
         for reserve in self._reserves if closing else self._reserves[:1]:

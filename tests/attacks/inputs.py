@@ -43,8 +43,8 @@ from beamline.formats.importers.irixs import irixs_documents  # noqa: E402
 from beamline.formats.importers.nxstxm import nxstxm_documents  # noqa: E402
 from beamline.formats.importers.sdf import sdf_documents  # noqa: E402
 from beamline.operations.demonstrate.techniques import simulated  # noqa: E402
-from beamline.storage.catalogue.supervisor import ingest_now  # noqa: E402
-from beamline.storage.layout import Layout  # noqa: E402
+from beamline.processes.followers import ingest_now  # noqa: E402
+from beamline.storage.layout import REDUCTION, Layout  # noqa: E402
 from beamline.storage.runs import Runs  # noqa: E402
 from callbacks.contract import Key  # noqa: E402
 from plans import rixs_map, stxm_stack, xas  # noqa: E402
@@ -291,7 +291,7 @@ class Measured(Target):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.data = folder / "measured"
-        session = Session(simulated(1, speed_up=1e6), self.data)
+        session = Session(simulated(1, speed_up=1e6), self.data, in_process=True, followers=(REDUCTION,)).__enter__()
         end = session.endstation
         self.events = {
             measure(session, xas(end, "525:534:1", 1.0)): 10,

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import bluesky.plans as bp
 import numpy as np
+from beamline.acquire.live_feed import LiveFeed
 from bluesky import RunEngine
 from harness import Result, run, seconds
 from ophyd.sim import SynAxis, SynSignal
 
-from beamline.acquire.live_feed import LiveFeed
-from beamline.storage.catalogue.supervisor import IngestSupervisor
+from beamline.processes.followers import FollowingProcess
 from beamline.storage.recorder import Recorder
 
 EVENTS = 300  # a scan
@@ -56,7 +56,7 @@ def measure():
         data_dir = Path(folder)
         recorder = Recorder(data_dir)
         feed = LiveFeed(Consumer(), depth=QUEUE_DEPTH, log=recorder.read)
-        ingester = IngestSupervisor(data_dir)
+        ingester = FollowingProcess("ingest", data_dir)
         ingester.start()
         bare, attached = RunEngine(), RunEngine()
         attached.subscribe(recorder)

@@ -7,8 +7,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from here import reducing_session
 
-from beamline.acquire.session import Session, measure
+from beamline.acquire.session import measure
 from beamline.endstation.config import load_config
 from beamline.operations.exporting import export
 from beamline.operations.replay import replay
@@ -31,7 +32,7 @@ def example(monkeypatch):
 
 
 def test_a_technique_of_ones_own_goes_all_the_way_from_plan_to_export(example, tmp_path):
-    with closing(Session(load_config(), tmp_path / "data")) as session:
+    with closing(reducing_session(load_config(), tmp_path / "data")) as session:
         uid = measure(session, example.flux_stability(session.endstation, 40, 1.0))
         session.drain()
     runs = Runs(tmp_path / "data")

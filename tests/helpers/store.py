@@ -24,7 +24,7 @@ class Store:
     def ingest(self, retry_delays=()):
         """Ingest everything; return the error of each run that failed."""
         with closing(Ingester(self.data_dir, retry_delays)) as ingester:
-            while ingester.ingest_batch():
+            while ingester.advance():
                 pass
             return {run["uid"]: run["error"] for run in ingester.status()}
 

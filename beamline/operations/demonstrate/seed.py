@@ -12,13 +12,13 @@ import numpy as np
 
 from beamline.acquire.session import Session, measure_all
 from beamline.operations.analyse import pool_runs
-from beamline.operations.demonstrate.techniques import simulated, truth_of
+from beamline.operations.demonstrate.techniques import simulated, truth_of, wait_until_reduced
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import data_folder
+from beamline.processes.followers import ingest_now
 from beamline.report.figures import Drawn
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures, spectra
-from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.layout import Layout
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
@@ -93,7 +93,7 @@ def run_seed_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_p
         session.watch(EventCounter(progress), "progress")
         truth = truth_of(session)
         oxygen, metals = _measure_oxygen(session, truth), _measure_metals(session)
-        session.drain()
+        wait_until_reduced(session)
         expected = {capacity: _true_reduced(truth.stxm.phantom(f"LRNMC {capacity} mAh/g")) for capacity in CAPACITIES}
     found = pool_runs(oxygen, _settings("O K"), data_dir)
     uid, status, pooled = found.uid, found.status, found.result

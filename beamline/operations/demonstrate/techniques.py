@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,7 +56,7 @@ class Outcome:
     report: Path
     data_dir: Path
     seconds: float
-    feeds: list[str] = field(default_factory=list)
+    live_page: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Give the outcome for JSON."""
@@ -68,6 +68,7 @@ class Outcome:
             "live_equals_replay": self.live_equals_replay,
             "differences": self.differences,
             "report": str(self.report),
+            "live_page": None if self.live_page is None else str(self.live_page),
             "data_dir": str(self.data_dir),
             "seconds": self.seconds,
         }
@@ -98,19 +99,15 @@ def run_demo(what: What, *, seed: int, data_dir: Path | None, progress: Progress
     with Session(config, data_dir) as session:
         session.watch(EventCounter(progress), "progress")
         uid = _MEASURE[what](session)
-        session.drain()
         truth = truth_of(session)
+        wait_until_reduced(session)
         wait_for_catalogue(session, uid)
-        status = session.reduction.status()
-        page = session.picture.page
     runs = Runs(data_dir)
     replayed = replay(runs, uid, config=None, source="catalogue", keep=False)
     report = write_report(runs, uid, Layout(data_dir).reports / f"{what}-{uid[:8]}.html")
     raw, derived = runs.load_with_derived(uid)
     assert derived is not None
-    feeds = [f"live reduction: {status.errors} errors, {status.caught_up} documents read back from the log"]
-    if what == "stxm":
-        feeds.append(f"live page: {page}, {session.picture.drawn} pictures, {session.picture.skipped} skipped")
+    page = Layout(data_dir).live / "stxm.html"
     return Outcome(
         summary=summarise_run(raw, derived),
         found=_FOUND[what](raw, derived, truth),
@@ -119,7 +116,7 @@ def run_demo(what: What, *, seed: int, data_dir: Path | None, progress: Progress
         report=report,
         data_dir=data_dir,
         seconds=time.monotonic() - began,
-        feeds=feeds,
+        live_page=page if what == "stxm" else None,
     )
 
 
@@ -143,6 +140,18 @@ def truth_of(session: Session) -> Truth:
     if truth is None:
         raise BeamlineError("the endstation offers no truth to compare with; the demonstration needs the simulated one")
     return truth
+
+
+def wait_until_reduced(session: Session) -> None:
+    """Wait until everything measured so far has been reduced.
+
+    Raises
+    ------
+    BeamlineError
+        When a run is not; says why.
+    """
+    if reason := session.drain():
+        raise BeamlineError(reason)
 
 
 def wait_for_catalogue(session: Session, *uids: str) -> None:
@@ -176,7 +185,7 @@ def measure_stxm(session: Session, *, field: str = STXM_FIELD) -> str:
         )
         for name, sample in REFERENCE_SAMPLES.items()
     }
-    session.drain()
+    wait_until_reduced(session)
     session.use_references(references)
     return measure(session, stxm_stack(session.endstation, STXM_ENERGIES, field, STXM_DWELL, sample=SAMPLE, edge="O K"))
 

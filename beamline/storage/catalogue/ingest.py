@@ -8,9 +8,7 @@ is deleted, and the run is ingested again from the beginning of its log.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from beamline.storage.catalogue.checksums import write_checksums
 from beamline.storage.catalogue.condition import DERIVED, RAW, CatalogueError, DamagedCatalogueError, check_catalogue
+from beamline.storage.follow import BATCH_DOCUMENTS, NewLogs
 from beamline.storage.layout import Layout
-from beamline.storage.log import Doc, LogError, LogReader, inspect_log, is_being_written, read_start, unpack_pages
+from beamline.storage.locks import LockError, locked
+from beamline.storage.log import Doc, LogError, LogReader, inspect_log, is_being_written, unpack_pages
 from callbacks.contract import DERIVATION
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FLUSH_INTERVAL = 1.0  # s; the most that readers lag behind a run that is being measured
-POLL_INTERVAL = 0.2  # s
 CHECK_INTERVAL = 5.0  # s between looks at the condition of the catalogue
-BATCH_DOCUMENTS = 500  # of one run, before the other runs get their turn and signals are attended to
 RETRY_DELAYS = (1, 2, 4, 8, 16, 32, 60, 60, 60)  # s; afterwards the run waits for the next process
 
 
@@ -70,7 +68,7 @@ class Ingester:
     Raises
     ------
     CatalogueError
-        When the catalogue cannot be opened; `ingest_batch` raises it when the catalogue is damaged meanwhile.
+        When the catalogue cannot be opened; `advance` raises it when the catalogue is damaged meanwhile.
 
     Attributes
     ----------
@@ -89,11 +87,11 @@ class Ingester:
         self._redescribe, self._run_writer = Redescribe, RunWriter
         self._retry_delays = retry_delays
         self._runs: dict[str, _PendingRun] = {}  # by uid
-        self._unreadable: set[Path] = set()
+        self._new = NewLogs(self._data_dir, ingested=False)
         self._checked_at = time.monotonic()
         self.ingested = 0
 
-    def ingest_batch(self) -> bool:
+    def advance(self) -> bool:
         """Ingest the next documents of every log.
 
         Returns
@@ -101,9 +99,11 @@ class Ingester:
         bool
             False when there was nothing to do.
         """
-        for path in Layout(self._data_dir).pending_logs():
-            if path.stem not in self._runs and path not in self._unreadable:
-                self._open_log(path)
+        for path, start in self._new:
+            try:
+                self._runs[path.stem] = _PendingRun(path, LogReader(path), start)
+            except LogError as error:  # it was there a moment ago
+                logger.error("%s", error)
         runs = sorted(self._runs.values(), key=lambda run: run.start["time"])
         worked = [self._advance(run) for run in runs]
         return any(worked)
@@ -144,18 +144,6 @@ class Ingester:
         """Close the logs; a run that is not finished will be ingested from its beginning next time."""
         for run in self._runs.values():
             run.reader.close()
-
-    def _open_log(self, path: Path) -> None:
-        try:
-            start = read_start(path)
-            if start["uid"] != path.stem:
-                raise LogError(f"{path}: is named for another run than it holds, which is {start['uid']!r:.80}")
-            reader = LogReader(path)
-        except LogError as error:  # it must not keep the other runs out of the catalogue
-            self._unreadable.add(path)
-            logger.error("%s", error)
-        else:
-            self._runs[path.stem] = _PendingRun(path, reader, start)
 
     def _advance(self, run: _PendingRun) -> bool:
         """Ingest the next documents of a run, and handle what goes wrong; False when there was nothing to do."""
@@ -246,6 +234,7 @@ class Ingester:
         keep_aside(ingested)
         run.path.rename(ingested)
         del self._runs[run.path.stem]
+        self._new.forget(run.path.stem)
         self.ingested += 1
 
 
@@ -258,49 +247,9 @@ def keep_aside(path: Path) -> None:
 
 @contextmanager
 def ingest_lock(data_dir: Path, *, keep_waiting: Callable[[], bool]) -> Iterator[bool]:
-    """Hold the lock that lets only one process ingest the logs of a data folder.
-
-    Parameters
-    ----------
-    data_dir : Path
-        The data folder.
-    keep_waiting : callable
-        Called repeatedly while another process holds the lock; waiting ends when it returns False.
-
-    Yields
-    ------
-    bool
-        Whether the lock was obtained.
-
-    Raises
-    ------
-    CatalogueError
-        When the file of the lock cannot be opened.
-    """
-    with locked(Layout(data_dir).catalogue_lock, keep_waiting=keep_waiting) as held:
-        yield held
-
-
-@contextmanager
-def locked(path: Path, *, keep_waiting: Callable[[], bool]) -> Iterator[bool]:
-    """Hold the lock on a file; see `ingest_lock`."""
+    """Hold the lock that lets only one process ingest the logs of a data folder; see `beamline.storage.locks`."""
     try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise CatalogueError(f"{path}: {error.strerror}") from error
-    try:
-        held = _try_lock(lock)
-        while not held and keep_waiting():
-            time.sleep(POLL_INTERVAL)
-            held = _try_lock(lock)
-        yield held
-    finally:
-        os.close(lock)
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        with locked(Layout(data_dir).catalogue_lock, keep_waiting=keep_waiting) as held:
+            yield held
+    except LockError as error:
+        raise CatalogueError(str(error)) from error

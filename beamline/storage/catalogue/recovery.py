@@ -21,12 +21,14 @@ from beamline.storage.catalogue.condition import (
     referred_files,
     runs_in,
 )
-from beamline.storage.catalogue.ingest import POLL_INTERVAL, Ingester, ingest_lock, locked
+from beamline.storage.catalogue.ingest import Ingester, ingest_lock
 from beamline.storage.catalogue.restoring import Restorer
 from beamline.storage.frames import HDF5_MIMETYPE, FramesError, is_open_for_writing, linked_frames, repair_frames
-from beamline.storage.layout import Layout, data_folder_of, is_frame_link, is_ingested
+from beamline.storage.layout import INGEST, Layout, data_folder_of, is_frame_link, is_ingested
+from beamline.storage.locks import POLL_INTERVAL, locked
 from beamline.storage.log import Doc, Log, LogError, LogState, inspect_log
 from beamline.storage.recorder import RecorderError, close_interrupted
+from beamline.storage.reductions import is_live_reduction
 from beamline.storage.relocation import file_of, read_run, why_unreadable
 
 RETRY_DELAYS = (1, 3)  # s; shorter than in the background, as the user is waiting
@@ -122,14 +124,18 @@ def recover(data_dir: Path, *, rebuild: bool = False, reduce: Reduce | None = No
     recovery = Recovery()
     if not layout.logs.exists() and not layout.catalogue.exists():
         return recovery
-    with _recovering(layout), _details_to(layout.ingest_log):
+    with _recovering(layout), _details_to(layout.process_log(INGEST)):
         restore = Restorer(data_dir)
         damaged_logs = _close_runs(layout, recovery, restore)
+        unfinished = _unfinished_reductions(layout)
         if (full := _no_room(layout)) is not None:
             recovery.problems.append(f"{full}; runs are not reduced, the catalogue is left as it is")
             return recovery
-        if reduce is not None and (interrupted := _interrupted(layout)):
+        if reduce is not None and (interrupted := [*_interrupted(layout), *(path.stem for path in unfinished)]):
             reduce(interrupted, recovery)
+        for path in unfinished:  # those that could not be gone on with
+            if path.exists() and (run := _close(path, recovery.problems)) is not None:
+                recovery.closed.append(run)
         try:
             _mend_catalogue(data_dir, recovery, restore, damaged_logs, rebuild=rebuild)
             _check_files(data_dir, recovery)
@@ -212,7 +218,7 @@ def _close_runs(layout: Layout, recovery: Recovery, restore: Restorer) -> set[st
         elif log.state is LogState.CLOSED:
             named = (_frame_file(name, doc) for name, doc in read_run(path))
             _release(filter(None, named), layout, recovery.problems)
-        elif (run := _close(path, recovery.problems)) is not None:
+        elif not is_live_reduction(log.start) and (run := _close(path, recovery.problems)) is not None:
             recovery.closed.append(run)
     for path in sorted(layout.ingested_logs()):
         if (log := _inspected(path, recovery, restore)) is None or log.damage:
@@ -316,6 +322,17 @@ def _interrupted(layout: Layout) -> list[str]:
             continue
         if name == "stop" and last.get("reason", "").startswith(STOP_REASON):
             found.append(path.stem)
+    return found
+
+
+def _unfinished_reductions(layout: Layout) -> list[Path]:
+    """List the logs of live reductions whose process died, which can be gone on with."""
+    found = []
+    for path in layout.pending_logs():
+        with suppress(LogError):  # named already
+            log = inspect_log(path)
+            if log.state is LogState.INTERRUPTED and is_live_reduction(log.start):
+                found.append(path)
     return found
 
 
@@ -458,7 +475,7 @@ def _ingest_all(data_dir: Path, uids: set[str], recovery: Recovery) -> None:
     layout = Layout(data_dir)
     with closing(Ingester(data_dir, RETRY_DELAYS)) as ingester:
         while _pending(layout, uids):
-            busy = ingester.ingest_batch()
+            busy = ingester.advance()
             state = {run["uid"]: run for run in ingester.status()}
             pending = _pending(layout, uids)
             if all(uid not in state or state[uid]["given_up"] for uid in pending):

@@ -5,8 +5,9 @@ import time
 from contextlib import closing
 
 import pytest
+from here import reducing_session
 
-from beamline.acquire.session import Session, measure
+from beamline.acquire.session import measure
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from beamline.operations.exporting import export
@@ -28,11 +29,11 @@ def test_a_run_keeps_the_settings_it_began_with_however_late_it_is_reduced(tmp_p
 
     monkeypatch.setattr(XasPoint, "push", late)
     uids = []
-    with closing(Session(load_config(), tmp_path)) as session:
+    with closing(reducing_session(load_config(), tmp_path)) as session:
         for partial_below in (0.7, 0.6):
             session.use_settings({"xas": {"partial_below": partial_below}})
             uids.append(measure(session, xas(session.endstation, "525:545:0.5", 0.1)))
-        assert session.reduction.status().lag > 0  # else nothing is shown
+        assert session.reduction.status().waiting > 0  # else nothing is shown
         session.drain()
     runs = Runs(tmp_path)
     found = [runs.load_with_derived(uid)[1].settings["xas"]["partial_below"] for uid in uids]
@@ -41,7 +42,7 @@ def test_a_run_keeps_the_settings_it_began_with_however_late_it_is_reduced(tmp_p
 
 
 def test_settings_that_no_reduction_takes_are_refused_before_a_run_begins(tmp_path):
-    with closing(Session(load_config(), tmp_path)) as session:
+    with closing(reducing_session(load_config(), tmp_path)) as session:
         with pytest.raises(
             BeamlineError, match=r"processing\.xas: unknown key 'partial_bellow'; did you mean 'partial_below'"
         ):
@@ -50,7 +51,7 @@ def test_settings_that_no_reduction_takes_are_refused_before_a_run_begins(tmp_pa
 
 
 def test_a_run_that_is_no_measurement_is_refused_in_one_line(tmp_path):
-    with closing(Session(load_config(), tmp_path)) as session:
+    with closing(reducing_session(load_config(), tmp_path)) as session:
         uid = measure(session, live_view(session.endstation, frames=2))
     for operation in (
         lambda runs: export(runs, uid, "nexus", None),
@@ -63,7 +64,7 @@ def test_a_run_that_is_no_measurement_is_refused_in_one_line(tmp_path):
 
 def test_a_step_without_a_result_is_named_among_the_problems(tmp_path, monkeypatch):
     monkeypatch.setattr(XasSpectrum, "result", property(lambda _: 1 / 0))
-    with closing(Session(load_config(), tmp_path)) as session:
+    with closing(reducing_session(load_config(), tmp_path)) as session:
         uid = measure(session, xas(session.endstation, "525:545:1", 0.1))
         session.drain()
     (mark,) = summary_of(Runs(tmp_path), uid)["marked_frames"]
@@ -73,7 +74,7 @@ def test_a_step_without_a_result_is_named_among_the_problems(tmp_path, monkeypat
 @pytest.mark.parametrize(("place", "why"), [("/dev/full", "No space left"), ("/dev/null/x", "Not a directory")])
 def test_a_log_file_that_cannot_be_written_is_said_once_and_on_one_line(tmp_path, capsys, place, why):
     Layout(tmp_path).session_log.symlink_to(place)
-    with closing(Session(load_config(), tmp_path)):
+    with closing(reducing_session(load_config(), tmp_path)):
         for _ in range(3):
             logging.getLogger("beamline").error("something to log")
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "beamline.log" in line]

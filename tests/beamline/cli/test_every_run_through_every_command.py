@@ -111,7 +111,6 @@ def measured(tmp_path_factory):
     config = load_config()
     config.endstation.shared.options.update(speed_up=1e6, frame_rows=16)
     session = Session(config, folder)  # not entered: nothing looks at these runs in the catalogue
-    session.picture.close()
     uids = {name: measure(session, plan(session.endstation)) for name, (plan, _) in MEASURED.items()}
     session.close()
     return {name: list(read_log(Runs(folder).find(uid).path)) for name, uid in uids.items()}

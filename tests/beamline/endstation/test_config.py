@@ -28,7 +28,7 @@ baseline = false
 [processing.rixs.cosmic_rays]
 threshold = 6
 [storage]
-queue_depth = 100
+minimum_free_gb = 100
 [suspenders]
 ring_current_low = 400
 ring_current_resume = 450.0
@@ -56,7 +56,7 @@ def test_a_file_gives_its_tables(file):
     assert config.devices["energy"].options == {"limits": [200.0, 1500.0]}
     assert [config.devices[name].baseline for name in ("energy", "ccd")] == [True, False]
     assert config.processing == {"rixs": {"cosmic_rays": {"threshold": 6}}}
-    assert config.storage.queue_depth == 100
+    assert config.storage.minimum_free_gb == 100
     assert config.storage.data_dir == user_data_path("stxm-rixs-beamline")
     assert config.suspenders.ring_current_low == 400.0
     assert (config.suspenders.settle_time, config.suspenders.front_end_shutter) == (10.0, True)
@@ -79,15 +79,15 @@ def test_only_the_endstation_and_its_devices_must_be_given():
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("queue_depth", "queue_dept", "storage: unknown key 'queue_dept'; did you mean 'queue_depth'?"),
+        ("minimum_free_gb", "minimum_free_g", "storage: unknown key 'minimum_free_g'; did you mean 'minimum_free_gb'?"),
         ("[storage]", "[storag]", "unknown key 'storag'; did you mean 'storage'?"),
         ('prefix = "', 'prefiks = "', "devices.energy: unknown key 'prefiks'; did you mean 'prefix'?"),
         ("options = { seed", "option = { seed", "endstation.shared: unknown key 'option'; did you mean 'options'?"),
         ("ring_current_low", "low", "suspenders: unknown key 'low'"),
         ('class = "a.b.Ccd"', "", "devices.ccd.class: Field required"),
         ('class = "a.b.Ccd"', 'clas = "a.b.Ccd"', "devices.ccd: unknown key 'clas'; did you mean 'class'?"),
-        ("= 100", '= "100"', "storage.queue_depth: Input should be a valid integer, not '100'"),
-        ("= 100", "= 0", "storage.queue_depth: Input should be greater than 0, not 0"),
+        ("= 100", '= "100"', "storage.minimum_free_gb: Input should be a valid number, not '100'"),
+        ("= 100", "= 0", "storage.minimum_free_gb: Input should be greater than 0, not 0"),
         ("= false", '= "no"', "devices.ccd.baseline: Input should be a valid boolean, not 'no'"),
         ('"test"', "7", "endstation.name: Input should be a valid string, not 7"),
         ("450.0", "300.0", "suspenders: ring_current_resume: 300 mA is below ring_current_low, 400 mA"),
@@ -100,8 +100,8 @@ def test_only_the_endstation_and_its_devices_must_be_given():
         ("threshold = 6", "threshold = nan", "processing.rixs.cosmic_rays.threshold: nan is not a finite number"),
         ("[200.0, 1500.0]", "[200.0, -inf]", "devices.energy.options.limits.1: -inf is not a finite number"),
         ('"test"', '""', "endstation.name: String should have at least 1 character, not ''"),
-        ("queue_depth = 100", 'data_dir = ""', "storage.data_dir: '' is not the path of a folder"),
-        ("queue_depth = 100", 'data_dir = "a\\u0000"', r"storage.data_dir: 'a\x00' is not the path of a folder"),
+        ("minimum_free_gb = 100", 'data_dir = ""', "storage.data_dir: '' is not the path of a folder"),
+        ("minimum_free_gb = 100", 'data_dir = "a\\u0000"', r"storage.data_dir: 'a\x00' is not the path of a folder"),
         ("= 400", "= -1", "suspenders.ring_current_low: Input should be greater than 0, not -1"),
     ],
 )
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_said_with_file_table_key_and_the_nearest_right_one(fil
 
 
 def test_two_mistakes_are_two_lines(file):
-    edit(file, "queue_depth", "queue_dept")
+    edit(file, "minimum_free_gb", "minimum_free_g")
     edit(file, "prefix", "prefiks")
     with pytest.raises(BeamlineError) as error:
         load_config(file)

@@ -168,7 +168,7 @@ def holding_data(folder):
         (layout.live / "stxm.html", layout.live),
         (layout.scan_id, layout.scan_id),
         (layout.catalogue_lock, layout.catalogue_lock),
-        (layout.ingest_status, layout.ingest_status),
+        (layout.process_status("ingest"), layout.process_status("ingest")),
         (layout.session_log, layout.session_log),
         (folder / ".scan_id.lock", folder / ".scan_id.lock"),
         (folder / "catalog.damaged-20260101T000000Z" / "catalog.db", folder / "catalog.damaged-20260101T000000Z"),

@@ -12,9 +12,9 @@ from command_line import answer
 
 from beamline.operations.recover import recover
 from beamline.storage.catalogue.find import derived_of, open_catalog
-from beamline.storage.catalogue.ingest import locked
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.layout import Layout
+from beamline.storage.locks import locked
 from beamline.storage.recorder import Recorder
 from beamline.storage.runs import Runs
 from beamline.techniques import pipelines

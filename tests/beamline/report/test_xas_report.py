@@ -2,7 +2,9 @@
 
 from contextlib import closing
 
-from beamline.acquire.session import Session, measure
+from here import reducing_session
+
+from beamline.acquire.session import measure
 from beamline.endstation.config import load_config
 from beamline.operations.report import write_report
 from beamline.storage import Runs
@@ -10,7 +12,7 @@ from plans import xas
 
 
 def test_a_spectrum_that_is_too_short_to_be_normalised_is_shown_over_i0_with_the_reasons(tmp_path):
-    with closing(Session(load_config(), tmp_path)) as session:
+    with closing(reducing_session(load_config(), tmp_path)) as session:
         uid = measure(session, xas(session.endstation, "528:532:0.5", 0.2))
         session.drain()
     page = write_report(Runs(tmp_path), uid, tmp_path / "report.html").read_text()

@@ -25,6 +25,7 @@ from beamline.storage.log import (
     LogReader,
     LogState,
     inspect_log,
+    open_log,
     pack,
     pending_logs,
     read_log,
@@ -489,7 +490,7 @@ def test_where_no_log_can_be_opened_the_scan_does_not_start_and_nothing_is_left(
         ):
             recorder("start", start)
         with pytest.raises(LogError, match="no log of run a"):
-            recorder.read("a")
+            open_log(small_disk, "a")
     assert list(Layout(small_disk).logs.iterdir()) == []
     os.truncate(small_disk / "filler", 0)
     assert os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize > EVENT_RESERVE  # the reserve was freed

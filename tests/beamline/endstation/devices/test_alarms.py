@@ -18,6 +18,7 @@ from beamline.endstation.devices import Reading, motors
 from beamline.endstation.devices.task import DeviceError
 from beamline.errors import BeamlineError
 from beamline.operations.replay import reduce_documents
+from beamline.storage.log import open_log
 from beamline.storage.results import collect
 from callbacks.contract import Key
 from plans import stxm_image, xas
@@ -54,7 +55,7 @@ def after(seconds, alarm):
 
 
 def reduced(session, documents):
-    with closing(session.recorder.read(documents.of("start")[0]["uid"])) as log:
+    with closing(open_log(session.data_dir, documents.of("start")[0]["uid"])) as log:
         return collect(reduce_documents(list(log), {})).result
 
 

@@ -15,6 +15,7 @@ from recorded import Documents
 from beamline.acquire.session import Session, measure
 from beamline.errors import BeamlineError
 from beamline.operations.replay import reduce_documents
+from beamline.storage.log import open_log
 from beamline.storage.results import collect
 from callbacks.contract import Key
 from plans import rixs_map, stxm_image, xas
@@ -90,7 +91,7 @@ def cut():
 
 def recorded(session, documents):
     """The documents of the run as its log has them."""
-    with closing(session.recorder.read(documents.of("start")[0]["uid"])) as log:
+    with closing(open_log(session.data_dir, documents.of("start")[0]["uid"])) as log:
         return list(log)
 
 

@@ -18,6 +18,7 @@ from refusals import without_privileges
 from soft import Camera, Motor, number
 from store import Store
 
+from beamline.processes.followers import ingest_now
 from beamline.storage.catalogue.condition import (
     CatalogueError,
     DamagedCatalogueError,
@@ -28,7 +29,6 @@ from beamline.storage.catalogue.documents import documents
 from beamline.storage.catalogue.embedded import create_catalogue
 from beamline.storage.catalogue.find import derived_of, open_catalog
 from beamline.storage.catalogue.recovery import recover
-from beamline.storage.catalogue.supervisor import ingest_now
 from beamline.storage.large_arrays import externalise
 from beamline.storage.layout import Layout
 from beamline.storage.recorder import Recorder, RecorderError

@@ -246,7 +246,7 @@ def test_a_run_being_measured_is_in_the_catalogue_and_grows(tmp_path, store):
     def look():
         deadline = time.monotonic() + 2 * FLUSH_INTERVAL
         while time.monotonic() < deadline:
-            ingester.ingest_batch()
+            ingester.advance()
         run = store.open()[-1]
         stream = run["primary"]
         seen.append((len(stream.read()["i0"]), stream["ccd"].read()[:, 0, 0].tolist(), "stop" in run.metadata))
@@ -279,7 +279,7 @@ def test_long_runs_take_turns(tmp_path, store, monkeypatch):
         for documents in (4, 8):  # of those, "start", "descriptor", and events; the last batch has the stop document
             taken_in = {run["uid"]: run["documents"] for run in ingester.status()}
             assert taken_in == {uid: documents - 4 for uid in uids if documents > 4}
-            assert ingester.ingest_batch()
+            assert ingester.advance()
         assert ingester.ingested == 2
     assert [run["primary"]["signal"].read().tolist() for run in store.open().values()] == [[0, 1, 2, 3, 4]] * 2
 
@@ -297,7 +297,7 @@ def test_a_catalogue_that_goes_away_ends_the_ingestion_and_one_that_is_locked_do
             ingester.check()
         assert caplog.messages == [f"{layout.catalogue_database}: database is locked"]
         layout.catalogue.rename(tmp_path / "elsewhere")
-        for attempt in (ingester.check, ingester.ingest_batch):
+        for attempt in (ingester.check, ingester.advance):
             with pytest.raises(
                 DamagedCatalogueError, match=f"^{layout.catalogue}: missing; `beamline recover` makes it"
             ):
@@ -333,7 +333,7 @@ def test_an_attempt_that_failed_half_way_leaves_no_half_and_the_run_is_ingested_
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with closing(Ingester(tmp_path)) as ingester:  # dies in the middle of the run
-        while ingester.ingest_batch():
+        while ingester.advance():
             pass
     half = store.open()[uid]
     assert 0 < len(half["primary"]["signal"].read()) < 50

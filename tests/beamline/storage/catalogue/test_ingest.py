@@ -14,14 +14,14 @@ from pathlib import Path
 import bluesky.plans as bp
 from soft import Camera, number, run_program
 
-from beamline.storage.catalogue.supervisor import IngestSupervisor
+from beamline.processes.followers import FollowingProcess
 from beamline.storage.layout import Layout
 
 PROGRAMS = Path(__file__).with_name("programs")
 
 
 def test_a_second_process_reads_a_scan_while_it_is_written(tmp_path, store):
-    ingester = IngestSupervisor(tmp_path)
+    ingester = FollowingProcess("ingest", tmp_path)
     ingester.start()
     first = store.measure(bp.count([number([1.0]), Camera("ccd", tmp_path / "frames")]))
     assert ingester.wait_for(first, 60)
@@ -48,7 +48,7 @@ def test_a_second_process_reads_a_scan_while_it_is_written(tmp_path, store):
 
 
 def test_a_scan_goes_on_while_the_catalogue_does_not_answer_and_the_run_is_ingested_afterwards(tmp_path, store):
-    ingester = IngestSupervisor(tmp_path)
+    ingester = FollowingProcess("ingest", tmp_path)
     ingester.start()
     first = store.measure(bp.count([number([1.0])]))
     assert ingester.wait_for(first, 60)
@@ -81,7 +81,7 @@ def test_a_scan_goes_on_while_the_catalogue_does_not_answer_and_the_run_is_inges
     # Stopped by a signal, it is nevertheless ended within seconds, and leaves no zombie.
     pid = ingester.pid
     os.kill(pid, signal.SIGSTOP)
-    ingester.stop(timeout=1.0)
+    ingester.stop()
     assert not Path(f"/proc/{pid}").exists()
 
 
@@ -89,8 +89,8 @@ def test_the_process_ends_by_itself_when_its_parent_is_gone_and_all_is_ingested(
     store.measure(bp.count([number(range(3))], num=3))
     script = f"""
         from pathlib import Path
-        from beamline.storage.catalogue.supervisor import IngestSupervisor
-        ingester = IngestSupervisor(Path({str(tmp_path)!r}))
+        from beamline.processes.followers import FollowingProcess
+        ingester = FollowingProcess("ingest", Path({str(tmp_path)!r}))
         ingester.start()
         print(ingester.pid, flush=True)
     """
@@ -106,7 +106,7 @@ def test_the_process_ends_by_itself_when_its_parent_is_gone_and_all_is_ingested(
 
 
 def test_asked_to_finish_the_process_ingests_what_is_left_and_ends(tmp_path, store):
-    ingester = IngestSupervisor(tmp_path)
+    ingester = FollowingProcess("ingest", tmp_path)
     ingester.start()
     uid = store.measure(bp.count([number(range(20))], num=20))
     ingester.finish()

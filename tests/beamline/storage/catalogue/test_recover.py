@@ -555,5 +555,5 @@ def test_where_another_process_fills_the_catalogue_it_is_waited_for_or_named(tmp
     else:
         assert recovery.ingested == 0
         assert recovery.problems == [
-            f"{tmp_path}/catalog.lock: another process holds the catalogue and makes no progress; end it and repeat"
+            f"{tmp_path}/ingest.lock: another process holds the catalogue and makes no progress; end it and repeat"
         ]

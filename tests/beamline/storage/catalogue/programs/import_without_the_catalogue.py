@@ -2,7 +2,7 @@
 
 import sys
 
-import beamline.acquire.live_feed
+import beamline.processes.followers
 import beamline.storage.catalogue.documents
 import beamline.storage.catalogue.find
 import beamline.storage.catalogue.recovery

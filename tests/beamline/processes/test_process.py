@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from contextlib import closing
 
@@ -11,11 +12,12 @@ import event_model
 import pytest
 
 from beamline.child_process import module_command
-from beamline.storage.catalogue import supervisor as supervisor_module
+from beamline.processes import followers as followers_module
+from beamline.processes.followers import FollowerStatus, FollowingProcess, ingest_now
+from beamline.processes.kinds import KINDS
+from beamline.processes.process import Follower, _watch_parent
 from beamline.storage.catalogue.ingest import Ingester, ingest_lock
-from beamline.storage.catalogue.process import IngestProcess
-from beamline.storage.catalogue.supervisor import IngestStatus, IngestSupervisor, ingest_now
-from beamline.storage.layout import Layout
+from beamline.storage.layout import INGEST, Layout
 from beamline.storage.recorder import Recorder
 
 
@@ -29,19 +31,19 @@ def record_run(data_dir):
 
 def test_a_run_recorded_in_the_last_moment_is_ingested_before_the_process_ends(tmp_path, store, monkeypatch):
     record_run(tmp_path)
-    process = IngestProcess(tmp_path, follow=False)
-    process.parent_needs_it.set()
-    ingest_batch, batches = Ingester.ingest_batch, []
+    process = Follower(KINDS[INGEST], tmp_path)
+    process.needed.set()
+    advance, batches = Ingester.advance, []
 
     def with_a_late_run(self):
-        busy = ingest_batch(self)
+        busy = advance(self)
         batches.append(busy)
         if len(batches) == 4:
             record_run(tmp_path)
-            process.parent_needs_it.clear()
+            process.needed.clear()
         return busy
 
-    monkeypatch.setattr(Ingester, "ingest_batch", with_a_late_run)
+    monkeypatch.setattr(Ingester, "advance", with_a_late_run)
     assert process.run() == ""
     assert Layout(tmp_path).pending_logs() == []
     assert batches[-1] is False  # the last turn met nothing new
@@ -50,7 +52,7 @@ def test_a_run_recorded_in_the_last_moment_is_ingested_before_the_process_ends(t
 
 def test_a_process_that_is_no_longer_needed_waits_for_the_one_that_holds_the_catalogue_until_all_is_ingested(tmp_path):
     uid = record_run(tmp_path)
-    process = IngestProcess(tmp_path, follow=False)
+    process = Follower(KINDS[INGEST], tmp_path)
     with ingest_lock(tmp_path, keep_waiting=lambda: False) as held:
         assert held
         assert process.keep_waiting()
@@ -65,13 +67,14 @@ def test_the_process_is_needed_until_its_input_ends_whatever_comes_from_there(tm
     before = os.dup(0)
     os.dup2(reading, 0)
     try:
-        process = IngestProcess(tmp_path, follow=True)
+        process = Follower(KINDS[INGEST], tmp_path)
+        process.needed.set()
+        watching = threading.Thread(target=_watch_parent, args=(process.needed,), daemon=True)
+        watching.start()
         os.write(writing, b"tea")
         assert process.keep_waiting()
         os.close(writing)
-        deadline = time.monotonic() + 10
-        while process.keep_waiting() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        watching.join(10)
         assert not process.keep_waiting()
     finally:
         os.dup2(before, 0)
@@ -85,19 +88,19 @@ def test_where_no_status_can_be_written_all_is_ingested_and_where_there_is_no_lo
     record_run(tmp_path)
     layout = Layout(tmp_path)
     (tmp_path / ".ingest.json.new").mkdir()
-    assert IngestProcess(tmp_path, follow=False).run() == ""
+    assert Follower(KINDS[INGEST], tmp_path).run() == ""
     assert layout.pending_logs() == []
     assert f"{tmp_path}/.ingest.json.new: Is a directory" in caplog.messages
     layout.catalogue_lock.unlink()
     layout.catalogue_lock.mkdir()
-    command = module_command("beamline.storage.catalogue.process", str(tmp_path))
+    command = module_command("beamline.processes.process", INGEST, str(tmp_path))
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (1, f"{layout.catalogue_lock}: Is a directory\n")
 
 
 def a_program(monkeypatch, commands):
     """Let a supervisor start these commands of the shell instead of the process that fills the catalogue."""
-    monkeypatch.setattr(supervisor_module, "module_command", lambda _, folder, *__: ["sh", "-c", commands, folder])
+    monkeypatch.setattr(followers_module, "module_command", lambda _, __, folder, *___: ["sh", "-c", commands, folder])
 
 
 WORKING = 'echo "{\\"pid\\": $$, \\"time\\": 1, \\"state\\": \\"idle\\", \\"runs\\": []}" > "$0/ingest.json"; '
@@ -114,21 +117,21 @@ def wait_until(condition):
     ("end", "how"), [("exit 3", "exit code 3"), ("kill -9 $$", "signal SIGKILL"), ("kill -40 $$", "signal 40")]
 )
 def test_a_process_that_ends_again_and_again_is_given_up_with_how_it_ended(tmp_path, monkeypatch, caplog, end, how):
-    monkeypatch.setattr(supervisor_module, "RESTART_DELAYS", (0.0, 0.0))
+    monkeypatch.setattr(followers_module, "RESTART_DELAYS", (0.0, 0.0))
     a_program(monkeypatch, WORKING + end)
-    ingester = IngestSupervisor(tmp_path)
+    ingester = FollowingProcess(INGEST, tmp_path)
     ingester.start()
     wait_until(lambda: ingester.status().state == "failed")
     reason = f"the process that fills the catalogue ended 3 times, last by {how}"
-    assert ingester.status() == IngestStatus("failed", 0, {"": reason}, restarts=2)
+    assert ingester.status() == FollowerStatus("failed", 0, 0, {"": reason}, restarts=2)
     assert caplog.messages[-1] == f"{reason}; see {tmp_path}/ingest.log"
     ingester.stop()
 
 
 def test_a_process_that_cannot_be_restarted_is_said_to_be(tmp_path, monkeypatch):
-    monkeypatch.setattr(supervisor_module, "RESTART_DELAYS", (0.0,))
+    monkeypatch.setattr(followers_module, "RESTART_DELAYS", (0.0,))
     a_program(monkeypatch, f'{WORKING} rm "$0/ingest.log"; mkdir "$0/ingest.log"; exit 3')
-    ingester = IngestSupervisor(tmp_path)
+    ingester = FollowingProcess(INGEST, tmp_path)
     ingester.start()
     wait_until(lambda: ingester.status().state == "failed")
     reason = f"the process that fills the catalogue cannot be started: {tmp_path}/ingest.log: Is a directory"
@@ -138,15 +141,15 @@ def test_a_process_that_cannot_be_restarted_is_said_to_be(tmp_path, monkeypatch)
 
 def test_stopped_while_it_waits_to_restart_the_process_stays_away_and_starts_again_when_asked(tmp_path, monkeypatch):
     a_program(monkeypatch, WORKING + "exit 3")
-    ingester = IngestSupervisor(tmp_path)
+    ingester = FollowingProcess(INGEST, tmp_path)
     ingester.stop()  # which was never started
-    assert ingester.status() == IngestStatus("off", 0)
+    assert ingester.status() == FollowerStatus("off", 0)
     ingester.start()
     wait_until(lambda: ingester.status().state == "off")
     ingester.start()  # the watcher is there, and will see to it
     time.sleep(0.1)  # it waits now
     ingester.stop()
-    assert ingester.status() == IngestStatus("off", 0, {"": "its process ended by exit code 3"})
+    assert ingester.status() == FollowerStatus("off", 0, 0, {"": "its process ended by exit code 3"})
     a_program(monkeypatch, f"{WORKING} read line")
     ingester.start()
     wait_until(lambda: ingester.status().state == "silent")  # its report is of 1970
@@ -160,7 +163,7 @@ def test_stopped_while_it_waits_to_restart_the_process_stays_away_and_starts_aga
 
 def test_why_a_process_ended_is_not_known_where_its_log_is_gone(tmp_path, monkeypatch):
     a_program(monkeypatch, 'rm "$0/ingest.log"; exit 3')
-    ingester = IngestSupervisor(tmp_path)
+    ingester = FollowingProcess(INGEST, tmp_path)
     ingester.start()
     wait_until(lambda: ingester.status().state == "failed")
     assert ingester.status().errors == {"": "the process that fills the catalogue cannot start: exit code 3"}
@@ -172,16 +175,16 @@ def test_why_a_process_ended_is_not_known_where_its_log_is_gone(tmp_path, monkey
 )
 def test_a_report_that_the_process_did_not_write_is_none(tmp_path, monkeypatch, report):
     a_program(monkeypatch, "read line")
-    Layout(tmp_path).ingest_status.write_text(report.replace("%d", str(os.getpid())))
-    ingester = IngestSupervisor(tmp_path)
+    Layout(tmp_path).process_status(INGEST).write_text(report.replace("%d", str(os.getpid())))
+    ingester = FollowingProcess(INGEST, tmp_path)
     ingester.start()
-    assert ingester.status() == IngestStatus("starting", 0)
+    assert ingester.status() == FollowerStatus("starting", 0)
     ingester.stop()
 
 
 def test_a_child_imports_nothing_from_the_working_directory(tmp_path):
     (tmp_path / "glob.py").write_text("raise RuntimeError('a file of the user')")
-    command = module_command("beamline.storage.catalogue.process", "--help")
+    command = module_command("beamline.processes.process", "--help")
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}  # as for a user
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
@@ -193,7 +196,7 @@ def test_a_child_imports_nothing_from_the_working_directory(tmp_path):
 @pytest.mark.parametrize("how", ["dies_at_once", "cannot_be_started"])
 def test_a_child_that_cannot_start_is_noticed_at_once_and_waiting_ends_with_the_reason(tmp_path, monkeypatch, how):
     uid = record_run(tmp_path)
-    monkeypatch.setattr(supervisor_module, "INGEST_TIMEOUT", 1e6)
+    monkeypatch.setattr(followers_module, "PATIENCE", 1e6)
     if how == "dies_at_once":
         program = tmp_path / "program.py"
         program.write_text(
@@ -202,10 +205,10 @@ def test_a_child_that_cannot_start_is_noticed_at_once_and_waiting_ends_with_the_
             raise ImportError("no module named tea")
         """)
         )
-        monkeypatch.setattr(supervisor_module, "module_command", lambda *_: [sys.executable, str(program)])
+        monkeypatch.setattr(followers_module, "module_command", lambda *_: [sys.executable, str(program)])
         reason = "cannot start: ImportError: no module named tea"
     else:
-        monkeypatch.setattr(supervisor_module, "module_command", lambda *_: [str(tmp_path / "python")])
+        monkeypatch.setattr(followers_module, "module_command", lambda *_: [str(tmp_path / "python")])
         reason = f"cannot be started: {tmp_path}/python: No such file or directory"
     assert ingest_now(tmp_path, uid) == (
         f"run {uid} is not in the catalogue: the process that fills the catalogue {reason}; "
@@ -222,12 +225,12 @@ import json, os, pathlib, time
 for documents in range(8):
     report = {{"pid": os.getpid(), "time": time.time(), "state": "working", "error": "",
               "runs": [{{"uid": {uid!r}, "documents": documents, "given_up": False, "error": ""}}]}}
-    pathlib.Path({str(layout.ingest_status)!r}).write_text(json.dumps(report))
+    pathlib.Path({str(layout.process_status(INGEST))!r}).write_text(json.dumps(report))
     time.sleep(0.5)
 time.sleep(60)
 """)
-    monkeypatch.setattr(supervisor_module, "module_command", lambda *_: [sys.executable, str(program)])
-    ingester = IngestSupervisor(tmp_path)
+    monkeypatch.setattr(followers_module, "module_command", lambda *_: [sys.executable, str(program)])
+    ingester = FollowingProcess(INGEST, tmp_path)
     ingester.start()
     began = time.monotonic()
     try:
@@ -242,7 +245,7 @@ time.sleep(60)
 def test_a_catalogue_that_has_to_be_made_anew_ends_the_waiting_and_the_process_goes_on_once_it_is(tmp_path, store):
     uid = record_run(tmp_path)
     layout = Layout(tmp_path)
-    ingester = IngestSupervisor(tmp_path)
+    ingester = FollowingProcess(INGEST, tmp_path)
     layout.catalogue.rename(tmp_path / "good")
     layout.catalogue.mkdir()
     layout.catalogue_database.write_bytes(b"tea")
