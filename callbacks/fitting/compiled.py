@@ -8,11 +8,11 @@ references are all but dependent there, or that have too few points, are left to
 from __future__ import annotations
 
 import math
-from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from callbacks.compilation import compiled
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
@@ -56,22 +56,9 @@ def unmix_compiled(
     pixels = len(spectra)
     fractions, covariance = np.empty((pixels, count)), np.empty((pixels, count, count))
     residual, solved = np.empty(pixels), np.zeros(pixels, dtype=bool)
-    compiled_kernel()(spectra, variance, padded, pairs, fractions, covariance, residual, solved)
+    kernel = compiled(_unmix, sums_in_any_order=True)
+    kernel(spectra, variance, padded, pairs, fractions, covariance, residual, solved)
     return fractions, covariance, residual, solved
-
-
-@cache
-def compiled_kernel() -> Any:
-    """Compile the loop over pixels, or load what has been compiled before."""
-    import numba  # noqa: PLC0415 - what needs no unmixing need not wait for it
-
-    # Sums may be made in any order, as of several numbers at once; NaN and infinity keep their meaning, and come of a
-    # division by zero: where that is an error, each is a question of its own.
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract"}, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(_unmix)
-    except RuntimeError:  # neither beside this file nor at home can what was compiled be kept: it takes 2 s each time
-        return numba.njit(**options)(_unmix)
 
 
 def _unmix(  # noqa: PLR0917, PLR0912, PLR0915 - one loop, as it is compiled  # pragma: no cover

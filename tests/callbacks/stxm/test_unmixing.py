@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import nnls
 
-from callbacks.fitting import compiled
+from callbacks.compilation import compiled
 from callbacks.fitting.compiled import unmix_compiled
 from callbacks.fitting.nonnegative import ratio, unmix, with_misfit
 from callbacks.fitting.normal_equations import unmix_with_own_weights
@@ -98,11 +98,11 @@ def test_where_what_is_compiled_cannot_be_kept_it_is_compiled_each_time(monkeypa
 
     compile_ = numba.njit
     monkeypatch.setattr(numba, "njit", nowhere)
-    compiled.compiled_kernel.cache_clear()
+    compiled.cache_clear()
     try:
         found = unmix(REFERENCES, REFERENCES, np.ones(REFERENCES.shape))
     finally:
-        compiled.compiled_kernel.cache_clear()
+        compiled.cache_clear()
     np.testing.assert_allclose(found.fractions, np.eye(3), atol=1e-12)
 
 
