@@ -19,7 +19,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from callbacks.contract import RixsOutput
-from callbacks.rixs.photon_model import FloatArray, IndexArray, PhotonModel, pixels_at
+from callbacks.rixs.compiled import box_charges, pixels_above
+from callbacks.rixs.photon_model import FloatArray, IndexArray, PhotonModel
 from callbacks.step import Step
 
 # A pixel beside a hit belongs to it above these multiples of the read noise and, where photons are crowded, of theirs.
@@ -103,53 +104,16 @@ def remove_cosmic_rays(
 def _find_seeds(image: FloatArray, model: PhotonModel) -> tuple[IndexArray, IndexArray]:
     """Find the pixels whose charge, alone or with their neighbours', is above the thresholds.
 
-    Pixels above the lowest threshold are looked at by the expectation of their column; those that pass once more by
-    that of their neighbours along the row, which is more expensive to compute.
+    Pixels above the lowest threshold that the brightest of a box can reach are looked at by the expectation of their
+    column; those that pass once more by that of their neighbours along the row, which is more expensive to compute.
     """
-    rows, columns = _candidates(image, model)
-    own, four, nine = _box_charges(image, rows, columns)
-    hit = _above(model.thresholds[:, model.block_of[rows], columns], own, four, nine)
-    rows, columns = rows[hit], columns[hit]
-    thresholds = model.thresholds_for(model.expected_at(image, rows, columns))
-    hit = _above(thresholds, own[hit], four[hit], nine[hit])
+    pixel, square, box = model.thresholds
+    rows, columns = pixels_above(image, np.minimum(pixel, np.minimum(square / 4, box / 9)), model.block_of)
+    charges = box_charges(image, rows, columns)
+    hit = (charges > model.thresholds[:, model.block_of[rows], columns]).any(axis=0)
+    rows, columns, charges = rows[hit], columns[hit], charges[:, hit]
+    hit = (charges > model.thresholds_for(model.expected_at(image, rows, columns))).any(axis=0)
     return rows[hit], columns[hit]
-
-
-def _candidates(image: FloatArray, model: PhotonModel) -> tuple[IndexArray, IndexArray]:
-    """Find the pixels that can be the brightest of a hit: above the lowest threshold a pixel of a box can reach."""
-    lowest = np.minimum(model.thresholds[0], np.minimum(model.thresholds[1] / 4, model.thresholds[2] / 9))
-    found = []
-    for block, (low, high) in enumerate(zip(model.edges[:-1], model.edges[1:], strict=True)):
-        rows, columns = np.nonzero(image[low:high] > lowest[block])
-        found.append((rows + low, columns))
-    rows, columns = (np.concatenate(each) for each in zip(*found, strict=True))
-    return rows, columns
-
-
-def _box_charges(image: FloatArray, rows: IndexArray, columns: IndexArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Give the charge of pixels, of the 2 x 2 that hold most with each, and of the 3 x 3 around local maxima.
-
-    The last is minus infinity where a neighbour is brighter, so that a hit is looked at once.
-    """
-    own = pixels_at(image, rows, columns)[0]
-    around = {
-        (row, column): pixels_at(image, rows + row, columns + column)[0]
-        for row in (-1, 0, 1)
-        for column in (-1, 0, 1)
-        if row or column
-    }
-    four = np.max(
-        [own + around[row, 0] + around[0, column] + around[row, column] for row in (-1, 1) for column in (-1, 1)],
-        axis=0,
-    )
-    nine = own + np.sum(list(around.values()), axis=0)
-    is_peak = own >= np.max(list(around.values()), axis=0)
-    return own, four, np.where(is_peak, nine, -np.inf)
-
-
-def _above(thresholds: FloatArray, own: FloatArray, four: FloatArray, nine: FloatArray) -> NDArray[np.bool_]:
-    pixel, square, box = thresholds
-    return np.asarray((own > pixel) | (four > square) | (nine > box))
 
 
 def _grow_hits(

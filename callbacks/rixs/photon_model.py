@@ -9,7 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d, median_filter, uniform_filter1d
-from scipy.stats import norm, poisson
+from scipy.special import ndtri, pdtrc
+from scipy.stats import norm
+
+from callbacks.rixs.compiled import capped_means
 
 FloatArray = NDArray[np.floating]
 IndexArray = NDArray[np.intp]
@@ -42,7 +45,8 @@ LINE_SIGMAS = 3.0  # above the continuum: a column of a line
 UNSEEN_PHOTONS = 3.0  # may have been expected where none is seen: Poisson's 95 % limit
 SIDE_GAP, SIDE_COLUMNS = 3, 20  # beside a pixel, along its row: the first column that is looked at, and how many
 SIDE_CAP = 3.0  # photons; a hit beside a pixel weighs no more
-_GRID = 256  # points of the interpolation of Poisson's limit, which varies slowly
+LEAST_EXPECTED = 1e-9  # photons a pixel; Poisson's law has no limit where none are expected
+_GRID = 256  # points of the thresholds, which vary slowly with what is expected
 
 
 class PhotonModel:
@@ -73,21 +77,32 @@ class PhotonModel:
         self.edges = np.linspace(0, n_rows, n_blocks + 1).astype(int)
         self.block_of = np.repeat(np.arange(n_blocks), np.diff(self.edges))
         blocks = [image[low:high] for low, high in zip(self.edges[:-1], self.edges[1:], strict=True)]
-        self.mean = np.stack([_capped_mean(block, photon_counts, read_noise) for block in blocks])
+        self.mean = capped_means(
+            image,
+            self.edges,
+            parts=MEAN_PARTS,
+            cap_sigmas=CAP_SIGMAS,
+            cap_counts=CAP_PHOTONS * photon_counts,
+            photon_counts=photon_counts,
+            read_noise=read_noise,
+        )
         self.expected = _cautious_mean(self.mean, n_rows / n_blocks, photon_counts, read_noise)
         self.photon_counts, self.read_noise, self.chance = photon_counts, read_noise, float(norm.sf(threshold))
         self.shares = _measure_shares(blocks, self.mean, photon_counts, read_noise)
         self.thresholds = self.thresholds_for(self.expected)
 
     def thresholds_for(self, expected: FloatArray) -> FloatArray:
-        """Give the three thresholds for expected counts a pixel, shape (3, ...)."""
-        return np.stack(
-            [
-                _threshold(expected, side, share=share, chance=self.chance, photon_counts=self.photon_counts)
-                + NOISE_MARGIN * self.read_noise * side
-                for side, share in zip((1, 2, 3), self.shares, strict=True)
-            ]
-        )
+        """Give the three thresholds for expected counts a pixel, shape (3, ...): on a grid, since they vary slowly."""
+        if not expected.size:
+            return np.zeros((3, *expected.shape))
+        expected = np.maximum(expected, LEAST_EXPECTED * self.photon_counts)
+        grid = np.geomspace(expected.min(), expected.max() * 1.0001, _GRID)
+        limits = [
+            _threshold(grid, side, share=share, chance=self.chance, photon_counts=self.photon_counts)
+            + NOISE_MARGIN * self.read_noise * side
+            for side, share in zip((1, 2, 3), self.shares, strict=True)
+        ]
+        return np.stack(limits)[:, np.searchsorted(grid, expected).clip(0, _GRID - 1)]
 
     def expected_at(self, image: FloatArray, rows: IndexArray, columns: IndexArray) -> FloatArray:
         """Give the counts expected in pixels: by their columns, or by their neighbours along the rows if that is more.
@@ -110,15 +125,6 @@ def pixels_at(image: FloatArray, rows: IndexArray, columns: IndexArray) -> tuple
     return np.where(inside, image[rows * inside, columns * inside], 0.0), inside
 
 
-def _capped_mean(block: FloatArray, photon_counts: float, read_noise: float) -> FloatArray:
-    """Mean of each column over pixels capped at what photons can leave: no hit weighs more than a few photons."""
-    parts = np.array_split(block, min(MEAN_PARTS, len(block)))
-    middle = np.median([part.mean(axis=0) for part in parts], axis=0)  # insensitive to a hit, if only roughly right
-    positive = np.clip(middle, 0, None)
-    cap = positive + CAP_SIGMAS * np.sqrt(photon_counts * positive + read_noise**2) + CAP_PHOTONS * photon_counts
-    return np.asarray(np.minimum(block, cap).mean(axis=0))
-
-
 def _cautious_mean(mean: FloatArray, rows: float, photon_counts: float, read_noise: float) -> FloatArray:
     """Expect the surroundings' light in dim columns, where a column's own mean is a photon or none; more at lines."""
 
@@ -126,11 +132,21 @@ def _cautious_mean(mean: FloatArray, rows: float, photon_counts: float, read_noi
         return np.asarray(np.clip(uniform_filter1d(values, size, axis=1, mode="nearest"), 0, None))
 
     near, far = smooth(mean, NEAR_COLUMNS), smooth(mean, FAR_COLUMNS)
-    dim = np.minimum(far, median_filter(smooth(mean, DIM_COLUMNS), size=(1, MEDIAN_COLUMNS), mode="nearest"))
+    dim = np.minimum(far, _running_median(smooth(mean, DIM_COLUMNS), MEDIAN_COLUMNS))
     dim = np.maximum(dim, UNSEEN_PHOTONS * photon_counts / (FAR_COLUMNS * rows))
     noise = np.sqrt((photon_counts * dim + read_noise**2) / (NEAR_COLUMNS * rows))
     lines = near > dim + LINE_SIGMAS * noise
     return np.asarray(maximum_filter1d(np.where(lines, near, dim), NEAR_COLUMNS, axis=1, mode="nearest"))
+
+
+def _running_median(values: FloatArray, size: int) -> FloatArray:
+    """Give the median of so many columns, an odd number, that go on beyond their ends as they end.
+
+    All rows in one: SciPy keeps a window's values in order from one to the next in one dimension, and not in two.
+    """
+    reach = size // 2
+    padded = np.pad(values, ((0, 0), (reach, reach)), mode="edge")
+    return np.asarray(median_filter(padded.ravel(), size).reshape(padded.shape)[:, reach : reach + values.shape[1]])
 
 
 def _measure_shares(
@@ -172,17 +188,41 @@ def _bright_boxes(block: FloatArray, bright: NDArray[np.bool_], side: int) -> Fl
 def _threshold(expected: FloatArray, side: int, *, share: float, chance: float, photon_counts: float) -> FloatArray:
     """Charge in a box of side x side pixels that photons leave with no more than this chance."""
     share, whole = share * photon_counts, WHOLE_PHOTON_SHARES[side - 1]
-    charge = side**2 * np.maximum(expected, 1e-9 * photon_counts)
-    number = _poisson_limit(min(chance * CLUMP_CHANCE_FACTOR, LARGEST_CHANCE), whole * charge / photon_counts)
+    charge = side**2 * expected
+    number = poisson_limit(min(chance * CLUMP_CHANCE_FACTOR, LARGEST_CHANCE), whole * charge / photon_counts)
     number = np.maximum(number, LEAST_CREDIBLE)
     clumps = photon_counts * (number + PHOTON_MARGIN)
-    shared = share * _poisson_limit(min(chance * SHARED_CHANCE_FACTOR, LARGEST_CHANCE), charge / share)
+    shared = share * poisson_limit(min(chance * SHARED_CHANCE_FACTOR, LARGEST_CHANCE), charge / share)
     return np.asarray(np.maximum(clumps, shared))
 
 
-def _poisson_limit(chance: float, expected: FloatArray) -> FloatArray:
-    """Largest number of events that Poisson's law allows; computed on a grid, since it varies slowly."""
-    if not expected.size:
-        return expected
-    grid = np.geomspace(expected.min(), expected.max() * 1.0001, _GRID)
-    return np.asarray(poisson.isf(chance, grid)[np.searchsorted(grid, expected, side="left").clip(0, _GRID - 1)])
+def poisson_limit(chance: float, expected: FloatArray) -> FloatArray:
+    """Give the largest number of events that Poisson's law allows: more have no larger chance than this.
+
+    Parameters
+    ----------
+    chance : float
+        Of more events than the limit.
+    expected : numpy.ndarray
+        Mean number of events, above zero.
+
+    Returns
+    -------
+    numpy.ndarray of float, of the same shape
+        Whole numbers; infinity where the chance is zero.
+
+    Notes
+    -----
+    It is looked for from the first terms of its expansion about a normal distribution on (E. Cornish and R. Fisher,
+    Rev. Inst. Int. Stat. 5 (1938) 307), one event after the other; `scipy.stats.poisson.isf` solves for a real number
+    first, and knows no chance below the rounding of one.
+    """
+    if not chance > 0:
+        return np.full(expected.shape, np.inf)
+    sigmas = -float(ndtri(chance))
+    number = np.maximum(np.ceil(expected + sigmas * np.sqrt(expected) + (sigmas**2 - 1) / 6), 0.0)
+    while (too_few := pdtrc(number, expected) > chance).any():
+        number[too_few] += 1
+    while (too_many := (number > 0) & (pdtrc(np.maximum(number - 1, 0.0), expected) <= chance)).any():
+        number[too_many] -= 1
+    return number

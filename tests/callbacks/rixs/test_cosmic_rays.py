@@ -14,7 +14,14 @@ from scipy.stats import norm, poisson
 
 from callbacks.rixs.cosmic_rays import remove_cosmic_rays
 from callbacks.rixs.dark import estimate_pedestal
-from callbacks.rixs.photon_model import LEAST_CREDIBLE, PHOTON_MARGIN, SHARE_SKEW, SHARED_CHANCE_FACTOR, UNSEEN_PHOTONS
+from callbacks.rixs.photon_model import (
+    LEAST_CREDIBLE,
+    PHOTON_MARGIN,
+    SHARE_SKEW,
+    SHARED_CHANCE_FACTOR,
+    UNSEEN_PHOTONS,
+    poisson_limit,
+)
 from simulated_devices.physics.spectrograph import CLOUD_SIGMA, SpectrographModel
 
 
@@ -235,3 +242,24 @@ def test_the_skew_of_shares_holds_the_chance_that_shared_charge_passes_for_a_hit
 
 def test_photons_may_have_been_expected_unseen_up_to_the_limit_at_95_percent():
     assert poisson.pmf(0, UNSEEN_PHOTONS) == pytest.approx(0.05, abs=0.001)
+
+
+def test_the_limit_of_poisson_s_law_is_scipy_s():
+    expected = np.geomspace(1e-9, 3e3, 4000)
+    for chance in (0.01, 1e-3, norm.sf(6.0) * 1e5, 1e-6, 1e-9):
+        np.testing.assert_array_equal(poisson_limit(chance, expected), poisson.isf(chance, expected))
+
+
+@pytest.mark.parametrize("threshold", [10.0, 15.0, 30.0])
+def test_a_hit_is_found_above_thresholds_beyond_the_rounding_of_one(threshold):
+    image = 4.0 * np.random.default_rng(0).standard_normal((64, 300))
+    image[30, 100] = 1e5
+    found = remove_cosmic_rays(image, photon_counts=110.0, read_noise=4.0, threshold=threshold)
+    assert found.hits == 1
+    assert found.mask[30, 100]
+
+
+def test_no_charge_is_above_a_threshold_whose_chance_is_zero():
+    image = np.zeros((64, 300))
+    image[30, 100] = 1e5
+    assert remove_cosmic_rays(image, photon_counts=110.0, read_noise=4.0, threshold=50.0).hits == 0
