@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import tifffile
-from frames import EMISSION_SCALE, spectrograph
+from frames import EMISSION_SCALE, SCAN, spectrograph
 from harness import Result, run, seconds
 
 from beamline.formats.importers.irixs import irixs_documents
@@ -24,7 +24,6 @@ from callbacks.external import HDF5_DATASET
 from callbacks.pipelines import RixsSettings, rixs_map
 
 FRAMES = 8
-SCAN = Path(__file__).resolve().parents[3] / "shared" / "data" / "als-irixs" / "CCD Scan 17174"
 
 
 def write_frames(path, rows):
