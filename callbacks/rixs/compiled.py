@@ -95,6 +95,30 @@ def box_charges(image: FloatArray, rows: IndexArray, columns: IndexArray) -> Flo
     return charges
 
 
+def straightened_sum(image: FloatArray, displacement: FloatArray) -> FloatArray:
+    """Sum the rows of an image, each moved back by its displacement.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (rows, columns)
+        Counts.
+    displacement : numpy.ndarray, shape (rows,)
+        Columns by which the row's lines lie too far right.
+
+    Returns
+    -------
+    numpy.ndarray, shape (columns,)
+
+    See Also
+    --------
+    callbacks.rixs.curvature.straighten : The rows themselves.
+    """
+    total = np.zeros(image.shape[1])
+    whole = np.floor(-displacement)
+    compiled(_straightened_sum)(np.ascontiguousarray(image), whole.astype(np.intp), -displacement - whole, total)
+    return total
+
+
 def _capped_means(  # noqa: PLR0917 - as Numba takes them  # pragma: no cover
     image: FloatArray,
     edges: IndexArray,
@@ -177,3 +201,22 @@ def _box_charges(  # pragma: no cover
                     brightest = max(brightest, around[i, j])
         charges[0, k], charges[1, k] = own, four
         charges[2, k] = own + nine if own >= brightest else -np.inf
+
+
+def _straightened_sum(  # pragma: no cover
+    image: FloatArray, whole: IndexArray, fraction: FloatArray, total: FloatArray
+) -> None:
+    columns = image.shape[1]
+    for row in range(len(image)):
+        shift, right = whole[row], fraction[row]
+        left = 1 - right
+        first, last = max(shift + 1, 0), min(columns + shift, columns)
+        if first < last:
+            to, own = total[first:last], image[row, first - shift : last - shift]
+            before = image[row, first - shift - 1 : last - shift - 1]
+            for k in range(len(to)):
+                to[k] += left * own[k] + right * before[k]
+        if 0 <= shift < columns:
+            total[shift] += left * image[row, 0]
+        if 0 <= columns + shift < columns:
+            total[columns + shift] += right * image[row, columns - 1]

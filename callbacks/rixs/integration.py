@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from callbacks.contract import IntegrationResult, RixsOutput
+from callbacks.rixs.compiled import straightened_sum
 from callbacks.rixs.curvature import Curvature, fit_curvature, straighten
 from callbacks.rixs.photon_counting import find_photons, photon_spectrum
 from callbacks.rixs.smoothing import smooth_level
@@ -72,8 +73,7 @@ def spectrum_of(
     -----
     Pixels that a model has filled add to the counts and not to the variance. See also `spectrum_variance`.
     """
-    straight = straighten(image, displacement) if displacement.any() else image
-    spectrum = straight.sum(axis=0)
+    spectrum = straightened_sum(image, displacement) if displacement.any() else image.sum(axis=0)
     measured = image.shape[0] - (0 if unmeasured is None else unmeasured.sum(axis=0))
     variance = spectrum_variance(spectrum, photon_counts=photon_counts, read_noise=0.0)
     return spectrum, variance * measured / image.shape[0] + measured * read_noise**2

@@ -9,8 +9,9 @@ from irixs import COUNTS_PER_EV, READ_NOISE, read_scan
 from scan_cosmic_rays import simulated
 
 from callbacks.rixs import cosmic_rays, photon_model
-from callbacks.rixs.compiled import box_charges, capped_means, pixels_above
+from callbacks.rixs.compiled import box_charges, capped_means, pixels_above, straightened_sum
 from callbacks.rixs.cosmic_rays import remove_cosmic_rays
+from callbacks.rixs.curvature import straighten
 
 # numpy sums a single column in another order.
 ANY_SIZE = {"rows": st.integers(1, 140), "columns": st.integers(2, 90), "seed": st.integers(0, 999)}
@@ -44,6 +45,21 @@ def test_bright_pixels_and_their_boxes_are_those_of_numpy(rows, columns, seed):
     found = pixels_above(image, levels, block_of)
     np.testing.assert_array_equal(found, plain_frames.pixels_above(image, levels, block_of))
     np.testing.assert_array_equal(box_charges(image, *found), plain_frames.box_charges(image, *found))
+
+
+@settings(max_examples=60, deadline=None)
+@given(tilt=st.floats(-120, 120), bend=st.floats(-9, 9), **ANY_SIZE)
+def test_a_straightened_sum_is_the_sum_of_straightened_rows(rows, columns, seed, tilt, bend):
+    image = frame(rows, columns, seed)
+    y = np.linspace(-1, 1, rows)
+    displacement = tilt * y + bend * y**2
+    np.testing.assert_array_equal(
+        straightened_sum(image, displacement), straighten(image, displacement).sum(axis=0), strict=True
+    )
+
+
+def test_rows_that_leave_the_chip_add_nothing():
+    assert straightened_sum(np.ones((3, 5)), np.array([6.0, -6.0, 1e9])).tolist() == [0.0] * 5
 
 
 @pytest.fixture
