@@ -17,6 +17,9 @@ from callbacks.compilation import compiled
 FloatArray = NDArray[np.floating]
 IndexArray = NDArray[np.intp]
 
+_LANES = 4  # of counters that are used in turn: adding to one need not wait for the value before
+_WHOLE = 1e-6  # of a part; rounding leaves some 1e-11 of a difference of counts below 2^16
+
 
 def capped_means(
     image: FloatArray,
@@ -117,6 +120,33 @@ def straightened_sum(image: FloatArray, displacement: FloatArray) -> FloatArray:
     whole = np.floor(-displacement)
     compiled(_straightened_sum)(np.ascontiguousarray(image), whole.astype(np.intp), -displacement - whole, total)
     return total
+
+
+def count_whole(values: FloatArray, *, parts: int) -> tuple[FloatArray, IndexArray] | None:
+    """Count how often each value is met, where all are whole numbers, or such over a number of parts.
+
+    Parameters
+    ----------
+    values : numpy.ndarray, shape (n,)
+    parts : int
+        Of a unit, that all values are whole multiples of, to a millionth of one.
+
+    Returns
+    -------
+    values, counts : numpy.ndarray, shape (m,), or None
+        Those that are met, ascending, and how often. None where some are no such multiples, or where counting them
+        takes more counters than there are values.
+    """
+    least, most = parts * values.min(), parts * values.max()
+    if not _LANES * (most - least) < len(values):
+        return None
+    lowest = round(least)
+    counts = np.zeros((round(most) - lowest + 1, _LANES), dtype=np.intp)
+    if not compiled(_count_whole)(np.ascontiguousarray(values), float(parts), float(lowest), counts):
+        return None
+    number = counts.sum(axis=1)
+    met = np.flatnonzero(number)
+    return (met + lowest) / parts, number[met]
 
 
 def _capped_means(  # noqa: PLR0917 - as Numba takes them  # pragma: no cover
@@ -220,3 +250,15 @@ def _straightened_sum(  # pragma: no cover
             total[shift] += left * image[row, 0]
         if 0 <= columns + shift < columns:
             total[columns + shift] += right * image[row, columns - 1]
+
+
+def _count_whole(  # pragma: no cover
+    values: FloatArray, parts: float, lowest: float, counts: IndexArray
+) -> bool:
+    farthest = 0.0
+    for k in range(len(values)):
+        multiple = values[k] * parts
+        whole = np.rint(multiple)
+        farthest = max(farthest, abs(multiple - whole))
+        counts[np.uintp(whole - lowest), np.uintp(k) % np.uintp(_LANES)] += 1
+    return farthest < _WHOLE

@@ -48,3 +48,27 @@ def box_charges(image, rows, columns):
 def poisson_limit(chance, expected):
     """Give the largest number of events that Poisson's law allows."""
     return poisson.isf(chance, expected)
+
+
+def pedestal(frame):
+    """Estimate level and noise of a frame by the pixels themselves."""
+    values = frame.ravel()
+    level, noise = float(np.median(values)), 1.0
+    for _ in range(20):
+        below = level - values[values < level]
+        noise = max(float(np.median(below)) * 1.4826, 0.3) if below.size else 0.3
+        before, level = level, float(values[np.abs(values - level) < 2.5 * noise].mean())
+        if abs(level - before) < 0.01 * noise:
+            break
+    return level, noise
+
+
+def clipped_noise(frame):
+    """Estimate level and noise of a frame that was clipped at zero by the pixels themselves."""
+    positive = frame[frame > 0]
+    limit = float(np.median(positive))
+    for _ in range(20):
+        before, limit = limit, 4.0 * float(np.sqrt(np.mean(positive[positive <= limit] ** 2)))
+        if abs(limit - before) < 0.01 * limit:
+            break
+    return float(frame[frame <= 2.5 * limit / 4.0].mean()), limit / 4.0

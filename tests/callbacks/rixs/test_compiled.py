@@ -9,9 +9,10 @@ from irixs import COUNTS_PER_EV, READ_NOISE, read_scan
 from scan_cosmic_rays import simulated
 
 from callbacks.rixs import cosmic_rays, photon_model
-from callbacks.rixs.compiled import box_charges, capped_means, pixels_above, straightened_sum
+from callbacks.rixs.compiled import box_charges, capped_means, count_whole, pixels_above, straightened_sum
 from callbacks.rixs.cosmic_rays import remove_cosmic_rays
 from callbacks.rixs.curvature import straighten
+from callbacks.rixs.dark import estimate_clipped_noise, estimate_pedestal
 
 # numpy sums a single column in another order.
 ANY_SIZE = {"rows": st.integers(1, 140), "columns": st.integers(2, 90), "seed": st.integers(0, 999)}
@@ -62,6 +63,33 @@ def test_rows_that_leave_the_chip_add_nothing():
     assert straightened_sum(np.ones((3, 5)), np.array([6.0, -6.0, 1e9])).tolist() == [0.0] * 5
 
 
+@settings(max_examples=60, deadline=None)
+@given(parts=st.integers(1, 12), seed=st.integers(0, 999))
+def test_values_in_whole_parts_are_counted_each(parts, seed):
+    rng = np.random.default_rng(seed)
+    numerators = rng.normal(40 * parts, 30, 5000).round()
+    values, counts = count_whole(numerators / parts, parts=parts)
+    expected, often = np.unique(numerators, return_counts=True)
+    np.testing.assert_array_equal(values, expected / parts)
+    np.testing.assert_array_equal(counts, often)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.0, 2.0, 2.5, 3.0],
+        [0.0, 1.0, 1e300],
+        [-np.inf, 0.0, 0.0],
+        [0.0, 0.0, np.inf],
+        [0.0, np.nan, 1.0],
+        [0.0, 25.0, 1.0],
+    ],
+)
+def test_values_that_are_not_whole_or_far_apart_are_not_counted(values):
+    assert count_whole(np.tile(values, 25), parts=1) is None
+    assert count_whole(np.tile([0.0, 15.0, 1.0, 2.0], 25), parts=1) is not None
+
+
 @pytest.fixture
 def in_plain_numpy(monkeypatch):
     """Reduce with plain numpy in place of what is compiled."""
@@ -102,3 +130,25 @@ def test_measured_frames_are_cleaned_as_in_plain_numpy(measured_data, in_plain_n
         for energy, image in zip(*read_scan(measured_data, scan), strict=True)
     ]
     assert_cleaned_alike(frames, in_plain_numpy)
+
+
+@pytest.mark.measured
+def test_the_noise_of_measured_frames_is_that_of_their_pixels(measured_data):
+    for image in read_scan(measured_data)[1]:
+        assert estimate_clipped_noise(image) == plain_frames.clipped_noise(image)
+
+
+@pytest.mark.parametrize("light", [0.02, 0.5])
+def test_the_pedestal_is_that_of_the_pixels(light):
+    rng = np.random.default_rng(0)
+    raw = np.rint(340.0 + 100.0 * rng.poisson(light, (64, 500)) + rng.normal(0, 4, (64, 500)))
+    assert estimate_pedestal(raw) == plain_frames.pedestal(raw)
+    dark = np.rint(rng.normal(340.0, 4.0, (5, 64, 500)))
+    subtracted = raw - dark.sum(axis=0) / 5
+    expected = plain_frames.pedestal(subtracted)
+    assert estimate_pedestal(subtracted, parts=5) == pytest.approx(expected, rel=1e-12)
+    assert estimate_pedestal(subtracted) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_frame_that_is_not_a_number_has_no_pedestal():
+    assert np.isnan(estimate_pedestal(np.array([[1.0, np.nan]]))[0])
