@@ -175,7 +175,8 @@ def _block_sums(image: FloatArray) -> FloatArray:
     """Sum blocks of pixels, shape (rows of blocks, columns of blocks); what does not fill a block is left out."""
     n_rows, n_columns = image.shape[0] // BLOCK_ROWS, image.shape[1] // BLOCK_COLUMNS
     trimmed = image[: n_rows * BLOCK_ROWS, : n_columns * BLOCK_COLUMNS]
-    return np.asarray(trimmed.reshape(n_rows, BLOCK_ROWS, n_columns, BLOCK_COLUMNS).sum(axis=(1, 3)))
+    along = trimmed.reshape(n_rows, BLOCK_ROWS, -1).sum(axis=1)  # in the order of the memory
+    return np.asarray(along.reshape(n_rows, n_columns, BLOCK_COLUMNS).sum(axis=2))
 
 
 class DarkSubtraction(Step):
