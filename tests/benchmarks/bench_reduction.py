@@ -24,6 +24,7 @@ from callbacks.external import HDF5_DATASET
 from callbacks.pipelines import RixsSettings, rixs_map
 
 FRAMES = 8
+DARK_FRAMES = 5
 
 
 def write_frames(path, rows):
@@ -41,10 +42,14 @@ def write_frames(path, rows):
             data[number], _ = model.render(photons, exposure_time=300.0, rng=np.random.default_rng(number))
 
 
-def frame_to_row(path):
-    """Time each frame from the file to its row, and its reading alone; ms."""
+def frame_to_row(path, rows):
+    """Time each frame from the file to its row, dark frames known, and its reading alone; ms."""
     measurement = Measurement(technique="rixs", sample="", points=FRAMES, exposure_time=300.0)
     chain, whole, reading = rixs_map(RixsSettings(), measurement), [], []
+    model, _ = spectrograph(rows)
+    for number in range(DARK_FRAMES):
+        dark, _ = model.render(np.zeros(2048), exposure_time=300.0, rng=np.random.default_rng([1, number]))
+        chain.push_dark({Key.CCD_DARK_IMAGE: dark})
     with h5py.File(path, "r", swmr=True) as file:
         data = file[HDF5_DATASET]
         for number in range(FRAMES):
@@ -92,7 +97,7 @@ def measure():
         folder = Path(name)
         for rows in (64, 2048):
             write_frames(folder / f"{rows}.h5", rows)
-            whole, reading = frame_to_row(folder / f"{rows}.h5")
+            whole, reading = frame_to_row(folder / f"{rows}.h5", rows)
             yield Result(f"frame to row, {rows} x 2048", whole, "ms", "reading it with h5py", reading / whole)
         reduced, peer = replay(folder)
         yield Result("replay of 48 frames", reduced, "s", "reading them, summing columns", peer / reduced)
