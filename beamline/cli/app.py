@@ -353,6 +353,27 @@ def recover(
 
 
 @app.command()
+def status(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Show what is being measured, how reduction and catalogue keep up, and what is left to do."""
+    from beamline.cli import printing
+    from beamline.operations import status as statuses
+
+    found = statuses.status(data_dir)
+    printing.print_json(found) if as_json else printing.print_status(found)
+
+
+@app.command()
+def serve(config: ConfigFile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Keep reduction, catalogue and live picture of a data folder running until Ctrl-C."""
+    from functools import partial
+
+    from beamline.cli import printing
+    from beamline.operations import serving
+
+    serving.serve(config=config, data_dir=data_dir, on_change=partial(printing.print_process, as_json=as_json))
+
+
+@app.command()
 def check(config: ConfigFile = None, as_json: Json = False) -> None:
     """Check a configuration, connect to everything, and say what answered, how fast, and what did not and why."""
     from beamline.cli import printing

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # their modules take time to import, and whoever prints one h
     from beamline.acquire.safety import Assessment
     from beamline.operations.demonstrate.epics import EpicsOutcome
     from beamline.operations.demonstrate.techniques import Outcome
+    from beamline.processes.followers import FollowerStatus
     from beamline.storage.catalogue.recovery import Recovery
 
 
@@ -87,6 +89,42 @@ def _points(entry: Mapping[str, Any]) -> str:
     if measured is None or planned in (None, measured):
         return str(next((number for number in (measured, planned) if number is not None), ""))
     return f"{measured} of {planned}"
+
+
+def print_status(found: Mapping[str, Any]) -> None:
+    """Print how a data folder is."""
+    free = "there is no such folder" if found["free_gb"] is None else f"{found['free_gb']:.1f} GB free"
+    console.print(f"{found['data_dir']}: {free}", soft_wrap=True)
+    for run in found["measuring"]:
+        scan = "run" if run["scan_id"] is None else f"scan {shortened(run['scan_id'])}"
+        of = "" if run["planned"] is None else f" of {run['planned']}"
+        what = f"{shortened(run['technique'])} of {shortened(run['sample'])}"
+        since = local_time(run["since"])[11:19]
+        console.print(f"measuring: {scan} ({run['uid'][:8]}), {what}: {run['points']}{of} points since {since}")
+    if not found["measuring"]:
+        console.print("measuring: nothing")
+    table = TextTable("process", "state", "since", "runs waiting", "kB behind", "restarts", box=None, padding=(0, 2))
+    for name, process in found["processes"].items():
+        since = "" if process["since"] is None else local_time(process["since"])[5:16]
+        numbers = (process["waiting"], round(process["behind"] / 1000), process["restarts"])
+        table.add_row(name, process["state"], since, *map(str, numbers))
+    console.print(table)
+    for name, process in found["processes"].items():
+        for uid, error in process["errors"].items():
+            console.print(styled(f"{name}{uid and f', run {uid[:8]}'}: {error}", "yellow"), soft_wrap=True)
+    for uid in found["interrupted"]:
+        text = f"run {uid}: the process that measured it died; `beamline recover` closes it"
+        console.print(styled(text, "yellow"), soft_wrap=True)
+
+
+def print_process(name: str, status: FollowerStatus, *, as_json: bool) -> None:
+    """Print how a process is, as that has changed."""
+    if as_json:
+        print_json({"process": name, **asdict(status)})
+    else:
+        errors = "; ".join(status.errors.values())
+        console.print(f"{name}: {status.state}{errors and f': {errors}'}", soft_wrap=True)
+        sys.stdout.flush()
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:

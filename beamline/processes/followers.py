@@ -53,6 +53,10 @@ class FollowerStatus:
         Reason of the latest failure, by uid of the run; the key "" stands for the process itself.
     restarts : int
         How often it had to be restarted.
+    pid : int or None
+        Process id; None where nothing is reported.
+    since : float or None
+        When it was started, s since 1970.
     """
 
     state: str
@@ -60,6 +64,8 @@ class FollowerStatus:
     behind: int = 0
     errors: dict[str, str] = field(default_factory=dict)
     restarts: int = 0
+    pid: int | None = None
+    since: float | None = None
 
 
 class LogFollowing(ABC):
@@ -182,7 +188,8 @@ class LogFollowing(ABC):
         if report.get("error"):
             errors[""] = report["error"]
         behind = sum(run.get("behind", 0) for run in runs)
-        return FollowerStatus(state, waiting, behind, errors, self._restarts)
+        pid, since = report.get("pid"), report.get("since")
+        return FollowerStatus(state, waiting, behind, errors, self._restarts, pid, since)
 
     def _last_report(self) -> dict[str, Any]:
         """Read the last status, possibly of a process that another session started; empty if there is none alive."""

@@ -57,6 +57,7 @@ class Follower:
         self._layout = Layout(data_dir)
         self.needed = threading.Event()
         self.stop_requested = threading.Event()
+        self._began = time.time()
         self._reported_at = 0.0  # s since 1970
         self._unneeded_at = 0.0  # monotonic, s
 
@@ -121,7 +122,14 @@ class Follower:
         if now - self._reported_at < REPORT_INTERVAL and not at_once:
             return
         self._reported_at = now
-        status = {"pid": os.getpid(), "time": now, "state": state, "error": error, "runs": runs}
+        status = {
+            "pid": os.getpid(),
+            "since": self._began,
+            "time": now,
+            "state": state,
+            "error": error,
+            "runs": runs,
+        }
         path = self._layout.process_status(self._kind.name)
         new = path.with_name(f".{path.name}.new")
         try:
