@@ -236,6 +236,53 @@ def replay(
         fail(f"run {outcome['raw_uid']}: {number} of {of} arrays are other ones than in its reduction {before[:8]}")
 
 
+@app.command(context_settings=TAKES_RUN)
+def reprocess(
+    query: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="QUERY...",
+            help="Which runs: RUN, scan ids FROM:TO, technique=, sample=, edge=, plan=, since=, until=, or all.",
+        ),
+    ],
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            parser=_path,
+            metavar="FILE",
+            help="Configuration whose [processing] holds. Default: what each run began with.",
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of a Dask cluster. Default: workers of this computer.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many of this computer. Default: one for each processor.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Reduce many runs again, side by side, and keep what comes of them as new derived runs."""
+    from beamline.cli import printing
+    from beamline.cli.progress import progress_bar
+    from beamline.operations import reprocessing
+    from beamline.operations.runs import open_runs
+
+    with progress_bar(quiet=as_json) as progress:
+        outcome = reprocessing.reprocess(
+            open_runs(data_dir),
+            query,
+            settings=settings,
+            scheduler=scheduler,
+            workers=workers,
+            progress=progress,
+        )
+    printing.print_json(outcome) if as_json else printing.print_reprocessed(outcome)
+    _check_catalogue(outcome)
+    if failed := [row for row in outcome["runs"] if row["error"]]:
+        fail(*(f"run {row['raw_uid']}: is not reduced: {row['error']}" for row in failed))
+
+
 @app.command(name="import")
 def import_(
     kind: Annotated[

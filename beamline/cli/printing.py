@@ -117,6 +117,22 @@ def print_status(found: Mapping[str, Any]) -> None:
         console.print(styled(text, "yellow"), soft_wrap=True)
 
 
+def print_reprocessed(outcome: Mapping[str, Any]) -> None:
+    """Print what came of each run that was reduced again."""
+    whole = [Column(name, no_wrap=True) for name in ("uid", "scan")]
+    seconds = Column("s", justify="right")
+    table = TextTable(*whole, "technique", "sample", "derived run", seconds, box=None, padding=(0, 1))
+    for row in outcome["runs"]:
+        scan = "" if row["scan_id"] is None else shortened(row["scan_id"])
+        derived = styled("failed", "bold red") if row["error"] else row["derived_uid"][:8]
+        took = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
+        what = shortened(row["technique"]), shortened(row["sample"])
+        table.add_row(row["raw_uid"][:8], scan, *what, derived, took)
+    console.print(table)
+    failed = sum(bool(row["error"]) for row in outcome["runs"])
+    console.print(f"{len(outcome['runs']) - failed} runs reduced, {failed} failed, {outcome['seconds']:.0f} s")
+
+
 def print_process(name: str, status: FollowerStatus, *, as_json: bool) -> None:
     """Print how a process is, as that has changed."""
     if as_json:
