@@ -34,7 +34,7 @@ from callbacks.reduction import RunReduction, pipeline_of
 if TYPE_CHECKING:
     from distributed import Client
 
-CLOSING_TIME = 30.0  # s that workers are given to end; they take seconds to
+CONNECTING_TIME = 10.0  # s
 
 
 def reprocess(
@@ -173,7 +173,7 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
         ) from error
     if scheduler is not None:
         try:
-            client = Client(scheduler)
+            client = Client(scheduler, timeout=CONNECTING_TIME)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise BeamlineError(f"scheduler {scheduler}: {reason}") from error
@@ -188,7 +188,7 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
             n_workers=number,
             threads_per_worker=1,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             security=security,
             silence_logs="ERROR",
         ) as cluster,

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pyte
 @pytest.fixture(scope="module")
 def cluster():
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs="CRITICAL"
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs="CRITICAL"
     ) as cluster:
         yield cluster
 
@@ -181,7 +181,8 @@ def test_a_query_that_selects_nothing_or_cannot_be_understood_is_refused_in_one_
         select_runs(runs, query)
 
 
-def test_runs_that_are_no_measurements_and_a_scheduler_that_is_not_there_are_said_to_be(tmp_path):
+def test_runs_that_are_no_measurements_and_a_scheduler_that_is_not_there_are_said_to_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(reprocessing, "CONNECTING_TIME", 0.5)
     with closing(Recorder(tmp_path)) as recorder:
         recorder("start", {"uid": "watched", "time": 1.0})
     runs = Runs(tmp_path)
