@@ -16,12 +16,15 @@ import h5py
 import msgpack
 import msgpack_numpy
 
-import beamline.storage.catalogue.ingest  # noqa: F401 - imported before the first fork
+import beamline.processes.reduction  # imported before the first fork, as the catalogue
+import beamline.storage.catalogue.ingest  # noqa: F401
 from beamline.acquire.session import Session, measure
 from beamline.operations.demonstrate.techniques import simulated
 from beamline.operations.importing import import_scan
 from beamline.operations.recover import recover
-from beamline.storage.catalogue import embedded, process, writer  # noqa: F401 - as above
+from beamline.processes import process
+from beamline.storage.catalogue import embedded, writer  # noqa: F401 - as above
+from beamline.storage.log import RunIndex
 from beamline.storage.recorder import Recorder
 from callbacks.external import HDF5_DATASET
 from plans import rixs_map, stxm_stack, xas
@@ -34,13 +37,16 @@ FIELD = "x=-0.6:0.6:0.06 y=-0.6:0.6:0.06"
 def acknowledge_to(path):
     """Make every recorder of this process append what it has acknowledged to a file."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    record, files = Recorder.__call__, {}
+    record, files, runs = Recorder.__call__, {}, RunIndex()
 
     def append(kind, value):
         os.write(fd, msgpack.packb((kind, value), default=msgpack_numpy.encode))
 
     def acknowledging(self, name, doc):
+        is_there = self.passes_over(runs.run_of(name, doc))  # of a reduction that is gone on with
         record(self, name, doc)
+        if is_there:
+            return
         append(name, doc)
         match name:
             case "resource":
@@ -72,8 +78,8 @@ def task_of(name, folder, seed):
         case "import":
             for _ in itertools.count():
                 import_scan("nxstxm", folder.parent / "stack.hdf5", config=None, data_dir=folder)
-        case "ingester":
-            process.main([str(folder)])
+        case "ingest" | "reduction":
+            process.main([name, str(folder)])
         case "recover":
             recover(folder)
 

@@ -42,15 +42,19 @@ from beamline.storage.runs import Runs  # noqa: E402
 from callbacks.external import HDF5_DATASET  # noqa: E402
 
 MEASURING = ("xas", "rixs", "stxm", "import")
-# What is killed in one folder, in this order; "both": a measurement, and what ingests beside it at the same moment.
-ROUNDS = tuple((kind, kind, kind, "both", kind, kind, "both", "ingester", kind, "recover") for kind in MEASURING)
-LONGEST = {"ingester": 4.0, "recover": 5.0, "both": 2.0}  # s until it is killed
+# What is killed in one folder, in this order; "all": a measurement, and what reduces and ingests beside it at the same
+# moment, which is three kills.
+ROUNDS = tuple(
+    (kind, kind, "all", "reduction", kind, "all", "reduction", "ingest", kind, "recover") for kind in MEASURING
+)
+LONGEST = {"ingest": 4.0, "recover": 5.0, "all": 2.0}  # s until it is killed
+FOLLOWING = ("reduction", "ingest")
 COMMANDS = (
     ("show", "--json"),
     ("report",),
     ("export",),
     ("export", "--format", "columns"),
-    ("replay", "--source", "log"),
+    ("replay", "--source", "log", "--json"),
 )
 
 
@@ -98,25 +102,26 @@ class Victims:
 
 @contextmanager
 def victims():
-    """Two of them, so that one can measure while the other ingests."""
-    with closing(Victims()) as one, closing(Victims()) as other:
-        yield one, other
+    """Three of them, so that one can measure while the others reduce and ingest."""
+    with closing(Victims()) as one, closing(Victims()) as two, closing(Victims()) as three:
+        yield one, two, three
 
 
-def kill_round(pair, folder, kinds, rng, least=0):
+def kill_round(three, folder, kinds, rng, least=0):
     """Kill in a folder in several ways, one after the other; give what was acknowledged, and the kills of each kind.
 
     What measures is not killed before it has acknowledged `least` bytes.
     """
     files, kills, measuring = [], Counter(), kinds[0]
     for number, kind in enumerate(kinds):
-        tasks = [(pair[0], measuring if kind == "both" else kind)] + [(pair[1], "ingester")] * (kind == "both")
+        names = (measuring, *FOLLOWING) if kind == "all" else (kind,)
+        tasks = list(zip(three, names, strict=False))
         pids = []
         for victim, task in tasks:
             file = folder.parent / f"{folder.name}-{number}-{task}"
             pids.append(victim.start(task, folder, file, number))
+            files += [file] * (task in MEASURING or task == "reduction")
             if task in MEASURING:
-                files.append(file)
                 wait_for(file, least)
         time.sleep(rng.uniform(0, LONGEST.get(kind, 1.5)))
         for pid in pids:
@@ -137,6 +142,8 @@ def wait_for(file, least):
 
 def acknowledged(file):
     """Give what was acknowledged, up to what a kill tore off: name and document, and the frames."""
+    if not file.exists():  # killed before it began
+        return [], []
     unpacker = msgpack.Unpacker(object_hook=msgpack_numpy.decode, strict_map_key=False, max_buffer_size=0)
     unpacker.feed(file.read_bytes())
     found = [tuple(one) for one in unpacker]
@@ -161,16 +168,21 @@ def look(folder, files, count):
     open_ = [path for path in layout.all_logs() if inspect_log(path).state != LogState.CLOSED]
     count.problems += [f"{path}: not closed" for path in open_]
     count.problems += [f"{path}: not in the catalogue" for path in layout.pending_logs()]
-    events = {}
+    reductions = Counter(entry.reduction_of for entry in Runs(folder).entries() if entry.reduction_of)
+    count.problems += [f"{uid}: {number} reductions" for uid, number in reductions.items() if number != 1]
+    events, runs = {}, RunIndex()
+    for path in layout.all_logs():  # a reduction that was gone on with refers to what another had acknowledged
+        for document in read_log(path):
+            runs.run_of(*document)
+    names = {
+        doc["uid"]: doc["name"] for path in layout.all_logs() for name, doc in read_log(path) if name == "descriptor"
+    }
     for file in files:
         documents, frames = acknowledged(file)
         count.documents += len(documents)
         count.frames += len(frames)
-        runs, names = RunIndex(), {}
         for name, doc in documents:
             run = runs.run_of(name, doc)
-            if name == "descriptor":
-                names[doc["uid"]] = doc["name"]
             if run not in logs or (name, doc) not in logs[run]:
                 count.lost += 1
             elif name == "event":
@@ -239,6 +251,8 @@ def run_commands(folder, count, most=None):
             shutil.rmtree(folder.parent / "output", ignore_errors=True)
             (folder.parent / "output").unlink(missing_ok=True)
             count.commands += 1
+            if command == "replay" and not found.code and found.json["equal"] is not True:
+                count.problems.append(f"{entry.uid}: the live reduction is not equal to the replay")
             if found.code not in (0, 1) or (found.code == 1 and found.stderr.count("\n") != 1):
                 count.problems.append(f"{command} {entry.uid}: {found.code} {found.stdout[:200]}{found.stderr[:500]}")
 
@@ -255,14 +269,14 @@ def attack(kills, seed, folder):
     write_import(folder, seed)
     counts = {kinds[0]: Count() for kinds in ROUNDS}
     by_kind = Counter()
-    with victims() as pair:
+    with victims() as three:
         for number in itertools.count():
             if sum(by_kind.values()) >= kills:
                 return
             kinds = ROUNDS[number % len(ROUNDS)]
             place = folder / f"{number}-{kinds[0]}"
             place.mkdir()
-            files, killed = kill_round(pair, place, kinds, rng)
+            files, killed = kill_round(three, place, kinds, rng)
             by_kind += killed
             counts[kinds[0]].kills += sum(killed.values())
             look(place, files, counts[kinds[0]])
