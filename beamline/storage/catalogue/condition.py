@@ -228,6 +228,8 @@ def rows_of_tables(path: Path, statement: str) -> Iterator[tuple[Any, ...]]:
         raise DamagedCatalogueError(f"{path}: missing")
     try:
         with adbc_driver_sqlite.dbapi.connect(_uri(path)) as connection, connection.cursor() as cursor:
+            cursor.execute(f"PRAGMA busy_timeout = {round(1000 * LOCK_TIMEOUT)}")  # as where Python opens it
+            cursor.fetchall()
             cursor.execute(statement)
             while rows := cursor.fetchmany(1000):
                 yield from map(tuple, rows)
