@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
-from beamline.report.rixs import map_figures
-from beamline.storage.results import Run
+from beamline.storage.results import Documents, Run
 from beamline.techniques.technique import NOT_KNOWN, Summary, Technique, columns_exporter, nexus_exporter
 from callbacks.contract import RixsOutput, RixsResult
 from callbacks.pipelines import RIXS as PIPELINE
+
+if TYPE_CHECKING:
+    from beamline.report.figures import Drawn
 
 INTENSITY = "counts per 1e6 counts of I0"
 
@@ -53,6 +55,13 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
             f"rms {calibration['rms_ev']:.3f} eV, {calibration['accepted']} elastic lines used,"
             f" {calibration['rejected']} rows without a usable one",
         )
+
+
+def figures(raw: Run, derived: Run, documents: Documents, title: str) -> Iterable[Drawn]:
+    """Draw the figures of a map."""
+    from beamline.report.rixs import map_figures  # noqa: PLC0415 - matplotlib takes time to import
+
+    return map_figures(raw, derived, documents, title)
 
 
 def warnings(summary: Summary) -> Iterator[str]:
@@ -114,7 +123,7 @@ RIXS = Technique(
     summarise=summarise,
     lines=lines,
     warnings=warnings,
-    figures=map_figures,
+    figures=figures,
     exporters={"nexus": nexus_exporter(plots), "columns": columns_exporter(tables)},
 )
 ELASTIC = replace(RIXS, name="elastic", title="ELASTIC")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,11 +13,13 @@ from beamline.errors import BeamlineError
 from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
 from beamline.formats.exporters.nxstxm import write_nxstxm
-from beamline.report.stxm import focus_figures, stack_figures
 from beamline.storage.results import Documents, Run
 from beamline.techniques.technique import NOT_KNOWN, Summary, Technique, columns_exporter, nexus_exporter
 from callbacks import pipelines
 from callbacks.contract import FocusResult, StxmResult
+
+if TYPE_CHECKING:
+    from beamline.report.figures import Drawn
 
 
 def summarise(derived: Run) -> dict[str, Any]:
@@ -177,6 +179,20 @@ def focus_tables(derived: Run) -> Iterator[Table]:
     yield Table("focus", sharpness)
 
 
+def figures(_raw: Run, derived: Run, _documents: Documents, _title: str) -> Iterable[Drawn]:
+    """Draw the figures of a stack."""
+    from beamline.report.stxm import stack_figures  # noqa: PLC0415 - matplotlib takes time to import
+
+    return stack_figures(derived.read(StxmResult))
+
+
+def focus_figures(_raw: Run, derived: Run, _documents: Documents, _title: str) -> Iterable[Drawn]:
+    """Draw the figures of a focus scan."""
+    from beamline.report.stxm import focus_figures as drawn  # noqa: PLC0415 - as above
+
+    return drawn(derived.read(FocusResult))
+
+
 STXM = Technique(
     name="stxm",
     title="STXM",
@@ -185,7 +201,7 @@ STXM = Technique(
     summarise=summarise,
     lines=lines,
     warnings=warnings,
-    figures=lambda _raw, derived, _documents, _title: stack_figures(derived.read(StxmResult)),
+    figures=figures,
     exporters={"nexus": nexus_exporter(plots), "columns": columns_exporter(tables), "nxstxm": write_nxstxm_file},
 )
 LINE_SPECTRUM = replace(STXM, name="stxm_line_spectrum", title="STXM line spectrum")
@@ -197,7 +213,7 @@ FOCUS = Technique(
     summarise=summarise_focus,
     lines=focus_lines,
     warnings=lambda _summary: (),
-    figures=lambda _raw, derived, _documents, _title: focus_figures(derived.read(FocusResult)),
+    figures=focus_figures,
     exporters={
         "nexus": nexus_exporter(focus_plots),
         "columns": columns_exporter(focus_tables),

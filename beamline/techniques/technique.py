@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from beamline.errors import BeamlineError
 from beamline.formats.exporters.columns import Table, write_tables
 from beamline.formats.exporters.nexus import Plot, write_nexus
-from beamline.report.figures import Drawn
 from beamline.storage.results import Documents, Run
 from callbacks.pipelines import Pipeline
+
+if TYPE_CHECKING:  # it imports matplotlib, which takes time
+    from beamline.report.figures import Drawn
 
 Summary = Mapping[str, Any]
 NOT_KNOWN = "not known: nothing was measured, or the step has no result"  # where a result has no status

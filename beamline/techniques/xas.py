@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
-from beamline.report.xas import spectrum_figures
-from beamline.storage.results import Run
+from beamline.storage.results import Documents, Run
 from beamline.techniques.technique import NOT_KNOWN, Summary, Technique, columns_exporter, nexus_exporter
 from callbacks.contract import XasResult
 from callbacks.pipelines import XAS as PIPELINE
+
+if TYPE_CHECKING:
+    from beamline.report.figures import Drawn
 
 
 def summarise(derived: Run) -> dict[str, Any]:
@@ -34,6 +36,13 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
 def warnings(_summary: Summary) -> Iterator[str]:
     """Warn of nothing: a yield that could not be normalised has its line."""
     return iter(())
+
+
+def figures(raw: Run, derived: Run, _documents: Documents, title: str) -> Iterable[Drawn]:
+    """Draw the figures of a spectrum."""
+    from beamline.report.xas import spectrum_figures  # noqa: PLC0415 - matplotlib takes time to import
+
+    return spectrum_figures(raw, derived, title)
 
 
 def tables(derived: Run) -> Iterator[Table]:
@@ -74,6 +83,6 @@ XAS = Technique(
     summarise=summarise,
     lines=lines,
     warnings=warnings,
-    figures=lambda raw, derived, _documents, title: spectrum_figures(raw, derived, title),
+    figures=figures,
     exporters={"nexus": nexus_exporter(plots), "columns": columns_exporter(tables)},
 )

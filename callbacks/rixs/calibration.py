@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import chdtrc, fdtrc
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
@@ -208,7 +208,7 @@ def _accepted_lines(x: FloatArray, y: FloatArray, s: FloatArray, consensus: Bool
     scale = max(1.0, bent / (n - 3))
     coefficients, _ = _fit(x[quadratic], y[quadratic], s[quadratic], 2)
     credible = abs(coefficients[2]) < LARGEST_BEND * coefficients[1] ** 2 / abs(coefficients[0])
-    bends = stats.f.sf((straight - bent) / scale, 1, n - 3) < QUADRATIC_P_VALUE
+    bends = fdtrc(1, n - 3, (straight - bent) / scale) < QUADRATIC_P_VALUE
     return (quadratic, 2) if bends and credible else (linear, 1)
 
 
@@ -240,7 +240,7 @@ def _fit(x: FloatArray, y: FloatArray, s: FloatArray, degree: int) -> tuple[Floa
     freedom = len(x) - degree - 1
     residual = y * weight - design @ solution
     chi_square = float(residual @ residual)
-    beyond = freedom > 0 and stats.chi2.sf(chi_square, freedom) < SCATTER_P_VALUE
+    beyond = freedom > 0 and chdtrc(freedom, chi_square) < SCATTER_P_VALUE
     covariance = np.linalg.inv(design.T @ design) * (chi_square / freedom if beyond else 1.0)
     return solution / scale, covariance / np.outer(scale, scale)
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d, median_filter, uniform_filter1d
-from scipy.special import ndtri, pdtrc
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri, pdtrc
 
 from callbacks.rixs.compiled import capped_means
 
@@ -87,7 +86,7 @@ class PhotonModel:
             read_noise=read_noise,
         )
         self.expected = _cautious_mean(self.mean, n_rows / n_blocks, photon_counts, read_noise)
-        self.photon_counts, self.read_noise, self.chance = photon_counts, read_noise, float(norm.sf(threshold))
+        self.photon_counts, self.read_noise, self.chance = photon_counts, read_noise, float(ndtr(-threshold))
         self.shares = _measure_shares(blocks, self.mean, photon_counts, read_noise)
         self.thresholds = self.thresholds_for(self.expected)
 
