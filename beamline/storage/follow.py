@@ -15,7 +15,7 @@ from typing import Self
 
 from inotify_simple import INotify, flags
 
-from beamline.storage.layout import Layout
+from beamline.storage.layout import Layout, logs_in
 from beamline.storage.log import Doc, Document, LogError, LogReader, read_start
 
 logger = logging.getLogger(__name__)
@@ -115,9 +115,7 @@ class NewLogs:
     def __iter__(self) -> Iterator[tuple[Path, Doc]]:
         """Yield path and start document of each log that has appeared since; one that cannot be read is logged."""
         for path in self._paths():
-            if path.stem in self._known or path in self._unreadable:
-                continue
-            if (start := self._start(path)) is not None:
+            if path not in self._unreadable and (start := self._start(path)) is not None:
                 self._known.add(path.stem)
                 yield path, start
 
@@ -126,7 +124,7 @@ class NewLogs:
         self._known.discard(uid)
 
     def _paths(self) -> Iterator[Path]:
-        yield from self._layout.pending_logs()
+        yield from logs_in(self._layout.logs, self._known)
         if not self._ingested:
             return
         for folder in self._layout.folders_of_ingested_logs():
@@ -135,7 +133,7 @@ class NewLogs:
                 continue
             if time.time() - changed > UNSETTLED:
                 self._looked_at[folder] = changed
-            yield from self._layout.ingested_logs(folder)
+            yield from logs_in(folder, self._known)
 
     def _start(self, path: Path) -> Doc | None:
         try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from glob import escape
 from itertools import chain, count
 from pathlib import Path
 
+LOG = ".log"  # how names of logs end
 INGESTED = "ingested"  # subfolder of the logs, for runs that are completely in the catalogue
 # Names of the processes that follow the logs; see `beamline.processes`.
 INGEST, REDUCTION, PICTURE = PROCESSES = ("ingest", "reduction", "picture")
@@ -34,7 +35,7 @@ class Layout:
 
     def log(self, uid: str) -> Path:
         """Log of a run that is not yet completely in the catalogue."""
-        return self.logs / f"{uid}.log"
+        return self.logs / f"{uid}{LOG}"
 
     def ingested_log(self, uid: str, start_time: float) -> Path:
         """Log of a run that is in the catalogue; `start_time` in s since 1970."""
@@ -42,16 +43,15 @@ class Layout:
             year = time.strftime("%Y", time.gmtime(start_time))
         except (ValueError, OverflowError, OSError):  # of a clock that was not set
             year = "unknown"
-        return self.logs / INGESTED / year / f"{uid}.log"
+        return self.logs / INGESTED / year / f"{uid}{LOG}"
 
     def pending_logs(self) -> list[Path]:
         """List the logs of runs that are not yet completely in the catalogue."""
-        return sorted(path for path in self.logs.glob("[!.]*.log") if is_regular(path))
+        return logs_in(self.logs)
 
-    def ingested_logs(self, folder: Path | None = None) -> Iterator[Path]:
-        """Yield the logs of runs that are in the catalogue, in no particular order; those in one folder if given."""
-        found = (self.logs / INGESTED).glob("*/[!.]*.log") if folder is None else folder.glob("[!.]*.log")
-        return (path for path in found if is_regular(path))
+    def ingested_logs(self) -> Iterator[Path]:
+        """Yield the logs of runs that are in the catalogue, in no particular order."""
+        return (path for folder in self.folders_of_ingested_logs() for path in logs_in(folder))
 
     def folders_of_ingested_logs(self) -> list[Path]:
         """List the folders that the logs of runs lie in that are in the catalogue."""
@@ -68,7 +68,7 @@ class Layout:
         # Twice, because a log moves while this looks: to the second place when its run has been ingested, and back to
         # the first when the catalogue is made anew.
         for _ in range(2):
-            for path in (self.log(uid), *(self.logs / INGESTED).glob(f"*/{escape(uid)}.log")):
+            for path in (self.log(uid), *(self.logs / INGESTED).glob(f"*/{escape(uid)}{LOG}")):
                 if is_regular(path):
                     return path
         return None
@@ -205,6 +205,17 @@ class Layout:
         name = target.relative_to(folder).parts[0]
         beside = (f"{self.catalogue.name}.damaged-", *(f".{part.name}." for part in parts))
         return self.data_dir / name if name.startswith(beside) else None
+
+
+def logs_in(folder: Path, known: Container[str] = ()) -> list[Path]:
+    """List the logs in a folder, by name, but for those of runs that are known; none if there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [each.name for each in entries if each.name.endswith(LOG) and not each.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    unknown = sorted(name for name in names if name.removesuffix(LOG) not in known)
+    return [path for name in unknown if is_regular(path := folder / name)]
 
 
 def is_regular(path: Path) -> bool:

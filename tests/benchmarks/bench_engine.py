@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,18 @@ def plans():
     field, energies = "x=-1.8:1.77:0.03 y=-1.8:1.77:0.03", "520:522:1"
     yield "STXM lines of 120 pixels", 360, lambda end: stxm_stack(end, energies, field, 1e-3, sample=SAMPLE, edge="O K")
     yield "RIXS frames of 64 x 2048", 60, lambda end: rixs_map(end, "525:536.8:0.2", 300.0, sample=SAMPLE, edge="O K")
+
+
+@contextmanager
+def opened():
+    """Give a session whose processes are ended with it, whatever is left to be done."""
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name,
+        Session(demo.simulated(1, speed_up=1e6), Path(name)) as session,
+    ):
+        yield session
+        session.reduction.stop()
+        session.ingester.stop()
 
 
 def rates(session, events, plan, rounds=ROUNDS):
@@ -102,10 +115,10 @@ def latencies(acknowledged, seen, lines):
 
 def benchmark():
     """Measure the rate of each technique, attached and bare, and how late its reduction is."""
-    with tempfile.TemporaryDirectory() as name, Session(demo.simulated(1, speed_up=1e6), Path(name)) as session:
+    with opened() as session:
         for what, events, plan in plans():
             rates(session, events, plan, rounds=1)  # the processes are up, and what is compiled is
-            command = [sys.executable, "-c", OBSERVER, name]
+            command = [sys.executable, "-c", OBSERVER, str(session.data_dir)]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as observer:
                 observer.stdout.readline()
                 acknowledged = Acknowledged()
@@ -128,7 +141,7 @@ def benchmark():
 def with_kills(number):
     """Kill reduction and catalogue during scans; compare rates, and every reduction with its replay."""
     rng = random.Random(1)
-    with tempfile.TemporaryDirectory() as name, Session(demo.simulated(1, speed_up=1e6), Path(name)) as session:
+    with opened() as session:
         what, events, plan = list(plans())[1]
         rates(session, events, plan, rounds=1)
         quiet, killed, uids = [], [], []
