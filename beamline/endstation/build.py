@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from beamline.endstation.config import Config, Device, resolve_class, unknown
-from beamline.endstation.connect import connect, require, use_channel_access
+from beamline.endstation.connect import connect, look_often_whether_to_end, require, use_channel_access
 from beamline.errors import BeamlineError
 from callbacks.contract import Key
 from plans.endstation import DEVICE_NAMES, Endstation, Truth
@@ -42,6 +42,7 @@ def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
         variable does not answer; names the file, the device and what was expected.
     """
     devices, truth = _build_all(config)
+    look_often_whether_to_end()
     require(connect(devices, config.channel_access))
     if problems := lacking_keys(config, devices):
         raise BeamlineError(*problems)

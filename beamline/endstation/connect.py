@@ -18,6 +18,7 @@ from callbacks.contract import Severity, alarm_key, severity_key
 
 POLL = 0.01  # s
 ASKED = 10.0  # s that an answer which is awaited may take, before channels are cleared
+LOOK_INTERVAL = 0.05  # s
 ASK_AGAIN = 2.0  # s without an answer, after which it is asked again
 SHOWN = 3  # missing process variables that are named in a message
 
@@ -113,6 +114,13 @@ def require(answers: list[Answer]) -> None:
 def unanswering(devices: Iterable[Any]) -> list[str]:
     """Name the process variables of devices that are not connected now."""
     return [signal.pvname for device in devices for signal in _epics_signals(device) if not signal.connected]
+
+
+def look_often_whether_to_end() -> None:
+    """Let ophyd's thread that looks at its queues every second, and is waited for at the end, look more often."""
+    from ophyd import cl  # noqa: PLC0415 - EPICS must not be in use before it is configured
+
+    cl.get_dispatcher().debug_monitor_interval = LOOK_INTERVAL
 
 
 def disconnect(devices: Iterable[Any]) -> None:

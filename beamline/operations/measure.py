@@ -123,7 +123,7 @@ def run_plan(
         uids = measure_all(session, plan.function(session.endstation, **parameters), on_pause=on_pause)
         unreduced = session.drain()
         raw, derived = Runs(session.data_dir).load_with_derived(uids[-1])
-        late = session.ingester.why_missing(*uids, *([derived.uid] if derived else []))
+        late = _why_not_in_catalogue(session, *uids, *([derived.uid] if derived else []))
         errors = session.reduction.status().errors
     if unreduced:
         logger.error("%s", unreduced)
@@ -132,6 +132,13 @@ def run_plan(
     summary = summarise_run(raw, derived)
     summary |= {"estimate": estimate, "not_in_catalogue": late}
     return summary if len(uids) == 1 else summary | {"series": list(uids)}
+
+
+def _why_not_in_catalogue(session: Session, *uids: str) -> str:
+    """Say why runs are not in the catalogue; of one that another process keeps filling, why they will not be."""
+    if session.ingester.is_found:
+        return session.ingester.why_not_coming(*uids)
+    return session.ingester.why_missing(*uids)
 
 
 def _parsed(name: str, arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:

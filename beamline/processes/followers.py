@@ -33,6 +33,7 @@ WATCH_INTERVAL = 0.5  # s between looks at whether another session's process sti
 STOP_TIMEOUT = 5.0  # s; then the process is killed, which neither the logs nor the catalogue mind
 SILENCE = 10.0  # s without a report from the process, which reports every second
 POLL_INTERVAL = 0.05  # s
+UNDER_WAY = ("starting", "working", "idle")  # states
 SIGNALS = {one.value: one.name for one in signal.Signals}  # most of the real-time signals have no name
 
 
@@ -85,6 +86,11 @@ class LogFollowing(ABC):
         self._layout = Layout(data_dir)
         self._restarts = 0
         self._failed = ""
+
+    @property
+    def is_found(self) -> bool:
+        """Whether what works is of another session, which goes on when this one ends."""
+        return False
 
     @abstractmethod
     def start(self) -> None:
@@ -172,6 +178,24 @@ class LogFollowing(ABC):
         remedy = "" if REMEDY in reason else f"; {self.kind.remedy}"
         return f"run {', '.join(late)} {self.kind.lack}: {reason}{remedy}"
 
+    def why_not_coming(self, *uids: str) -> str:
+        """Say why its part of some runs will not be done, by how things are now, without waiting for it.
+
+        Parameters
+        ----------
+        *uids : str
+            Uids of runs that were recorded in this data folder.
+
+        Returns
+        -------
+        str
+            One line; empty if all is done, or under way without an error.
+        """
+        left = [uid for uid in uids if not self.kind.is_done(self._data_dir, uid)]
+        status = self.status()
+        known = "" in status.errors or any(uid in status.errors for uid in left)
+        return self.why_missing(*left, timeout=0.0) if left and (known or status.state not in UNDER_WAY) else ""
+
     def status(self) -> FollowerStatus:
         """Report how it keeps up."""
         waiting = self.kind.waiting(self._data_dir)
@@ -242,6 +266,11 @@ class FollowingProcess(LogFollowing):
     def pid(self) -> int | None:
         """Process id of the process that was started last; None before the first."""
         return None if self._process is None else self._process.pid
+
+    @property
+    def is_found(self) -> bool:
+        """Whether the process is one that another keeps running, and not of our own."""
+        return self._process is None and self._works_elsewhere()
 
     def start(self) -> None:
         """Start the process if none works yet, and return immediately; `status` says so if it cannot be started."""

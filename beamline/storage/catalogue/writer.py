@@ -74,6 +74,9 @@ class _FlushingRunWriter(_RunWriter):
             self._write_external_data(doc)
         self._external_data_cache.clear()
 
+    def _close_stream_tree(self) -> None:
+        """Tell no subscriber that the run is closed, one request a node: nobody can subscribe to an embedded server."""
+
     def update_source(self, node: Any, source: DataSource) -> None:
         """Replace the data source of an array in the catalogue."""
         self._update_data_source_for_node(node, source)
