@@ -197,6 +197,16 @@ def joined(parts: Sequence[Unmixed]) -> Unmixed:
     )
 
 
+def reordered(unmixed: Unmixed, order: Sequence[int]) -> Unmixed:
+    """Give the fractions with the references in another order: the places that they had."""
+    return replace(
+        unmixed,
+        fractions=unmixed.fractions[:, order],
+        sigma=unmixed.sigma[:, order],
+        covariance=unmixed.covariance[:, order][:, :, order],
+    )
+
+
 def expanded(unmixed: Unmixed, known: BoolArray) -> Unmixed:
     """Give the fractions of the `known` pixels as those of all, shape (all pixels, ...): NaN for the others."""
     every = no_fractions(len(known), unmixed.fractions.shape[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,8 +10,17 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import linear_sum_assignment
 
-from callbacks.fitting.nonnegative import Unmixed, expanded, no_fractions, ratio, unmix, with_misfit
-from callbacks.stxm.components import Components, StreamingPCA, noise_cut
+from callbacks.fitting.nonnegative import (
+    Unmixed,
+    expanded,
+    joined,
+    no_fractions,
+    ratio,
+    reordered,
+    unmix,
+    with_misfit,
+)
+from callbacks.stxm.components import Components, PixelComponents, components_in_blocks
 from callbacks.stxm.edges import SLACK, Edge, Window, inside, window_or
 from callbacks.stxm.unmixing.chemical_map import edge_area
 from callbacks.stxm.unmixing.end_members import (
@@ -21,6 +31,7 @@ from callbacks.stxm.unmixing.end_members import (
     extreme_clusters,
     factorise,
     order_and_name,
+    thinned,
 )
 
 FloatArray = NDArray[np.floating]
@@ -79,9 +90,15 @@ class Analysis:
     energies : numpy.ndarray, shape (energies,)
         eV.
     components : Components
-        Of the normalised pixels.
-    background, scale : numpy.ndarray, shape (pixels,)
-        What was subtracted from each pixel, and what it was then divided by, eV.
+        Of the normalised pixels; they do not hold the spectra.
+    kept : numpy.ndarray of bool, shape (pixels,)
+        Pixels that the components are made of.
+    scores : numpy.ndarray, shape (pixels, k)
+        On the components; NaN for pixels that are left out.
+    pixel_noise : numpy.ndarray, shape (pixels,)
+        Spread of each normalised pixel below the edge; NaN where not known.
+    scale : numpy.ndarray, shape (pixels,)
+        What each pixel, less its background, was divided by, eV.
     noise_cut : float
         Pixels with a larger spread below the edge were left out; NaN where none was.
     normalised : bool
@@ -92,7 +109,9 @@ class Analysis:
 
     energies: FloatArray
     components: Components
-    background: FloatArray
+    kept: BoolArray
+    scores: FloatArray
+    pixel_noise: FloatArray
     scale: FloatArray
     noise_cut: float
     normalised: bool
@@ -118,8 +137,8 @@ def widened(window: Window) -> Window:
 
 def analyse(
     energies: FloatArray,
-    blocks: list[FloatArray],
-    variances: list[FloatArray],
+    blocks: Sequence[FloatArray],
+    variances: Sequence[FloatArray],
     edge: Edge,
     settings: AnalysisSettings | None = None,
 ) -> Analysis:
@@ -129,8 +148,9 @@ def analyse(
     ----------
     energies : numpy.ndarray, shape (energies,)
         eV, ascending.
-    blocks, variances : list of numpy.ndarray, shape (pixels, energies)
-        Optical density and variance, a block for each stack; NaN for pixels that are left out.
+    blocks, variances : sequence of numpy.ndarray, shape (pixels, energies)
+        Optical density and variance, a block for each stack or part of one; NaN for pixels that are left out. They are
+        gone through several times, one block after the other, so that a sequence may make them when they are asked for.
     edge : Edge
     settings : AnalysisSettings, optional
 
@@ -146,99 +166,151 @@ def analyse(
     """
     settings = settings or AnalysisSettings()
     background, area, bright = windows(settings, edge, energies)
-    pca, cut = _components(energies, blocks, background, area, settings)
-    density, variance = np.concatenate(blocks), np.concatenate(variances)
-    below = inside(energies, background)
-    base = density[:, below].mean(axis=1) if below.any() else np.zeros(len(density))
-    scale = pca.area if settings.normalise else np.ones(len(density))
-    subtracted = base if settings.normalise else np.zeros(len(density))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        spectra = (density - subtracted[:, None]) / scale[:, None]
-        noise = variance / scale[:, None] ** 2
-    kept = pca.kept
-    mean_noise = noise[kept].mean(axis=0) if kept.any() else None
-    components = pca.result(settings.components, noise_variance=mean_noise)
-    brightness = edge_area(energies, density.T, bright, base)
-    if components.status == "ok":
-        cloud = _Cloud(energies, spectra, noise, components.scores, np.flatnonzero(kept), scale, brightness)
+    found = components_in_blocks(
+        energies,
+        blocks,
+        variances,
+        background=widened(background) if settings.normalise else None,
+        area=widened(area) if settings.normalise else None,
+        noise_share=settings.noise_share,
+        number=settings.components,
+    )
+    base, brightness = _background_and_area(energies, blocks, background, bright)
+    subtracted = base if settings.normalise else np.zeros(len(base))
+    cloud = _Cloud(energies, blocks, variances, subtracted, found, brightness)
+    phases = _no_phases(energies, len(base), found.components.status)
+    if found.components.status == "ok":
         try:
             phases = _find_phases(cloud, edge, settings)
         except ValueError as error:  # too few pixels
-            phases = _no_phases(energies, len(density), str(error))
-    else:
-        phases = _no_phases(energies, len(density), components.status)
-    return Analysis(energies, components, subtracted, scale, cut, settings.normalise, brightness, phases)
+            phases = _no_phases(energies, len(base), str(error))
+    return Analysis(
+        energies,
+        found.components,
+        found.kept,
+        found.scores,
+        found.noise,
+        found.scale,
+        found.noise_cut,
+        settings.normalise,
+        brightness,
+        phases,
+    )
 
 
-def _components(
-    energies: FloatArray, blocks: list[FloatArray], background: Window, area: Window, settings: AnalysisSettings
-) -> tuple[StreamingPCA, float]:
-    """Give the components of all pixels but the noisy ones, and the noise beyond which these were left out."""
-    pca, cut = StreamingPCA(energies), np.nan
-    if settings.normalise:
-        pca = StreamingPCA(energies, background=widened(background), area=widened(area))
+def _background_and_area(
+    energies: FloatArray, blocks: Sequence[FloatArray], background: Window, area: Window
+) -> tuple[FloatArray, FloatArray]:
+    """Give the mean of each pixel in the background window, 0 where that holds no energy, and its edge area."""
+    below, found = inside(energies, background), []
     for block in blocks:
-        pca.add_pixels(block)
-    if settings.normalise and np.isfinite(pca.noise).sum() > 1:
-        cut = noise_cut(pca.noise[np.isfinite(pca.noise)], settings.noise_share)
-        pca.set_filter(noise_cut=cut)
-    return pca, float(cut)
+        base = block[:, below].mean(axis=1) if below.any() else np.zeros(len(block))
+        found.append((base, edge_area(energies, block.T, area, base)))
+    return np.concatenate([base for base, _ in found]), np.concatenate([bright for _, bright in found])
 
 
 @dataclass(frozen=True)
 class _Cloud:
-    """Pixels as a cloud in the space of the components."""
+    """Pixels as a cloud in the space of the components; their spectra are made a block at a time."""
 
     energies: FloatArray
-    spectra: FloatArray  # normalised, (pixels, energies)
-    noise: FloatArray  # their variance
-    scores: FloatArray
-    chosen: NDArray[np.intp]  # pixels among which end members are looked for
-    scale: FloatArray
+    blocks: Sequence[FloatArray]
+    variances: Sequence[FloatArray]
+    subtracted: FloatArray
+    found: PixelComponents
     brightness: FloatArray
+
+    @property
+    def chosen(self) -> NDArray[np.intp]:
+        """Pixels among which end members are looked for."""
+        return np.flatnonzero(self.found.kept)
+
+    def normalised(self) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
+        """Give the normalised spectra and their variance, block by block, with the pixels that they are of."""
+        for part, block, variance in zip(_parts(self.blocks), self.blocks, self.variances, strict=True):
+            scale = self.found.scale[part, None]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                yield part, (block - self.subtracted[part, None]) / scale, variance / scale**2
+
+    def spectra_of(self, pixels: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
+        """Give the normalised spectra of some pixels, in ascending order, and their variance."""
+        shape, begin = (len(pixels), len(self.energies)), 0
+        found, variance = np.empty(shape), np.empty(shape)
+        for part, spectra, noise in self.normalised():
+            some = pixels[(pixels >= part.start) & (pixels < part.stop)] - part.start
+            found[begin : begin + len(some)], variance[begin : begin + len(some)] = spectra[some], noise[some]
+            begin += len(some)
+        return found, variance
+
+
+def _parts(blocks: Sequence[FloatArray]) -> Iterator[slice]:
+    """Give the place of the pixels of each block among all."""
+    start = 0
+    for block in blocks:
+        yield slice(start, start + len(block))
+        start += len(block)
 
 
 def _find_phases(cloud: _Cloud, edge: Edge, settings: AnalysisSettings) -> Phases:
     """Find end members among the chosen pixels, and fit them to all."""
-    spectra, noise = cloud.spectra[cloud.chosen], cloud.noise[cloud.chosen]
-    clusters = extreme_clusters(cloud.scores[cloud.chosen], settings.end_members)
-    nmf = Factorisation.none(len(cloud.spectra), cloud.energies, "not asked for")
+    chosen = cloud.chosen
+    clusters = [chosen[cluster] for cluster in extreme_clusters(cloud.found.scores[chosen], settings.end_members)]
+    means, sigma = _averages(cloud, clusters)
+    nmf = Factorisation.none(len(cloud.found.kept), cloud.energies, "not asked for")
     if settings.nmf:
-        nmf = factorise(spectra, average_clusters(spectra, noise, clusters)[0], seed=settings.seed)
+        nmf = _factorised(cloud, means, settings.seed)
         if settings.end_members.space == "nmf":
-            share = nmf.weights / np.maximum(nmf.weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-            clusters = extreme_clusters(share, settings.end_members)
-    means, sigma = average_clusters(spectra, noise, clusters)
-    amounts = unmix(spectra, means, noise).fractions
-    total = np.sum(amounts * np.maximum(cloud.brightness[cloud.chosen], 0.0)[:, None], axis=0)
+            weights = nmf.weights[chosen]
+            share = weights / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+            clusters = [chosen[cluster] for cluster in extreme_clusters(share, settings.end_members)]
+            means, sigma = _averages(cloud, clusters)
+    unmixed = _fractions(cloud, means)
+    total = np.sum(unmixed.fractions[chosen] * np.maximum(cloud.brightness[chosen], 0.0)[:, None], axis=0)
     order, names = order_and_name(cloud.energies, means, total, edge)
-    clusters = [clusters[place] for place in order]
-    unmixed = _fractions(cloud, means[order])
+    clusters, unmixed = [clusters[place] for place in order], reordered(unmixed, order)
     reduced, reduced_sigma = ratio(unmixed, 0, (0, 1))
     return Phases(
-        EndMembers(means[order], sigma[order], [cloud.chosen[cluster] for cluster in clusters], names),
+        EndMembers(means[order], sigma[order], clusters, names),
         unmixed,
         reduced,
         reduced_sigma,
-        _beside(nmf, clusters, cloud) if settings.nmf else nmf,
+        _beside(nmf, clusters) if settings.nmf else nmf,
         "ok",
     )
 
 
+def _averages(cloud: _Cloud, clusters: list[NDArray[np.intp]]) -> tuple[FloatArray, FloatArray]:
+    """Average the normalised spectra of the pixels of each cluster."""
+    pixels = np.unique(np.concatenate(clusters))
+    return average_clusters(*cloud.spectra_of(pixels), [np.searchsorted(pixels, cluster) for cluster in clusters])
+
+
+def _factorised(cloud: _Cloud, start: FloatArray, seed: int) -> Factorisation:
+    """Factorise the chosen pixels, thinned evenly where they are very many; fit the components to all chosen ones."""
+    chosen = cloud.chosen
+    nmf = factorise(cloud.spectra_of(thinned(chosen))[0], start, seed=seed)
+    weights = np.full((len(cloud.found.kept), len(start)), np.nan)
+    for part, spectra, _ in cloud.normalised():
+        some = np.flatnonzero(cloud.found.kept[part])
+        weights[part.start + some] = unmix(np.maximum(spectra[some], 0.0), nmf.components).fractions
+    return replace(nmf, weights=weights)
+
+
 def _fractions(cloud: _Cloud, end_members: FloatArray) -> Unmixed:
     """Fit end members to every pixel whose normalised spectrum is known."""
-    finite = np.isfinite(cloud.spectra).all(axis=1) & np.isfinite(cloud.noise).all(axis=1)
-    known = np.asarray(finite & (cloud.scale > 0))
-    fitted = cloud.spectra[known], end_members, cloud.noise[known]
-    return expanded(with_misfit(unmix(*fitted), *fitted), known)
+    parts = []
+    for part, spectra, noise in cloud.normalised():
+        finite = np.isfinite(spectra).all(axis=1) & np.isfinite(noise).all(axis=1)
+        known = np.asarray(finite & (cloud.found.scale[part] > 0))
+        fitted = spectra[known], end_members, noise[known]
+        parts.append(expanded(with_misfit(unmix(*fitted), *fitted), known))
+    return joined(parts)
 
 
-def _beside(nmf: Factorisation, clusters: list[NDArray[np.intp]], cloud: _Cloud) -> Factorisation:
-    """Give each component beside the end member in whose cluster it weighs most, and weights of all pixels."""
+def _beside(nmf: Factorisation, clusters: list[NDArray[np.intp]]) -> Factorisation:
+    """Give each component beside the end member in whose cluster it weighs most."""
     order = linear_sum_assignment(-np.array([nmf.weights[cluster].mean(axis=0) for cluster in clusters]))[1]
-    weights = np.full((len(cloud.spectra), len(order)), np.nan)
-    weights[cloud.chosen] = nmf.weights[:, order]
-    return replace(nmf, weights=weights, components=nmf.components[order])
+    return replace(nmf, weights=nmf.weights[:, order], components=nmf.components[order])
 
 
 def _no_phases(energies: FloatArray, pixels: int, status: str) -> Phases:
@@ -280,24 +352,45 @@ def average_spectrum(
     pixels : int
         How many were averaged.
     """
+    return average_of_blocks(
+        energies, [density.T], [variance.T], background=background, area=area, at=at, threshold=threshold
+    )
+
+
+def average_of_blocks(
+    energies: FloatArray,
+    blocks: Sequence[FloatArray],
+    variances: Sequence[FloatArray],
+    *,
+    background: Window,
+    area: Window,
+    at: float | None,
+    threshold: float,
+) -> tuple[FloatArray, FloatArray, int]:
+    """Average and normalise as `average_spectrum` does, of pixels that come in blocks of shape (pixels, energies)."""
     below = inside(energies, background)
-    known = np.isfinite(density).all(axis=0)
-    if at is not None and below.any():
-        with np.errstate(invalid="ignore"):
-            known &= density[np.abs(energies - at).argmin()] - density[below].mean(axis=0) > threshold
+    total, noise, number = np.zeros(len(energies)), np.zeros(len(energies)), 0
+    for block, variance in zip(blocks, variances, strict=True):
+        known = np.isfinite(block).all(axis=1)
+        if at is not None and below.any():
+            with np.errstate(invalid="ignore"):
+                known &= block[:, np.abs(energies - at).argmin()] - block[:, below].mean(axis=1) > threshold
+        total += block[known].sum(axis=0)
+        noise += variance[known].sum(axis=0)
+        number += int(known.sum())
     nothing = np.full(len(energies), np.nan)
     chosen = np.flatnonzero(inside(energies, area))
-    if not known.any() or not below.any() or len(chosen) < 2:
-        return nothing, nothing.copy(), int(known.sum())
-    mean, noise = density[:, known].mean(axis=1), variance[:, known].sum(axis=1) / known.sum() ** 2
+    if not number or not below.any() or len(chosen) < 2:
+        return nothing, nothing.copy(), number
+    mean, noise = total / number, noise / number**2
     subtract = np.eye(len(energies)) - below / below.sum()
     weight = np.zeros(len(energies))
     steps = np.diff(energies[chosen])
     weight[chosen[:-1]] += steps / 2
     weight[chosen[1:]] += steps / 2
-    total = float(weight @ subtract @ mean)
-    if not total > 0:
-        return nothing, nothing.copy(), int(known.sum())
-    spectrum = subtract @ mean / total
-    jacobian = (subtract - np.outer(spectrum, weight @ subtract)) / total
-    return spectrum, np.sqrt(jacobian**2 @ noise), int(known.sum())
+    area_of_mean = float(weight @ subtract @ mean)
+    if not area_of_mean > 0:
+        return nothing, nothing.copy(), number
+    spectrum = subtract @ mean / area_of_mean
+    jacobian = (subtract - np.outer(spectrum, weight @ subtract)) / area_of_mean
+    return spectrum, np.sqrt(jacobian**2 @ noise), number

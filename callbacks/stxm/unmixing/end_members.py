@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from callbacks.stxm.edges import Edge
 
 FloatArray = NDArray[np.floating]
 
-LARGEST_CLOUD = 40_000  # pixels that corners are looked for among; more are thinned evenly
+LARGEST_CLOUD = 40_000  # pixels that corners are looked for among, and NMF is made of; more are thinned evenly
 NEIGHBOURS = 25  # pixels whose mean stands for one, so that noise makes no corners
 OUTLYING = 0.0005  # share of the pixels, those farthest from their neighbours, that may not be a corner
 NMF_ITERATIONS, NMF_TOLERANCE = 400, 1e-4
@@ -87,10 +88,10 @@ def extreme_clusters(scores: FloatArray, settings: EndMemberSettings) -> list[ND
             f" in {number - 1} for {number} end members"
         )
     cloud = scores[:, : number - 1]
-    thinned = cloud[:: -(-len(cloud) // LARGEST_CLOUD)]
-    _, nearest = cKDTree(thinned).query(thinned, k=min(NEIGHBOURS, len(thinned)))
-    smooth = thinned[nearest].mean(axis=1)
-    spread = np.linalg.norm(thinned - smooth, axis=1)
+    fewer = thinned(cloud)
+    _, nearest = cKDTree(fewer).query(fewer, k=min(NEIGHBOURS, len(fewer)))
+    smooth = fewer[nearest].mean(axis=1)
+    spread = np.linalg.norm(fewer - smooth, axis=1)
     inner = smooth[spread <= np.quantile(spread, 1 - OUTLYING)]
     corners = _largest_simplex(inner, number)
     clusters = []
@@ -98,6 +99,11 @@ def extreme_clusters(scores: FloatArray, settings: EndMemberSettings) -> list[ND
         distance = np.linalg.norm(cloud - corner, axis=1)
         clusters.append(np.argpartition(distance, size - 1)[:size])
     return [np.sort(cluster) for cluster in clusters]
+
+
+def thinned(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Give pixels as they are, or of more than `LARGEST_CLOUD` every second, third, ... one."""
+    return pixels[:: max(1, -(-len(pixels) // LARGEST_CLOUD))]
 
 
 def _largest_simplex(points: FloatArray, number: int) -> FloatArray:

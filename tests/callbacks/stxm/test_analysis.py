@@ -1,6 +1,9 @@
 """Analysis of pixels: end members recovered from mixtures, NMF beside them, averages and pooled runs as due."""
 
 import colorsys
+import math
+import weakref
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from phantoms import oxygen_spectra, peak
 
 from callbacks.stxm.edges import EDGES, edge_of
 from callbacks.stxm.steps.focus import best_focus, sharpness
+from callbacks.stxm.unmixing import end_members
 from callbacks.stxm.unmixing.analysis import AnalysisSettings, analyse, average_spectrum
 from callbacks.stxm.unmixing.chemical_map import colour_scale, colours, edge_area
 from callbacks.stxm.unmixing.end_members import EndMemberSettings, extreme_clusters, factorise
@@ -71,6 +75,56 @@ def test_blocks_are_analysed_as_one_cloud():
     parts = analyse(ENERGIES, [density[:900], density[900:]], [variance[:900], variance[900:]], EDGE)
     np.testing.assert_allclose(parts.components.eigenvalues, whole.components.eigenvalues, rtol=1e-9, atol=1e-15)
     np.testing.assert_allclose(parts.phases.reduced, whole.phases.reduced, atol=1e-6)
+
+
+class MadeWhenAsked(Sequence):
+    """Blocks of pixels that are nowhere kept; it counts how many there are at a time."""
+
+    def __init__(self, spectra, pixels):
+        self.spectra, self.pixels, self.most, self._alive = spectra, pixels, 0, []
+
+    def __len__(self):
+        return math.ceil(len(self.spectra) / self.pixels)
+
+    def __getitem__(self, place):
+        if place >= len(self):
+            raise IndexError(place)
+        block = self.spectra[place * self.pixels :][: self.pixels].copy()
+        self._alive = [each for each in self._alive if each() is not None] + [weakref.ref(block)]
+        self.most = max(self.most, len(self._alive))
+        return block
+
+
+@pytest.mark.parametrize("space", ["pca", "nmf"])
+def test_blocks_that_are_made_when_asked_for_give_the_same_and_are_never_all_there(space):
+    density, _, _ = mixtures(np.random.default_rng(4))
+    density[:50] = np.nan
+    variance = np.full_like(density, NOISE**2)
+    settings = AnalysisSettings(end_members=EndMemberSettings(space=space))
+    whole = analyse(ENERGIES, [density], [variance], EDGE, settings)
+    blocks, variances = MadeWhenAsked(density, 300), MadeWhenAsked(variance, 300)
+    parts = analyse(ENERGIES, blocks, variances, EDGE, settings)
+    assert len(blocks) == 14
+    assert max(blocks.most, variances.most) <= 3
+    assert (parts.kept == whole.kept).all()
+    assert parts.components.significant == whole.components.significant
+    for found, expected in (
+        (parts.scores, whole.scores),
+        (parts.phases.unmixed.fractions, whole.phases.unmixed.fractions),
+        (parts.phases.nmf.weights, whole.phases.nmf.weights),
+        (parts.phases.reduced, whole.phases.reduced),
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_of_very_many_pixels_some_make_the_nmf_and_all_get_weights(monkeypatch):
+    density, _, _ = mixtures(np.random.default_rng(8))
+    variance = np.full_like(density, NOISE**2)
+    whole = analyse(ENERGIES, [density], [variance], EDGE).phases.nmf
+    monkeypatch.setattr(end_members, "LARGEST_CLOUD", 1000)
+    some = analyse(ENERGIES, [density], [variance], EDGE).phases.nmf
+    assert np.isfinite(some.weights).any(axis=1).sum() == np.isfinite(whole.weights).any(axis=1).sum()
+    assert np.linalg.norm(some.components - whole.components) < 0.1 * np.linalg.norm(whole.components)
 
 
 def test_too_few_pixels_are_refused_with_their_number():
