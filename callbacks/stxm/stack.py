@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.stxm.alignment.registration import Shift
+from callbacks.stxm.alignment.appearance import Appearance
+from callbacks.stxm.alignment.registration import (
+    RegistrationSettings,
+    Shift,
+    left_field,
+    put_in_place,
+    shifted,
+    with_position_noise,
+)
+from callbacks.stxm.arrays import array_in_file, fits_in_memory, release
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
-IMAGE, ALIGNED_STACK = "image", "aligned_stack"  # where a step finds an `Image` and the `AlignedStack` in its event
+# Where a step finds an `Image`, the `AlignedStack`, and the list of `Placement` in its event.
+IMAGE, ALIGNED_STACK, PLACEMENTS = "image", "aligned_stack", "placements"
+FIRST_REFINEMENT = 8  # images that there must be to register one again
+NOT_REGISTERED = "not registered"
 
 
 @dataclass
@@ -54,10 +66,10 @@ class AlignedImage:
 
     Attributes
     ----------
-    image : Image
-        As measured.
-    shifts : tuple of Shift
-        Of each region.
+    index : int
+        Of the energy, from 0.
+    energy : float
+        eV.
     status : str
         "ok", or why the image is not used; then rate and variance are NaN.
     rate, variance : numpy.ndarray, shape (lines, columns)
@@ -66,57 +78,125 @@ class AlignedImage:
         Pixels that drift has taken out of the field.
     """
 
-    image: Image
-    shifts: tuple[Shift, ...]
+    index: int
+    energy: float
     status: str
     rate: FloatArray
     variance: FloatArray
     drifted: BoolArray
 
-    @property
-    def energy(self) -> float:
-        """Energy, eV."""
-        return self.image.energy
 
-
-class AlignedStack(Sequence[AlignedImage]):
-    """The aligned images so far, in the order of measurement.
-
-    Registration alone changes it; the steps behind read it, and are handed the same object with every image.
+@dataclass(frozen=True)
+class Placement:
+    """An image that was put in its place, or in another one.
 
     Attributes
     ----------
-    generation : int
-        Counts how often images that were there already were put in another place.
+    place : int
+        Of the image in the order of measurement.
+    before : AlignedImage or None
+        As it lay before; None for an image that is new.
+    after : AlignedImage
+        As it lies now; `before` itself where it did not move.
     """
 
-    def __init__(self) -> None:
-        self._images: list[AlignedImage] = []
-        self.generation = 0
+    place: int
+    before: AlignedImage | None
+    after: AlignedImage
+
+
+class AlignedStack:
+    """The images so far, in the order of measurement, and where registration puts them.
+
+    Registration alone changes it; the steps behind read it, and are handed the same object with every image. Images are
+    kept once, as measured and in float32: a value has a relative error of 6e-8, its noise is 1e-4 of it with as many as
+    10^8 counts. They are aligned when they are asked for. Where the images do not fit in memory they lie in a file.
+
+    Parameters
+    ----------
+    regions : sequence of slice
+        Lines of each region.
+    settings : RegistrationSettings
+    registered : bool
+        Whether images are registered at all.
+    """
+
+    def __init__(self, regions: Sequence[slice], settings: RegistrationSettings, *, registered: bool) -> None:
+        self.regions = tuple(regions)
+        self.settings = settings
+        self._registered = registered
+        self._kept: list[NDArray[np.float32]] = []  # rate and variance, shape (2, lines, columns)
+        self._index: list[int] = []
+        self._energies: list[float] = []
+        self._shifts: list[tuple[Shift, ...]] = []
+        self._status: list[str] = []
+        self._final: AlignedStack | None = None
 
     def __len__(self) -> int:
-        return len(self._images)
+        """Give how many images there are."""
+        return len(self._kept)
 
-    @overload
-    def __getitem__(self, place: int) -> AlignedImage: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[AlignedImage]: ...
-    def __getitem__(self, place: int | slice) -> AlignedImage | list[AlignedImage]:
-        return self._images[place]
+    def append(self, image: Image) -> None:
+        """Keep the newest image; it is not used until it is put in its place."""
+        self._final = None
+        kept = np.array([image.rate, image.variance], dtype=np.float32)
+        for rows in self.regions:
+            kept[0, rows] = put_in_place(image.rate[rows], image.off_place[:, rows])
+        if not fits_in_memory((len(self) + 1, *kept.shape)):
+            in_file = array_in_file(kept.shape, np.float32)
+            in_file[:] = kept
+            release(in_file)
+            kept = in_file
+        self._kept.append(kept)
+        self._index.append(image.index)
+        self._energies.append(image.energy)
+        self._shifts.append(tuple(no_shift("") for _ in self.regions))
+        self._status.append(NOT_REGISTERED)
 
-    def append(self, image: AlignedImage) -> None:
-        """Add the newest image."""
-        self._images.append(image)
+    def put(self, place: int, shifts: Sequence[Shift], status: str) -> AlignedImage:
+        """Put an image in its place, or say why it is not used; give it as it lies there."""
+        self._final = None
+        self._shifts[place], self._status[place] = tuple(shifts), status
+        return self.aligned(place)
 
-    def replace(self, images: Iterable[AlignedImage]) -> None:
-        """Put all images in another place."""
-        self._images = list(images)
-        self.generation += 1
+    def measured(self, place: int) -> tuple[FloatArray, FloatArray]:
+        """Give rate and variance of an image, counts/s, put right for its encoders and not moved."""
+        rate, variance = self._kept[place].astype(np.float64)
+        release(self._kept[place])
+        return rate, variance
+
+    def aligned(self, place: int) -> AlignedImage:
+        """Give an image where registration puts it."""
+        rate, variance = self.measured(place)
+        drifted, status = np.zeros(rate.shape, dtype=bool), self._status[place]
+        if status != "ok":
+            rate[:] = variance[:] = np.nan
+        else:
+            for rows, shift in zip(self.regions, self._shifts[place], strict=True):
+                uncertain = np.hypot(shift.sigma, self.settings.position_noise)
+                noise = with_position_noise(rate[rows], variance[rows], uncertain)
+                drifted[rows] = left_field(noise.shape, shift.shift)
+                rate[rows], variance[rows] = shifted(rate[rows], noise, shift.shift)
+        return AlignedImage(self._index[place], self._energies[place], status, rate, variance, drifted)
+
+    def shifts(self, place: int) -> tuple[Shift, ...]:
+        """Give the shift of each region of an image."""
+        return self._shifts[place]
+
+    def status(self, place: int) -> str:
+        """Give "ok", or why an image is not used."""
+        return self._status[place]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Lines and columns of the images there are."""
+        _, lines, columns = self._kept[0].shape
+        return lines, columns
 
     @property
     def energies(self) -> FloatArray:
         """Energies, eV, in the order of measurement."""
-        return np.array([one.energy for one in self._images])
+        return np.array(self._energies)
 
     @property
     def order(self) -> NDArray[np.intp]:
@@ -125,5 +205,54 @@ class AlignedStack(Sequence[AlignedImage]):
 
     @property
     def usable(self) -> NDArray[np.intp]:
-        """Places of the images that can be analysed, by ascending energy."""
-        return np.array([place for place in self.order if self._images[place].status == "ok"], dtype=int)
+        """Places of the images that can be analysed, in the order of measurement."""
+        return np.flatnonzero(np.array(self._status) == "ok")
+
+    @property
+    def can_be_refined(self) -> bool:
+        """Whether there are images enough that registering one again would do better."""
+        return self._registered and len(self) >= FIRST_REFINEMENT and len(self.usable) > 1
+
+    @property
+    def final(self) -> AlignedStack:
+        """All images registered once more, each against all; the first one stays where it is.
+
+        Made when it is first asked for, of the images as they are then; this stack stays as it is.
+        """
+        if not self.can_be_refined:
+            return self
+        if self._final is None:
+            self._final = self._refined()
+        return self._final
+
+    def _refined(self) -> AlignedStack:
+        appearances = [Appearance() for _ in self.regions]
+        for place in self.usable:
+            aligned = self.aligned(place)
+            for appearance, rows in zip(appearances, self.regions, strict=True):
+                appearance.add(aligned.rate[rows])
+        found = {place: list(self.registered_again(place, appearances)) for place in self.usable.tolist()}
+        first = [shift.shift for shift in found[int(self.usable[0])]]
+        refined = copy.copy(self)
+        refined._registered = False  # noqa: SLF001 - its own kind
+        refined._shifts = [  # noqa: SLF001
+            less(found[place], first) if place in found else shifts for place, shifts in enumerate(self._shifts)
+        ]
+        return refined
+
+    def registered_again(self, place: int, appearances: Sequence[Appearance]) -> Iterator[Shift]:
+        """Register an image once more, region by region; where that fails, what was found before stands."""
+        rate, _ = self.measured(place)
+        for appearance, rows, before in zip(appearances, self.regions, self._shifts[place], strict=True):
+            shift = appearance.register(rate[rows], self.settings, before.shift)
+            yield shift if shift.status == "ok" else before
+
+
+def less(shifts: Sequence[Shift], moved: Sequence[FloatArray]) -> tuple[Shift, ...]:
+    """Give the shifts of some regions less what each of these has moved."""
+    return tuple(Shift(one.shift - by, one.sigma, one.status) for one, by in zip(shifts, moved, strict=True))
+
+
+def no_shift(reason: str) -> Shift:
+    """Give the shift of an image that has none."""
+    return Shift(np.full(2, np.nan), np.full(2, np.nan), reason)

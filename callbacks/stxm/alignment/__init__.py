@@ -5,9 +5,11 @@ from callbacks.stxm.alignment.registration import (
     RegistrationSettings,
     Shift,
     edge_image,
+    left_field,
     put_in_place,
     register,
     shifted,
+    with_position_noise,
 )
 
 __all__ = [
@@ -16,7 +18,9 @@ __all__ = [
     "Shift",
     "absorbance",
     "edge_image",
+    "left_field",
     "put_in_place",
     "register",
     "shifted",
+    "with_position_noise",
 ]

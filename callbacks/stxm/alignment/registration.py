@@ -222,37 +222,58 @@ def _refused(reason: str) -> Shift:
     return Shift(np.full(2, np.nan), np.full(2, np.nan), reason)
 
 
-def put_in_place(
-    image: FloatArray, variance: FloatArray, off_place: FloatArray, *, uncertain: FloatArray | float = 0.0
-) -> tuple[FloatArray, FloatArray]:
+def put_in_place(image: FloatArray, off_place: FloatArray) -> FloatArray:
     """Correct an image for the positions at which its pixels were measured.
 
     Parameters
     ----------
-    image, variance : numpy.ndarray, shape (rows, columns)
+    image : numpy.ndarray, shape (rows, columns)
         NaN where not measured.
     off_place : numpy.ndarray, shape (2, rows, columns)
         Pixel: by how much each pixel was off, by the encoders. A mean displacement is left to registration.
-    uncertain : float or numpy.ndarray, shape (2,)
-        Pixel: standard uncertainty of rows and columns that remains; its effect on the image goes into the variance.
 
     Returns
     -------
-    image, variance : numpy.ndarray, shape (rows, columns)
+    numpy.ndarray, shape (rows, columns)
 
     Notes
     -----
     To first order, by the slopes of the smoothed image; a pixel that is off by more than one is left as it is.
     """
     measured = np.isfinite(image)
-    if not measured.any() or min(image.shape) < 2:
-        return image, variance
-    smooth = ndimage.gaussian_filter(np.where(measured, image, np.median(image[measured])), SLOPE_SMOOTHING)
-    slopes = np.array(list(np.gradient(smooth)))
+    if not off_place.any() or not measured.any() or min(image.shape) < 2:
+        return image
     off = off_place - off_place[:, measured].mean(axis=1)[:, None, None]
     off = np.where(np.abs(off).max(axis=0) > 1.0, 0.0, off)
+    return np.asarray(image - (_slopes(image) * off).sum(axis=0))
+
+
+def with_position_noise(image: FloatArray, variance: FloatArray, uncertain: FloatArray | float) -> FloatArray:
+    """Add to the variance of an image what the uncertainty of its position does to it.
+
+    Parameters
+    ----------
+    image, variance : numpy.ndarray, shape (rows, columns)
+        NaN where not measured.
+    uncertain : float or numpy.ndarray, shape (2,)
+        Pixel: standard uncertainty of rows and columns.
+
+    Returns
+    -------
+    numpy.ndarray, shape (rows, columns)
+        Variance, by the slopes of the smoothed image.
+    """
+    if not np.isfinite(image).any() or min(image.shape) < 2:
+        return variance
     spread = np.broadcast_to(np.asarray(uncertain, dtype=float), (2,))[:, None, None]
-    return image - (slopes * off).sum(axis=0), variance + ((slopes * spread) ** 2).sum(axis=0)
+    return np.asarray(variance + ((_slopes(image) * spread) ** 2).sum(axis=0))
+
+
+def _slopes(image: FloatArray) -> FloatArray:
+    """Give the slopes of a smoothed image along rows and columns, shape (2, rows, columns)."""
+    measured = np.isfinite(image)
+    level = np.median(image[measured])
+    return np.array(np.gradient(ndimage.gaussian_filter(np.where(measured, image, level), SLOPE_SMOOTHING)))
 
 
 def shifted(image: FloatArray, variance: FloatArray, shift: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -281,6 +302,29 @@ def shifted(image: FloatArray, variance: FloatArray, shift: FloatArray) -> tuple
         image = _weighted_sum(image, whole, weights, axis)
         variance = _weighted_sum(variance, whole, weights**2, axis)
     return image, variance
+
+
+def left_field(shape: tuple[int, int], shift: FloatArray) -> BoolArray:
+    """Tell which pixels of an image that `shifted` moves are made of some outside of it.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns.
+    shift : numpy.ndarray, shape (2,)
+        Rows and columns, pixel.
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape (rows, columns)
+    """
+    outside = []
+    for side, move in zip(shape, shift, strict=True):
+        first, weights = _cubic_weights(float(move))
+        support = first + np.flatnonzero(weights)
+        place = np.arange(side)
+        outside.append((place + support.min() < 0) | (place + support.max() >= side))
+    return np.asarray(outside[0][:, None] | outside[1])
 
 
 def _cubic_weights(shift: float) -> tuple[int, FloatArray]:

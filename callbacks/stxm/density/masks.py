@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from callbacks.stxm.density.optical_density import DensityImage
-from callbacks.stxm.density.sums import mean_of_images, sum_of_images, sum_of_pixels
-from callbacks.stxm.edges import Window, inside
+from callbacks.stxm.density.sums import DensitySums
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
@@ -52,71 +51,60 @@ class EdgeJump:
     top: FloatArray
 
 
-def edge_jump(images: Sequence[DensityImage], shape: tuple[int, ...], pre_edge: Window) -> EdgeJump:
+def edge_jump(top: Sequence[DensityImage], sums: DensitySums) -> EdgeJump:
     """Measure the edge jump of each pixel.
 
     Parameters
     ----------
-    images : sequence of DensityImage
-        By ascending energy.
-    shape : tuple of int
-        Lines and columns.
-    pre_edge : (float, float)
-        eV.
+    top : sequence of DensityImage
+        The images at the top of the edge: see `top_of_edge`.
+    sums : DensitySums
+        Of all images.
 
     Returns
     -------
     EdgeJump
-
-    Notes
-    -----
-    The top is where the mean spectrum of the field is highest, over a few energies: the white line of an L edge.
     """
-    energies = np.array([image.energy for image in images])
-    below = [image for image, low in zip(images, inside(energies, pre_edge), strict=True) if low]
-    top = _top_of_edge(images, energies, pre_edge[1])
-    above = [image for image, high in zip(images, top, strict=True) if high]
-    if not below or not above:
-        return EdgeJump(np.full(shape, np.nan), np.full(shape, np.nan), energies[top])
-    jump = mean_of_images((image.density for image in above), len(above)) - mean_of_images(
-        (image.density for image in below), len(below)
-    )
-    noise = (
-        sum_of_images(image.variance for image in above) / len(above) ** 2
-        + sum_of_images(image.variance for image in below) / len(below) ** 2
-    )
-    return EdgeJump(jump, np.sqrt(noise), energies[top])
+    energies = np.array([image.energy for image in top])
+    if not sums.below.number or not len(top):
+        nothing = np.full(sums.known.shape, np.nan)
+        return EdgeJump(nothing, nothing.copy(), energies)
+    jump = sum(image.density for image in top) / len(top) - sums.below.mean
+    noise = sum(image.variance for image in top) / len(top) ** 2
+    return EdgeJump(jump, np.sqrt(noise + sums.below_variance.total / sums.below.number**2), energies)
 
 
-def _top_of_edge(images: Sequence[DensityImage], energies: FloatArray, above: float) -> BoolArray:
-    """Tell which energies are the top of the edge: those with the largest mean over the pixels known at all."""
-    top = np.zeros(len(energies), dtype=bool)
+def top_of_edge(energies: FloatArray, means: FloatArray, above: float) -> NDArray[np.intp]:
+    """Find the images at the top of the edge: where the mean spectrum of the field is highest over a few energies.
+
+    Parameters
+    ----------
+    energies, means : numpy.ndarray, shape (images,)
+        eV, ascending, and the mean optical density of the field: of an L edge the white line is found.
+    above : float
+        eV: the end of the pre-edge.
+
+    Returns
+    -------
+    numpy.ndarray of int
+        Places of `TOP_ENERGIES` images; none before the edge.
+    """
     beyond = np.flatnonzero(energies > above)
-    if len(beyond) >= TOP_ENERGIES:
-        known = _known_throughout(images)
-        number = known.sum()
-        mean = np.array([sum_of_pixels(images[place].density[known]) / max(number, 1) for place in beyond.tolist()])
-        sums = np.convolve(mean, np.ones(TOP_ENERGIES), mode="valid")
-        top[beyond[int(sums.argmax()) :][:TOP_ENERGIES]] = True
-    return top
-
-
-def _known_throughout(images: Sequence[DensityImage]) -> BoolArray:
-    known = np.isfinite(images[0].density)
-    for image in images[1:]:
-        known &= np.isfinite(image.density)
-    return known
+    if len(beyond) < TOP_ENERGIES:
+        return beyond[:0]
+    sums = np.convolve(means[beyond], np.ones(TOP_ENERGIES), mode="valid")
+    return beyond[int(sums.argmax()) :][:TOP_ENERGIES]
 
 
 def pixel_mask(
-    images: Sequence[DensityImage], jump: FloatArray, settings: MaskSettings, *, incident_known: bool
+    sums: DensitySums, jump: FloatArray, settings: MaskSettings, *, incident_known: bool
 ) -> NDArray[np.intp]:
     """Give the reason why each pixel is left out.
 
     Parameters
     ----------
-    images : sequence of DensityImage
-        By ascending energy.
+    sums : DensitySums
+        Of all images, with the limits of the settings.
     jump : numpy.ndarray, shape (lines, columns)
         As `edge_jump` gives it.
     settings : MaskSettings
@@ -128,46 +116,30 @@ def pixel_mask(
     numpy.ndarray of int, shape (lines, columns)
         Index of `MASK_REASONS`.
     """
-    if not images:
+    if not sums.number:
         return np.full(jump.shape, NOT_MEASURED)
-    highest, dark, missing, drifted = _extremes(images)
     mask = np.full(jump.shape, GOOD)
     with np.errstate(invalid="ignore"):
         if np.isfinite(jump).any() and np.nanpercentile(jump, STRONG_PERCENTILE) > settings.lowest_jump:
             mask[jump < settings.lowest_jump] = LOW_JUMP  # not before the edge is reached
-        mask[highest > settings.saturated_above] = SATURATED
-        mask[(highest > settings.opaque_above) | (dark & incident_known)] = OPAQUE
-    mask[drifted] = DRIFTED_OUT
-    mask[missing] = NOT_MEASURED
+    mask[sums.saturated > 0] = SATURATED
+    mask[(sums.opaque > 0) | ((sums.dark > 0) & incident_known)] = OPAQUE
+    mask[sums.drifted > 0] = DRIFTED_OUT
+    mask[sums.missing > 0] = NOT_MEASURED
     return mask
 
 
-def _extremes(images: Sequence[DensityImage]) -> tuple[FloatArray, BoolArray, BoolArray, BoolArray]:
-    """Give the highest optical density of each pixel, and whether it was dark, missing or drifted out anywhere."""
-    shape = images[0].density.shape
-    highest = np.full(shape, -np.inf)
-    dark, missing, drifted = (np.zeros(shape, dtype=bool) for _ in range(3))
-    for image in images:
-        np.fmax(highest, image.density, out=highest)
-        dark |= np.isfinite(image.aligned.rate) & np.isnan(image.density)  # nothing at all comes through
-        missing |= np.isnan(image.aligned.rate) & ~image.aligned.drifted
-        drifted |= image.aligned.drifted
-    return highest, dark, missing, drifted
-
-
-def even_sample(images: Sequence[DensityImage], mask: NDArray[np.intp], lowest_jump: float) -> BoolArray:
+def even_sample(mean: FloatArray, mask: NDArray[np.intp], lowest_jump: float) -> BoolArray:
     """Tell which pixels of a line hold the sample, and not its rim, which drifts; it needs no edge.
 
     Parameters
     ----------
-    images : sequence of DensityImage
+    mean : numpy.ndarray, shape (lines, columns)
+        Mean optical density of all images.
     mask : numpy.ndarray of int, shape (lines, columns)
     lowest_jump : float
         Mean optical density that a pixel of the sample has at least.
     """
-    if not images:
-        return np.zeros(mask.shape, dtype=bool)
-    mean = mean_of_images((image.density for image in images), len(images))
     known = np.isin(mask, (GOOD, LOW_JUMP)) & np.isfinite(mean)
     full = np.percentile(mean[known], EVEN_PERCENTILE) if known.any() else np.inf
-    return known & (mean > max(EVEN_SHARE * full, lowest_jump))
+    return np.asarray(known & (mean > max(EVEN_SHARE * full, lowest_jump)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,13 @@ from callbacks.contract import ImageOutput, StackResult
 from callbacks.fitting.nonnegative import Unmixed, ratio, unmix
 from callbacks.step import Step
 from callbacks.stxm.density.masks import GOOD
-from callbacks.stxm.density.stack_density import STACK_DENSITY, StackDensity
-from callbacks.stxm.density.sums import sum_of_pixels
+from callbacks.stxm.density.stack_density import CHANGES, STACK_DENSITY, Change, StackDensity
+from callbacks.stxm.density.whole import WholeDensity
 from callbacks.stxm.edges import Edge
-from callbacks.stxm.unmixing.analysis import AnalysisSettings, analyse, average_spectrum, windows
+from callbacks.stxm.unmixing.analysis import AnalysisSettings, analyse, average_of_blocks, windows
 from callbacks.stxm.unmixing.references import ChemistrySettings, fit_references
 from callbacks.stxm.unmixing.results import analysis_result, both, maps_result
+from callbacks.stxm.unmixing.running_fit import RunningFit
 
 FloatArray = NDArray[np.floating]
 
@@ -37,6 +38,8 @@ class Chemistry(Step):
         self._edge = edge
         self._names = list(settings.references)
         self._density: StackDensity | None = None  # as the last event handed it on
+        self._fit: RunningFit | None = None
+        self._generation = 0  # of the optical density that the fit is made of
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take an image; give the map of the reduced fraction over all images so far, and its uncertainty."""
@@ -44,32 +47,42 @@ class Chemistry(Step):
         fraction = sigma = np.full(density.shape, np.nan)
         status = "no references: end members are found when the stack is complete"
         if self._settings.references:
-            fit = fit_references(density, self._settings)
-            fraction, sigma = (each.reshape(density.shape) for each in self._reduced(fit.unmixed))
-            status = fit.status
+            unmixed, status = self._update(density, event[CHANGES])
+            fraction, sigma = (each.reshape(density.shape) for each in self._reduced(unmixed))
         return {
             ImageOutput.REDUCED_FRACTION: fraction,
             ImageOutput.REDUCED_FRACTION_SIGMA: sigma,
             ImageOutput.CHEMICAL_STATUS: status,
         }
 
+    def _update(self, density: StackDensity, changes: Sequence[Change]) -> tuple[Unmixed, str]:
+        """Take in the images that changed; give the fractions of the references, or why there are none."""
+        if self._fit is None or self._generation != density.generation:
+            pixels = density.shape[0] * density.shape[1]
+            windows_of_edge = {"pre_edge": density.pre_edge, "post_edge": density.post_edge}
+            self._fit, self._generation = RunningFit(pixels, self._settings, **windows_of_edge), density.generation
+        for change in changes:
+            if change.before is not None:
+                self._fit.take(change.before, -1)
+            self._fit.take(change.after, 1)
+        return self._fit.fit(density)
+
     @property
     def result(self) -> StackResult:
         """Components, end members, fractions, residuals, maps and totals of the whole stack."""
-        density = self._density
-        if density is None or density.status != "ok" or not density.images:
-            reason = "no image yet" if density is None else density.status
+        whole = None if self._density is None else self._density.final
+        if whole is None or whole.status != "ok" or not whole.usable.any():
+            reason = "no image yet" if whole is None else whole.status
             reason = "no image can be used" if reason == "ok" else reason
             return StackResult(pca_status=reason, chemical_status=reason)
-        energies, good = density.energies, (density.mask == GOOD).ravel()
-        pixels = np.array([np.where(good, image.density.ravel(), np.nan) for image in density.images])
-        noise = np.array([np.where(good, image.variance.ravel(), np.nan) for image in density.images])
-        found = analyse(energies, [pixels.T], [noise.T], self._edge, self._analysis)
+        energies = whole.energies[whole.usable]
+        blocks, variances = whole.blocks((GOOD,))
+        found = analyse(energies, blocks, variances, self._edge, self._analysis)
         background, _, bright = windows(self._analysis, self._edge, energies)
-        average, average_sigma, averaged = average_spectrum(
+        average, average_sigma, averaged = average_of_blocks(
             energies,
-            pixels,
-            noise,
+            blocks,
+            variances,
             background=background,
             area=bright,
             at=self._edge.sample,
@@ -82,23 +95,20 @@ class Chemistry(Step):
             background_window=np.array(background),
             brightness_window=np.array(bright),
         )
-        result = both(result, analysis_result(found, density.shape))
-        return both(result, self._fractions(density)) if self._settings.references else result
+        result = both(result, analysis_result(found, whole.shape))
+        return both(result, self._fractions(whole)) if self._settings.references else result
 
-    def _fractions(self, density: StackDensity) -> StackResult:
+    def _fractions(self, whole: WholeDensity) -> StackResult:
         """Give the fractions of the references, in every pixel and in the mean spectrum of the sample."""
-        fit = fit_references(density, self._settings)
+        assert self._density is not None
+        windows_of_edge = {"pre_edge": self._density.pre_edge, "post_edge": self._density.post_edge}
+        fit = fit_references(whole, self._settings, **windows_of_edge)
         if fit.status != "ok":
             return StackResult(chemical_status=fit.status)
-        images = [image for image, used in zip(density.images, fit.used, strict=True) if used]
-        good = density.mask == GOOD
-        number = good.sum()
-        with np.errstate(invalid="ignore"):  # no pixel is good: NaN
-            mean = np.array([sum_of_pixels(image.density[good]) / number for image in images])
-            noise = np.array([sum_of_pixels(image.variance[good]) / number**2 for image in images])
-        total = unmix(mean[None], fit.references, noise)
+        mean, sigma = (each[whole.usable][fit.used] for each in whole.spectrum(whole.mask == GOOD))
+        total = unmix(mean[None], fit.references, sigma**2)
         share, share_sigma = self._reduced(total)
-        maps = maps_result(self._names, fit.unmixed, self._reduced(fit.unmixed), density.shape)
+        maps = maps_result(self._names, fit.unmixed, self._reduced(fit.unmixed), whole.shape)
         in_sample = StackResult(
             chemical_status=fit.status,
             end_member_energy=fit.energies,

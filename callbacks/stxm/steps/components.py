@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from callbacks.contract import ImageOutput, StxmGrid
 from callbacks.step import Step
-from callbacks.stxm.components import Components, StreamingPCA, noise_cut
+from callbacks.stxm.components import GroupedSpectra, PixelComponents
 from callbacks.stxm.density.masks import GOOD
-from callbacks.stxm.density.stack_density import STACK_DENSITY, StackDensity
-from callbacks.stxm.density.sums import sum_of_pixels
+from callbacks.stxm.density.stack_density import CHANGES, STACK_DENSITY, Change, StackDensity
 from callbacks.stxm.edges import Edge
 from callbacks.stxm.unmixing.analysis import AnalysisSettings, widened, windows
 
-FloatArray = NDArray[np.floating]
-
 
 class StreamingComponents(Step):
-    """Keep the principal components of all images so far."""
+    """Keep the principal components of all images so far; of many energies those of groups of neighbours."""
 
     kept = (
         ImageOutput.PCA_STATUS,
@@ -32,22 +28,23 @@ class StreamingComponents(Step):
 
     def __init__(self, grid: StxmGrid, settings: AnalysisSettings, edge: Edge) -> None:
         self._settings = settings
-        background, area, _ = windows(settings, edge, np.sort(np.array(grid.energies)))
+        self._energies = np.array(grid.energies)
+        background, area, _ = windows(settings, edge, np.sort(self._energies))
         self._windows = (widened(background), widened(area)) if settings.normalise else (None, None)
-        self._start_anew(generation=0)
+        self._spectra: GroupedSpectra | None = None
+        self._added: set[int] = set()  # places of the images in the spectra
+        self._generation = 0  # of the optical density that they are made of
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take an image; give how much of the variance each component explains."""
         density: StackDensity = event[STACK_DENSITY]
         status, significant, used = "no image can be used yet", 0, 0
         explained = np.full(self._settings.components, np.nan)
-        if density.status == "ok" and density.images:
-            found = self._update(density)
-            status, significant, used = found.status, found.significant, found.n_kept
+        found = self._update(density, event[CHANGES])
+        if found is not None:
+            status, significant, used = found.components.status, found.components.significant, found.components.n_kept
             if status == "ok":
-                explained[: len(found.components)] = found.explained_variance_ratio
-        else:
-            self._start_anew(density.generation)
+                explained[: len(found.components.components)] = found.components.explained_variance_ratio
         return {
             ImageOutput.PCA_STATUS: status,
             ImageOutput.PCA_EXPLAINED: explained,
@@ -55,35 +52,19 @@ class StreamingComponents(Step):
             ImageOutput.PIXELS_USED: used,
         }
 
-    def _start_anew(self, generation: int) -> None:
-        background, area = self._windows
-        self._pca = StreamingPCA(background=background, area=area)
-        self._added: list[int] = []  # places of the images, in the order in which the components know them
-        self._generation = generation  # of the optical density that they are made of
-
-    def _update(self, density: StackDensity) -> Components:
-        """Add the images that are new, or all of them where they were made again."""
-        if self._generation != density.generation:
-            self._start_anew(density.generation)
-        images = {image.place: image for image in density.images}
-        for place in sorted(images.keys() - set(self._added)):
-            self._pca.add_energy(images[place].energy, images[place].density)
-            self._added.append(place)
-        self._leave_out(density)
-        noise = None
-        if (kept := self._pca.kept).any():
-            square = self._pca.area[kept] ** 2
-            noise = [
-                sum_of_pixels(images[place].variance.ravel()[kept] / square) / len(square) for place in self._added
-            ]
-        return self._pca.result(self._settings.components, noise_variance=noise)
-
-    def _leave_out(self, density: StackDensity) -> None:
-        """Leave out the pixels that are masked, and those with a noisy background."""
+    def _update(self, density: StackDensity, changes: Sequence[Change]) -> PixelComponents | None:
+        """Take in the images that changed; give the components, None while there is no optical density."""
+        if self._spectra is None or self._generation != density.generation:
+            background, area = self._windows
+            pixels = density.shape[0] * density.shape[1]
+            self._spectra = GroupedSpectra(self._energies, pixels, background=background, area=area)
+            self._added, self._generation = set(), density.generation
+        for change in changes:
+            for image, sign in ((change.before, -1), (change.after, 1)):
+                if image is not None and (sign > 0) != (image.place in self._added):
+                    self._spectra.add(image.aligned.index, image.energy, image.density, image.variance, sign)
+                    (self._added.add if sign > 0 else self._added.discard)(image.place)
+        if density.status != "ok" or not density.number:
+            return None
         good = (density.mask == GOOD).ravel()
-        cut = None
-        if self._settings.normalise:
-            noise = self._pca.noise[good]
-            noise = noise[np.isfinite(noise)]
-            cut = noise_cut(noise, self._settings.noise_share) if noise.size > 1 and noise.max() > 0 else None
-        self._pca.set_filter(mask=good, noise_cut=cut)
+        return self._spectra.components(good, self._settings.components, noise_share=self._settings.noise_share)

@@ -13,7 +13,7 @@ from scipy.interpolate import CubicSpline
 from callbacks.fitting.nonnegative import Unmixed, expanded, joined, no_fractions, unmix, with_misfit
 from callbacks.fitting.rows import CHUNK
 from callbacks.stxm.density.masks import GOOD, LOW_JUMP
-from callbacks.stxm.density.stack_density import StackDensity
+from callbacks.stxm.density.whole import WholeDensity
 from callbacks.stxm.edges import Window, inside
 
 FloatArray = NDArray[np.floating]
@@ -134,14 +134,18 @@ def references_at(
     return np.array(found)
 
 
-def fit_references(density: StackDensity, settings: ChemistrySettings) -> ReferenceFit:
-    """Fit references to every pixel that holds sample.
+def fit_references(
+    whole: WholeDensity, settings: ChemistrySettings, *, pre_edge: Window, post_edge: Window
+) -> ReferenceFit:
+    """Fit references to every pixel of a whole stack that holds sample.
 
     Parameters
     ----------
-    density : StackDensity
+    whole : WholeDensity
     settings : ChemistrySettings
         With two references or more.
+    pre_edge, post_edge : (float, float)
+        eV.
 
     Returns
     -------
@@ -152,28 +156,33 @@ def fit_references(density: StackDensity, settings: ChemistrySettings) -> Refere
     ValueError
         For a reference without an edge in the windows of the stack.
     """
-    pixels, count = density.mask.size, len(settings.references)
-    if density.status != "ok" or not density.images:
-        status = density.status if density.status != "ok" else "no image can be used"
+    pixels, count = whole.mask.size, len(settings.references)
+    energies = whole.energies[whole.usable]
+    if whole.status != "ok" or not len(energies):
+        status = whole.status if whole.status != "ok" else "no image can be used"
         nothing = np.zeros((count, 0))
         return ReferenceFit(no_fractions(pixels, count), nothing[0], nothing, np.zeros(0, dtype=bool), status)
-    energies = density.energies
     references = references_at(
         energies,
         settings.references,
         phases=(settings.reduced, settings.oxidised),
-        pre_edge=density.pre_edge,
-        post_edge=density.post_edge,
+        pre_edge=pre_edge,
+        post_edge=post_edge,
     )
     used = np.asarray(np.isfinite(references).all(axis=0))
     references = references[:, used]
-    status = _why_not(references)
-    unmixed = no_fractions(pixels, count) if status else _unmix_images(density, references, used)
+    status = why_not(references)
+    unmixed = no_fractions(pixels, count) if status else _unmix_blocks(whole, references, used)
     return ReferenceFit(unmixed, energies[used], references, used, status or "ok")
 
 
-def _why_not(references: FloatArray) -> str:
-    """Say why references cannot be told apart at the energies so far; "" where they can."""
+def why_not(references: FloatArray) -> str:
+    """Say why references cannot be told apart at some energies; "" where they can.
+
+    Parameters
+    ----------
+    references : numpy.ndarray, shape (references, energies)
+    """
     count, energies = references.shape
     if energies < count + 1:
         return f"{energies} energies, expected {count + 1} or more for {count} references"
@@ -183,16 +192,15 @@ def _why_not(references: FloatArray) -> str:
     return ""
 
 
-def _unmix_images(density: StackDensity, references: FloatArray, used: BoolArray) -> Unmixed:
+def _unmix_blocks(whole: WholeDensity, references: FloatArray, used: BoolArray) -> Unmixed:
     """Unmix the pixels that hold sample, a chunk at a time, so that the stack is nowhere copied whole."""
-    images = [image for image, chosen in zip(density.images, used, strict=True) if chosen]
-    known = np.isin(density.mask, (GOOD, LOW_JUMP)) & ~density.blank
-    for image in images:
-        known &= np.isfinite(image.density)
-    pixels, parts = np.flatnonzero(known), []
-    for start in range(0, max(len(pixels), 1), CHUNK):
-        some = pixels[start : start + CHUNK]
-        spectra = np.stack([image.density.ravel()[some] for image in images], axis=1)
-        variance = np.stack([image.variance.ravel()[some] for image in images], axis=1)
-        parts.append(with_misfit(unmix(spectra, references, variance), spectra, references, variance))
-    return expanded(joined(parts), known.ravel())
+    parts = []
+    for block, variances in zip(*whole.blocks((GOOD, LOW_JUMP), without=whole.blank.pixels), strict=True):
+        known = np.asarray(np.isfinite(block[:, used]).all(axis=1))
+        pixels, found = np.flatnonzero(known), []
+        for start in range(0, max(len(pixels), 1), CHUNK):
+            chosen = np.ix_(pixels[start : start + CHUNK], used)
+            spectra, variance = block[chosen], variances[chosen]
+            found.append(with_misfit(unmix(spectra, references, variance), spectra, references, variance))
+        parts.append(expanded(joined(found), known))
+    return joined(parts)

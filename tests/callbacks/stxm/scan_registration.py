@@ -129,7 +129,7 @@ def placing_error(seeds, *, probe, counts, off=0.15):
         displaced = off * rng.standard_normal((2, *SHAPE))
         seen = ndimage.map_coordinates(exact, np.mgrid[: SHAPE[0], : SHAPE[1]] + displaced, order=3, mode="nearest")
         noise = rng.poisson(counts * seen) / counts - seen
-        placed, _ = put_in_place(seen + noise, np.ones(SHAPE), displaced)
+        placed = put_in_place(seen + noise, displaced)
         inner = np.s_[4:-4, 4:-4]
         left += ((placed - noise - exact)[inner] ** 2).sum()
         before += ((seen - exact)[inner] ** 2).sum()

@@ -7,7 +7,14 @@ from scan_registration import constant, coverage, drift_error, placing_error, po
 from scipy import ndimage
 
 from callbacks.stxm.alignment.appearance import Appearance
-from callbacks.stxm.alignment.registration import RegistrationSettings, put_in_place, register, shifted
+from callbacks.stxm.alignment.registration import (
+    RegistrationSettings,
+    left_field,
+    put_in_place,
+    register,
+    shifted,
+    with_position_noise,
+)
 
 COUNTS = 4000.0
 SHAPE = (96, 110)
@@ -107,6 +114,12 @@ def test_a_whole_shift_copies_pixels_and_marks_what_left_the_field():
     assert np.isnan(moved[:, -3:]).all()
 
 
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (2.0, -3.0), (0.4, 0.0), (-1.3, 2.7), (40.0, 0.2)])
+def test_the_pixels_that_left_the_field_are_those_that_cannot_be_made_of_others(shift):
+    moved, _ = shifted(np.ones((30, 20)), np.ones((30, 20)), np.array(shift))
+    np.testing.assert_array_equal(left_field((30, 20), np.array(shift)), np.isnan(moved))
+
+
 def test_nothing_rings_from_a_missing_line_into_others():
     image = transmission(3)
     image[40] = np.nan
@@ -134,7 +147,8 @@ def test_pixels_that_were_off_their_place_are_put_right():
     rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
     exact = np.exp(-thickness)
     seen = ndimage.map_coordinates(exact, np.array([rows, columns]) + off, order=3, mode="nearest")
-    placed, variance = put_in_place(seen, np.full(SHAPE, 1e-6), off, uncertain=0.1)
+    placed = put_in_place(seen, off)
+    variance = with_position_noise(placed, np.full(SHAPE, 1e-6), 0.1)
     inner = np.s_[4:-4, 4:-4]
     assert np.std((placed - exact)[inner]) < 0.4 * np.std((seen - exact)[inner])
     assert variance.min() >= 1e-6
@@ -144,7 +158,7 @@ def test_pixels_that_were_off_their_place_are_put_right():
 
 def test_a_mean_displacement_is_left_to_registration():
     image = transmission(3)
-    placed, _ = put_in_place(image, np.ones(SHAPE), np.full((2, *SHAPE), 0.3))
+    placed = put_in_place(image, np.full((2, *SHAPE), 0.3))
     np.testing.assert_allclose(placed, image, atol=1e-12)
 
 
