@@ -281,6 +281,10 @@ def _stack(raw: Run, derived: Run, offset: float, sigma: float) -> Stack:
     result = derived.read(StxmResult)
     used = np.array([status == "ok" for status in result.image_status])
     good = np.asarray(result.mask) == GOOD
-    density = np.where(good, result.optical_density[used], np.nan)
-    variance = np.where(good, result.optical_density_sigma[used] ** 2, np.nan)
-    return Stack(raw.measurement.sample, np.asarray(result.stack_energy)[used], density, variance, offset, sigma)
+    density, sigma_of_density = (
+        np.where(good, kept[used].astype(np.float64), np.nan)
+        for kept in (result.optical_density, result.optical_density_sigma)
+    )
+    return Stack(
+        raw.measurement.sample, np.asarray(result.stack_energy)[used], density, sigma_of_density**2, offset, sigma
+    )

@@ -204,7 +204,7 @@ def _append(file: h5py.File, name: str, value: NDArray[Any], units: str) -> None
             name,
             (0, *value.shape),
             maxshape=(None, *value.shape),
-            chunks=(1, *value.shape),
+            chunks=(1, *(1 for _ in value.shape[:-2]), *value.shape[-2:]),  # a stack image by image: HDF5 copies chunks
             dtype=value.dtype,
             fletcher32=True,
         ).attrs["units"] = units

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-LARGEST_IN_MEMORY = 2**28  # bytes of the images of a stack in float64: more lie in a file
+LARGEST_IN_MEMORY = 2**27  # bytes of the images of a stack: more lie in a file
 
 
 def fits_in_memory(shape: tuple[int, ...]) -> bool:
-    """Tell whether numbers of a shape, in float64, are kept in memory."""
-    return math.prod(shape) * np.dtype(np.float64).itemsize <= LARGEST_IN_MEMORY
+    """Tell whether so many numbers, in float32, are kept in memory."""
+    return math.prod(shape) * np.dtype(np.float32).itemsize <= LARGEST_IN_MEMORY
 
 
-def array_for(shape: tuple[int, ...]) -> NDArray[np.floating]:
-    """Give an array to be filled: float64 in memory; float32 in a temporary file where it does not fit.
+def array_for(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Give an array to be filled, in memory or, where it does not fit, in a temporary file.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def array_for(shape: tuple[int, ...]) -> NDArray[np.floating]:
     numpy.ndarray
         What it holds is not defined.
     """
-    return np.empty(shape) if fits_in_memory(shape) else array_in_file(shape, np.float32)
+    return np.empty(shape, np.float32) if fits_in_memory(shape) else array_in_file(shape, np.float32)
 
 
 def array_in_file(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

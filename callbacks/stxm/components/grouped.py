@@ -17,9 +17,9 @@ FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
 MOST_GROUPS = 48  # of energies, but for those that a window parts
-MOST_VALUES = 2**24  # sums kept, 128 MB: of larger images there are fewer groups, but never fewer than FEWEST_GROUPS
-FEWEST_GROUPS = 8
-BLOCK_PIXELS = 2**16  # worked on at a time
+MOST_VALUES = 2**21  # sums kept, 16 MB: of larger images there are fewer groups, but never fewer than FEWEST_GROUPS
+FEWEST_GROUPS = 12
+BLOCK_PIXELS = 2**13  # worked on at a time
 
 
 class GroupedSpectra:

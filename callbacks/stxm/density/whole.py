@@ -22,7 +22,7 @@ from callbacks.stxm.stack import AlignedStack
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
-BLOCK_VALUES = 2**20  # of the pixels that are worked on at a time: 8 MB in float64
+BLOCK_VALUES = 2**18  # of the pixels that are worked on at a time: 2 MB in float64, with a dozen of copies
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class WholeDensity:
     incident, incident_sigma : numpy.ndarray, shape (images,)
         I0 and its standard uncertainty, counts/s.
     density, sigma : numpy.ndarray, shape (images, lines, columns)
-        Optical density and its standard uncertainty; in float32 and in a file where they do not fit in memory.
+        Optical density and its standard uncertainty, in float32: to 6e-8 of themselves. Where they do not fit in
+        memory they lie in a file.
     mask : numpy.ndarray of int, shape (lines, columns)
         Index of `MASK_REASONS`.
     edge_jump : EdgeJump

@@ -109,4 +109,4 @@ class Absorbance(Step):
         """Tell which pixels hold the sample."""
         if self._is_image or not whole.usable.any():
             return np.asarray(whole.mask == GOOD)
-        return even_sample(whole.density[whole.usable].mean(axis=0), whole.mask, self._lowest_jump)
+        return even_sample(whole.density[whole.usable].mean(axis=0, dtype=np.float64), whole.mask, self._lowest_jump)

@@ -24,6 +24,7 @@ from callbacks.stxm.components import Components, PixelComponents, components_in
 from callbacks.stxm.edges import SLACK, Edge, Window, inside, window_or
 from callbacks.stxm.unmixing.chemical_map import edge_area
 from callbacks.stxm.unmixing.end_members import (
+    LARGEST_FACTORISED,
     EndMembers,
     EndMemberSettings,
     Factorisation,
@@ -232,15 +233,14 @@ class _Cloud:
             with np.errstate(invalid="ignore", divide="ignore"):
                 yield part, (block - self.subtracted[part, None]) / scale, variance / scale**2
 
-    def spectra_of(self, pixels: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
-        """Give the normalised spectra of some pixels, in ascending order, and their variance."""
-        shape, begin = (len(pixels), len(self.energies)), 0
-        found, variance = np.empty(shape), np.empty(shape)
+    def spectra_of(self, pixels: NDArray[np.intp], *, variance: bool = False) -> FloatArray:
+        """Give the normalised spectra of some pixels, in ascending order, or their variance."""
+        found, begin = np.empty((len(pixels), len(self.energies))), 0
         for part, spectra, noise in self.normalised():
             some = pixels[(pixels >= part.start) & (pixels < part.stop)] - part.start
-            found[begin : begin + len(some)], variance[begin : begin + len(some)] = spectra[some], noise[some]
+            found[begin : begin + len(some)] = (noise if variance else spectra)[some]
             begin += len(some)
-        return found, variance
+        return found
 
 
 def _parts(blocks: Sequence[FloatArray]) -> Iterator[slice]:
@@ -282,13 +282,14 @@ def _find_phases(cloud: _Cloud, edge: Edge, settings: AnalysisSettings) -> Phase
 def _averages(cloud: _Cloud, clusters: list[NDArray[np.intp]]) -> tuple[FloatArray, FloatArray]:
     """Average the normalised spectra of the pixels of each cluster."""
     pixels = np.unique(np.concatenate(clusters))
-    return average_clusters(*cloud.spectra_of(pixels), [np.searchsorted(pixels, cluster) for cluster in clusters])
+    places = [np.searchsorted(pixels, cluster) for cluster in clusters]
+    return average_clusters(cloud.spectra_of(pixels), cloud.spectra_of(pixels, variance=True), places)
 
 
 def _factorised(cloud: _Cloud, start: FloatArray, seed: int) -> Factorisation:
     """Factorise the chosen pixels, thinned evenly where they are very many; fit the components to all chosen ones."""
     chosen = cloud.chosen
-    nmf = factorise(cloud.spectra_of(thinned(chosen))[0], start, seed=seed)
+    nmf = factorise(cloud.spectra_of(thinned(chosen, LARGEST_FACTORISED)), start, seed=seed)
     weights = np.full((len(cloud.found.kept), len(start)), np.nan)
     for part, spectra, _ in cloud.normalised():
         some = np.flatnonzero(cloud.found.kept[part])
@@ -375,8 +376,8 @@ def average_of_blocks(
         if at is not None and below.any():
             with np.errstate(invalid="ignore"):
                 known &= block[:, np.abs(energies - at).argmin()] - block[:, below].mean(axis=1) > threshold
-        total += block[known].sum(axis=0)
-        noise += variance[known].sum(axis=0)
+        total += block[known].sum(axis=0, dtype=np.float64)
+        noise += variance[known].sum(axis=0, dtype=np.float64)
         number += int(known.sum())
     nothing = np.full(len(energies), np.nan)
     chosen = np.flatnonzero(inside(energies, area))

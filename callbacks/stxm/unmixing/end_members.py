@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,8 @@ from callbacks.stxm.edges import Edge
 
 FloatArray = NDArray[np.floating]
 
-LARGEST_CLOUD = 40_000  # pixels that corners are looked for among, and NMF is made of; more are thinned evenly
+LARGEST_CLOUD = 40_000  # pixels that corners are looked for among; more are thinned evenly
+LARGEST_FACTORISED = 20_000  # pixels that the components of the NMF are made of, likewise
 NEIGHBOURS = 25  # pixels whose mean stands for one, so that noise makes no corners
 OUTLYING = 0.0005  # share of the pixels, those farthest from their neighbours, that may not be a corner
 NMF_ITERATIONS, NMF_TOLERANCE = 400, 1e-4
@@ -88,7 +90,7 @@ def extreme_clusters(scores: FloatArray, settings: EndMemberSettings) -> list[ND
             f" in {number - 1} for {number} end members"
         )
     cloud = scores[:, : number - 1]
-    fewer = thinned(cloud)
+    fewer = thinned(cloud, LARGEST_CLOUD)
     _, nearest = cKDTree(fewer).query(fewer, k=min(NEIGHBOURS, len(fewer)))
     smooth = fewer[nearest].mean(axis=1)
     spread = np.linalg.norm(fewer - smooth, axis=1)
@@ -101,9 +103,9 @@ def extreme_clusters(scores: FloatArray, settings: EndMemberSettings) -> list[ND
     return [np.sort(cluster) for cluster in clusters]
 
 
-def thinned(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Give pixels as they are, or of more than `LARGEST_CLOUD` every second, third, ... one."""
-    return pixels[:: max(1, -(-len(pixels) // LARGEST_CLOUD))]
+def thinned(pixels: NDArray[Any], most: int) -> NDArray[Any]:
+    """Give pixels as they are, or of more than `most` every second, third, ... one."""
+    return pixels[:: max(1, math.ceil(len(pixels) / most))]
 
 
 def _largest_simplex(points: FloatArray, number: int) -> FloatArray:

@@ -105,3 +105,18 @@ def test_an_array_that_changes_its_shape_is_refused_by_name(tmp_path):
         list(arrays(name, doc))
     with pytest.raises(FramesError, match=r"/result/map has the shape \(40, 300\), an event brought \(41, 300\)"):
         list(arrays(*event))
+
+
+def test_a_stack_is_stored_image_by_image_in_the_precision_that_it_came_in(tmp_path):
+    run = event_model.compose_run()
+    stack = np.random.default_rng(0).random((30, 40, 50), dtype=np.float32)
+    key = {"source": "reduction", "dtype": "array", "shape": list(stack.shape), "dtype_numpy": "<f4", "units": ""}
+    stream = run.compose_descriptor(name="result", data_keys={"stack": key})
+    event = stream.compose_event(data={"stack": stack}, timestamps={"stack": 0.0}, time=0.0)
+    documents = [("start", run.start_doc), ("descriptor", stream.descriptor_doc), ("event", event)]
+    moved = list(externalise(documents, tmp_path))
+    with h5py.File(tmp_path / "derived" / f"{run.start_doc['uid']}.h5") as file:
+        assert file["result/stack"].chunks == (1, 1, 40, 50)
+        assert file["result/stack"].dtype == np.float32
+    (again,) = [doc["data"]["stack"] for name, doc in internalise(moved) if name == "event"]
+    np.testing.assert_array_equal(again, stack)

@@ -11,7 +11,7 @@ from phantoms import oxygen_spectra, peak
 
 from callbacks.stxm.edges import EDGES, edge_of
 from callbacks.stxm.steps.focus import best_focus, sharpness
-from callbacks.stxm.unmixing import end_members
+from callbacks.stxm.unmixing import analysis
 from callbacks.stxm.unmixing.analysis import AnalysisSettings, analyse, average_spectrum
 from callbacks.stxm.unmixing.chemical_map import colour_scale, colours, edge_area
 from callbacks.stxm.unmixing.end_members import EndMemberSettings, extreme_clusters, factorise
@@ -121,7 +121,7 @@ def test_of_very_many_pixels_some_make_the_nmf_and_all_get_weights(monkeypatch):
     density, _, _ = mixtures(np.random.default_rng(8))
     variance = np.full_like(density, NOISE**2)
     whole = analyse(ENERGIES, [density], [variance], EDGE).phases.nmf
-    monkeypatch.setattr(end_members, "LARGEST_CLOUD", 1000)
+    monkeypatch.setattr(analysis, "LARGEST_FACTORISED", 1000)
     some = analyse(ENERGIES, [density], [variance], EDGE).phases.nmf
     assert np.isfinite(some.weights).any(axis=1).sum() == np.isfinite(whole.weights).any(axis=1).sum()
     assert np.linalg.norm(some.components - whole.components) < 0.1 * np.linalg.norm(whole.components)
