@@ -17,6 +17,7 @@ from beamline.storage.frames import HDF5_MIMETYPE, FramesError
 from beamline.storage.layout import Layout
 from beamline.storage.log import Doc, Document
 from callbacks.external import ExternalFrames, FrameReadError, file_uri
+from callbacks.stxm.arrays import release
 
 LARGE = 64 * 1024  # bytes; larger arrays of derived runs go to HDF5
 # The newest form of HDF5 files whose parts have checksums, so that damage is an error and not a crash, but that can
@@ -212,7 +213,12 @@ def _append(file: h5py.File, name: str, value: NDArray[Any], units: str) -> None
     if dataset.shape[1:] != value.shape:
         raise FramesError(f"{file.filename}: {name} has the shape {dataset.shape[1:]}, an event brought {value.shape}")
     dataset.resize(len(dataset) + 1, axis=0)
-    dataset[-1] = value
+    if value.ndim < 3:
+        dataset[-1] = value
+        return
+    for place, part in enumerate(value):  # which may lie in a file, and be larger than the memory
+        dataset[-1, place] = part
+        release(value)
 
 
 def _stream_resource(stream: _Stream, key: str, dataset: str, path: Path) -> Doc:

@@ -5,6 +5,7 @@ reduces a stack of 1000 x 1000 pixels and 100 energies, too, which takes some tw
 image of a stack of 20, in processor time, which hardly sees what else the machine does; the stack itself, in float64.
 """
 
+import math
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from callbacks.pipelines import StxmSettings, stxm_stack
 from callbacks.stxm.stack import IMAGE, Image
 
 MARGIN = 12  # pixels around the field, for the drift
+LARGEST_TILE = 274  # pixels: a larger sample is of many such, so that grains are no larger
 RATE = 1.2e7  # counts/s
 FEW, SOME, MANY = 20, 80, 320  # images
 SIDE, NUMBER = 250, 75
@@ -42,10 +44,12 @@ def settings(references):
 def images(side, energies):
     """Give the images of a phantom that drifts, with the noise of their counts."""
     rng = np.random.default_rng(1)
-    large = (side + 2 * MARGIN,) * 2
-    thickness = 0.8 * blobs(large, rng, number=26)
-    share = np.clip(3 * ndimage.gaussian_filter(rng.uniform(-2, 3, large), 6), 0.1, 0.9)
-    maps = np.array([thickness * share, thickness * (1 - share), 0.25 * blobs(large, rng, number=6)])
+    tile = (min(side + 2 * MARGIN, LARGEST_TILE),) * 2
+    thickness = 0.8 * blobs(tile, rng, number=26)
+    share = np.clip(3 * ndimage.gaussian_filter(rng.uniform(-2, 3, tile), 6), 0.1, 0.9)
+    maps = np.array([thickness * share, thickness * (1 - share), 0.25 * blobs(tile, rng, number=6)])
+    times = math.ceil((side + 2 * MARGIN) / tile[0])
+    maps = np.tile(maps, (1, times, times))[:, : side + 2 * MARGIN, : side + 2 * MARGIN]
     for number, spectrum in enumerate(oxygen_spectra(energies).T):
         step = number / len(energies)
         through = np.exp(-np.tensordot(spectrum, maps, axes=1))

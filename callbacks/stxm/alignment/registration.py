@@ -166,19 +166,21 @@ def _refine(
     used = _comparable(measured, measured_of_reference, start)
     if used.sum() < SMALLEST_SIDE**2 / 2:
         return None
-    slopes = np.array(list(np.gradient(reference)))[:, used].T
+    slopes = np.array(np.gradient(reference))[:, used].T
+    slopes -= slopes.mean(axis=0)
     spline = ndimage.spline_filter(edges)
     target = reference[used]
+    target -= target.mean()
     shift = start.copy()
     for _ in range(ITERATIONS):
         moved = ndimage.shift(spline, shift, order=3, prefilter=False, mode="nearest")[used]
-        design = np.column_stack([moved, np.ones_like(moved)])
-        contrast, _, rank, _ = np.linalg.lstsq(design, target, rcond=None)
-        if rank < design.shape[1] or contrast[0] <= 0:
+        moved -= moved.mean()  # the offset is fitted: what is left has a mean of 0
+        size, along = float(moved @ moved), float(moved @ target)
+        if not (size > 0 and along > 0):
             return None
         # Moving the fit by a small step changes it by minus its slopes; offset and contrast take their part of them.
-        part = slopes - design @ np.linalg.lstsq(design, slopes, rcond=None)[0]
-        residual = target - design @ contrast
+        part = slopes - np.outer(moved, moved @ slopes / size)
+        residual = target - moved * (along / size)
         curvature = part.T @ part
         if not np.linalg.cond(curvature) < LARGEST_CONDITION:
             return None

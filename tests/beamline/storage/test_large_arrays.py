@@ -9,6 +9,7 @@ import pytest
 
 from beamline.storage.frames import FramesError
 from beamline.storage.large_arrays import LARGE, LargeArrays, externalise, internalise
+from callbacks.stxm.arrays import array_in_file
 
 SPECIAL = np.array([math.nan, math.inf, -math.inf, 5e-324, 1.7976931348623157e308, -0.0, 0.1])
 
@@ -107,9 +108,13 @@ def test_an_array_that_changes_its_shape_is_refused_by_name(tmp_path):
         list(arrays(*event))
 
 
-def test_a_stack_is_stored_image_by_image_in_the_precision_that_it_came_in(tmp_path):
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_stack_is_stored_image_by_image_in_the_precision_that_it_came_in(tmp_path, in_file):
     run = event_model.compose_run()
     stack = np.random.default_rng(0).random((30, 40, 50), dtype=np.float32)
+    if in_file:
+        values, stack = stack, array_in_file(stack.shape, np.float32)
+        stack[:] = values
     key = {"source": "reduction", "dtype": "array", "shape": list(stack.shape), "dtype_numpy": "<f4", "units": ""}
     stream = run.compose_descriptor(name="result", data_keys={"stack": key})
     event = stream.compose_event(data={"stack": stack}, timestamps={"stack": 0.0}, time=0.0)
