@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from callbacks.stxm.density.optical_density import DensityImage
+from callbacks.stxm.density.optical_density import DensityMap
 from callbacks.stxm.density.sums import DensitySums
 
 FloatArray = NDArray[np.floating]
@@ -51,12 +51,12 @@ class EdgeJump:
     top: FloatArray
 
 
-def edge_jump(top: Sequence[DensityImage], sums: DensitySums) -> EdgeJump:
+def edge_jump(top: Sequence[DensityMap], sums: DensitySums) -> EdgeJump:
     """Measure the edge jump of each pixel.
 
     Parameters
     ----------
-    top : sequence of DensityImage
+    top : sequence of DensityMap
         The images at the top of the edge: see `top_of_edge`.
     sums : DensitySums
         Of all images.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,14 @@ from numpy.typing import NDArray
 from callbacks.stxm.stack import AlignedImage
 
 FloatArray = NDArray[np.floating]
+
+
+class DensityMap(NamedTuple):
+    """Optical density of an image, without what it was made of: shape (lines, columns), and its energy, eV."""
+
+    energy: float
+    density: FloatArray
+    variance: FloatArray
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,11 @@ class DensityImage:
     def energy(self) -> float:
         """Energy, eV."""
         return self.aligned.energy
+
+    @property
+    def map(self) -> DensityMap:
+        """Energy, density and variance alone."""
+        return DensityMap(self.energy, self.density, self.variance)
 
 
 def optical_density(

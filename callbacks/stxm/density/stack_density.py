@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from callbacks.stxm.density.blank import Blank
 from callbacks.stxm.density.incident import IncidentFlux
 from callbacks.stxm.density.masks import EdgeJump, MaskSettings, edge_jump, pixel_mask, top_of_edge
-from callbacks.stxm.density.optical_density import DensityImage, density_image
+from callbacks.stxm.density.optical_density import DensityImage, DensityMap, density_image
 from callbacks.stxm.density.sums import Brightness, DensitySums
 from callbacks.stxm.density.whole import WholeDensity, whole_density
 from callbacks.stxm.edges import Window
@@ -88,7 +88,7 @@ class StackDensity:
         self._energies: dict[int, float] = {}  # of the images in the sums, by place
         self._incident: dict[int, tuple[float, float]] = {}  # I0 that they were made with
         self._means: dict[int, float] = {}  # of their optical density over the pixels known at that time
-        self._top: dict[int, DensityImage] = {}
+        self._top: dict[int, DensityMap] = {}
         self._forget()
 
     def _forget(self) -> None:
@@ -189,17 +189,17 @@ class StackDensity:
         throughout = self._sums.known_throughout
         self._means[place] = float(after.density[throughout].mean()) if throughout.any() else 0.0
         if before is None or place in self._top:
-            self._top[place] = after
+            self._top[place] = after.map
         return Change(before, after)
 
-    def _images_at_the_top(self) -> list[DensityImage]:
+    def _images_at_the_top(self) -> list[DensityMap]:
         """Give the images at the top of the edge; keep them, and no other, for the next time."""
         places = sorted(self._energies, key=lambda place: (self._energies[place], place))
         energies, means = (np.array([of[place] for place in places]) for of in (self._energies, self._means))
         chosen = [places[number] for number in top_of_edge(energies, means, self.pre_edge[1])]
         assert self._stack is not None
         self._top = {
-            place: self._top.get(place) or density_image(place, self._stack.aligned(place), *self._incident[place])
+            place: self._top.get(place) or density_image(place, self._stack.aligned(place), *self._incident[place]).map
             for place in chosen
         }
         return list(self._top.values())

@@ -14,7 +14,7 @@ from callbacks.stxm.arrays import array_for, release
 from callbacks.stxm.density.blank import Blank
 from callbacks.stxm.density.incident import IncidentFlux
 from callbacks.stxm.density.masks import EdgeJump, MaskSettings, edge_jump, pixel_mask, top_of_edge
-from callbacks.stxm.density.optical_density import DensityImage, density_image
+from callbacks.stxm.density.optical_density import DensityMap, density_image
 from callbacks.stxm.density.sums import Brightness, DensitySums
 from callbacks.stxm.edges import Window
 from callbacks.stxm.stack import AlignedStack
@@ -210,7 +210,7 @@ def _blank(stack: AlignedStack, flux: IncidentFlux) -> Blank:
 
 def _top(
     whole: WholeDensity, stack: AlignedStack, order: NDArray[np.intp], sums: DensitySums, above: float
-) -> list[DensityImage]:
+) -> list[DensityMap]:
     """Give the images at the top of the edge."""
     numbers = np.flatnonzero(whole.usable)
     means, _ = whole.spectrum(sums.known_throughout)
@@ -221,6 +221,6 @@ def _top(
             stack.aligned(int(order[number])),
             float(whole.incident[number]),
             float(whole.incident_sigma[number]),
-        )
+        ).map
         for number in chosen
     ]

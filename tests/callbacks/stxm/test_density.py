@@ -212,7 +212,7 @@ def sums_of(images):
 def jump_of(images):
     means = np.array([image.density.mean() for image in images])
     top = top_of_edge(ENERGIES[: len(images)], means, PRE_EDGE[1])
-    return edge_jump([images[number] for number in top], sums_of(images))
+    return edge_jump([images[number].map for number in top], sums_of(images))
 
 
 def test_the_edge_jump_is_the_top_less_what_is_below():
