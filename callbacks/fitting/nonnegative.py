@@ -187,16 +187,6 @@ def no_fractions(pixels: int, references: int) -> Unmixed:
     return Unmixed(*(np.full(shape, np.nan) for shape in shapes))
 
 
-def joined(parts: Sequence[Unmixed]) -> Unmixed:
-    """Give the fractions of pixels that were fitted part by part."""
-    return Unmixed(
-        np.concatenate([part.fractions for part in parts]),
-        np.concatenate([part.sigma for part in parts]),
-        np.concatenate([part.residual for part in parts]),
-        np.concatenate([part.covariance for part in parts]),
-    )
-
-
 def reordered(unmixed: Unmixed, order: Sequence[int]) -> Unmixed:
     """Give the fractions with the references in another order: the places that they had."""
     return replace(
@@ -207,9 +197,7 @@ def reordered(unmixed: Unmixed, order: Sequence[int]) -> Unmixed:
     )
 
 
-def expanded(unmixed: Unmixed, known: BoolArray) -> Unmixed:
-    """Give the fractions of the `known` pixels as those of all, shape (all pixels, ...): NaN for the others."""
-    every = no_fractions(len(known), unmixed.fractions.shape[1])
-    every.fractions[known], every.sigma[known] = unmixed.fractions, unmixed.sigma
-    every.residual[known], every.covariance[known] = unmixed.residual, unmixed.covariance
-    return every
+def put(part: Unmixed, pixels: NDArray[np.intp], into: Unmixed) -> None:
+    """Put the fractions of some pixels among those of all."""
+    into.fractions[pixels], into.sigma[pixels] = part.fractions, part.sigma
+    into.residual[pixels], into.covariance[pixels] = part.residual, part.covariance

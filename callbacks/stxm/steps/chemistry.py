@@ -75,9 +75,13 @@ class Chemistry(Step):
             reason = "no image yet" if whole is None else whole.status
             reason = "no image can be used" if reason == "ok" else reason
             return StackResult(pca_status=reason, chemical_status=reason)
+        result = self._analysed(whole)
+        return both(result, self._fractions(whole)) if self._settings.references else result
+
+    def _analysed(self, whole: WholeDensity) -> StackResult:
+        """Give components, end members and the average spectrum; what they were made of is not kept."""
         energies = whole.energies[whole.usable]
         blocks, variances = whole.blocks((GOOD,))
-        found = analyse(energies, blocks, variances, self._edge, self._analysis)
         background, _, bright = windows(self._analysis, self._edge, energies)
         average, average_sigma, averaged = average_of_blocks(
             energies,
@@ -95,8 +99,9 @@ class Chemistry(Step):
             background_window=np.array(background),
             brightness_window=np.array(bright),
         )
-        result = both(result, analysis_result(found, whole.shape))
-        return both(result, self._fractions(whole)) if self._settings.references else result
+        return both(
+            result, analysis_result(analyse(energies, blocks, variances, self._edge, self._analysis), whole.shape)
+        )
 
     def _fractions(self, whole: WholeDensity) -> StackResult:
         """Give the fractions of the references, in every pixel and in the mean spectrum of the sample."""

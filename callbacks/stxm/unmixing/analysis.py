@@ -12,9 +12,8 @@ from scipy.optimize import linear_sum_assignment
 
 from callbacks.fitting.nonnegative import (
     Unmixed,
-    expanded,
-    joined,
     no_fractions,
+    put,
     ratio,
     reordered,
     unmix,
@@ -299,13 +298,13 @@ def _factorised(cloud: _Cloud, start: FloatArray, seed: int) -> Factorisation:
 
 def _fractions(cloud: _Cloud, end_members: FloatArray) -> Unmixed:
     """Fit end members to every pixel whose normalised spectrum is known."""
-    parts = []
+    found = no_fractions(len(cloud.found.kept), len(end_members))
     for part, spectra, noise in cloud.normalised():
         finite = np.isfinite(spectra).all(axis=1) & np.isfinite(noise).all(axis=1)
-        known = np.asarray(finite & (cloud.found.scale[part] > 0))
+        known = np.flatnonzero(finite & (cloud.found.scale[part] > 0))
         fitted = spectra[known], end_members, noise[known]
-        parts.append(expanded(with_misfit(unmix(*fitted), *fitted), known))
-    return joined(parts)
+        put(with_misfit(unmix(*fitted), *fitted), part.start + known, found)
+    return found
 
 
 def _beside(nmf: Factorisation, clusters: list[NDArray[np.intp]]) -> Factorisation:

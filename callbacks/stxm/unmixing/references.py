@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.interpolate import CubicSpline
 
-from callbacks.fitting.nonnegative import Unmixed, expanded, joined, no_fractions, unmix, with_misfit
+from callbacks.fitting.nonnegative import Unmixed, no_fractions, put, unmix, with_misfit
 from callbacks.fitting.rows import CHUNK
 from callbacks.stxm.density.masks import GOOD, LOW_JUMP
 from callbacks.stxm.density.whole import WholeDensity
@@ -194,13 +194,12 @@ def why_not(references: FloatArray) -> str:
 
 def _unmix_blocks(whole: WholeDensity, references: FloatArray, used: BoolArray) -> Unmixed:
     """Unmix the pixels that hold sample, a chunk at a time, so that the stack is nowhere copied whole."""
-    parts = []
+    found, start = no_fractions(whole.mask.size, len(references)), 0
     for block, variances in zip(*whole.blocks((GOOD, LOW_JUMP), without=whole.blank.pixels), strict=True):
-        known = np.asarray(np.isfinite(block[:, used]).all(axis=1))
-        pixels, found = np.flatnonzero(known), []
-        for start in range(0, max(len(pixels), 1), CHUNK):
-            chosen = np.ix_(pixels[start : start + CHUNK], used)
+        pixels = np.flatnonzero(np.isfinite(block[:, used]).all(axis=1))
+        for some in (pixels[begin : begin + CHUNK] for begin in range(0, len(pixels), CHUNK)):
+            chosen = np.ix_(some, used)
             spectra, variance = block[chosen], variances[chosen]
-            found.append(with_misfit(unmix(spectra, references, variance), spectra, references, variance))
-        parts.append(expanded(joined(found), known))
-    return joined(parts)
+            put(with_misfit(unmix(spectra, references, variance), spectra, references, variance), start + some, found)
+        start += len(block)
+    return found
