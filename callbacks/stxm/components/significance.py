@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import median_abs_deviation
 
 FloatArray = NDArray[np.floating]
 
@@ -44,7 +43,9 @@ def noise_cut(noise: ArrayLike, share: float | None = None, *, deviations: float
             raise ValueError(f"share {share} of the pixels to leave out, expected from 0 to below 1")
         return float(np.quantile(values, 1 - share))
     logarithm = np.log(values)
-    return float(np.exp(np.median(logarithm) + deviations * MAD_TO_SIGMA * median_abs_deviation(logarithm)))
+    return float(
+        np.exp(np.median(logarithm) + deviations * MAD_TO_SIGMA * np.median(np.abs(logarithm - np.median(logarithm))))
+    )
 
 
 def count_significant(eigenvalues: FloatArray, freedom: float, *, known_noise: bool) -> int:

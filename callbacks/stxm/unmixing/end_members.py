@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.spatial import cKDTree
-from sklearn.decomposition import NMF
-from sklearn.exceptions import ConvergenceWarning
 
 from callbacks.stxm.edges import Edge
 
@@ -249,6 +247,9 @@ def factorise(spectra: FloatArray, start: FloatArray, *, seed: int = 0) -> Facto
     positive = np.maximum(spectra, 0.0)
     components = np.maximum(start, SMALLEST_START)
     weights = np.maximum(positive @ np.linalg.pinv(components), SMALLEST_START)
+    from sklearn.decomposition import NMF  # noqa: PLC0415 - it imports pandas, and takes half a second
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
+
     model = NMF(len(start), init="custom", solver="cd", tol=NMF_TOLERANCE, max_iter=NMF_ITERATIONS, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # `converged` says so
