@@ -6,6 +6,7 @@ import os
 # Before numpy is imported: several workers share the processors, and each computes on one of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,16 @@ def measured_data() -> Path:
             pytest.fail(f"the measured data are not at {folder}; CI must run their tests")
         pytest.skip(f"the measured data are not at {folder}")
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path_factory):
+    """A file system of 3 MB."""
+    folder = tmp_path_factory.mktemp("small")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from beamline.storage.frames import HDF5_MIMETYPE, FramesError
 from beamline.storage.layout import Layout
 from beamline.storage.log import Doc, Document
+from callbacks.arrays import release
 from callbacks.external import ExternalFrames, FrameReadError, file_uri
-from callbacks.stxm.arrays import release
 
 LARGE = 64 * 1024  # bytes; larger arrays of derived runs go to HDF5
 # The newest form of HDF5 files whose parts have checksums, so that damage is an error and not a crash, but that can

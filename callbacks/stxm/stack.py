@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from callbacks.arrays import array_in_file, fits_in_memory, release
 from callbacks.stxm.alignment.appearance import Appearance
 from callbacks.stxm.alignment.registration import (
     RegistrationSettings,
@@ -18,7 +19,6 @@ from callbacks.stxm.alignment.registration import (
     shifted,
     with_position_noise,
 )
-from callbacks.stxm.arrays import array_in_file, fits_in_memory, release
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]

@@ -10,7 +10,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.stxm.arrays import array_for, release
+from callbacks.arrays import array_for, release
 from callbacks.stxm.density.blank import Blank
 from callbacks.stxm.density.incident import IncidentFlux
 from callbacks.stxm.density.masks import EdgeJump, MaskSettings, edge_jump, pixel_mask, top_of_edge

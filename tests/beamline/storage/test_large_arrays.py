@@ -9,7 +9,7 @@ import pytest
 
 from beamline.storage.frames import FramesError
 from beamline.storage.large_arrays import LARGE, LargeArrays, externalise, internalise
-from callbacks.stxm.arrays import array_in_file
+from callbacks.arrays import array_in_file
 
 SPECIAL = np.array([math.nan, math.inf, -math.inf, 5e-324, 1.7976931348623157e308, -0.0, 0.1])
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from phantoms import blobs, grid_of, oxygen_spectra, reduced_chain
 
+from callbacks import arrays
 from callbacks.contract import Measurement
 from callbacks.pipelines import StxmSettings, stxm_stack
 from callbacks.step import Step
-from callbacks.stxm import arrays
 from callbacks.stxm.alignment.registration import RegistrationSettings, Shift
 from callbacks.stxm.density import whole
 from callbacks.stxm.density.blank import BlankSettings

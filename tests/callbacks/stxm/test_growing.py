@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from phantoms import blobs, grid_of, oxygen_spectra, reduced_chain
 
+from callbacks import arrays
 from callbacks.contract import Measurement
 from callbacks.pipelines import StxmSettings, stxm_stack
-from callbacks.stxm import arrays
 from callbacks.stxm.components import StreamingPCA, grouped
 from callbacks.stxm.components.grouped import GroupedSpectra, groups_of
 from callbacks.stxm.density import whole

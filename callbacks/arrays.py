@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import tempfile
 from typing import Any
 
@@ -45,11 +46,12 @@ def array_in_file(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     Raises
     ------
     OSError
-        When the file cannot be made.
+        When the file cannot be made, or the disk has no space for it.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     with tempfile.TemporaryFile() as file:
-        file.truncate(size)
+        # Space is taken now: to write to a page that the disk has no space for would end the process.
+        os.posix_fallocate(file.fileno(), 0, size)
         pages = mmap.mmap(file.fileno(), size)
     return np.frombuffer(pages, dtype).reshape(shape)
 
