@@ -38,6 +38,7 @@ from pathlib import Path
 from beamline.storage.follow import LogChanges, LogFollower
 folder = Path(sys.argv[1])
 changes, follower, names = LogChanges(folder), LogFollower(folder, lambda start: "derivation" in start), {}
+seen = open(sys.argv[2], "w", buffering=1)
 print("ready", flush=True)
 while True:
     for name, doc in follower:
@@ -47,7 +48,7 @@ while True:
         elif name == "descriptor":
             names[doc["uid"]] = *names[doc["run_start"]], doc["name"]
         elif name == "event":
-            print(json.dumps([*names[doc["descriptor"]], doc["seq_num"], now]), flush=True)
+            seen.write(json.dumps([*names[doc["descriptor"]], doc["seq_num"], now]) + "\n")
     changes.wait()
 """
 
@@ -118,7 +119,8 @@ def benchmark():
     with opened() as session:
         for what, events, plan in plans():
             rates(session, events, plan, rounds=1)  # the processes are up, and what is compiled is
-            command = [sys.executable, "-c", OBSERVER, str(session.data_dir)]
+            seen = session.data_dir / "seen"
+            command = [sys.executable, "-c", OBSERVER, str(session.data_dir), str(seen)]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as observer:
                 observer.stdout.readline()
                 acknowledged = Acknowledged()
@@ -127,7 +129,7 @@ def benchmark():
                 session.RE.unsubscribe(token)
                 time.sleep(1.0)
                 observer.kill()
-                late = latencies(acknowledged, map(json.loads, observer.stdout), lines=120)
+                late = latencies(acknowledged, map(json.loads, seen.read_text().splitlines()), lines=120)
             attached = statistics.median(full for full, _ in found)
             ratio = statistics.median(full / alone for full, alone in found)
             note = ", ".join(
