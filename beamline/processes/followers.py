@@ -31,6 +31,7 @@ RESTART_DELAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 60.0, 60.0)
 STEADY = 60.0  # s
 WATCH_INTERVAL = 0.5  # s between looks at whether another session's process still works
 STOP_TIMEOUT = 5.0  # s; then the process is killed, which neither the logs nor the catalogue mind
+CPU_STEP = 5.0  # s of processor time within `PATIENCE` that only work takes
 SILENCE = 10.0  # s without a report from the process, which reports every second
 POLL_INTERVAL = 0.05  # s
 UNDER_WAY = ("starting", "working", "idle")  # states
@@ -132,11 +133,11 @@ class LogFollowing(ABC):
         LogError
             When the folder has no log of this run.
         """
-        done, deadline = 0, time.monotonic() + timeout
+        done, deadline = self._progress(), time.monotonic() + timeout
         while not self.kind.is_done(self._data_dir, uid):
             if self._has_ended():
                 return self.kind.is_done(self._data_dir, uid)  # asked again, as it was just before it ended
-            if (more := self._documents()) != done:
+            if (more := self._progress()) != done:
                 done, deadline = more, time.monotonic() + timeout
             if time.monotonic() > deadline or self._failed or self._given_up(uid):
                 return False
@@ -221,14 +222,18 @@ class LogFollowing(ABC):
         with suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
             report: dict[str, Any] = json.loads(self._layout.process_status(self.kind.name).read_text())
             runs = [(run["uid"], run["error"], run["given_up"], run["documents"] + 0) for run in report["runs"]]
-            _ = report["time"] + 0.0, runs
+            _ = report["time"] + 0.0, report.get("cpu", 0.0) + 0.0, runs
             os.kill(report["pid"], 0)  # raises if the process has died, which makes its report obsolete
             return report
         return {}
 
-    def _documents(self) -> int:
-        """Count the documents that have been taken in of the runs that are not complete yet."""
-        return sum(run["documents"] for run in self._last_report().get("runs", ()))
+    def _progress(self) -> tuple[int, int]:
+        """Give what grows while it works: documents of the runs that are not complete, and the processor time it took.
+
+        A step may take minutes, as the last of a large stack does. What waits takes some thousandths of a processor.
+        """
+        report = self._last_report()
+        return sum(run["documents"] for run in report.get("runs", ())), int(report.get("cpu", 0.0) / CPU_STEP)
 
     def _given_up(self, uid: str) -> bool:
         report = self._last_report()

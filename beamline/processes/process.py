@@ -58,7 +58,10 @@ class Follower:
         self.needed = threading.Event()
         self.stop_requested = threading.Event()
         self._began = time.time()
+        self._reporting = threading.Lock()  # one thread at a time
+        self._reported: dict[str, Any] = {}
         self._reported_at = 0.0  # s since 1970
+        self._ended = threading.Event()
         self._unneeded_at = 0.0  # monotonic, s
 
     def run(self) -> str:
@@ -69,6 +72,15 @@ class Follower:
         str
             Why nothing could be done, when the process ends because of that; else empty.
         """
+        heartbeat = threading.Thread(target=self._tell_that_it_lives, name=f"{self._kind.name} reports", daemon=True)
+        heartbeat.start()
+        try:
+            return self._run()
+        finally:
+            self._ended.set()
+            heartbeat.join()
+
+    def _run(self) -> str:
         while True:
             with locked(self._layout.process_lock(self._kind.name), keep_waiting=self.keep_waiting) as held:
                 if not held:
@@ -118,18 +130,22 @@ class Follower:
 
     def _report(self, state: str, runs: list[dict[str, Any]], *, error: str = "", at_once: bool = False) -> None:
         """Write the status file, at most once every `REPORT_INTERVAL` unless `at_once`."""
-        now = time.time()
-        if now - self._reported_at < REPORT_INTERVAL and not at_once:
-            return
-        self._reported_at = now
-        status = {
-            "pid": os.getpid(),
-            "since": self._began,
-            "time": now,
-            "state": state,
-            "error": error,
-            "runs": runs,
-        }
+        with self._reporting:
+            self._reported = {"state": state, "error": error, "runs": runs}
+            if at_once or time.time() - self._reported_at >= REPORT_INTERVAL:
+                self._write_report()
+
+    def _tell_that_it_lives(self) -> None:
+        """Report once more what was reported last while a step takes long: it is not silent, and is at work."""
+        while not self._ended.wait(REPORT_INTERVAL):
+            with self._reporting:
+                if self._reported and time.time() - self._reported_at >= 2 * REPORT_INTERVAL:
+                    self._write_report()
+
+    def _write_report(self) -> None:
+        self._reported_at = time.time()
+        about = {"pid": os.getpid(), "since": self._began, "time": self._reported_at, "cpu": time.process_time()}
+        status = about | self._reported
         path = self._layout.process_status(self._kind.name)
         new = path.with_name(f".{path.name}.new")
         try:

@@ -132,3 +132,23 @@ def test_a_thread_that_is_stopped_leaves_what_is_left(tmp_path):
         released.set()
     assert not is_reduced(tmp_path, uid)
     assert find_log(tmp_path, uid).exists()
+
+
+def test_a_run_is_waited_for_as_long_as_a_step_of_it_computes_and_no_longer(tmp_path, monkeypatch):
+    uid = record(tmp_path)
+    ours = FollowingProcess(REDUCTION, tmp_path)
+    monkeypatch.setattr(followers_module, "CPU_STEP", 0.1)
+    with locked(Layout(tmp_path).process_lock(REDUCTION), keep_waiting=lambda: False):
+        ours.start()
+        began = time.monotonic()
+        computing = threading.Thread(target=lambda: [_compute(tmp_path, 0.2 * n) for n in range(8)])
+        computing.start()
+        assert "nothing came of it in 0.5 s" in ours.why_missing(uid, timeout=0.5)
+        computing.join()
+    assert time.monotonic() - began > 1.6
+    ours.stop()
+
+
+def _compute(data_dir, cpu):
+    report(data_dir, REDUCTION, cpu=cpu)
+    time.sleep(0.2)
