@@ -72,6 +72,8 @@ def put_and_wait(
                 f"{device_name(signal)}: {signal.setpoint_pvname} does not answer: {error}"
             ) from error
         except Exception as error:
+            if isinstance(error, TypeError) and isinstance(value, int | float):  # see `put_without_waiting`
+                raise _connection_lost(signal) from error
             raise DeviceError(f"{device_name(signal)}: {signal.setpoint_pvname} cannot be written: {error}") from error
         changes.wait(
             lambda: completion.status is not None, deadline, lambda: _timeout_error(seen or signal, wanted, timeout)
@@ -92,8 +94,9 @@ def write(signal: EpicsSignal, value: Any) -> None:
 def put_without_waiting(signal: EpicsSignal, value: Any) -> None:
     """Write without waiting; where the server does not answer, nothing is raised: a wait for it will say so."""
     if signal.connected:
-        with suppress(*NO_ANSWER):
-            # Without a timeout pyepics waits for years for a connection that is lost at this moment.
+        with suppress(*NO_ANSWER, TypeError):
+            # Without a timeout pyepics waits for years for a connection that is lost at this moment. To it a channel
+            # that was lost just now has no elements, and it asks the number that is written for its length.
             signal.put(value, force=True, use_complete=False, timeout=NO_WAIT_TIMEOUT)
 
 

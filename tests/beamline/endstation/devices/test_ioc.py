@@ -15,8 +15,8 @@ from ophyd._pyepics_shim import PyepicsShimPV
 from beamline.endstation import connect as connecting
 from beamline.endstation.build import build_devices
 from beamline.endstation.config import EPICS
-from beamline.endstation.devices.task import DeviceError, StoppedError
-from beamline.endstation.devices.waits import put_and_wait
+from beamline.endstation.devices.task import ConnectionLostError, DeviceError, StoppedError
+from beamline.endstation.devices.waits import put_and_wait, put_without_waiting
 from beamline.operations.simulated_ioc import running_ioc
 
 PORT = int(os.environ["EPICS_CA_SERVER_PORT"])
@@ -232,3 +232,15 @@ def test_a_detector_that_did_not_finish_is_told_to_end(session):
         scaler.trigger().wait(5)
     time.sleep(0.3)
     assert epics.caget("SIM:Scaler.CNT") == 0
+
+
+def test_a_write_to_a_channel_that_is_lost_at_this_moment_is_a_lost_connection(session, monkeypatch):
+    motor = session.endstation.coarse_x
+
+    def without_elements(*_, **__):
+        len(1)  # as pyepics does
+
+    monkeypatch.setattr(motor.stop_field, "put", without_elements)
+    put_without_waiting(motor.stop_field, 1)  # a wait for it will say so
+    with pytest.raises(ConnectionLostError, match="was disconnected, what it did is not known"):
+        put_and_wait(motor.stop_field, 1, timeout=1.0, wanted="stopped")
