@@ -179,10 +179,10 @@ def _read(
     missing : Missing
     """
     before = interruptions.count
-    yield Msg("create", None, name=str(stream))
     values: dict[str, Any] = {}
     newest, missing = 0.0, Missing()
     try:
+        yield Msg("create", None, name=str(stream))  # an abort that is asked for meanwhile is raised here, too
         for left, device in zip(reversed(range(len(devices))), devices, strict=True):
             reading = yield Msg("read", device)
             if interruptions.count != before and (left or reading is None):  # None: the message itself was interrupted

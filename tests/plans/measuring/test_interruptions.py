@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from bluesky import SupplementalData
 from bluesky.utils import RunEngineInterrupted
 from ophyd.sim import NullStatus
 from ophyd.status import Status
@@ -108,4 +109,24 @@ def test_an_absorption_spectrum_that_is_aborted_is_closed_too(engine, documents,
         engine(xas(endstation, "520:524:1"))
     engine.abort()
     assert energies(documents) == [520.0, 521.0]
+    assert_all_closed(endstation, documents, "abort")
+
+
+@pytest.mark.parametrize("command", ["create", "read", "save"])
+def test_an_abort_within_an_event_leaves_the_run_closed_with_its_baseline(engine, documents, endstation, command):
+    engine.preprocessors.append(SupplementalData(baseline=[endstation.ring]))
+    seen = []
+
+    def hook(message):
+        if message.command == "create" and message.kwargs["name"] == "primary":
+            seen.append(message)
+        if len(seen) == 3 and message.command == command and not engine.deferred_pause_requested:
+            seen.append(message)
+            engine.loop.create_task(engine._request_pause_coro(False))  # noqa: SLF001 - as `request_pause`, but at once
+
+    engine.msg_hook = hook
+    with pytest.raises(RunEngineInterrupted):
+        engine(xas(endstation, "520:526:1", 1.0))
+    engine.abort()
+    assert len(documents.events("baseline")) == 2
     assert_all_closed(endstation, documents, "abort")
