@@ -99,7 +99,7 @@ class Target(ABC):
             return "accepted", found.stdout
         lines = found.stderr.splitlines()
         if found.code == 1 and (not lines or "internal error" in found.stderr or "Traceback" in found.stderr):
-            raise WrongAnswerError(f"exit code 1: {found.stderr[-2000:]!r}")
+            raise WrongAnswerError(f"exit code 1: {found.stdout[-1000:]!r} {found.stderr[-2000:]!r}")
         if found.code not in (1, 2):
             raise WrongAnswerError(f"exit code {found.code}")
         if found.code == 1 and not all(line.startswith("beamline: ") for line in lines[-1:]):
