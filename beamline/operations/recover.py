@@ -11,6 +11,7 @@ from beamline.processes.reduction import Reduction
 from beamline.storage.catalogue import recovery as storage
 from beamline.storage.catalogue.recovery import RecoveredRun, Recovery
 from beamline.storage.log import LogState, inspect_log
+from beamline.storage.reductions import is_complete
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques import pipelines
 from callbacks.contract import MEASUREMENT
@@ -40,12 +41,12 @@ def recover(data_dir: Path, *, rebuild: bool = False) -> Recovery:
 
 
 def _reduce(data_dir: Path, interrupted: Sequence[str], recovery: Recovery) -> None:
-    """Reduce the measurements that were interrupted, or whose reduction was, with the settings they began with."""
+    """Reduce the measurements that were interrupted, or whose reduction was or never began, with their own settings."""
     entries = {entry.uid: entry for entry in Runs(data_dir).entries()}
-    affected = [entries[uid] for uid in interrupted if uid in entries]
-    uids = dict.fromkeys(entry.reduction_of or entry.uid for entry in affected)
-    reduced = {entry.reduction_of for entry in entries.values() if entry.uid not in interrupted}
-    wanted = {uid for uid in uids if uid in entries and uid not in reduced and _is_measurement(entries[uid])}
+    reduced = {entry.reduction_of for entry in entries.values() if entry.reduction_of and is_complete(entry.path)}
+    affected = {entries[uid].reduction_of or uid for uid in interrupted if uid in entries}
+    never = entries.keys() - {entry.reduction_of for entry in entries.values()}
+    wanted = {uid for uid in (affected | never) - reduced if uid in entries and _is_measurement(entries[uid])}
     with closing(Reduction(data_dir, wanted, retry_delays=())) as reduction:
         reduction.complete()
         recovery.reduced += reduction.reduced

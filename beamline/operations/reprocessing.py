@@ -10,7 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from beamline.processes.followers import ingest_now
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.layout import Layout
 from beamline.storage.log import find_log, read_start
+from beamline.storage.recorder import OtherRunError
 from beamline.storage.reductions import is_complete, is_measurement
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques import pipelines
@@ -133,12 +134,16 @@ def reduce_run(data_dir: str, raw_uid: str, derived_uid: str, processing: Mappin
     before = Layout(folder).find_log(derived_uid)
     if before is not None and is_complete(before):  # by a worker that died before it could tell
         return time.monotonic() - began
-    with closing(DerivedRuns(folder)) as store:
-        if before is not None:
-            store.resume(derived_uid)
-        reduction = RunReduction(pipeline, measurement, settings, store, uid=derived_uid)
-        for name, doc in Runs(folder).documents(entry):
-            reduction(name, doc)
+    for go_on in (True, False) if before is not None else (False,):
+        with closing(DerivedRuns(folder)) as store, suppress(OtherRunError):
+            if go_on:
+                store.resume(derived_uid)
+            elif before is not None:
+                store.drop(derived_uid)
+            reduction = RunReduction(pipeline, measurement, settings, store, uid=derived_uid)
+            for name, doc in Runs(folder).documents(entry):
+                reduction(name, doc)
+            break
     return time.monotonic() - began
 
 

@@ -8,6 +8,7 @@ Whoever writes that log holds its lock, so that a run is never reduced twice.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,18 +22,18 @@ from beamline.storage.derived import DerivedRuns
 from beamline.storage.follow import BATCH_DOCUMENTS, NewLogs
 from beamline.storage.layout import Layout
 from beamline.storage.log import Doc, LogError, LogReader, find_log, is_being_written, read_start
-from beamline.storage.recorder import close_interrupted
-from beamline.storage.reductions import is_complete, is_measurement, live_uids
+from beamline.storage.recorder import OtherRunError
+from beamline.storage.reductions import is_complete, is_measurement, live_uid
 from beamline.storage.relocation import relocate
 from beamline.techniques import pipelines
-from callbacks.contract import DERIVATION, MEASUREMENT, PROCESSING, Measurement, reduction_of
+from callbacks.contract import MEASUREMENT, PROCESSING, Measurement, reduction_of
 from callbacks.pipelines import Pipeline
 from callbacks.reduction import RunReduction, pipeline_of
 
 logger = logging.getLogger(__name__)
 
 RETRY_DELAYS = (1, 2, 4, 8, 16, 32, 60, 60, 60)  # s; afterwards the run waits for the next process
-OTHER_SOFTWARE = "the reduction was begun by other software or with other settings, and is made anew"
+PATIENCE = 60.0  # s
 TAKEN_INTERVAL = 0.1  # s between looks at a run that another process reduces
 MOST_AT_ONCE = 8  # runs that are reduced side by side, of those that were missed
 MOST_FAILED = 20  # runs with errors that are done and still told of
@@ -54,6 +55,8 @@ class _Run:
     failures: int = 0  # attempts that could not be stored
     retry_at: float = 0.0  # monotonic, s
     given_up: bool = False
+    left_at: int | None = None  # size of a log whose writer died, and of which all is reduced, bytes
+    anew: bool = False  # what is stored of its reduction is not what comes of it now
 
     def close(self) -> None:
         """Close the log, and that of the derived run, which can be gone on with."""
@@ -113,21 +116,27 @@ class Reduction:
         worked = [self._advance(run) for run in runs]
         return any(worked)
 
-    def complete(self) -> None:
-        """Go on until nothing remains to be reduced."""
+    def complete(self, patience: float = PATIENCE) -> None:
+        """Go on until nothing remains to be reduced, or `patience` (s) passes without progress of who else reduces."""
+        seen, deadline = -1, math.inf
         while (busy := self.advance()) or self.unfinished():
-            if not busy:
-                time.sleep(TAKEN_INTERVAL)
+            if busy:
+                deadline = math.inf
+                continue
+            sizes = sum(_size(Layout(self._data_dir).log(live_uid(uid))) for uid in self._runs)
+            if sizes != seen or deadline == math.inf:
+                seen, deadline = sizes, time.monotonic() + patience
+            if time.monotonic() > deadline:
+                for run in self._runs.values():
+                    run.given_up, run.error = True, run.error or "another process reduces it, and does not go on"
+            time.sleep(TAKEN_INTERVAL)
 
     def check(self) -> None:
         """Nothing ends it but the disk, which it waits for."""
 
     def unfinished(self) -> bool:
         """Tell whether a run remains to be reduced: still being measured, or closed and not given up."""
-        return any(
-            not run.given_up and (run.reduction is None or not run.at_end or is_being_written(run.path))
-            for run in self._runs.values()
-        )
+        return any(not run.given_up and run.left_at is None for run in self._runs.values())
 
     def status(self) -> list[dict[str, Any]]:
         """Report of each run under way, and of those that had errors, how far it is and its latest error."""
@@ -158,26 +167,33 @@ class Reduction:
 
     def _advance(self, run: _Run) -> bool:
         """Reduce the next documents of a run, and handle what goes wrong; False when there was nothing to do."""
-        if run.given_up or time.monotonic() < run.retry_at or (run.reduction is None and not self._has_room()):
+        if time.monotonic() < run.retry_at or (run.reduction is None and not self._has_room()):
+            return False
+        if run.left_at is not None and run.left_at == _size(run.path):
             return False
         try:
             if run.reduction is None and not self._begin(run):
                 return False
             return self._reduce_batch(run)
+        except OtherRunError as error:  # frames can be read now that could not, or the software is another
+            run.close()
+            run.anew = True
+            logger.warning("run %s: %s", run.path.stem, error)
         except (BeamlineError, OSError) as error:  # of the disk; what is stored stays, and is gone on with
             run.close()
             run.failures += 1
-            run.given_up = run.failures > len(self._retry_delays)
+            given_up, run.given_up = run.given_up, run.failures > len(self._retry_delays)
             run.error = _in_a_line(error)
-            if run.given_up:
+            if run.given_up and not given_up:
                 logger.error("run %s is not reduced, given up for now: %s", run.path.stem, run.error)
-            else:
-                delay = self._retry_delays[run.failures - 1]
-                run.retry_at = time.monotonic() + delay
-                logger.error("run %s: %s; next attempt in %g s", run.path.stem, run.error, delay)
+            elif not run.given_up:
+                logger.error("run %s: %s", run.path.stem, run.error)
+            # One that is given up is waited for no more, but tried as long as this process lives.
+            delays = self._retry_delays or (math.inf,)
+            run.retry_at = time.monotonic() + delays[min(run.failures, len(delays)) - 1]
         except Exception as error:  # noqa: BLE001 - of a start document that does not say how to reduce the run
             run.close()
-            run.given_up, run.error = True, _in_a_line(error)
+            run.given_up, run.error, run.retry_at = True, _in_a_line(error), math.inf
             logger.error("run %s cannot be reduced: %s", run.path.stem, run.error)
         return True
 
@@ -197,37 +213,56 @@ class Reduction:
         measurement = Measurement.model_validate(run.start[MEASUREMENT])
         pipeline = pipeline_of(measurement, self._pipelines)
         settings = run.start.get(PROCESSING, {}).get(pipeline.name, {})
-        for uid in live_uids(run.path.stem):
-            path = Layout(self._data_dir).find_log(uid)
-            if path is not None and is_being_written(path):
-                run.retry_at = time.monotonic() + TAKEN_INTERVAL
-                run.close()
-                return False
-            if path is not None and is_complete(path):
-                self._finish(run)
-                return False
-            reduction: RunReduction = RunReduction(pipeline, measurement, settings, _to(run), uid=uid)
-            if path is None or _can_go_on(path, reduction.derivation(run.path.stem)):
-                run.store = DerivedRuns(self._data_dir)
-                if path is not None:
-                    run.store.resume(uid)
-                run.reduction = reduction
-                return True
-        raise BeamlineError(f"run {run.path.stem}: its reduction was begun too often")
+        uid = live_uid(run.path.stem)
+        path = Layout(self._data_dir).find_log(uid)
+        if path is not None and is_being_written(path):
+            run.retry_at = time.monotonic() + TAKEN_INTERVAL
+            run.close()
+            return False
+        if path is not None and is_complete(path):
+            self._finish(run)
+            return False
+        run.left_at = None
+        run.reduction = RunReduction(pipeline, measurement, settings, _to(run), uid=uid)
+        run.store = DerivedRuns(self._data_dir)
+        if path is not None and not run.anew and _can_go_on(path):
+            run.store.resume(uid)
+        elif path is not None:
+            logger.warning("run %s: what was stored of its reduction is dropped, it is reduced anew", run.path.stem)
+            run.store.drop(uid)
+        run.anew = False
+        return True
 
     def _reduce_batch(self, run: _Run) -> bool:
         assert run.reader is not None
         first = run.reader.number
         run.at_end = False
         while run.reader.number - first < BATCH_DOCUMENTS:
-            if (document := run.reader.read()) is None:
+            document = run.reader.read()
+            if document is None and not (written := self._is_written(run)):
+                document = run.reader.read()  # asked before: what was written last is read now
+            if document is None:
                 run.at_end = True
                 break
             self._reduce(run, *document)
             if document[0] == "stop":
                 self._finish(run)
                 return True
-        return run.reader.number > first
+        number = run.reader.number
+        if run.at_end and run.reader.is_replaced:  # it was deleted, and is written again
+            run.close()
+        elif run.at_end and not written:  # its writer died; it is gone on with when the log is
+            run.left_at = _size(run.path)
+            run.close()
+        return number > first
+
+    def _is_written(self, run: _Run) -> bool:
+        """Tell whether the log of a run is being written, wherever it lies now."""
+        run.path = Layout(self._data_dir).find_log(run.path.stem) or run.path
+        try:
+            return is_being_written(run.path)
+        except LogError:  # it moves at this moment, and is complete
+            return False
 
     def _reduce(self, run: _Run, name: str, doc: Doc) -> None:
         assert run.reduction is not None
@@ -256,24 +291,33 @@ def _to(run: _Run) -> Callable[[str, Doc], None]:
 
     def emit(name: str, doc: Doc) -> None:
         assert run.store is not None
-        run.store(name, doc)
+        try:
+            run.store(name, doc)
+        except (BeamlineError, OSError):
+            raise
+        except Exception as error:  # of HDF5, which has others where the disk is full
+            raise BeamlineError(f"what was reduced cannot be stored: {_in_a_line(error)}") from error
 
     return emit
 
 
-def _can_go_on(path: Path, derivation: dict[str, Any]) -> bool:
-    """Tell whether a reduction that was left unfinished can be gone on with; close it where it cannot."""
+def _size(path: Path) -> int:
+    """Give the size of a log, 0 where it has moved."""
     try:
-        start = read_start(path)
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _can_go_on(path: Path) -> bool:
+    """Tell whether what is stored of a reduction that was left unfinished can be read."""
+    try:
         with closing(LogReader(path)) as reader:
-            whole = "stop" not in [name for name, _ in reader] and not reader.damage
+            names = [name for name, _ in reader]
+            return "start" in names and "stop" not in names and not reader.damage
     except LogError as error:
-        logger.warning("%s; the run is reduced anew", error)
+        logger.warning("%s", error)
         return False
-    if whole and start.get(DERIVATION) == derivation:
-        return True
-    close_interrupted(path, reason=OTHER_SOFTWARE)
-    return False
 
 
 def _in_a_line(error: Exception) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from beamline.storage.large_arrays import LargeArrays
+from beamline.storage.layout import Layout
 from beamline.storage.recorder import Recorder
 
 
@@ -21,6 +22,7 @@ class DerivedRuns:
     """
 
     def __init__(self, data_dir: Path) -> None:
+        self._layout = Layout(data_dir)
         self._recorder = Recorder(data_dir)
         self._arrays = LargeArrays(data_dir)
         self._resumed: set[str] = set()
@@ -45,6 +47,12 @@ class DerivedRuns:
         self._recorder.resume(uid)
         self._arrays.write_anew(uid)
         self._resumed.add(uid)
+
+    def drop(self, uid: str) -> None:
+        """Remove what is stored of a run that is made anew under the same uid."""
+        if (path := self._layout.find_log(uid)) is not None:
+            path.unlink(missing_ok=True)
+        self._arrays.drop(uid)
 
     def close(self) -> None:
         """Close the logs."""

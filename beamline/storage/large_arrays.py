@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +22,7 @@ from beamline.storage.log import Doc, Document
 from callbacks.arrays import release
 from callbacks.external import ExternalFrames, FrameReadError, file_uri
 
+SPARE = 1 << 20  # bytes beside the arrays of an event that a file of them may grow by
 LARGE = 64 * 1024  # bytes; larger arrays of derived runs go to HDF5
 # The newest form of HDF5 files whose parts have checksums, so that damage is an error and not a crash, but that can
 # still be read where a process was killed while it wrote; the values get checksums of their own below.
@@ -51,7 +55,8 @@ class LargeArrays:
     """
 
     def __init__(self, data_dir: Path) -> None:
-        self._folder = Layout(data_dir).derived
+        self._layout = Layout(data_dir)
+        self._folder = self._layout.derived
         self._streams: dict[str, _Stream] = {}  # by uid of the descriptor
         self._anew: set[str] = set()  # runs whose files are written anew
 
@@ -68,8 +73,18 @@ class LargeArrays:
         else:  # no event had large arrays
             self._path(run).unlink(missing_ok=True)
 
+    def drop(self, run: str) -> None:
+        """Remove the file of a run."""
+        for path in (self._path(run), self._new_path(run)):
+            path.unlink(missing_ok=True)
+
+    def _refuse_without_space(self, size: int) -> None:
+        """Raise before HDF5 meets a full disk, of which it may end the process."""
+        if shutil.disk_usage(self._folder).free < size + SPARE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
+
     def _path(self, run: str) -> Path:
-        return self._folder / f"{run}.h5"
+        return self._layout.derived_file(run)
 
     def _new_path(self, run: str) -> Path:
         return self._folder / f".{run}.h5.new"
@@ -103,6 +118,7 @@ class LargeArrays:
     def _event(self, doc: Doc, stream: _Stream) -> Iterator[Document]:
         self._folder.mkdir(parents=True, exist_ok=True)
         # Not locked, as a reader locks it while it reads: no other process writes the files of this run.
+        self._refuse_without_space(sum(np.asarray(doc["data"][key]).nbytes for key in stream.datasets))
         path = self._new_path(stream.run) if stream.run in self._anew else self._path(stream.run)
         with h5py.File(path, "a", libver=FORMAT, locking=False) as file:
             for key, dataset in stream.datasets.items():

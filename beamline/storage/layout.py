@@ -83,6 +83,10 @@ class Layout:
         """Folder of the large arrays of derived runs."""
         return self.data_dir / "derived"
 
+    def derived_file(self, uid: str) -> Path:
+        """HDF5 file of the large arrays of a derived run."""
+        return self.derived / f"{uid}.h5"
+
     @property
     def catalogue(self) -> Path:
         """Folder of the catalogue: its databases, arrays and links to frames."""

@@ -63,6 +63,7 @@ _PAYLOAD = re.compile(
     )
     + rb")"
 )
+_STOP = b"\x92" + msgpack.packb("stop")
 _LONGEST_NAME = 32  # bytes, more than `_PAYLOAD` matches
 
 
@@ -249,6 +250,14 @@ class LogReader:
         """Bytes of the log that have not been read."""
         return max(0, os.fstat(self._file.fileno()).st_size - self.end)
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another file has the name of the log that is read, as where a reduction is made anew."""
+        try:
+            return not os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno()))
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -368,6 +377,32 @@ def read_start(path: Path) -> Doc:
     with LogReader(path) as reader:
         name, start = reader.read() or ("", {})
         return _checked_start(reader, name, start)
+
+
+def read_stop(path: Path) -> Doc | None:
+    """Read the stop document of a log from its end, without what is before it; None if it does not end with one.
+
+    Raises
+    ------
+    LogError
+        When the file cannot be read.
+    """
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - SCANNED))
+            tail = file.read()
+    except OSError as error:
+        raise LogError(f"{path}: {error.strerror}") from error
+    begin = tail.rfind(_STOP) - _HEADER.size
+    while begin >= 0:
+        length, checksum = _HEADER.unpack_from(tail, begin)
+        payload = tail[begin + _HEADER.size :]
+        if length == len(payload) and zlib.crc32(payload) == checksum:
+            _, doc = msgpack.unpackb(payload, object_hook=_decode, strict_map_key=False)
+            return dict(doc)
+        begin = tail.rfind(_STOP, 0, begin + _HEADER.size) - _HEADER.size
+    return None
 
 
 def inspect_log(path: Path) -> Log:

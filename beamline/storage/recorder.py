@@ -15,6 +15,8 @@ import os
 import re
 import tempfile
 import uuid
+import zlib
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -31,6 +33,10 @@ UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")  # a log is named after it
 
 class RecorderError(BeamlineError):
     """A document could not be written; the scan must stop."""
+
+
+class OtherRunError(RecorderError):
+    """A run that is emitted again is not the one whose log is gone on with."""
 
 
 class Recorder:
@@ -84,7 +90,7 @@ class Recorder:
         except (TypeError, ValueError, OverflowError) as error:
             raise RecorderError(f"a document {name!r} cannot be recorded: {error}") from error
         if self.passes_over(run):
-            self._logs[run].to_pass -= 1
+            self._logs[run].pass_over(name, doc)
         elif name == "start":
             self._open(run, packed)
         elif run not in self._logs:
@@ -101,7 +107,8 @@ class Recorder:
         Raises
         ------
         RecorderError
-            When the log cannot be written, is damaged, complete, or written by a living process.
+            When the log cannot be written, is damaged, complete, or written by a living process; an `OtherRunError`
+        later, when a document that is emitted again is another than the one in the log.
         """
         path = self._layout.log(uid)
         try:
@@ -113,7 +120,7 @@ class Recorder:
 
     def passes_over(self, uid: str) -> bool:
         """Tell whether a run is resumed, and the next document is in its log already."""
-        return uid in self._logs and self._logs[uid].to_pass > 0
+        return uid in self._logs and bool(self._logs[uid].to_pass)
 
     def close(self) -> None:
         """Close the logs; a run without a stop document counts as interrupted from now on."""
@@ -143,13 +150,13 @@ class _LogWriter:
 
     Attributes
     ----------
-    to_pass : int
-        Documents that are in the log already, and will be emitted again.
+    to_pass : deque of int
+        Checksums of the documents that are in the log already, and will be emitted again.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.to_pass = 0
+        self.to_pass: deque[int] = deque()
         self._fd = -1
         self._end = 0  # of the last whole document
         self._torn = False  # part of a document lies behind it
@@ -230,12 +237,25 @@ class _LogWriter:
         self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with LogReader(self.path) as reader:
-            names = [name for name, _ in reader]
+            name = ""
+            for name, doc in reader:
+                self.to_pass.append(_checksum(name, doc))
             torn = reader.torn()
-        if reader.damage or "stop" in names:
+        if reader.damage or name == "stop":
             why = str(reader.damage[0]) if reader.damage else "complete"
             raise RecorderError(f"{self.path}: {why}, and cannot be gone on with")
-        self.to_pass, self._end, self._torn = len(names), reader.end, bool(torn)
+        self._end, self._torn = reader.end, bool(torn)
+
+    def pass_over(self, name: str, doc: Doc) -> None:
+        """Take a document that is in the log already.
+
+        Raises
+        ------
+        OtherRunError
+            When it is another one.
+        """
+        if self.to_pass.popleft() != _checksum(name, doc):
+            raise OtherRunError(f"{self.path}: a document {name!r} is another than the one that is stored")
 
     def _append_in_reserve(self, packed: bytes, error: OSError, *, closing: bool) -> None:
         for reserve in self._reserves if closing else self._reserves[:1]:
@@ -303,6 +323,11 @@ class _Reserve:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
+
+
+def _checksum(name: str, doc: Doc) -> int:
+    """Give a checksum of a document, but for the time at which one was made that is no event."""
+    return zlib.crc32(pack(name, doc if name == "event" else {**doc, "time": None}))
 
 
 def _sync_folder(folder: Path) -> None:

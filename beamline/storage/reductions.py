@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-from beamline.storage.layout import Layout, is_ingested
-from beamline.storage.log import Doc, LogError, find_log, is_being_written, read_log, read_start
+from beamline.storage.layout import Layout
+from beamline.storage.log import Doc, LogError, find_log, read_start, read_stop
 from callbacks.contract import DERIVATION, MEASUREMENT, Stream, reduction_of
 
-MOST_ATTEMPTS = 100
 
-
-def live_uids(raw_uid: str) -> Iterator[str]:
-    """Yield the uids that the live reduction of a raw run may have: the first, unless an attempt at it was given up."""
-    for attempt in range(MOST_ATTEMPTS):
-        yield str(uuid.uuid5(uuid.NAMESPACE_OID, f"{raw_uid}/reduction/{attempt}"))
+def live_uid(raw_uid: str) -> str:
+    """Give the uid of the reduction that is made live of a raw run: one, whoever makes it and however often."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{raw_uid}/reduction"))
 
 
 def is_live_reduction(start: Doc) -> bool:
     """Tell from its start document whether a run is the reduction that is made live, and not a replay that was kept."""
     raw = reduction_of(start)
-    return bool(raw) and start["uid"] in live_uids(raw)
+    return bool(raw) and start["uid"] == live_uid(raw)
 
 
 def is_measurement(start: Doc) -> bool:
@@ -31,16 +27,12 @@ def is_measurement(start: Doc) -> bool:
 
 
 def is_complete(path: Path) -> bool:
-    """Tell whether the log of a derived run holds its result and its stop document."""
-    if is_ingested(path):
-        return True
+    """Tell whether the log of a derived run ends with its stop document, and holds its result."""
     try:
-        if is_being_written(path):
-            return False
-        documents = [(name, doc.get("name")) for name, doc in read_log(path)]
+        stop = read_stop(path)
     except LogError:
-        return path.exists() and is_ingested(path)
-    return ("descriptor", Stream.RESULT) in documents and documents[-1][0] == "stop"
+        return False
+    return stop is not None and bool(stop.get("num_events", {}).get(Stream.RESULT))
 
 
 def is_reduced(data_dir: Path, raw_uid: str) -> bool:
@@ -53,12 +45,8 @@ def is_reduced(data_dir: Path, raw_uid: str) -> bool:
     """
     if not is_measurement(read_start(find_log(data_dir, raw_uid))):
         return True
-    for uid in live_uids(raw_uid):
-        if (path := Layout(data_dir).find_log(uid)) is None:
-            return False
-        if is_complete(path):
-            return True
-    return False
+    path = Layout(data_dir).find_log(live_uid(raw_uid))
+    return path is not None and is_complete(path)
 
 
 def unreduced(data_dir: Path) -> list[str]:

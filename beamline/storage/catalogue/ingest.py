@@ -123,7 +123,14 @@ class Ingester:
     def unfinished(self) -> bool:
         """Tell whether a run remains to be ingested: still being measured, or closed and not given up."""
         return any(
-            not run.given_up and (run.writer is None or run.unflushed or not run.at_end or is_being_written(run.path))
+            not run.given_up
+            and (
+                run.writer is None
+                or run.unflushed
+                or not run.at_end
+                or run.reader.is_replaced
+                or is_being_written(run.path)
+            )
             for run in self._runs.values()
         )
 
@@ -150,7 +157,7 @@ class Ingester:
         if run.given_up or time.monotonic() < run.retry_at:
             return False
         try:
-            if run.writer is None:
+            if run.writer is None or (run.at_end and run.reader.is_replaced):
                 self._begin_attempt(run)
             return self._write_batch(run)
         except self._redescribe as change:

@@ -26,10 +26,11 @@ from beamline.storage.catalogue.restoring import Restorer
 from beamline.storage.frames import HDF5_MIMETYPE, FramesError, is_open_for_writing, linked_frames, repair_frames
 from beamline.storage.layout import INGEST, Layout, data_folder_of, is_frame_link, is_ingested
 from beamline.storage.locks import POLL_INTERVAL, locked
-from beamline.storage.log import Doc, Log, LogError, LogState, inspect_log
+from beamline.storage.log import Doc, Log, LogError, LogState, inspect_log, is_being_written, read_start
 from beamline.storage.recorder import RecorderError, close_interrupted
 from beamline.storage.reductions import is_live_reduction
 from beamline.storage.relocation import file_of, read_run, why_unreadable
+from callbacks.contract import reduction_of
 
 RETRY_DELAYS = (1, 3)  # s; shorter than in the background, as the user is waiting
 CLOSING_TIME = 5.0  # s that a camera may take to close its file after the end of a run
@@ -131,10 +132,10 @@ def recover(data_dir: Path, *, rebuild: bool = False, reduce: Reduce | None = No
         if (full := _no_room(layout)) is not None:
             recovery.problems.append(f"{full}; runs are not reduced, the catalogue is left as it is")
             return recovery
-        if reduce is not None and (interrupted := [*_interrupted(layout), *(path.stem for path in unfinished)]):
-            reduce(interrupted, recovery)
+        if reduce is not None:
+            reduce([*_interrupted(layout), *(path.stem for path in unfinished)], recovery)
         for path in unfinished:  # those that could not be gone on with
-            if path.exists() and (run := _close(path, recovery.problems)) is not None:
+            if path.exists() and not _goes_on(layout, path) and (run := _close(path, recovery.problems)) is not None:
                 recovery.closed.append(run)
         try:
             _mend_catalogue(data_dir, recovery, restore, damaged_logs, rebuild=rebuild)
@@ -325,6 +326,13 @@ def _interrupted(layout: Layout) -> list[str]:
     return found
 
 
+def _goes_on(layout: Layout, path: Path) -> bool:
+    """Tell whether a log is that of the live reduction of a run that is being measured."""
+    start = read_start(path)
+    raw = layout.find_log(reduction_of(start)) if is_live_reduction(start) else None
+    return raw is not None and is_being_written(raw)
+
+
 def _unfinished_reductions(layout: Layout) -> list[Path]:
     """List the logs of live reductions whose process died, which can be gone on with."""
     found = []
@@ -403,6 +411,8 @@ def _closed_runs(layout: Layout, recovery: Recovery) -> set[str]:
         if log.uid != path.stem:  # named already
             continue
         state = log.state
+        if state is LogState.INTERRUPTED and _goes_on(layout, path):
+            continue
         if state is LogState.INTERRUPTED and (run := _close(path, recovery.problems, LOST_END)) is not None:
             recovery.closed.append(run)
             state = LogState.CLOSED

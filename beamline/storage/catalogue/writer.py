@@ -64,6 +64,20 @@ class _FlushingRunWriter(_RunWriter):
     `test_a_frame_taken_twice_leaves_each_event_with_its_own_frame` (update_source).
     """
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._described: dict[str, dict[str, Any]] = {}  # stream -> its data keys
+
+    def descriptor(self, doc: Any) -> None:
+        """Take a descriptor."""
+        self._described[doc["name"]] = doc["data_keys"]
+        super().descriptor(doc)
+
+    def _write_internal_data(self, data_cache: list[dict[str, Any]], desc_node: Any) -> None:
+        """Write rows as the stream's own descriptor says: a key of that name in another may be of another dtype."""
+        self.data_keys.update(self._described[desc_node.item["id"]])
+        super()._write_internal_data(data_cache, desc_node)
+
     def flush(self) -> None:
         """Write everything received so far."""
         for stream, rows in self._internal_data_cache.items():

@@ -1,6 +1,5 @@
 """The live reduction: what a run is reduced to does not depend on how often whoever reduces it died, or was late."""
 
-import itertools
 import shutil
 from contextlib import closing
 
@@ -13,15 +12,18 @@ from beamline.operations.replay import reduce_documents
 from beamline.processes import reduction as reduction_module
 from beamline.processes.reduction import Reduction
 from beamline.storage import large_arrays
+from beamline.storage.catalogue.find import resolve_run
+from beamline.storage.catalogue.ingest import Ingester
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.large_arrays import LargeArrays
 from beamline.storage.layout import Layout
 from beamline.storage.log import LogReader, find_log, read_log
 from beamline.storage.recorder import Recorder
-from beamline.storage.reductions import is_reduced, live_uids, unreduced
+from beamline.storage.reductions import is_reduced, live_uid, unreduced
 from beamline.storage.results import collect, differences
 from beamline.storage.runs import Runs
 from callbacks.contract import PROCESSING
+from callbacks.external import ExternalFrames, FrameReadError
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +46,7 @@ def record(data_dir, documents):
 
 def reduce_all(data_dir, **options):
     """Reduce what there is to reduce; give the reduction."""
-    with closing(Reduction(data_dir, **options)) as reduction:
+    with closing(Reduction(data_dir, **{"retry_delays": (0.01,), **options})) as reduction:
         reduction.complete()
         return reduction
 
@@ -72,7 +74,7 @@ def test_the_live_reduction_equals_the_replay_and_is_made_once(tmp_path, documen
     assert unreduced(tmp_path) == []
     assert is_reduced(tmp_path, uid)
     live = stored(tmp_path, uid)
-    assert live.uid == next(live_uids(uid))
+    assert live.uid == live_uid(uid)
     assert differences(live, collect(reduce_documents(documents, None))) == []
     assert len(live.frames) == FRAMES
 
@@ -81,7 +83,7 @@ def test_a_reduction_that_died_anywhere_is_gone_on_with_and_the_same_in_the_end(
     whole = tmp_path / "whole"
     uid = record(whole, documents)
     reduce_all(whole)
-    derived = next(live_uids(uid))
+    derived = live_uid(uid)
     log, file = find_log(whole, derived), Layout(whole).derived / f"{derived}.h5"
     expected, content = list(read_log(log)), log.read_bytes()
     assert any(name == "stream_datum" for name, _ in expected)
@@ -118,40 +120,80 @@ def test_a_reduction_is_gone_on_with_while_the_run_is_measured(tmp_path, documen
     assert differences(stored(tmp_path, uid), collect(reduce_documents(documents, None))) == []
 
 
-def test_a_reduction_whose_log_is_damaged_is_closed_if_it_can_be_and_made_anew(tmp_path, documents):
+def test_a_reduction_whose_log_is_damaged_is_made_anew_under_the_same_uid(tmp_path, documents):
     for name, spoilt in (("start", lambda content: content[:300]), ("middle", lambda content: flipped(content, 6000))):
         folder = tmp_path / name
         uid = record(folder, documents)
-        first, second, _ = itertools.islice(live_uids(uid), 3)
-        with closing(Reduction(folder)) as reduction:
-            reduction.advance()
-        log = find_log(folder, first)
+        reduce_all(folder)
+        log = find_log(folder, live_uid(uid))
         log.write_bytes(spoilt(log.read_bytes())[:-200])
         reduce_all(folder)
         assert is_reduced(folder, uid)
-        _, derived = Runs(folder).load_with_derived(uid)
-        assert derived.uid == second
-        assert differences(derived, collect(reduce_documents(documents, None))) == []
+        assert differences(stored(folder, uid), collect(reduce_documents(documents, None))) == []
 
 
 def flipped(content, place):
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
-def test_what_was_begun_by_other_software_is_closed_and_made_anew(tmp_path, documents, monkeypatch):
-    uid = record(tmp_path, documents)
-    with closing(Reduction(tmp_path)) as reduction:
-        monkeypatch.setattr(reduction_module, "BATCH_DOCUMENTS", 8)
+def begun(data_dir, monkeypatch):
+    """Begin to reduce a run, and die."""
+    with closing(Reduction(data_dir)) as reduction, monkeypatch.context() as patched:
+        patched.setattr(reduction_module, "BATCH_DOCUMENTS", 8)
         reduction.advance()
+
+
+def test_what_was_begun_by_other_software_is_made_anew_under_the_same_uid(tmp_path, documents, monkeypatch):
+    uid = record(tmp_path, documents)
+    begun(tmp_path, monkeypatch)
     monkeypatch.setattr("callbacks.reduction.version", lambda _: "another")
     reduce_all(tmp_path)
-    first, second = sorted(derived_runs(tmp_path, uid), key=lambda entry: entry.uid != next(live_uids(uid)))
-    *_, (_, stop) = read_log(first.path)
-    assert (stop["exit_status"], stop["reason"]) == ("abort", reduction_module.OTHER_SOFTWARE)
-    assert second.start["derivation"]["software"]["numpy"] == "another"
-    raw, derived = Runs(tmp_path).load_with_derived(uid)
-    assert derived.uid == second.uid
-    assert raw.problems == []
+    derived = stored(tmp_path, uid)
+    assert derived.uid == live_uid(uid)
+    assert derived.start["derivation"]["software"]["numpy"] == "another"
+    assert differences(derived, collect(reduce_documents(documents, None))) == []
+
+
+def test_a_frame_that_could_not_be_read_when_the_reduction_died_and_now_can_is_in_the_whole_reduction(
+    tmp_path, documents, monkeypatch, caplog
+):
+    uid = record(tmp_path, documents)
+    with monkeypatch.context() as patched:
+        read, calls = ExternalFrames.read, []
+
+        def fails_once(self, event, key):
+            calls.append(1)
+            if len(calls) == 2:
+                raise FrameReadError("not yet")
+            return read(self, event, key)
+
+        patched.setattr(ExternalFrames, "read", fails_once)
+        patched.setattr(reduction_module, "BATCH_DOCUMENTS", len(documents) - 2)
+        with closing(Reduction(tmp_path)) as reduction:
+            reduction.advance()
+    reduce_all(tmp_path)
+    derived = stored(tmp_path, uid)
+    assert list(derived.frames["problem"]) == [""] * FRAMES
+    assert differences(derived, collect(reduce_documents(documents, None))) == []
+    assert any("is another than the one that is stored" in message for message in caplog.messages)
+
+
+def test_the_catalogue_takes_in_a_reduction_that_was_made_anew_while_it_followed(
+    tmp_path, store, documents, monkeypatch
+):
+    uid = record(tmp_path, documents)
+    begun(tmp_path, monkeypatch)
+    with closing(Ingester(tmp_path)) as ingester:
+        while ingester.advance():
+            pass
+        monkeypatch.setattr("callbacks.reduction.version", lambda _: "another")
+        reduce_all(tmp_path)
+        while ingester.unfinished():
+            ingester.advance()
+    assert Layout(tmp_path).pending_logs() == []
+    run = resolve_run(store.open(), live_uid(uid))
+    assert run.metadata["start"]["derivation"]["software"]["numpy"] == "another"
+    assert len(run["frames"].read()["frame"]) == FRAMES
 
 
 def test_runs_that_were_measured_meanwhile_are_reduced_wherever_their_logs_are_and_those_that_are_reduced_are_not(

@@ -344,3 +344,22 @@ def test_an_attempt_that_failed_half_way_leaves_no_half_and_the_run_is_ingested_
     assert run["primary"]["ccd"].shape == (50, 4, 16)
     assert Layout(tmp_path).all_logs() == [find_log(tmp_path, uid)]
     assert len(store.open()) == 1
+
+
+def test_a_key_that_two_streams_have_keeps_the_dtype_it_has_in_each(store):
+    run = event_model.compose_run()
+    documents = [("start", run.start_doc)]
+    values = {"images": np.array([0.1, 0.2]), "result": np.array([0.1, 0.2], dtype=np.float32)}
+    streams = {}
+    for name, value in values.items():
+        key = {"dtype": "array", "shape": [2], "dtype_numpy": value.dtype.str, "source": "reduction"}
+        streams[name] = run.compose_descriptor(name=name, data_keys={"density": key})
+        documents.append(("descriptor", streams[name].descriptor_doc))
+        documents.append(("event", streams[name].compose_event(data={"density": value}, timestamps={"density": 5.0})))
+    for name, doc in [*documents, ("stop", run.compose_stop())]:
+        store.recorder(name, doc)
+    assert store.ingest() == {}
+    for name, value in values.items():
+        found = store.open()[run.start_doc["uid"]][name]["density"].read()
+        assert found.dtype == value.dtype
+        assert np.array_equal(found[0], value)
