@@ -467,9 +467,9 @@ def ioc(
 
 
 def _check_catalogue(summary: dict[str, Any]) -> None:
-    """Fail where a run did not come into the catalogue, which `beamline recover` can make good."""
-    if late := summary.get("not_in_catalogue"):
-        fail(late)
+    """Fail where a run was not reduced or did not come into the catalogue, which `beamline recover` can make good."""
+    if late := [summary[why] for why in ("not_reduced", "not_in_catalogue") if summary.get(why)]:
+        fail(*late)
 
 
 def _show(summary: dict[str, Any], *, as_json: bool) -> None:

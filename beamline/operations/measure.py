@@ -102,7 +102,8 @@ def run_plan(
     -------
     dict
         The summary of the last run, with ``estimate``, ``series``, the uids, where there are several, and
-        ``not_in_catalogue``, why a run did not come into the catalogue, empty where all did.
+        ``not_in_catalogue`` and ``not_reduced``, why a run did not come into the catalogue, or was not reduced, empty
+        where all did.
 
     Raises
     ------
@@ -125,12 +126,11 @@ def run_plan(
         raw, derived = Runs(session.data_dir).load_with_derived(uids[-1])
         late = _why_not_in_catalogue(session, *uids, *([derived.uid] if derived else []))
         errors = session.reduction.status().errors
-    if unreduced:
-        logger.error("%s", unreduced)
     for uid, reason in errors.items():
-        logger.error("the live reduction of run %s: %s", uid, reason)
+        if uid and reason not in unreduced:
+            logger.error("the live reduction of run %s: %s", uid, reason)
     summary = summarise_run(raw, derived)
-    summary |= {"estimate": estimate, "not_in_catalogue": late}
+    summary |= {"estimate": estimate, "not_in_catalogue": late, "not_reduced": unreduced}
     return summary if len(uids) == 1 else summary | {"series": list(uids)}
 
 

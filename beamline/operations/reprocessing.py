@@ -7,6 +7,8 @@ when it dies is gone on with by the next one; see `beamline.storage.derived`.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +25,7 @@ from beamline.operations.selecting import select_runs
 from beamline.processes.followers import ingest_now
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.layout import Layout
-from beamline.storage.log import find_log, read_start
+from beamline.storage.log import LogState, find_log, inspect_log, read_start
 from beamline.storage.recorder import OtherRunError
 from beamline.storage.reductions import is_complete, is_measurement
 from beamline.storage.runs import Entry, Runs
@@ -80,7 +82,8 @@ def reprocess(
     found = [entry for entry in select_runs(runs, query) if is_measurement(entry.start)]
     if not found:
         raise BeamlineError(f"{' '.join(query)}: none of the runs is a measurement, which alone is reduced")
-    rows = [_row(entry) for entry in found]
+    all_rows = [_row(entry) for entry in found]
+    rows = [row for row in all_rows if not row["error"]]
     what = f"reducing {len(rows)} runs"
     progress(what, 0, len(rows))
     with _client(scheduler, workers) as client:
@@ -93,15 +96,15 @@ def reprocess(
             for row in rows
         }
         for done, task in enumerate(as_completed(list(tasks)), start=1):
-            row, error = tasks[task], task.exception()
-            if error is None:
+            row = tasks[task]
+            try:
                 row["seconds"] = task.result()
-            else:
+            except Exception as error:  # noqa: BLE001 - of the run, or the cluster is gone: it costs this run
                 row["derived_uid"], row["error"] = None, " ".join(str(error).split()) or type(error).__name__
             progress(what, done, len(rows))
-    kept = [row["derived_uid"] for row in rows if row["derived_uid"]]
+    kept = [row["derived_uid"] for row in rows if row["derived_uid"] and row["seconds"] is not None]
     late = ingest_now(runs.data_dir, *kept)
-    return {"runs": rows, "seconds": time.monotonic() - began, "not_in_catalogue": late}
+    return {"runs": all_rows, "seconds": time.monotonic() - began, "not_in_catalogue": late}
 
 
 def reduce_run(data_dir: str, raw_uid: str, derived_uid: str, processing: Mapping[str, Any] | None) -> float:
@@ -155,14 +158,15 @@ def _processing(path: Path, data_dir: Path) -> dict[str, dict[str, Any]]:
 
 
 def _row(entry: Entry) -> dict[str, Any]:
+    closed = inspect_log(entry.path).state is LogState.CLOSED
     return {
         "raw_uid": entry.uid,
         "scan_id": entry.start.get("scan_id"),
         "technique": block_of(entry.start).get("technique"),
         "sample": sample_of(entry.start),
-        "derived_uid": str(uuid.uuid4()),
+        "derived_uid": str(uuid.uuid4()) if closed else None,
         "seconds": None,
-        "error": "",
+        "error": "" if closed else "is being measured, or was interrupted, which `beamline recover` closes",
     }
 
 
@@ -179,7 +183,8 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     if scheduler is not None:
         try:
             client = Client(scheduler, timeout=CONNECTING_TIME)
-        except (OSError, ValueError) as error:
+            client.wait_for_workers(1, timeout=CONNECTING_TIME)
+        except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise BeamlineError(f"scheduler {scheduler}: {reason}") from error
         with client:
@@ -188,15 +193,27 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     # What they send one another is pickled: they take it from those alone who have the key, made for this cluster.
     security = Security.temporary()
     number = workers or os.cpu_count() or 1
-    with (
-        LocalCluster(
+    with _deaf_to_the_terminal():
+        cluster = LocalCluster(
             n_workers=number,
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             security=security,
-            silence_logs="ERROR",
-        ) as cluster,
-        Client(cluster, security=security) as client,
-    ):
+            silence_logs="CRITICAL",
+        )
+    with cluster, Client(cluster, security=security) as client:
         yield client
+
+
+@contextmanager
+def _deaf_to_the_terminal() -> Iterator[None]:
+    """Let processes that are started meanwhile take no notice of Ctrl-C: we end them when we are."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

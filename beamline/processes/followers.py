@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from beamline.child_process import module_command
 from beamline.processes.kinds import KINDS, Kind
 from beamline.processes.process import Follower
@@ -68,6 +70,28 @@ class FollowerStatus:
     restarts: int = 0
     pid: int | None = None
     since: float | None = None
+
+
+class _ReportedRun(BaseModel):
+    """What a process reports of a run that it is not done with."""
+
+    uid: str
+    documents: int
+    error: str
+    given_up: bool
+    behind: int = 0
+
+
+class _Report(BaseModel):
+    """What a process reports."""
+
+    pid: int
+    time: float
+    state: str
+    runs: list[_ReportedRun]
+    since: float | None = None
+    error: str = ""
+    cpu: float = 0.0
 
 
 class LogFollowing(ABC):
@@ -219,12 +243,11 @@ class LogFollowing(ABC):
     def _last_report(self) -> dict[str, Any]:
         """Read the last status, possibly of a process that another session started; empty if there is none alive."""
         # No file, no process, or not what the process writes.
-        with suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
-            report: dict[str, Any] = json.loads(self._layout.process_status(self.kind.name).read_text())
-            runs = [(run["uid"], run["error"], run["given_up"], run["documents"] + 0) for run in report["runs"]]
-            _ = report["time"] + 0.0, report.get("cpu", 0.0) + 0.0, runs
-            os.kill(report["pid"], 0)  # raises if the process has died, which makes its report obsolete
-            return report
+        with suppress(OSError, ValueError, OverflowError, RecursionError):
+            report = _Report.model_validate_json(self._layout.process_status(self.kind.name).read_bytes())
+            with suppress(PermissionError):  # it is another user's
+                os.kill(report.pid, 0)  # raises if the process has died, which makes its report obsolete
+            return report.model_dump()
         return {}
 
     def _progress(self) -> tuple[int, int]:
