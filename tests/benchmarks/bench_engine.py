@@ -48,7 +48,7 @@ while True:
         elif name == "descriptor":
             names[doc["uid"]] = *names[doc["run_start"]], doc["name"]
         elif name == "event":
-            seen.write(json.dumps([*names[doc["descriptor"]], doc["seq_num"], now]) + "\n")
+            print(json.dumps([*names[doc["descriptor"]], doc["seq_num"], now]), file=seen)
     changes.wait()
 """
 
