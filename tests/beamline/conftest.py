@@ -1,4 +1,4 @@
-"""Fixtures of the tests of `beamline`: a data folder with a catalogue, and a small disk."""
+"""Fixtures of the tests of `beamline`: a data folder with a catalogue."""
 
 import pytest
 from store import Store
