@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -80,7 +79,8 @@ class LargeArrays:
 
     def _refuse_without_space(self, size: int) -> None:
         """Raise before HDF5 meets a full disk, of which it may end the process."""
-        if shutil.disk_usage(self._folder).free < size + SPARE:
+        disk = os.statvfs(self._folder)
+        if disk.f_bavail * disk.f_frsize < size + SPARE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
 
     def _path(self, run: str) -> Path:

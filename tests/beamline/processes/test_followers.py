@@ -118,7 +118,7 @@ def test_a_thread_that_fails_says_why(tmp_path, monkeypatch, caplog):
     thread.start()
     wait_until(lambda: thread.status().state == "failed")
     assert thread.status().errors == {"": "the process that reduces ended: ZeroDivisionError: division by zero"}
-    assert "the process that reduces ended: ZeroDivisionError: division by zero" in caplog.messages
+    wait_until(lambda: "the process that reduces ended: ZeroDivisionError: division by zero" in caplog.messages)
     thread.stop()
 
 
