@@ -12,7 +12,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from callbacks.reduction import RunReduction, pipeline_of
 
 logger = logging.getLogger(__name__)
 
-RETRY_DELAYS = (1, 2, 4, 8, 16, 32, 60, 60, 60)  # s; afterwards the run waits for the next process
+RETRY_DELAYS = (1, 2, 4, 8, 16, 32, 60, 60, 60)  # s; the last again and again, but nobody waits any more
 PATIENCE = 60.0  # s
 TAKEN_INTERVAL = 0.1  # s between looks at a run that another process reduces
 MOST_AT_ONCE = 8  # runs that are reduced side by side, of those that were missed
@@ -178,7 +177,7 @@ class Reduction:
         except OtherRunError as error:  # frames can be read now that could not, or the software is another
             run.close()
             run.anew = True
-            logger.warning("run %s: %s", run.path.stem, error)
+            logger.warning("run %s: %s; it is reduced anew", run.path.stem, error)
         except (BeamlineError, OSError) as error:  # of the disk; what is stored stays, and is gone on with
             run.close()
             run.failures += 1
@@ -225,11 +224,10 @@ class Reduction:
         run.left_at = None
         run.reduction = RunReduction(pipeline, measurement, settings, _to(run), uid=uid)
         run.store = DerivedRuns(self._data_dir)
-        if path is not None and not run.anew and _can_go_on(path):
-            run.store.resume(uid)
-        elif path is not None:
-            logger.warning("run %s: what was stored of its reduction is dropped, it is reduced anew", run.path.stem)
+        if run.anew:
             run.store.drop(uid)
+        elif path is not None:
+            run.store.resume(uid)
         run.anew = False
         return True
 
@@ -307,17 +305,6 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _can_go_on(path: Path) -> bool:
-    """Tell whether what is stored of a reduction that was left unfinished can be read."""
-    try:
-        with closing(LogReader(path)) as reader:
-            names = [name for name, _ in reader]
-            return "start" in names and "stop" not in names and not reader.damage
-    except LogError as error:
-        logger.warning("%s", error)
-        return False
 
 
 def _in_a_line(error: Exception) -> str:

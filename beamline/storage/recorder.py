@@ -23,7 +23,7 @@ from typing import Self
 
 from beamline.errors import BeamlineError
 from beamline.storage.layout import Layout, unused_name
-from beamline.storage.log import FORMAT, Doc, LogReader, RunIndex, count_events, pack
+from beamline.storage.log import FORMAT, Doc, LogError, LogReader, RunIndex, count_events, pack
 
 OF_DAMAGE = "its log is "  # in the reason of a run that was closed with a damaged log
 EVENT_RESERVE = 1 << 20  # bytes for one more event: a line of 20,000 pixels takes 640 kB
@@ -36,7 +36,7 @@ class RecorderError(BeamlineError):
 
 
 class OtherRunError(RecorderError):
-    """A run that is emitted again is not the one whose log is gone on with."""
+    """A log cannot be gone on with: it is damaged, empty or closed, or not that of the run that is emitted again."""
 
 
 class Recorder:
@@ -48,11 +48,6 @@ class Recorder:
     ----------
     data_dir : Path
         The data folder; the logs go to its subfolder ``log``.
-
-    Attributes
-    ----------
-    begun : set of str
-        Uids of the runs whose logs it has begun.
 
     Raises
     ------
@@ -76,7 +71,6 @@ class Recorder:
             raise RecorderError(f"{self._folder}: cannot be made, nothing can be measured: {error.strerror}") from error
         self._index = RunIndex()
         self._logs: dict[str, _LogWriter] = {}
-        self.begun: set[str] = set()
 
     def __call__(self, name: str, doc: Doc) -> None:
         """Append a document to the log of its run; one that a resumed log holds already is passed over."""
@@ -107,8 +101,8 @@ class Recorder:
         Raises
         ------
         RecorderError
-            When the log cannot be written, is damaged, complete, or written by a living process; an `OtherRunError`
-        later, when a document that is emitted again is another than the one in the log.
+            When the log cannot be written, or is written by a living process; an `OtherRunError` when it is damaged,
+            empty or closed and, later, when a document that is emitted again is another than the one in the log.
         """
         path = self._layout.log(uid)
         try:
@@ -117,6 +111,8 @@ class Recorder:
             raise RecorderError(f"{path}: another process writes it") from error
         except OSError as error:
             raise RecorderError(f"{path}: cannot be gone on with: {error.strerror}") from error
+        except LogError as error:
+            raise OtherRunError(str(error)) from error
 
     def passes_over(self, uid: str) -> bool:
         """Tell whether a run is resumed, and the next document is in its log already."""
@@ -136,7 +132,6 @@ class Recorder:
         path = self._layout.log(run)
         if run in self._logs or os.path.lexists(path):
             raise RecorderError(f"{path}: there already, and not replaced; a run needs a uid of its own")
-        self.begun.add(run)  # before anybody can see it
         try:
             self._logs[run] = _LogWriter.created(path, packed)
         except OSError as error:
@@ -241,9 +236,9 @@ class _LogWriter:
             for name, doc in reader:
                 self.to_pass.append(_checksum(name, doc))
             torn = reader.torn()
-        if reader.damage or name == "stop":
-            why = str(reader.damage[0]) if reader.damage else "complete"
-            raise RecorderError(f"{self.path}: {why}, and cannot be gone on with")
+        if reader.damage or not name or name == "stop":
+            why = str(reader.damage[0]) if reader.damage else "closed" if name else "empty"
+            raise OtherRunError(f"{self.path}: {why}, and cannot be gone on with")
         self._end, self._torn = reader.end, bool(torn)
 
     def pass_over(self, name: str, doc: Doc) -> None:
