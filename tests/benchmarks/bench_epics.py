@@ -229,7 +229,7 @@ def show_losses(session, uid, technique, points):
     lost = "nothing lost" if len(set(counts.values())) == 1 else "LOST"
     print("  " + ", ".join(f"{name} {value}" for name, value in counts.items()) + f": {lost}")
     print(
-        f"  live reduction: {status.errors} errors, {status.lost} lost, {status.caught_up} read back from the log; "
+        f"  live reduction: {len(status.errors)} errors, {status.restarts} restarts; "
         f"replay {'equals' if replayed['equal'] else 'DIFFERS FROM'} live {replayed['differences'] or ''}"
     )
 
@@ -337,9 +337,7 @@ def overhead():
                 yield Result(f"{point}, {kind}", full, "ms", "bare RunEngine", attached)
                 yield Result(f"{point}, {kind}, bare", alone, "ms", "soft twins", access)
         status = session.reduction.status()
-        print(
-            f"  live reduction: {status.errors} errors, {status.lost} lost, {status.caught_up} read back from the log"
-        )
+        print(f"  live reduction: {len(status.errors)} errors, {status.restarts} restarts")
 
 
 def wait_until_idle(session):
