@@ -109,6 +109,8 @@ class Recorder:
             self._logs[uid] = _LogWriter.reopened(path)
         except BlockingIOError as error:
             raise RecorderError(f"{path}: another process writes it") from error
+        except FileNotFoundError as error:  # or it lies where those of complete runs do, and is none
+            raise OtherRunError(f"{path}: {error.strerror}") from error
         except OSError as error:
             raise RecorderError(f"{path}: cannot be gone on with: {error.strerror}") from error
         except LogError as error:

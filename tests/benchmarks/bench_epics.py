@@ -85,7 +85,7 @@ class Processes:
         """Find the process that fills the catalogue among those that this one has started."""
         for task in Path("/proc/self/task").iterdir():
             for pid in (task / "children").read_text().split():
-                if b"beamline.storage.catalogue.process" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"beamline.processes.process\0ingest" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     self.pids["catalogue"] = int(pid)
 
     def sample(self):

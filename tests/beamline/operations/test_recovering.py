@@ -11,11 +11,13 @@ import pytest
 from command_line import answer
 
 from beamline.operations.recover import recover
+from beamline.processes.reduction import Reduction
 from beamline.storage.catalogue.find import derived_of, open_catalog
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.layout import Layout
 from beamline.storage.locks import locked
 from beamline.storage.recorder import Recorder
+from beamline.storage.reductions import is_reduced
 from beamline.storage.runs import Runs
 from beamline.techniques import pipelines
 from callbacks.reduction import Reducer
@@ -147,3 +149,22 @@ def test_a_folder_that_is_not_there_or_is_being_recovered_is_refused_in_one_line
         busy = answer("recover", "--data-dir", tmp_path)
     assert busy.code == 1
     assert re.fullmatch(r"beamline: .*: another process is recovering this data folder\n", busy.stderr)
+
+
+def test_a_run_that_was_never_reduced_is_and_the_reduction_of_one_that_is_measured_is_left_alone(tmp_path):
+    never = record(tmp_path, documents=spectrum())
+    documents = spectrum()
+    uid = documents[0][1]["uid"]
+    with closing(Recorder(tmp_path)) as recorder:
+        for name, doc in documents[:-5]:
+            recorder(name, doc)
+        with closing(Reduction(tmp_path, only={uid})) as reduction:  # which dies
+            reduction.advance()
+        recovery = recover(tmp_path)
+        assert (recovery.reduced, recovery.still_open, recovery.closed, recovery.problems) == ([never], [uid], [], [])
+        for name, doc in documents[-5:]:
+            recorder(name, doc)
+    with closing(Reduction(tmp_path)) as reduction:
+        reduction.complete()
+    assert is_reduced(tmp_path, uid)
+    assert len([entry for entry in Runs(tmp_path).entries() if entry.reduction_of == uid]) == 1

@@ -193,6 +193,17 @@ def test_runs_that_are_no_measurements_and_a_scheduler_that_is_not_there_are_sai
         reprocess(runs, ["all"], settings=None, scheduler="nowhere:1")
 
 
+def test_a_run_that_is_not_closed_is_left_out_and_said_to_be(tmp_path, cluster, without_catalogue):
+    runs = record(tmp_path, 1)
+    with closing(Recorder(tmp_path)) as recorder:
+        for name, doc in list(raw_run(tmp_path / "frames.h5", "stream"))[:-1]:
+            recorder(name, {**doc, "scan_id": 2} if name == "start" else doc)
+        outcome = reprocess(runs, ["all"], settings=None, scheduler=cluster.scheduler_address)
+    errors = {row["scan_id"]: (row["error"], row["derived_uid"] is None) for row in outcome["runs"]}
+    said = "is being measured, or was interrupted, which `beamline recover` closes"
+    assert errors == {1: ("", False), 2: (said, True)}
+
+
 def test_the_command_starts_workers_of_its_own_prints_a_table_and_fills_the_catalogue(tmp_path):
     record(tmp_path, 2)
     text = beamline("reprocess", "all", "--workers", "2", "--data-dir", tmp_path)

@@ -1,5 +1,6 @@
 """The live reduction: what a run is reduced to does not depend on how often whoever reduces it died, or was late."""
 
+import os
 import shutil
 from contextlib import closing
 
@@ -18,7 +19,7 @@ from beamline.storage.derived import DerivedRuns
 from beamline.storage.large_arrays import LargeArrays
 from beamline.storage.layout import Layout
 from beamline.storage.log import LogReader, find_log, read_log
-from beamline.storage.recorder import Recorder
+from beamline.storage.recorder import Recorder, close_interrupted
 from beamline.storage.reductions import is_reduced, live_uid, unreduced
 from beamline.storage.results import collect, differences
 from beamline.storage.runs import Runs
@@ -293,3 +294,85 @@ def test_a_document_that_cannot_be_reduced_costs_itself_and_is_told_of(tmp_path,
     assert (status["uid"], status["errors"], status["error"]) == (uid, 1, "KeyError: 'seq_num'")
     assert len(stored(tmp_path, uid).frames) == FRAMES - 1
     assert f"run {uid}: a document 'event' could not be reduced" in caplog.messages
+
+
+def test_half_a_reduction_that_is_in_the_catalogue_is_not_taken_for_whole(tmp_path, documents, monkeypatch):
+    uid = record(tmp_path, documents)
+    begun(tmp_path, monkeypatch)
+    log = find_log(tmp_path, live_uid(uid))
+    close_interrupted(log, reason="made to end")
+    moved = Layout(tmp_path).ingested_log(live_uid(uid), 1.7e9)
+    moved.parent.mkdir(parents=True)
+    log.rename(moved)
+    assert not is_reduced(tmp_path, uid)
+    assert reduce_all(tmp_path).reduced == [uid]
+    assert is_reduced(tmp_path, uid)
+    assert differences(stored(tmp_path, uid), collect(reduce_documents(documents, None))) == []
+
+
+def test_a_log_that_is_deleted_during_the_run_and_written_again_is_read_anew(tmp_path, documents):
+    uid = documents[0][1]["uid"]
+    with closing(Recorder(tmp_path)) as recorder, closing(Reduction(tmp_path)) as reduction:
+        for name, doc in documents[:-1]:
+            recorder(name, doc)
+        while reduction.advance():
+            pass
+        find_log(tmp_path, uid).unlink()
+        recorder(*documents[-1])  # writes all of it again
+        reduction.complete()
+        assert reduction.reduced == [uid]
+    assert differences(stored(tmp_path, uid), collect(reduce_documents(documents, None))) == []
+
+
+def test_an_error_of_hdf5_is_one_of_the_disk_and_not_of_a_step(tmp_path, documents, monkeypatch):
+    uid = record(tmp_path, documents)
+    calls = []
+
+    class Faulty(h5py.File):
+        """A file that fails as HDF5 does on a full disk."""
+
+        def __init__(self, *arguments, **options):
+            calls.append(1)
+            if len(calls) == 3:
+                raise RuntimeError("Disable slist on flush dest failure failed")
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr(large_arrays.h5py, "File", Faulty)
+    assert reduce_all(tmp_path).reduced == [uid]
+    assert differences(stored(tmp_path, uid), collect(reduce_documents(documents, None))) == []
+
+
+def test_arrays_are_not_written_to_a_disk_without_space_for_them(tmp_path, documents, monkeypatch):
+    uid = record(tmp_path, documents)
+    with monkeypatch.context() as patched:
+        patched.setattr(large_arrays, "SPARE", 1 << 60)
+        (status,) = reduce_all(tmp_path, retry_delays=()).status()
+    assert "No space left on device" in status["error"]
+    assert list(Layout(tmp_path).derived.iterdir()) == []
+    assert reduce_all(tmp_path).reduced == [uid]
+
+
+def test_another_that_reduces_a_run_and_does_not_go_on_is_not_waited_for_for_ever(tmp_path, documents, monkeypatch):
+    uid = record(tmp_path, documents)
+    monkeypatch.setattr(reduction_module, "BATCH_DOCUMENTS", 8)
+    with closing(Reduction(tmp_path)) as first, closing(Reduction(tmp_path, only={uid})) as second:
+        assert first.advance()
+        second.complete(patience=0.3)
+        (status,) = second.status()
+        assert (status["given_up"], status["error"]) == (True, "another process reduces it, and does not go on")
+
+
+def test_runs_whose_writer_died_hold_no_files_and_are_gone_on_with(tmp_path, documents):
+    uid = record(tmp_path, documents[:-3])
+    with closing(Reduction(tmp_path)) as reduction:
+        while reduction.advance():
+            pass
+        held = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_link(fd)]
+        assert not [name for name in held if name.startswith(str(tmp_path / "log"))]
+        close_interrupted(find_log(tmp_path, uid), reason="made to end")
+        reduction.complete()
+        assert reduction.reduced == [uid]
+
+
+def _is_link(fd):
+    return os.path.lexists(f"/proc/self/fd/{fd}")

@@ -171,7 +171,12 @@ def test_why_a_process_ended_is_not_known_where_its_log_is_gone(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    "report", ["", "[]", "5", '{"pid": %d}', '{"pid": 1e999}', '{"pid": %d, "time": 1, "runs": [5]}']
+    "report",
+    [
+        *("", "[]", "5", "[" * 100_000, '{"pid": %d}', '{"pid": 1e999}'),
+        '{"pid": %d, "time": 1, "state": [], "runs": []}',
+        '{"pid": %d, "time": 1, "state": "idle", "runs": [5]}',
+    ],
 )
 def test_a_report_that_the_process_did_not_write_is_none(tmp_path, monkeypatch, report):
     a_program(monkeypatch, "read line")
