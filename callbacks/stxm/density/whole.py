@@ -91,8 +91,8 @@ class WholeDensity:
         for place in range(len(self.energies)) if number else ():
             mean[place] = self.density[place][pixels].mean(dtype=np.float64)
             sigma[place] = np.sqrt(np.square(self.sigma[place][pixels], dtype=np.float64).sum()) / number
-        release(self.density)
-        release(self.sigma)
+            release(self.density)
+            release(self.sigma)
         return mean, sigma
 
 
