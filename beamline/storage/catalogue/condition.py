@@ -6,16 +6,20 @@ format and the data folder it was made for: the catalogue refers to files by abs
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from canonicaljson import encode_canonical_json
 
 from beamline.errors import BeamlineError
 from beamline.storage.catalogue.locations import asset_path
@@ -141,7 +145,7 @@ def _check_tables(layout: Layout) -> None:
 
 
 def check_thoroughly(data_dir: Path) -> None:
-    """Check also every page of the databases, and that the catalogue's own files of arrays and links are there.
+    """Check also every page and text of the databases, and that the catalogue's files of arrays and links are there.
 
     Raises
     ------
@@ -153,6 +157,9 @@ def check_thoroughly(data_dir: Path) -> None:
     layout = Layout(data_dir.resolve())
     with opened_database(layout.catalogue_database) as database:
         found = {layout.catalogue_database: database.execute(CHECK_PAGES).fetchall()}
+        for table in sorted(TABLES):  # a text that is none is met when it is read
+            deque(database.execute(f"SELECT * FROM {table}"), maxlen=0)
+        _check_structures(database, layout.catalogue_database)
     found[layout.catalogue_tables] = list(rows_of_tables(layout.catalogue_tables, CHECK_PAGES))
     for path, answer in found.items():
         if answer != [("ok",)]:
@@ -160,6 +167,17 @@ def check_thoroughly(data_dir: Path) -> None:
     for path in sorted(referred_files(data_dir)):
         if path.is_relative_to(layout.catalogue) and not path.exists():
             raise DamagedCatalogueError(f"{path}: missing, though the catalogue refers to it")
+
+
+def _check_structures(database: sqlite3.Connection, path: Path) -> None:
+    """Check the shapes and types of arrays, which Tiled keeps by their hash: a run that is written anew shares them."""
+    for name, text in database.execute("SELECT id, structure FROM structures"):
+        try:
+            sound = hashlib.md5(encode_canonical_json(json.loads(text))).hexdigest() == name
+        except (ValueError, TypeError):
+            sound = False
+        if not sound:
+            raise DamagedCatalogueError(f"{path}: damaged: the structure {name!r:.80} is another than was written")
 
 
 def runs_in(data_dir: Path) -> set[str]:

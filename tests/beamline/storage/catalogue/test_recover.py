@@ -492,6 +492,21 @@ def test_a_catalogue_whose_links_to_frames_are_damaged_is_made_anew_and_frames_t
     assert recover(tmp_path) == Recovery(problems=[f"{camera.path}: missing, though runs refer to it"])
 
 
+@pytest.mark.parametrize("change", ["'{' || char(4) || '}'", "replace(structure, '3', '2')", "CAST(x'7bff7d' AS TEXT)"])
+def test_a_catalogue_whose_structures_are_changed_is_made_anew_since_runs_that_are_written_again_share_them(
+    tmp_path, store, change
+):
+    uid = store.measure(bp.count([number(range(3))], num=3))
+    assert store.ingest() == {}
+    database = Layout(tmp_path).catalogue_database
+    with closing(sqlite3.connect(database)) as changed, changed:
+        changed.execute(f"UPDATE structures SET structure = {change} WHERE structure LIKE '%3%'")
+    recovery = recover(tmp_path)
+    assert (recovery.ingested, recovery.problems) == (1, [])
+    assert recovery.catalogue.startswith(f"{database}: ")
+    assert store.open()[uid]["primary"]["signal"].read().tolist() == [0, 1, 2]
+
+
 def test_a_catalogue_that_is_locked_or_cannot_be_moved_is_named_and_left_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr("beamline.storage.catalogue.condition.LOCK_TIMEOUT", 0.1)
     layout = Layout(tmp_path)
