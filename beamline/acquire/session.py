@@ -8,11 +8,13 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bluesky import RunEngine, SupplementalData
+from bluesky import RunEngine
+from bluesky.preprocessors import baseline_wrapper
 from bluesky.utils import FailedStatus, RunEngineInterrupted
 
 from beamline.acquire.alarm_log import AlarmLog
@@ -25,6 +27,7 @@ from beamline.endstation.config import Config
 from beamline.endstation.connect import disconnect
 from beamline.errors import BeamlineError
 from beamline.processes.followers import FollowingProcess, FollowingThread, LogFollowing
+from beamline.processes.processors import allow, keep_to_the_first, threads
 from beamline.storage import Layout, Recorder
 from beamline.storage.layout import INGEST, PROCESSES, REDUCTION
 from beamline.techniques.settings import processing_problems, settings_problems
@@ -80,7 +83,8 @@ class Session:
         numbers = ScanNumbers(data_dir)
         self.RE.scan_id_source = lambda _md: numbers.next()
         baseline = [getattr(self.endstation, name) for name, device in config.devices.items() if device.baseline]
-        self.RE.preprocessors.append(SupplementalData(baseline=baseline))
+        # Not SupplementalData, which passes every message through four more generators, for monitors and flyers.
+        self.RE.preprocessors.append(partial(baseline_wrapper, devices=baseline))
         self.use_settings(processing_with_references(config, data_dir))
 
         self.recorder = Recorder(data_dir)
@@ -90,6 +94,7 @@ class Session:
         self.watch(AlarmLog(), "alarms")
         self._unreduced: list[str] = []
         self.RE.subscribe(lambda _name, start: self._unreduced.append(start["uid"]), "start")
+        self._in_process, self._processors = in_process, set[int]()  # those that it had before it kept to one
         make: type[LogFollowing] = FollowingThread if in_process else FollowingProcess
         self._all_followers = {name: make(name, data_dir) for name in PROCESSES}
         self._followers = [self._all_followers[name] for name in followers]
@@ -101,8 +106,11 @@ class Session:
                 self.RE.install_suspender(suspender)
 
     def __enter__(self) -> Self:
+        measuring = threads()
         for follower in self._followers:
             follower.start()
+        if not self._in_process:
+            self._processors = keep_to_the_first(measuring)
         return self
 
     def __exit__(
@@ -162,6 +170,8 @@ class Session:
             self.RE.abort("the session was closed")
         self.watcher.close()
         self.recorder.close()
+        if self._processors:
+            allow(self._processors, threads())
         for follower in self._followers:
             follower.finish()
         self.RE.clear_suspenders()

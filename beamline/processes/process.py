@@ -20,6 +20,7 @@ from typing import Any
 
 from beamline.errors import BeamlineError
 from beamline.processes.kinds import KINDS, Kind
+from beamline.processes.processors import leave_the_first
 from beamline.storage.catalogue.condition import DamagedCatalogueError
 from beamline.storage.follow import LogChanges
 from beamline.storage.layout import Layout
@@ -165,8 +166,7 @@ def _watch_parent(needed: threading.Event) -> None:
 def _give_way() -> None:
     """Let whoever measures have the processor when he wants it."""
     os.nice(NICENESS)
-    if len(others := sorted(os.sched_getaffinity(0))[1:]):  # one processor is left to him
-        os.sched_setaffinity(0, others)
+    leave_the_first()
     with suppress(OSError):  # it has a session of its own, whose share of the processor the kernel counts by itself
         Path("/proc/self/autogroup").write_text(str(NICENESS))
 
