@@ -396,8 +396,8 @@ class FollowingProcess(LogFollowing):
         if not self._has_worked() and code not in (-signal.SIGKILL, -signal.SIGTERM):
             self._fail(f"{self.kind.process} cannot start: {self._why_ended() or how}")
             return False
-        if time.monotonic() - self._launched_at > STEADY:
-            self._restarts = 0
+        if time.monotonic() - self._launched_at > STEADY or self._own_report().get("done"):
+            self._restarts = 0  # what ends it again and again is something else
         if self._restarts == len(RESTART_DELAYS):
             self._fail(f"{self.kind.process} ended {self._restarts + 1} times, last by {how}")
             return False
@@ -419,11 +419,15 @@ class FollowingProcess(LogFollowing):
 
     def _has_worked(self) -> bool:
         """Tell whether the process, which has ended, had got so far as to ingest."""
+        return bool(self._own_report().get("state", "starting") != "starting")
+
+    def _own_report(self) -> dict[str, Any]:
+        """Read what the process that was started last has reported; empty before it has."""
         assert self._process is not None
         with suppress(OSError, ValueError, KeyError, TypeError):
-            report = json.loads(self._layout.process_status(self.kind.name).read_text())
-            return bool(report["pid"] == self._process.pid and report["state"] != "starting")
-        return False
+            report: dict[str, Any] = json.loads(self._layout.process_status(self.kind.name).read_text())
+            return report if report["pid"] == self._process.pid else {}
+        return {}
 
     def _why_ended(self) -> str:
         """Return the last line that the process has written, which is the error that ended it."""

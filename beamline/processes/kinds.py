@@ -27,6 +27,9 @@ class Worker(Protocol):
     def status(self) -> list[dict[str, Any]]:
         """Report of each run that is not done: uid, documents, errors, given_up, error."""
 
+    def done(self) -> int:
+        """Count what it has brought to an end."""
+
     def close(self) -> None:
         """Close its files."""
 

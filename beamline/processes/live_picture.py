@@ -64,6 +64,10 @@ class LivePicture:
         self._drawn_at, self._drawing_time = 0.0, 0.0  # of the newest picture: monotonic, s; s
         self._error = ""
 
+    def done(self) -> int:
+        """Count the pictures."""
+        return self.drawn
+
     def advance(self) -> bool:
         """Read what has come, and draw the newest image if it is time; False when there was nothing to do."""
         busy = False

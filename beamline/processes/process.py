@@ -64,6 +64,7 @@ class Follower:
         self._reported_at = 0.0  # s since 1970
         self._ended = threading.Event()
         self._unneeded_at = 0.0  # monotonic, s
+        self._done = 0
 
     def run(self) -> str:
         """Work until told to stop, or until nobody needs it and everything is done.
@@ -114,6 +115,7 @@ class Follower:
             while not self.stop_requested.is_set():
                 last = not self._keep_running()  # asked first: what was recorded before is met by the next turn
                 busy = worker.advance()
+                self._done = worker.done()
                 self._report("working" if busy else "idle", worker.status())
                 if last and not busy and not worker.unfinished():
                     break
@@ -146,6 +148,7 @@ class Follower:
     def _write_report(self) -> None:
         self._reported_at = time.time()
         about = {"pid": os.getpid(), "since": self._began, "time": self._reported_at, "cpu": time.process_time()}
+        about["done"] = self._done
         status = about | self._reported
         path = self._layout.process_status(self._kind.name)
         new = path.with_name(f".{path.name}.new")

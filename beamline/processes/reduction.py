@@ -107,6 +107,10 @@ class Reduction:
         self._failed: deque[dict[str, Any]] = deque(maxlen=MOST_FAILED)
         self.reduced: list[str] = []
 
+    def done(self) -> int:
+        """Count the runs that it has reduced."""
+        return len(self.reduced)
+
     def advance(self) -> bool:
         """Reduce the next documents of every run; False when there was nothing to do."""
         self._find_runs()

@@ -2,8 +2,10 @@
 
 Run as ``python tests/benchmarks/bench_engine.py``. The plans, devices and rounds are the same for both; rounds of both
 alternate, so that both meet the same machine. A scan is long enough for what is done once, as the baseline and what is
-synchronised at its start and end (some 20 ms), to count for little, as it does where a point takes a second. With ``--kills 20`` reduction and catalogue are killed at random moments
-of the scans, and what was reduced is compared with a replay.
+synchronised at its start and end (some 20 ms), to count for little, as it does where a point takes a second.
+
+With ``--kills 20`` reduction and catalogue are killed at random moments of the scans, and what was reduced is compared
+with a replay.
 """
 
 import argparse
@@ -17,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -173,7 +175,8 @@ def kill_followers(session, number):
     """Kill the reduction, the ingester, or both, in turn."""
     for name in ((REDUCTION,), (INGEST,), (REDUCTION, INGEST))[number % 3]:
         follower = session.reduction if name == REDUCTION else session.ingester
-        os.kill(follower.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it is being started again since it was killed last
+            os.kill(follower.pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,10 @@ class Ingester:
         self._checked_at = time.monotonic()
         self.ingested = 0
 
+    def done(self) -> int:
+        """Count the runs that it has taken into the catalogue."""
+        return self.ingested
+
     def advance(self) -> bool:
         """Ingest the next documents of every log.
 

@@ -113,6 +113,18 @@ def wait_until(condition):
     assert condition()
 
 
+def test_a_process_that_has_brought_something_to_an_end_each_time_is_restarted_however_often_it_is_killed(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(followers_module, "RESTART_DELAYS", (0.0,))
+    count = 'echo >> "$0/starts"; '
+    a_program(monkeypatch, count + WORKING.replace("runs", 'done\\": 1, \\"runs') + "kill -9 $$")
+    ingester = FollowingProcess(INGEST, tmp_path)
+    ingester.start()
+    wait_until(lambda: (tmp_path / "starts").exists() and len((tmp_path / "starts").read_text()) > 5)
+    ingester.stop()
+
+
 @pytest.mark.parametrize(
     ("end", "how"), [("exit 3", "exit code 3"), ("kill -9 $$", "signal SIGKILL"), ("kill -40 $$", "signal 40")]
 )
