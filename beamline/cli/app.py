@@ -183,7 +183,7 @@ def run(
             data_dir=data_dir,
             progress=progress,
             on_assessment=lambda one: None if as_json else printing.print_assessment(one, to_stderr=True),
-            on_pause=printing.ask_to_resume,
+            on_pause=progress.hidden()(printing.ask_to_resume),
         )
     _show(summary, as_json=as_json)
     _check_catalogue(summary)

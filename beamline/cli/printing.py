@@ -47,11 +47,15 @@ console = PlainConsole()
 
 
 def ask_to_resume() -> bool:
-    """Ask at the terminal whether to go on after Ctrl-C; without a terminal the answer is no."""
+    """Ask at the terminal whether to go on after Ctrl-C; without one, or with another Ctrl-C, the answer is no."""
     if not sys.stdin.isatty():
         return False
     question = Text("paused; resume? (no aborts, and keeps what was measured)")
-    return Confirm.ask(question, default=True, console=console)
+    try:
+        return Confirm.ask(question, default=True, console=console)
+    except (KeyboardInterrupt, EOFError):
+        console.print()
+        return False
 
 
 def print_assessment(assessment: Assessment, *, to_stderr: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,36 +17,66 @@ from rich.progress import (
 )
 
 from beamline.cli.printing import PlainConsole
-from beamline.operations.progress import Progress as Report
 from beamline.text import shortened
 
 MOST = 60  # characters of what is under way
 
 
+class ProgressBar:
+    """A bar that shows what it is called with, see `beamline.operations.progress`.
+
+    Parameters
+    ----------
+    quiet : bool
+        Show nothing.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._tasks: dict[str, TaskID] = {}
+        self._hidden = False
+        self._drawing = threading.Lock()  # it is called on the thread that watches the logs, and hidden on another
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=PlainConsole(stderr=True),
+            disable=quiet,
+        )
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        """Show how much is done."""
+        with self._drawing:
+            if done == 0 or what not in self._tasks:
+                self._tasks[what] = self._bar.add_task(shortened(what, MOST), total=total)
+            self._bar.update(self._tasks[what], completed=done, total=total)
+            if not self._hidden:
+                self._bar.start()  # only now, as a bar that shows nothing leaves an empty line above an error
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Leave the terminal to a question, which the bar would draw over ten times a second."""
+        with self._drawing:
+            self._hidden = True
+        self.stop()
+        try:
+            yield
+        finally:
+            self._hidden = False
+
+    def stop(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar.live.is_started:
+            self._bar.stop()
+
+
 @contextmanager
-def progress_bar(*, quiet: bool) -> Iterator[Report]:
-    """Show progress with the time left; what is given is to be called with it, see `beamline.operations.progress`."""
-    tasks: dict[str, TaskID] = {}
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=PlainConsole(stderr=True),
-        disable=quiet,
-    )
-
-    def report(what: str, done: int, total: int | None) -> None:
-        if not tasks:
-            bar.start()  # only now, as a bar that shows nothing leaves an empty line above an error
-        if done == 0 or what not in tasks:
-            tasks[what] = bar.add_task(shortened(what, MOST), total=total)
-        bar.update(tasks[what], completed=done, total=total)
-
+def progress_bar(*, quiet: bool) -> Iterator[ProgressBar]:
+    """Show progress with the time left while the block runs."""
+    bar = ProgressBar(quiet=quiet)
     try:
-        yield report
+        yield bar
     finally:
-        if tasks:
-            bar.stop()
+        bar.stop()
