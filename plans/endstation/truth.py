@@ -68,6 +68,11 @@ class FrameTruth(Protocol):
         """Expectation of the number of photons in the whole frame; 0 in the dark."""
         ...
 
+    @property
+    def displacement(self) -> float:
+        """Columns by which the spectrograph had drifted."""
+        ...
+
 
 class SampleTruth(Protocol):
     """The spectra of a sample."""
@@ -142,10 +147,10 @@ class Truth(Protocol):
         """The microscope."""
         ...
 
-    def emission_energy(self, pixel: float) -> float:
-        """Give the energy of a column, eV, in the monochromator's scale, to which the elastic line calibrates."""
+    def emission_energy(self, pixel: float, *, frame: int | None = None) -> float:
+        """Give the energy of a column, eV, in the monochromator's scale: when a frame was taken, or at the start."""
         ...
 
-    def dispersion(self, pixel: float) -> float:
+    def dispersion(self, pixel: float, *, frame: int | None = None) -> float:
         """Give the dispersion at a column, eV/pixel."""
         ...

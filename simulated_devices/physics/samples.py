@@ -19,6 +19,7 @@ FloatArray = NDArray[np.floating]
 
 OXIDISED_ABSORPTION, OXIDISED_EMISSION = 530.8, 523.75  # eV
 EDGE = 535.0  # eV; onset of the 4sp band
+RESONANT_SHARE, RESONANT_LOSS = 0.06, 0.9  # of the hybridised states' emission; eV
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,9 @@ class Sample:
         valence = hybridised * (0.6 * line(e, 525.2, 1.8) + 0.4 * line(e, 522.6, 2.4))
         itinerant = band * (0.55 * line(e, 525.6, 2.6) + 0.45 * line(e, 522.3, 3.4))
         resonant = 0.30 * self.oxidised * peak(excitation, OXIDISED_ABSORPTION, 0.8)
-        oxide = valence + itinerant + resonant * line(e, OXIDISED_EMISSION, 0.9) + 0.004 * line(e, 524.5, 3.0)
+        # Beside the elastic line at resonance, as strong as it: losses of an eV, which pull the line that is fitted.
+        beside = RESONANT_SHARE * hybridised * line(e, excitation - RESONANT_LOSS, 1.4)
+        oxide = valence + itinerant + beside + resonant * line(e, OXIDISED_EMISSION, 0.9) + 0.004 * line(e, 524.5, 3.0)
         binder = 0.3 * step(excitation, 533.5, 1.5) * line(e, 526.2, 3.2)
         return self.oxide * oxide + self.carbon * binder
 

@@ -6,8 +6,9 @@ photon statistics arise together, as they do in a real frame. Nothing here knows
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +21,7 @@ FloatArray = NDArray[np.floating]
 Spectrum = Callable[[FloatArray], FloatArray]  # emission energy (eV) -> expected photons per eV in the frame
 
 PIXEL_CM = 13.5e-4  # edge of an unbinned pixel
+HC = 1.239841984e-3  # eV mm
 PAIR_ENERGY = 3.65  # eV for each electron-hole pair in silicon
 FANO_FACTOR = 0.117  # of silicon
 CLOUD_SIGMA = 0.30  # rms radius of a photon's charge where it is collected, unbinned pixels
@@ -44,6 +46,8 @@ class FrameTruth:
         Number of cosmic rays that crossed the chip.
     expected_photons : float
         Expectation of the number of photons in the whole frame.
+    displacement : float
+        Columns by which the chip had drifted: all lines lie so much further.
     """
 
     photons: NDArray[np.int32]
@@ -51,15 +55,50 @@ class FrameTruth:
     cosmic_charge: NDArray[np.float32]
     cosmic_hits: int
     expected_photons: float
+    displacement: float = 0.0
+
+
+@dataclass(frozen=True)
+class ChipDrift:
+    """How far all lines have moved along the columns since the start: a rate that changes slowly.
+
+    Of five maps of one day at an endstation the rates were -1.9 to 1.5 columns an hour, the same on the whole chip.
+
+    Attributes
+    ----------
+    start : float
+        s since 1970.
+    rates : numpy.ndarray, shape (2,)
+        Columns an hour, of a slow wave and of one that is faster and smaller.
+    phases : numpy.ndarray, shape (2,)
+    """
+
+    start: float
+    rates: FloatArray
+    phases: FloatArray
+    periods: tuple[float, float] = (14 * 3600.0, 4 * 3600.0)  # s
+
+    @classmethod
+    def by_chance(cls, start: float, rng: np.random.Generator, scale: float) -> ChipDrift:
+        """Draw a drift at random."""
+        rates = scale * np.array([rng.uniform(0.3, 1.7), 0.3]) * rng.choice((-1.0, 1.0), 2)
+        return cls(start, rates, rng.uniform(-0.8, 0.8, 2))
+
+    def at(self, moment: float) -> float:
+        """Give the drift at a moment in s since 1970, columns."""
+        turns = 2 * np.pi / np.array(self.periods)
+        waves = np.sin(turns * (moment - self.start) + self.phases) - np.sin(self.phases)
+        return float((self.rates / 3600.0 / turns) @ waves)
 
 
 @dataclass(frozen=True)
 class SpectrographModel:
     """A spectrograph and its CCD; emission energy rises along the columns.
 
-    Column ``c`` covers the positions ``c - 0.5`` to ``c + 0.5``. At the chip's middle row the position ``p`` sees the
-    emission energy ``centre_energy + dispersion (p - p0) + quadratic_dispersion (p - p0)**2``, ``p0 = centre_column``.
-    At another row a line lies ``shift(row)`` columns further.
+    Column ``c`` covers the positions ``c - 0.5`` to ``c + 0.5``. Which emission energy the middle row sees at a
+    position follows from the grating equation in first order, ``grooves * wavelength = cos(incidence) - cos(exit)``
+    with glancing angles, and a flat chip that faces the grating. At another row a line lies ``shift(row)`` columns
+    further.
 
     Attributes
     ----------
@@ -70,10 +109,11 @@ class SpectrographModel:
     centre_energy : float
         Emission energy in the middle of the chip, eV.
     dispersion : float
-        Dispersion there, eV a pixel.
-    quadratic_dispersion : float
-        Half the change of the dispersion along the chip, eV a pixel². The default is the grating's own: the
-        wavelength is linear along the chip, so it is ``dispersion**2 / centre_energy``.
+        Dispersion there, eV a pixel: it sets the distance of the chip from the grating.
+    grooves : float
+        Grooves a mm.
+    incidence : float
+        Glancing angle of incidence on the grating, degrees.
     tilt, curvature : float
         Columns by which a line is displaced at the last row against the middle one: the odd and the even part.
     resolution : float
@@ -88,6 +128,11 @@ class SpectrographModel:
         Change of the pedestal from frame to frame, counts rms.
     full_scale : int
         Counts at which a pixel saturates.
+    clip : float or None
+        What the instrument subtracts before it clips a frame at zero, in read noises above the pedestal; None where it
+        hands frames on as they are read.
+    cloud_sigma : float
+        rms radius of a photon's charge where it is collected, unbinned pixels.
     cosmic_rate : float
         Cosmic rays for each cm² and minute.
     """
@@ -97,7 +142,8 @@ class SpectrographModel:
     row_binning: int = 8
     centre_energy: float = 525.0
     dispersion: float = 0.107
-    quadratic_dispersion: float = 0.107**2 / 525.0
+    grooves: float = 1200.0
+    incidence: float = 2.0
     tilt: float = 1.2
     curvature: float = 2.5
     resolution: float = 5.0
@@ -106,6 +152,8 @@ class SpectrographModel:
     pedestal: float = 340.0
     pedestal_drift: float = 0.3
     full_scale: int = 65535
+    clip: float | None = None
+    cloud_sigma: float = CLOUD_SIGMA
     cosmic_rate: float = 0.225
 
     @property
@@ -114,9 +162,23 @@ class SpectrographModel:
         return (self.columns - 1) / 2
 
     @property
-    def dispersion_polynomial(self) -> tuple[float, float, float]:
-        """Coefficients of `energy`, ascending powers of ``pixel - centre_column``: eV, eV/pixel, eV/pixel²."""
-        return (self.centre_energy, self.dispersion, self.quadratic_dispersion)
+    def quadratic_dispersion(self) -> float:
+        """Half the change of the dispersion from pixel to pixel in the middle of the chip, eV a pixel²."""
+        low, middle, high = self.energy(self.centre_column + np.array([-1.0, 0.0, 1.0]))
+        return float(low - 2 * middle + high) / 2
+
+    def _exit_angle(self, energy: ArrayLike) -> FloatArray:
+        """Glancing angle at which an energy leaves the grating; NaN where it does not."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cosine = np.cos(np.radians(self.incidence)) - self.grooves * HC / np.asarray(energy, dtype=float)
+            angle: FloatArray = np.arccos(cosine)
+        return angle
+
+    @cached_property
+    def _arm(self) -> float:
+        """Distance from the grating to the chip, pixels."""
+        angle = float(self._exit_angle(self.centre_energy))
+        return math.sin(angle) * self.centre_energy**2 / (self.grooves * HC * self.dispersion)
 
     @property
     def area(self) -> float:
@@ -145,8 +207,10 @@ class SpectrographModel:
         numpy.ndarray
             eV, same shape.
         """
-        distance = np.asarray(pixel, dtype=float) - self.centre_column
-        return self.centre_energy + distance * (self.dispersion + distance * self.quadratic_dispersion)
+        turned = np.arctan((np.asarray(pixel, dtype=float) - self.centre_column) / self._arm)
+        angle = float(self._exit_angle(self.centre_energy)) - turned
+        energy: FloatArray = self.grooves * HC / (np.cos(np.radians(self.incidence)) - np.cos(angle))
+        return energy
 
     def pixel(self, energy: ArrayLike) -> FloatArray:
         """Position of an emission energy on the middle row: the inverse of `energy`.
@@ -161,28 +225,23 @@ class SpectrographModel:
         numpy.ndarray
             Columns, same shape; NaN where no position sees that energy.
         """
-        above = np.asarray(energy, dtype=float) - self.centre_energy
-        with np.errstate(invalid="ignore"):
-            root = np.sqrt(self.dispersion**2 + 4 * self.quadratic_dispersion * above)
-        return self.centre_column + 2 * above / (self.dispersion + root)
+        turned = self._exit_angle(self.centre_energy) - self._exit_angle(energy)
+        pixel: FloatArray = self.centre_column + self._arm * np.tan(turned)
+        return pixel
 
     def shift(self, row: ArrayLike) -> FloatArray:
         """Columns by which a line lies further at `row` than at the chip's middle row."""
         from_middle = (np.asarray(row, dtype=float) - (self.rows - 1) / 2) / (self.rows / 2)
         return from_middle * (self.tilt + from_middle * self.curvature)
 
-    def at_energy(self, centre_energy: float) -> SpectrographModel:
-        """Give this spectrograph turned to another energy; its dispersion then scales with the energy squared."""
-        dispersion = self.dispersion * (centre_energy / self.centre_energy) ** 2
-        return replace(
-            self,
-            centre_energy=centre_energy,
-            dispersion=dispersion,
-            quadratic_dispersion=dispersion**2 / centre_energy,
-        )
-
     def render(
-        self, spectrum: Spectrum | ArrayLike, *, exposure_time: float, rng: np.random.Generator
+        self,
+        spectrum: Spectrum | ArrayLike,
+        *,
+        exposure_time: float,
+        rng: np.random.Generator,
+        second_order: Spectrum | None = None,
+        displacement: float = 0.0,
     ) -> tuple[NDArray[np.uint16], FrameTruth]:
         """Expose and read out one frame.
 
@@ -196,6 +255,11 @@ class SpectrographModel:
             s; sets the number of cosmic rays only, the light of the exposure is in `spectrum`.
         rng : numpy.random.Generator
             Source of all randomness; the same state gives the same frame.
+        second_order : callable, optional
+            Light that the grating sends there in second order, as `spectrum` against the energy of the first order: its
+            photons have twice that energy, and twice the charge.
+        displacement : float
+            Columns by which the chip has drifted: all lines lie so much further.
 
         Returns
         -------
@@ -209,20 +273,25 @@ class SpectrographModel:
         ValueError
             When the expected photons are negative, not finite, or not one for each column.
         """
-        photons, photon_charge, total = self._photons(spectrum, rng)
+        photons, photon_charge, total = self._photons(spectrum, rng, displacement)
+        if second_order is not None:
+            parts = self._photons(second_order, rng, displacement, order=2)
+            photons, photon_charge, total = photons + parts[0], photon_charge + parts[1], total + parts[2]
         cosmic_charge, cosmic_hits = self._cosmic_rays(exposure_time, rng)
         counts = photon_charge + cosmic_charge
         counts += self.pedestal_image
         counts += np.float32(self.read_noise) * rng.standard_normal(counts.shape, dtype=np.float32)
         counts += np.float32(self.pedestal_drift * rng.standard_normal())
+        if self.clip is not None:
+            counts -= np.float32(self.pedestal + self.clip * self.read_noise)
         frame = np.clip(np.rint(counts, out=counts), 0, self.full_scale, out=counts).astype(np.uint16)
-        return frame, FrameTruth(photons, photon_charge, cosmic_charge, cosmic_hits, total)
+        return frame, FrameTruth(photons, photon_charge, cosmic_charge, cosmic_hits, total, displacement)
 
     def _photons(
-        self, spectrum: Spectrum | ArrayLike, rng: np.random.Generator
+        self, spectrum: Spectrum | ArrayLike, rng: np.random.Generator, displacement: float, *, order: int = 1
     ) -> tuple[NDArray[np.int32], NDArray[np.float32], float]:
         """Draw the photons of a frame: their number and their charge in each pixel, and how many were expected."""
-        start, width, expected = self._cells(spectrum)
+        start, width, expected = self._cells(spectrum, abs(displacement))
         total = float(expected.sum())
         n_photons = int(rng.poisson(total))
         photons = np.zeros((self.rows, self.columns), dtype=np.int32)
@@ -235,17 +304,17 @@ class SpectrographModel:
             cell = np.searchsorted(cumulative, rng.uniform(0, total, number), side="right")
             # rounding may put the last draw past the last cell that emits
             position = start[np.minimum(cell, start.size - 1)] + width * rng.uniform(size=number)
-            charge = self._charge(self.energy(position), rng)
-            column = position + blur * rng.standard_normal(number) + self.shift(row)
+            charge = self._charge(order * self.energy(position), rng)
+            column = position + blur * rng.standard_normal(number) + self.shift(row) + displacement
             count_hits(photons, row, column)
-            sigma = np.full(number, CLOUD_SIGMA)
+            sigma = np.full(number, self.cloud_sigma)
             deposit_charges(photon_charge, row, column, charge, sigma=sigma, row_binning=self.row_binning)
         return photons, photon_charge, total
 
-    def _cells(self, spectrum: Spectrum | ArrayLike) -> tuple[FloatArray, float, FloatArray]:
+    def _cells(self, spectrum: Spectrum | ArrayLike, drifted: float) -> tuple[FloatArray, float, FloatArray]:
         """Give the left edges of cells along the chip, their width (pixels) and the photons expected from each."""
         if callable(spectrum):
-            margin = int(3 * self.resolution)  # light from beyond the chip's edge is blurred onto it
+            margin = int(3 * self.resolution + drifted)  # light from beyond the chip's edge is blurred onto it
             width = 1 / _GRID_PER_PIXEL
             start = np.arange(-0.5 - margin, self.columns - 0.5 + margin, width)
             expected = spectrum(self.energy(start + width / 2)) * np.diff(

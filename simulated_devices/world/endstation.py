@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from simulated_devices.physics.lineshapes import FWHM_PER_SIGMA
+from simulated_devices.physics.lineshapes import line
 from simulated_devices.physics.microscope import (
     ENCODER_NOISE,
     FLUX,
@@ -21,7 +21,7 @@ from simulated_devices.physics.microscope import (
 )
 from simulated_devices.physics.ring import FULL_CURRENT, StorageRing
 from simulated_devices.physics.samples import SAMPLES
-from simulated_devices.physics.spectrograph import SpectrographModel
+from simulated_devices.physics.spectrograph import ChipDrift, SpectrographModel
 from simulated_devices.physics.undulator import gap_of, tuning
 from simulated_devices.world.clock import Clock
 from simulated_devices.world.truth import Truth
@@ -32,6 +32,10 @@ FULL_SLIT = 30.0  # um
 EMISSION_PHOTONS = 14_000.0  # in a frame of 300 s for `Sample.emission` of area 1
 ELASTIC_PHOTONS = 320.0  # in a frame of 300 s
 STRAY_PHOTONS_PER_EV = 0.8  # in a frame of 300 s
+# Fluorescence of elements whose edge is elsewhere: energy and FWHM (eV), photons in a frame of 300 s. The nickel's is
+# excited by the second harmonic, and seen in second order: at half its energy.
+TITANIUM_LINE, NICKEL_LINE = (452.2, 3.5, 350.0), (851.5 / 2, 2.5, 120.0)
+SCREENING = 0.4  # by how much the edge takes away from these, for an absorption of 1
 
 
 class SimulatedEndstation:
@@ -53,6 +57,8 @@ class SimulatedEndstation:
         s of simulated time after which the beam is lost; drawn at random, rarely within a run, where not given.
     drift_scale : float
         Of the thermal drift of the microscope; 0 for none.
+    spectrograph_drift_scale : float
+        Of the thermal drift of the spectrograph, which moves by up to 2 columns an hour; 0 for none.
     kept_truths : int
         Frames whose truth is kept, the newest.
     """
@@ -67,6 +73,7 @@ class SimulatedEndstation:
         energy_offset: float = 0.18,
         dump_after: float | None = None,
         drift_scale: float = 1.0,
+        spectrograph_drift_scale: float = 1.0,
         kept_truths: int = 200,
     ) -> None:
         self._seed = seed
@@ -82,6 +89,7 @@ class SimulatedEndstation:
         self._elastic_scale = elastic_scale
         self.microscope = Microscope(Drift.by_chance(self.clock.start, self.rng("drift"), drift_scale))
         self.truth = Truth(SpectrographModel(rows=frame_rows), energy_offset, SAMPLES, MicroscopeTruth(self.microscope))
+        self._chip_drift = ChipDrift.by_chance(self.clock.start, self.rng("chip drift"), spectrograph_drift_scale)
         # Positions, which the devices change.
         self.energy = 530.0  # eV, as the monochromator says
         self.gap = gap_of(self.energy)  # mm, of the undulator
@@ -154,15 +162,26 @@ class SimulatedEndstation:
         frames = dose / 300.0
         true_energy = self.energy + self.truth.energy_offset
         sample, elastic = SAMPLES[self.sample], self._elastic_scale * ELASTIC_PHOTONS
-        bandwidth = 0.12 * self.slit / FULL_SLIT / FWHM_PER_SIGMA  # eV rms
+        bandwidth = 0.12 * self.slit / FULL_SLIT  # eV
+        foreign = frames / (1 + SCREENING * float(sample.absorption(true_energy)))
 
         def photons_per_ev(emission: NDArray[np.floating]) -> NDArray[np.floating]:
-            line = np.exp(-0.5 * ((emission - true_energy) / bandwidth) ** 2) / (bandwidth * np.sqrt(2 * np.pi))
-            light = elastic * line + EMISSION_PHOTONS * sample.emission(true_energy, emission) + STRAY_PHOTONS_PER_EV
-            result: NDArray[np.floating] = frames * light
+            light = elastic * line(emission, true_energy, bandwidth) + STRAY_PHOTONS_PER_EV
+            light = frames * (light + EMISSION_PHOTONS * sample.emission(true_energy, emission))
+            result: NDArray[np.floating] = light + foreign * TITANIUM_LINE[2] * line(emission, *TITANIUM_LINE[:2])
             return result
 
-        image, truth = self.truth.spectrograph.render(photons_per_ev, exposure_time=end - begin, rng=self.rng("ccd"))
+        def second_order(emission: NDArray[np.floating]) -> NDArray[np.floating]:
+            result: NDArray[np.floating] = foreign * NICKEL_LINE[2] * line(emission, *NICKEL_LINE[:2])
+            return result
+
+        image, truth = self.truth.spectrograph.render(
+            photons_per_ev,
+            exposure_time=end - begin,
+            rng=self.rng("ccd"),
+            second_order=second_order,
+            displacement=float(self._chip_drift.at((begin + end) / 2)),
+        )
         self.truth.frames[number] = truth
         self.truth.frames.pop(number - self._kept_truths, None)
         return image

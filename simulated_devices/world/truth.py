@@ -31,13 +31,21 @@ class Truth:
     stxm: MicroscopeTruth
     frames: dict[int, FrameTruth] = field(default_factory=dict)
 
-    def emission_energy(self, pixel: float) -> float:
-        """Give the energy of a column in the monochromator's scale, to which the elastic line calibrates."""
-        return float(self.spectrograph.energy(pixel)) - self.energy_offset
+    def emission_energy(self, pixel: float, *, frame: int | None = None) -> float:
+        """Give the energy of a column in the monochromator's scale, to which the elastic line calibrates.
 
-    def dispersion(self, pixel: float) -> float:
+        Parameters
+        ----------
+        pixel : float
+        frame : int, optional
+            As the chip lay when this frame was taken; as it lay at the start where not given.
+        """
+        drifted = 0.0 if frame is None else self.frames[frame].displacement
+        return float(self.spectrograph.energy(pixel - drifted)) - self.energy_offset
+
+    def dispersion(self, pixel: float, *, frame: int | None = None) -> float:
         """Give the dispersion at a column, eV/pixel."""
-        return self.emission_energy(pixel + 0.5) - self.emission_energy(pixel - 0.5)
+        return self.emission_energy(pixel + 0.5, frame=frame) - self.emission_energy(pixel - 0.5, frame=frame)
 
 
 if TYPE_CHECKING:

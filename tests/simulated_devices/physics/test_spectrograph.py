@@ -30,13 +30,51 @@ def test_pixel_inverts_energy_to_a_billionth_of_a_pixel():
     np.testing.assert_allclose(model.pixel(model.energy(pixel)), pixel, rtol=0, atol=1e-9)
 
 
-def test_dispersion_changes_by_a_few_percent_over_the_oxygen_k_range_and_by_the_energy_squared_when_turned():
+def test_dispersion_changes_with_the_energy_squared_and_the_exit_angle_as_at_the_measured_instrument():
     model = SpectrographModel()
-    at_526, at_545 = np.diff(model.energy(model.pixel(np.array([526.0, 545.0]))[:, None] + [0, 1]), axis=1).ravel()
-    assert 1.03 < at_545 / at_526 < 1.12
-    turned = model.at_energy(777.0)
-    assert turned.dispersion == pytest.approx(0.107 * (777 / 525) ** 2)  # 0.234: as measured at 777 eV
-    assert float(turned.energy(turned.centre_column)) == pytest.approx(777.0)
+    assert np.diff(model.energy(model.centre_column + np.array([-0.5, 0.5]))) == pytest.approx(0.107, rel=1e-6)
+    wavelength = 12398.42 / model.energy(np.arange(model.columns))
+    per_angstrom = -1 / np.gradient(wavelength)
+    assert per_angstrom[1372] / per_angstrom[645] == pytest.approx(202 / 188, abs=0.02)
+    assert per_angstrom[-1] / per_angstrom[0] == pytest.approx(1.2, abs=0.03)
+
+
+def test_the_second_power_is_half_the_change_of_the_dispersion():
+    model = SpectrographModel()
+    near = np.polynomial.Polynomial.fit(np.arange(-30, 31.0), model.energy(model.centre_column + np.arange(-30, 31)), 3)
+    assert near.convert().coef[2] == pytest.approx(model.quadratic_dispersion, rel=1e-3)
+
+
+def test_light_in_second_order_lies_at_half_its_energy_with_twice_the_charge():
+    model = quiet(resolution=0.5)
+    _, truth = model.render(
+        np.zeros(2048),
+        second_order=lambda e: line(e, at=465.0, photons=5000),
+        exposure_time=1,
+        rng=np.random.default_rng(11),
+    )
+    assert truth.photon_charge.sum() / truth.photons.sum() == pytest.approx(0.21 * 930, rel=1e-3)
+    assert np.average(np.arange(2048), weights=truth.photon_charge.sum(axis=0)) == pytest.approx(
+        model.pixel(465.0), abs=0.1
+    )
+
+
+def test_a_chip_that_has_drifted_sees_all_lines_so_much_further():
+    model = quiet()
+    frames = [
+        model.render(valence_and_elastic, exposure_time=1, rng=np.random.default_rng(12), displacement=by)[1]
+        for by in (0.0, 3.0)
+    ]
+    still, moved = (frame.photon_charge.sum(axis=0) for frame in frames)
+    at = np.arange(2048)
+    assert np.average(at, weights=moved) - np.average(at, weights=still) == pytest.approx(3.0, abs=0.3)
+    assert [frame.displacement for frame in frames] == [0.0, 3.0]
+
+
+def test_an_instrument_that_clips_leaves_the_share_of_dark_pixels_above_zero_that_was_measured():
+    model = quiet(read_noise=8.0, clip=1.0)
+    frame, _ = model.render(np.zeros(2048), exposure_time=1, rng=np.random.default_rng(13))
+    assert (frame == 0).mean() == pytest.approx(0.85, abs=0.02)
 
 
 def test_photons_follow_poisson_statistics_in_mean_and_variance():
@@ -58,14 +96,14 @@ def test_counts_of_a_photon_are_gain_times_energy_and_all_of_its_charge_arrives(
 
 
 def test_charge_of_one_photon_is_shared_between_neighbouring_columns():
-    model = quiet(resolution=0.01)
+    model = quiet(resolution=0.01, cloud_sigma=0.47)  # as measured
     rng = np.random.default_rng(3)
     fractions = []
     for _ in range(200):
         _, truth = model.render(lambda e: line(e, at=535.0, photons=1), exposure_time=1, rng=rng)
         if truth.photons.sum() == 1:
             fractions.append(truth.photon_charge.max() / truth.photon_charge.sum())
-    assert 0.5 < np.mean(fractions) < 0.9
+    assert np.mean(fractions) == pytest.approx(0.60, abs=0.03)
     assert np.min(fractions) < 0.6  # a photon on the edge of two pixels
 
 
