@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from callbacks.contract import CcdConfig, Key, RixsOutput
+from callbacks.rixs.clipping import ClippedNoise, find_clipped_noise
 from callbacks.rixs.compiled import count_whole
 from callbacks.step import Step
 
@@ -22,10 +23,10 @@ IndexArray = NDArray[np.intp]
 MAD_TO_SIGMA = 1.4826
 NOISE_REACH = 2.5  # sigmas about the level that the mean is taken over: light beyond is left out, 1 % of the noise too
 LEAST_NOISE = 0.3  # counts: frames are whole numbers, which alone scatter by 1 / sqrt(12)
-CLIPPED_REACH = 4.0  # sigmas of the noise that positive pixels of a clipped frame may have; beyond, they hold light
 _ITERATIONS, _CONVERGED = 20, 0.01  # of both, in sigmas
+CLIPPED_NOISE = 8.0  # counts rms, where no frame so far tells it: that of the instrument that clips
 BLOCK_ROWS, BLOCK_COLUMNS = 8, 4  # of the blocks whose scatter gives the gain; a photon's charge fits into one
-FEWEST_BLOCKS = 40
+FEWEST_BLOCKS, FEWEST_LIT = 40, 8  # columns of blocks; of those that are lit brightly enough
 # Share f of a photon's charge within a block, as the scatter of block sums sees it: E[f^2] / E[f] over where photons
 # land, for a charge cloud of 0.3 pixels rms. It is that of an unbinned chip; with 8 rows binned it is 0.91 (tests).
 BLOCK_SHARE = 0.87
@@ -88,22 +89,11 @@ def estimate_clipped_noise(frame: FloatArray) -> tuple[float, float]:
     Returns
     -------
     level, noise : float
-        Mean of a dark pixel (clipping leaves a positive one) and counts rms before clipping.
+        Mean of a dark pixel (clipping leaves a positive one) and counts rms before clipping; NaN where the frame does
+        not tell. See `callbacks.rixs.clipping.find_clipped_noise`, which also gives their uncertainties.
     """
-    values, counts = _distinct(frame)
-    positive = values > 0
-    up_to = np.cumsum(counts[positive])
-    if not up_to.size or up_to[-1] < 100:
-        return 0.0, 1.0
-    limit = _median(values[positive], up_to, int(up_to[-1]))
-    for _ in range(_ITERATIONS):
-        seen = positive & (values <= limit)
-        before, limit = limit, CLIPPED_REACH * math.sqrt(_mean(values[seen] ** 2, counts[seen]))
-        if abs(limit - before) < _CONVERGED * limit:
-            break
-    noise = limit / CLIPPED_REACH
-    dark = values <= NOISE_REACH * noise
-    return _mean(values[dark], counts[dark]), noise
+    found = find_clipped_noise(frame)
+    return found.level(), found.noise
 
 
 def _distinct(frame: FloatArray, parts: int = 1) -> tuple[FloatArray, IndexArray]:
@@ -122,7 +112,9 @@ def _median(values: FloatArray, up_to: IndexArray, number: int) -> float:
     return float(lower + upper) / 2
 
 
-def estimate_photon_counts(image: FloatArray, *, read_noise: float) -> tuple[float, float, str]:
+def estimate_photon_counts(
+    image: FloatArray, *, read_noise: float, least: float | None = None
+) -> tuple[float, float, str]:
     """Estimate the counts of one photon from how blocks of equal emission energy scatter.
 
     Parameters
@@ -131,6 +123,9 @@ def estimate_photon_counts(image: FloatArray, *, read_noise: float) -> tuple[flo
         Counts, pedestal removed.
     read_noise : float
         Counts rms a pixel.
+    least : float, optional
+        Mean counts a pixel of the columns that are looked at: where a frame was clipped, dim ones do not scatter as
+        photons do. The brighter half of all, but for the brightest, where not given.
 
     Returns
     -------
@@ -152,8 +147,10 @@ def estimate_photon_counts(image: FloatArray, *, read_noise: float) -> tuple[flo
     # Neighbouring blocks are compared: an uneven illumination of the slit and a tilted line are no scatter.
     mean, scatter = sums.mean(axis=0), 0.5 * (np.diff(sums, axis=0) ** 2).mean(axis=0)
     middle, high = np.percentile(mean, (50, 95))
-    bright = (mean > middle) & (mean < high)  # at the brightest, a line moves more than photons scatter
-    if mean[bright].sum() <= 0:
+    bright = (mean > max(middle, 0.0)) & (mean < high)  # at the brightest, a line moves more than photons scatter
+    if least is not None:
+        bright = mean > BLOCK_ROWS * BLOCK_COLUMNS * least
+    if not bright.any() or mean[bright].sum() <= 0:
         return math.nan, math.nan, "no light in the frame"
     # The median is insensitive to cosmic rays, and biased low where photons are few; with it, hits are told apart from
     # photons, and the sums over the rest are unbiased.
@@ -161,7 +158,7 @@ def estimate_photon_counts(image: FloatArray, *, read_noise: float) -> tuple[flo
     largest = mean + 3 * first + 6 * np.sqrt(first * np.clip(mean, 0, None))
     used = bright & (sums.max(axis=0) < largest)
     total, freedom = float(mean[used].sum()), n_rows - 1
-    if used.sum() < FEWEST_BLOCKS or total < 5 * first:
+    if used.sum() < (FEWEST_BLOCKS if least is None else FEWEST_LIT) or total < 5 * first:
         return math.nan, math.nan, "too few photons in the frame to see their scatter"
     noise = BLOCK_ROWS * BLOCK_COLUMNS * read_noise**2
     photon_counts = float((scatter[used] - noise).sum()) / total / BLOCK_SHARE
@@ -199,6 +196,7 @@ class DarkSubtraction(Step):
         self._n_dark = 0
         self._replace = False  # light frames came: the next dark frame begins a new set
         self._photon_counts_per_ev: list[float] = []
+        self._noises: list[tuple[float, float]] = []  # of clipped frames, with their uncertainties
 
     def push_dark(self, event: Mapping[str, Any]) -> None:
         """Take a dark frame."""
@@ -214,8 +212,9 @@ class DarkSubtraction(Step):
         image = raw.astype(float)
         saturated = raw >= _known(event.get(CcdConfig.FULL_SCALE), math.inf)
         self._replace = True
-        if event.get(CcdConfig.PEDESTAL_SUBTRACTED):
-            level, noise = estimate_clipped_noise(image)
+        clipping = self._clipping(image) if event.get(CcdConfig.PEDESTAL_SUBTRACTED) else None
+        if clipping is not None:
+            level, noise = clipping.level(), clipping.noise
         else:
             parts = 1
             if self._dark_sum is not None and self._dark_sum.shape == image.shape:
@@ -226,23 +225,40 @@ class DarkSubtraction(Step):
         noise = _known(event.get(CcdConfig.READ_NOISE), self._settings.read_noise or noise)
         if self._dark_sum is not None:
             noise *= math.sqrt(1 + 1 / self._n_dark)  # the dark frames' own
-        photon_counts, reason = self._photon_counts(event, image, noise)
+        photon_counts, reason = self._photon_counts(event, image, noise, clipping)
         return {
             RixsOutput.IMAGE: image,
             RixsOutput.SATURATED: saturated,
             RixsOutput.PEDESTAL: level,
             RixsOutput.READ_NOISE: noise,
+            RixsOutput.CLIPPING: clipping,
             RixsOutput.PHOTON_COUNTS: photon_counts,
             RixsOutput.PHOTON_COUNTS_REASON: reason,
         }
 
-    def _photon_counts(self, event: Mapping[str, Any], image: FloatArray, noise: float) -> tuple[float, str]:
+    def _clipping(self, image: FloatArray) -> ClippedNoise:
+        """Find how a frame was clipped; the noise is the camera's, and all frames so far tell it."""
+        found = find_clipped_noise(image)
+        if math.isfinite(found.noise):
+            self._noises.append((found.noise, found.noise_sigma))
+        if not self._noises:
+            return found.with_noise(CLIPPED_NOISE)
+        noises, sigmas = np.array(self._noises).T
+        return found.with_noise(float(np.exp(np.average(np.log(noises), weights=(noises / sigmas) ** 2))))
+
+    def _photon_counts(
+        self, event: Mapping[str, Any], image: FloatArray, noise: float, clipping: ClippedNoise | None
+    ) -> tuple[float, str]:
         """Give the counts of a photon: known, or the median of the estimates from the frames so far."""
         energy = float(event[Key.ENERGY])
         known = self._settings.counts_per_ev or _known(event.get(CcdConfig.COUNTS_PER_EV), math.nan)
         if math.isfinite(known):
             return known * energy, ""
-        estimate, _, reason = estimate_photon_counts(image, read_noise=noise)
+        if clipping is not None:
+            lit, scatter = clipping.give_back(image + clipping.level())
+            estimate, _, reason = estimate_photon_counts(lit, read_noise=scatter, least=noise)
+        else:
+            estimate, _, reason = estimate_photon_counts(image, read_noise=noise)
         if not reason:
             self._photon_counts_per_ev.append(estimate / energy)
         if not self._photon_counts_per_ev:

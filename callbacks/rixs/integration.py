@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from callbacks.contract import IntegrationResult, RixsOutput
+from callbacks.rixs.clipping import ClippedNoise, undo_clipping
 from callbacks.rixs.compiled import straightened_sum
 from callbacks.rixs.curvature import Curvature, fit_curvature, straighten
 from callbacks.rixs.photon_counting import find_photons, photon_spectrum
@@ -48,6 +49,7 @@ def spectrum_of(
     photon_counts: float,
     read_noise: float,
     unmeasured: NDArray[np.bool_] | None = None,
+    clipping: ClippedNoise | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Straighten an image and sum it over its rows.
 
@@ -63,6 +65,8 @@ def spectrum_of(
         Counts rms a pixel.
     unmeasured : numpy.ndarray of bool, shape (rows, columns), optional
         Pixels whose counts are a model's, not measured; their noise is not in the variance.
+    clipping : ClippedNoise, optional
+        How the instrument has clipped the frame; what that took of the light is given back.
 
     Returns
     -------
@@ -74,9 +78,13 @@ def spectrum_of(
     Pixels that a model has filled add to the counts and not to the variance. See also `spectrum_variance`.
     """
     spectrum = straightened_sum(image, displacement) if displacement.any() else image.sum(axis=0)
+    noise = np.full(len(spectrum), read_noise)
+    if clipping is not None:
+        undone, slope = undo_clipping(spectrum / len(image), clipping, photon_counts)
+        spectrum, noise = undone * len(image), read_noise * slope
     measured = image.shape[0] - (0 if unmeasured is None else unmeasured.sum(axis=0))
     variance = spectrum_variance(spectrum, photon_counts=photon_counts, read_noise=0.0)
-    return spectrum, variance * measured / image.shape[0] + measured * read_noise**2
+    return spectrum, variance * measured / image.shape[0] + measured * noise**2
 
 
 def spectrum_variance(spectrum: FloatArray, *, photon_counts: float, read_noise: float) -> FloatArray:
@@ -132,13 +140,16 @@ class Integration(Step):
         image = event[RixsOutput.IMAGE]
         rows, self._columns = image.shape
         noise = {"photon_counts": event[RixsOutput.PHOTON_COUNTS], "read_noise": event[RixsOutput.READ_NOISE]}
+        clipping = event.get(RixsOutput.CLIPPING)
         unmeasured = event[RixsOutput.COSMIC_MASK] | event[RixsOutput.SATURATED]
         revised: dict[int, tuple[FloatArray, FloatArray]] = {}
         if self._curvature is None:
-            self._waiting[int(event["seq_num"])] = self._groups(image, unmeasured=unmeasured, **noise)
+            self._waiting[int(event["seq_num"])] = self._groups(
+                image, unmeasured=unmeasured, clipping=clipping, **noise
+            )
             revised = self._try_to_fit()
         displacement = np.zeros(rows) if self._curvature is None else self._curvature.displacement(rows)
-        spectrum, variance = spectrum_of(image, displacement, unmeasured=unmeasured, **noise)
+        spectrum, variance = spectrum_of(image, displacement, unmeasured=unmeasured, clipping=clipping, **noise)
         method: str = self._settings.method
         if method == "photons":
             photons = find_photons(image, **noise)
@@ -167,7 +178,13 @@ class Integration(Step):
         )
 
     def _groups(
-        self, image: FloatArray, *, unmeasured: NDArray[np.bool_], photon_counts: float, read_noise: float
+        self,
+        image: FloatArray,
+        *,
+        unmeasured: NDArray[np.bool_],
+        clipping: ClippedNoise | None,
+        photon_counts: float,
+        read_noise: float,
     ) -> tuple[FloatArray, FloatArray]:
         edges = np.linspace(0, len(image), self._settings.row_groups + 1).astype(int)
         parts = [
@@ -177,6 +194,7 @@ class Integration(Step):
                 photon_counts=photon_counts,
                 read_noise=read_noise,
                 unmeasured=unmeasured[low:high],
+                clipping=clipping,
             )
             for low, high in pairwise(edges)
         ]

@@ -61,14 +61,3 @@ def pedestal(frame):
         if abs(level - before) < 0.01 * noise:
             break
     return level, noise
-
-
-def clipped_noise(frame):
-    """Estimate level and noise of a frame that was clipped at zero by the pixels themselves."""
-    positive = frame[frame > 0]
-    limit = float(np.median(positive))
-    for _ in range(20):
-        before, limit = limit, 4.0 * float(np.sqrt(np.mean(positive[positive <= limit] ** 2)))
-        if abs(limit - before) < 0.01 * limit:
-            break
-    return float(frame[frame <= 2.5 * limit / 4.0].mean()), limit / 4.0

@@ -12,7 +12,7 @@ from callbacks.rixs import cosmic_rays, photon_model
 from callbacks.rixs.compiled import box_charges, capped_means, count_whole, pixels_above, straightened_sum
 from callbacks.rixs.cosmic_rays import remove_cosmic_rays
 from callbacks.rixs.curvature import straighten
-from callbacks.rixs.dark import estimate_clipped_noise, estimate_pedestal
+from callbacks.rixs.dark import estimate_pedestal
 
 # numpy sums a single column in another order.
 ANY_SIZE = {"rows": st.integers(1, 140), "columns": st.integers(2, 90), "seed": st.integers(0, 999)}
@@ -130,12 +130,6 @@ def test_measured_frames_are_cleaned_as_in_plain_numpy(measured_data, in_plain_n
         for energy, image in zip(*read_scan(measured_data, scan), strict=True)
     ]
     assert_cleaned_alike(frames, in_plain_numpy)
-
-
-@pytest.mark.measured
-def test_the_noise_of_measured_frames_is_that_of_their_pixels(measured_data):
-    for image in read_scan(measured_data)[1]:
-        assert estimate_clipped_noise(image) == plain_frames.clipped_noise(image)
 
 
 @pytest.mark.parametrize("light", [0.02, 0.5])
