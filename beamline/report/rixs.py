@@ -14,6 +14,7 @@ from beamline.storage import Documents, Run
 from callbacks.contract import Key, RixsOutput, RixsResult
 from callbacks.pipelines import RIXS
 from callbacks.reduction import outputs_of_frame
+from callbacks.rixs.calibration import calibration_of
 
 BELOW_EXCITATION = 25.0  # eV of emission below the lowest excitation energy that the map shows
 ABOVE_EXCITATION = 5.0  # eV above the highest
@@ -45,6 +46,7 @@ def map_figures(raw: Run, derived: Run, documents: Documents, title: str) -> Ite
         yield _energy_loss(result)
     if result.elastic_energy.size:
         yield _calibration(result)
+    yield from _drift(result)
     if fits := _elastic_fits(result):
         yield (
             "Elastic line in the spectra",
@@ -118,15 +120,25 @@ def _calibration(result: RixsResult) -> Drawn:
     return (
         "Energy calibration",
         "Elastic lines used (blue) and not used (grey). Below: the residuals of the calibration, with its 68 % band.",
-        rixs_figures.calibration(
-            result.elastic_pixel,
+        rixs_figures.elastic_lines(
+            result.elastic_pixel - np.nan_to_num(result.elastic_moved),
             result.elastic_sigma,
             result.elastic_energy,
             result.elastic_accepted.astype(bool),
-            coefficients=result.calibration_coefficients,
-            covariance=result.calibration_covariance,
-            pivot=result.calibration_pivot,
-            status=result.calibration_status,
+            calibration=calibration_of(result),
+        ),
+    )
+
+
+def _drift(result: RixsResult) -> Iterator[Drawn]:
+    if len(result.drift_frame_hours) < 2:
+        return
+    yield (
+        "Drift of the spectrograph",
+        "How far the chip has moved since the first frame, to which all spectra were brought before they were added,"
+        " with its 68 % band.",
+        rixs_figures.drift(
+            result.drift_frame_hours, result.drift_frame_pixels, result.drift_frame_sigma, status=result.drift_status
         ),
     )
 

@@ -11,6 +11,7 @@ from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 
 from beamline.report.figures import ACCEPTED, MARKED, REJECTED, BoolArray, FloatArray, spread_over
+from callbacks.rixs.calibration import Calibration
 
 MAP_COLOURS = "inferno"
 MAP_GAMMA = 0.45  # of the colour scale: RIXS maps hold lines a hundred times weaker than their strongest
@@ -73,16 +74,13 @@ def _spread_ticks(norm: Normalize) -> list[float]:
     return sorted(value for value in rounded if values[0] <= value <= values[-1])
 
 
-def calibration(
+def elastic_lines(
     pixels: FloatArray,
     sigmas: FloatArray,
     energies: FloatArray,
     accepted: BoolArray,
     *,
-    coefficients: FloatArray,
-    covariance: FloatArray,
-    pivot: float,
-    status: str,
+    calibration: Calibration,
 ) -> Figure:
     """Draw the elastic lines found against the calibration, and the residuals.
 
@@ -92,10 +90,7 @@ def calibration(
         Position of the line and its uncertainty (pixel), excitation energy (eV); NaN where no line was found.
     accepted : numpy.ndarray of bool, shape (n,)
         The lines that the calibration is fitted to.
-    coefficients, covariance, pivot
-        The calibration: coefficients in ascending powers of (pixel - `pivot`), eV, and their covariance.
-    status : str
-        "ok", or why there is no calibration.
+    calibration : Calibration
     """
     figure = Figure(figsize=(9.0, 5.0), layout="constrained")
     axes, below = figure.subplots(2, 1, height_ratios=(3, 1.4), sharex=True)
@@ -110,20 +105,18 @@ def calibration(
             color=colour,
             label=f"{label} ({chosen.sum()})",
         )
-    axes.set(ylabel="excitation energy (eV)", title=f"elastic line against excitation energy: {status}")
+    axes.set(ylabel="excitation energy (eV)", title=f"elastic line against excitation energy: {calibration.status}")
     below.set(xlabel="column (pixel)", ylabel="residual (eV)")
-    if status == "ok" and accepted.any():
-        x, band = _draw_calibration(
-            axes, below, pixels[accepted], coefficients=coefficients, covariance=covariance, pivot=pivot
-        )
-        residuals = energies - _polynomial(coefficients, pixels - pivot)
+    if calibration.status == "ok" and accepted.any():
+        x, band = _draw_calibration(axes, below, pixels[accepted], calibration)
+        residuals = energies - calibration.energy(pixels)
         for chosen, colour in ((accepted, ACCEPTED), (rejected, REJECTED)):
-            uncertainty = sigmas[chosen] * abs(coefficients[1])
+            uncertainty = sigmas[chosen] * calibration.dispersion
             below.errorbar(pixels[chosen], residuals[chosen], yerr=uncertainty, fmt="o", ms=4, color=colour)
         limit = 3 * max(np.abs(residuals[accepted]).max(), band.max(), 1e-3)
         below.set_ylim(-limit, limit)
         axes.set_xlim(x[0], x[-1])
-        axes.set_ylim(*sorted(_polynomial(coefficients, x[[0, -1]] - pivot)))
+        axes.set_ylim(*sorted(calibration.energy(x[[0, -1]])))
         below.legend(loc="upper right", fontsize=8)
     below.axhline(0, color="black", lw=0.6)
     axes.legend(loc="upper left", fontsize=9)
@@ -132,16 +125,36 @@ def calibration(
     return figure
 
 
+def drift(hours: FloatArray, pixels: FloatArray, sigmas: FloatArray, *, status: str) -> Figure:
+    """Draw the drift of the spectrograph against time.
+
+    Parameters
+    ----------
+    hours, pixels, sigmas : numpy.ndarray, shape (frames,)
+        Time since the first frame (h), drift since then and its standard uncertainty (pixel).
+    status : str
+        What told it.
+    """
+    figure = Figure(figsize=(9.0, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.fill_between(hours, pixels - sigmas, pixels + sigmas, color=ACCEPTED, alpha=0.2, lw=0, label="68 %")
+    axes.plot(hours, pixels, color=ACCEPTED, marker=".", lw=1)
+    axes.set(xlabel="time since the first frame (h)", ylabel="drift (pixel)", title=f"drift {status}")
+    axes.axhline(0, color="black", lw=0.6)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best", fontsize=8)
+    return figure
+
+
 def _draw_calibration(
-    axes: Axes, below: Axes, pixels: FloatArray, *, coefficients: FloatArray, covariance: FloatArray, pivot: float
+    axes: Axes, below: Axes, pixels: FloatArray, calibration: Calibration
 ) -> tuple[FloatArray, FloatArray]:
     """Draw the calibration over its elastic lines and its uncertainty below; return columns and uncertainty (eV)."""
     low, high = pixels.min(), pixels.max()
     margin = 0.25 * (high - low)
     x = np.linspace(low - margin, high + margin, 200)
-    axes.plot(x, _polynomial(coefficients, x - pivot), color="black", lw=1)
-    powers = (x - pivot)[:, None] ** np.arange(len(coefficients))
-    band = np.sqrt(np.einsum("ij,jk,ik->i", powers, covariance, powers))
+    axes.plot(x, calibration.energy(x), color="black", lw=1)
+    band = calibration.sigma(x)
     below.fill_between(x, -band, band, color="black", alpha=0.15, lw=0, label="uncertainty of the calibration (68 %)")
     return x, band
 
@@ -262,10 +275,6 @@ def elastic_fits(fits: Sequence[Mapping[str, Any]]) -> Figure:
             below.set_ylabel("residual (σ)")
         below.set_xlabel("column (pixel)", fontsize=8)
     return figure
-
-
-def _polynomial(coefficients: FloatArray, x: FloatArray) -> FloatArray:
-    return np.polynomial.polynomial.polyval(x, coefficients)
 
 
 def _contrast(intensity: FloatArray) -> PowerNorm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -34,9 +35,16 @@ def summarise(derived: Run) -> dict[str, Any]:
             "alarm": result.calibration_alarm,
             "dispersion_ev_per_pixel": result.calibration_dispersion_ev_per_pixel,
             "dispersion_sigma": result.calibration_dispersion_sigma,
+            "at_ev": float(result.calibration_parameters[0]) if result.calibration_status == "ok" else math.nan,
             "rms_ev": result.calibration_rms_ev,
             "accepted": int(result.calibration_accepted),
             "rejected": int(result.calibration_rejected),
+        },
+        "drift": {
+            "status": result.drift_status,
+            "pixels": float(np.ptp(result.drift_frame_pixels)) if len(result.drift_frame_pixels) else math.nan,
+            "sigma": float(np.max(result.drift_frame_sigma, initial=0.0)),
+            "hours": float(np.max(result.drift_frame_hours, initial=0.0)),
         },
         "rows": len(result.excitation_energy),
     }
@@ -51,9 +59,16 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
     else:
         yield (
             "calibration",
-            f"{calibration['dispersion_ev_per_pixel']:.5f} ± {calibration['dispersion_sigma']:.5f} eV/pixel, "
+            f"{calibration['dispersion_ev_per_pixel']:.5f} ± {calibration['dispersion_sigma']:.5f} eV/pixel"
+            f" at {calibration['at_ev']:.2f} eV as the chip lay at the first frame, "
             f"rms {calibration['rms_ev']:.3f} eV, {calibration['accepted']} elastic lines used,"
             f" {calibration['rejected']} rows without a usable one",
+        )
+    drift = summary["drift"]
+    if drift["status"]:
+        yield (
+            "drift",
+            f"{drift['pixels']:.1f} pixels in {drift['hours']:.1f} h, ± {drift['sigma']:.1f}; {drift['status']}",
         )
 
 

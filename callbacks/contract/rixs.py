@@ -30,6 +30,7 @@ class RixsOutput(Output):
     SATURATED = "image_saturated", "array", "", "pixels at full scale"
     PEDESTAL = "pedestal", "number", "counts", "level of the frame without light"
     READ_NOISE = "read_noise", "number", "counts", "standard deviation of a pixel without light"
+    CLIPPING = "clipping", "array", "counts", "never kept: how the instrument has clipped the frame, if it has"
     PHOTON_COUNTS = "photon_counts", "number", "counts", "counts of one photon at the excitation energy"
     PHOTON_COUNTS_REASON = "photon_counts_reason", "string", "", "why the counts of a photon are not known"
     COSMIC_MASK = "cosmic_mask", "array", "", "pixels replaced by the model of their column"
@@ -46,7 +47,9 @@ class RixsOutput(Output):
     NORMALISATION_VARIANCE = "normalisation_variance", "number", "(1e6/counts)^2", "its variance"
     ROW = "row", "integer", "", "row of the map that the frame is added to"
     ROWS = "rows", "array", "", "never kept: rows that the frame changed"
-    DRIFT_PIXELS = "drift_pixels", "number", "pixel", "shift against the earlier frames of the row"
+    ROW_DISPLACEMENTS = "row_displacements", "array", "pixel", "never kept: what is not known of the drift of each row"
+    ROW_SHIFTS = "row_shifts", "array", "pixel", "never kept: drift of each row that its elastic line has told"
+    DRIFT_PIXELS = "drift_pixels", "number", "pixel", "drift of the spectrograph since the first frame"
     DRIFT_SIGMA = "drift_sigma", "number", "pixel", "its standard uncertainty"
     ELASTIC_LINE_PIXEL = "elastic_line_pixel", "number", "pixel", "column of the elastic line of the row"
     ELASTIC_LINE_SIGMA = "elastic_line_sigma", "number", "pixel", "its standard uncertainty"
@@ -54,7 +57,7 @@ class RixsOutput(Output):
     ELASTIC_LINE_REASON = "elastic_line_reason", "string", "", "why the row has no usable elastic line"
     CALIBRATION = "calibration", "array", "eV", "never kept: the calibration by all rows so far"
     CALIBRATION_NOW = "calibration_now", "string", "", "its status: ok, or why there is none"
-    CALIBRATION_NOW_COEFFICIENTS = "calibration_now_coefficients", "array", "eV/pixel^k", "its coefficients"
+    CALIBRATION_NOW_PARAMETERS = "calibration_now_parameters", "array", "", "E0 (eV), dispersion, bend (1/pixel)"
     CALIBRATION_NOW_PIVOT = "calibration_now_pivot", "number", "pixel", "its pivot"
 
 
@@ -74,6 +77,12 @@ class RowsResult(Result):
     row_frames: Annotated[Integers, Described("frames of each row, in the order of first visits", "", ("rows",))] = (
         NO_INTEGERS
     )
+    drift_status: Annotated[str, Described("what told the drift of the spectrograph")] = ""
+    drift_frame_hours: Annotated[Floats, Described("time of each frame since the first", "h", ("frames",))] = (
+        NOT_KNOWN_1D
+    )
+    drift_frame_pixels: Annotated[Floats, Described("drift of each frame", "pixel", ("frames",))] = NOT_KNOWN_1D
+    drift_frame_sigma: Annotated[Floats, Described("its standard uncertainty", "pixel", ("frames",))] = NOT_KNOWN_1D
 
 
 class CalibrationResult(Result):
@@ -81,21 +90,25 @@ class CalibrationResult(Result):
 
     calibration_status: Annotated[str, Described("ok, or why there is none")] = ""
     calibration_alarm: Annotated[str, Described("what a user must know at once; else empty")] = ""
-    calibration_coefficients: Annotated[Floats, Described("of (column - pivot)^k", "eV/pixel^k", ("coefficients",))] = (
-        NOT_KNOWN_1D
-    )
+    calibration_parameters: Annotated[
+        Floats, Described("E0 (eV), dispersion D (eV/pixel) and bend (1/pixel) at the pivot", "", ("coefficients",))
+    ] = NOT_KNOWN_1D
     calibration_covariance: Annotated[
         Floats, Described("covariance of the coefficients", "", ("coefficients", "coefficients"))
     ] = NOT_KNOWN_2D
-    calibration_pivot: Annotated[float, Described("column that the polynomial is about", "pixel")] = NAN
+    calibration_pivot: Annotated[float, Described("column that the coefficients hold at", "pixel")] = NAN
     calibration_dispersion_ev_per_pixel: Annotated[float, Described("dispersion at the pivot", "eV/pixel")] = NAN
     calibration_dispersion_sigma: Annotated[float, Described("its standard uncertainty", "eV/pixel")] = NAN
     calibration_rms_ev: Annotated[float, Described("rms of the residuals of the lines used", "eV")] = NAN
     calibration_accepted: Annotated[int, Described("elastic lines used")] = -1
     calibration_rejected: Annotated[int, Described("rows without a usable elastic line")] = -1
+    calibration_known_lines: Annotated[str, Described("fluorescence lines that joined the fit")] = ""
     elastic_energy: Annotated[Floats, Described("excitation energy of each row", "eV", ("rows",))] = NOT_KNOWN_1D
     elastic_pixel: Annotated[Floats, Described("column of its elastic line", "pixel", ("rows",))] = NOT_KNOWN_1D
     elastic_sigma: Annotated[Floats, Described("its standard uncertainty", "pixel", ("rows",))] = NOT_KNOWN_1D
+    elastic_moved: Annotated[
+        Floats, Described("how far drift and emission moved it, as all lines together tell", "pixel", ("rows",))
+    ] = NOT_KNOWN_1D
     elastic_significance: Annotated[Floats, Described("height over its standard uncertainty", "", ("rows",))] = (
         NOT_KNOWN_1D
     )

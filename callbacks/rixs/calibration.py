@@ -5,11 +5,15 @@ The scans of the constants are in docs/decisions/constants-elastic-line.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc, fdtrc
+
+from callbacks.contract import CalibrationResult
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
@@ -19,31 +23,92 @@ FEWEST_LINES = 4
 # calibration is made of, the probability that no pair is of two such is 0.91^2016.
 MOST_PAIRS = 2016
 CONSENSUS_SIGMAS = 4.0  # a line farther than this from the others' common calibration is an outlier
+DISPLACED_SIGMAS = 2.0  # the same for what lines have in common, while nothing has told it
 LEAST_TOLERANCE = 1.0  # pixels; lines nearer than this are never called outliers while a consensus is looked for
-FEWEST_FOR_QUADRATIC = 7
-QUADRATIC_P_VALUE = 0.01
-# A grating that disperses wavelengths evenly has the second power dispersion**2 / energy; a bend this many times
-# stronger comes from biased lines, and would turn back on itself within the detector.
-LARGEST_BEND = 6.0
+# What is known of the bend where nobody has said: chips of 5 to 15 um pixels, 1 to 5 m behind a grating that light
+# leaves at 3 to 9 degrees, see the exit angle change by 0.2e-4 to 2.6e-4 of itself from pixel to pixel. It shrinks
+# towards higher energies in the inside order, which spectrographs work in; the interval holds an even dispersion, too.
+BEND, BEND_SIGMA = -1e-4, 0.8e-4  # 1/pixel
+FREE_BEND_P_VALUE = 0.01  # a bend less likely than this by what is known is one that the lines alone must give
+FEWEST_FOR_FREE_BEND = 7
+LARGEST_BEND = 2e-3  # 1/pixel: a stronger one turns back on itself within the detector
 SCATTER_P_VALUE = 0.1  # a chi square less likely than this is scatter that the uncertainties do not explain
 LARGEST_RELATIVE_SIGMA = 0.1  # of the dispersion
 DISPERSION_RANGE = (0.005, 2.0)  # eV/pixel: what soft X-ray spectrographs have
 SMALLEST_SHARE = 0.3  # of the lines must agree
 LEAST_SPAN_SIGMAS = 3.0  # median uncertainties of a line that the lines must span
 _LARGEST_ROUNDS = 10  # of fitting and accepting; they end as soon as the same lines are accepted
+_STEPS, _CONVERGED = 20, 1e-10  # of the fit; change of the parameters, in their sigmas
+
+
+@dataclass(frozen=True)
+class Displacements:
+    """How far lines may lie from where the spectrograph, as it was at the reference time, would show them.
+
+    The displacement of a line is ``mean + factor @ z`` with independent z of a standard normal distribution: few of
+    them stand for what is common to many lines, as a drift is.
+
+    Attributes
+    ----------
+    mean : numpy.ndarray, shape (n,)
+        Columns.
+    factor : numpy.ndarray, shape (n, k)
+        Columns.
+    """
+
+    mean: FloatArray
+    factor: FloatArray
+
+    @classmethod
+    def none(cls, n: int) -> Displacements:
+        """Give those of lines that lie where they should."""
+        return cls(np.zeros(n), np.zeros((n, 0)))
+
+    @property
+    def sigma(self) -> FloatArray:
+        """Standard uncertainty of each, columns."""
+        return np.asarray(np.sqrt((self.factor**2).sum(axis=1)))
+
+    def of(self, chosen: NDArray[np.generic]) -> Displacements:
+        """Give those of some lines."""
+        return Displacements(self.mean[chosen], self.factor[chosen])
+
+
+@dataclass(frozen=True)
+class KnownLine:
+    """A fluorescence line of known energy.
+
+    Attributes
+    ----------
+    name : str
+    energy, energy_sigma : float
+        eV.
+    pixel, pixel_sigma : float
+        Where it is seen at the reference time, columns.
+    """
+
+    name: str
+    energy: float
+    energy_sigma: float
+    pixel: float
+    pixel_sigma: float
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Emission energy against pixel: ``sum(c[k] * (pixel - pivot)**k)``.
+    """Emission energy against pixel, as a grating disperses it.
+
+    With u the distance from the pivot, ``E = E0 / (1 - D/E0 (u + bend u²/2))``: the wavelength is a polynomial of the
+    second degree in u.
 
     Attributes
     ----------
-    coefficients : numpy.ndarray, shape (2,) or (3,)
-        Ascending powers: eV, eV/pixel, eV/pixel². NaN where refused.
+    coefficients : numpy.ndarray, shape (3,)
+        E0 (eV), the dispersion D (eV/pixel) at the pivot, and by which share of itself the dispersion in wavelength
+        grows from pixel to pixel (bend, 1/pixel). NaN where refused.
     pivot : float
-        Pixel about which the powers are taken.
-    covariance : numpy.ndarray, shape (k, k)
+        Pixel.
+    covariance : numpy.ndarray, shape (3, 3)
         Of the coefficients.
     accepted : numpy.ndarray of bool, shape (n,)
         Which of the lines the fit rests on.
@@ -51,6 +116,8 @@ class Calibration:
         "ok", or the reason why there is no calibration.
     rms : float
         Of the residuals of the accepted lines, eV.
+    common : numpy.ndarray, shape (k,)
+        What the lines say of the z of their `Displacements`; zeros where refused.
     """
 
     coefficients: FloatArray
@@ -59,6 +126,7 @@ class Calibration:
     accepted: NDArray[np.bool_]
     status: str
     rms: float
+    common: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def dispersion(self) -> float:
@@ -68,33 +136,83 @@ class Calibration:
     @property
     def dispersion_sigma(self) -> float:
         """Standard uncertainty of `dispersion`, eV/pixel."""
-        return float(np.sqrt(self.covariance[1, 1]))
+        return math.sqrt(self.covariance[1, 1])
 
     def energy(self, pixel: ArrayLike) -> FloatArray:
-        """Emission energy at a pixel, eV."""
-        offset = np.asarray(pixel, float) - self.pivot
-        energy: FloatArray = np.polynomial.polynomial.polyval(offset, self.coefficients)
-        return energy
+        """Emission energy at a pixel, eV; NaN beyond the end of the spectrum."""
+        return energy_at(np.asarray(pixel, float) - self.pivot, self.coefficients)
 
     def sigma(self, pixel: ArrayLike) -> FloatArray:
         """Give the standard uncertainty of `energy`, eV."""
-        powers = _powers(np.asarray(pixel, float) - self.pivot, len(self.coefficients))
-        sigma: FloatArray = np.sqrt(np.einsum("...i,ij,...j->...", powers, self.covariance, powers))
+        slopes = _slopes(np.asarray(pixel, float) - self.pivot, self.coefficients)
+        sigma: FloatArray = np.sqrt(np.einsum("...i,ij,...j->...", slopes, self.covariance, slopes))
         return sigma
 
+    def dispersion_at(self, energy: float) -> tuple[float, float]:
+        """Give the dispersion where an energy is seen, and its standard uncertainty, eV/pixel."""
+        u = float(self.pixel(energy)) - self.pivot
+        step = np.array([-0.5, 0.5])
+        slopes = np.diff(_slopes(u + step, self.coefficients), axis=0)[0]
+        return float(np.diff(self.energy(self.pivot + u + step))[0]), math.sqrt(slopes @ self.covariance @ slopes)
+
     def pixel(self, energy: ArrayLike) -> FloatArray:
-        """Pixel at which an emission energy is seen: the inverse of `energy`."""
-        energy = np.asarray(energy, float)
-        offset = (energy - self.coefficients[0]) / self.coefficients[1]
-        if len(self.coefficients) == 3:  # Newton's method from the linear answer; the square term is small
-            for _ in range(5):
-                slope = self.coefficients[1] + 2 * self.coefficients[2] * offset
-                offset = offset - (self.energy(self.pivot + offset) - energy) / slope
-        pixel: FloatArray = self.pivot + offset
-        return pixel
+        """Pixel at which an emission energy is seen: the inverse of `energy`; NaN where it is seen nowhere."""
+        return np.asarray(self.pivot + _distance(np.asarray(energy, float), self.coefficients))
 
 
-def fit_calibration(pixels: ArrayLike, energies: ArrayLike, sigmas: ArrayLike) -> Calibration:
+def calibration_of(result: CalibrationResult) -> Calibration:
+    """Give the calibration that a result tells of."""
+    return Calibration(
+        result.calibration_parameters,
+        result.calibration_pivot,
+        result.calibration_covariance,
+        result.elastic_accepted.astype(bool),
+        result.calibration_status,
+        result.calibration_rms_ev,
+    )
+
+
+def energy_at(u: FloatArray, coefficients: FloatArray) -> FloatArray:
+    """Give the emission energy (eV) at a distance from the pivot (pixels); NaN beyond the end of the spectrum."""
+    centre, dispersion, bend = coefficients
+    shortened = 1 - dispersion / centre * (u + 0.5 * bend * u**2)
+    energy: FloatArray = centre / np.where(shortened > 0, shortened, np.nan)
+    return energy
+
+
+def _slopes(u: FloatArray, coefficients: FloatArray) -> FloatArray:
+    """Give the derivatives of the energy by the coefficients, shape (..., 3)."""
+    centre, dispersion, bend = coefficients
+    way = u + 0.5 * bend * u**2
+    shortened = 1 - dispersion / centre * way
+    slopes: FloatArray = np.stack([2 * shortened - 1, way, 0.5 * dispersion * u**2], axis=-1)
+    return np.asarray(slopes / shortened[..., None] ** 2)
+
+
+def _slope_along(u: FloatArray, coefficients: FloatArray) -> FloatArray:
+    """Give the dispersion, eV/pixel."""
+    centre, dispersion, bend = coefficients
+    shortened = 1 - dispersion / centre * (u + 0.5 * bend * u**2)
+    return np.asarray(dispersion * (1 + bend * u) / shortened**2)
+
+
+def _distance(energy: FloatArray, coefficients: FloatArray) -> FloatArray:
+    centre, dispersion, bend = coefficients
+    way = centre / dispersion * (1 - centre / energy)
+    with np.errstate(invalid="ignore"):
+        distance: FloatArray = 2 * way / (1 + np.sqrt(1 + 2 * bend * way))
+    return distance
+
+
+def fit_calibration(
+    pixels: ArrayLike,
+    energies: ArrayLike,
+    sigmas: ArrayLike,
+    *,
+    displacements: Displacements | None = None,
+    known: Sequence[KnownLine] = (),
+    bend: tuple[float, float] = (BEND, BEND_SIGMA),
+) -> Calibration:
     """Fit emission energy against the pixel of elastic lines, leaving out lines that disagree with most others.
 
     Parameters
@@ -104,7 +222,13 @@ def fit_calibration(pixels: ArrayLike, energies: ArrayLike, sigmas: ArrayLike) -
     energies : array_like, shape (n,)
         Their energies, eV: those of excitation.
     sigmas : array_like, shape (n,)
-        Standard uncertainties of the positions, pixels.
+        Standard uncertainties of the positions, each its own, pixels.
+    displacements : Displacements, optional
+        What the positions have in common beside: drift of the spectrograph, emission that pulls.
+    known : sequence of KnownLine
+        Fluorescence lines that join the fit once the elastic lines agree.
+    bend : (float, float)
+        What is known of the bend, and its standard uncertainty, 1/pixel.
 
     Returns
     -------
@@ -114,16 +238,20 @@ def fit_calibration(pixels: ArrayLike, energies: ArrayLike, sigmas: ArrayLike) -
     Raises
     ------
     ValueError
-        When the three differ in length.
+        When pixels, energies, sigmas or displacements differ in length.
 
     Notes
     -----
     The consensus is the straight line through two of the points that most others agree with: every pair is tried (of
     more than 64 lines as many pairs as those have), and the sum of squares capped at the tolerance decides (MSAC: Torr
-    and Zisserman, Comput. Vis. Image Underst. 78 (2000) 138). The lines near it are fitted by weighted least squares,
-    a second power is added where an F test calls for it, and both are repeated until the accepted lines stay the same.
-    Where the lines scatter more than their uncertainties explain, the uncertainties are scaled up by the root of the
-    reduced chi square.
+    and Zisserman, Comput. Vis. Image Underst. 78 (2000) 138). The lines near it are fitted by weighted least squares
+    together with what is known of the bend and of the displacements, in turn with accepting lines, until the accepted
+    lines stay the same. Where the lines scatter more than their uncertainties explain, their own uncertainties are
+    scaled up by the root of the reduced chi square.
+
+    A grating sends the wavelength l to the exit angle b with ``m N l = sin a + sin b``: the dispersion in wavelength
+    goes with cos b, which at grazing exit changes along the chip. Where lines span too little to show this, the
+    uncertainty of what is known of it is that of the energies far from them.
     """
     pixels, energies, sigmas = (np.asarray(each, dtype=float) for each in (pixels, energies, sigmas))
     if not pixels.shape == energies.shape == sigmas.shape or pixels.ndim != 1:
@@ -131,48 +259,84 @@ def fit_calibration(pixels: ArrayLike, energies: ArrayLike, sigmas: ArrayLike) -
             f"pixels, energies and sigmas have the shapes {pixels.shape}, {energies.shape} and {sigmas.shape},"
             " expected one length"
         )
+    displacements = displacements or Displacements.none(len(pixels))
+    if len(displacements.mean) != len(pixels):
+        raise ValueError(f"{len(displacements.mean)} displacements of {len(pixels)} lines, expected one each")
     usable = np.isfinite(pixels) & np.isfinite(energies) & np.isfinite(sigmas) & (sigmas > 0)
     if usable.sum() < FEWEST_LINES:
         return _refuse(len(pixels), f"{usable.sum()} elastic lines, at least {FEWEST_LINES} are needed")
     indices = np.flatnonzero(usable)
-    x, y, s = pixels[indices], energies[indices], sigmas[indices]
-    inside = _consensus(x, y, s)
+    moved = displacements.of(indices)
+    lines = _Lines(pixels[indices] - moved.mean, energies[indices], sigmas[indices], moved.factor)
+    inside = _consensus(lines)
     if inside.sum() < FEWEST_LINES:
-        return _refuse(len(pixels), f"only {inside.sum()} of {len(x)} elastic lines agree, {FEWEST_LINES} are needed")
-
-    pivot = float(np.round(x[inside].mean()))
-    inside, degree = _accepted_lines(x - pivot, y, s, inside)
-    coefficients, covariance = _fit(x[inside] - pivot, y[inside], s[inside], degree)
+        return _refuse(
+            len(pixels), f"only {inside.sum()} of {len(indices)} elastic lines agree, {FEWEST_LINES} are needed"
+        )
+    pivot = float(np.round(lines.x[inside].mean()))
+    fit, inside = _accepted_lines(lines, inside, pivot, known, bend)
     accepted = np.zeros(len(pixels), dtype=bool)
     accepted[indices[inside]] = True
-    residual = y[inside] - np.polynomial.polynomial.polyval(x[inside] - pivot, coefficients)
-    fitted = Calibration(coefficients, pivot, covariance, accepted, "ok", float(np.sqrt(np.mean(residual**2))))
-    reason = _reason_to_refuse(fitted, x[inside], s[inside], len(x))
+    left = lines.y[inside] - energy_at(lines.x[inside] - lines.factor[inside] @ fit.common - pivot, fit.coefficients)
+    rms = float(np.sqrt(np.mean(left**2)))
+    fitted = Calibration(fit.coefficients, pivot, fit.covariance[:3, :3], accepted, "ok", rms, fit.common)
+    reason = _reason_to_refuse(fitted, lines.of(inside), len(indices), known, bend)
     return _refuse(len(pixels), reason) if reason else fitted
 
 
-def _reason_to_refuse(fitted: Calibration, x: FloatArray, s: FloatArray, n_lines: int) -> str:
+@dataclass(frozen=True)
+class _Lines:
+    """Positions at the reference time (pixels), energies (eV), own sigmas and common displacements (pixels)."""
+
+    x: FloatArray
+    y: FloatArray
+    s: FloatArray
+    factor: FloatArray
+
+    def of(self, chosen: BoolArray) -> _Lines:
+        return _Lines(self.x[chosen], self.y[chosen], self.s[chosen], self.factor[chosen])
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Coefficients, the z of the displacements, the covariance of both, and chi square of the lines alone."""
+
+    coefficients: FloatArray
+    common: FloatArray
+    covariance: FloatArray
+    chi_square: float
+
+
+def _reason_to_refuse(
+    fitted: Calibration, lines: _Lines, n_lines: int, known: Sequence[KnownLine], bend: tuple[float, float]
+) -> str:
     """Say why a calibration by the accepted lines is of no use; "" where it is."""
     low, high = DISPERSION_RANGE
-    if len(x) < SMALLEST_SHARE * n_lines:
-        return f"only {len(x)} of {n_lines} elastic lines agree with one another"
+    if len(lines.x) < SMALLEST_SHARE * n_lines:
+        return f"only {len(lines.x)} of {n_lines} elastic lines agree with one another"
     if not low <= fitted.dispersion <= high:
         return f"the lines give {fitted.dispersion:.4g} eV/pixel, expected {low} to {high}"
-    if np.ptp(x) < LEAST_SPAN_SIGMAS * np.median(s):
-        return f"the lines span {np.ptp(x):.2g} pixels, no more than their uncertainty"
-    if not fitted.dispersion_sigma <= LARGEST_RELATIVE_SIGMA * fitted.dispersion:
-        share = fitted.dispersion_sigma / fitted.dispersion
-        return f"the dispersion is uncertain by {share:.0%}, at most {LARGEST_RELATIVE_SIGMA:.0%} is of use"
+    if np.ptp(lines.x) < LEAST_SPAN_SIGMAS * np.median(lines.s):
+        return f"the lines span {np.ptp(lines.x):.2g} pixels, no more than their uncertainty"
+    share = fitted.dispersion_sigma / fitted.dispersion
+    if not share <= LARGEST_RELATIVE_SIGMA:
+        still = replace(lines, factor=np.zeros((len(lines.x), 0)))
+        alone = _fit(still, fitted.pivot, known, bend)
+        why = ""
+        if math.sqrt(alone.covariance[1, 1]) <= LARGEST_RELATIVE_SIGMA * fitted.dispersion:
+            why = ": a drift of the spectrograph would look alike, and nothing tells how far it drifted"
+        return f"the dispersion is uncertain by {share:.0%}, at most {LARGEST_RELATIVE_SIGMA:.0%} is of use{why}"
     return ""
 
 
 def _refuse(n: int, reason: str) -> Calibration:
-    nothing = np.full((2, 2), np.nan)
-    return Calibration(np.full(2, np.nan), float("nan"), nothing, np.zeros(n, dtype=bool), reason, float("nan"))
+    nothing = np.full((3, 3), np.nan)
+    return Calibration(np.full(3, np.nan), float("nan"), nothing, np.zeros(n, dtype=bool), reason, float("nan"))
 
 
-def _consensus(x: FloatArray, y: FloatArray, s: FloatArray) -> BoolArray:
+def _consensus(lines: _Lines) -> BoolArray:
     """Find the lines near the straight line through two of them that most others are near."""
+    x, y = lines.x, lines.y
     first, second = np.triu_indices(len(x), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = (x[second] - x[first]) / (y[second] - y[first])  # pixels/eV
@@ -185,65 +349,80 @@ def _consensus(x: FloatArray, y: FloatArray, s: FloatArray) -> BoolArray:
         some = np.random.default_rng(len(x)).choice(len(first), MOST_PAIRS, replace=False)  # live and replay alike
         first, slope = first[some], slope[some]
     expected = x[first, None] + slope[:, None] * (y[None, :] - y[first, None])
-    tolerance = np.maximum(CONSENSUS_SIGMAS * s, LEAST_TOLERANCE)
+    common = DISPLACED_SIGMAS * np.sqrt((lines.factor**2).sum(axis=1))
+    tolerance = np.hypot(np.maximum(CONSENSUS_SIGMAS * lines.s, LEAST_TOLERANCE), common)
     misfit = np.minimum(((x - expected) / tolerance) ** 2, 1.0)
     near: BoolArray = misfit[misfit.sum(axis=1).argmin()] < 1.0
     return near
 
 
-def _near(x: FloatArray, y: FloatArray, s: FloatArray, coefficients: FloatArray) -> BoolArray:
-    """Tell which lines are within their tolerance of a calibration."""
-    residual = (y - np.polynomial.polynomial.polyval(x, coefficients)) / coefficients[1]
-    near: BoolArray = np.abs(residual) < np.maximum(CONSENSUS_SIGMAS * s, LEAST_TOLERANCE)
-    return near
-
-
-def _accepted_lines(x: FloatArray, y: FloatArray, s: FloatArray, consensus: BoolArray) -> tuple[BoolArray, int]:
-    """Find the lines that agree with a fit to them, and the degree of the polynomial that they call for."""
-    linear, quadratic = (_consistent_with(x, y, s, consensus, degree) for degree in (1, 2))
-    n = int(quadratic.sum())
-    if n < FEWEST_FOR_QUADRATIC:
-        return linear, 1
-    straight, bent = (_chi_square(x[quadratic], y[quadratic], s[quadratic], degree) for degree in (1, 2))
-    scale = max(1.0, bent / (n - 3))
-    coefficients, _ = _fit(x[quadratic], y[quadratic], s[quadratic], 2)
-    credible = abs(coefficients[2]) < LARGEST_BEND * coefficients[1] ** 2 / abs(coefficients[0])
-    bends = fdtrc(1, n - 3, (straight - bent) / scale) < QUADRATIC_P_VALUE
-    return (quadratic, 2) if bends and credible else (linear, 1)
-
-
-def _consistent_with(x: FloatArray, y: FloatArray, s: FloatArray, inside: BoolArray, degree: int) -> BoolArray:
+def _accepted_lines(
+    lines: _Lines, inside: BoolArray, pivot: float, known: Sequence[KnownLine], bend: tuple[float, float]
+) -> tuple[_Fit, BoolArray]:
     """Fit and accept lines in turn until the accepted ones stay the same."""
     for _ in range(_LARGEST_ROUNDS):
-        coefficients, _ = _fit(x[inside], y[inside], s[inside], degree)
-        again = _near(x, y, s, coefficients)
+        fit = _fit(lines.of(inside), pivot, known, bend)
+        residual = lines.x - lines.factor @ fit.common - pivot - _distance(lines.y, fit.coefficients)
+        again = np.abs(residual) < np.maximum(CONSENSUS_SIGMAS * lines.s, LEAST_TOLERANCE)
         if again.sum() < FEWEST_LINES or np.array_equal(again, inside):
             break
         inside = again
-    return inside
+    return _fit(lines.of(inside), pivot, known, bend), inside
 
 
-def _chi_square(x: FloatArray, y: FloatArray, s: FloatArray, degree: int) -> float:
-    coefficients, _ = _fit(x, y, s, degree)
-    residual = (y - np.polynomial.polynomial.polyval(x, coefficients)) / (coefficients[1] * s)
-    return float(residual @ residual)
+def _fit(lines: _Lines, pivot: float, known: Sequence[KnownLine], bend: tuple[float, float]) -> _Fit:
+    """Fit some lines; where what is known of the bend contradicts them, by themselves."""
+    fit = _scaled_fit(lines, pivot, known, bend)
+    if len(lines.x) + len(known) < FEWEST_FOR_FREE_BEND:
+        return fit
+    free = _scaled_fit(lines, pivot, known, (bend[0], LARGEST_BEND))
+    freedom = len(lines.x) + len(known) - 3
+    off = (fit.coefficients[2] - bend[0]) ** 2 / bend[1] ** 2
+    gain = (fit.chi_square + off - free.chi_square) / max(1.0, free.chi_square / freedom)
+    credible = abs(free.coefficients[2]) < LARGEST_BEND
+    return free if credible and gain > 0 and fdtrc(1, freedom, gain) < FREE_BEND_P_VALUE else fit
 
 
-def _fit(x: FloatArray, y: FloatArray, s: FloatArray, degree: int) -> tuple[FloatArray, FloatArray]:
-    """Fit a polynomial by weighted least squares; uncertainties in x become ones in y through the slope."""
-    powers = _powers(x, degree + 1)
-    slope = abs(np.polyfit(x, y, 1)[0]) or 1.0
-    weight = 1.0 / (s * slope)
-    scale = np.abs(powers * weight[:, None]).max(axis=0)
-    design = powers * weight[:, None] / scale
-    solution, *_ = np.linalg.lstsq(design, y * weight, rcond=None)
-    freedom = len(x) - degree - 1
-    residual = y * weight - design @ solution
-    chi_square = float(residual @ residual)
-    beyond = freedom > 0 and chdtrc(freedom, chi_square) < SCATTER_P_VALUE
-    covariance = np.linalg.inv(design.T @ design) * (chi_square / freedom if beyond else 1.0)
-    return solution / scale, covariance / np.outer(scale, scale)
+def _scaled_fit(lines: _Lines, pivot: float, known: Sequence[KnownLine], bend: tuple[float, float]) -> _Fit:
+    """Fit, and once more with wider uncertainties of the lines where they scatter more than these explain."""
+    fit = _least_squares(lines, pivot, known, bend)
+    freedom = len(lines.x) + len(known) - 2
+    if freedom > 0 and chdtrc(freedom, fit.chi_square) < SCATTER_P_VALUE:
+        wider = replace(lines, s=lines.s * math.sqrt(fit.chi_square / freedom))
+        return replace(_least_squares(wider, pivot, known, bend), chi_square=fit.chi_square)
+    return fit
 
 
-def _powers(x: FloatArray, number: int) -> FloatArray:
-    return np.stack([x**power for power in range(number)], axis=-1)
+def _least_squares(lines: _Lines, pivot: float, known: Sequence[KnownLine], bend: tuple[float, float]) -> _Fit:
+    """Minimise the residuals in pixels over coefficients and common displacements, by Gauss and Newton's method.
+
+    Known lines are further points, whose energies are uncertain; what is known of the bend and of the displacements
+    are measurements of these.
+    """
+    x = np.concatenate([lines.x, [line.pixel for line in known]]) - pivot
+    y = np.concatenate([lines.y, [line.energy for line in known]])
+    common = lines.factor.shape[1]
+    factor = np.concatenate([lines.factor, np.zeros((len(known), common))])
+    slope, level = np.polyfit(lines.x - pivot, lines.y, 1)
+    coefficients, z = np.array([level, max(abs(slope), DISPERSION_RANGE[0]), bend[0]]), np.zeros(common)
+    prior = np.concatenate([[0.0, 0.0, 1 / bend[1]], np.ones(common)])
+    for _ in range(_STEPS):
+        expected = _distance(y, coefficients)
+        along = _slope_along(expected, coefficients)
+        beyond = np.array([line.energy_sigma for line in known]) / along[len(lines.x) :]
+        weight = 1 / np.concatenate([lines.s, np.hypot([line.pixel_sigma for line in known], beyond)])
+        design = np.concatenate([-_slopes(expected, coefficients) / along[:, None], factor], axis=1)
+        residual = (x - expected - factor @ z) * weight
+        left = np.concatenate([residual, [(bend[0] - coefficients[2]) / bend[1]], -z])
+        rows = np.concatenate([design * weight[:, None], np.diag(prior)[2:]])
+        scale = np.abs(rows).max(axis=0)
+        step, *_ = np.linalg.lstsq(rows / scale, left, rcond=None)
+        covariance = np.linalg.inv((rows / scale).T @ (rows / scale)) / np.outer(scale, scale)
+        step = step / scale
+        trial = coefficients + step[:3]
+        if not (np.isfinite(step).all() and trial[1] > 0 and np.isfinite(_distance(y, trial)).all()):
+            step = step * 0.0
+        coefficients, z = coefficients + step[:3], z + step[3:]
+        if (step**2 / np.diag(covariance)).sum() < _CONVERGED:
+            break
+    return _Fit(coefficients, z, covariance, float(residual @ residual))

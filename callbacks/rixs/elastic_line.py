@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from callbacks.contract import CalibrationResult, RixsOutput
-from callbacks.rixs.calibration import Calibration, fit_calibration
+from callbacks.rixs.calibration import (
+    BEND,
+    BEND_SIGMA,
+    CONSENSUS_SIGMAS,
+    Calibration,
+    Displacements,
+    KnownLine,
+    energy_at,
+    fit_calibration,
+)
+from callbacks.rixs.drift import UNKNOWN_TIME, DriftSettings, find_drift, find_lines, line_centre
 from callbacks.rixs.elastic_peak import LineCriteria, Peak, find_elastic_line, no_peak
 from callbacks.step import Step
 
@@ -26,14 +36,34 @@ WINDOW = 29  # columns around a line that are kept, for drawing
 SEARCH = 0.6  # FWHM on either side of where the calibration expects a line
 
 
+# Emission at resonance has all but the energy of the elastic line and cannot be told from it: the line then is stronger
+# than off the resonance, and lies between the two. One so many times as strong is emission.
+MOST_RESONANT = 5.0
+# By how much emission pulls a line that is nothing but emission, FWHM rms: what is common to all lines of a map, and
+# what each has of its own. Of two measured maps, lines 3 to 5 times as strong lay 0.3 to 0.7 pixels off, of 5 wide.
+COMMON_PULL, OWN_PULL = 0.15, 0.05
+FEW_WEAKEST = 3  # lines, or a fifth of them, that tell how strong the elastic line is off the resonance
+# Light at the end of the chip against that before it, by so many sigmas and times: it goes on beyond.
+END_COLUMNS, BEFORE_END, END_SIGMAS, END_TIMES = 16, (150, 60), 8.0, 2.0
+
+
 class LoadedCalibration(BaseModel):
     """A calibration from before, to compare with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     pivot: float
-    coefficients: tuple[float, ...] = Field(min_length=2, max_length=3)
+    coefficients: tuple[float, float, float]  # as `Calibration.coefficients`
     sigma_ev: float = Field(0.1, gt=0)  # uncertainty of the energies it gives
+
+
+class Bend(BaseModel):
+    """What is known of how the dispersion in wavelength changes along the chip."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    value: float = BEND  # 1/pixel
+    sigma: float = Field(BEND_SIGMA, gt=0)
 
 
 class ElasticLineSettings(LineCriteria):
@@ -42,6 +72,9 @@ class ElasticLineSettings(LineCriteria):
     # The loaded calibration is off where it differs by more than this, and by more than a pixel.
     alarm_sigmas: float = Field(5.0, gt=0)
     loaded: LoadedCalibration | None = None
+    bend: Bend = Bend()
+    # Fluorescence lines that join the fit: name -> energy and its standard uncertainty, eV.
+    known_lines: dict[str, tuple[float, float]] = Field(default_factory=dict)
 
 
 @dataclass
@@ -49,8 +82,15 @@ class _Row:
     energy: float
     spectrum: FloatArray
     variance: FloatArray
+    scale: float  # from counts to what is normalised to I0; 1 where that is not known
     blind: Peak  # found without knowing where to look
     peak: Peak  # used: this one, or the one found where the calibration expects it
+    moved: float = 0.0  # columns that drift and emission have moved it, as all lines together tell
+
+    @property
+    def strength(self) -> float:
+        """Strength of the line that is used, normalised to I0."""
+        return self.peak.amplitude * self.peak.fwhm * self.scale
 
 
 class ElasticLine(Step):
@@ -66,7 +106,7 @@ class ElasticLine(Step):
         RixsOutput.ELASTIC_LINE_SIGNIFICANCE,
         RixsOutput.ELASTIC_LINE_REASON,
         RixsOutput.CALIBRATION_NOW,
-        RixsOutput.CALIBRATION_NOW_COEFFICIENTS,
+        RixsOutput.CALIBRATION_NOW_PARAMETERS,
         RixsOutput.CALIBRATION_NOW_PIVOT,
     )
 
@@ -75,24 +115,29 @@ class ElasticLine(Step):
         self._rows: dict[int, _Row] = {}
         self._calibration = fit_calibration([], [], [])
         self._found: dict[tuple[int, int], Peak] = {}  # by row and expected column
+        self._displacements = Displacements.none(0)  # of the rows
+        self._known: tuple[KnownLine, ...] = ()
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take the rows that a frame changed; give the line of the frame's row and the calibration so far."""
         for row in event[RixsOutput.ROWS]:
             blind = find_elastic_line(row.spectrum, row.variance, settings=self._settings)
-            self._rows[row.index] = _Row(row.energy, row.spectrum, row.variance, blind, blind)
+            scale = getattr(row, "scale", 1.0)
+            self._rows[row.index] = _Row(row.energy, row.spectrum, row.variance, scale, blind, blind)
             self._found = {key: peak for key, peak in self._found.items() if key[0] != row.index}
+        self._displacements = event.get(RixsOutput.ROW_DISPLACEMENTS) or self._untracked()
         self._calibrate()
         peak = self._rows[event[RixsOutput.ROW]].peak
-        coefficients, _ = self._padded()
+        coefficients = self._calibration.coefficients
         return {
+            RixsOutput.ROW_SHIFTS: self._shifts(),
             RixsOutput.ELASTIC_LINE_PIXEL: peak.pixel,
             RixsOutput.ELASTIC_LINE_SIGMA: peak.sigma,
             RixsOutput.ELASTIC_LINE_SIGNIFICANCE: peak.significance,
             RixsOutput.ELASTIC_LINE_REASON: peak.reason,
             RixsOutput.CALIBRATION: self._calibration,
             RixsOutput.CALIBRATION_NOW: self._calibration.status,
-            RixsOutput.CALIBRATION_NOW_COEFFICIENTS: coefficients,
+            RixsOutput.CALIBRATION_NOW_PARAMETERS: coefficients,
             RixsOutput.CALIBRATION_NOW_PIVOT: self._calibration.pivot,
         }
 
@@ -107,22 +152,23 @@ class ElasticLine(Step):
         rows = [self._rows[index] for index in sorted(self._rows)]
         peaks = [row.peak for row in rows]
         accepted = self._calibration.accepted
-        coefficients, covariance = self._padded()
         columns = np.stack([_window(row) for row in rows]) if rows else np.zeros((0, WINDOW), dtype=int)
         return CalibrationResult(
             calibration_status=self._calibration.status,
             calibration_alarm=self._alarm(),
-            calibration_coefficients=coefficients,
-            calibration_covariance=covariance,
+            calibration_parameters=self._calibration.coefficients,
+            calibration_covariance=self._calibration.covariance,
             calibration_pivot=self._calibration.pivot,
             calibration_dispersion_ev_per_pixel=self._calibration.dispersion,
             calibration_dispersion_sigma=self._calibration.dispersion_sigma,
             calibration_rms_ev=self._calibration.rms,
             calibration_accepted=int(accepted.sum()),
             calibration_rejected=int(len(rows) - accepted.sum()),
+            calibration_known_lines=", ".join(line.name for line in self._known),
             elastic_energy=np.array([row.energy for row in rows]),
             elastic_pixel=np.array([peak.pixel for peak in peaks]),
             elastic_sigma=np.array([peak.sigma for peak in peaks]),
+            elastic_moved=np.array([row.moved for row in rows]),
             elastic_significance=np.array([peak.significance for peak in peaks]),
             elastic_fwhm=np.array([peak.fwhm for peak in peaks]),
             elastic_accepted=accepted.copy(),
@@ -141,26 +187,68 @@ class ElasticLine(Step):
 
     def _calibrate(self) -> None:
         rows = list(self._rows.values())
-        self._calibration = _calibrate([row.blind for row in rows], rows)
         for row in rows:
             row.peak = row.blind
+        self._known = ()
+        self._calibration = self._fit(rows)
         if self._calibration.status != "ok":
             return
         for _ in range(2):  # the second time the lines found by the first guide the others
             for index, row in self._rows.items():
-                if row.blind.reason or not self._is_near(row):
+                if row.blind.reason or abs(row.blind.pixel - self._where(index)) >= self._settings.fwhm:
                     row.peak = self._expected(index, row)
-            again = _calibrate([row.peak for row in rows], rows)
+            self._known = self._find_known(rows)
+            again = self._fit(rows)
             if again.status != "ok":
                 return
             self._calibration = again
 
-    def _is_near(self, row: _Row) -> bool:
-        away = abs(row.blind.pixel - float(self._calibration.pixel(row.energy)))
-        return away < self._settings.fwhm
+    def _fit(self, rows: list[_Row]) -> Calibration:
+        """Calibrate with the lines that are elastic; say of the others that they are resonant emission."""
+        share, strength = _resonant_share(rows)
+        for row, times in zip(rows, strength, strict=True):
+            if not row.peak.reason and times > MOST_RESONANT:
+                reason = f"resonant emission: {times:.1f} times as strong as the weakest elastic lines"
+                row.peak = replace(row.peak, reason=reason)
+        pixels = [math.nan if row.peak.reason else row.peak.pixel for row in rows]
+        own = OWN_PULL * self._settings.fwhm * share
+        pull = np.hypot(COMMON_PULL * self._settings.fwhm * share, [row.peak.pull for row in rows])
+        order = list(self._rows)
+        displacements = Displacements(
+            self._displacements.mean[order], np.column_stack([self._displacements.factor[order], pull])
+        )
+        found = fit_calibration(
+            pixels,
+            [row.energy for row in rows],
+            np.hypot([row.peak.sigma for row in rows], own),
+            displacements=displacements,
+            known=self._known,
+            bend=(self._settings.bend.value, self._settings.bend.sigma),
+        )
+        moved = displacements.factor @ found.common if len(found.common) else np.zeros(len(rows))
+        for row, by in zip(rows, moved, strict=True):
+            row.moved = float(by)
+        if found.status != "ok" and (beyond := _light_at_the_end(rows)):
+            return replace(found, status=f"{beyond}; {found.status}")
+        return found
+
+    def _untracked(self) -> Displacements:
+        """Give what is known of the drift of rows whose times are not."""
+        hours = UNKNOWN_TIME / 3600 * np.arange(max(self._rows) + 1)
+        return find_drift(hours, [], DriftSettings())
+
+    def _shifts(self) -> FloatArray:
+        """Give by how many columns each row lies off the scale of the first frame, as its elastic line tells."""
+        factor = self._displacements.factor
+        common = self._calibration.common[: factor.shape[1]]
+        return np.asarray(factor @ common) if len(common) else np.zeros(len(factor))
+
+    def _where(self, index: int) -> float:
+        """Give the column at which the calibration expects the line of a row."""
+        return float(self._calibration.pixel(self._rows[index].energy) + self._shifts()[index])
 
     def _expected(self, index: int, row: _Row) -> Peak:
-        pixel = float(self._calibration.pixel(row.energy))
+        pixel = self._where(index)
         sigma = float(self._calibration.sigma(pixel)) / self._calibration.dispersion
         if not -WINDOW < pixel < len(row.spectrum) + WINDOW:
             return no_peak(f"expected at column {pixel:.0f}, off the detector")
@@ -174,13 +262,36 @@ class ElasticLine(Step):
             )
         return self._found[key]
 
+    def _find_known(self, rows: list[_Row]) -> tuple[KnownLine, ...]:
+        """Find the known lines in the sum of all rows: the brightest where the calibration so far allows each."""
+        if not self._settings.known_lines:
+            return ()
+        spectrum, variance = (
+            np.sum([row.spectrum for row in rows], axis=0),
+            np.sum([row.variance for row in rows], axis=0),
+        )
+        found = []
+        windows = find_lines(spectrum, variance)
+        for name, (energy, sigma) in self._settings.known_lines.items():
+            candidates = []
+            for window in windows:
+                pixel, pixel_sigma = line_centre(spectrum[window], variance[window])
+                pixel += window.start
+                expected = float(self._calibration.energy(pixel))
+                off = abs(expected - energy) / math.hypot(float(self._calibration.sigma(pixel)), sigma)
+                if off < CONSENSUS_SIGMAS:
+                    candidates.append((spectrum[window].max(), KnownLine(name, energy, sigma, pixel, pixel_sigma)))
+            if candidates:
+                found.append(max(candidates, key=lambda each: each[0])[1])
+        return tuple(found)
+
     def _alarm(self) -> str:
         """Say how far the calibration of this run lies from the loaded one, where that is too far."""
         loaded, found = self._settings.loaded, self._calibration
         if loaded is None or found.status != "ok":
             return ""
         pixel = found.pivot
-        expected = float(np.polynomial.polynomial.polyval(pixel - loaded.pivot, loaded.coefficients))
+        expected = float(energy_at(np.array(pixel - loaded.pivot), np.array(loaded.coefficients)))
         seen, sigma = float(found.coefficients[0]), math.hypot(float(found.sigma(pixel)), loaded.sigma_ev)
         if abs(seen - expected) <= max(self._settings.alarm_sigmas * sigma, found.dispersion):
             return ""
@@ -190,18 +301,27 @@ class ElasticLine(Step):
             f" {seen:.2f} eV measured, {expected:.2f} eV loaded"
         )
 
-    def _padded(self) -> tuple[FloatArray, FloatArray]:
-        found = self._calibration
-        coefficients, covariance = np.zeros(3), np.zeros((3, 3))
-        n = len(found.coefficients)
-        coefficients[:n] = found.coefficients
-        covariance[:n, :n] = found.covariance
-        return coefficients, covariance
+
+def _resonant_share(rows: list[_Row]) -> tuple[FloatArray, FloatArray]:
+    """Give the share of resonant emission in each line, and how many times as strong as the weakest lines it is."""
+    strength = np.array([math.nan if row.peak.reason else row.strength for row in rows])
+    known = np.sort(strength[np.isfinite(strength)])
+    if not known.size or not known[0] > 0:
+        return np.zeros(len(rows)), np.ones(len(rows))
+    weakest = float(np.median(known[: max(FEW_WEAKEST, len(known) // 5)]))
+    times = np.where(np.isfinite(strength), strength / weakest, 1.0)
+    return np.maximum(0.0, 1 - 1 / np.maximum(times, 1.0)), times
 
 
-def _calibrate(peaks: list[Peak], rows: list[_Row]) -> Calibration:
-    pixels = [math.nan if peak.reason else peak.pixel for peak in peaks]
-    return fit_calibration(pixels, [row.energy for row in rows], [peak.sigma for peak in peaks])
+def _light_at_the_end(rows: list[_Row]) -> str:
+    """Say where light rises towards the high-energy end of the chip, that the elastic lines lie beyond it."""
+    spectrum, variance = (np.sum([getattr(row, name) for row in rows], axis=0) for name in ("spectrum", "variance"))
+    end, before = spectrum[-END_COLUMNS:], spectrum[-BEFORE_END[0] : -BEFORE_END[1]]
+    noise = math.sqrt(float(variance[-END_COLUMNS:].sum())) / END_COLUMNS
+    level = max(float(np.median(before)), 0.0)
+    if float(end.mean()) - level > END_SIGMAS * noise and float(end.mean()) > END_TIMES * level:
+        return "light rises towards the high-energy end of the chip: the elastic line lies off the chip"
+    return ""
 
 
 def _window(row: _Row) -> NDArray[np.int_]:

@@ -24,6 +24,7 @@ FIT_LEFT, FIT_RIGHT = 2.1, 3.8  # FWHM on either side of the line that are fitte
 FIT_FWHM = (0.3, 3.0)  # of the instrument's FWHM: the widths a fit may try, wider than any that is accepted
 NEIGHBOUR_FWHM = (1.4, 2.8)  # FWHM below a line: where emission that would bias its fit is looked for
 FEATURES = 4  # from the highest energy down that are tried where nothing says where to look
+UNSEEN_BIAS = 0.25  # rms of the same, for emission that may be as high as the noise lets it
 NEIGHBOUR_BIAS = 0.5  # of a FWHM, for emission as high as the line: it is under the line as well as beside it
 _LEVEL_COLUMNS = 8  # on the high-energy side, that give the first guess of the level there
 _LINE_COLUMNS = 2  # beside the start that are left out of the first guess of the level below
@@ -60,6 +61,8 @@ class Peak:
         Background on the low- and high-energy side, counts a column.
     reason : str
         "" for an elastic line, else why this is none.
+    pull : float
+        By how much emission that may be there unseen would move it, columns rms; the same way for all lines.
     """
 
     pixel: float
@@ -70,6 +73,7 @@ class Peak:
     below: float
     above: float
     reason: str
+    pull: float = 0.0
 
     def model(self, columns: FloatArray) -> FloatArray:
         """Evaluate the fitted line with its background."""
@@ -189,7 +193,8 @@ def _fit_peak(
     reason = _why_not_elastic(peak, start, neighbour, settings, significance)
     # Emission that is seen beside the line is also under it, and biases the fit by up to its share of half the width.
     bias = 0.0 if reason else NEIGHBOUR_BIAS * fwhm * max(0.0, neighbour - 2 * neighbour_sigma)
-    return replace(peak, sigma=math.hypot(peak.sigma, bias), reason=reason)
+    pull = UNSEEN_BIAS * fwhm * (max(neighbour, 0.0) + neighbour_sigma)
+    return replace(peak, sigma=math.hypot(peak.sigma, bias), reason=reason, pull=pull)
 
 
 def _why_not_elastic(peak: Peak, start: int, neighbour: float, settings: LineCriteria, significance: float) -> str:

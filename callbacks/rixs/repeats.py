@@ -10,13 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.ndimage import gaussian_filter1d
 
 from callbacks.contract import Key, RixsOutput, RowsResult
+from callbacks.rixs.calibration import Displacements
 from callbacks.rixs.curvature import straighten
+from callbacks.rixs.drift import LARGEST_DRIFT, UNKNOWN_TIME, DriftSettings, Moved, find_drift, track
 from callbacks.rixs.smoothing import smooth_signal
 from callbacks.step import Step
 
 FloatArray = NDArray[np.floating]
+
+SMOOTHING = 2.0  # columns rms: of two frames that are compared; an elastic line is of 5 FWHM
+REDONE = 0.03  # columns by which the drift of a frame must have changed for its row to be added up again
 
 
 class RepeatedFramesSettings(BaseModel):
@@ -24,12 +30,19 @@ class RepeatedFramesSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    significance: float = Field(3.0, gt=0)  # a drift is corrected when it is this many times its uncertainty
-    largest_drift: float = Field(20.0, gt=0)  # columns; more is not a drift of the instrument
+    drift: DriftSettings = DriftSettings()
+    largest_sigma: float = Field(
+        2.0, gt=0
+    )  # columns; frames of one energy that tell less of the drift are not compared
 
 
 def measure_drift(
-    spectrum: FloatArray, variance: FloatArray, reference: FloatArray, *, largest_drift: float
+    spectrum: FloatArray,
+    variance: FloatArray,
+    reference: FloatArray,
+    reference_variance: FloatArray,
+    *,
+    largest_drift: float,
 ) -> tuple[float, float]:
     """Measure by how many columns a spectrum has drifted to the right of a reference.
 
@@ -37,8 +50,8 @@ def measure_drift(
     ----------
     spectrum, variance : numpy.ndarray, shape (columns,)
         Counts and counts² of the frame.
-    reference : numpy.ndarray, shape (columns,)
-        Counts of the other frames of the same energy.
+    reference, reference_variance : numpy.ndarray, shape (columns,)
+        The same of another frame of the same energy.
     largest_drift : float
         Columns; how far to look.
 
@@ -49,41 +62,47 @@ def measure_drift(
 
     Notes
     -----
-    The correlation is largest at the nearest whole column; three Gauss-Newton steps from there fit the reference,
-    scaled and displaced, to the spectrum by weighted least squares. The noise of the reference adds to the uncertainty
-    by its share of counts.
+    The correlation is largest at the nearest whole column. From there the difference of both is fitted by the slope of
+    their smoothed mean, weighted by their variances. The noise of that slope would pass for structure that tells the
+    drift, and draw it towards the whole column: what it adds on average is taken off.
     """
-    smooth = smooth_signal(reference - np.median(reference))
-    signal = spectrum - np.median(spectrum)
+    signal, other = (each - np.median(each) for each in (spectrum, reference))
     reach = math.ceil(largest_drift)
-    transforms = np.fft.rfft(np.stack([smooth_signal(signal), smooth]), 2 * len(signal))
+    transforms = np.fft.rfft(np.stack([smooth_signal(signal), smooth_signal(other)]), 2 * len(signal))
     correlation = np.fft.irfft(transforms[0] * transforms[1].conj())
     lags = np.r_[0 : reach + 1, -reach:0]
-    drift = float(lags[correlation[lags].argmax()])
-    sigma = math.nan
-    weight = 1.0 / np.maximum(variance, np.finfo(float).tiny)
+    whole = int(lags[correlation[lags].argmax()])
     for _ in range(3):
-        moved = straighten(smooth[None, :], np.array([-drift]))[0]
-        power = (weight * moved**2).sum()
-        if not power > 0:
+        ours, theirs = (
+            slice(max(0, whole), len(signal) + min(0, whole)),
+            slice(max(0, -whole), len(signal) - max(0, whole)),
+        )
+        moved, still = signal[ours], other[theirs]
+        noise = gaussian_filter1d(variance[ours] + reference_variance[theirs], SMOOTHING, mode="nearest")
+        weight = 1.0 / np.maximum(noise, np.finfo(float).tiny)
+        mean = gaussian_filter1d((moved + still) / 2, SMOOTHING, mode="nearest")
+        slope = np.gradient(mean)
+        seen = float((weight * slope**2).sum())
+        # Variance of the derivative of a Gaussian mean of half the noise of both.
+        told = seen - len(slope) / 4 / (4 * math.sqrt(math.pi) * SMOOTHING**3)
+        scale = float((weight * moved * mean).sum() / max(float((weight * still * mean).sum()), np.finfo(float).tiny))
+        if not told > 0.2 * seen or not scale > 0:
             return math.nan, math.nan
-        scale = (weight * signal * moved).sum() / power
-        slope = -scale * np.gradient(moved)
-        information = (weight * slope**2).sum()
-        if not information > 0 or not scale > 0:
-            return math.nan, math.nan
-        drift += float(np.clip((weight * slope * (signal - scale * moved)).sum() / information, -1, 1))
-        sigma = math.sqrt((1 + scale) / information)
-    return drift, sigma
+        beyond = -float((weight * slope * (moved - scale * still)).sum()) / told / math.sqrt(scale)
+        if abs(beyond) <= 0.6 or abs(whole + round(beyond)) > reach:
+            break
+        whole += round(float(np.clip(beyond, -2, 2)))
+    return whole + beyond, math.sqrt(seen) / told
 
 
 @dataclass
 class Row:
-    """One excitation energy of a map: the frames that belong to it, added up."""
+    """One excitation energy of a map: the frames that belong to it, added up on the scale of the first frame."""
 
     index: int
     frames: list[int] = field(default_factory=list)
     energy: float = math.nan
+    scale: float = 1.0  # from counts to what is normalised to I0; 1 where that is not known
     spectrum: FloatArray = field(default_factory=lambda: np.zeros(0))
     variance: FloatArray = field(default_factory=lambda: np.zeros(0))
     normalised_spectrum: FloatArray = field(default_factory=lambda: np.zeros(0))
@@ -92,25 +111,28 @@ class Row:
 
 @dataclass
 class _Frame:
+    place: int  # in the order of time
+    time: float  # h since the first frame
+    row: Row
     energy: float
     spectrum: FloatArray
     variance: FloatArray
     factor: float
     factor_variance: float
-    drift: float = 0.0
-    drift_sigma: float = math.nan
+    undone: float = 0.0  # columns of drift that were undone when it was added
 
 
 class RepeatedFrames(Step):
-    """Add the frames of each excitation energy.
+    """Bring all frames to the scale of the first one, and add those of each excitation energy.
+
+    The drift of the spectrograph is told by fluorescence that does not follow the excitation, and by frames of one
+    energy at different times; see `callbacks.rixs.drift`. It is looked for again as frames come, and frames are added
+    anew where it has changed.
 
     Frames belong together when their energies were set to the same value, or, where no setpoint was recorded, when
-    their energies are equal. Each frame is compared with the sum of the earlier ones; a significant drift is undone
-    before it is added.
-
-    The counts of the frames are added for the search of the elastic line. The normalised spectrum of a row is the sum
-    of the counts over the sum of the incident fluxes: of all weightings of Poisson counts this has the least variance.
-    Frames whose I0 is lost do not contribute to it.
+    their energies are equal. The counts of the frames are added for the search of the elastic line. The normalised
+    spectrum of a row is the sum of the counts over the sum of the incident fluxes: of all weightings of Poisson counts
+    this has the least variance. Frames whose I0 is lost do not contribute to it.
     """
 
     kept = (
@@ -123,66 +145,142 @@ class RepeatedFrames(Step):
         self._settings = settings
         self._frames: dict[int, _Frame] = {}
         self._rows: dict[float, Row] = {}
+        self._ended = math.nan  # s since 1970, when the newest frame was taken
+        # By frame: its place, that of the first one of its row, and the shift against it with its uncertainty.
+        self._compared: dict[int, tuple[int, int, float, float]] = {}
+        self._followed: list[Moved] = []  # along each line of fluorescence
+        self._lines: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
+        self._followed_at = 0  # frames
+        self._drift = Displacements.none(0)
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take a frame's spectrum; give the rows that it changed."""
-        for number, (spectrum, variance) in event[RixsOutput.REVISED_SPECTRA].items():
+        revised = event[RixsOutput.REVISED_SPECTRA]
+        for number, (spectrum, variance) in revised.items():
             if number in self._frames:
                 self._frames[number].spectrum, self._frames[number].variance = spectrum, variance
+        number = int(event["seq_num"])
+        frame = self._frames[number] = self._new(event)
+        frame.row.frames.append(number)
+        for each in self._frames if revised else (number,):
+            self._compare(each)
+        self._find_drift(anew=bool(revised))
+        moved = [
+            one
+            for one, at in zip(self._frames.values(), self._drift.mean, strict=True)
+            if abs(at - one.undone) > REDONE
+        ]
+        for one in moved:
+            one.undone = float(self._drift.mean[one.place])
+        changed = self._rows.values() if revised else {id(one.row): one.row for one in [*moved, frame]}.values()
+        for row in changed:
+            self._add_up(row)
+        return {
+            RixsOutput.ROW: frame.row.index,
+            RixsOutput.DRIFT_PIXELS: float(self._drift.mean[-1]),
+            RixsOutput.DRIFT_SIGMA: float(self._drift.sigma[-1]),
+            RixsOutput.ROWS: tuple(changed),
+            RixsOutput.ROW_DISPLACEMENTS: self._of_rows(),
+        }
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows so far, in the order of first visits."""
+        return list(self._rows.values())
+
+    @property
+    def result(self) -> RowsResult:
+        """How many frames make each row, in the order of first visits, and the drift of each frame."""
+        return RowsResult(
+            row_frames=np.array([len(row.frames) for row in self._rows.values()], dtype=int),
+            drift_status=self._status(),
+            drift_frame_hours=np.array([frame.time for frame in self._frames.values()]),
+            drift_frame_pixels=self._drift.mean.copy(),
+            drift_frame_sigma=self._drift.sigma,
+        )
+
+    def _new(self, event: Mapping[str, Any]) -> _Frame:
+        """Take up a frame; it came as long after the one before as the clock says, or as it was exposed."""
         energy = float(event[Key.ENERGY])
         setpoint = float(event.get(Key.ENERGY_SETPOINT, energy))
         row = self._rows.setdefault(setpoint, Row(len(self._rows)))
-        number = int(event["seq_num"])
-        frame = _Frame(
+        now, exposure = float(event.get("time", math.nan)), float(event.get(Key.EXPOSURE_TIME, math.nan))
+        hours = 0.0
+        if self._frames:
+            passed = max((each for each in (now - self._ended, exposure) if each > 0), default=UNKNOWN_TIME)
+            hours = next(reversed(self._frames.values())).time + passed / 3600
+        self._ended = now
+        return _Frame(
+            len(self._frames),
+            hours,
+            row,
             energy,
             event[RixsOutput.SPECTRUM],
             event[RixsOutput.SPECTRUM_VARIANCE],
             event[RixsOutput.NORMALISATION],
             event[RixsOutput.NORMALISATION_VARIANCE],
         )
-        self._frames[number] = frame
-        row.frames.append(number)
-        changed = self._rows.values() if event[RixsOutput.REVISED_SPECTRA] else (row,)
-        for each in changed:
-            self._add_up(each)
-        return {
-            RixsOutput.ROW: row.index,
-            RixsOutput.DRIFT_PIXELS: frame.drift,
-            RixsOutput.DRIFT_SIGMA: frame.drift_sigma,
-            RixsOutput.ROWS: tuple(changed),
-        }
 
-    @property
-    def result(self) -> RowsResult:
-        """How many frames make each row, in the order of first visits."""
-        return RowsResult(row_frames=np.array([len(row.frames) for row in self._rows.values()], dtype=int))
+    def _compare(self, number: int) -> None:
+        """Compare a frame with the first one of its row."""
+        frame = self._frames[number]
+        first = self._frames[frame.row.frames[0]]
+        if frame is first:
+            return
+        shift, sigma = measure_drift(
+            frame.spectrum, frame.variance, first.spectrum, first.variance, largest_drift=LARGEST_DRIFT
+        )
+        self._compared.pop(number, None)
+        if abs(shift) <= LARGEST_DRIFT and sigma <= self._settings.largest_sigma:
+            self._compared[number] = (frame.place, first.place, shift, sigma)
+
+    def _find_drift(self, *, anew: bool) -> None:
+        """Find the drift of all frames; lines are followed again when there are a twentieth more frames."""
+        frames = list(self._frames.values())
+        if self._settings.drift.track and (anew or len(frames) >= 1.05 * self._followed_at):
+            self._followed_at = len(frames)
+            start = np.array([frame.undone for frame in frames])
+            self._followed, self._lines = track(
+                np.array([frame.spectrum for frame in frames]),
+                np.array([frame.variance for frame in frames]),
+                np.array([frame.factor for frame in frames]),
+                start,
+            )
+        times = np.array([frame.time for frame in frames])
+        repeats = np.array([*self._compared.values()]).reshape(-1, 4)
+        at, against = repeats[:, :2].astype(int).T
+        compared = [Moved(at, repeats[:, 2], repeats[:, 3], against)] if len(repeats) else []
+        self._drift = find_drift(times, self._followed + compared, self._settings.drift)
+
+    def _of_rows(self) -> Displacements:
+        """Give what is not known of the displacement of each row: of the mean of its frames."""
+        factor = [
+            self._drift.factor[[self._frames[number].place for number in row.frames]].mean(axis=0)
+            for row in self._rows.values()
+        ]
+        return Displacements(np.zeros(len(factor)), np.array(factor))
+
+    def _status(self) -> str:
+        told = []
+        if self._lines.size:
+            told.append(f"fluorescence near column {', '.join(str(each) for each in self._lines)}")
+        if self._compared:
+            told.append(f"{len(self._compared)} repeated frames")
+        return f"by {' and '.join(told)}" if told else "not tracked: nothing but the elastic line moves with the chip"
 
     def _add_up(self, row: Row) -> None:
         frames = [self._frames[number] for number in row.frames]
         row.energy = float(np.mean([frame.energy for frame in frames]))
-        spectrum, variance = frames[0].spectrum.copy(), frames[0].variance.copy()
-        known = frames[0] if np.isfinite(frames[0].factor) else None
-        counts, noise = (
-            (spectrum.copy(), variance.copy()) if known else (np.zeros_like(spectrum), np.zeros_like(spectrum))
+        back = np.array([frame.undone for frame in frames])
+        spectra = straighten(np.array([frame.spectrum for frame in frames]), back)
+        variances = straighten(np.array([frame.variance for frame in frames]), back)
+        known = np.isfinite([frame.factor for frame in frames])
+        row.spectrum, row.variance = spectra.sum(axis=0), variances.sum(axis=0)
+        flux = sum(1.0 / frame.factor for frame in frames if np.isfinite(frame.factor))
+        row.scale = len(frames) / flux if flux > 0 else 1.0
+        row.normalised_spectrum, row.normalised_variance = _normalise(
+            spectra[known].sum(axis=0), variances[known].sum(axis=0), frames
         )
-        for frame in frames[1:]:
-            frame.drift, frame.drift_sigma = self._drift(frame, spectrum)
-            shift = np.array([frame.drift])
-            moved = straighten(frame.spectrum[None, :], shift)[0]
-            moved_variance = straighten(frame.variance[None, :], shift)[0]
-            spectrum += moved
-            variance += moved_variance
-            if np.isfinite(frame.factor):
-                counts += moved
-                noise += moved_variance
-        row.spectrum, row.variance = spectrum, variance
-        row.normalised_spectrum, row.normalised_variance = _normalise(counts, noise, frames)
-
-    def _drift(self, frame: _Frame, reference: FloatArray) -> tuple[float, float]:
-        largest = self._settings.largest_drift
-        drift, sigma = measure_drift(frame.spectrum, frame.variance, reference, largest_drift=largest)
-        credible = abs(drift) <= largest and abs(drift) >= self._settings.significance * sigma
-        return (drift, sigma) if credible else (0.0, sigma)
 
 
 def _normalise(counts: FloatArray, variance: FloatArray, frames: list[_Frame]) -> tuple[FloatArray, FloatArray]:

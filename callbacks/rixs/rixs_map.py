@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from callbacks.contract import RixsMapResult, RixsOutput
 from callbacks.rixs.calibration import fit_calibration
+from callbacks.rixs.curvature import straighten
 from callbacks.rixs.repeats import Row
 from callbacks.step import Step
 
@@ -53,7 +54,7 @@ def map_on_energy_loss(
     The sum up to each energy is interpolated and differentiated, so that the integral over any range is kept. The
     variance is treated alike; neighbouring steps share a little noise.
     """
-    step = float(np.median(np.diff(emission)))
+    step = float(np.nanmedian(np.diff(emission)))
     edges = _bin_edges(emission)
     low = math.floor((excitation.min() - edges[-1]) / step)
     high = math.ceil((excitation.max() - edges[0]) / step)
@@ -159,11 +160,13 @@ class RixsMap(Step):
         self._settings = settings
         self._calibration = fit_calibration([], [], [])  # none yet
         self._rows: dict[int, Row] = {}
+        self._shifts = np.zeros(0)  # columns, of the rows
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take the rows that a frame changed, and the calibration by all rows so far."""
         self._calibration = event[RixsOutput.CALIBRATION]
         self._rows.update({row.index: row for row in event[RixsOutput.ROWS]})
+        self._shifts = event[RixsOutput.ROW_SHIFTS]
         return {}
 
     @property
@@ -173,8 +176,9 @@ class RixsMap(Step):
         if not rows:
             return RixsMapResult(excitation_energy=np.zeros(0), map=np.zeros((0, 0)), map_variance=np.zeros((0, 0)))
         excitation = np.array([row.energy for row in rows])
-        intensity = np.stack([row.normalised_spectrum for row in rows])
-        variance = np.stack([row.normalised_variance for row in rows])
+        shifts = self._shifts[[row.index for row in rows]]
+        intensity = straighten(np.stack([row.normalised_spectrum for row in rows]), shifts)
+        variance = straighten(np.stack([row.normalised_variance for row in rows]), shifts)
         columns = np.arange(intensity.shape[1])
         if self._calibration.status != "ok":
             nothing = np.full(intensity.shape[1], np.nan)

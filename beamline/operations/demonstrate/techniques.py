@@ -192,16 +192,20 @@ def measure_stxm(session: Session, *, field: str = STXM_FIELD) -> str:
 
 def _rixs_found(_raw: Run, derived: Run, truth: Truth) -> list[tuple[str, str, str, str]]:
     result = derived.read(RixsResult)
-    pivot, (energy, dispersion, _) = result.calibration_pivot, result.calibration_coefficients
+    pivot, (energy, dispersion, _) = result.calibration_pivot, result.calibration_parameters
     # A column of the straightened frame stands for a place on the chip that depends on the curvature it was given.
     model, bend = truth.spectrograph, Curvature(result.curvature, np.zeros((2, 2)), "ok")
     place = pivot - float(np.mean(model.shift(np.arange(model.rows)) - bend.displacement(model.rows)))
     sigma = np.sqrt(np.diag(result.calibration_covariance))
+    first = min(number for number, frame in truth.frames.items() if frame.expected_photons)
     hits = derived.frames[RixsOutput.COSMIC_REMOVED_COUNTS]
     charge = sum(float(frame.cosmic_charge.sum()) for frame in truth.frames.values() if frame.expected_photons)
     return [
-        _row(f"emission energy at column {pivot:.0f}", energy, sigma[0], truth.emission_energy(place), "eV"),
-        _row("dispersion there", dispersion, sigma[1], truth.dispersion(place), "eV/pixel"),
+        _row(
+            f"emission energy at column {pivot:.0f}", energy, sigma[0], truth.emission_energy(place, frame=first), "eV"
+        ),
+        _row("dispersion there", dispersion, sigma[1], truth.dispersion(place, frame=first), "eV/pixel"),
+        *_drift_found(result, truth, first),
         (
             "tilt and curvature",
             f"{result.curvature[0]:.2f}, {result.curvature[1]:.2f} pixel",
@@ -216,6 +220,15 @@ def _rixs_found(_raw: Run, derived: Run, truth: Truth) -> list[tuple[str, str, s
         ),
         ("frames marked", str(len(marked_frames(derived))), "", ""),
     ]
+
+
+def _drift_found(result: RixsResult, truth: Truth, first: int) -> list[tuple[str, str, str, str]]:
+    """Compare the drift of the last frame; none where the chip did not move or nothing told it."""
+    if not result.drift_frame_pixels.size:
+        return []
+    last = max(truth.frames)
+    true = truth.frames[last].displacement - truth.frames[first].displacement
+    return [_row("drift of the last frame", result.drift_frame_pixels[-1], result.drift_frame_sigma[-1], true, "pixel")]
 
 
 def _xas_found(_raw: Run, derived: Run, truth: Truth) -> list[tuple[str, str, str, str]]:

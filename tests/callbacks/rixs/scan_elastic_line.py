@@ -10,7 +10,7 @@ import numpy as np
 import scan_tables
 from irixs import COUNTS_PER_EV, read_scan
 from scan_tables import MEASURED_DATA, print_tables
-from simulated_lines import DISPERSION, ENERGY, LIT, PIVOT, WITHOUT_ELASTIC_LINE, calibrate, simulated_map
+from simulated_lines import LIT, WITHOUT_ELASTIC_LINE, calibrate, simulated_map, true_energy
 
 from callbacks.rixs import calibration, elastic_line, elastic_peak
 from callbacks.rixs.cosmic_rays import remove_cosmic_rays
@@ -47,9 +47,13 @@ SCANS = {
     "FEWEST_LINES": (3, 4, 5, 6),
     "CONSENSUS_SIGMAS": (2.0, 3.0, 4.0, 6.0, 10.0),
     "LEAST_TOLERANCE": (0.3, 0.6, 1.0, 2.0, 4.0),
-    "FEWEST_FOR_QUADRATIC": (5, 7, 9, 12),
-    "QUADRATIC_P_VALUE": (0.001, 0.01, 0.05, 0.2),
-    "LARGEST_BEND": (1.5, 3.0, 6.0, 12.0, 50.0),
+    "BEND_SIGMA": (0.2e-4, 0.4e-4, 0.8e-4, 1.6e-4, 4e-4),
+    "FEWEST_FOR_FREE_BEND": (5, 7, 9, 12),
+    "FREE_BEND_P_VALUE": (0.001, 0.01, 0.05, 0.2),
+    "MOST_RESONANT": (2.0, 3.0, 5.0, 8.0, 1e9),
+    "COMMON_PULL": (0.0, 0.05, 0.15, 0.3),
+    "OWN_PULL": (0.0, 0.02, 0.05, 0.1),
+    "UNSEEN_BIAS": (0.0, 0.1, 0.25, 0.5),
     "SCATTER_P_VALUE": (0.0, 0.01, 0.1, 0.5, 1.0),
     "LARGEST_RELATIVE_SIGMA": (0.02, 0.05, 0.1, 0.2, 0.5),
     "SMALLEST_SHARE": (0.1, 0.2, 0.3, 0.5, 0.7),
@@ -66,11 +70,11 @@ def simulated_scores(seeds, settings=None, *, elastic=LIT["elastic"]):
         found = simulated_map(seed, settings=settings, **LIT | {"elastic": elastic}).calibration
         if found.status != "ok":
             continue
-        truth = ENERGY + DISPERSION * (found.pivot - PIVOT)
-        errors.append(found.dispersion / DISPERSION - 1)
+        below, truth, above = true_energy(found.pivot + np.array([-0.5, 0.0, 0.5]))
+        errors.append(found.dispersion / (above - below) - 1)
         inside.append(
             (
-                abs(found.dispersion - DISPERSION) <= found.dispersion_sigma,
+                abs(found.dispersion - (above - below)) <= found.dispersion_sigma,
                 abs(found.energy(found.pivot) - truth) <= found.sigma(found.pivot),
             )
         )

@@ -2,13 +2,14 @@
 
 import numpy as np
 
+from callbacks.rixs.calibration import Displacements
 from callbacks.rixs.elastic_line import ElasticLine, ElasticLineSettings
 from callbacks.rixs.elastic_peak import FWHM_PER_SIGMA
 from callbacks.rixs.integration import spectrum_variance
 from callbacks.rixs.repeats import Row
 
 COLUMNS, FWHM, ROWS, PHOTON, NOISE = 2048, 5.0, 64, 110.0, 4.0
-ENERGY, DISPERSION, PIVOT = 530.0, 0.107, 1100.0  # truth
+ENERGY, DISPERSION, PIVOT, BEND = 530.0, 0.107, 1100.0, -0.8e-4  # truth: as a grating has it
 EXCITATIONS = np.arange(527.0, 545.0, 1.5)
 LIT = {"elastic": 300.0, "emission": 8000.0}  # photons a spectrum
 WITHOUT_ELASTIC_LINE = (
@@ -25,7 +26,13 @@ def gaussian(centre, fwhm, area):
 
 
 def column(energy):
-    return PIVOT + (energy - ENERGY) / DISPERSION
+    way = ENERGY / DISPERSION * (1 - ENERGY / energy)
+    return PIVOT + 2 * way / (1 + np.sqrt(1 + 2 * BEND * way))
+
+
+def true_energy(column):
+    way = column - PIVOT
+    return ENERGY / (1 - DISPERSION / ENERGY * (way + 0.5 * BEND * way**2))
 
 
 def expected_photons(excitation, *, elastic, emission, raman=0.0):
@@ -51,7 +58,8 @@ def calibrate(energies, spectra, settings=None, *, at_once=True):
         for index, (energy, (spectrum, variance)) in enumerate(zip(energies, spectra, strict=True))
     ]
     for event in [tuple(rows)] if at_once else [(row,) for row in rows]:
-        step.push({"rows": event, "row": event[-1].index})
+        still = Displacements(np.zeros(len(rows)), np.zeros((len(rows), 1)))  # the chip does not drift
+        step.push({"rows": event, "row": event[-1].index, "row_displacements": still})
     return step
 
 

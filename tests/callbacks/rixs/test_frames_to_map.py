@@ -11,6 +11,7 @@ from callbacks.incident_flux import check_flux
 from callbacks.rixs.calibration import Calibration
 from callbacks.rixs.curvature import Curvature, fit_curvature, straighten
 from callbacks.rixs.dark import estimate_pedestal
+from callbacks.rixs.drift import DriftSettings
 from callbacks.rixs.elastic_peak import FWHM_PER_SIGMA
 from callbacks.rixs.integration import Integration, IntegrationSettings, spectrum_of, spectrum_variance
 from callbacks.rixs.normalisation import Normalisation, NormalisationSettings
@@ -202,20 +203,37 @@ def test_drift_between_two_frames_is_measured_within_its_uncertainty():
     for seed in range(200):
         rng = np.random.default_rng(seed)
         drift = rng.uniform(-6, 6)
-        reference = PHOTON * rng.poisson(0.2 + line(300, 400) + line(240, 2000, 25))
-        moved = PHOTON * rng.poisson(0.2 + line(300 + drift, 400) + line(240 + drift, 2000, 25))
-        variance = spectrum_variance(moved, photon_counts=PHOTON, read_noise=30.0)
-        found, sigma = measure_drift(moved, variance, reference, largest_drift=20)
+        reference, moved = (
+            PHOTON * rng.poisson(0.2 + line(300 + by, 400) + line(240 + by, 2000, 25)) + rng.normal(0, 30, COLUMNS)
+            for by in (0.0, drift)
+        )
+        variances = [spectrum_variance(each, photon_counts=PHOTON, read_noise=30.0) for each in (moved, reference)]
+        found, sigma = measure_drift(moved, variances[0], reference, variances[1], largest_drift=20)
         inside += abs(found - drift) <= sigma
         assert abs(found - drift) < 1.0
-    assert 0.60 <= inside / 200 <= 0.76
+    assert 0.60 <= inside / 200 <= 0.82
+
+
+def test_small_drifts_are_not_drawn_to_whole_columns():
+    found = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        spectra = [
+            PHOTON * rng.poisson(0.2 + line(300 + by, 400) + line(240 + by, 2000, 25)) + rng.normal(0, 30, COLUMNS)
+            for by in (0.0, 0.3)
+        ]
+        known = [spectrum_variance(each, photon_counts=PHOTON, read_noise=30.0) for each in spectra]
+        found.append(measure_drift(spectra[1], known[1], spectra[0], known[0], largest_drift=20))
+    shifts, sigmas = np.array(found).T
+    assert shifts.mean() == pytest.approx(0.3, abs=4 * sigmas.mean() / np.sqrt(200))
 
 
 def test_drift_is_undone_before_frames_are_added():
     rng = np.random.default_rng(0)
     step = RepeatedFrames(RepeatedFramesSettings())
-    for number, drift in enumerate((0.0, 4.0), start=1):
-        outputs = step.push(spectrum_event(number, PHOTON * rng.poisson(line(300 + drift, 4000)).astype(float)))
+    for number, drift in enumerate((0.0, 4.0), start=1):  # two hours apart
+        spectrum = PHOTON * rng.poisson(line(300 + drift, 4000)).astype(float)
+        outputs = step.push(spectrum_event(number, spectrum) | {"time": 7200.0 * number})
     assert outputs["drift_pixels"] == pytest.approx(4.0, abs=0.3)
     row = outputs["rows"][0]
     assert np.average(np.arange(COLUMNS), weights=row.spectrum) == pytest.approx(300.0, abs=0.3)
@@ -246,7 +264,7 @@ def test_the_intensity_of_a_map_lies_within_its_uncertainty():
     inside = 0
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        step = RepeatedFrames(RepeatedFramesSettings(largest_drift=1.0, significance=1e9))
+        step = RepeatedFrames(RepeatedFramesSettings(drift=DriftSettings(rate=0.0)))
         for number in (1, 2):
             flux = rng.uniform(0.5, 2.0)
             spectrum = PHOTON * rng.poisson(np.full(50, 30.0 * flux)).astype(float)
@@ -262,15 +280,16 @@ def test_the_intensity_of_a_map_lies_within_its_uncertainty():
 
 
 def calibration(status="ok"):
-    return Calibration(np.array([530.0, 0.1]), 300.0, np.diag([1e-4, 1e-8]), np.ones(4, dtype=bool), status, 0.01)
+    covariance = np.diag([1e-4, 1e-8, 1e-12])
+    return Calibration(np.array([530.0, 0.1, -1e-4]), 300.0, covariance, np.ones(4, dtype=bool), status, 0.01)
 
 
 def map_of(energies, status="ok"):
     step = RixsMap(RixsMapSettings(yield_window=(520.0, 525.0)))
     for index, energy in enumerate(energies):
-        spectrum = line(300 + (energy - 530) / 0.1, 100.0) + line(230, 1000.0, 10)
+        spectrum = line(float(calibration().pixel(energy)), 100.0) + line(230, 1000.0, 10)
         row = Row(index, energy=energy, normalised_spectrum=spectrum, normalised_variance=np.ones(COLUMNS))
-        step.push({"rows": (row,), "calibration": calibration(status)})
+        step.push({"rows": (row,), "calibration": calibration(status), "row_shifts": np.zeros(index + 1)})
     return step.result
 
 

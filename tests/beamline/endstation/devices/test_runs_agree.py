@@ -97,16 +97,16 @@ def test_rixs_maps_and_their_calibrations_agree_within_their_noise(reduced):
     one, other = reduced["rixs"]
     assert one["calibration_status"] == other["calibration_status"] == "ok"
     for order in range(2):  # energy at the pivot, dispersion
-        at = other["calibration_coefficients"][order]
+        at = other["calibration_parameters"][order]
         if one["calibration_pivot"] != other["calibration_pivot"] and order == 0:
-            at = np.polynomial.Polynomial(other["calibration_coefficients"])(
+            at = np.polynomial.Polynomial(other["calibration_parameters"])(
                 one["calibration_pivot"] - other["calibration_pivot"]
             )
         sigma = np.hypot(*(np.sqrt(each["calibration_covariance"][order, order]) for each in (one, other)))
         if order == 0:  # a column stands for a place that depends on the curvature that was found
-            bends = (each["curvature_sigma"] * each["calibration_coefficients"][1] for each in (one, other))
+            bends = (each["curvature_sigma"] * each["calibration_parameters"][1] for each in (one, other))
             sigma = np.hypot(sigma, np.hypot(*bends))
-        assert abs(one["calibration_coefficients"][order] - at) < 4 * sigma
+        assert abs(one["calibration_parameters"][order] - at) < 4 * sigma
     pulls = pull(reduced["rixs"], "pfy", "pfy_sigma")
     assert len(pulls) == 19
     assert abs(pulls.mean()) < 4 / np.sqrt(len(pulls))
