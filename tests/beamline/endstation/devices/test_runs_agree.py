@@ -8,6 +8,7 @@ from beamline.acquire.session import Session, measure
 from beamline.operations.demonstrate.techniques import simulated
 from beamline.operations.replay import reduce_documents
 from beamline.storage.results import collect
+from callbacks.rixs.calibration import Calibration
 from plans import rixs_map, stxm_line_spectrum, xas
 
 SAMPLE = "LRNMC 311 mAh/g"
@@ -96,17 +97,19 @@ def test_absorption_spectra_agree_within_their_noise(reduced):
 def test_rixs_maps_and_their_calibrations_agree_within_their_noise(reduced):
     one, other = reduced["rixs"]
     assert one["calibration_status"] == other["calibration_status"] == "ok"
-    for order in range(2):  # energy at the pivot, dispersion
-        at = other["calibration_parameters"][order]
-        if one["calibration_pivot"] != other["calibration_pivot"] and order == 0:
-            at = np.polynomial.Polynomial(other["calibration_parameters"])(
-                one["calibration_pivot"] - other["calibration_pivot"]
-            )
-        sigma = np.hypot(*(np.sqrt(each["calibration_covariance"][order, order]) for each in (one, other)))
-        if order == 0:  # a column stands for a place that depends on the curvature that was found
-            bends = (each["curvature_sigma"] * each["calibration_parameters"][1] for each in (one, other))
-            sigma = np.hypot(sigma, np.hypot(*bends))
-        assert abs(one["calibration_parameters"][order] - at) < 4 * sigma
+    found = [
+        Calibration(
+            *(each[f"calibration_{what}"] for what in ("parameters", "pivot", "covariance")), np.zeros(0), "ok", 0.0
+        )
+        for each in (one, other)
+    ]
+    at = found[0].pivot
+    # A column stands for a place that depends on the curvature that was found.
+    bends = (each["curvature_sigma"] * line.dispersion for each, line in zip((one, other), found, strict=True))
+    sigma = np.hypot(np.hypot(*(each.sigma(at) for each in found)), np.hypot(*bends))
+    assert abs(found[0].energy(at) - found[1].energy(at)) < 4 * sigma
+    dispersions, sigmas = zip(*(each.dispersion_at(float(found[0].energy(at))) for each in found), strict=True)
+    assert abs(dispersions[0] - dispersions[1]) < 4 * np.hypot(*sigmas)
     pulls = pull(reduced["rixs"], "pfy", "pfy_sigma")
     assert len(pulls) == 19
     assert abs(pulls.mean()) < 4 / np.sqrt(len(pulls))
