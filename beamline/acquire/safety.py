@@ -152,6 +152,7 @@ class Assessment:
             "document_bytes": plan.document_bytes,
             "bytes": self.bytes,
             "bytes_not_known": list(plan.undescribed),
+            "warnings": list(plan.warnings),
             "free_bytes": self.free,
             "minimum_free_gb": self.minimum_free_gb,
         }

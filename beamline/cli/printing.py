@@ -59,9 +59,11 @@ def ask_to_resume() -> bool:
 
 
 def print_assessment(assessment: Assessment, *, to_stderr: bool = False) -> None:
-    """Print what a plan will do, in one line."""
+    """Print what a plan will do, in one line, and what may spoil its data, a line each."""
     to = PlainConsole(stderr=True) if to_stderr else console
     to.print(assessment.text(), soft_wrap=True)
+    for warning in assessment.estimate.warnings:
+        to.print(styled(f"warning: {warning}", "yellow"), soft_wrap=True)
 
 
 def print_plans(plans: Iterable[Mapping[str, Any]]) -> None:

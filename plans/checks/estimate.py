@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from plans.errors import PlanError
 
 POINT_OVERHEAD = 1.0  # s a frame or point: a step of the monochromator, its settling, the camera's readout
 LINE_OVERHEAD = 0.1  # s a line: the fine stage flies back
+DRIFT_TIME = 1800.0  # s of exposure in which a spectrograph may drift by a column
 DOCUMENT_BYTES = 2000  # of a document, beside its arrays
 UID = "estimated"  # answers `open_run`
 NO_KEY = ""  # of the readings within an event: nothing is measured, so no plan can look its value up
@@ -51,6 +52,8 @@ class Estimate:
         Of its runs, each once; the plan's name for a run that is no `measurement`.
     undescribed : tuple of str
         Devices that cannot describe their data before they are staged: their bytes are not known, and not counted.
+    warnings : tuple of str
+        What may spoil the data though it can be measured, a line each.
     """
 
     points: dict[str, int]
@@ -64,6 +67,7 @@ class Estimate:
     runs: int
     techniques: tuple[str, ...]
     undescribed: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def events(self) -> int:
@@ -153,6 +157,7 @@ class _Walk:
         self._exposure = 0.0  # longest of what was triggered since the last event, s
         self._counting = self._sleeping = self._now = 0.0
         self._frame_bytes = self._array_bytes = self._documents = self._runs = 0
+        self._energy_follows_time = False  # of a RIXS map
 
     def outcome(self) -> Estimate:
         """Give what was counted."""
@@ -169,7 +174,16 @@ class _Walk:
             runs=self._runs,
             techniques=tuple(self._techniques),
             undescribed=tuple(self._undescribed),
+            warnings=tuple(self._warnings()),
         )
+
+    def _warnings(self) -> Iterator[str]:
+        if self._energy_follows_time and self._counting > DRIFT_TIME:
+            hours = self._counting / 3600
+            yield (
+                f"order up: over {hours:.1f} h a drift of the spectrograph looks like another dispersion, unless"
+                " fluorescence shows it; random, or up_down with two frames an energy, tells them apart"
+            )
 
     def answer(self, message: Msg) -> Any:
         """Count a message, and give its answer to the plan."""
@@ -196,6 +210,7 @@ class _Walk:
             case "open_run":
                 block = message.kwargs.get(MEASUREMENT, {})
                 self._techniques[block.get("technique", message.kwargs.get("plan_name", ""))] = None
+                self._energy_follows_time |= block.get("technique") == "rixs" and block.get("order") == "up"
                 self._runs += 1
                 self._documents += 2  # start and stop
                 return UID

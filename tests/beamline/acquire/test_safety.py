@@ -63,7 +63,9 @@ def test_a_map_is_summarised_in_one_line_with_its_time_its_end_and_its_bytes(end
     console = Console(record=True, file=io.StringIO(), width=40)
     monkeypatch.setattr(printing, "console", console)
     printing.print_assessment(assessment)
-    assert console.export_text().count("\n") == 1
+    said, warning = console.export_text().splitlines()
+    assert said == assessment.text()
+    assert warning.startswith("warning: order up: over 10.2 h a drift")
 
 
 def test_lines_points_and_several_runs_are_called_by_their_names(endstation, tmp_path):
@@ -163,7 +165,7 @@ def test_a_dry_run_prints_and_starts_nothing(tmp_path):
     plan = ["run", "rixs_map", "--regions", MAP, "--exposure-time", "300", "--dry-run", "--data-dir", tmp_path]
     text = answer(*plan)
     assert text.stdout.startswith("120 frames and ")
-    assert text.stdout.count("\n") == 1
+    assert text.stdout.count("\n") == 2  # and a warning: its order is up
     assert text.stderr == ""
     assert [path.name for path in tmp_path.iterdir()] == ["frames"]
     refused = beamline("run", "xas", "--regions", "5:6:0.1", "--dry-run", "--data-dir", tmp_path, expect=1)

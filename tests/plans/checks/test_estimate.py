@@ -210,3 +210,19 @@ def test_arrays_of_a_line_are_as_long_as_the_plan_will_set_it(engine, documents,
 def test_a_stack_of_six_thousand_lines_is_counted(endstation):
     planned = estimate(stxm_stack(endstation, "520:525.9:0.1", "x=-1:1:0.5 y=-5:4.9:0.1", dark_lines=0), endstation)
     assert planned.points == {"primary": 6000}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "options", "warned"),
+    [
+        (300.0, {}, True),
+        (300.0, {"frames_per_energy": 2}, True),
+        (300.0, {"frames_per_energy": 2, "order": "up_down"}, False),
+        (300.0, {"order": "random"}, False),
+        (30.0, {}, False),  # too short to drift
+    ],
+)
+def test_a_map_whose_order_cannot_tell_drift_from_dispersion_is_warned_of(endstation, seconds, options, warned):
+    planned = estimate(rixs_map(endstation, "528:536:1", seconds, dark_frames=0, **options), endstation)
+    assert bool(planned.warnings) == warned
+    assert all(warning.startswith("order up: over ") and "h a drift" in warning for warning in planned.warnings)
