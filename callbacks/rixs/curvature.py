@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.rixs.smoothing import smooth_signal
+from callbacks.rixs.smoothing import TRIANGLE, smooth_signal
 
 FloatArray = NDArray[np.floating]
 
 FEWEST_GROUPS = 4  # of rows: the position of a line, its tilt and its curvature, and one to see their scatter
 LARGEST_GROUP_SIGMA = 5.0  # columns; a group less certain than the width of a line does not show it
+LEAST_TOLD = 0.2  # of what the slope of a line seems to tell that must not be its noise
 _REFINEMENTS, _CONVERGED = 12, 0.005  # of the reference and the shifts; columns
 _LARGEST_SHIFT = 60  # columns; lines of unbinned chips bend by up to about 40
 _LARGEST_STEP = 2.0  # columns of one refinement: beyond, its linear approximation does not hold
@@ -173,7 +174,10 @@ def _smooth(groups: FloatArray) -> FloatArray:
 
 
 def _shifts(aligned: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Shift of each group against the sum of the others, and its uncertainty, by one Gauss-Newton step."""
+    """Shift of each group against the sum of the others, and its uncertainty, by one Gauss-Newton step.
+
+    The noise of the others' slope would pass for structure that tells the shift: what it adds on average is taken off.
+    """
     total = _smooth(aligned).sum(axis=0)
     others = total[None, :] - _smooth(aligned)
     smooth = _smooth(variance)
@@ -181,7 +185,10 @@ def _shifts(aligned: FloatArray, variance: FloatArray) -> tuple[FloatArray, Floa
     scale = (weight * aligned * others).sum(axis=1) / (weight * others**2).sum(axis=1)
     slope = -np.gradient(others, axis=1) * scale[:, None]  # change of the group where it moves right by one column
     information = (weight * slope**2).sum(axis=1)
+    noise = np.convolve(TRIANGLE, (0.5, 0.0, -0.5)) @ np.convolve(TRIANGLE, (0.5, 0.0, -0.5))
+    told = information - noise * scale**2 * (weight * (variance.sum(axis=0) - variance)).sum(axis=1)
+    told = np.where(told > LEAST_TOLD * information, told, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        step = (weight * slope * (aligned - scale[:, None] * others)).sum(axis=1) / information
-        sigma = 1.0 / np.sqrt(information)
+        step = (weight * slope * (aligned - scale[:, None] * others)).sum(axis=1) / told
+        sigma = np.sqrt(information) / told
     return np.clip(step, -_LARGEST_STEP, _LARGEST_STEP), sigma

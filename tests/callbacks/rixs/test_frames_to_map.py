@@ -74,6 +74,19 @@ def test_the_curvature_is_found_within_its_uncertainty():
     assert 0.60 <= inside / 400 <= 0.85  # the sums of eight rows bend a little in themselves; never too narrow
 
 
+def test_a_curvature_that_noise_nearly_hides_is_as_uncertain_as_it_is():
+    pulls, at = [], Curvature(np.array([1.2, 2.5]), np.zeros((2, 2)), "ok").displacement(8)
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        light = np.array([0.05 + line(300 + by, 6) + line(220 + by, 90, 20) for by in at])
+        groups = PHOTON * rng.poisson(light) + 30.0 * rng.standard_normal(light.shape)
+        found = fit_curvature(groups, PHOTON**2 * light + 30.0**2, largest_sigma=3.0)
+        if found.status == "ok":
+            pulls.append((found.coefficients - [1.2, 2.5]) / np.sqrt(np.diag(found.covariance)))
+    assert len(pulls) > 20
+    assert (np.sqrt(np.median(np.square(pulls), axis=0)) < 1.1).all()  # 0.67 where they are as they should be
+
+
 def test_the_curvature_is_refused_without_light():
     dark = NOISE * np.random.default_rng(0).standard_normal((8, COLUMNS))
     assert "too few photons" in fit_curvature(dark, np.full(dark.shape, NOISE**2), largest_sigma=0.25).status
