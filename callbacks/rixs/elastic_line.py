@@ -82,14 +82,14 @@ class _Row:
     energy: float
     spectrum: FloatArray
     variance: FloatArray
-    scale: float  # from counts to what is normalised to I0; 1 where that is not known
+    scale: float  # from counts to what is normalised to I0; NaN where I0 is lost
     blind: Peak  # found without knowing where to look
     peak: Peak  # used: this one, or the one found where the calibration expects it
     moved: float = 0.0  # columns that drift and emission have moved it, as all lines together tell
 
     @property
     def strength(self) -> float:
-        """Strength of the line that is used, normalised to I0."""
+        """Strength of the line that is used, normalised to I0; NaN where that is lost."""
         return self.peak.amplitude * self.peak.fwhm * self.scale
 
 
@@ -117,12 +117,13 @@ class ElasticLine(Step):
         self._found: dict[tuple[int, int], Peak] = {}  # by row and expected column
         self._displacements = Displacements.none(0)  # of the rows
         self._known: tuple[KnownLine, ...] = ()
+        self._weakest = math.nan  # strength of the elastic lines off the resonance; NaN where not known
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take the rows that a frame changed; give the line of the frame's row and the calibration so far."""
         for row in event[RixsOutput.ROWS]:
             blind = find_elastic_line(row.spectrum, row.variance, settings=self._settings)
-            scale = getattr(row, "scale", 1.0)
+            scale = getattr(row, "scale", math.nan)  # rows that another program makes may lack it
             self._rows[row.index] = _Row(row.energy, row.spectrum, row.variance, scale, blind, blind)
             self._found = {key: peak for key, peak in self._found.items() if key[0] != row.index}
         self._displacements = event.get(RixsOutput.ROW_DISPLACEMENTS) or self._untracked()
@@ -189,7 +190,8 @@ class ElasticLine(Step):
         rows = list(self._rows.values())
         for row in rows:
             row.peak = row.blind
-        self._known = ()
+        self._known, self._weakest = (), math.nan
+        self._weakest = _weakest(rows, self._fit(rows).accepted)
         self._calibration = self._fit(rows)
         if self._calibration.status != "ok":
             return
@@ -205,8 +207,10 @@ class ElasticLine(Step):
 
     def _fit(self, rows: list[_Row]) -> Calibration:
         """Calibrate with the lines that are elastic; say of the others that they are resonant emission."""
-        share, strength = _resonant_share(rows)
-        for row, times in zip(rows, strength, strict=True):
+        strength = np.array([math.nan if row.peak.reason else row.strength for row in rows])
+        above = np.nan_to_num(strength / self._weakest, nan=1.0)
+        share = 1 - 1 / np.maximum(above, 1.0)
+        for row, times in zip(rows, above, strict=True):
             if not row.peak.reason and times > MOST_RESONANT:
                 reason = f"resonant emission: {times:.1f} times as strong as the weakest elastic lines"
                 row.peak = replace(row.peak, reason=reason)
@@ -302,15 +306,11 @@ class ElasticLine(Step):
         )
 
 
-def _resonant_share(rows: list[_Row]) -> tuple[FloatArray, FloatArray]:
-    """Give the share of resonant emission in each line, and how many times as strong as the weakest lines it is."""
-    strength = np.array([math.nan if row.peak.reason else row.strength for row in rows])
+def _weakest(rows: list[_Row], accepted: NDArray[np.bool_]) -> float:
+    """Give the strength of the weakest of the lines that agree: off the resonance all are as strong; NaN without I0."""
+    strength = np.array([row.strength for row in rows])[accepted]
     known = np.sort(strength[np.isfinite(strength)])
-    if not known.size or not known[0] > 0:
-        return np.zeros(len(rows)), np.ones(len(rows))
-    weakest = float(np.median(known[: max(FEW_WEAKEST, len(known) // 5)]))
-    times = np.where(np.isfinite(strength), strength / weakest, 1.0)
-    return np.maximum(0.0, 1 - 1 / np.maximum(times, 1.0)), times
+    return float(np.median(known[: max(FEW_WEAKEST, len(known) // 5)])) if known.size else math.nan
 
 
 def _light_at_the_end(rows: list[_Row]) -> str:

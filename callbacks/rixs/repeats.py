@@ -102,7 +102,7 @@ class Row:
     index: int
     frames: list[int] = field(default_factory=list)
     energy: float = math.nan
-    scale: float = 1.0  # from counts to what is normalised to I0; 1 where that is not known
+    scale: float = math.nan  # from counts to what is normalised to I0; NaN where I0 is lost
     spectrum: FloatArray = field(default_factory=lambda: np.zeros(0))
     variance: FloatArray = field(default_factory=lambda: np.zeros(0))
     normalised_spectrum: FloatArray = field(default_factory=lambda: np.zeros(0))
@@ -277,7 +277,7 @@ class RepeatedFrames(Step):
         known = np.isfinite([frame.factor for frame in frames])
         row.spectrum, row.variance = spectra.sum(axis=0), variances.sum(axis=0)
         flux = sum(1.0 / frame.factor for frame in frames if np.isfinite(frame.factor))
-        row.scale = len(frames) / flux if flux > 0 else 1.0
+        row.scale = known.mean() / flux if flux > 0 else math.nan
         row.normalised_spectrum, row.normalised_variance = _normalise(
             spectra[known].sum(axis=0), variances[known].sum(axis=0), frames
         )

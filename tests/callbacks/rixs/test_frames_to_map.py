@@ -263,6 +263,17 @@ def test_a_frame_without_flux_has_no_part_in_the_normalised_row():
     np.testing.assert_allclose(row.spectrum, 2000.0)
 
 
+def test_a_row_of_two_frames_is_as_bright_as_one_of_one_and_that_of_a_lost_i0_is_not_known():
+    step = RepeatedFrames(RepeatedFramesSettings())
+    step.push(spectrum_event(1, np.full(COLUMNS, 1000.0), energy=530.0, factor=0.5))
+    for number, factor in ((2, 0.5), (3, 0.5), (4, np.nan)):
+        step.push(spectrum_event(number, np.full(COLUMNS, 1000.0), energy=531.0, factor=factor))
+    step.push(spectrum_event(5, np.full(COLUMNS, 1000.0), energy=532.0, factor=np.nan))
+    one, three, lost = step.rows
+    assert one.scale * one.spectrum.sum() == pytest.approx(three.scale * three.spectrum.sum())
+    assert np.isnan(lost.scale)
+
+
 def test_rows_visited_again_later_are_updated():
     step = RepeatedFrames(RepeatedFramesSettings())
     rows = [
