@@ -17,6 +17,8 @@ from scipy.ndimage import uniform_filter1d
 from scipy.optimize import minimize
 from scipy.special import expit, logit, ndtr, ndtri
 
+from callbacks.rixs.photon_charge import CLOUD_SIGMA
+
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
@@ -27,7 +29,6 @@ NEIGHBOURS = 15  # columns over which that share is averaged, so that chance doe
 REACH = 60
 FEWEST_ABOVE = 50  # dark pixels above zero that tell their noise
 LARGEST_UNCERTAINTY = 0.5  # of the logarithm of the noise
-CLOUD_SIGMA = 0.47  # pixels rms along a row: the brightest pixel then holds the measured 0.60 of a photon's charge
 _PHOTONS = np.concatenate([[0.0], np.geomspace(0.003, 10.0, 60)])  # a pixel, of the table of what clipping takes
 _BINS = 4096  # of the charge of a pixel, in that table
 _POSITIONS = 61  # of a photon along a row

@@ -80,7 +80,7 @@ def pixels_above(image: FloatArray, levels: FloatArray, block_of: IndexArray) ->
 
 
 def box_charges(image: FloatArray, rows: IndexArray, columns: IndexArray) -> FloatArray:
-    """Give the charge of pixels, of the 2 x 2 that hold most with each, and of the 3 x 3 around local maxima.
+    """Give the charge of pixels, and the most that boxes of pixels about each hold.
 
     Parameters
     ----------
@@ -90,10 +90,11 @@ def box_charges(image: FloatArray, rows: IndexArray, columns: IndexArray) -> Flo
 
     Returns
     -------
-    numpy.ndarray, shape (3, n)
-        The last is minus infinity where a neighbour is brighter, so that a hit is looked at once.
+    numpy.ndarray, shape (4, n)
+        In a pixel, 1 x 2, 2 x 2 and 3 x 3 (`callbacks.rixs.photon_charge.BOXES`). The last is about the pixel, and
+        minus infinity where a neighbour is brighter, so that a hit is looked at once.
     """
-    charges = np.empty((3, len(rows)))
+    charges = np.empty((4, len(rows)))
     compiled(_box_charges)(np.ascontiguousarray(image), rows, columns, charges)
     return charges
 
@@ -229,8 +230,8 @@ def _box_charges(  # pragma: no cover
                 if i != 1 or j != 1:
                     nine += around[i, j]
                     brightest = max(brightest, around[i, j])
-        charges[0, k], charges[1, k] = own, four
-        charges[2, k] = own + nine if own >= brightest else -np.inf
+        charges[0, k], charges[1, k], charges[2, k] = own, own + max(around[1, 0], around[1, 2]), four
+        charges[3, k] = own + nine if own >= brightest else -np.inf
 
 
 def _straightened_sum(  # pragma: no cover

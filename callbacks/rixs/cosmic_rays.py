@@ -1,8 +1,8 @@
 """Step 2 of a RIXS map: find cosmic rays by the charge that photons cannot leave, and replace them.
 
 Pixels of one column see one emission energy, so the others of a column say how many photons a pixel should hold
-(`callbacks.rixs.photon_model`). A cosmic ray is charge, in one pixel, in 2 x 2 or in 3 x 3, that this many photons are
-very unlikely to leave there. The scans of the constants are in docs/decisions/constants-cosmic-rays.md.
+(`callbacks.rixs.photon_model`). A cosmic ray is charge, in a pixel or a few that touch, that this many photons are very
+unlikely to leave there. The scans of the constants are in docs/decisions/constants-cosmic-rays.md.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ from scipy.spatial import cKDTree
 
 from callbacks.contract import RixsOutput
 from callbacks.rixs.compiled import box_charges, pixels_above
+from callbacks.rixs.photon_charge import BOXES, pixel_share
 from callbacks.rixs.photon_model import FloatArray, IndexArray, PhotonModel
 from callbacks.step import Step
 
 # A pixel beside a hit belongs to it above these multiples of the read noise and, where photons are crowded, of theirs.
-WING_READ_NOISE, WING_PHOTON_NOISE = 2.0, 1.5
+WING_READ_NOISE, WING_PHOTON_NOISE = 2.0, 2.5
 CROWDED = 0.15  # photons a pixel above which a photon is often beside a hit
 PHOTON_SEEN = 0.3  # of a photon's charge: a pixel with more sees one
+# Of a photon's charge in a pixel of a hit, so that others may belong to it: of its row, and of the rows beside it.
+GROWS_ALONG, GROWS_ACROSS = 0.5, 1.0
+PASSES = 2  # the second expects the light of a frame without the hits of the first
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class CleanedFrame:
 
 
 def remove_cosmic_rays(
-    frame: FloatArray, *, photon_counts: float, read_noise: float, threshold: float = 6.0
+    frame: FloatArray, *, photon_counts: float, read_noise: float, largest_loss: float = 2e-3
 ) -> CleanedFrame:
     """Find cosmic rays in a frame and put the mean of their column in their place.
 
@@ -64,8 +68,8 @@ def remove_cosmic_rays(
         Counts that one photon leaves.
     read_noise : float
         Counts rms a pixel.
-    threshold : float
-        How improbable photons must be, in standard deviations of a normal distribution.
+    largest_loss : float
+        Share of the photons' charge that may pass for hits, where photons are taken for one in each box of pixels.
 
     Returns
     -------
@@ -79,59 +83,66 @@ def remove_cosmic_rays(
     Notes
     -----
     In blocks of 64 rows the mean of each column is taken over pixels capped at what photons can leave, and smoothed
-    over columns where photons are few. The charge of N photons in a box follows Poisson's law, in units of the share
-    of a photon's charge that a box catches. Charge above the threshold is a hit; it is grown to touching pixels that
-    stand out of the noise.
+    over columns where photons are few. Charge in a pixel, or in a few that touch, more than this many photons
+    leave is a hit (`callbacks.rixs.photon_charge`); it is grown to touching pixels that stand out
+    of the noise. Then all is done once more, with the light that the frame without these hits shows.
     """
     image = np.asarray(frame, dtype=float)
     if image.ndim != 2:
         raise ValueError(f"a frame has the shape (rows, columns), not {image.shape}")
-    for name, value in (("photon_counts", photon_counts), ("read_noise", read_noise), ("threshold", threshold)):
+    for name, value in (("photon_counts", photon_counts), ("read_noise", read_noise), ("largest_loss", largest_loss)):
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{name} is {value}, expected a number above zero")
     if not np.isfinite(image.sum()):
         raise ValueError("the frame holds values that are not finite")
 
-    model = PhotonModel(image, photon_counts, read_noise, threshold)
-    rows, columns = _grow_hits(image, *_find_seeds(image, model), model)
-    cleaned, mask = image.copy(), np.zeros(image.shape, dtype=bool)
-    mask[rows, columns] = True
-    cleaned[rows, columns] = _replacement(image, mask, rows, columns, model)
+    cleaned = image
+    for _ in range(PASSES):
+        model = PhotonModel(cleaned, photon_counts, read_noise, largest_loss)
+        rows, columns = _grow_hits(image, cleaned, *_find_seeds(image, cleaned, model), model)
+        cleaned, mask = image.copy(), np.zeros(image.shape, dtype=bool)
+        mask[rows, columns] = True
+        cleaned[rows, columns] = _replacement(image, mask, rows, columns, model)
     removed = float((image[rows, columns] - cleaned[rows, columns]).sum())
     return CleanedFrame(cleaned, mask, _count_groups(rows, columns), removed)
 
 
-def _find_seeds(image: FloatArray, model: PhotonModel) -> tuple[IndexArray, IndexArray]:
-    """Find the pixels whose charge, alone or with their neighbours', is above the thresholds.
+def _find_seeds(image: FloatArray, light: FloatArray, model: PhotonModel) -> tuple[IndexArray, IndexArray]:
+    """Find the pixels whose charge, alone or with their neighbours', is above the thresholds of the light around them.
 
     Pixels above the lowest threshold that the brightest of a box can reach are looked at by the expectation of their
     column; those that pass once more by that of their neighbours along the row, which is more expensive to compute.
     """
-    pixel, square, box = model.thresholds
-    rows, columns = pixels_above(image, np.minimum(pixel, np.minimum(square / 4, box / 9)), model.block_of)
+    lowest = np.min([limit / (r * c) for limit, (r, c) in zip(model.thresholds, BOXES, strict=True)], axis=0)
+    rows, columns = pixels_above(image, lowest, model.block_of)
     charges = box_charges(image, rows, columns)
     hit = (charges > model.thresholds[:, model.block_of[rows], columns]).any(axis=0)
     rows, columns, charges = rows[hit], columns[hit], charges[:, hit]
-    hit = (charges > model.thresholds_for(model.expected_at(image, rows, columns))).any(axis=0)
+    hit = (charges > model.thresholds_for(model.expected_at(light, rows, columns))).any(axis=0)
     return rows[hit], columns[hit]
 
 
 def _grow_hits(
-    image: FloatArray, rows: IndexArray, columns: IndexArray, model: PhotonModel
+    image: FloatArray, light: FloatArray, rows: IndexArray, columns: IndexArray, model: PhotonModel
 ) -> tuple[IndexArray, IndexArray]:
-    """Add touching pixels that stand out of the noise of their column, until there are no more."""
+    """Add touching pixels that stand out of the noise of their column, until there are no more.
+
+    What lies beside the faint rim of a hit is more likely a photon.
+    """
     n_rows, n_columns = image.shape
     row_steps, column_steps = (steps.ravel() for steps in np.mgrid[-1:2, -1:2])
+    share = pixel_share(model.cloud_sigma)
     hit = np.unique(rows * n_columns + columns)
     front = hit
+    grows_from = model.photon_counts * np.where(row_steps, GROWS_ACROSS, GROWS_ALONG)
     while front.size:
-        row = (front[:, None] // n_columns + row_steps).ravel()
-        column = (front[:, None] % n_columns + column_steps).ravel()
+        row, column = front[:, None] // n_columns + row_steps, front[:, None] % n_columns + column_steps
         inside = (row >= 0) & (row < n_rows) & (column >= 0) & (column < n_columns)
+        inside &= image.ravel()[front][:, None] > grows_from
         beside = np.setdiff1d(row[inside] * n_columns + column[inside], hit)
         row, column = beside // n_columns, beside % n_columns
-        expected = model.expected_at(image, row, column)
-        photon_noise = np.sqrt(model.shares[0] * model.photon_counts * expected)
+        expected = model.expected_at(light, row, column)
+        photon_noise = np.sqrt(share * model.photon_counts * expected)
         photon_noise *= np.minimum(1.0, expected / (CROWDED * model.photon_counts))
         wing = expected + WING_READ_NOISE * model.read_noise + WING_PHOTON_NOISE * photon_noise
         front = beside[image[row, column] > wing]
@@ -176,7 +187,7 @@ class CosmicRaySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    threshold: float = Field(6.0, gt=0)  # standard deviations
+    largest_loss: float = Field(2e-3, gt=0, lt=1)  # share of the photons' charge that may pass for hits
 
 
 class CosmicRayRemoval(Step):
@@ -198,7 +209,7 @@ class CosmicRayRemoval(Step):
             event[RixsOutput.IMAGE],
             photon_counts=event[RixsOutput.PHOTON_COUNTS],
             read_noise=event[RixsOutput.READ_NOISE],
-            threshold=self._settings.threshold,
+            largest_loss=self._settings.largest_loss,
         )
         return {
             RixsOutput.IMAGE: cleaned.frame,

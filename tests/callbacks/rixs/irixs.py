@@ -7,7 +7,7 @@ from callbacks.contract import CcdConfig, Key
 from callbacks.pipelines import RixsSettings, rixs_map
 
 COUNTS_PER_EV = 0.2085  # about 162 counts a photon at 777 eV
-READ_NOISE = 4.0
+READ_NOISE = 8.0  # what dark columns say
 
 
 def read_scan(measured_data, number=17174):

@@ -3,7 +3,6 @@
 import itertools
 
 import numpy as np
-from scipy.stats import poisson
 
 
 def capped_means(image, edges, *, parts, cap_sigmas, cap_counts, photon_counts, read_noise):
@@ -27,7 +26,7 @@ def pixels_above(image, levels, block_of):
 
 
 def box_charges(image, rows, columns):
-    """Give the charge of pixels, of the 2 x 2 that hold most with each, and of the 3 x 3 around local maxima."""
+    """Give the charge of pixels, and the most that boxes of pixels about each hold."""
     padded = np.pad(image, 1)
     own = image[rows, columns]
     around = {
@@ -42,12 +41,8 @@ def box_charges(image, rows, columns):
     )
     nine = own + np.sum(list(around.values()), axis=0)
     is_peak = own >= np.max(list(around.values()), axis=0)
-    return np.stack([own, four, np.where(is_peak, nine, -np.inf)])
-
-
-def poisson_limit(chance, expected):
-    """Give the largest number of events that Poisson's law allows."""
-    return poisson.isf(chance, expected)
+    two = own + np.maximum(around[0, -1], around[0, 1])
+    return np.stack([own, two, four, np.where(is_peak, nine, -np.inf)])
 
 
 def pedestal(frame):
