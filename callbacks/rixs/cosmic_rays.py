@@ -25,7 +25,7 @@ from callbacks.rixs.photon_model import FloatArray, IndexArray, PhotonModel
 from callbacks.step import Step
 
 # A pixel beside a hit belongs to it above these multiples of the read noise and, where photons are crowded, of theirs.
-WING_READ_NOISE, WING_PHOTON_NOISE = 2.0, 2.5
+WING_READ_NOISE, WING_PHOTON_NOISE = 2.0, 3.0
 CROWDED = 0.15  # photons a pixel above which a photon is often beside a hit
 PHOTON_SEEN = 0.3  # of a photon's charge: a pixel with more sees one
 # Of a photon's charge in a pixel of a hit, so that others may belong to it: of its row, and of the rows beside it.

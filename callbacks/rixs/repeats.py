@@ -278,17 +278,13 @@ class RepeatedFrames(Step):
         row.spectrum, row.variance = spectra.sum(axis=0), variances.sum(axis=0)
         flux = sum(1.0 / frame.factor for frame in frames if np.isfinite(frame.factor))
         row.scale = known.mean() / flux if flux > 0 else math.nan
-        row.normalised_spectrum, row.normalised_variance = _normalise(
-            spectra[known].sum(axis=0), variances[known].sum(axis=0), frames
+        factor, factor_variance = (
+            np.array([getattr(frame, name) for frame in frames])[known, None] for name in ("factor", "factor_variance")
         )
-
-
-def _normalise(counts: FloatArray, variance: FloatArray, frames: list[_Frame]) -> tuple[FloatArray, FloatArray]:
-    known = [frame for frame in frames if np.isfinite(frame.factor)]
-    if not known:
-        nothing = np.full_like(counts, np.nan)
-        return nothing, nothing.copy()
-    flux = sum(1.0 / frame.factor for frame in known)
-    flux_variance = sum(frame.factor_variance / frame.factor**4 for frame in known)
-    normalised = counts / flux
-    return normalised, variance / flux**2 + normalised**2 * flux_variance / flux**2
+        # Where the drift moved columns off the chip, fewer frames see the energy, or none.
+        seen = straighten(np.ones_like(spectra), back)[known]
+        flux = (seen / factor).sum(axis=0)
+        flux = np.where(flux > 0, flux, math.nan)
+        flux_variance = (seen**2 * factor_variance / factor**4).sum(axis=0)
+        row.normalised_spectrum = spectra[known].sum(axis=0) / flux
+        row.normalised_variance = (variances[known].sum(axis=0) + row.normalised_spectrum**2 * flux_variance) / flux**2

@@ -62,13 +62,23 @@ def map_on_energy_loss(
     result = []
     for values in (intensity, variance):
         moved = np.full((len(excitation), len(loss_edges) - 1), np.nan)
-        total = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
         for row, energy in enumerate(excitation):
+            seen = np.flatnonzero(np.isfinite(values[row]))
+            if not seen.size:
+                continue
+            columns = slice(seen[0], seen[-1] + 1)
+            total = np.concatenate([[0.0], np.cumsum(values[row, columns])])
             at = (energy - loss_edges)[::-1]
-            summed = np.interp(at, edges, total[row], left=np.nan, right=np.nan)
+            summed = np.interp(at, edges[seen[0] : seen[-1] + 2], total, left=np.nan, right=np.nan)
             moved[row] = np.diff(summed)[::-1]
         result.append(moved)
     return (loss_edges[:-1] + loss_edges[1:]) / 2, result[0], result[1]
+
+
+def _moved(rows: FloatArray, shifts: FloatArray) -> FloatArray:
+    """Move each row back by its shift; NaN where it comes from beyond the chip."""
+    on_chip = straighten(np.ones_like(rows), shifts) > 1 - 1e-9
+    return np.where(on_chip, straighten(rows, shifts), np.nan)
 
 
 def _bin_edges(centres: FloatArray) -> FloatArray:
@@ -84,6 +94,7 @@ def partial_yield(
     Parameters
     ----------
     intensity, variance : numpy.ndarray, shape (n, columns)
+        NaN where a row does not reach: the columns that all rows have are summed.
     emission : numpy.ndarray, shape (columns,)
         eV.
     window : (float, float) or None
@@ -95,6 +106,8 @@ def partial_yield(
         NaN throughout where the window holds no column.
     """
     inside = np.ones(len(emission), dtype=bool) if window is None else (emission >= window[0]) & (emission <= window[1])
+    rows = np.isfinite(intensity).any(axis=1)  # one without I0 has none
+    inside &= np.isfinite(intensity[rows]).all(axis=0)
     if not inside.any():
         nothing = np.full(len(intensity), np.nan)
         return nothing, nothing.copy()
@@ -177,8 +190,8 @@ class RixsMap(Step):
             return RixsMapResult(excitation_energy=np.zeros(0), map=np.zeros((0, 0)), map_variance=np.zeros((0, 0)))
         excitation = np.array([row.energy for row in rows])
         shifts = self._shifts[[row.index for row in rows]]
-        intensity = straighten(np.stack([row.normalised_spectrum for row in rows]), shifts)
-        variance = straighten(np.stack([row.normalised_variance for row in rows]), shifts)
+        intensity = _moved(np.stack([row.normalised_spectrum for row in rows]), shifts)
+        variance = _moved(np.stack([row.normalised_variance for row in rows]), shifts)
         columns = np.arange(intensity.shape[1])
         if self._calibration.status != "ok":
             nothing = np.full(intensity.shape[1], np.nan)

@@ -166,7 +166,7 @@ PLATEAUS = [
     ("NEAR_ROWS", 3, 8),
     ("NEAR_PHOTONS", 0.02, 0.3),
     ("WING_READ_NOISE", 1.0, 3.0),
-    ("WING_PHOTON_NOISE", 1.5, 3.0),
+    ("WING_PHOTON_NOISE", 2.0, 4.0),
     ("GROWS_ALONG", 0.2, 1.0),
     ("GROWS_ACROSS", 0.5, 1.5),
     ("CROWDED", 0.1, 0.25),

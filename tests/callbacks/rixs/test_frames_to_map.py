@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from callbacks.contract import Key
 from callbacks.incident_flux import check_flux
-from callbacks.rixs.calibration import Calibration
+from callbacks.rixs.calibration import Calibration, fit_calibration
 from callbacks.rixs.curvature import Curvature, fit_curvature, straighten
 from callbacks.rixs.dark import estimate_pedestal
 from callbacks.rixs.drift import DriftSettings
@@ -251,6 +251,27 @@ def test_drift_is_undone_before_frames_are_added():
     row = outputs["rows"][0]
     assert np.average(np.arange(COLUMNS), weights=row.spectrum) == pytest.approx(300.0, abs=0.3)
     assert row.spectrum.max() > 0.93 * 2 * PHOTON * line(300, 4000).max()
+
+
+def test_what_drift_moved_off_the_chip_is_not_known_and_what_one_frame_sees_is_as_bright():
+    rng = np.random.default_rng(0)
+    step = RepeatedFrames(RepeatedFramesSettings())
+    for number, (drift, energy) in enumerate(((0.0, 530.0), (4.0, 530.0), (4.0, 531.0)), start=1):
+        spectrum = PHOTON * rng.poisson(400.0 + line(300 + drift, 40_000)).astype(float)
+        event = spectrum_event(number, spectrum, energy=energy) | {"time": 7200.0 * number - (number > 2) * 7000}
+        step.push(event)
+    both, late = step.rows
+    np.testing.assert_allclose(both.normalised_spectrum[-40:] / PHOTON, 400.0, atol=6 * 20)
+    rows = {"rows": tuple(step.rows), "row_shifts": np.zeros(2), "calibration": fit_calibration([], [], [])}
+    final = RixsMap(RixsMapSettings())
+    final.push(rows)
+    seen = np.isfinite(final.result.map)
+    assert seen[0].all()
+    assert COLUMNS - seen[1].sum() in {4, 5}
+    assert not seen[1, -4:].any()
+    assert np.isfinite(final.result.pfy).all()
+    np.testing.assert_array_equal(seen, np.isfinite(final.result.map_variance))
+    assert late.index == 1
 
 
 def test_a_frame_without_flux_has_no_part_in_the_normalised_row():
