@@ -56,7 +56,7 @@ class CleanedFrame:
 
 
 def remove_cosmic_rays(
-    frame: FloatArray, *, photon_counts: float, read_noise: float, largest_loss: float = 2e-3
+    frame: FloatArray, *, photon_counts: float, read_noise: float, largest_loss: float = 3e-3
 ) -> CleanedFrame:
     """Find cosmic rays in a frame and put the mean of their column in their place.
 
@@ -187,7 +187,7 @@ class CosmicRaySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    largest_loss: float = Field(2e-3, gt=0, lt=1)  # share of the photons' charge that may pass for hits
+    largest_loss: float = Field(3e-3, gt=0, lt=1)  # share of the photons' charge that may pass for hits
 
 
 class CosmicRayRemoval(Step):
