@@ -7,7 +7,6 @@ pixels. What remains above zero is the upper tail of their noise, and a lit pixe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -29,6 +28,7 @@ NEIGHBOURS = 15  # columns over which that share is averaged, so that chance doe
 REACH = 60
 FEWEST_ABOVE = 50  # dark pixels above zero that tell their noise
 LARGEST_UNCERTAINTY = 0.5  # of the logarithm of the noise
+_STEPS = (0.05, 0.01, 0.05)  # of the parameters, for second derivatives
 _PHOTONS = np.concatenate([[0.0], np.geomspace(0.003, 10.0, 60)])  # a pixel, of the table of what clipping takes
 _BINS = 4096  # of the charge of a pixel, in that table
 _POSITIONS = 61  # of a photon along a row
@@ -114,40 +114,40 @@ def find_clipped_noise(frame: FloatArray) -> ClippedNoise:
     even = np.full(REACH + 1, 1 / REACH)
     even[0] = 0.0
 
-    def surprise(parameters: FloatArray) -> float:
+    def chances(parameters: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Give the chance of each count, and its derivatives by offset, log of the noise and logit of the light."""
         offset, noise, light = parameters[0], math.exp(parameters[1]), float(expit(parameters[2]))
-        below = ndtr((edges - offset) / noise)
-        chance = (1 - light) * np.diff(below, prepend=0.0) / max(below[-1], 1e-300) + light * even
-        return -float(counts @ np.log(np.maximum(chance, 1e-300)))
+        u = (edges - offset) / noise
+        height = np.exp(-0.5 * u**2) / math.sqrt(2 * math.pi)
+        below = np.stack([ndtr(u), -height / noise, -height * u])  # and its derivatives
+        each, all_ = np.diff(below, prepend=0.0, axis=1), below[:, -1:]
+        share = each[0] / all_[0]
+        slopes = (1 - light) * (each[1:] - share * all_[1:]) / all_[0]
+        chance = np.maximum((1 - light) * share + light * even, 1e-300)
+        return chance, np.concatenate([slopes, light * (1 - light) * (even - share)[None]])
+
+    def surprise(parameters: FloatArray) -> tuple[float, FloatArray]:
+        chance, slopes = chances(parameters)
+        return -float(counts @ np.log(chance)), -slopes @ (counts / chance)
+
+    def information(parameters: FloatArray) -> FloatArray:
+        chance, slopes = chances(parameters)
+        return np.asarray((slopes * (counts.sum() / chance)) @ slopes.T)
 
     # From the mean square of what is above zero as if half of the noise were, and the offset that the zeros tell.
     begin = math.sqrt(float(counts[1:] @ np.arange(1, REACH + 1) ** 2) / float(counts[1:].sum()))
     start = np.array([-begin * float(ndtri(share)), math.log(begin), float(logit(0.01))])
-    options = {"xatol": 1e-4, "fatol": 1e-4, "maxiter": 2000}
-    found = minimize(surprise, start, method="Nelder-Mead", options=options).x
-    covariance = _covariance(surprise, found)
+    found = minimize(surprise, start, jac=True, hess=information, method="trust-exact", options={"gtol": 1e-3}).x
+    moved = [[surprise(found + sign * step)[1] for sign in (1, -1)] for step in np.diag(_STEPS)]
+    curvature = np.array([(up - down) / (2 * step) for (up, down), step in zip(moved, _STEPS, strict=True)])
+    curvature = (curvature + curvature.T) / 2
+    if not np.isfinite(curvature).all() or np.linalg.eigvalsh(curvature).min() <= 0:
+        return unknown
+    covariance = np.linalg.inv(curvature)
     if not covariance[1, 1] < LARGEST_UNCERTAINTY**2:
         return unknown
     noise = math.exp(found[1])
     return ClippedNoise(float(found[0]), math.sqrt(covariance[0, 0]), noise, noise * math.sqrt(covariance[1, 1]), share)
-
-
-def _covariance(surprise: Callable[[FloatArray], float], at: FloatArray) -> FloatArray:
-    """Give the inverse of the second derivatives of a function at its minimum; infinite where there is none."""
-    steps = np.array([0.05, 0.01, 0.05])
-    curvature = np.zeros((3, 3))
-    for i in range(3):
-        for j in range(3):
-            total = 0.0
-            for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
-                moved = at.copy()
-                moved[i] += a * steps[i]
-                moved[j] += b * steps[j]
-                total += a * b * surprise(moved)
-            curvature[i, j] = total / (4 * steps[i] * steps[j])
-    if not np.isfinite(curvature).all() or np.linalg.eigvalsh(curvature).min() <= 0:
-        return np.full((3, 3), np.inf)
-    return np.asarray(np.linalg.inv(curvature))
 
 
 def _above_zero(mean: FloatArray, noise: float) -> FloatArray:
