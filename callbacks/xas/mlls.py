@@ -64,7 +64,7 @@ def fit_mlls(
     variance: FloatArray | None = None,
     *,
     window: tuple[float, float] | None = None,
-    exponent: Literal["pre-edge", "joint"] | float | FloatArray = "pre-edge",
+    exponent: Literal["joint", "pre-edge"] | float | FloatArray = "joint",
     pre_edge: tuple[float, float] | None = None,
     non_negative: bool = False,
 ) -> Mlls:
@@ -82,11 +82,11 @@ def fit_mlls(
         Of independent points. Without it points weigh alike and uncertainties follow from the scatter.
     window : tuple of float, optional
         eV, what is fitted; default the whole range.
-    exponent : {"pre-edge", "joint"} or number or numpy.ndarray, shape (...)
-        Where r comes from: each spectrum's own points of the pre-edge window; all points of the fit together with the
-        coefficients; or as given.
+    exponent : {"joint", "pre-edge"} or number or numpy.ndarray, shape (...)
+        Where r comes from: all points of the fit, together with the coefficients; each spectrum's own points of the
+        pre-edge window, for samples that hold what no reference explains; or as given.
     pre_edge : tuple of float, optional
-        eV; default the lowest 12 % of the range. References are taken to be zero there.
+        eV, only with "pre-edge"; default the lowest 12 % of the range. References are taken to be zero there.
     non_negative : bool
         Whether background and coefficients are kept from falling below zero.
 
@@ -97,13 +97,16 @@ def fit_mlls(
     Raises
     ------
     ValueError
-        When shapes do not match, energies do not ascend from above zero, references are not finite or too many, or a
-        window holds too few energies.
+        When shapes do not match, energies do not ascend from above zero, references are not finite or too many, a
+        window holds too few energies, or a pre-edge is given that is not used.
 
     Notes
     -----
-    With r from the pre-edge, its noise is that of points that the fit itself may use as well: the Jacobian of the
-    coefficients over all points is propagated, which holds both.
+    Fitted together, exponent and coefficients have one covariance (`callbacks.fitting.variable_projection`): the
+    uncertainty of the coefficients holds that of the exponent. A narrow pre-edge tells the exponent badly: its noise,
+    and whatever there is no power law, are carried under the whole edge. What the references lack biases the exponent
+    that is fitted together; only there the pre-edge is the better choice. Its noise is that of points that the fit
+    itself may use as well: the Jacobian of the coefficients over all points is propagated, which holds both.
     """
     references = check_references(references, len(energy), MOST_REFERENCES - 1)
     rows = as_rows(energy, spectra, variance)
@@ -117,7 +120,9 @@ def fit_mlls(
     if source == "pre-edge":
         before = points_inside(energy, windows(energy, pre_edge, None)[0], "pre-edge", 3)
     elif source not in ("joint", "given"):
-        raise ValueError(f"exponent {exponent!r}: expected 'pre-edge', 'joint' or numbers")
+        raise ValueError(f"exponent {exponent!r}: expected 'joint', 'pre-edge' or numbers")
+    elif pre_edge is not None:
+        raise ValueError(f"pre_edge {pre_edge}: is used with exponent 'pre-edge' only, which is {exponent!r}")
     given = np.broadcast_to(np.nan if isinstance(exponent, str) else np.asarray(exponent, dtype=float), rows.shape)
     model = _Model(energy / centre, references, used, before, non_negative)
     answers = []

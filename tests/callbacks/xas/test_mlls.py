@@ -22,25 +22,28 @@ REFERENCES = np.stack([shape(640.0, 651.0), shape(643.0, 654.0)])
 MODEL = BACKGROUND * (ENERGY / 645.0) ** -EXPONENT + TRUTH @ REFERENCES
 
 
+WAYS = {"joint": {}, "pre-edge": {"exponent": "pre-edge", "pre_edge": PRE_EDGE}, "given": {"exponent": EXPONENT}}
+
+
 def measured(seed, trials):
     return MODEL + np.random.default_rng(seed).normal(0.0, NOISE, (trials, len(ENERGY)))
 
 
-@pytest.mark.parametrize("exponent", ["pre-edge", "joint", EXPONENT])
-def test_a_spectrum_without_noise_gives_back_what_it_was_made_of(exponent):
-    fit = fit_mlls(ENERGY, MODEL, REFERENCES, np.full(80, NOISE**2), exponent=exponent, pre_edge=PRE_EDGE)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_spectrum_without_noise_gives_back_what_it_was_made_of(way):
+    fit = fit_mlls(ENERGY, MODEL, REFERENCES, np.full(80, NOISE**2), **WAYS[way])
     assert fit.status == "ok"
     assert fit.reference_energy == 645.0
     assert [*fit.coefficients, fit.background] == pytest.approx([*TRUTH, BACKGROUND], abs=1e-6)
     assert fit.exponent == pytest.approx(EXPONENT, abs=1e-5)
     assert fit.residual == pytest.approx(0.0, abs=1e-6)
-    assert (fit.exponent_sigma == 0.0) == (exponent == EXPONENT)
+    assert (fit.exponent_sigma == 0.0) == (way == "given")
 
 
-def test_the_joint_fit_is_the_least_squares_one():
+def test_the_fit_is_by_default_the_least_squares_one_of_all_parameters():
     spectrum = measured(3, 1)[0]
     variance = np.random.default_rng(1).uniform(0.5, 2.0, 80) * NOISE**2
-    fit = fit_mlls(ENERGY, spectrum, REFERENCES, variance, exponent="joint")
+    fit = fit_mlls(ENERGY, spectrum, REFERENCES, variance)
 
     def rest(p):
         return (spectrum - p[0] * (ENERGY / 645.0) ** -p[3] - p[1:3] @ REFERENCES) / np.sqrt(variance)
@@ -54,13 +57,13 @@ def test_the_joint_fit_is_the_least_squares_one():
     assert fit.covariance == pytest.approx(covariance[:3, :3], rel=1e-3, abs=1e-9)
 
 
-@pytest.mark.parametrize("exponent", ["pre-edge", "joint"])
-def test_sigma_of_every_number_is_what_a_change_of_each_point_makes_of_it(exponent):
+@pytest.mark.parametrize("way", ["pre-edge", "joint"])
+def test_sigma_of_every_number_is_what_a_change_of_each_point_makes_of_it(way):
     spectrum, variance = measured(5, 1)[0], np.full(80, NOISE**2)
     changed = spectrum + np.concatenate([np.eye(80), -np.eye(80)]) * 1e-4
 
     def numbers(spectra):
-        fit = fit_mlls(ENERGY, spectra, REFERENCES, variance, exponent=exponent, pre_edge=PRE_EDGE)
+        fit = fit_mlls(ENERGY, spectra, REFERENCES, variance, **WAYS[way])
         every = np.concatenate([fit.background[..., None], fit.coefficients, fit.exponent[..., None]], axis=-1)
         return every, np.concatenate(
             [fit.background_sigma[..., None], fit.sigma, fit.exponent_sigma[..., None]], axis=-1
@@ -71,20 +74,37 @@ def test_sigma_of_every_number_is_what_a_change_of_each_point_makes_of_it(expone
     assert numbers(spectrum)[1] == pytest.approx(np.sqrt((jacobian**2).sum(axis=0)) * NOISE, rel=0.02)
 
 
-@pytest.mark.parametrize("exponent", ["pre-edge", "joint", EXPONENT])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("weighted", [True, False])
-def test_quoted_sigmas_hold_the_truth_in_two_trials_of_three(exponent, weighted):
+def test_quoted_sigmas_hold_the_truth_in_two_trials_of_three(way, weighted):
     variance = np.full(80, NOISE**2) if weighted else None
-    fit = fit_mlls(ENERGY, measured(8, 800), REFERENCES, variance, exponent=exponent, pre_edge=PRE_EDGE)
+    fit = fit_mlls(ENERGY, measured(8, 800), REFERENCES, variance, **WAYS[way])
     assert (fit.status == "ok").all()
     inside = [
         *(np.abs(fit.coefficients - TRUTH) < fit.sigma).T,
         np.abs(fit.background - BACKGROUND) < fit.background_sigma,
     ]
-    if isinstance(exponent, str):
+    if way != "given":
         inside.append(np.abs(fit.exponent - EXPONENT) < fit.exponent_sigma)
     shares = np.mean(inside, axis=1)
     assert ((shares > 0.60) & (shares < 0.76)).all()
+
+
+def test_what_is_no_power_law_before_the_edge_hardly_moves_coefficients_that_are_fitted_with_the_exponent():
+    """The falling tail of a lower edge, 1 % of the background."""
+    spectrum = MODEL + 0.01 * BACKGROUND * np.exp(-(ENERGY - 620.0) / 5.0)
+    off = {way: np.abs(fit_mlls(ENERGY, spectrum, REFERENCES, **WAYS[way]).coefficients / TRUTH - 1) for way in WAYS}
+    assert (off["joint"] < 0.005).all()
+    assert (off["pre-edge"] > 0.02).all()
+
+
+def test_material_without_a_reference_biases_the_exponent_that_is_fitted_together_and_not_that_of_the_pre_edge():
+    spectrum = MODEL + np.where(ENERGY > 636.0, 0.02 * (ENERGY - 636.0), 0.0)
+    joint, before = (
+        fit_mlls(ENERGY, spectrum, REFERENCES, np.full(80, NOISE**2), **WAYS[way]) for way in list(WAYS)[:2]
+    )
+    assert abs(joint.exponent - EXPONENT) > 10 * joint.exponent_sigma
+    assert before.exponent == pytest.approx(EXPONENT, abs=1e-5)
 
 
 def test_a_window_and_gaps_leave_points_out():
@@ -92,7 +112,7 @@ def test_a_window_and_gaps_leave_points_out():
     spectra[0, 0, 40:44] = np.nan
     spoilt = spectra.copy()
     spoilt[..., ENERGY > 660.0] = 99.0
-    options = {"window": (620.0, 660.0), "pre_edge": PRE_EDGE}
+    options = {"window": (620.0, 660.0)}
     clean, fit = (fit_mlls(ENERGY, values, REFERENCES, np.full(80, 1e-4), **options) for values in (spectra, spoilt))
     assert np.array_equal(clean.coefficients, fit.coefficients)
     assert fit.reference_energy == 640.0
@@ -105,8 +125,8 @@ def test_coefficients_are_kept_from_falling_below_zero_where_asked_for():
     spectrum = MODEL - 1.1 * REFERENCES[1]
     free = fit_mlls(ENERGY, spectrum, REFERENCES, exponent=EXPONENT)
     assert free.coefficients == pytest.approx([0.8, -0.6], abs=1e-9)
-    for exponent in ("pre-edge", "joint", EXPONENT):
-        held = fit_mlls(ENERGY, spectrum, REFERENCES, exponent=exponent, non_negative=True, pre_edge=PRE_EDGE)
+    for way in WAYS.values():
+        held = fit_mlls(ENERGY, spectrum, REFERENCES, non_negative=True, **way)
         assert held.coefficients[1] == 0.0
         assert held.sigma[1] > 0.0
 
@@ -127,8 +147,12 @@ def test_what_cannot_be_told_is_nan_with_a_status():
     ("change", "words"),
     [
         ({"window": (700.0, 800.0)}, "the fit window 700 to 800 eV holds 0 points, expected 4"),
-        ({"pre_edge": (700.0, 800.0)}, "the pre-edge window 700 to 800 eV holds 0 points, expected 3"),
-        ({"exponent": "free"}, "exponent 'free': expected 'pre-edge', 'joint' or numbers"),
+        (
+            {"exponent": "pre-edge", "pre_edge": (700.0, 800.0)},
+            "the pre-edge window 700 to 800 eV holds 0 points, expected 3",
+        ),
+        ({"pre_edge": PRE_EDGE}, "is used with exponent 'pre-edge' only, which is 'joint'"),
+        ({"exponent": "free"}, "exponent 'free': expected 'joint', 'pre-edge' or numbers"),
         ({"references": np.ones((6, 80))}, "6 references: expected 1 to 5"),
         ({"energy": ENERGY - 620.0}, "energy 0 eV: a power law needs"),
     ],
