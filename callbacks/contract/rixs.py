@@ -11,6 +11,7 @@ from callbacks.contract.outputs import (
     NO_TEXTS,
     NOT_KNOWN_1D,
     NOT_KNOWN_2D,
+    NOT_KNOWN_3D,
     Account,
     Booleans,
     Described,
@@ -102,13 +103,40 @@ class CalibrationResult(Result):
     calibration_rms_ev: Annotated[float, Described("rms of the residuals of the lines used", "eV")] = NAN
     calibration_accepted: Annotated[int, Described("elastic lines used")] = -1
     calibration_rejected: Annotated[int, Described("rows without a usable elastic line")] = -1
-    calibration_known_lines: Annotated[str, Described("fluorescence lines that joined the fit")] = ""
+    calibration_common: Annotated[
+        Floats, Described("what all lines say of the causes of their displacements", "", ("causes",))
+    ] = NOT_KNOWN_1D
+    calibration_loaded: Annotated[str, Described("where dispersion and bend are from; empty: the lines alone")] = ""
+    calibration_loaded_offset: Annotated[
+        float, Described("how far the lines lie from where they lay there", "pixel")
+    ] = NAN
+    calibration_loaded_offset_sigma: Annotated[float, Described("its standard uncertainty", "pixel")] = NAN
+    known_names: Annotated[Texts, Described("fluorescence lines that joined the fit", "", ("known",))] = NO_TEXTS
+    known_energy: Annotated[Floats, Described("their energies", "eV", ("known",))] = NOT_KNOWN_1D
+    known_energy_sigma: Annotated[Floats, Described("standard uncertainty", "eV", ("known",))] = NOT_KNOWN_1D
+    known_pixel: Annotated[Floats, Described("columns", "pixel", ("known",))] = NOT_KNOWN_1D
+    known_pixel_sigma: Annotated[Floats, Described("standard uncertainty", "pixel", ("known",))] = NOT_KNOWN_1D
+    known_displacement: Annotated[
+        Floats, Described("displacement by each cause, as for the elastic lines", "pixel", ("known", "causes"))
+    ] = NOT_KNOWN_2D
     elastic_energy: Annotated[Floats, Described("excitation energy of each row", "eV", ("rows",))] = NOT_KNOWN_1D
     elastic_pixel: Annotated[Floats, Described("column of its elastic line", "pixel", ("rows",))] = NOT_KNOWN_1D
     elastic_sigma: Annotated[Floats, Described("its standard uncertainty", "pixel", ("rows",))] = NOT_KNOWN_1D
     elastic_moved: Annotated[
         Floats, Described("how far drift and emission moved it, as all lines together tell", "pixel", ("rows",))
     ] = NOT_KNOWN_1D
+    elastic_fit_sigma: Annotated[
+        Floats,
+        Described("standard uncertainty in the fit, what emission does to one line included", "pixel", ("rows",)),
+    ] = NOT_KNOWN_1D
+    elastic_displacement: Annotated[
+        Floats,
+        Described(
+            "displacement by each independent cause of unit variance, drift and (last) emission",
+            "pixel",
+            ("rows", "causes"),
+        ),
+    ] = NOT_KNOWN_2D
     elastic_significance: Annotated[Floats, Described("height over its standard uncertainty", "", ("rows",))] = (
         NOT_KNOWN_1D
     )
@@ -146,3 +174,68 @@ class RixsMapResult(Result):
 
 class RixsResult(Account, Marks, IntegrationResult, RowsResult, CalibrationResult, RixsMapResult):
     """All that the reduction of a RIXS map found."""
+
+
+class RixsPooledResult(CalibrationResult):
+    """Several maps as one: the calibration by the lines of all, as of the first map, and the maps on its columns.
+
+    The rows of what is said of elastic lines are those of all maps, one map after the other.
+    """
+
+    runs: Annotated[Texts, Described("uids", "", ("runs",))] = NO_TEXTS
+    samples: Annotated[Texts, Described("samples", "", ("runs",))] = NO_TEXTS
+    left_out: Annotated[Texts, Described("uids of runs that are left out", "", ("others",))] = NO_TEXTS
+    left_out_reasons: Annotated[Texts, Described("why", "", ("others",))] = NO_TEXTS
+    chi_square: Annotated[float, Described("of the dispersions of the runs about their mean")] = NAN
+    chi_square_freedom: Annotated[int, Described("its degrees of freedom")] = -1
+    lines_chi_square: Annotated[float, Described("of all lines about the calibration")] = NAN
+    lines_freedom: Annotated[int, Described("its degrees of freedom")] = -1
+    run_dispersion: Annotated[Floats, Described("dispersion that each run tells by itself", "eV/pixel", ("runs",))] = (
+        NOT_KNOWN_1D
+    )
+    run_dispersion_sigma: Annotated[Floats, Described("its standard uncertainty", "eV/pixel", ("runs",))] = NOT_KNOWN_1D
+    run_pull: Annotated[Floats, Described("by how many sigmas it is off that of the others", "", ("runs",))] = (
+        NOT_KNOWN_1D
+    )
+    run_offset: Annotated[
+        Floats, Described("displacement of its first frame against the first run", "pixel", ("runs",))
+    ] = NOT_KNOWN_1D
+    run_offset_sigma: Annotated[Floats, Described("its standard uncertainty", "pixel", ("runs",))] = NOT_KNOWN_1D
+    run_drift: Annotated[
+        Floats, Described("displacement of its last row against its first frame", "pixel", ("runs",))
+    ] = NOT_KNOWN_1D
+    run_drift_sigma: Annotated[Floats, Described("its standard uncertainty", "pixel", ("runs",))] = NOT_KNOWN_1D
+    run_intensity: Annotated[
+        Floats, Described("of what was measured in both, over that of the first run", "", ("runs",))
+    ] = NOT_KNOWN_1D
+    run_intensity_sigma: Annotated[Floats, Described("its standard uncertainty, of noise", "", ("runs",))] = (
+        NOT_KNOWN_1D
+    )
+    elastic_run: Annotated[Integers, Described("which of the runs each elastic line is of", "", ("rows",))] = (
+        NO_INTEGERS
+    )
+    excitation_energy: Annotated[Floats, Described("excitation energy of each row", "eV", ("energies",))] = NOT_KNOWN_1D
+    emission_energy: Annotated[Floats, Described("emission energy of each column", "eV", ("columns",))] = NOT_KNOWN_1D
+    emission_energy_sigma: Annotated[
+        Floats, Described("its standard uncertainty, which is the same error in all runs", "eV", ("columns",))
+    ] = NOT_KNOWN_1D
+    maps: Annotated[Floats, Described("intensity normalised to I0", "counts", ("runs", "energies", "columns"))] = (
+        NOT_KNOWN_3D
+    )
+    maps_variance: Annotated[Floats, Described("its variance", "counts^2", ("runs", "energies", "columns"))] = (
+        NOT_KNOWN_3D
+    )
+    difference: Annotated[
+        Floats, Described("of each further run less the first", "counts", ("further", "energies", "columns"))
+    ] = NOT_KNOWN_3D
+    difference_variance: Annotated[
+        Floats, Described("its variance by noise", "counts^2", ("further", "energies", "columns"))
+    ] = NOT_KNOWN_3D
+    difference_by_offset: Annotated[
+        Floats,
+        Described(
+            "what one sigma of the offset does to it: one error for all columns of a row",
+            "counts",
+            ("further", "energies", "columns"),
+        ),
+    ] = NOT_KNOWN_3D

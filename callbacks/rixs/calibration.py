@@ -85,6 +85,9 @@ class KnownLine:
         eV.
     pixel, pixel_sigma : float
         Where it is seen at the reference time, columns.
+    factor : numpy.ndarray, shape (k,)
+        How far it may be displaced by what displaces the elastic lines, as a row of `Displacements.factor`; empty for
+        not at all.
     """
 
     name: str
@@ -92,6 +95,7 @@ class KnownLine:
     energy_sigma: float
     pixel: float
     pixel_sigma: float
+    factor: FloatArray = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,44 @@ class Calibration:
         """Pixel at which an emission energy is seen: the inverse of `energy`; NaN where it is seen nowhere."""
         return np.asarray(self.pivot + _distance(np.asarray(energy, float), self.coefficients))
 
+    def prior_at(self, energy: float) -> Prior:
+        """Give what it says of dispersion and bend where an energy is seen, wherever on the chip that is by now."""
+
+        def at(coefficients: FloatArray) -> FloatArray:
+            u = _distance(np.asarray(energy), coefficients)
+            return np.array([_slope_along(u, coefficients), coefficients[2] / (1 + coefficients[2] * u)])
+
+        steps = np.diag(np.sqrt(np.diag(self.covariance)))
+        moved = [(at(self.coefficients + step) - at(self.coefficients - step)) / 2 for step in steps]
+        slopes = np.transpose(moved) / np.diag(steps)
+        return Prior(at(self.coefficients), np.linalg.inv(np.linalg.cholesky(slopes @ self.covariance @ slopes.T)))
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is known of dispersion and bend at the pivot before lines are fitted.
+
+    Attributes
+    ----------
+    mean : numpy.ndarray, shape (2,)
+        eV/pixel and 1/pixel.
+    root : numpy.ndarray, shape (2, 2)
+        Root of their inverse covariance: ``root @ (values - mean)`` has the unit matrix as covariance.
+    """
+
+    mean: FloatArray
+    root: FloatArray
+
+    @classmethod
+    def of_bend(cls, value: float, sigma: float) -> Prior:
+        """Give that of a bend alone."""
+        return cls(np.array([0.0, value]), np.diag([0.0, 1 / sigma]))
+
+    @property
+    def tells_dispersion(self) -> bool:
+        """Whether the dispersion is known."""
+        return bool(self.root[:, 0].any())
+
 
 def calibration_of(result: CalibrationResult) -> Calibration:
     """Give the calibration that a result tells of."""
@@ -212,6 +254,7 @@ def fit_calibration(
     displacements: Displacements | None = None,
     known: Sequence[KnownLine] = (),
     bend: tuple[float, float] = (BEND, BEND_SIGMA),
+    loaded: Calibration | None = None,
 ) -> Calibration:
     """Fit emission energy against the pixel of elastic lines, leaving out lines that disagree with most others.
 
@@ -229,6 +272,9 @@ def fit_calibration(
         Fluorescence lines that join the fit once the elastic lines agree.
     bend : (float, float)
         What is known of the bend, and its standard uncertainty, 1/pixel.
+    loaded : Calibration, optional
+        Of the same spectrograph, from before: dispersion and bend are known from it within its covariance, in place of
+        `bend`; where the lines lie on the chip is not.
 
     Returns
     -------
@@ -263,65 +309,94 @@ def fit_calibration(
     if len(displacements.mean) != len(pixels):
         raise ValueError(f"{len(displacements.mean)} displacements of {len(pixels)} lines, expected one each")
     usable = np.isfinite(pixels) & np.isfinite(energies) & np.isfinite(sigmas) & (sigmas > 0)
-    if usable.sum() < FEWEST_LINES:
-        return _refuse(len(pixels), f"{usable.sum()} elastic lines, at least {FEWEST_LINES} are needed")
+    fewest = FEWEST_LINES - (loaded is not None)
+    if usable.sum() < fewest:
+        return _refuse(len(pixels), f"{usable.sum()} elastic lines, at least {fewest} are needed")
     indices = np.flatnonzero(usable)
     moved = displacements.of(indices)
-    lines = _Lines(pixels[indices] - moved.mean, energies[indices], sigmas[indices], moved.factor)
-    inside = _consensus(lines)
-    if inside.sum() < FEWEST_LINES:
-        return _refuse(
-            len(pixels), f"only {inside.sum()} of {len(indices)} elastic lines agree, {FEWEST_LINES} are needed"
-        )
+    lines = Lines(pixels[indices] - moved.mean, energies[indices], sigmas[indices], moved.factor)
+    inside = _consensus(lines, loaded)
+    if inside.sum() < fewest:
+        return _refuse(len(pixels), f"only {inside.sum()} of {len(indices)} elastic lines agree, {fewest} are needed")
     pivot = float(np.round(lines.x[inside].mean()))
-    fit, inside = _accepted_lines(lines, inside, pivot, known, bend)
+    prior = loaded.prior_at(float(lines.y[inside].mean())) if loaded else Prior.of_bend(*bend)
+    fit, inside = accepted_lines(lines, inside, pivot, known, prior, fewest=fewest)
     accepted = np.zeros(len(pixels), dtype=bool)
     accepted[indices[inside]] = True
-    left = lines.y[inside] - energy_at(lines.x[inside] - lines.factor[inside] @ fit.common - pivot, fit.coefficients)
+    common = fit.common[: lines.factor.shape[1]]
+    left = lines.y[inside] - energy_at(lines.x[inside] - lines.factor[inside] @ common - pivot, fit.coefficients)
     rms = float(np.sqrt(np.mean(left**2)))
-    fitted = Calibration(fit.coefficients, pivot, fit.covariance[:3, :3], accepted, "ok", rms, fit.common)
-    reason = _reason_to_refuse(fitted, lines.of(inside), len(indices), known, bend)
+    fitted = Calibration(fit.coefficients, pivot, fit.covariance[:3, :3], accepted, "ok", rms, common)
+    reason = _reason_to_refuse(fitted, lines.of(inside), len(indices), known, prior)
     return _refuse(len(pixels), reason) if reason else fitted
 
 
 @dataclass(frozen=True)
-class _Lines:
-    """Positions at the reference time (pixels), energies (eV), own sigmas and common displacements (pixels)."""
+class Lines:
+    """Elastic lines to be fitted.
+
+    Attributes
+    ----------
+    x, s : numpy.ndarray, shape (n,)
+        Positions at the reference time, and standard uncertainties of their own, pixels.
+    y : numpy.ndarray, shape (n,)
+        eV.
+    factor : numpy.ndarray, shape (n, k)
+        How far they may be displaced, as in `Displacements`, pixels.
+    free : int
+        The first so many columns of `factor` stand for what nothing is known of before.
+    """
 
     x: FloatArray
     y: FloatArray
     s: FloatArray
     factor: FloatArray
+    free: int = 0
 
-    def of(self, chosen: BoolArray) -> _Lines:
-        return _Lines(self.x[chosen], self.y[chosen], self.s[chosen], self.factor[chosen])
+    def of(self, chosen: BoolArray) -> Lines:
+        """Give some of them."""
+        return Lines(self.x[chosen], self.y[chosen], self.s[chosen], self.factor[chosen], self.free)
 
 
 @dataclass(frozen=True)
-class _Fit:
-    """Coefficients, the z of the displacements, the covariance of both, and chi square of the lines alone."""
+class Fit:
+    """What lines tell.
+
+    Attributes
+    ----------
+    coefficients : numpy.ndarray, shape (3,)
+        As those of `Calibration`.
+    common : numpy.ndarray, shape (k + names,)
+        The z of the displacements, and by how many sigmas the energy of each known line is off, by name in the order of
+        first mention.
+    covariance : numpy.ndarray
+        Of both.
+    chi_square : float
+        Of elastic and known lines, without what is known beforehand of the other numbers.
+    freedom : int
+        Degrees of freedom of this.
+    """
 
     coefficients: FloatArray
     common: FloatArray
     covariance: FloatArray
     chi_square: float
+    freedom: int
 
 
-def _reason_to_refuse(
-    fitted: Calibration, lines: _Lines, n_lines: int, known: Sequence[KnownLine], bend: tuple[float, float]
-) -> str:
+def _reason_to_refuse(fitted: Calibration, lines: Lines, n_lines: int, known: Sequence[KnownLine], prior: Prior) -> str:
     """Say why a calibration by the accepted lines is of no use; "" where it is."""
     low, high = DISPERSION_RANGE
     if len(lines.x) < SMALLEST_SHARE * n_lines:
         return f"only {len(lines.x)} of {n_lines} elastic lines agree with one another"
     if not low <= fitted.dispersion <= high:
         return f"the lines give {fitted.dispersion:.4g} eV/pixel, expected {low} to {high}"
-    if np.ptp(lines.x) < LEAST_SPAN_SIGMAS * np.median(lines.s):
+    if not prior.tells_dispersion and np.ptp(lines.x) < LEAST_SPAN_SIGMAS * np.median(lines.s):
         return f"the lines span {np.ptp(lines.x):.2g} pixels, no more than their uncertainty"
     share = fitted.dispersion_sigma / fitted.dispersion
     if not share <= LARGEST_RELATIVE_SIGMA:
         still = replace(lines, factor=np.zeros((len(lines.x), 0)))
-        alone = _fit(still, fitted.pivot, known, bend)
+        alone = _fit(still, fitted.pivot, known, prior)
         why = ""
         if math.sqrt(alone.covariance[1, 1]) <= LARGEST_RELATIVE_SIGMA * fitted.dispersion:
             why = ": a drift of the spectrograph would look alike, and nothing tells how far it drifted"
@@ -334,12 +409,15 @@ def _refuse(n: int, reason: str) -> Calibration:
     return Calibration(np.full(3, np.nan), float("nan"), nothing, np.zeros(n, dtype=bool), reason, float("nan"))
 
 
-def _consensus(lines: _Lines) -> BoolArray:
-    """Find the lines near the straight line through two of them that most others are near."""
+def _consensus(lines: Lines, loaded: Calibration | None) -> BoolArray:
+    """Find the lines near the straight line through two of them, or of known slope, that most others are near."""
     x, y = lines.x, lines.y
     first, second = np.triu_indices(len(x), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = (x[second] - x[first]) / (y[second] - y[first])  # pixels/eV
+    if loaded is not None:
+        first = np.arange(len(x))
+        slope = np.array([1 / loaded.dispersion_at(energy)[0] for energy in y])
     low, high = DISPERSION_RANGE
     credible = np.isfinite(slope) & (slope >= 1 / high) & (slope <= 1 / low)
     if not credible.any():
@@ -356,65 +434,96 @@ def _consensus(lines: _Lines) -> BoolArray:
     return near
 
 
-def _accepted_lines(
-    lines: _Lines, inside: BoolArray, pivot: float, known: Sequence[KnownLine], bend: tuple[float, float]
-) -> tuple[_Fit, BoolArray]:
-    """Fit and accept lines in turn until the accepted ones stay the same."""
+def accepted_lines(
+    lines: Lines,
+    inside: BoolArray,
+    pivot: float,
+    known: Sequence[KnownLine],
+    prior: Prior,
+    *,
+    fewest: int = FEWEST_LINES,
+) -> tuple[Fit, BoolArray]:
+    """Fit and accept lines in turn until the accepted ones stay the same.
+
+    Parameters
+    ----------
+    lines : Lines
+    inside : numpy.ndarray of bool, shape (n,)
+        Lines to begin with.
+    pivot : float
+        Pixel.
+    known : sequence of KnownLine
+        Accepted, all of them.
+    prior : Prior
+    fewest : int
+        With fewer lines it ends.
+    """
     for _ in range(_LARGEST_ROUNDS):
-        fit = _fit(lines.of(inside), pivot, known, bend)
-        residual = lines.x - lines.factor @ fit.common - pivot - _distance(lines.y, fit.coefficients)
+        fit = _fit(lines.of(inside), pivot, known, prior)
+        common = fit.common[: lines.factor.shape[1]]
+        residual = lines.x - lines.factor @ common - pivot - _distance(lines.y, fit.coefficients)
         again = np.abs(residual) < np.maximum(CONSENSUS_SIGMAS * lines.s, LEAST_TOLERANCE)
-        if again.sum() < FEWEST_LINES or np.array_equal(again, inside):
+        if again.sum() < fewest or np.array_equal(again, inside):
             break
         inside = again
-    return _fit(lines.of(inside), pivot, known, bend), inside
+    return _fit(lines.of(inside), pivot, known, prior), inside
 
 
-def _fit(lines: _Lines, pivot: float, known: Sequence[KnownLine], bend: tuple[float, float]) -> _Fit:
-    """Fit some lines; where what is known of the bend contradicts them, by themselves."""
-    fit = _scaled_fit(lines, pivot, known, bend)
-    if len(lines.x) + len(known) < FEWEST_FOR_FREE_BEND:
+def _fit(lines: Lines, pivot: float, known: Sequence[KnownLine], prior: Prior) -> Fit:
+    """Fit some lines; where what is known of the bend alone contradicts them, by themselves."""
+    fit = scaled_fit(lines, pivot, known, prior)
+    if prior.tells_dispersion or len(lines.x) + len(known) - lines.free < FEWEST_FOR_FREE_BEND:
         return fit
-    free = _scaled_fit(lines, pivot, known, (bend[0], LARGEST_BEND))
-    freedom = len(lines.x) + len(known) - 3
-    off = (fit.coefficients[2] - bend[0]) ** 2 / bend[1] ** 2
+    bend, sigma = float(prior.mean[1]), 1 / float(prior.root[1, 1])
+    free = scaled_fit(lines, pivot, known, Prior.of_bend(bend, LARGEST_BEND))
+    freedom = free.freedom - 1
+    off = (fit.coefficients[2] - bend) ** 2 / sigma**2
     gain = (fit.chi_square + off - free.chi_square) / max(1.0, free.chi_square / freedom)
     credible = abs(free.coefficients[2]) < LARGEST_BEND
     return free if credible and gain > 0 and fdtrc(1, freedom, gain) < FREE_BEND_P_VALUE else fit
 
 
-def _scaled_fit(lines: _Lines, pivot: float, known: Sequence[KnownLine], bend: tuple[float, float]) -> _Fit:
+def scaled_fit(lines: Lines, pivot: float, known: Sequence[KnownLine], prior: Prior) -> Fit:
     """Fit, and once more with wider uncertainties of the lines where they scatter more than these explain."""
-    fit = _least_squares(lines, pivot, known, bend)
-    freedom = len(lines.x) + len(known) - 2
-    if freedom > 0 and chdtrc(freedom, fit.chi_square) < SCATTER_P_VALUE:
-        wider = replace(lines, s=lines.s * math.sqrt(fit.chi_square / freedom))
-        return replace(_least_squares(wider, pivot, known, bend), chi_square=fit.chi_square)
+    fit = _least_squares(lines, pivot, known, prior)
+    if fit.freedom > 0 and chdtrc(fit.freedom, fit.chi_square) < SCATTER_P_VALUE:
+        wider = replace(lines, s=lines.s * math.sqrt(fit.chi_square / fit.freedom))
+        return replace(_least_squares(wider, pivot, known, prior), chi_square=fit.chi_square)
     return fit
 
 
-def _least_squares(lines: _Lines, pivot: float, known: Sequence[KnownLine], bend: tuple[float, float]) -> _Fit:
+def _least_squares(lines: Lines, pivot: float, known: Sequence[KnownLine], prior: Prior) -> Fit:
     """Minimise the residuals in pixels over coefficients and common displacements, by Gauss and Newton's method.
 
-    Known lines are further points, whose energies are uncertain; what is known of the bend and of the displacements
-    are measurements of these.
+    Known lines are further points; by how much the energy of each is off, is one number for all that are of one name.
+    What is known of it, of dispersion and bend and of the displacements, are measurements of these.
     """
+    names = list(dict.fromkeys(line.name for line in known))
     x = np.concatenate([lines.x, [line.pixel for line in known]]) - pivot
     y = np.concatenate([lines.y, [line.energy for line in known]])
-    common = lines.factor.shape[1]
-    factor = np.concatenate([lines.factor, np.zeros((len(known), common))])
+    weight = 1 / np.concatenate([lines.s, [line.pixel_sigma for line in known]])
+    shared = lines.factor.shape[1]
+    factor = np.zeros((len(x), shared))
+    factor[: len(lines.x)] = lines.factor
+    energy_factor = np.zeros((len(x), len(names)))  # eV
+    for row, line in enumerate(known, start=len(lines.x)):
+        factor[row, : len(line.factor)] = line.factor
+        energy_factor[row, names.index(line.name)] = line.energy_sigma
     slope, level = np.polyfit(lines.x - pivot, lines.y, 1)
-    coefficients, z = np.array([level, max(abs(slope), DISPERSION_RANGE[0]), bend[0]]), np.zeros(common)
-    prior = np.concatenate([[0.0, 0.0, 1 / bend[1]], np.ones(common)])
+    dispersion, bend = prior.mean
+    if not prior.tells_dispersion:
+        dispersion = max(abs(slope), DISPERSION_RANGE[0])
+    coefficients, z = np.array([level, dispersion, bend]), np.zeros(shared + len(names))
+    unit = np.eye(len(z))[lines.free :]
+    told = np.zeros((2 + len(unit), 3 + len(z)))
+    told[:2, 1:3], told[2:, 3:] = prior.root, unit
     for _ in range(_STEPS):
-        expected = _distance(y, coefficients)
-        along = _slope_along(expected, coefficients)
-        beyond = np.array([line.energy_sigma for line in known]) / along[len(lines.x) :]
-        weight = 1 / np.concatenate([lines.s, np.hypot([line.pixel_sigma for line in known], beyond)])
-        design = np.concatenate([-_slopes(expected, coefficients) / along[:, None], factor], axis=1)
-        residual = (x - expected - factor @ z) * weight
-        left = np.concatenate([residual, [(bend[0] - coefficients[2]) / bend[1]], -z])
-        rows = np.concatenate([design * weight[:, None], np.diag(prior)[2:]])
+        expected = _distance(y + energy_factor @ z[shared:], coefficients)
+        along = _slope_along(expected, coefficients)[:, None]
+        design = np.concatenate([-_slopes(expected, coefficients) / along, factor, energy_factor / along], axis=1)
+        residual = (x - expected - factor @ z[:shared]) * weight
+        left = np.concatenate([residual, prior.root @ (prior.mean - coefficients[1:]), -z[lines.free :]])
+        rows = np.concatenate([design * weight[:, None], told])
         scale = np.abs(rows).max(axis=0)
         step, *_ = np.linalg.lstsq(rows / scale, left, rcond=None)
         covariance = np.linalg.inv((rows / scale).T @ (rows / scale)) / np.outer(scale, scale)
@@ -425,4 +534,5 @@ def _least_squares(lines: _Lines, pivot: float, known: Sequence[KnownLine], bend
         coefficients, z = coefficients + step[:3], z + step[3:]
         if (step**2 / np.diag(covariance)).sum() < _CONVERGED:
             break
-    return _Fit(coefficients, z, covariance, float(residual @ residual))
+    chi_square = float(residual @ residual + z[shared:] @ z[shared:])
+    return Fit(coefficients, z, covariance, chi_square, len(x) - 2 + prior.tells_dispersion - lines.free)

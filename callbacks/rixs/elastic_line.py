@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from callbacks.contract import CalibrationResult, RixsOutput
 from callbacks.rixs.calibration import (
@@ -47,14 +47,36 @@ FEW_WEAKEST = 3  # lines, or a fifth of them, that tell how strong the elastic l
 END_COLUMNS, BEFORE_END, END_SIGMAS, END_TIMES = 16, (150, 60), 8.0, 2.0
 
 
+Row3 = tuple[float, float, float]
+
+
 class LoadedCalibration(BaseModel):
-    """A calibration from before, to compare with."""
+    """A calibration from before: to compare with, or with a covariance, to take dispersion and bend from."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     pivot: float
-    coefficients: tuple[float, float, float]  # as `Calibration.coefficients`
-    sigma_ev: float = Field(0.1, gt=0)  # uncertainty of the energies it gives
+    coefficients: Row3  # as `Calibration.coefficients`
+    sigma_ev: float = Field(0.1, gt=0)  # uncertainty of the energies it gives, where they are compared
+    covariance: tuple[Row3, Row3, Row3] | None = None  # of the coefficients
+    source: str = ""  # where it is from
+
+    @field_validator("covariance")
+    @classmethod
+    def _positive(cls, covariance: tuple[Row3, Row3, Row3] | None) -> tuple[Row3, Row3, Row3] | None:
+        if covariance is not None:
+            matrix = np.array(covariance)
+            if not np.allclose(matrix, matrix.T) or not (np.diag(matrix) > 0).all() or np.linalg.det(matrix) <= 0:
+                raise ValueError("is no covariance: expected a symmetric matrix that is positive definite")
+        return covariance
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Dispersion and bend as they were known; None where there is no covariance."""
+        if self.covariance is None:
+            return None
+        coefficients, covariance = np.array(self.coefficients), np.array(self.covariance)
+        return Calibration(coefficients, self.pivot, covariance, np.zeros(0, bool), "ok", math.nan)
 
 
 class Bend(BaseModel):
@@ -69,7 +91,8 @@ class Bend(BaseModel):
 class ElasticLineSettings(LineCriteria):
     """Settings of `ElasticLine`."""
 
-    # The loaded calibration is off where it differs by more than this, and by more than a pixel.
+    # The loaded calibration is off where it differs by more than this, and by more than a pixel; with a covariance,
+    # where the lines alone give a dispersion that differs by more.
     alarm_sigmas: float = Field(5.0, gt=0)
     loaded: LoadedCalibration | None = None
     bend: Bend = Bend()
@@ -116,6 +139,8 @@ class ElasticLine(Step):
         self._calibration = fit_calibration([], [], [])
         self._found: dict[tuple[int, int], Peak] = {}  # by row and expected column
         self._displacements = Displacements.none(0)  # of the rows
+        self._factor = np.zeros((0, 1))  # how far drift and (last) emission may displace the lines
+        self._line_sigma = np.zeros(0)  # of the lines, what emission does to each of its own included
         self._known: tuple[KnownLine, ...] = ()
         self._weakest = math.nan  # strength of the elastic lines off the resonance; NaN where not known
 
@@ -165,11 +190,20 @@ class ElasticLine(Step):
             calibration_rms_ev=self._calibration.rms,
             calibration_accepted=int(accepted.sum()),
             calibration_rejected=int(len(rows) - accepted.sum()),
-            calibration_known_lines=", ".join(line.name for line in self._known),
+            calibration_common=self._calibration.common,
+            **self._against_loaded(),
+            known_names=np.array([line.name for line in self._known], dtype=str),
+            known_energy=np.array([line.energy for line in self._known]),
+            known_energy_sigma=np.array([line.energy_sigma for line in self._known]),
+            known_pixel=np.array([line.pixel for line in self._known]),
+            known_pixel_sigma=np.array([line.pixel_sigma for line in self._known]),
+            known_displacement=np.array([line.factor for line in self._known]).reshape(-1, self._factor.shape[1]),
             elastic_energy=np.array([row.energy for row in rows]),
             elastic_pixel=np.array([peak.pixel for peak in peaks]),
             elastic_sigma=np.array([peak.sigma for peak in peaks]),
             elastic_moved=np.array([row.moved for row in rows]),
+            elastic_fit_sigma=self._line_sigma.copy(),
+            elastic_displacement=self._factor.copy(),
             elastic_significance=np.array([peak.significance for peak in peaks]),
             elastic_fwhm=np.array([peak.fwhm for peak in peaks]),
             elastic_accepted=accepted.copy(),
@@ -218,23 +252,58 @@ class ElasticLine(Step):
         own = OWN_PULL * self._settings.fwhm * share
         pull = np.hypot(COMMON_PULL * self._settings.fwhm * share, [row.peak.pull for row in rows])
         order = list(self._rows)
-        displacements = Displacements(
-            self._displacements.mean[order], np.column_stack([self._displacements.factor[order], pull])
-        )
-        found = fit_calibration(
-            pixels,
-            [row.energy for row in rows],
-            np.hypot([row.peak.sigma for row in rows], own),
-            displacements=displacements,
-            known=self._known,
-            bend=(self._settings.bend.value, self._settings.bend.sigma),
-        )
+        self._factor = np.column_stack([self._displacements.factor[order], pull])
+        self._line_sigma = np.hypot([row.peak.sigma for row in rows], own)
+        displacements = Displacements(self._displacements.mean[order], self._factor)
+
+        def fit(loaded: Calibration | None) -> Calibration:
+            return fit_calibration(
+                pixels,
+                [row.energy for row in rows],
+                self._line_sigma,
+                displacements=displacements,
+                known=self._known,
+                bend=(self._settings.bend.value, self._settings.bend.sigma),
+                loaded=loaded,
+            )
+
+        found = fit(None)
+        if (loaded := self._loaded) is not None and not self._contradicts(found, loaded):
+            found = fit(loaded)
         moved = displacements.factor @ found.common if len(found.common) else np.zeros(len(rows))
         for row, by in zip(rows, moved, strict=True):
             row.moved = float(by)
         if found.status != "ok" and (beyond := _light_at_the_end(rows)):
             return replace(found, status=f"{beyond}; {found.status}")
         return found
+
+    @property
+    def _loaded(self) -> Calibration | None:
+        """The calibration that dispersion and bend are taken from."""
+        return self._settings.loaded.calibration if self._settings.loaded else None
+
+    def _contradicts(self, found: Calibration, loaded: Calibration) -> bool:
+        """Tell whether lines that are fitted by themselves have another dispersion than the loaded one."""
+        if found.status != "ok":
+            return False
+        expected, sigma = loaded.dispersion_at(float(found.coefficients[0]))
+        off = abs(found.dispersion - expected)
+        return off > self._settings.alarm_sigmas * math.hypot(found.dispersion_sigma, sigma)
+
+    def _against_loaded(self) -> dict[str, Any]:
+        """Give by how far the lines lie from where the calibration that the dispersion is from had them."""
+        loaded, found = self._loaded, self._calibration
+        if loaded is None or found.status != "ok" or self._contradicts(found, loaded):
+            return {}
+        energy = float(found.coefficients[0])
+        before = float(loaded.pixel(energy))
+        sigma = math.hypot(float(found.sigma(found.pivot)), float(loaded.sigma(before))) / found.dispersion
+        assert self._settings.loaded is not None
+        return {
+            "calibration_loaded": self._settings.loaded.source or "settings",
+            "calibration_loaded_offset": found.pivot - before,
+            "calibration_loaded_offset_sigma": sigma,
+        }
 
     def _untracked(self) -> Displacements:
         """Give what is known of the drift of rows whose times are not."""
@@ -275,6 +344,8 @@ class ElasticLine(Step):
             np.sum([row.variance for row in rows], axis=0),
         )
         found = []
+        factor = self._factor.mean(axis=0)  # as far as the sum of the rows is displaced
+        factor[-1] = 0.0  # by drift only
         windows = find_lines(spectrum, variance)
         for name, (energy, sigma) in self._settings.known_lines.items():
             candidates = []
@@ -284,7 +355,8 @@ class ElasticLine(Step):
                 expected = float(self._calibration.energy(pixel))
                 off = abs(expected - energy) / math.hypot(float(self._calibration.sigma(pixel)), sigma)
                 if off < CONSENSUS_SIGMAS:
-                    candidates.append((spectrum[window].max(), KnownLine(name, energy, sigma, pixel, pixel_sigma)))
+                    line = KnownLine(name, energy, sigma, pixel, pixel_sigma, factor)
+                    candidates.append((spectrum[window].max(), line))
             if candidates:
                 found.append(max(candidates, key=lambda each: each[0])[1])
         return tuple(found)
@@ -294,6 +366,14 @@ class ElasticLine(Step):
         loaded, found = self._settings.loaded, self._calibration
         if loaded is None or found.status != "ok":
             return ""
+        if (known := loaded.calibration) is not None:
+            if not self._contradicts(found, known):
+                return ""
+            expected, sigma = known.dispersion_at(float(found.coefficients[0]))
+            return (
+                f"the loaded dispersion is not used: {expected:.4f} ± {sigma:.4f} eV/pixel loaded,"
+                f" {found.dispersion:.4f} ± {found.dispersion_sigma:.4f} by the lines"
+            )
         pixel = found.pivot
         expected = float(energy_at(np.array(pixel - loaded.pivot), np.array(loaded.coefficients)))
         seen, sigma = float(found.coefficients[0]), math.hypot(float(found.sigma(pixel)), loaded.sigma_ev)

@@ -5,11 +5,12 @@ import pytest
 from irixs import measured_map
 from scipy.ndimage import gaussian_filter1d
 
-from callbacks.contract import Key
+from callbacks.contract import Key, RixsResult
 from callbacks.rixs.drift import DriftSettings, Moved, find_drift, find_lines, follow_line, prior_covariance, track
 from callbacks.rixs.elastic_line import ElasticLine, ElasticLineSettings
 from callbacks.rixs.integration import spectrum_variance
-from callbacks.rixs.repeats import RepeatedFrames, RepeatedFramesSettings
+from callbacks.rixs.pooling import MapLines, on_one_axis, pool_calibrations
+from callbacks.rixs.repeats import RepeatedFrames, RepeatedFramesSettings, measure_drift
 from simulated_devices.physics.samples import SAMPLES
 from simulated_devices.physics.spectrograph import ChipDrift, SpectrographModel
 from simulated_devices.world import endstation as world
@@ -199,7 +200,7 @@ def test_the_axis_far_from_the_elastic_lines_is_as_uncertain_as_it_is(maps, numb
 def test_lines_that_are_given_put_the_axis_within_an_ev(measured_data):
     known = {"elastic_line": {"known_lines": {"O K": [525.0, 0.5], "Fe La": [705.0, 0.5]}}}
     found = measured_map(measured_data, 17174, known)["elastic_line"]
-    assert found.result.calibration_known_lines == "O K, Fe La"
+    assert found.result.known_names.tolist() == ["O K", "Fe La"]
     assert found.calibration.energy(77.7) == pytest.approx(525.0, abs=1.0)
     assert found.calibration.energy(1212.0) == pytest.approx(705.0, abs=1.0)
     assert found.calibration.dispersion_at(776.5)[0] == pytest.approx(0.235, abs=0.005)
@@ -213,3 +214,25 @@ def test_a_map_whose_elastic_line_is_off_the_chip_is_refused_as_such_and_its_par
     jumps = np.abs(np.diff(yields, 2)) / yields[1:-1]
     assert np.median(jumps) < 0.1
     assert jumps.max() < 0.5
+
+
+@pytest.mark.measured
+def test_two_maps_of_one_day_have_one_dispersion_that_is_known_better_than_by_either(maps):
+    names = ("repeated_frames", "elastic_line", "rixs_map")
+    results = [
+        RixsResult(**{key: value for name in names for key, value in maps[number][name].result.as_dict().items()})
+        for number in (17174, 17175)
+    ]
+    pooled = pool_calibrations(
+        [MapLines.of(str(number), one) for number, one in zip((17174, 17175), results, strict=True)]
+    )
+    dispersion, sigma = pooled.calibration.dispersion_at(776.5)
+    assert sigma < min(one.calibration_dispersion_sigma for one in results)
+    assert abs(dispersion - 0.235) < 2 * np.hypot(sigma, 0.005)
+    assert pooled.alarm == ""
+    assert pooled.chi_square < 4.0
+    axis = on_one_axis(results, pooled)
+    assert np.isfinite(axis.difference[0]).any(axis=1).all()  # every excitation energy of one is one of the other
+    spectra = axis.intensity[:, :, 20:160].sum(axis=1)  # O K emission, that the calibration has never seen
+    shift, _ = measure_drift(spectra[1], spectra[1], spectra[0], spectra[0], largest_drift=20.0)
+    assert abs(shift) < 3 * pooled.offset_sigmas[1]
