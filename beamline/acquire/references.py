@@ -1,4 +1,4 @@
-"""Reference spectra of the configuration: from a run of the data folder, or from a file of two columns."""
+"""What the configuration takes from runs of the data folder: reference spectra, also from files, and a calibration."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 from beamline.endstation.config import Config
 from beamline.errors import BeamlineError
 from beamline.storage import Run, Runs
+from callbacks.contract import DERIVATION, RIXS_POOLED, CalibrationResult
 
 LARGEST_FILE = 10_000_000  # bytes of a file of two columns: some 400,000 energies
 
 
 def processing_with_references(config: Config, data_dir: Path) -> dict[str, dict[str, Any]]:
-    """Return the settings of the pipelines, with the reference spectra that the table `references` names.
+    """Return the settings of the pipelines, with what the tables `references` and `calibration` name.
 
     Parameters
     ----------
@@ -26,16 +27,64 @@ def processing_with_references(config: Config, data_dir: Path) -> dict[str, dict
     Raises
     ------
     BeamlineError
-        When a reference is neither a file nor a run with a spectrum.
+        When a reference is neither a file nor a run with a spectrum, or what the calibration is to be of has none.
     """
-    if not config.references:
-        return config.processing
-    references = {
-        name: find_reference(where, config.path.parent, data_dir) for name, where in config.references.items()
+    processing = config.processing
+    if config.references:
+        references = {
+            name: find_reference(where, config.path.parent, data_dir) for name, where in config.references.items()
+        }
+        stxm = processing.get("stxm", {})
+        chemistry = stxm.get("chemistry", {}) | {"references": references}
+        processing = processing | {"stxm": stxm | {"chemistry": chemistry}}
+    if config.calibration is not None:
+        rixs = processing.get("rixs", {})
+        line = rixs.get("elastic_line", {})
+        if "loaded" in line:
+            raise BeamlineError(
+                f"{config.path}: calibration.rixs and processing.rixs.elastic_line.loaded: expected one of the two"
+            )
+        line = line | {"loaded": find_calibration(config.calibration.rixs, data_dir)}
+        processing = processing | {"rixs": rixs | {"elastic_line": line}}
+    return processing
+
+
+def find_calibration(where: str, data_dir: Path) -> dict[str, Any]:
+    """Read the calibration of a spectrograph into the form that the settings have.
+
+    Parameters
+    ----------
+    where : str
+        A pooled analysis of RIXS maps: its uid or the unique beginning of it; or a run, as runs are named.
+    data_dir : Path
+        The data folder.
+
+    Raises
+    ------
+    BeamlineError
+        When it is neither, or has no calibration.
+    """
+    runs = Runs(data_dir)
+    pooled = [
+        entry
+        for entry in runs.entries()
+        if entry.uid.startswith(where) and entry.start.get(DERIVATION, {}).get("pipeline") == RIXS_POOLED
+    ]
+    if len(pooled) > 1:
+        raise BeamlineError(f"calibration {where}: {len(pooled)} pooled analyses have a uid that starts with this")
+    derived = runs.load(pooled[0]) if pooled else runs.load_with_derived(where)[1]
+    if derived is None:
+        raise BeamlineError(f"calibration {where}: the run has not been reduced")
+    result = derived.read(CalibrationResult)
+    if result.calibration_status != "ok":
+        why = result.calibration_status or "it is no RIXS map"
+        raise BeamlineError(f"calibration {where}: the run has none: {why}")
+    return {
+        "pivot": float(result.calibration_pivot),
+        "coefficients": result.calibration_parameters.tolist(),
+        "covariance": result.calibration_covariance.tolist(),
+        "source": f"{'pooled analysis' if pooled else 'reduction'} {derived.uid}",
     }
-    stxm = config.processing.get("stxm", {})
-    chemistry = stxm.get("chemistry", {}) | {"references": references}
-    return config.processing | {"stxm": stxm | {"chemistry": chemistry}}
 
 
 def find_reference(where: str, folder: Path, data_dir: Path) -> dict[str, Any]:

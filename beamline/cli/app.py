@@ -359,7 +359,8 @@ def report(
 @app.command(context_settings=TAKES_RUN)
 def analyse(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN...", callback=_run_names, help="STXM stacks, as runs are named.")
+        list[str],
+        typer.Argument(metavar="RUN...", callback=_run_names, help="STXM stacks or RIXS maps, as runs are named."),
     ],
     config: ConfigFile = None,
     output: Annotated[
@@ -369,7 +370,7 @@ def analyse(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Analyse the pixels of several STXM stacks together: PCA, NMF, end members, chemical maps, total fractions."""
+    """Analyse STXM stacks together (components, end members, maps, totals), or RIXS maps (calibration, differences)."""
     from beamline.cli import printing
     from beamline.operations.analyse import analyse_runs
 

@@ -196,6 +196,43 @@ def print_replay(outcome: Mapping[str, Any]) -> None:
 
 def print_analysis(outcome: Mapping[str, Any]) -> None:
     """Print the outcome of a pooled analysis."""
+    if outcome["technique"] == "rixs":
+        _print_maps(outcome)
+    else:
+        _print_stacks(outcome)
+    for run in outcome["runs"]:
+        for problem in run["problems"]:
+            console.print(styled(f"{run['run'][:8]}: {problem}", "yellow"))
+    console.print(f"report: {outcome['report']}", soft_wrap=True)
+
+
+def _print_maps(outcome: Mapping[str, Any]) -> None:
+    from beamline.operations.analyse_rixs import calibration_line  # takes time to import, and is by now
+
+    console.print(calibration_line(outcome), soft_wrap=True)
+    names = ("run", "scan", "lines", "eV/pixel by itself", "pull", "offset (px)", "drift (px)")
+    table = TextTable(*(Column(name, no_wrap=True) for name in names), box=None, padding=(0, 1))
+    for run in outcome["runs"]:
+        scan = "" if run["scan_id"] is None else shortened(run["scan_id"])
+        numbers = (
+            f"{run['dispersion_ev_per_pixel']:.4f} ± {run['dispersion_sigma']:.4f}",
+            f"{run['pull']:+.1f}",
+            *(f"{run[f'{name}_pixels']:+.2f} ± {run[f'{name}_sigma']:.2f}" for name in ("offset", "drift")),
+        )
+        table.add_row(run["run"][:8], scan, str(run["lines_used"]), *numbers)
+    console.print(table)
+    console.print(f"{outcome['rows_in_all']} of {outcome['rows']} excitation energies were measured in all")
+    for run in outcome["runs"][1:]:
+        ratio = f"{run['intensity_over_first']:.3f} ± {run['intensity_over_first_sigma']:.3f}"
+        console.print(f"{run['run'][:8]}: {ratio} times the intensity of {outcome['runs'][0]['run'][:8]}")
+    if outcome["alarm"]:
+        console.print(styled(outcome["alarm"], "bold red"), soft_wrap=True)
+    for run in outcome["left_out"]:
+        console.print(styled(f"{run['run'][:8]} is left out: {run['reason']}", "yellow"), soft_wrap=True)
+    console.print(f'to load it for the next map: [calibration] rixs = "{outcome["derived_uid"][:8]}"', soft_wrap=True)
+
+
+def _print_stacks(outcome: Mapping[str, Any]) -> None:
     shares = ", ".join(f"{share:.1%}" for share in outcome["pca"]["explained_variance_ratio"])
     console.print(f"{outcome['pixels_used']} of {outcome['pixels']} pixels; variance {shares}")
     if outcome["status"] != "ok":
@@ -206,10 +243,6 @@ def print_analysis(outcome: Mapping[str, Any]) -> None:
         offset = f"{run['energy_offset_ev']:+.3f} ± {run['energy_offset_sigma_ev']:.3f}"
         table.add_row(run["run"][:8], run["sample"], offset, reduced)
     console.print(table)
-    for run in outcome["runs"]:
-        for problem in run["problems"]:
-            console.print(styled(f"{run['run'][:8]}: {problem}", "yellow"))
-    console.print(f"report: {outcome['report']}", soft_wrap=True)
 
 
 def print_recovery(recovery: Recovery) -> None:

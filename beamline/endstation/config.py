@@ -130,6 +130,12 @@ class Suspenders(_Table):
         return self
 
 
+class CalibrationTable(_Table):
+    """Table `calibration`: what is known of the spectrograph from before; see `beamline.acquire.references`."""
+
+    rixs: str = Field(min_length=1)  # a pooled analysis of maps, or a run with a calibration of its own
+
+
 class Config(_Table):
     """An endstation: its devices, how its data are processed, and where they are stored."""
 
@@ -138,6 +144,7 @@ class Config(_Table):
     channel_access: ChannelAccess | None = None
     ioc: SimulatedIoc | None = None
     references: dict[str, str] = {}  # of chemical maps: name -> run or file; see `beamline.acquire.references`
+    calibration: CalibrationTable | None = None
     processing: dict[str, dict[str, Any]] = {}  # pipeline -> step -> settings; see `processing_problems`
     storage: Storage = Storage()
     suspenders: Suspenders | None = None

@@ -1,10 +1,11 @@
-"""Pooled analysis: the pixels of several stacks as one cloud, their energy scales brought together."""
+"""Pooled analysis: RIXS maps by `analyse_rixs`; the pixels of STXM stacks as one cloud, on one energy scale."""
 
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,22 @@ from numpy.typing import NDArray
 from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
+from beamline.operations import analyse_rixs
+from beamline.operations.analyse_rixs import keep_pooled
 from beamline.operations.outputs import new_file
 from beamline.operations.problems import problems_of
 from beamline.operations.runs import data_folder, interruptions, technique_of
 from beamline.processes.followers import ingest_now
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures
-from beamline.storage.derived import DerivedRuns
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
 from beamline.techniques.settings import processing_problems
 from beamline.techniques.technique import not_reduced
 from beamline.text import shortened
-from callbacks.contract import POOLED, SERIES, PooledResult, Series, StxmResult
+from callbacks.contract import SERIES, STXM_POOLED, PooledResult, Series, StxmResult
 from callbacks.fitting.nonnegative import ratio, unmix
-from callbacks.pipelines import StxmSettings
-from callbacks.reduction import derived_run
+from callbacks.pipelines import RIXS, RixsSettings, StxmSettings
 from callbacks.stxm.density.masks import GOOD
 from callbacks.stxm.edges import edge_of
 from callbacks.stxm.unmixing.analysis import analyse, average_spectrum, windows
@@ -43,45 +44,84 @@ FloatArray = NDArray[np.floating]
 def analyse_runs(
     names: list[str], *, config: Path | None, data_dir: Path | None, output: Path | None
 ) -> dict[str, Any]:
-    """Analyse stacks together, keep the outcome as a derived run, and write its report.
+    """Analyse STXM stacks or RIXS maps together, keep the outcome as a derived run, and write its report.
 
     Parameters
     ----------
     names : list of str
-        The stacks, as runs are named.
+        The runs, as runs are named.
     config : Path or None
-        For `[processing.stxm]`.
+        For `[processing.stxm]` or `[processing.rixs]`.
     data_dir, output : Path or None
         Where runs are kept; the report's file.
 
     Returns
     -------
     dict
-        For JSON: `derived_uid`, `report`, energies, offsets, components, for each run its fractions and `problems`,
-        what it leaves out; `not_in_catalogue`, why the derived run did not come into the catalogue, empty where it did.
+        For JSON: `technique`, `derived_uid`, `report`; of stacks energies, offsets, components, for each run its
+        fractions; of maps the calibration and its chi square, for each run offset, drift and pull; for each run
+        `problems`, what it leaves out; `not_in_catalogue`, why the derived run did not come into the catalogue, empty
+        where it did.
 
     Raises
     ------
     BeamlineError
-        For a run that is no reduced stack, stacks of different edges, nothing to analyse, or a report that cannot be
-        written.
+        For runs that are neither reduced stacks nor reduced maps, or both; stacks of different edges, maps of
+        different settings of the spectrograph; nothing to analyse; or a report that cannot be written.
     """
     loaded = load_config(config)
     if problems := processing_problems(loaded):
         raise BeamlineError(*problems)
     data_dir = data_folder(data_dir, loaded)
-    settings = StxmSettings.model_validate(processing_with_references(loaded, data_dir).get("stxm", {}))
+    processing = processing_with_references(loaded, data_dir)
+    pool_all: Callable[[], tuple[str, dict[str, Any], Callable[[Path], None]]]
+    names, pipeline = _runs_of_one_pipeline(names, data_dir)
+    if pipeline == RIXS.name:
+        pool_all = partial(_pool_maps, names, RixsSettings.model_validate(processing.get("rixs", {})), data_dir)
+    else:
+        pool_all = partial(_pool_stacks, names, StxmSettings.model_validate(processing.get("stxm", {})), data_dir)
     if output is None:
-        pooled = pool_runs(names, settings, data_dir)
-        output = Path(f"pooled-{pooled.uid[:8]}.html")
+        uid, summary, write = pool_all()
+        output = Path(f"pooled-{uid[:8]}.html")
         with new_file(output, data_dir) as part:
-            _write_report(part, pooled, settings)
+            write(part)
     else:
         with new_file(output, data_dir) as part:  # where it cannot be, that is said before the work is done
-            pooled = pool_runs(names, settings, data_dir)
-            _write_report(part, pooled, settings)
-    late = ingest_now(data_dir, pooled.uid)
-    return _summary(pooled) | {"report": str(output), "not_in_catalogue": late}
+            uid, summary, write = pool_all()
+            write(part)
+    late = ingest_now(data_dir, uid)
+    return summary | {"report": str(output), "not_in_catalogue": late}
+
+
+def _runs_of_one_pipeline(names: list[str], data_dir: Path) -> tuple[list[str], str]:
+    """Give the uids of runs, each of which is named once, and the pipeline that reduces all of them."""
+    runs = Runs(data_dir)
+    raws = [Run(runs.find(name).start) for name in names]
+    if twice := [uid for uid, number in Counter(raw.uid for raw in raws).items() if number > 1]:
+        raise BeamlineError(f"run {twice[0]}: is named twice; what it holds would count twice")
+    pipelines = {technique_of(raw).pipeline.name: raw for raw in raws}
+    if RIXS.name in pipelines and len(pipelines) > 1:
+        told = ", ".join(f"{technique_of(raw).title} ({raw.uid[:8]})" for raw in pipelines.values())
+        raise BeamlineError(f"the runs are of different techniques: {told}; expected RIXS maps or STXM stacks")
+    return [raw.uid for raw in raws], next(iter(pipelines))
+
+
+def _pool_maps(
+    names: list[str], settings: RixsSettings, data_dir: Path
+) -> tuple[str, dict[str, Any], Callable[[Path], None]]:
+    pooled = analyse_rixs.pool_maps(names, settings, data_dir)
+    return (
+        pooled.uid,
+        analyse_rixs.summary_of(pooled),
+        partial(analyse_rixs.write_report, pooled=pooled, settings=settings),
+    )
+
+
+def _pool_stacks(
+    names: list[str], settings: StxmSettings, data_dir: Path
+) -> tuple[str, dict[str, Any], Callable[[Path], None]]:
+    pooled = pool_runs(names, settings, data_dir)
+    return pooled.uid, _summary(pooled), partial(_write_report, pooled=pooled, settings=settings)
 
 
 @dataclass(frozen=True)
@@ -128,8 +168,6 @@ def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> Poole
     """Analyse stacks together and keep the outcome as a derived run."""
     runs = Runs(data_dir)
     pairs = [_reduced_stack(runs, name) for name in names]
-    if twice := [uid for uid, number in Counter(raw.uid for raw, _ in pairs).items() if number > 1]:
-        raise BeamlineError(f"run {twice[0]}: is named twice; its pixels would count twice")
     edges = {raw.measurement.edge for raw, _ in pairs}
     if len(edges) > 1:
         raise BeamlineError(f"the runs are of different edges: {', '.join(sorted(edges))}")
@@ -166,7 +204,7 @@ def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> Poole
         background_window=np.array(background),
     )
     raws = [raw for raw, _ in pairs]
-    uid = _keep(raws, settings, result, data_dir)
+    uid = keep_pooled(raws, STXM_POOLED, settings, result, data_dir)
     return Pooled(uid, found.status, result, [problems_of(raw, interruptions(raw)) for raw in raws])
 
 
@@ -184,18 +222,6 @@ def _totals(end_members: EndMembers, averages: list[tuple[FloatArray, FloatArray
         "total_reduced": np.array([float(value[0]) for value, _ in shares]),
         "total_reduced_sigma": np.array([float(sigma[0]) for _, sigma in shares]),
     }
-
-
-def _keep(raws: list[Run], settings: StxmSettings, result: PooledResult, data_dir: Path) -> str:
-    """Keep the analysis as a derived run of all these runs; give its uid."""
-    uid = ""
-    with closing(DerivedRuns(data_dir)) as store:
-        metadata = {"sample": {"name": ", ".join(raw.measurement.sample for raw in raws)}}
-        raw_uids = [raw.uid for raw in raws]
-        for name, doc in derived_run(raw_uids, POOLED, settings.model_dump(mode="json"), result, metadata):
-            store(name, doc)
-            uid = doc["uid"] if name == "start" else uid
-    return uid
 
 
 def _summary(pooled: Pooled) -> dict[str, Any]:
@@ -218,6 +244,7 @@ def _summary(pooled: Pooled) -> dict[str, Any]:
             one["reduced_sigma"] = float(result.total_reduced_sigma[place])
         runs.append(one)
     return {
+        "technique": "stxm",
         "derived_uid": pooled.uid,
         "status": pooled.status,
         "pixels": int(np.sum(result.run_pixels)),
@@ -236,7 +263,7 @@ def _summary(pooled: Pooled) -> dict[str, Any]:
 def _reduced_stack(runs: Runs, name: str) -> tuple[Run, Run]:
     raw, derived = runs.load_with_derived(name)
     if (technique := technique_of(raw).name) != "stxm":
-        raise BeamlineError(f"run {name}: is {technique}, expected a STXM stack")
+        raise BeamlineError(f"run {name}: is {technique}, expected a STXM stack, or RIXS maps")
     if derived is None:
         raise not_reduced(raw)
     if not derived.read(StxmResult).has_images:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from beamline.acquire.references import find_reference
+from beamline.acquire.references import find_calibration, find_reference
 from beamline.endstation.build import build_devices, device_problems, lacking_keys
 from beamline.endstation.config import Config, load_config
 from beamline.endstation.connect import Answer, connect, disconnect, use_channel_access
@@ -20,13 +20,18 @@ def config_problems(config: Config) -> list[str]:
 
 
 def _reference_problems(config: Config) -> list[str]:
-    """Give one line for each reference that cannot be read; those that are runs lie in its own data folder."""
+    """Give one line for each reference or calibration that cannot be read; runs lie in its own data folder."""
     problems = []
     for name, where in config.references.items():
         try:
             find_reference(where, config.path.parent, config.storage.data_dir)
         except BeamlineError as error:
             problems += [f"{config.path}: references.{name}: {problem}" for problem in error.problems]
+    if config.calibration is not None:
+        try:
+            find_calibration(config.calibration.rixs, config.storage.data_dir)
+        except BeamlineError as error:
+            problems += [f"{config.path}: calibration.rixs: {problem}" for problem in error.problems]
     return problems
 
 

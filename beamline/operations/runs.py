@@ -16,7 +16,7 @@ from beamline.operations.problems import planned_points, problems_of
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques import TECHNIQUES, Technique
-from beamline.text import file_name_of
+from beamline.text import file_name_of, shortened
 from callbacks.contract import MEASUREMENT, Account, Marks, Measurement, Stream
 
 INTERRUPTIONS = "interruptions"  # stream of the engine
@@ -218,6 +218,12 @@ def summary_warnings(summary: Mapping[str, Any]) -> list[str]:
     if "marked_frames" not in summary:
         return []
     return list(TECHNIQUES[summary["technique"]].warnings(summary))
+
+
+def shown_name(raw: Run) -> str:
+    """Name a raw run for a reader: by its scan id, where it has one, and the beginning of its uid."""
+    scan_id = raw.start.get("scan_id")
+    return f"run {raw.uid[:8]}" if scan_id is None else f"scan {shortened(scan_id)} (run {raw.uid[:8]})"
 
 
 def file_name(entry: Entry) -> str:

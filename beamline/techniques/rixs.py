@@ -39,6 +39,9 @@ def summarise(derived: Run) -> dict[str, Any]:
             "rms_ev": result.calibration_rms_ev,
             "accepted": int(result.calibration_accepted),
             "rejected": int(result.calibration_rejected),
+            "loaded": result.calibration_loaded,
+            "loaded_offset_pixels": result.calibration_loaded_offset,
+            "loaded_offset_sigma": result.calibration_loaded_offset_sigma,
         },
         "drift": {
             "status": result.drift_status,
@@ -63,6 +66,12 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
             f" at {calibration['at_ev']:.2f} eV as the chip lay at the first frame, "
             f"rms {calibration['rms_ev']:.3f} eV, {calibration['accepted']} elastic lines used,"
             f" {calibration['rejected']} rows without a usable one",
+        )
+    if calibration["loaded"]:
+        yield (
+            "loaded",
+            f"dispersion and bend from {calibration['loaded']}; the lines lie"
+            f" {calibration['loaded_offset_pixels']:+.1f} ± {calibration['loaded_offset_sigma']:.1f} pixels from there",
         )
     drift = summary["drift"]
     if drift["status"]:

@@ -93,7 +93,8 @@ class Series(_Block):
 MEASUREMENT = "measurement"  # keys of the blocks in a start document
 SERIES = "series"
 DERIVATION = "derivation"
-POOLED = "stxm_pooled"  # the pipeline of what is derived from stacks as if they were one
+# The pipelines of what is derived from several runs as if they were one.
+STXM_POOLED, RIXS_POOLED = "stxm_pooled", "rixs_pooled"
 PROCESSING = "processing"  # of a raw run: the settings of the reduction when it began, by pipeline
 
 
@@ -103,6 +104,6 @@ def reduction_of(start: Mapping[str, Any]) -> str:
     A pooled analysis is no reduction, also where it was made of one run.
     """
     match start.get(DERIVATION):
-        case {"raw_uids": [str(uid)], "pipeline": pipeline} if pipeline != POOLED:
+        case {"raw_uids": [str(uid)], "pipeline": pipeline} if pipeline not in (STXM_POOLED, RIXS_POOLED):
             return uid
     return ""

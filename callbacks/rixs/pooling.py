@@ -139,7 +139,7 @@ class Pooled:
     alarm: str
 
 
-def one_setting(maps: Sequence[MapLines]) -> None:
+def _one_setting(maps: Sequence[MapLines]) -> None:
     """Check that maps are of one setting of the spectrograph.
 
     Raises
@@ -197,8 +197,8 @@ def pool_calibrations(maps: Sequence[MapLines], *, bend: tuple[float, float] = (
     (1932) 207).
     """
     if len(maps) < 2:
-        raise ValueError(f"{len(maps)} maps with a calibration, expected 2 or more")
-    one_setting(maps)
+        raise ValueError(f"calibrated maps: {len(maps)}, expected 2 or more")
+    _one_setting(maps)
     energy = float(np.mean(np.concatenate([one.energies[one.calibration.accepted] for one in maps])))
     begin = np.array([float(one.calibration.pixel(energy)) for one in maps])
     stacked = _Stacked.of(maps, begin - begin[0])

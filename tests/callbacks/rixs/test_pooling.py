@@ -103,7 +103,7 @@ def test_a_map_of_another_setting_of_the_spectrograph_is_refused(offset, dispers
     maps = [simulated(rng, "scan 1", 0.0), simulated(rng, "scan 2", offset, dispersion=dispersion)]
     with pytest.raises(ValueError, match=f"scan 2: is of another setting of the spectrograph than scan 1: .*{words}"):
         pool_calibrations(maps)
-    with pytest.raises(ValueError, match="1 maps with a calibration, expected 2 or more"):
+    with pytest.raises(ValueError, match="calibrated maps: 1, expected 2 or more"):
         pool_calibrations(maps[:1])
 
 
