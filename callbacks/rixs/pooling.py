@@ -100,11 +100,15 @@ class Pooled:
         one map after the other.
     offsets, offset_sigmas : numpy.ndarray, shape (maps,)
         By how many columns the chip lay off at the first frame of each map.
-    shifts, shift_sigmas : list of numpy.ndarray, shape (rows,)
-        Of each map and row: by how many columns it lies off the first map, what the lines tell of its drift included;
-        standard uncertainty.
-    drifts, drift_sigmas : list of numpy.ndarray, shape (rows,)
-        The same against the first frame of its own map.
+    shifts : list of numpy.ndarray, shape (rows,)
+        Of each map and row: by how many columns it lies off the first map, what the lines tell of its drift included.
+    factors : list of numpy.ndarray, shape (rows, k)
+        How the k causes that are not known displace each row of each map, pixels.
+    covariance : numpy.ndarray, shape (k, k)
+        Of these causes.
+    drifts, drift_sigmas : numpy.ndarray, shape (maps,)
+        By how many columns the last row of each map lies off its first frame, beyond what was undone; standard
+        uncertainty of all its drift.
     pixels : list of numpy.ndarray, shape (rows,)
         The elastic lines of each map as the first frame of the first map would have them.
     dispersions, dispersion_sigmas : numpy.ndarray, shape (maps,)
@@ -125,9 +129,10 @@ class Pooled:
     offsets: FloatArray
     offset_sigmas: FloatArray
     shifts: list[FloatArray]
-    shift_sigmas: list[FloatArray]
-    drifts: list[FloatArray]
-    drift_sigmas: list[FloatArray]
+    factors: list[FloatArray]
+    covariance: FloatArray
+    drifts: FloatArray
+    drift_sigmas: FloatArray
     pixels: list[FloatArray]
     dispersions: FloatArray
     dispersion_sigmas: FloatArray
@@ -225,8 +230,10 @@ def pool_calibrations(maps: Sequence[MapLines], *, bend: tuple[float, float] = (
     )
     rms = float(np.sqrt(np.mean(left[accepted] ** 2)))
     root = covariance[3 : 3 + shared, 3 : 3 + shared]
-    moved = [stacked.moved(one, number, fit.common[:shared], root) for number, one in enumerate(maps)]
-    shifts, shift_sigmas, drifts, drift_sigmas = (list(each) for each in zip(*moved, strict=True))
+    factors = [stacked.of_chip(one, number) for number, one in enumerate(maps)]
+    shifts = [begin + rows @ fit.common[:shared] for begin, rows in zip(stacked.begin, factors, strict=True)]
+    last = np.array([rows[-1] for rows in factors])
+    last[:, : stacked.lines.free] = 0.0  # against their own first frames
     variances = np.diag(covariance)[3 : len(maps) + 2]
     return Pooled(
         calibration=Calibration(
@@ -235,9 +242,10 @@ def pool_calibrations(maps: Sequence[MapLines], *, bend: tuple[float, float] = (
         offsets=offsets,
         offset_sigmas=np.sqrt(np.r_[0.0, variances]),
         shifts=shifts,
-        shift_sigmas=shift_sigmas,
-        drifts=drifts,
-        drift_sigmas=drift_sigmas,
+        factors=factors,
+        covariance=root,
+        drifts=last @ fit.common[:shared],
+        drift_sigmas=_sigma(last, root),
         pixels=[
             one.pixels - shift - fit.common[len(maps) - 1] * one.factor[:, -1]
             for one, shift in zip(maps, shifts, strict=True)
@@ -332,21 +340,17 @@ class _Stacked:
         found[places[accepted]] = True
         return found
 
-    def moved(
-        self, one: MapLines, number: int, common: FloatArray, covariance: FloatArray
-    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Give by how many columns each row of a map lies off the first map, and off its own first frame; sigmas."""
+    def of_chip(self, one: MapLines, number: int) -> FloatArray:
+        """Give how each row of a map is displaced by all but emission, which moves the line and not the chip."""
         others = self.lines.free
-        spread = _spread(one.factor, number, others + 1, self.columns[number], len(common))
-        spread[:, others] = 0.0  # emission moves the line, not the chip
-        own = spread.copy()
-        own[:, :others] = 0.0
-        shift, shift_sigma, drift, drift_sigma = (
-            each
-            for factor in (spread, own)
-            for each in (factor @ common, np.sqrt(np.einsum("ri,ij,rj->r", factor, covariance, factor)))
-        )
-        return self.begin[number] + shift, shift_sigma, drift, drift_sigma
+        spread = _spread(one.factor, number, others + 1, self.columns[number], self.lines.factor.shape[1])
+        spread[:, others] = 0.0
+        return spread
+
+
+def _sigma(factor: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Give the standard uncertainty of displacements by causes with a covariance."""
+    return np.asarray(np.sqrt(np.einsum("...i,ij,...j->...", factor, covariance, factor)))
 
 
 def _spread(factor: FloatArray, number: int, maps: int, columns: slice, width: int) -> FloatArray:
@@ -403,7 +407,8 @@ def on_one_axis(results: Sequence[RixsResult], pooled: Pooled) -> OneAxis:
     columns = results[0].map.shape[1]
     shape = (len(results), len(excitation), columns)
     intensity, variance = np.full(shape, np.nan), np.full(shape, np.nan)
-    slope, sigma = np.full(shape, np.nan), np.full(shape[:2], np.nan)
+    slope = np.full(shape, np.nan)
+    factors = np.zeros((*shape[:2], len(pooled.covariance)))
     for number, (result, rows) in enumerate(zip(results, places, strict=True)):
         order = np.argsort(result.elastic_energy, kind="stable")  # rows of the map are by energy
         undone = result.elastic_displacement[:, :-1] @ result.calibration_common[:-1]
@@ -411,8 +416,8 @@ def on_one_axis(results: Sequence[RixsResult], pooled: Pooled) -> OneAxis:
         intensity[number, rows] = _moved(result.map, shift)
         variance[number, rows] = _moved(result.map_variance, shift)
         slope[number, rows] = np.gradient(intensity[number, rows], axis=1)
-        sigma[number, rows] = pooled.shift_sigmas[number][order]
-    against = np.hypot(sigma[1:], sigma[0])[:, :, None]
+        factors[number, rows] = pooled.factors[number][order]
+    against = _sigma(factors[1:] - factors[0], pooled.covariance)[:, :, None]
     return OneAxis(
         excitation=excitation,
         intensity=intensity,

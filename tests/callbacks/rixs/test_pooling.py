@@ -172,7 +172,7 @@ def test_what_an_offset_that_is_not_known_does_to_the_difference_is_told_beside_
     energies = np.arange(526.0, 536.0, 1.0)
     (one, lines), (other, others) = a_map(rng, 0.0, energies), a_map(rng, 0.0, energies)
     pooled = pool_calibrations([lines, others], bend=(0.0, 1e-6))
-    uncertain = replace(pooled, shift_sigmas=[np.zeros(10), np.full(10, 0.5)])
+    uncertain = replace(pooled, covariance=pooled.covariance * (0.5 / pooled.offset_sigmas[1]) ** 2)
     axis = on_one_axis([one, other], uncertain)
     slope = np.gradient(40 * np.exp(-0.5 * ((np.arange(600) - 300.3) / 2.1) ** 2))[290:312]
     at_530 = axis.difference_by_offset[0, 4, 290:312]
