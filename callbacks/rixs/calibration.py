@@ -410,28 +410,36 @@ def _refuse(n: int, reason: str) -> Calibration:
 
 
 def _consensus(lines: Lines, loaded: Calibration | None) -> BoolArray:
-    """Find the lines near the straight line through two of them, or of known slope, that most others are near."""
-    x, y = lines.x, lines.y
-    first, second = np.triu_indices(len(x), 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = (x[second] - x[first]) / (y[second] - y[first])  # pixels/eV
-    if loaded is not None:
-        first = np.arange(len(x))
-        slope = np.array([1 / loaded.dispersion_at(energy)[0] for energy in y])
-    low, high = DISPERSION_RANGE
-    credible = np.isfinite(slope) & (slope >= 1 / high) & (slope <= 1 / low)
-    if not credible.any():
+    """Find the lines near the straight line through two of them, or the loaded one through one, that most are near."""
+    x = lines.x
+    expected, unknown = _through_pairs(x, lines.y) if loaded is None else _through_each(x, lines.y, loaded)
+    if not len(expected):
         return np.zeros(len(x), dtype=bool)
-    first, slope = first[credible], slope[credible]
-    if len(first) > MOST_PAIRS:
-        some = np.random.default_rng(len(x)).choice(len(first), MOST_PAIRS, replace=False)  # live and replay alike
-        first, slope = first[some], slope[some]
-    expected = x[first, None] + slope[:, None] * (y[None, :] - y[first, None])
-    common = DISPLACED_SIGMAS * np.sqrt((lines.factor**2).sum(axis=1))
+    common = DISPLACED_SIGMAS * np.hypot(np.sqrt((lines.factor**2).sum(axis=1)), unknown)
     tolerance = np.hypot(np.maximum(CONSENSUS_SIGMAS * lines.s, LEAST_TOLERANCE), common)
     misfit = np.minimum(((x - expected) / tolerance) ** 2, 1.0)
     near: BoolArray = misfit[misfit.sum(axis=1).argmin()] < 1.0
     return near
+
+
+def _through_pairs(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Give where straight lines through two points expect all of them, shape (pairs, n); with no uncertainty."""
+    first, second = np.triu_indices(len(x), 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = (x[second] - x[first]) / (y[second] - y[first])  # pixels/eV
+    low, high = DISPERSION_RANGE
+    credible = np.isfinite(slope) & (slope >= 1 / high) & (slope <= 1 / low)
+    first, slope = first[credible], slope[credible]
+    if len(first) > MOST_PAIRS:
+        some = np.random.default_rng(len(x)).choice(len(first), MOST_PAIRS, replace=False)  # live and replay alike
+        first, slope = first[some], slope[some]
+    return x[first, None] + slope[:, None] * (y[None, :] - y[first, None]), np.zeros(1)
+
+
+def _through_each(x: FloatArray, y: FloatArray, loaded: Calibration) -> tuple[FloatArray, FloatArray]:
+    """Give where a calibration through each point expects all of them, shape (n, n), and how uncertain that is."""
+    distance = loaded.pixel(y)[None, :] - loaded.pixel(y)[:, None]
+    return x[:, None] + distance, np.abs(distance) * loaded.dispersion_sigma / loaded.dispersion
 
 
 def accepted_lines(
