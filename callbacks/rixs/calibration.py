@@ -33,6 +33,8 @@ FREE_BEND_P_VALUE = 0.01  # a bend less likely than this by what is known is one
 FEWEST_FOR_FREE_BEND = 7
 LARGEST_BEND = 2e-3  # 1/pixel: a stronger one turns back on itself within the detector
 SCATTER_P_VALUE = 0.1  # a chi square less likely than this is scatter that the uncertainties do not explain
+LARGEST_SCATTER = 3.0  # of elastic lines, over what their uncertainties explain: wider intervals would hide what it is
+FEWEST_RUNS_SIGMAS = 3.0  # by which runs of residuals of one sign are too few (Wald and Wolfowitz's test)
 LARGEST_RELATIVE_SIGMA = 0.1  # of the dispersion
 DISPERSION_RANGE = (0.005, 2.0)  # eV/pixel: what soft X-ray spectrographs have
 SMALLEST_SHARE = 0.3  # of the lines must agree
@@ -293,7 +295,8 @@ def fit_calibration(
     and Zisserman, Comput. Vis. Image Underst. 78 (2000) 138). The lines near it are fitted by weighted least squares
     together with what is known of the bend and of the displacements, in turn with accepting lines, until the accepted
     lines stay the same. Where the lines scatter more than their uncertainties explain, their own uncertainties are
-    scaled up by the root of the reduced chi square.
+    scaled up by the root of the reduced chi square; where they scatter by three times as much, or lie on one side of
+    the calibration in runs (A. Wald and J. Wolfowitz, Ann. Math. Stat. 11 (1940) 147), there is none.
 
     A grating sends the wavelength l to the exit angle b with ``m N l = sin a + sin b``: the dispersion in wavelength
     goes with cos b, which at grazing exit changes along the chip. Where lines span too little to show this, the
@@ -328,6 +331,7 @@ def fit_calibration(
     rms = float(np.sqrt(np.mean(left**2)))
     fitted = Calibration(fit.coefficients, pivot, fit.covariance[:3, :3], accepted, "ok", rms, common)
     reason = _reason_to_refuse(fitted, lines.of(inside), len(indices), known, prior)
+    reason = reason or _structure(left[np.argsort(lines.y[inside])], math.sqrt(fit.chi_square / max(fit.freedom, 1)))
     return _refuse(len(pixels), reason) if reason else fitted
 
 
@@ -401,6 +405,20 @@ def _reason_to_refuse(fitted: Calibration, lines: Lines, n_lines: int, known: Se
         if math.sqrt(alone.covariance[1, 1]) <= LARGEST_RELATIVE_SIGMA * fitted.dispersion:
             why = ": a drift of the spectrograph would look alike, and nothing tells how far it drifted"
         return f"the dispersion is uncertain by {share:.0%}, at most {LARGEST_RELATIVE_SIGMA:.0%} is of use{why}"
+    return ""
+
+
+def _structure(residuals: FloatArray, scatter: float) -> str:
+    """Say what residuals in the order of energy have that noise has not; "" where they are noise."""
+    if scatter > LARGEST_SCATTER:
+        return f"the elastic lines scatter {scatter:.1f} times as much as their uncertainties explain"
+    above = residuals > 0
+    n, high = len(above), int(above.sum())
+    expected = 1 + 2 * high * (n - high) / n
+    variance = (expected - 1) * (expected - 2) / (n - 1)
+    runs = 1 + int((above[1:] != above[:-1]).sum())
+    if variance > 0 and (runs + 0.5 - expected) / math.sqrt(variance) < -FEWEST_RUNS_SIGMAS:
+        return f"{n} elastic lines lie above and below the calibration in {runs} runs of energy, not at random"
     return ""
 
 

@@ -65,6 +65,7 @@ class ChipDrift:
     """How far all lines have moved along the columns since the start: a rate that changes slowly.
 
     Of five maps of one day at an endstation the rates were -1.9 to 1.5 columns an hour, the same on the whole chip.
+    Here they are up to 2.3 over four hours, 0.9 rms, and the way is at most six columns in nine of ten.
 
     Attributes
     ----------
@@ -83,7 +84,7 @@ class ChipDrift:
     @classmethod
     def by_chance(cls, start: float, rng: np.random.Generator, scale: float) -> ChipDrift:
         """Draw a drift at random."""
-        rates = scale * np.array([rng.uniform(0.3, 1.7), 0.3]) * rng.choice((-1.0, 1.0), 2)
+        rates = scale * np.array([rng.uniform(0.0, 2.7), 0.3]) * rng.choice((-1.0, 1.0), 2)
         return cls(start, rates, rng.uniform(-0.8, 0.8, 2))
 
     def at(self, moment: float) -> float:

@@ -136,8 +136,21 @@ def test_scatter_beyond_the_sigmas_widens_the_uncertainty():
     rng = np.random.default_rng(0)
     pixels, energies, sigmas = lines(rng, n=20, sigma=0.15)
     honest = fit_calibration(pixels, energies, sigmas)
-    optimistic = fit_calibration(pixels, energies, sigmas / 4)
+    optimistic = fit_calibration(pixels, energies, sigmas / 2.5)
     assert optimistic.dispersion_sigma > 0.7 * honest.dispersion_sigma
+
+
+def test_lines_that_lie_about_the_calibration_in_waves_give_none_and_those_that_scatter_as_much_do():
+    rng = np.random.default_rng(0)
+    _, energies, _ = lines(rng, n=40)
+    sigmas = np.full(40, 0.1)
+    wave = 0.28 * np.sin(2 * np.pi * (energies - 526.0) / 6.0)
+    refused = fit_calibration(true_pixel(energies) + wave, energies, sigmas)
+    assert "runs of energy, not at random" in refused.status
+    assert np.isnan(refused.energy(1000.0))
+    assert fit_calibration(true_pixel(energies) + rng.permutation(wave), energies, sigmas).status == "ok"
+    wild = fit_calibration(true_pixel(energies) + 0.2 * rng.standard_normal(40), energies, sigmas / 2.5)
+    assert "times as much as their uncertainties explain" in wild.status
 
 
 def test_of_many_lines_the_right_ones_are_found_within_bounded_memory():
