@@ -80,8 +80,9 @@ def pool_maps(names: list[str], settings: RixsSettings, data_dir: Path) -> Poole
     results = [result for _, _, result in used]
     try:
         maps = [MapLines.of(shown_name(raw), result) for raw, _, result in used]
-        bend = settings.elastic_line.bend
-        pooled = pool_calibrations(maps, bend=(bend.value, bend.sigma))
+        first = maps[0].calibration
+        bend = settings.elastic_line.bend_at(float(first.coefficients[0]), first.dispersion)
+        pooled = pool_calibrations(maps, bend=bend)
     except ValueError as error:
         raise BeamlineError(str(error)) from error
     axis = on_one_axis(results, pooled)

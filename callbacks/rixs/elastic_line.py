@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import xraydb
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -32,6 +33,8 @@ from callbacks.step import Step
 
 FloatArray = NDArray[np.floating]
 
+HC_EV_MM = 1.239841984e-3
+TABULATED_SIGMA = 1.0  # eV: emission of compounds lies within about that of the element's
 WINDOW = 29  # columns around a line that are kept, for drawing
 SEARCH = 0.6  # FWHM on either side of where the calibration expects a line
 
@@ -88,6 +91,43 @@ class Bend(BaseModel):
     sigma: float = Field(BEND_SIGMA, gt=0)
 
 
+class Grating(BaseModel):
+    """The geometry of a spectrometer, by which the bend is known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lines_per_mm: float = Field(gt=0)
+    incidence: float = Field(gt=0, lt=90)  # glancing angle of incidence, degrees
+    order: int = 1  # below zero: the outside order, whose light leaves nearer to the surface
+    inclination: float = Field(0.0, gt=-90, lt=90)  # of the chip, degrees; above zero: higher columns lie farther away
+
+    def bend(self, energy: float, dispersion: float) -> tuple[float, float]:
+        """Give the bend (1/pixel) where an energy (eV) is seen with a dispersion (eV/pixel), and its uncertainty.
+
+        Raises
+        ------
+        ValueError
+            When no light of this energy leaves the grating.
+
+        Notes
+        -----
+        With the glancing exit angle g, ``m N wavelength = cos a - cos g``, and the distance of the chip follows from
+        the dispersion. A tenth is left for what else the geometry is off by, and for curved gratings' line spacing.
+        """
+        ratio = self.order * self.lines_per_mm * HC_EV_MM / energy
+        cosine = math.cos(math.radians(self.incidence)) - ratio
+        if not -1 < cosine < 1:
+            raise ValueError(
+                f"a grating of {self.lines_per_mm:g} lines/mm at {self.incidence:g} degrees sends no light of"
+                f" {energy:.1f} eV into the order {self.order}: check [processing.rixs.elastic_line.grating]"
+            )
+        angle = math.acos(cosine)
+        turned = abs(ratio) * dispersion / energy / math.sin(angle)  # rad/pixel
+        towards = math.copysign(1.0, ratio)
+        bend = -turned * (towards / math.tan(angle) + 2 * math.tan(math.radians(self.inclination)))
+        return bend, max(0.1 * abs(bend), 1e-6)
+
+
 class ElasticLineSettings(LineCriteria):
     """Settings of `ElasticLine`."""
 
@@ -98,6 +138,47 @@ class ElasticLineSettings(LineCriteria):
     bend: Bend = Bend()
     # Fluorescence lines that join the fit: name -> energy and its standard uncertainty, eV.
     known_lines: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    grating: Grating | None = None  # in place of `bend`
+
+    @field_validator("known_lines", mode="before")
+    @classmethod
+    def _tabulated(cls, lines: Any) -> Any:
+        """Take names alone, whose energies are tabulated."""
+        return {str(name): tabulated_line(str(name)) for name in lines} if isinstance(lines, list | tuple) else lines
+
+    def bend_at(self, energy: float, dispersion: float) -> tuple[float, float]:
+        """Give what is known of the bend where an energy is seen, and its standard uncertainty, 1/pixel."""
+        return self.grating.bend(energy, dispersion) if self.grating else (self.bend.value, self.bend.sigma)
+
+
+def tabulated_line(name: str) -> tuple[float, float]:
+    """Give the energy of an emission line and its standard uncertainty, eV.
+
+    Parameters
+    ----------
+    name : str
+        Element and line, as ``Fe La1``; ``Fe La`` and ``Fe L`` are the same.
+
+    Raises
+    ------
+    ValueError
+        When the element has no such line.
+
+    Notes
+    -----
+    Energies are those of W. T. Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem. 63 (2002) 121, of the elements;
+    emission of compounds lies within about an electronvolt.
+    """
+    element, _, line = name.partition(" ")
+    try:
+        lines = xraydb.xray_lines(element)
+    except ValueError:
+        expected = "expected for example 'O K' or 'Fe La'"
+        raise ValueError(f"known line {name!r}: no element {element!r}; {expected}") from None
+    for key in (line, f"{line}1", f"{line}a1"):
+        if key in lines:
+            return float(lines[key].energy), TABULATED_SIGMA
+    raise ValueError(f"known line {name!r}: {element} has {', '.join(sorted(lines))}")
 
 
 @dataclass
@@ -256,20 +337,24 @@ class ElasticLine(Step):
         self._line_sigma = np.hypot([row.peak.sigma for row in rows], own)
         displacements = Displacements(self._displacements.mean[order], self._factor)
 
-        def fit(loaded: Calibration | None) -> Calibration:
+        def fit(loaded: Calibration | None, bend: tuple[float, float]) -> Calibration:
             return fit_calibration(
                 pixels,
                 [row.energy for row in rows],
                 self._line_sigma,
                 displacements=displacements,
                 known=self._known,
-                bend=(self._settings.bend.value, self._settings.bend.sigma),
+                bend=bend,
                 loaded=loaded,
             )
 
-        found = fit(None)
+        bend = self._settings.bend.value, self._settings.bend.sigma
+        found = fit(None, bend)
+        if self._settings.grating and found.status == "ok":
+            bend = self._settings.bend_at(float(found.coefficients[0]), found.dispersion)
+            found = fit(None, bend)
         if (loaded := self._loaded) is not None and not self._contradicts(found, loaded):
-            found = fit(loaded)
+            found = fit(loaded, bend)
         moved = displacements.factor @ found.common if len(found.common) else np.zeros(len(rows))
         for row, by in zip(rows, moved, strict=True):
             row.moved = float(by)

@@ -283,8 +283,9 @@ class RepeatedFrames(Step):
         )
         # Where the drift moved columns off the chip, fewer frames see the energy, or none.
         seen = straighten(np.ones_like(spectra), back)[known]
-        flux = (seen / factor).sum(axis=0)
-        flux = np.where(flux > 0, flux, math.nan)
+        seen_flux = (seen / factor).sum(axis=0)
+        flux_of = np.where(seen_flux > 0, seen_flux, math.nan)
         flux_variance = (seen**2 * factor_variance / factor**4).sum(axis=0)
-        row.normalised_spectrum = spectra[known].sum(axis=0) / flux
-        row.normalised_variance = (variances[known].sum(axis=0) + row.normalised_spectrum**2 * flux_variance) / flux**2
+        row.normalised_spectrum = spectra[known].sum(axis=0) / flux_of
+        of_flux = row.normalised_spectrum**2 * flux_variance
+        row.normalised_variance = (variances[known].sum(axis=0) + of_flux) / flux_of**2

@@ -21,15 +21,17 @@ from simulated_lines import (
     WITHOUT_ELASTIC_LINE,
     calibrate,
     column,
+    gaussian,
     measure,
     simulated_map,
     true_energy,
 )
 
 from callbacks.rixs.cosmic_rays import remove_cosmic_rays
-from callbacks.rixs.elastic_line import ElasticLineSettings
+from callbacks.rixs.elastic_line import HC_EV_MM, ElasticLineSettings, Grating
 from callbacks.rixs.elastic_peak import FIT_FWHM, FWHM_PER_SIGMA, find_elastic_line, fit_line, line_and_slopes
 from callbacks.rixs.integration import spectrum_of, spectrum_variance
+from simulated_devices.physics.spectrograph import SpectrographModel
 
 
 def test_a_line_is_found_within_its_uncertainty():
@@ -74,6 +76,51 @@ def test_a_loaded_calibration_that_is_off_raises_the_alarm():
     spectra = [measure(energy, rng, **LIT) for energy in EXCITATIONS]
     step = calibrate(EXCITATIONS, spectra, ElasticLineSettings.model_validate({"loaded": loaded}), at_once=False)
     assert "off by -3.4" in step.result.calibration_alarm
+
+
+@pytest.mark.parametrize(("order", "incidence", "inclination"), [(1, 2.0, 0.0), (1, 3.0, 50.0), (-1, 8.0, -30.0)])
+def test_the_bend_of_a_configured_grating_is_that_of_the_grating_equation(order, incidence, inclination):
+    lines, energy, arm = 1200.0, 530.0, 9e4  # arm in pixels
+    start = np.cos(np.radians(incidence))
+    exit_angle = np.arccos(start - order * lines * HC_EV_MM / energy)
+    along = 20.0 * np.array([-1.0, 0.0, 1.0])
+    tilt = np.radians(inclination)
+    turned = np.arctan(along * np.cos(tilt) / (arm + along * np.sin(tilt)))
+    wavelength = (start - np.cos(exit_angle - order * turned)) / (order * lines)
+    slope, second = (wavelength[2] - wavelength[0]) / 40, (wavelength[2] - 2 * wavelength[1] + wavelength[0]) / 400
+    grating = Grating(lines_per_mm=lines, incidence=incidence, order=order, inclination=inclination)
+    bend, sigma = grating.bend(energy, -slope / wavelength[1] * energy)
+    assert bend == pytest.approx(second / slope, rel=0.01)
+    assert sigma == pytest.approx(abs(bend) / 10, rel=0.01)
+
+
+def test_with_the_grating_configured_the_axis_is_known_far_from_the_lines():
+    model = SpectrographModel()
+    rng = np.random.default_rng(0)
+    spectra = []
+    for excitation in EXCITATIONS[:5]:
+        photons = rng.poisson(0.15 + gaussian(float(model.pixel(excitation)), FWHM, 3000.0))
+        spectra.append((PHOTON * photons.astype(float), PHOTON**2 * np.maximum(photons, 0.2)))
+    grating = Grating(lines_per_mm=model.grooves, incidence=model.incidence)
+    far = float(model.pixel(460.0))
+    settings = (ElasticLineSettings(), ElasticLineSettings(grating=grating))
+    without, known = (calibrate(EXCITATIONS[:5], spectra, each).calibration for each in settings)
+    assert known.sigma(far) < 0.4 * without.sigma(far)
+    assert abs(known.energy(far) - 460.0) < 2 * known.sigma(far)
+
+
+def test_a_grating_that_sends_no_such_light_is_refused_with_the_place_of_its_setting():
+    with pytest.raises(ValueError, match=r"sends no light of 30\.0 eV into the order -1: check .*grating"):
+        Grating(lines_per_mm=1200.0, incidence=2.0, order=-1).bend(30.0, 0.1)
+
+
+def test_known_lines_may_be_names_whose_energies_are_tabulated():
+    given = ElasticLineSettings.model_validate({"known_lines": ["O K", "Fe La", "Ti Ll"]})
+    assert given.known_lines == {"O K": (524.9, 1.0), "Fe La": (704.8, 1.0), "Ti Ll": (395.1, 1.0)}
+    with pytest.raises(ValueError, match="no element 'Zz'"):
+        ElasticLineSettings.model_validate({"known_lines": ["Zz K"]})
+    with pytest.raises(ValueError, match="'O L': O has Ka1, Ka2, Ka3"):
+        ElasticLineSettings.model_validate({"known_lines": ["O L"]})
 
 
 def test_an_unmeasured_spectrum_has_no_line():
