@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from callbacks.arrays import array_in_file, fits_in_memory, release
 from callbacks.stxm.alignment.appearance import Appearance
+from callbacks.stxm.alignment.drift import Drift
 from callbacks.stxm.alignment.registration import (
     RegistrationSettings,
     Shift,
     left_field,
+    no_shift,
     put_in_place,
     shifted,
     with_position_noise,
@@ -26,6 +29,7 @@ BoolArray = NDArray[np.bool_]
 # Where a step finds an `Image`, the `AlignedStack`, and the list of `Placement` in its event.
 IMAGE, ALIGNED_STACK, PLACEMENTS = "image", "aligned_stack", "placements"
 FIRST_REFINEMENT = 8  # images that there must be to register one again
+REFINEMENTS = 2  # of a whole stack: what one finds of the contrast's pull is in the images that the next compares with
 NOT_REGISTERED = "not registered"
 
 
@@ -53,6 +57,7 @@ class Image:
     variance: FloatArray
     off_place: FloatArray
     measured: int = 0
+    moment: float = math.nan
 
     @property
     def share(self) -> float:
@@ -128,6 +133,7 @@ class AlignedStack:
         self._kept: list[NDArray[np.float32]] = []  # rate and variance, shape (2, lines, columns)
         self._index: list[int] = []
         self._energies: list[float] = []
+        self._moments: list[float] = []
         self._shifts: list[tuple[Shift, ...]] = []
         self._status: list[str] = []
         self._final: AlignedStack | None = None
@@ -150,6 +156,7 @@ class AlignedStack:
         self._kept.append(kept)
         self._index.append(image.index)
         self._energies.append(image.energy)
+        self._moments.append(image.moment)
         self._shifts.append(tuple(no_shift("") for _ in self.regions))
         self._status.append(NOT_REGISTERED)
 
@@ -226,33 +233,48 @@ class AlignedStack:
         return self._final
 
     def _refined(self) -> AlignedStack:
-        appearances = [Appearance() for _ in self.regions]
-        for place in self.usable:
-            aligned = self.aligned(place)
-            for appearance, rows in zip(appearances, self.regions, strict=True):
-                appearance.add(aligned.rate[rows])
-        found = {place: list(self.registered_again(place, appearances)) for place in self.usable.tolist()}
-        first = [shift.shift for shift in found[int(self.usable[0])]]
         refined = copy.copy(self)
         refined._registered = False  # noqa: SLF001 - its own kind
-        refined._shifts = [  # noqa: SLF001
-            less(found[place], first) if place in found else shifts for place, shifts in enumerate(self._shifts)
-        ]
+        for _ in range(REFINEMENTS):
+            refined._shifts = refined._shifts_of_all()  # noqa: SLF001
         return refined
+
+    def _shifts_of_all(self) -> list[tuple[Shift, ...]]:
+        """Register all images once more, each against the others as they lie now."""
+        appearances = [Appearance(self.settings, complete=True) for _ in self.regions]
+        places = self.usable.tolist()
+        for place in places:
+            aligned = self.aligned(place)
+            for appearance, rows in zip(appearances, self.regions, strict=True):
+                appearance.add(aligned.rate[rows], place)
+        found = [list(self.registered_again(place, appearances)) for place in places]
+        drifts = [
+            self.settle(appearance, places, [shifts[region] for shifts in found])
+            for region, appearance in enumerate(appearances)
+        ]
+        all_shifts = list(self._shifts)
+        for number, place in enumerate(places):
+            all_shifts[place] = tuple(
+                replace(one, shift=drift.shift[number] - drift.shift[0], sigma=drift.sigma[number])
+                for drift, one in zip(drifts, found[number], strict=True)
+            )
+        return all_shifts
+
+    def settle(self, appearance: Appearance, places: Sequence[int], shifts: Sequence[Shift]) -> Drift:
+        """Tell the drift of a region from what follows the contrast, given the shifts of images of the appearance."""
+        moments = np.array(self._moments)[places]
+        if not (np.diff(moments) > 0).all():  # not recorded, or not image by image
+            moments = np.array(places, dtype=float)
+        return appearance.settle(shifts, moments, self.energies[places])
 
     def registered_again(self, place: int, appearances: Sequence[Appearance]) -> Iterator[Shift]:
         """Register an image once more, region by region; where that fails, what was found before stands."""
         rate, _ = self.measured(place)
         for appearance, rows, before in zip(appearances, self.regions, self._shifts[place], strict=True):
-            shift = appearance.register(rate[rows], self.settings, before.shift)
+            shift = appearance.register(rate[rows], before.shift, place)
             yield shift if shift.status == "ok" else before
 
 
 def less(shifts: Sequence[Shift], moved: Sequence[FloatArray]) -> tuple[Shift, ...]:
     """Give the shifts of some regions less what each of these has moved."""
-    return tuple(Shift(one.shift - by, one.sigma, one.status) for one, by in zip(shifts, moved, strict=True))
-
-
-def no_shift(reason: str) -> Shift:
-    """Give the shift of an image that has none."""
-    return Shift(np.full(2, np.nan), np.full(2, np.nan), reason)
+    return tuple(replace(one, shift=one.shift - by) for one, by in zip(shifts, moved, strict=True))

@@ -1,11 +1,12 @@
 """Alignment of the images of a stack: by how much an image has drifted, and how to undo it."""
 
-from callbacks.stxm.alignment.appearance import Appearance, absorbance
+from callbacks.stxm.alignment.appearance import Appearance
+from callbacks.stxm.alignment.drift import Drift, Pull, drift_of
 from callbacks.stxm.alignment.registration import (
     RegistrationSettings,
     Shift,
-    edge_image,
     left_field,
+    no_shift,
     put_in_place,
     register,
     shifted,
@@ -14,11 +15,13 @@ from callbacks.stxm.alignment.registration import (
 
 __all__ = [
     "Appearance",
+    "Drift",
+    "Pull",
     "RegistrationSettings",
     "Shift",
-    "absorbance",
-    "edge_image",
+    "drift_of",
     "left_field",
+    "no_shift",
     "put_in_place",
     "register",
     "shifted",

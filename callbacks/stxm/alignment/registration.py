@@ -1,16 +1,17 @@
 """Registration: how far an image has drifted against a reference, to a small part of a pixel, and how to undo it.
 
-The images of a stack differ in contrast from energy to energy, so it is edges that are compared: the magnitude of the
-gradient after a Gaussian (Marcus, J. Electron Spectrosc. 264 (2023) 147310). Cross-correlation finds the shift to a
-pixel (Guizar-Sicairos et al., Opt. Lett. 33 (2008) 156, without normalising the spectrum), and least squares on the
-same edges refines it (Lucas and Kanade, Proc. 7th IJCAI (1981) 674) and says how well it is known. The scans of the
-constants are in docs/decisions/constants-registration.md.
+Cross-correlation of edges, the magnitude of the gradient after a Gaussian (Marcus, J. Electron Spectrosc. 264 (2023)
+147310), finds the shift to a pixel (Guizar-Sicairos et al., Opt. Lett. 33 (2008) 156, without normalising the
+spectrum). Least squares on the smoothed images refines it (Lucas and Kanade, Proc. 7th IJCAI (1981) 674), what else
+may differ between the two fitted along (Hager and Belhumeur, IEEE Trans. PAMI 20 (1998) 1025), and says how well it is
+known. The scans of the constants are in docs/decisions/constants-registration.md.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,14 @@ FloatArray = NDArray[np.floating]
 
 BoolArray = NDArray[np.bool_]
 
-SMALLEST_SIDE = 16  # pixels; below, there are no edges to compare
-ITERATIONS, CONVERGED = 30, 1e-4  # of the refinement; pixels
+SMALLEST_SIDE = 16  # pixels; below, there is too little to compare
+PASSES = 2  # of the refinement, each with the contrast found in the one before
+ITERATIONS, CONVERGED, NEARLY_CONVERGED = 30, 1e-4, 1e-2  # of a pass; pixels, in the last one and before
 LARGEST_STEP = 3.0  # pixels from the start: the refinement would follow another edge
 LARGEST_CONDITION = 1e6  # of the curvature: edges in one direction only say nothing of the other
-WIDE = 3.0  # times the smoothing: what varies more slowly is an overlayer, whose contrast is its own
+WIDE = 3.0  # times the smoothing: what varies more slowly makes no edges for the search
+SLOW = 3  # a cosine of fewer half periods over the field is an overlayer or the beam, and says nothing of the shift
+LOWEST = 0.02  # transmission that is told apart from none
 BLOCK = 8  # pixels; residuals are correlated over the Gaussian and the probe, and not much further
 FADE = 8  # the borders fade out over this fraction of the side (one eighth) at either end
 SLOPE_SMOOTHING = 0.7  # pixels; of the image that slopes are taken of
@@ -39,7 +43,7 @@ class RegistrationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    smoothing: float = Field(1.0, gt=0)  # sigma of the Gaussian before the edge filter
+    smoothing: float = Field(1.0, gt=0)  # sigma of the Gaussian
     largest_shift: float = Field(0.25, gt=0, lt=0.5)  # of the shorter side of the image: further is not drift
     largest_sigma: float = Field(0.25, gt=0)  # a shift that is less certain is not used
     position_noise: float = Field(0.12, ge=0)  # rms: interpolation, and the bias of shifts by a change of contrast
@@ -57,13 +61,72 @@ class Shift:
         not "ok".
     sigma : numpy.ndarray, shape (2,)
         Standard uncertainty of each.
+    scatter : numpy.ndarray, shape (2,)
+        Of it, what comparing the image with the reference leaves: without what is uncertain for all images in common.
     status : str
         "ok", or why there is no shift.
     """
 
     shift: FloatArray
     sigma: FloatArray
+    scatter: FloatArray
     status: str
+
+
+@dataclass(frozen=True)
+class SmoothImage:
+    """A smoothed image.
+
+    Attributes
+    ----------
+    value : numpy.ndarray, shape (rows, columns)
+        What is not known is filled with the mean.
+    known : numpy.ndarray of bool, shape (rows, columns)
+        False for pixels that depend on one that was not measured.
+    """
+
+    value: FloatArray
+    known: BoolArray
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How a smoothed image may look where its reference lies: a base times exp(-absorbance) of components.
+
+    Attributes
+    ----------
+    base : numpy.ndarray, shape (rows, columns)
+        Transmission without any of the components.
+    known : numpy.ndarray of bool, shape (rows, columns)
+    maps : numpy.ndarray, shape (components, rows, columns)
+        Absorbance of each component; may be none.
+    amount : numpy.ndarray, shape (components,)
+        How much there is of each; not below zero of the first.
+    spread : numpy.ndarray, shape (components,)
+        By how much the amount differs from image to image, rms; infinite where nothing is known of it.
+    fine : bool
+        Whether only what varies faster than a Gaussian of `WIDE` times the smoothing is compared.
+    """
+
+    base: FloatArray
+    known: BoolArray
+    maps: FloatArray
+    amount: FloatArray
+    spread: FloatArray
+    fine: bool = True
+
+    @property
+    def image(self) -> FloatArray:
+        """Transmission, shape (rows, columns)."""
+        return np.asarray(self.base * np.exp(-np.tensordot(self.amount, self.maps, axes=1)))
+
+
+@dataclass(frozen=True)
+class Match:
+    """The shift of an image against a prediction, and the amounts of its components there."""
+
+    shift: Shift
+    amount: FloatArray
 
 
 def register(
@@ -73,7 +136,7 @@ def register(
     *,
     start: FloatArray | None = None,
 ) -> Shift:
-    """Find the shift of an image against a reference.
+    """Find the shift of an image against another of the same contrast.
 
     Parameters
     ----------
@@ -92,63 +155,95 @@ def register(
     ------
     ValueError
         When the two differ in shape.
-
-    Notes
-    -----
-    The uncertainty is that of least squares with residuals that are correlated within blocks of 8 x 8 pixels (the
-    sandwich estimator): it accounts for noise and for differences in contrast alike.
     """
     settings = settings or RegistrationSettings()
     if image.shape != reference.shape:
         raise ValueError(f"register: an image of {image.shape} pixels, a reference of {reference.shape}")
-    if min(image.shape) < SMALLEST_SIDE:
-        return _refused(f"{image.shape[0]} x {image.shape[1]} pixels, expected {SMALLEST_SIDE} or more each way")
-    edges, measured = edge_image(image, settings.smoothing)
-    edges_of_reference, measured_of_reference = edge_image(reference, settings.smoothing)
-    if not np.ptp(edges) > 0 or not np.ptp(edges_of_reference) > 0:
-        return _refused("no structure")
-    pair = edges, measured, edges_of_reference, measured_of_reference
-    found = None if start is None else _refine(*pair, start)
-    if found is None or found[1].max() > settings.largest_sigma:
-        whole = _whole_pixels(edges, edges_of_reference)
-        limit = settings.largest_shift * min(image.shape)
+    moving, fixed = (_of_mean_one(smoothed(each, settings.smoothing)) for each in (image, reference))
+    prediction = Prediction(fixed.value, fixed.known, np.empty((0, *image.shape)), np.empty(0), np.empty(0))
+    return match(moving, prediction, settings, start).shift
+
+
+def smoothed(image: FloatArray, smoothing: float) -> SmoothImage:
+    """Smooth an image by a Gaussian, around what was not measured (NaN)."""
+    measured = np.isfinite(image)
+    known = ndimage.binary_erosion(measured, iterations=math.ceil(2 * smoothing), border_value=1)
+    level = float(image[measured].mean()) if measured.any() else 1.0
+    return SmoothImage(ndimage.gaussian_filter(np.where(measured, image, level), smoothing), known)
+
+
+def match(
+    moving: SmoothImage, prediction: Prediction, settings: RegistrationSettings, start: FloatArray | None
+) -> Match:
+    """Find the shift of a smoothed image against a prediction, and the amounts of its components.
+
+    Parameters
+    ----------
+    moving : SmoothImage
+        In units of the prediction.
+    prediction : Prediction
+    settings : RegistrationSettings
+    start : numpy.ndarray, shape (2,), or None
+        Where the shift is looked for first, pixel; None for all over the image.
+
+    Returns
+    -------
+    Match
+
+    Notes
+    -----
+    The uncertainty is that of least squares with residuals that are correlated within blocks of 8 x 8 pixels (the
+    sandwich estimator): it accounts for noise and for differences in contrast alike. The prediction counts as exact.
+    """
+    if min(moving.value.shape) < SMALLEST_SIDE:
+        rows, columns = moving.value.shape
+        return _no_match(prediction, f"{rows} x {columns} pixels, expected {SMALLEST_SIDE} or more each way")
+    if not (_has_structure(moving.value, moving.known) and _has_structure(prediction.image, prediction.known)):
+        return _no_match(prediction, "no structure")
+    found = None if start is None else _refine(moving, prediction, start, settings)
+    if found is None or found.shift.sigma.max() > settings.largest_sigma:
+        whole = _whole_pixels(
+            edge_image(moving.value, moving.known, settings.smoothing),
+            edge_image(prediction.image, prediction.known, settings.smoothing),
+        )
+        limit = settings.largest_shift * min(moving.value.shape)
         if np.abs(whole).max() > limit:
-            return _refused(f"the shift of {whole[0]:.1f}, {whole[1]:.1f} pixels is larger than {limit:.1f}")
-        found = _refine(*pair, whole)
+            return _no_match(
+                prediction, f"the shift of {whole[0]:.1f}, {whole[1]:.1f} pixels is larger than {limit:.1f}"
+            )
+        found = _refine(moving, prediction, whole, settings)
     if found is None:
-        return _refused("the refinement does not converge")
-    shift, sigma = found
-    if not sigma.max() <= settings.largest_sigma:
-        return _refused(f"the shift is uncertain by {sigma.max():.2f} pixels, more than {settings.largest_sigma:g}")
-    return Shift(shift, sigma, "ok")
+        return _no_match(prediction, "the refinement does not converge")
+    sigma = found.shift.sigma.max()
+    if not sigma <= settings.largest_sigma:
+        return _no_match(
+            prediction, f"the shift is uncertain by {sigma:.2f} pixels, more than {settings.largest_sigma:g}"
+        )
+    return found
 
 
-def edge_image(image: FloatArray, smoothing: float) -> tuple[FloatArray, BoolArray]:
-    """Give the magnitude of the gradient of a smoothed image, slow variations subtracted.
+def edge_image(image: FloatArray, known: BoolArray, smoothing: float) -> FloatArray:
+    """Give the magnitude of the gradient of a smoothed image, slow variations subtracted; 0 where not known.
 
     Parameters
     ----------
     image : numpy.ndarray, shape (rows, columns)
-        NaN where not measured.
-    smoothing : float
-        Sigma of the Gaussian, pixel. The image after a Gaussian `WIDE` times as wide is subtracted.
-
-    Returns
-    -------
-    edges : numpy.ndarray, shape (rows, columns)
-        Of the image scaled to a mean of 1; 0 where not known.
     known : numpy.ndarray of bool, shape (rows, columns)
-        False for pixels whose edges would depend on one that was not measured.
+    smoothing : float
+        Sigma of the Gaussian that it was smoothed by, pixel. The image after one `WIDE` times as wide is subtracted.
     """
-    measured = np.isfinite(image)
-    known = ndimage.binary_erosion(measured, iterations=math.ceil(2 * smoothing) + 1, border_value=1)
-    if not known.any():
-        return np.zeros(image.shape), known
-    mean = float(image[measured].mean())
-    smooth = ndimage.gaussian_filter(np.where(measured, image, mean) / (mean or 1.0), smoothing)
-    smooth = smooth - ndimage.gaussian_filter(smooth, WIDE * smoothing)
-    edges = np.hypot(ndimage.sobel(smooth, axis=0), ndimage.sobel(smooth, axis=1)) / 8  # the kernel's own factor
-    return np.where(known, edges, 0.0), known
+    rest = image - ndimage.gaussian_filter(image, WIDE * smoothing)
+    edges = np.hypot(ndimage.sobel(rest, axis=0), ndimage.sobel(rest, axis=1))
+    return np.where(ndimage.binary_erosion(known, border_value=1), edges, 0.0)
+
+
+def _of_mean_one(image: SmoothImage) -> SmoothImage:
+    mean = float(image.value[image.known].mean()) if image.known.any() else 1.0
+    return SmoothImage(image.value / (mean or 1.0), image.known)
+
+
+def _has_structure(image: FloatArray, known: BoolArray) -> bool:
+    return bool(known.any() and np.ptp(image[known]) > 1e-9 * np.abs(image[known]).max())
 
 
 def _whole_pixels(edges: FloatArray, reference: FloatArray) -> FloatArray:
@@ -159,58 +254,130 @@ def _whole_pixels(edges: FloatArray, reference: FloatArray) -> FloatArray:
     return np.asarray(phase_cross_correlation(fixed, moving, normalization=None)[0], dtype=np.float64)
 
 
+def absorbance(transmission: FloatArray) -> FloatArray:
+    """Give -ln of a transmission; of one that is not told apart from none, that of the lowest that is."""
+    return np.asarray(-np.log(np.clip(transmission, LOWEST, None)))
+
+
+def fit_absorbance(density: FloatArray, maps: FloatArray) -> tuple[FloatArray, float]:
+    """Fit absorbances, shape (pixels,), by amounts of some maps, shape (maps, pixels), and an offset.
+
+    What is darker is noisier, and weighs less.
+    """
+    weight = np.exp(-density)
+    design = np.vstack([maps, np.ones(len(density))]) * weight
+    *amount, offset = np.linalg.lstsq(design @ design.T, design @ (weight * density), rcond=None)[0]
+    return np.array(amount), float(offset)
+
+
+class _NotConvergingError(Exception):
+    """A fit runs away, or the data do not determine it."""
+
+
 def _refine(
-    edges: FloatArray, measured: BoolArray, reference: FloatArray, measured_of_reference: BoolArray, start: FloatArray
-) -> tuple[FloatArray, FloatArray] | None:
-    """Fit shift, contrast and offset by least squares; give shift and standard uncertainty, or None."""
-    used = _comparable(measured, measured_of_reference, start)
+    moving: SmoothImage, prediction: Prediction, start: FloatArray, settings: RegistrationSettings
+) -> Match | None:
+    """Fit shift, amounts, and what varies slowly; None where that does not converge."""
+    used = _comparable(moving.known, prediction.known, start, settings.smoothing * (WIDE if prediction.fine else 1))
     if used.sum() < SMALLEST_SIDE**2 / 2:
         return None
-    slopes = np.array(np.gradient(reference))[:, used].T
-    slopes -= slopes.mean(axis=0)
-    spline = ndimage.spline_filter(edges)
-    target = reference[used]
-    target -= target.mean()
-    shift = start.copy()
-    for _ in range(ITERATIONS):
-        moved = ndimage.shift(spline, shift, order=3, prefilter=False, mode="nearest")[used]
-        moved -= moved.mean()  # the offset is fitted: what is left has a mean of 0
-        size, along = float(moved @ moved), float(moved @ target)
-        if not (size > 0 and along > 0):
-            return None
-        # Moving the fit by a small step changes it by minus its slopes; offset and contrast take their part of them.
-        part = slopes - np.outer(moved, moved @ slopes / size)
-        residual = target - moved * (along / size)
-        curvature = part.T @ part
-        if not np.linalg.cond(curvature) < LARGEST_CONDITION:
-            return None
-        step = -np.linalg.solve(curvature, part.T @ residual)
-        shift = shift + step
-        if np.abs(shift - start).max() > LARGEST_STEP:
-            return None
-        if np.abs(step).max() < CONVERGED:
-            return shift, _sandwich_sigma(part, residual, curvature, used)
-    return None
+    try:
+        return _least_squares(moving.value, prediction, used, start, settings.smoothing)
+    except (_NotConvergingError, np.linalg.LinAlgError):
+        return None
 
 
-def _comparable(measured: BoolArray, measured_of_reference: BoolArray, start: FloatArray) -> BoolArray:
-    """Tell which pixels of the reference can be compared with the image where it is looked for first."""
+def _least_squares(
+    image: FloatArray, prediction: Prediction, used: BoolArray, start: FloatArray, smoothing: float
+) -> Match:
+    """Fit shift, amounts, and what varies slowly, by Gauss-Newton steps.
+
+    An amount is expected to differ by no more than its spread, so that what is hardly seen among the images of a stack,
+    such as what is left of their drift, is no explanation of a shift.
+    """
+    wide = WIDE * smoothing if prediction.fine else 0.0
+    spline = ndimage.spline_filter(_without_slow(image, wide))
+    number = len(prediction.amount)
+    if number:
+        moved = absorbance(_moved(ndimage.spline_filter(image), start)[used])
+        (first,), _ = fit_absorbance(moved, prediction.maps[:1, used])
+        prediction = replace(prediction, amount=np.array([first, *prediction.amount[1:]]))
+    amounts = slice(2, 2 + number)
+    alike = 4 * math.pi * smoothing**2  # pixels that the Gaussian makes alike
+    shift, noise = start, math.inf
+    for left in reversed(range(PASSES)):
+        expected, design = _linearised(prediction, used, wide)
+        normal = design @ design.T
+        weight, towards = np.zeros(len(design)), np.zeros(len(design))
+        for _ in range(ITERATIONS):
+            residual = expected - _moved(spline, shift)[used]
+            noise = min(noise, alike * float(residual @ residual) / len(residual))
+            weight[amounts] = noise / prediction.spread**2
+            towards[amounts] = weight[amounts] * prediction.amount
+            inverse = np.linalg.inv(normal + np.diag(weight))
+            step = -inverse @ (design @ residual + towards)
+            shift = shift + step[:2]
+            residual = residual + step @ design
+            noise = alike * float(residual @ residual) / len(residual)
+            if not np.abs(shift - start).max() <= LARGEST_STEP:
+                raise _NotConvergingError
+            if np.abs(step[:2]).max() < (NEARLY_CONVERGED if left else CONVERGED):
+                break
+        else:
+            raise _NotConvergingError
+        gain, amount = 1 + step[2 + number], prediction.amount + step[amounts]
+        if not (gain > 0 and np.all(amount[:1] > 0)):
+            raise _NotConvergingError
+        prediction = replace(prediction, base=gain * prediction.base, amount=amount)
+    if not np.linalg.cond(inverse[:2, :2]) < LARGEST_CONDITION:
+        raise _NotConvergingError
+    sigma = _sandwich_sigma((inverse[:2] @ design) * residual, used)
+    return Match(Shift(shift, sigma, sigma, "ok"), prediction.amount)
+
+
+def _linearised(prediction: Prediction, used: BoolArray, wide: float) -> tuple[FloatArray, FloatArray]:
+    """Give the prediction, shape (pixels,), and what it changes by, shape (parameters, pixels).
+
+    The parameters are the shift, the amounts, what varies slowly in proportion to the transmission, and an offset.
+    """
+    image = prediction.image
+    waves = _slow_waves(used.shape)[: 1 if wide else None]  # without what varies slowly, the brightness is left of them
+    changes = [*np.gradient(image), *(-image * one for one in prediction.maps), *(image * wave for wave in waves)]
+    design = np.array([*(_without_slow(one, wide)[used] for one in changes), np.ones(int(used.sum()))])
+    return _without_slow(image, wide)[used], design
+
+
+def _without_slow(image: FloatArray, wide: float) -> FloatArray:
+    """Subtract what varies more slowly than a Gaussian; nothing where it has no width."""
+    return image - ndimage.gaussian_filter(image, wide) if wide else image
+
+
+def _slow_waves(shape: tuple[int, ...]) -> list[FloatArray]:
+    """Give cosines that vary slowly over the field, first the constant one."""
+    rows, columns = ((np.arange(side) + 0.5) * math.pi / side for side in shape)
+    return [
+        np.outer(np.cos(along * rows), np.cos(across * columns))
+        for along in range(SLOW)
+        for across in range(SLOW - along)
+    ]
+
+
+def _comparable(measured: BoolArray, known: BoolArray, start: FloatArray, reached: float) -> BoolArray:
+    """Tell which pixels of a prediction can be compared with the image where it is looked for first."""
     inner = np.zeros(measured.shape, dtype=bool)
-    reach = [int(np.ceil(abs(component) + 2 * WIDE)) for component in start]  # of the borders, by the wide Gaussian
+    reach = [math.ceil(abs(component) + 2 * reached) for component in start]
     inner[reach[0] : -reach[0], reach[1] : -reach[1]] = True
     moved = ndimage.shift(measured.astype(float), start, order=0, cval=0.0) > 0.5
-    comparable: BoolArray = inner & measured_of_reference & ndimage.binary_erosion(moved, iterations=2, border_value=1)
+    comparable: BoolArray = inner & known & ndimage.binary_erosion(moved, iterations=2, border_value=1)
     return comparable
 
 
-def _sandwich_sigma(part: FloatArray, residual: FloatArray, curvature: FloatArray, used: BoolArray) -> FloatArray:
-    """Give the standard uncertainty of a shift whose residuals are correlated within blocks of pixels."""
-    inverse = np.linalg.inv(curvature)
-    scores = np.zeros((2, *used.shape))
-    scores[:, used] = (part * residual[:, None]).T
-    blocks = block_reduce(scores, (1, BLOCK, BLOCK), np.sum).reshape(2, -1)
-    sigma: FloatArray = np.sqrt(np.diag(inverse @ (blocks @ blocks.T) @ inverse))
-    return sigma
+def _sandwich_sigma(scores: FloatArray, used: BoolArray) -> FloatArray:
+    """Give the standard uncertainty of a shift to which each pixel adds a score, correlated within blocks of pixels."""
+    field = np.zeros((2, *used.shape))
+    field[:, used] = scores
+    blocks = block_reduce(field, (1, BLOCK, BLOCK), np.sum).reshape(2, -1)
+    return np.asarray(np.sqrt((blocks**2).sum(axis=1)))
 
 
 def _taper(side: int) -> FloatArray:
@@ -220,8 +387,13 @@ def _taper(side: int) -> FloatArray:
     return np.concatenate([edge, np.ones(side - 2 * fall), edge[::-1]])
 
 
-def _refused(reason: str) -> Shift:
-    return Shift(np.full(2, np.nan), np.full(2, np.nan), reason)
+def _no_match(prediction: Prediction, reason: str) -> Match:
+    return Match(no_shift(reason), prediction.amount)
+
+
+def no_shift(reason: str) -> Shift:
+    """Give the shift of an image that has none."""
+    return Shift(np.full(2, np.nan), np.full(2, np.nan), np.full(2, np.nan), reason)
 
 
 def put_in_place(image: FloatArray, off_place: FloatArray) -> FloatArray:
@@ -301,8 +473,8 @@ def shifted(image: FloatArray, variance: FloatArray, shift: FloatArray) -> tuple
     """
     for axis in (0, 1):
         whole, weights = _cubic_weights(float(shift[axis]))
-        image = _weighted_sum(image, whole, weights, axis)
-        variance = _weighted_sum(variance, whole, weights**2, axis)
+        image = _weighted_sum(image, whole, weights, axis, constant_values=np.nan)
+        variance = _weighted_sum(variance, whole, weights**2, axis, constant_values=np.nan)
     return image, variance
 
 
@@ -344,13 +516,24 @@ def _cubic_weights(shift: float) -> tuple[int, FloatArray]:
     return first - 1, weights
 
 
-def _weighted_sum(image: FloatArray, first: int, weights: FloatArray, axis: int) -> FloatArray:
+def _weighted_sum(image: FloatArray, first: int, weights: FloatArray, axis: int, **outside: Any) -> FloatArray:
+    """Make each pixel of some in a row along an axis; `outside` is for `numpy.pad`."""
     side = image.shape[axis]
     reach = abs(first) + CUBIC_SUPPORT
     padding = [(reach, reach) if axis == each else (0, 0) for each in range(2)]
-    padded = np.pad(image, padding, constant_values=np.nan)
-    total = np.zeros(image.shape)
+    padded = np.moveaxis(np.pad(image, padding, **outside), axis, 0)
+    total = np.zeros((side, *padded.shape[1:]))
     for place in np.flatnonzero(weights):
         begin = reach + first + int(place)
-        total += weights[place] * np.take(padded, range(begin, begin + side), axis=axis)
-    return total
+        total += weights[place] * padded[begin : begin + side]
+    return np.moveaxis(total, 0, axis)
+
+
+def _moved(spline: FloatArray, shift: FloatArray) -> FloatArray:
+    """Move an image, given by the coefficients of its cubic spline; beyond the borders these go on as they end."""
+    for axis in (0, 1):
+        first = math.floor(-shift[axis])
+        t = -shift[axis] - first
+        weights = np.array([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]) / 6
+        spline = _weighted_sum(spline, first - 1, weights, axis, mode="edge")
+    return spline

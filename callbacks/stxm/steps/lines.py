@@ -163,6 +163,7 @@ class ImageAssembly(Step):
         self._grid = grid
         self._open: Image | None = None
         self._energies: list[float] = []
+        self._times: list[float] = []
         self._closed: list[dict[str, Any]] = []
         self._marks: list[tuple[int, str]] = []
 
@@ -180,6 +181,7 @@ class ImageAssembly(Step):
         image.rate[row, : len(rate)], image.variance[row, : len(rate)] = rate, event[LineOutput.VARIANCE]
         image.off_place[:, row, : len(rate)] = self._off_place(event, self._grid.regions[region], row_of_region)
         self._energies.append(float(event[Key.ENERGY]))
+        self._times.append(float(event.get("time", math.nan)))
         image.measured += 1
         if event[LineOutput.MARK]:
             self._marks.append((event["seq_num"], event[LineOutput.MARK]))
@@ -229,8 +231,9 @@ class ImageAssembly(Step):
     def _close(self) -> None:
         image = self._open
         assert image is not None
-        image.energy = float(np.mean(self._energies))
+        image.energy, image.moment = float(np.mean(self._energies)), float(np.mean(self._times))
         self._energies.clear()
+        self._times.clear()
         self._open = None
         self._closed.append({"seq_num": image.index + 1, IMAGE: image})
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from callbacks.contract import AlignmentResult, ImageOutput, StxmGrid
 from callbacks.step import Step
 from callbacks.stxm.alignment.appearance import Appearance
-from callbacks.stxm.alignment.registration import RegistrationSettings, Shift
+from callbacks.stxm.alignment.registration import RegistrationSettings, Shift, no_shift
 from callbacks.stxm.stack import (
     ALIGNED_STACK,
     IMAGE,
@@ -23,7 +23,6 @@ from callbacks.stxm.stack import (
     Image,
     Placement,
     less,
-    no_shift,
 )
 
 FloatArray = NDArray[np.floating]
@@ -74,9 +73,9 @@ class Registration(Step):
         newest = self._stack.put(place, shifts, status)
         if status == "ok":
             self._last = place
-            self._add(newest, self._appearance)
+            self._add(newest, place, self._appearance)
             if self._coming is not None:
-                self._add(newest, self._coming)
+                self._add(newest, place, self._coming)
         placements = [Placement(place, None, newest)]
         placements += [self._again(each) for each in self._next_in_turn()]
         return {
@@ -92,15 +91,19 @@ class Registration(Step):
 
     @property
     def result(self) -> AlignmentResult:
-        """Energies and shifts of all images, by ascending energy, all registered once more."""
+        """Energies and shifts of all images from the first one on, by ascending energy, all registered once more."""
         stack = self._stack.final
         order, regions = stack.order, len(self._regions)
         shifts = [[one.shift for one in stack.shifts(place)] for place in order]
-        sigmas = [[one.sigma for one in stack.shifts(place)] for place in order]
+        sigmas = np.array([[one.sigma for one in stack.shifts(place)] for place in order]).reshape(-1, regions, 2)
+        if len(stack.usable):  # what the first image was found by is as uncertain
+            first = int(stack.usable[0])
+            sigmas = np.hypot(sigmas, [one.sigma for one in stack.shifts(first)])
+            sigmas[order == first] = 0.0
         return AlignmentResult(
             stack_energy=stack.energies[order],
             drift=np.array(shifts).reshape(-1, regions, 2),
-            drift_sigma=np.array(sigmas).reshape(-1, regions, 2),
+            drift_sigma=sigmas,
             image_status=np.array([stack.status(place) for place in order], dtype=str),
         )
 
@@ -112,12 +115,12 @@ class Registration(Step):
                 f"{share:.0%} of the lines measured, expected {LEAST_SHARE:.0%}",
             )
         if not self._to_be_registered or self._last is None:
-            return [Shift(np.zeros(2), np.zeros(2), "ok") for _ in self._regions], "ok"
+            return [Shift(np.zeros(2), np.zeros(2), np.zeros(2), "ok") for _ in self._regions], "ok"
         rate, _ = self._stack.measured(place)
         last = self._stack.shifts(self._last)
         shifts = []
         for appearance, rows, before, anchor in zip(self._appearance, self._regions, last, self._anchor, strict=True):
-            (shift,) = less([appearance.register(rate[rows], self._settings, before.shift)], [anchor])
+            (shift,) = less([appearance.register(rate[rows], before.shift)], [anchor])
             jump, largest = np.abs(shift.shift - before.shift).max(), self._settings.largest_step
             if shift.status == "ok" and jump > largest:
                 shift = no_shift(f"a jump of {jump:.1f} pixels, more than {largest:g}, is not drift")
@@ -130,10 +133,18 @@ class Registration(Step):
         for _ in range(AGAIN):
             if not self._round:
                 self._round.extend(self._stack.usable[:-1].tolist())
-                self._appearance = self._coming or self._appearance
+                if self._coming is not None:
+                    self._appearance = self._coming
+                    self._settle()
                 self._coming = self._empty() if self._stack.can_be_refined else None
             if self._round:
                 yield self._round.popleft()
+
+    def _settle(self) -> None:
+        """Tell the drift so far from what follows the contrast, for the round that begins."""
+        for number, appearance in enumerate(self._appearance):
+            places = appearance.names
+            self._stack.settle(appearance, places, [self._stack.shifts(place)[number] for place in places])
 
     def _again(self, place: int) -> Placement:
         """Register an image once more, where there are enough; the first one tells how all have moved together."""
@@ -144,12 +155,12 @@ class Registration(Step):
         if place == self._stack.usable[0]:
             self._anchor = [shift.shift for shift in found]
         after = self._stack.put(place, less(found, self._anchor), "ok")
-        self._add(after, self._coming)
+        self._add(after, place, self._coming)
         return Placement(place, before, after)
 
-    def _add(self, aligned: AlignedImage, appearances: Sequence[Appearance]) -> None:
+    def _add(self, aligned: AlignedImage, place: int, appearances: Sequence[Appearance]) -> None:
         for appearance, rows in zip(appearances, self._regions, strict=True):
-            appearance.add(aligned.rate[rows])
+            appearance.add(aligned.rate[rows], place)
 
     def _empty(self) -> list[Appearance]:
-        return [Appearance() for _ in self._regions]
+        return [Appearance(self._settings) for _ in self._regions]

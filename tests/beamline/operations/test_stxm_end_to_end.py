@@ -26,10 +26,11 @@ from beamline.storage.layout import PICTURE, REDUCTION, Layout
 from beamline.storage.log import read_log
 from beamline.storage.results import collect
 from beamline.storage.runs import Runs
-from callbacks.contract import SERIES, Key, Stream
-from callbacks.stxm.alignment.appearance import Appearance
-from callbacks.stxm.alignment.registration import RegistrationSettings, shifted
+from callbacks.contract import SERIES, Key, Stream, StxmGrid, StxmRegion
+from callbacks.stxm.alignment.registration import RegistrationSettings
 from callbacks.stxm.density.masks import MASK_REASONS
+from callbacks.stxm.stack import IMAGE, Image
+from callbacks.stxm.steps.registration import Registration
 from plans import stack_series, stxm_focus, stxm_line_spectrum, stxm_stack
 from simulated_devices.physics.microscope import FOCUS_OFFSET
 
@@ -146,24 +147,15 @@ def test_a_drift_imposed_on_the_measured_stack_is_recovered(measured_data, i0):
 
 
 def _registered(images):
-    appearance, shifts = Appearance(), [np.zeros(2)]
-    for image in images[:1]:
-        appearance.add(image)
-    for image in images[1:]:
-        found = appearance.register(image, RegistrationSettings(), shifts[-1])
-        assert found.status == "ok"
-        shifts.append(found.shift)
-        appearance.add(shifted(image, image, found.shift)[0])
-    for _ in range(2):
-        appearance = Appearance()
-        for image, shift in zip(images, shifts, strict=True):
-            appearance.add(shifted(image, image, shift)[0])
-        shifts = [
-            appearance.register(image, RegistrationSettings(), shift).shift
-            for image, shift in zip(images, shifts, strict=True)
-        ]
-        shifts = [shift - shifts[0] for shift in shifts]
-    return shifts
+    grid = StxmGrid(
+        energies=list(range(len(images))),
+        regions=[StxmRegion(x=(0, 1), y=(0, 1), columns=images.shape[2], rows=images.shape[1])],
+    )
+    step = Registration(grid, RegistrationSettings())
+    for number, image in enumerate(images):
+        outputs = step.push({IMAGE: Image(number, number, image, image, np.zeros((2, *image.shape)))})
+        assert outputs["image_status"] == "ok"
+    return step.result.drift[:, 0]
 
 
 def keep_from_the_catalogue(folder):

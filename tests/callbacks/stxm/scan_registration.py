@@ -34,10 +34,10 @@ SCANS = {
     "FADE": (4, 8, 16),
     "CONVERGED": (1e-2, 1e-3, 1e-4, 1e-6),
     "PASSES": (1, 2, 3, 4),
-    "SMOOTH": (0.3, 0.7, 1.0, 1.5, 2.5),
+    "SLOW": (1, 2, 3, 4),
+    "COMPONENTS": (1, 2, 3, 4),
     "LOWEST": (0.001, 0.01, 0.02, 0.05, 0.15),
     "UNABSORBED_PERCENTILE": (90.0, 95.0, 99.0, 99.9),
-    "FACTORS": ((0.5, 2.0), (0.2, 5.0), (0.1, 10.0), (0.01, 100.0)),
 }
 constant = partial(scan_tables.constant, modules=(registration, appearance), settings=RegistrationSettings)
 
@@ -69,15 +69,15 @@ def stack(seed, *, overlayer=False, probe=2.0, counts=COUNTS, first=None):
 
 def align(images, settings):
     """Register images one after the other against those so far; give the shifts, NaN where refused."""
-    seen, shifts = Appearance(), [np.zeros(2)]
-    seen.add(images[0])
+    seen, shifts = Appearance(settings), [np.zeros(2)]
+    seen.add(images[0], 0)
     last = shifts[0]
-    for image in images[1:]:
-        found = seen.register(image, settings, last)
+    for number, image in enumerate(images[1:], 1):
+        found = seen.register(image, last)
         shifts.append(found.shift)
         if found.status == "ok":
             last = found.shift
-            seen.add(shifted(image, image, last)[0])
+            seen.add(shifted(image, image, last)[0], number)
     return np.array(shifts)
 
 

@@ -1,6 +1,7 @@
 """Optical density of a growing stack: what is summed up live and made of the whole, and masked with reasons."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ SHAPE = (5, 7)
 ENERGIES = np.arange(520.0, 540.0)
 PRE_EDGE, POST_EDGE = (520.0, 526.0), (535.0, 539.0)
 LEFT = (-0.01, 0.07, -0.01, 0.15)  # um: the three columns without sample
-STAYS = Shift(np.zeros(2), np.zeros(2), "ok")
+STAYS = Shift(np.zeros(2), np.zeros(2), np.zeros(2), "ok")
 
 
 def aligned(energy, rate, *, drifted=None, status="ok"):
@@ -64,7 +65,7 @@ class Growing:
 
     def move(self, place, shift):
         before = self.stack.aligned(place)
-        return self.update(Placement(place, before, self.stack.put(place, [Shift(shift, np.zeros(2), "ok")], "ok")))
+        return self.update(Placement(place, before, self.stack.put(place, [replace(STAYS, shift=shift)], "ok")))
 
     def update(self, placement):
         return self.density.update(self.stack, [placement])

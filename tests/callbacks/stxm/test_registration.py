@@ -5,8 +5,10 @@ import pytest
 from phantoms import blobs
 from scan_registration import constant, coverage, drift_error, placing_error, position_noise
 from scipy import ndimage
+from simulated_stack import Field, registered, simulated_stack
 
 from callbacks.stxm.alignment.appearance import Appearance
+from callbacks.stxm.alignment.drift import drift_of
 from callbacks.stxm.alignment.registration import (
     RegistrationSettings,
     left_field,
@@ -42,12 +44,10 @@ def test_a_known_shift_is_recovered_to_a_twentieth_of_a_pixel(true):
 
 def test_a_change_of_absorption_does_not_move_the_sample():
     rng = np.random.default_rng(2)
-    appearance = Appearance()
-    for _ in range(4):
-        appearance.add(noisy(transmission(5, scale=0.7), rng))
-    found = appearance.register(
-        noisy(transmission(5, (1.3, -0.6), scale=2.2), rng), RegistrationSettings(), np.zeros(2)
-    )
+    appearance = Appearance(RegistrationSettings())
+    for number in range(4):
+        appearance.add(noisy(transmission(5, scale=0.7), rng), number)
+    found = appearance.register(noisy(transmission(5, (1.3, -0.6), scale=2.2), rng), np.zeros(2))
     np.testing.assert_allclose(found.shift, (-1.3, 0.6), atol=0.05)
 
 
@@ -160,6 +160,86 @@ def test_a_mean_displacement_is_left_to_registration():
     image = transmission(3)
     placed = put_in_place(image, np.full((2, *SHAPE), 0.3))
     np.testing.assert_allclose(placed, image, atol=1e-12)
+
+
+O_K = np.r_[520:528:2, 527:533:0.5, 533:545:2]
+MN_L3 = np.r_[630:638:2, 638:646:0.5, 646:660:2]
+
+
+@pytest.mark.parametrize(
+    ("energies", "resonance", "field", "sample"),
+    [
+        (O_K, (528.0, 532.5), Field((60, 60), 0.03, -1.4, -0.9, 4e-3), "LRNMC 280 mAh/g"),
+        (MN_L3, (640.0, 645.0), Field((50, 70), 0.04, -1.6, -1.0, 1e-3), "LRNMC 311 mAh/g"),
+    ],
+    ids=["O K", "Mn L3"],
+)
+def test_chemistry_does_not_pull_the_images_of_a_stack(energies, resonance, field, sample):
+    wrong, pulls, live_wrong = [], [], []
+    for seed in (1, 2):
+        images, drift = simulated_stack(energies, field, sample, seed)
+        live, found, sigma = registered(images)
+        wrong.append(found + drift)
+        live_wrong.append(live + drift)
+        pulls.append((found + drift)[1:] / sigma[1:])
+    at_resonance = (energies >= resonance[0]) & (energies <= resonance[1])
+    assert (rms(np.concatenate(wrong)) < 0.03).all()
+    assert (rms(np.concatenate([each[at_resonance] for each in wrong])) < 0.04).all()
+    assert (rms(np.concatenate(live_wrong)) < 0.07).all()
+    assert (rms(np.concatenate(pulls)) < 2.0).all()
+
+
+def rms(values):
+    return np.sqrt(np.mean(np.square(values), axis=0))
+
+
+def drifting(rng, number=40, pull=0.06, noise=0.005, roughness=0.005):
+    """Make up shifts of a stack over an edge, of which a share follows the contrast."""
+    moment = np.linspace(0, 1500, number)
+    energy = 520 + moment / 60
+    contrast = (np.exp(-0.5 * ((energy - 531) / 0.8) ** 2) - 0.3 * (energy > 536))[:, None]
+    speed = rng.normal(0, 0.1, 2) + np.cumsum(rng.normal(0, roughness, (number, 2)), axis=0)
+    drift = np.cumsum(speed, axis=0) + np.outer(energy - 520, rng.normal(0, 0.05, 2))
+    slope = rng.normal(0, pull, 2)
+    shift = drift + contrast * slope + noise * rng.standard_normal((number, 2))
+    given = {"contrast": contrast, "expected": np.full((2, 1), pull), "moment": moment, "energy": energy}
+    return shift, np.full(shift.shape, noise), given, drift, slope
+
+
+def test_what_follows_the_contrast_is_told_from_drift_within_its_uncertainty():
+    held = []
+    for seed in range(100):
+        shift, sigma, given, _, slope = drifting(np.random.default_rng(seed))
+        pull = drift_of(shift, sigma, **given).pull
+        held.append(np.abs(pull.slope[:, 0] - slope) <= np.sqrt(pull.covariance[:, 0, 0]))
+    assert 0.60 <= np.mean(held) <= 0.76
+
+
+def test_drift_freed_of_what_follows_the_contrast_is_closer_to_the_truth():
+    before, after = [], []
+    for seed in range(10):
+        shift, sigma, given, drift, _ = drifting(np.random.default_rng(seed))
+        after.append(drift_of(shift, sigma, **given).shift - drift)
+        before.append(shift - drift)
+    spread = [np.std(each, axis=1) for each in (before, after)]
+    assert np.mean(spread[1]) < 0.4 * np.mean(spread[0])
+
+
+def test_jumps_from_image_to_image_are_not_smoothed_away():
+    rng = np.random.default_rng(1)
+    shift, sigma, given, drift, _ = drifting(rng, pull=0.0)
+    jumps = 0.3 * rng.standard_normal(shift.shape)
+    found = drift_of(shift + jumps, sigma, **given | {"expected": np.full((2, 1), 0.05)})
+    wrong = found.shift - drift - jumps
+    assert np.std(wrong, axis=0).max() < 0.06
+    assert np.std(wrong / found.sigma, axis=0).max() < 2
+
+
+def test_a_pull_is_not_extrapolated_beyond_the_contrast_it_was_found_from():
+    shift, sigma, given, _, _ = drifting(np.random.default_rng(3))
+    pull = drift_of(shift, sigma, **given).pull
+    highest = given["contrast"].max(axis=0)
+    np.testing.assert_array_equal(pull.of(10 * highest)[0], pull.of(highest)[0])
 
 
 # Where the constants stand; the whole scans are in docs/decisions/constants-registration.md.
