@@ -102,6 +102,7 @@ class LineCorrection(Step):
         self._dark_time = 0.0
         self._first_current = math.nan
         self._highest_current = 0.0
+        self._current_before, self._time_before = math.nan, math.nan  # of the line before
 
     def push_dark(self, event: Mapping[str, Any]) -> None:
         """Take a dark line."""
@@ -123,12 +124,16 @@ class LineCorrection(Step):
             divider=_known(event.get(ScannerConfig.COUNTER_DIVIDER), 1.0),
         )
         factor, mark = self._current_factor(_known(event.get(Key.RING_CURRENT), math.nan))
+        lower, uncertain = self._topped_up(event, dwell)
+        if uncertain.any():
+            mark = "; ".join(filter(None, (mark, "topped up within the line, it is not known where")))
         if not is_known(event, RING):
             factor, mark = math.nan, "I0 lost: ring current not known"
         if not is_known(event, SCANNER):
             factor, mark = math.nan, "; ".join(filter(None, ("line not known", mark)))
-        value = rate.value * factor
-        variance = rate.variance * factor**2 + (self._settings.flux_noise * value) ** 2
+        factors = factor / (1 - lower)
+        value = rate.value * factors
+        variance = rate.variance * factors**2 + (self._settings.flux_noise**2 + uncertain**2) * value**2
         return {LineOutput.RATE: value, LineOutput.VARIANCE: variance, LineOutput.MARK: mark}
 
     @property
@@ -147,6 +152,28 @@ class LineCorrection(Step):
         if math.isnan(self._first_current):
             self._first_current = current
         return self._first_current / current, ""
+
+    def _topped_up(self, event: Mapping[str, Any], dwell: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Give by how much the current was lower at each pixel than it was read, and how uncertain that is.
+
+        The ring current is read when a line ends. Where it has risen since the line before, the ring was topped up in
+        between, at any moment alike: the later a pixel, the less likely before it. Both are relative to the current.
+        """
+        current, time = _known(event.get(Key.RING_CURRENT), math.nan), float(event.get("time", math.nan))
+        before, time_before = self._current_before, self._time_before
+        self._current_before, self._time_before = current, time
+        nothing = np.zeros(len(dwell))
+        lost = self._settings.lost_below * self._highest_current
+        if not (before > lost and current > lost):  # a beam that comes back does so between lines
+            return nothing, nothing
+        counted = float(np.nansum(dwell))
+        waited = time - time_before if time > time_before else counted
+        rise = (current - before) / current
+        likely = min(1.0, counted / waited) if waited > 0 else 1.0
+        if not rise * likely > self._settings.flux_noise:
+            return nothing, nothing
+        earlier = likely * (1 - (np.arange(len(dwell)) + 0.5) / len(dwell))
+        return rise * earlier, rise * np.sqrt(earlier * (1 - earlier))
 
     def _dark(self, event: Mapping[str, Any]) -> tuple[float, float]:
         if self._settings.dark_rate is not None:

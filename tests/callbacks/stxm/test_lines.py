@@ -5,6 +5,8 @@ import pytest
 
 from callbacks.contract import Key, ScannerConfig, StxmGrid, StxmRegion
 from callbacks.stxm.steps.lines import ImageAssembly, LineCorrection, LineSettings, count_rate
+from simulated_devices.physics.microscope import DEAD_TIME as DEAD_TIME_OF_SCANNER
+from simulated_devices.world.endstation import SimulatedEndstation
 
 RATE, DWELL, DEAD_TIME, DARK = 8e6, 1e-3, 12e-9, 300.0
 
@@ -49,6 +51,53 @@ def test_measured_dark_lines_go_before_the_number_of_the_detector():
     step.push_dark(line([0.3] * 50))
     np.testing.assert_allclose(step.push(event)["line_rate"], 1e6 - 300.0)
     assert step.result.dark_rate == pytest.approx(300.0)
+
+
+def test_a_top_up_within_a_line_is_within_the_uncertainty_of_its_pixels_and_said():
+    rng = np.random.default_rng(3)
+    pixels, rate, low, high = 100, 4e6, 490.0, 500.0
+    held, pulls = [], []
+    for _ in range(300):
+        step = LineCorrection(LineSettings(flux_noise=0.0005))
+        step.push(line(np.full(pixels, rate * low / 500 * DWELL), ring_current=low))
+        topped_up = rng.uniform(0, pixels)
+        current = np.where(np.arange(pixels) + 0.5 < topped_up, low, high)
+        found = step.push(line(rng.poisson(rate * current / 500 * DWELL), ring_current=high))
+        assert found["line_mark"] == "topped up within the line, it is not known where"
+        pull = (found["line_rate"] - rate * low / 500) / np.sqrt(found["line_variance"])
+        held.append(np.abs(pull) <= 1)
+        pulls.append(pull)
+    assert np.sqrt(np.mean(np.square(pulls))) == pytest.approx(1.0, abs=0.1)
+    assert 0.60 <= np.mean(held) <= 0.76
+
+
+def test_the_simulated_ring_is_topped_up_within_a_line_which_the_reduction_notices():
+    world = SimulatedEndstation(seed=1)
+    world.shutter_open, x = True, np.linspace(-2.9, -2.0, 100)  # beside the sample
+    step = LineCorrection(LineSettings(dead_time=DEAD_TIME_OF_SCANNER))
+    end, results, times = world.clock.start + world.ring.top_up_interval - 2.0, [], []
+    for _ in range(20):
+        begin, end = end, end + world.line_time(100, 2e-3, point=False)
+        counts, dwell, *_ = world.line(begin, x, 0.0, 2e-3, point=False)
+        current = float(world.ring.current(np.array([end]))[0])
+        event = {str(Key.STXM_COUNTS): counts, str(Key.STXM_DWELL): dwell, "ring_current": current, "time": end}
+        results.append(step.push(event))
+        times.append((begin, end))
+    top_up = world.clock.start + world.ring.top_up_interval
+    marked = [bool(found["line_mark"]) for found in results]
+    assert marked == [begin < top_up <= end for begin, end in times]
+    plain = np.concatenate([found["line_rate"] for found, one in zip(results, marked, strict=True) if not one])
+    (within,) = (found for found, one in zip(results, marked, strict=True) if one)
+    pull = (within["line_rate"] - plain.mean()) / np.sqrt(within["line_variance"])
+    assert np.sqrt(np.mean(pull**2)) < 1.5
+
+
+def test_a_top_up_in_a_long_pause_is_none_within_the_line():
+    step = LineCorrection(LineSettings())
+    step.push(line([1000.0] * 3, ring_current=490.0, time=100.0))
+    found = step.push(line([1000.0] * 3, ring_current=500.0, time=400.0))
+    assert found["line_mark"] == ""
+    np.testing.assert_allclose(found["line_rate"], 1000 / DWELL * 0.98)
 
 
 def test_lines_are_brought_to_the_ring_current_of_the_first():
