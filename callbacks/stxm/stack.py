@@ -218,7 +218,7 @@ class AlignedStack:
     @property
     def can_be_refined(self) -> bool:
         """Whether there are images enough that registering one again would do better."""
-        return self._registered and len(self) >= FIRST_REFINEMENT and len(self.usable) > 1
+        return self._registered and len(self.usable) >= FIRST_REFINEMENT
 
     @property
     def final(self) -> AlignedStack:

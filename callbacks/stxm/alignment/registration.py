@@ -31,6 +31,7 @@ LARGEST_STEP = 3.0  # pixels from the start: the refinement would follow another
 LARGEST_CONDITION = 1e6  # of the curvature: edges in one direction only say nothing of the other
 WIDE = 3.0  # times the smoothing: what varies more slowly makes no edges for the search
 SLOW = 3  # a cosine of fewer half periods over the field is an overlayer or the beam, and says nothing of the shift
+BRIGHTNESS = 0.1  # relative: how well the brightest places tell it
 LOWEST = 0.02  # transmission that is told apart from none
 BLOCK = 8  # pixels; residuals are correlated over the Gaussian and the probe, and not much further
 FADE = 8  # the borders fade out over this fraction of the side (one eighth) at either end
@@ -314,6 +315,8 @@ def _least_squares(
             noise = min(noise, alike * float(residual @ residual) / len(residual))
             weight[amounts] = noise / prediction.spread**2
             towards[amounts] = weight[amounts] * prediction.amount
+            if number:  # where there is little contrast, brightness cannot be told from an amount
+                weight[2 + number] = noise / BRIGHTNESS**2
             inverse = np.linalg.inv(normal + np.diag(weight))
             step = -inverse @ (design @ residual + towards)
             shift = shift + step[:2]
@@ -325,7 +328,8 @@ def _least_squares(
                 break
         else:
             raise _NotConvergingError
-        gain, amount = 1 + step[2 + number], prediction.amount + step[amounts]
+        gain = 1 + step[2 + number]
+        amount = prediction.amount + step[amounts]
         if not (gain > 0 and np.all(amount[:1] > 0)):
             raise _NotConvergingError
         prediction = replace(prediction, base=gain * prediction.base, amount=amount)
@@ -341,7 +345,9 @@ def _linearised(prediction: Prediction, used: BoolArray, wide: float) -> tuple[F
     The parameters are the shift, the amounts, what varies slowly in proportion to the transmission, and an offset.
     """
     image = prediction.image
-    waves = _slow_waves(used.shape)[: 1 if wide else None]  # without what varies slowly, the brightness is left of them
+    waves = _slow_waves(used.shape)
+    if wide:
+        waves = waves[:1]  # of these, the brightness is left
     changes = [*np.gradient(image), *(-image * one for one in prediction.maps), *(image * wave for wave in waves)]
     design = np.array([*(_without_slow(one, wide)[used] for one in changes), np.ones(int(used.sum()))])
     return _without_slow(image, wide)[used], design

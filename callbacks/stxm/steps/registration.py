@@ -16,6 +16,7 @@ from callbacks.stxm.alignment.appearance import Appearance
 from callbacks.stxm.alignment.registration import RegistrationSettings, Shift, no_shift
 from callbacks.stxm.stack import (
     ALIGNED_STACK,
+    FIRST_REFINEMENT,
     IMAGE,
     PLACEMENTS,
     AlignedImage,
@@ -144,6 +145,8 @@ class Registration(Step):
         """Tell the drift so far from what follows the contrast, for the round that begins."""
         for number, appearance in enumerate(self._appearance):
             places = appearance.names
+            if len(places) < FIRST_REFINEMENT:  # too few images could be used
+                continue
             self._stack.settle(appearance, places, [self._stack.shifts(place)[number] for place in places])
 
     def _again(self, place: int) -> Placement:
