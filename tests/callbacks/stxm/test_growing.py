@@ -86,7 +86,7 @@ def test_the_live_map_of_a_stack_that_lies_still_is_that_of_the_result():
     assert outputs["chemical_status"] == result["chemical_status"] == "ok"
     assert np.isfinite(outputs["reduced_fraction"]).sum() > 200
     for key in ("reduced_fraction", "reduced_fraction_sigma"):
-        np.testing.assert_allclose(outputs[key], result[key], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(outputs[key], result[key], rtol=5e-4, atol=1e-6)  # of sums and of all in float32
     assert outputs["pixels_used"] == result["pixels_used"]
     share = result["pca_eigenvalues"] / result["pca_eigenvalues"].sum()
     np.testing.assert_allclose(outputs["pca_explained"], share[:5], rtol=1e-4, atol=1e-12)

@@ -108,7 +108,7 @@ def test_components_explain_the_stack(reduced):
     share = result["pca_eigenvalues"] / result["pca_eigenvalues"].sum()
     assert share[:2].sum() > 0.5
     assert result["pca_significant"] >= 1
-    assert images[-1]["pca_explained"][0] == pytest.approx(share[0], rel=0.02)
+    assert images[-1]["pca_explained"][0] == pytest.approx(share[0], rel=0.04)  # of the shifts known by then
 
 
 def test_a_partial_stack_is_valid(counts):
