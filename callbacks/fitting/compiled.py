@@ -24,7 +24,7 @@ MOST_CHANGES = 200  # of support; Murty's rule ends after 2^6 = 64 of them
 
 
 def unmix_compiled(
-    spectra: FloatArray, variance: FloatArray, references: FloatArray
+    spectra: FloatArray, variance: FloatArray, references: FloatArray, *, free: int = 0
 ) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray]:
     """Unmix spectra that each have variances of their own.
 
@@ -34,6 +34,8 @@ def unmix_compiled(
         Where either is not finite, the point is left out. A variance that is not above zero leaves its spectrum
         unsolved.
     references : numpy.ndarray, shape (k, n_energies)
+    free : int
+        The last so many references may be negative.
 
     Returns
     -------
@@ -57,7 +59,7 @@ def unmix_compiled(
     fractions, covariance = np.empty((pixels, count)), np.empty((pixels, count, count))
     residual, solved = np.empty(pixels), np.zeros(pixels, dtype=bool)
     kernel = compiled(_unmix, sums_in_any_order=True)
-    kernel(spectra, variance, padded, pairs, fractions, covariance, residual, solved)
+    kernel(spectra, variance, padded, pairs, count - free, fractions, covariance, residual, solved)
     return fractions, covariance, residual, solved
 
 
@@ -66,6 +68,7 @@ def _unmix(  # noqa: PLR0917, PLR0912, PLR0915 - one loop, as it is compiled  # 
     variance: FloatArray,
     references: FloatArray,
     pairs: FloatArray,
+    constrained: int,
     fractions: FloatArray,
     covariance: FloatArray,
     residual: FloatArray,
@@ -121,7 +124,7 @@ def _unmix(  # noqa: PLR0917, PLR0912, PLR0915 - one loop, as it is compiled  # 
             if change < count:
                 pivot = change
             else:
-                for i in range(count):
+                for i in range(constrained):
                     if (tableau[i, count] < 0) if inside[i] else (tableau[i, count] > 0):
                         pivot = i
                         break
@@ -171,7 +174,8 @@ def _unmix(  # noqa: PLR0917, PLR0912, PLR0915 - one loop, as it is compiled  # 
                     step = 0.0
                     for j in range(count):
                         step += covariance[pixel, i, j] * slope[j]
-                    step = max(step, -fractions[pixel, i])
+                    if i < constrained:
+                        step = max(step, -fractions[pixel, i])
                     fractions[pixel, i] += step
                     for e in range(padded):
                         rest[e] -= step * references[i, e]

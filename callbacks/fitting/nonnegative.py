@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from callbacks.fitting.common_weights import unmix_with_common_weights
 from callbacks.fitting.compiled import unmix_compiled
 from callbacks.fitting.normal_equations import unmix_with_own_weights
-from callbacks.fitting.rows import CHUNK, check_references, check_variance, inverse_variance
+from callbacks.fitting.rows import CHUNK, check_references, check_variance, inverse_variance, too_few_energies
 from callbacks.fitting.supports import MOST_REFERENCES
 
 FloatArray = NDArray[np.floating]
@@ -42,7 +42,9 @@ class Unmixed:
     covariance: FloatArray
 
 
-def unmix(spectra: FloatArray, references: FloatArray, variance: FloatArray | None = None) -> Unmixed:
+def unmix(
+    spectra: FloatArray, references: FloatArray, variance: FloatArray | None = None, *, free: int = 0
+) -> Unmixed:
     """Fit non-negative fractions of references to every spectrum: the exact minimum, all pixels at once.
 
     Parameters
@@ -54,6 +56,9 @@ def unmix(spectra: FloatArray, references: FloatArray, variance: FloatArray | No
     variance : numpy.ndarray, shape (n_energies,) or (n_pixels, n_energies), optional
         Of the spectra, points independent; one weighting for all pixels, or one a pixel. Where it is not finite the
         point is left out. Without it points weigh alike, and uncertainties follow from the scatter about the fit.
+    free : int
+        The last so many references, six others at most, may have negative fractions: such as a constant. They need a
+        variance a pixel.
 
     Returns
     -------
@@ -62,7 +67,8 @@ def unmix(spectra: FloatArray, references: FloatArray, variance: FloatArray | No
     Raises
     ------
     ValueError
-        When shapes do not match, references are not finite, too many or none, or a variance is not above zero.
+        When shapes do not match, references are not finite, too many, none, or more than there are energies, or a
+        variance is not above zero.
 
     Notes
     -----
@@ -79,12 +85,16 @@ def unmix(spectra: FloatArray, references: FloatArray, variance: FloatArray | No
     spectra = np.asarray(spectra, dtype=float)
     if spectra.ndim != 2:
         raise ValueError(f"spectra {spectra.shape}: expected (n_pixels, n_energies)")
-    references = check_references(references, spectra.shape[1], MOST_REFERENCES)
+    references = check_references(references, spectra.shape[1], MOST_REFERENCES + free)
+    if problem := too_few_energies(spectra.shape[1], len(references)):
+        raise ValueError(problem)
     pixels, count, propagate = len(spectra), len(references), variance is not None
     each = None if variance is None or np.ndim(variance) < 2 else check_variance(variance, spectra.shape)
     if each is not None:
-        fractions, covariance, residual, settled = unmix_compiled(spectra, each, references)
+        fractions, covariance, residual, settled = unmix_compiled(spectra, each, references, free=free)
     else:
+        if free:
+            raise ValueError("references that may be negative: expected a variance a pixel")
         weights = np.ones(spectra.shape[1]) if variance is None else inverse_variance(variance, spectra.shape)
         fractions, covariance = np.empty((pixels, count)), np.empty((pixels, count, count))
         residual, settled = np.empty(pixels), _without_gaps(spectra)
@@ -101,7 +111,7 @@ def unmix(spectra: FloatArray, references: FloatArray, variance: FloatArray | No
             weights = inverse_variance(each[rows], valid.shape)
         own = np.where(valid, weights, 0.0)
         fractions[rows], covariance[rows], residual[rows] = unmix_with_own_weights(
-            np.where(valid, spectra[rows], 0.0), references, own, propagate=propagate
+            np.where(valid, spectra[rows], 0.0), references, own, propagate=propagate, free=free
         )
     return Unmixed(fractions, np.sqrt(np.einsum("pii->pi", covariance)), residual, covariance)
 

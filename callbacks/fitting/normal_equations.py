@@ -61,15 +61,15 @@ def normal_equations(spectra: FloatArray, weights: FloatArray, references: Float
 
 
 def unmix_with_own_weights(
-    spectra: FloatArray, references: FloatArray, weights: FloatArray, *, propagate: bool
+    spectra: FloatArray, references: FloatArray, weights: FloatArray, *, propagate: bool, free: int = 0
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Unmix spectra each with weights of its own (0: left out), by their normal equations."""
+    """Unmix spectra each with weights of its own (0: left out), the last `free` references with either sign."""
     count = len(references)
     gram, offered = normal_equations(spectra, weights, references)
-    fractions, covariance, active = solve_normal_equations(gram, offered)
+    fractions, covariance, active = solve_normal_equations(gram, offered, free=free)
     slope = np.where(active, (weights * (spectra - fractions @ references)) @ references.T, 0.0)
     fractions += np.where(active, np.einsum("pij,pj->pi", np.nan_to_num(covariance), slope), 0.0)
-    fractions = fractions.clip(min=0.0)
+    fractions[:, : count - free] = fractions[:, : count - free].clip(min=0.0)
     valid = weights > 0
     residual = np.linalg.norm(np.where(valid, spectra - fractions @ references, 0.0), axis=1)
     points = valid.sum(axis=1)
@@ -81,7 +81,7 @@ def unmix_with_own_weights(
 
 
 def solve_normal_equations(
-    gram: FloatArray, offered: FloatArray, *, non_negative: bool = True
+    gram: FloatArray, offered: FloatArray, *, non_negative: bool = True, free: int = 0
 ) -> tuple[FloatArray, FloatArray, BoolArray]:
     """Solve many small least-squares problems, each with references and weights of its own.
 
@@ -93,6 +93,8 @@ def solve_normal_equations(
         Products of the references with the spectrum, weighted.
     non_negative : bool
         Without it the plain minimum; NaN where the references are not linearly independent.
+    free : int
+        The last so many references may be negative all the same.
 
     Returns
     -------
@@ -109,11 +111,16 @@ def solve_normal_equations(
     tableau = np.empty((count, count + 1, offered.shape[1]))
     tableau[:, :-1], tableau[:, -1] = gram / (scale[:, None] * scale), offered / scale
 
-    def violation(support: Support, left: IntArray | slice) -> FloatArray:
+    unbounded = set(range(count - free, count))
+
+    def violation(support: Support, left: IntArray | slice) -> FloatArray | None:
+        if not unbounded.issubset(support):
+            return None
         swept, independent, aside = _sweep(tableau[:, :, left], support)
         # beside the support: what each reference would get, were it added
         values = np.divide(swept[:, -1], aside, out=np.zeros(aside.shape), where=aside > 0)
         values[[other for other in range(count) if other not in support]] *= -1.0
+        values[count - free :] = 0.0
         return np.where(independent, -values.min(axis=0).clip(max=0.0), np.inf)
 
     pixels = offered.shape[1]

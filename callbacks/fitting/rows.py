@@ -170,6 +170,13 @@ def check_references(references: ArrayLike, n_energies: int, most: int) -> Float
     return references
 
 
+def too_few_energies(energies: int, references: int) -> str:
+    """Say that there are fewer energies than references, which then cannot be told apart; "" where there are enough."""
+    if energies >= references:
+        return ""
+    return f"{energies} energies, expected {references} or more for {references} references"
+
+
 def scatter_variance(squares: FloatArray, freedom: NDArray[np.integer]) -> FloatArray:
     """Give the variance of a point from the sum of squared residuals of each spectrum, shape (n,).
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.interpolate import CubicSpline
 
 from callbacks.fitting.nonnegative import Unmixed, no_fractions, put, unmix, with_misfit
-from callbacks.fitting.rows import CHUNK
+from callbacks.fitting.rows import CHUNK, too_few_energies
 from callbacks.stxm.density.masks import GOOD, LOW_JUMP
 from callbacks.stxm.density.whole import WholeDensity
 from callbacks.stxm.edges import Window, inside
@@ -184,8 +184,8 @@ def why_not(references: FloatArray) -> str:
     references : numpy.ndarray, shape (references, energies)
     """
     count, energies = references.shape
-    if energies < count + 1:
-        return f"{energies} energies, expected {count + 1} or more for {count} references"
+    if problem := too_few_energies(energies, count):
+        return problem
     lengths = np.linalg.norm(references, axis=1, keepdims=True)
     if not (condition := np.linalg.cond(references / lengths)) <= LARGEST_CONDITION:
         return f"the references look alike at the energies so far (condition {condition:.0f})"
