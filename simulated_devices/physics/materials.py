@@ -24,9 +24,9 @@ Material = Literal["reduced", "oxidised", "binder"]
 
 MATERIALS: tuple[Material, ...] = get_args(Material)
 ENERGIES = (280.0, 900.0)  # eV
-OXIDE_DENSITY, BINDER_DENSITY = 4.3, 1.8  # g/cm3
+OXIDE_DENSITY, BINDER_DENSITY = 4.3, 1.7  # g/cm3
 OXIDE = {"Li": 1.2, "Mn": 0.54, "Co": 0.13, "Ni": 0.13, "O": 2.0}  # atoms
-BINDER = {"C": 0.65, "F": 0.30, "H": 0.02, "O": 0.03}  # by mass: carbon black, PVDF, and some oxygen on their surface
+BINDER = {"C": 0.70, "O": 0.23, "Na": 0.05, "H": 0.02}  # by mass: carbon black and as much carboxymethyl cellulose
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ FloatArray = NDArray[np.floating]
 HALF_FIELD, STEP = 3.0, 0.01  # um: the maps reach from -3 to 3 both ways
 EMPTY_BELOW = -0.9  # um: no sample at smaller x
 PARTICLES, AGGLOMERATES = 90, 12
-SLAB, SLAB_BEGINS = 0.22, -0.6  # um thick, and where it begins along x
+SLAB, SLAB_BEGINS = 0.22, -0.6  # um thick, of binder 2.5 times as much, and where it begins along x
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _slab(made_of: Sample, x: FloatArray) -> Phantom:
     """Give a flat piece of one material beside nothing."""
     rim = 0.5 * (1 + np.tanh((x - SLAB_BEGINS) / 0.05))
     oxide = SLAB * rim if made_of.oxide > 0.5 else np.zeros_like(x)
-    binder = 4 * SLAB * rim if made_of.oxide <= 0.5 else np.zeros_like(x)
+    binder = 2.5 * SLAB * rim if made_of.oxide <= 0.5 else np.zeros_like(x)
     return Phantom({"reduced": (1 - made_of.oxidised) * oxide, "oxidised": made_of.oxidised * oxide, "binder": binder})
 
 

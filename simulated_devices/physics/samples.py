@@ -87,7 +87,7 @@ class Sample:
         # Beside the elastic line at resonance, as strong as it: losses of an eV, which pull the line that is fitted.
         beside = RESONANT_SHARE * hybridised * line(e, excitation - RESONANT_LOSS, 1.4)
         oxide = valence + itinerant + beside + resonant * line(e, OXIDISED_EMISSION, 0.9) + 0.004 * line(e, 524.5, 3.0)
-        binder = 0.3 * step(excitation, 533.5, 1.5) * line(e, 526.2, 3.2)
+        binder = 0.3 * step(excitation, 536.5, 2.0) * line(e, 526.2, 3.2)
         return self.oxide * oxide + self.carbon * binder
 
 
@@ -113,8 +113,14 @@ def oxide_o_k(energy: ArrayLike, *, oxidised: float, hybridised: float) -> Float
 
 
 def binder_o_k(energy: ArrayLike) -> FloatArray:
-    """Give the O K absorption of carbon and binder relative to the step of as much oxide in `Sample`."""
-    return 0.5 * step(energy, 533.5, 1.5) + 0.4 * peak(energy, 532.0, 1.2)
+    """Give the O K absorption of carbon and binder relative to the step of as much oxide in `Sample`.
+
+    That of a polymer with carboxylate and ether groups, carboxymethyl cellulose: nothing below the C=O pi* resonance at
+    532.2 eV, and broad sigma* resonances of C-O and C=O at and above the edge (positions: S. Urquhart and H. Ade,
+    J. Phys. Chem. B 106 (2002) 8531; O. Dhez, H. Ade and S. Urquhart, J. Electron Spectrosc. 128 (2003) 85).
+    """
+    shape = step(energy, 536.5, 2.0) + 0.9 * peak(energy, 537.8, 4.0) + 0.35 * peak(energy, 543.0, 6.0)
+    return 0.5 * (shape + 0.5 * peak(energy, 532.2, 1.3))
 
 
 def _charged(capacity: float) -> Sample:
