@@ -93,8 +93,8 @@ def find_reference(where: str, folder: Path, data_dir: Path) -> dict[str, Any]:
     Parameters
     ----------
     where : str
-        A file of two columns, energy (eV) and optical density; or a run: a uid, the unique beginning of one, or a scan
-        id.
+        A file of two columns, energy (eV) and optical density, or of three, its standard uncertainty the last; or a
+        run: a uid, the unique beginning of one, or a scan id.
     folder : Path
         Folder that a relative path refers to.
     data_dir : Path
@@ -117,7 +117,8 @@ def find_reference(where: str, folder: Path, data_dir: Path) -> dict[str, Any]:
             energy, density = table[:, 0], table[:, 1]
         except (OSError, ValueError, IndexError) as error:
             raise BeamlineError(f"{path}: expected two columns, energy in eV and optical density: {error}") from error
-        return {"energy": energy.tolist(), "optical_density": density.tolist(), "source": str(path)}
+        found = {"energy": energy.tolist(), "optical_density": density.tolist(), "source": str(path)}
+        return found | ({"sigma": table[:, 2].tolist()} if table.shape[1] > 2 else {})
     raw, derived = Runs(data_dir).load_with_derived(where)
     if derived is None:
         raise BeamlineError(f"reference {where}: run {raw.uid} has not been reduced")
@@ -134,8 +135,10 @@ def reference_of(derived: Run, where: str) -> dict[str, Any]:
         raise BeamlineError(f"reference {where}: the run has no spectrum: I0 {result['i0_status']}")
     energy, density = np.asarray(result["stack_energy"])[known], np.asarray(result["spectrum"])[known]
     assert derived.derivation is not None
+    sigma = np.asarray(result["spectrum_sigma"])[known]
     return {
         "energy": energy.tolist(),
         "optical_density": density.tolist(),
+        "sigma": sigma.tolist(),
         "source": f"run {derived.derivation.raw_uids[0]}",
     }

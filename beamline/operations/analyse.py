@@ -29,14 +29,12 @@ from beamline.techniques.settings import processing_problems
 from beamline.techniques.technique import not_reduced
 from beamline.text import shortened
 from callbacks.contract import SERIES, STXM_POOLED, PooledResult, Series, StxmResult
-from callbacks.fitting.nonnegative import ratio, unmix
 from callbacks.pipelines import RIXS, RixsSettings, StxmSettings
 from callbacks.stxm.density.masks import GOOD
 from callbacks.stxm.edges import edge_of
 from callbacks.stxm.unmixing.analysis import analyse, average_spectrum, windows
-from callbacks.stxm.unmixing.end_members import EndMembers
 from callbacks.stxm.unmixing.pooling import Stack, energy_offset, pool
-from callbacks.stxm.unmixing.results import analysis_result
+from callbacks.stxm.unmixing.results import analysis_result, totals_result
 
 FloatArray = NDArray[np.floating]
 
@@ -154,9 +152,11 @@ def _write_report(path: Path, pooled: Pooled, settings: StxmSettings) -> None:
         title=f"{len(samples)} STXM stacks, pooled: {', '.join(map(shortened, samples))}",
         subtitle=f"derived run {pooled.uid}",
         verdict=f"{int(result.pixels_used)} of {int(np.sum(result.run_pixels))} pixels at"
-        f" {len(result.pca_energy)} energies; {int(result.pca_significant)} components above the noise.",
+        f" {len(result.pca_energy)} energies; {int(result.pca_significant)} components above the noise,"
+        f" {int(result.pca_scree)} before the gap of the scree.",
         warnings=[
             *([] if pooled.status == "ok" else [pooled.status]),
+            *([result.end_member_note] if result.end_member_note else []),
             *(f"run {run[:8]}: {problem}" for run, problems in left_out for problem in problems),
         ],
         drawn=pooled_figures(result),
@@ -177,19 +177,19 @@ def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> Poole
     except ValueError as error:
         raise BeamlineError(str(error)) from error
     edge = edge_of(edges.pop(), energies)
-    found = analyse(energies, densities, variances, edge, settings.analysis)
+    found = analyse(energies, densities, variances, edge, settings.analysis, references=settings.chemistry.corners)
     background, area, bright = windows(settings.analysis, edge, energies)
     averages = [
         average_spectrum(
             energies, density.T, variance.T, background=background, area=area, at=edge.sample,
-            threshold=settings.analysis.sample_above,
-        )[:2]
-        for density, variance in zip(densities, variances, strict=True)
+            threshold=settings.analysis.sample_above, common=stack.common_at(energies),
+        )
+        for stack, density, variance in zip(stacks, densities, variances, strict=True)
     ]  # fmt: skip
     regions = [derived.read(StxmResult) for _, derived in pairs]
     result = PooledResult(
         **analysis_result(found, (len(found.scale), 1)).as_dict(),
-        **_totals(found.phases.end_members, averages),
+        **(totals_result([found.phases.total(one) for one in averages]) if found.status == "ok" else {}),
         runs=np.array([raw.uid for raw, _ in pairs]),
         samples=np.array([raw.measurement.sample for raw, _ in pairs]),
         run_pixels=np.array([len(block) for block in densities]),
@@ -198,30 +198,14 @@ def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> Poole
         run_height_um=np.array([float(np.ptp(region.region_y[0])) for region in regions]),
         energy_offset=np.array([stack.offset for stack in stacks]),
         energy_offset_sigma=np.array([stack.offset_sigma for stack in stacks]),
-        average_spectra=np.array([spectrum for spectrum, _ in averages]),
-        average_spectra_sigma=np.array([sigma for _, sigma in averages]),
+        average_spectra=np.array([one.spectrum for one in averages]),
+        average_spectra_sigma=np.array([one.sigma for one in averages]),
         brightness_window=np.array(bright),
         background_window=np.array(background),
     )
     raws = [raw for raw, _ in pairs]
     uid = keep_pooled(raws, STXM_POOLED, settings, result, data_dir)
     return Pooled(uid, found.status, result, [problems_of(raw, interruptions(raw)) for raw in raws])
-
-
-def _totals(end_members: EndMembers, averages: list[tuple[FloatArray, FloatArray]]) -> dict[str, FloatArray]:
-    """Fit the end members to the average spectrum of each run; nothing where there are none."""
-    if not end_members.names:
-        return {}
-    totals = [
-        unmix(spectrum[None], end_members.spectra, np.maximum(sigma, 1e-9)[None] ** 2) for spectrum, sigma in averages
-    ]
-    shares = [ratio(total, 0, (0, 1)) for total in totals]
-    return {
-        "total_fractions": np.array([total.fractions[0] for total in totals]),
-        "total_fractions_sigma": np.array([total.sigma[0] for total in totals]),
-        "total_reduced": np.array([float(value[0]) for value, _ in shares]),
-        "total_reduced_sigma": np.array([float(sigma[0]) for _, sigma in shares]),
-    }
 
 
 def _summary(pooled: Pooled) -> dict[str, Any]:
@@ -247,6 +231,7 @@ def _summary(pooled: Pooled) -> dict[str, Any]:
         "technique": "stxm",
         "derived_uid": pooled.uid,
         "status": pooled.status,
+        "end_members": str(result.end_member_note),
         "pixels": int(np.sum(result.run_pixels)),
         "pixels_used": int(result.pixels_used),
         "noise_cut": result.noise_cut,
@@ -255,6 +240,7 @@ def _summary(pooled: Pooled) -> dict[str, Any]:
             "status": str(result.pca_status),
             "explained_variance_ratio": (eigenvalues / eigenvalues.sum())[:5].tolist(),
             "significant": int(result.pca_significant),
+            "before_gap": int(result.pca_scree),
         },
         "runs": runs,
     }
@@ -312,6 +298,6 @@ def _stack(raw: Run, derived: Run, offset: float, sigma: float) -> Stack:
         np.where(good, kept[used].astype(np.float64), np.nan)
         for kept in (result.optical_density, result.optical_density_sigma)
     )
-    return Stack(
-        raw.measurement.sample, np.asarray(result.stack_energy)[used], density, sigma_of_density**2, offset, sigma
-    )
+    common = np.square(np.asarray(result.incident_sigma)[used] / np.asarray(result.incident_rate)[used])
+    energies = np.asarray(result.stack_energy)[used]
+    return Stack(raw.measurement.sample, energies, density, sigma_of_density**2, offset, sigma, common)

@@ -48,6 +48,7 @@ def summarise(derived: Run) -> dict[str, Any]:
         found["pca"] |= {
             "explained_variance_ratio": shares[: len(result.pca_components)].tolist(),
             "significant": int(result.pca_significant),
+            "before_gap": int(result.pca_scree),
             "pixels": int(result.pixels_used),
             "noise_cut": result.noise_cut,
         }
@@ -55,6 +56,7 @@ def summarise(derived: Run) -> dict[str, Any]:
         names = [str(name) for name in result.end_member_names]
         found["fractions"] = dict(zip(names, result.total_fractions.tolist(), strict=True))
         found["fractions_sigma"] = dict(zip(names, result.total_fractions_sigma.tolist(), strict=True))
+        found["end_members"] = str(result.end_member_note)
         found["reduced_fraction"] = {"total": result.total_reduced, "sigma": result.total_reduced_sigma}
     return found
 
@@ -83,13 +85,16 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
     pca = summary["pca"]
     if pca["status"] == "ok":
         shares = ", ".join(f"{share:.1%}" for share in pca["explained_variance_ratio"])
-        yield "PCA", f"{shares} of the variance; {pca['significant']} components above the noise"
+        gap = f", {pca['before_gap']} before the gap of the scree" if pca["significant"] else ""
+        yield "PCA", f"{shares} of the variance; {pca['significant']} components above the noise{gap}"
     else:
         yield "PCA", f"none: {pca['status']}"
     if "fractions" in summary:
         shares = ", ".join(f"{name} {share:.3f}" for name, share in summary["fractions"].items())
         total = summary["reduced_fraction"]
         yield "fractions", f"{shares}; reduced {total['total']:.3f} ± {total['sigma']:.3f}"
+        if summary["end_members"]:
+            yield "end members", summary["end_members"]
     elif summary["chemistry"]["status"] != "ok":
         yield "chemical map", f"none: {summary['chemistry']['status']}"
 

@@ -133,6 +133,11 @@ class AnalysisResult(Result):
     pca_components: Annotated[Floats, Described("components", "", ("components", "energies"))] = NOT_KNOWN_2D
     pca_eigenvalues: Annotated[Floats, Described("variance along each direction", "", ("energies",))] = NOT_KNOWN_1D
     pca_significant: Annotated[int, Described("components above the noise")] = -1
+    pca_scree: Annotated[int, Described("of these, components before the largest step of the scree")] = -1
+    pca_noise_eigenvalues: Annotated[
+        Floats, Described("variance over that of the noise, along each direction", "", ("directions",))
+    ] = NOT_KNOWN_1D
+    pca_noise_edge: Annotated[float, Described("the largest that noise alone gives")] = NAN
     pca_scores: Annotated[Floats, Described("scores of the pixels", "", ("components", "lines", "columns"))] = (
         NOT_KNOWN_3D
     )
@@ -150,6 +155,7 @@ class AnalysisResult(Result):
     end_members_sigma: Annotated[
         Floats, Described("standard uncertainty; 0 for references", "", ("members", "fitted"))
     ] = NOT_KNOWN_2D
+    end_member_note: Annotated[str, Described("what is not known of the purity of end members")] = ""
     fractions: Annotated[Floats, Described("non-negative fractions", "", ("members", "lines", "columns"))] = (
         NOT_KNOWN_3D
     )
@@ -166,6 +172,9 @@ class AnalysisResult(Result):
     cluster_names: Annotated[Texts, Described("names of the clusters at the extremes", "", ("members",))] = NO_TEXTS
     clusters: Annotated[Integers, Described("cluster of each pixel, from 1; 0 for none", "", ("lines", "columns"))] = (
         NO_INTEGERS_2D
+    )
+    cluster_purity: Annotated[Floats, Described("share of each end member in its cluster", "", ("members",))] = (
+        NOT_KNOWN_1D
     )
     nmf_components: Annotated[Floats, Described("components of the NMF", "", ("members", "energies"))] = NOT_KNOWN_2D
     nmf_weights: Annotated[Floats, Described("their weights", "", ("members", "lines", "columns"))] = NOT_KNOWN_3D

@@ -42,9 +42,7 @@ class Unmixed:
     covariance: FloatArray
 
 
-def unmix(
-    spectra: FloatArray, references: FloatArray, variance: FloatArray | None = None, *, free: int = 0
-) -> Unmixed:
+def unmix(spectra: FloatArray, references: FloatArray, variance: FloatArray | None = None, *, free: int = 0) -> Unmixed:
     """Fit non-negative fractions of references to every spectrum: the exact minimum, all pixels at once.
 
     Parameters
@@ -162,33 +160,17 @@ def ratio(unmixed: Unmixed, numerator: int, denominator: Sequence[int]) -> tuple
     return value, np.sqrt(np.einsum("pi,pij,pj->p", gradient, covariance, gradient))
 
 
-def with_misfit(unmixed: Unmixed, spectra: FloatArray, references: FloatArray, variance: FloatArray) -> Unmixed:
-    """Widen the uncertainties of pixels that the references do not fit within the noise.
+def misfit(unmixed: Unmixed, spectra: FloatArray, references: FloatArray, variance: FloatArray) -> FloatArray:
+    """Give the reduced chi-squared of each spectrum, 1 where it is less, shape (n_pixels,).
 
-    Parameters
-    ----------
-    unmixed : Unmixed
-        Of these spectra, references and variances.
-    spectra, variance : numpy.ndarray, shape (n_pixels, n_energies)
-    references : numpy.ndarray, shape (k, n_energies)
-
-    Returns
-    -------
-    Unmixed
-        Uncertainties times the square root of the reduced chi-squared where that is above one (R. T. Birge, Phys. Rev.
-        40 (1932) 207): what moves a spectrum beyond its noise, such as a pixel at the edge of a particle that was not
-        always in the same place, moves the fractions as well.
+    By its root uncertainties are multiplied (R. T. Birge, Phys. Rev. 40 (1932) 207): what moves a spectrum beyond its
+    noise, such as a pixel at the edge of a particle that was not always in the same place, moves the fractions as well.
     """
     weights = np.where(np.isfinite(spectra) & np.isfinite(variance), 1.0 / variance, 0.0)
-    misfit = np.nan_to_num(spectra - unmixed.fractions @ references)
-    freedom = (weights > 0).sum(axis=1) - (unmixed.fractions > 0).sum(axis=1)
-    chi_squared = np.einsum("pe,pe,pe->p", weights, misfit, misfit) / np.maximum(freedom, 1)
-    factor = np.maximum(chi_squared, 1.0)
-    return replace(
-        unmixed,
-        sigma=unmixed.sigma * np.sqrt(factor)[:, None],
-        covariance=unmixed.covariance * factor[:, None, None],
-    )
+    left = np.nan_to_num(spectra - unmixed.fractions @ references)
+    freedom = (weights > 0).sum(axis=1) - (unmixed.fractions != 0).sum(axis=1)
+    chi_squared = np.einsum("pe,pe,pe->p", weights, left, left) / np.maximum(freedom, 1)
+    return np.asarray(np.maximum(chi_squared, 1.0))
 
 
 def no_fractions(pixels: int, references: int) -> Unmixed:

@@ -180,8 +180,7 @@ class AlignedStack:
             rate[:] = variance[:] = np.nan
         else:
             for rows, shift in zip(self.regions, self._shifts[place], strict=True):
-                uncertain = np.hypot(shift.sigma, self.settings.position_noise)
-                noise = with_position_noise(rate[rows], variance[rows], uncertain)
+                noise = with_position_noise(rate[rows], variance[rows], shift.sigma)
                 drifted[rows] = left_field(noise.shape, shift.shift)
                 rate[rows], variance[rows] = shifted(rate[rows], noise, shift.shift)
         return AlignedImage(self._index[place], self._energies[place], status, rate, variance, drifted)

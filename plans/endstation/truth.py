@@ -94,6 +94,12 @@ class PhantomTruth(Protocol):
         """Give the share of reduced oxide in all oxide under a probe with this sigma, um; NaN where there is none."""
         ...
 
+    def edge_areas(
+        self, blur: float, energies: FloatArray, background: tuple[float, float], area: tuple[float, float]
+    ) -> Mapping[str, FloatArray]:
+        """Give the edge area, eV, of each material under a probe, for windows in eV, shape (rows, columns)."""
+        ...
+
 
 class MicroscopeTruth(Protocol):
     """The microscope: its probe, its drift, and what lies under it."""

@@ -14,6 +14,7 @@ from simulated_devices.physics.materials import MATERIALS, optical_density_per_u
 from simulated_devices.physics.samples import SAMPLES, Sample
 
 FloatArray = NDArray[np.floating]
+Window = tuple[float, float]
 
 HALF_FIELD, STEP = 3.0, 0.01  # um: the maps reach from -3 to 3 both ways
 EMPTY_BELOW = -0.9  # um: no sample at smaller x
@@ -53,6 +54,31 @@ class Phantom:
         )
         result: FloatArray = ndimage.gaussian_filter(np.exp(-density), blur / STEP, truncate=4.0)
         return result
+
+    def edge_areas(self, blur: float, energies: FloatArray, background: Window, area: Window) -> dict[str, FloatArray]:
+        """Give the edge area of each material under a probe.
+
+        Parameters
+        ----------
+        blur : float
+            Sigma of the probe, um.
+        energies : numpy.ndarray, shape (energies,)
+            eV, ascending.
+        background, area : (float, float)
+            eV: the mean optical density in the first is subtracted, the second is integrated over by trapezoids.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray, shape (rows, columns)
+            eV, by material.
+        """
+        below, inside = ((energies >= low) & (energies <= high) for low, high in (background, area))
+        found: dict[str, FloatArray] = {}
+        for name in MATERIALS:
+            density = optical_density_per_um(name, energies)
+            above = float(np.trapezoid(density[inside] - density[below].mean(), energies[inside]))
+            found[name] = above * ndimage.gaussian_filter(self.thickness[name], blur / STEP)
+        return found
 
     def reduced_fraction(self, blur: float) -> FloatArray:
         """Give the share of reduced oxide in all oxide under a probe; NaN where there is none."""

@@ -120,7 +120,8 @@ def binder_o_k(energy: ArrayLike) -> FloatArray:
     J. Phys. Chem. B 106 (2002) 8531; O. Dhez, H. Ade and S. Urquhart, J. Electron Spectrosc. 128 (2003) 85).
     """
     shape = step(energy, 536.5, 2.0) + 0.9 * peak(energy, 537.8, 4.0) + 0.35 * peak(energy, 543.0, 6.0)
-    return 0.5 * (shape + 0.5 * peak(energy, 532.2, 1.3))
+    result: FloatArray = 0.5 * (shape + 0.5 * peak(energy, 532.2, 1.3))
+    return result
 
 
 def _charged(capacity: float) -> Sample:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from beamline.acquire.session import Session, measure_all
+from beamline.acquire.references import find_reference
+from beamline.acquire.session import Session, measure, measure_all
 from beamline.operations.analyse import pool_runs
-from beamline.operations.demonstrate.techniques import simulated, truth_of, wait_until_reduced
+from beamline.operations.demonstrate.techniques import simulated, true_reduced_area, truth_of, wait_until_reduced
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import data_folder
 from beamline.processes.followers import ingest_now
@@ -27,10 +28,12 @@ from callbacks.pipelines import StxmSettings
 from callbacks.stxm.density.masks import GOOD
 from callbacks.stxm.edges import EDGES
 from callbacks.stxm.unmixing.analysis import average_spectrum
-from plans import stack_series
+from plans import stack_series, stxm_line_spectrum
 from plans.endstation import Truth
 
-REFERENCE = "LRNMC pristine"
+REFERENCE = "LRNMC pristine"  # of the energy scale
+POWDER = "LRNMC powder reference"  # the reduced phase, pure
+POWDER_LINE, POWDER_DWELL = "x=-1.8:1.77:0.03 y=0", 0.1
 CAPACITIES = (131, 179, 230, 257, 280, 311)  # mAh/g, along the plateau
 SERIES_OF_SAMPLES = (CAPACITIES[:3], CAPACITIES[3:])  # measured on two occasions
 OFFSETS = (0.18, 0.05)  # eV that the monochromator is off on each
@@ -92,10 +95,18 @@ def run_seed_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_p
     with Session(config, data_dir) as session:
         session.watch(EventCounter(progress), "progress")
         truth = truth_of(session)
-        oxygen, metals = _measure_oxygen(session, truth), _measure_metals(session)
+        (powder, *oxygen), metals = _measure_oxygen(session, truth), _measure_metals(session)
         wait_until_reduced(session)
-        expected = {capacity: _true_reduced(truth.stxm.phantom(f"LRNMC {capacity} mAh/g")) for capacity in CAPACITIES}
-    found = pool_runs(oxygen, _settings("O K"), data_dir)
+    runs = Runs(data_dir)
+    offsets = itertools.chain.from_iterable(
+        [offset] * len(one) for offset, one in zip(OFFSETS, SERIES_OF_SAMPLES, strict=True)
+    )
+    expected = {
+        capacity: true_reduced_area(*_with_reduction(runs, uid), truth, EDGES["O K"], offset)
+        for capacity, uid, offset in zip(CAPACITIES, oxygen, offsets, strict=True)
+    }
+    settings = _settings("O K", {"reduced": find_reference(powder, data_dir, data_dir)})
+    found = pool_runs(oxygen, settings, data_dir)
     uid, status, pooled = found.uid, found.status, found.result
     outcome = {"derived_uid": uid, "status": status} | _summary(pooled, expected)
     report = Layout(data_dir).reports / "seed.html"
@@ -118,8 +129,17 @@ def run_seed_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_p
 
 
 def _measure_oxygen(session: Session, truth: Truth) -> list[str]:
-    """Measure the samples at the O K edge in two series, each with a reference and an energy scale of its own."""
-    uids: list[str] = []
+    """Measure the samples at the O K edge in two series, each with a reference and an energy scale of its own.
+
+    The first uid is that of the line spectrum of the powder, the reduced phase, on the scale of the first series.
+    """
+    truth.energy_offset = OFFSETS[0]
+    uids = [
+        measure(
+            session,
+            stxm_line_spectrum(session.endstation, OXYGEN, POWDER_LINE, POWDER_DWELL, sample=POWDER, edge="O K"),
+        )
+    ]
     for capacities, offset in zip(SERIES_OF_SAMPLES, OFFSETS, strict=True):
         truth.energy_offset = offset
         samples = ", ".join(f"LRNMC {capacity} mAh/g" for capacity in capacities)
@@ -164,16 +184,20 @@ def _figures(data_dir: Path, oxygen: list[str], pooled: PooledResult, metals: di
     yield from _cores(Runs(data_dir), pairs, {oxygen[-1]: float(pooled.energy_offset[-1])})
 
 
-def _settings(edge: str) -> StxmSettings:
+def _settings(edge: str, references: dict[str, Any] | None = None) -> StxmSettings:
     return StxmSettings.model_validate(
-        {"analysis": {"noise_share": NOISE_SHARE, "end_members": {"number": NUMBER_OF_END_MEMBERS[edge]}}}
+        {
+            "analysis": {"noise_share": NOISE_SHARE, "end_members": {"number": NUMBER_OF_END_MEMBERS[edge]}},
+            "chemistry": {"references": references or {}},
+        }
     )
 
 
-def _true_reduced(phantom: Any) -> float:
-    """Give the share of reduced oxide in the whole phantom."""
-    reduced, oxidised = (float(phantom.thickness[name].sum()) for name in ("reduced", "oxidised"))
-    return reduced / (reduced + oxidised)
+def _with_reduction(runs: Runs, uid: str) -> tuple[Run, Run]:
+    """Load a run with what was derived from it."""
+    raw, derived = runs.load_with_derived(uid)
+    assert derived is not None
+    return raw, derived
 
 
 def _numbered(drawn: Iterable[Drawn], numbers: dict[str, str], edge: str) -> Iterable[Drawn]:
@@ -189,8 +213,7 @@ def _cores(runs: Runs, pairs: dict[str, tuple[str, str]], offsets: dict[str, flo
         curves: list[tuple[str, np.ndarray, np.ndarray]] = []
         energies = np.zeros(0)
         for uid in uids:
-            raw, derived = runs.load_with_derived(uid)
-            assert derived is not None
+            raw, derived = _with_reduction(runs, uid)
             own, spectrum, sigma = _core_spectrum(derived, edge)
             own = own + offsets.get(uid, 0.0)
             energies = energies if len(energies) else own
@@ -211,11 +234,11 @@ def _core_spectrum(derived: Run, edge: str) -> tuple[np.ndarray, np.ndarray, np.
     good = result.mask == GOOD
     core = good & (result.edge_jump > np.percentile(result.edge_jump[good], CORES))
     energies = np.asarray(result.stack_energy)[used]
-    spectrum, sigma, _ = average_spectrum(
+    average = average_spectrum(
         energies,
         result.optical_density[used][:, core],
         result.optical_density_sigma[used][:, core] ** 2,
         background=EDGES[edge].background,
         area=EDGES[edge].area,
     )
-    return energies, spectrum, sigma
+    return energies, average.spectrum, average.sigma

@@ -21,6 +21,8 @@ from beamline.storage.results import Run
 from beamline.storage.runs import Runs
 from callbacks.contract import ImageOutput, Key, RixsOutput, RixsResult, Stream, StxmResult, XasResult
 from callbacks.rixs.curvature import Curvature
+from callbacks.stxm.density.masks import GOOD
+from callbacks.stxm.edges import Edge, inside
 from plans import rixs_map, stxm_line_spectrum, stxm_stack, xas
 from plans.endstation import Truth
 
@@ -249,17 +251,27 @@ def _stxm_found(raw: Run, derived: Run, truth: Truth) -> list[tuple[str, str, st
     result, images = derived.read(StxmResult), derived.streams[Stream.IMAGES]
     wrong = drift_error(raw, derived, truth)
     expected = true_fraction(raw, truth)
-    inside = (result.edge_jump > 0.3) & np.isfinite(result.reduced_fraction)
-    difference = (result.reduced_fraction - expected)[inside]
-    held = np.abs(difference) <= result.reduced_fraction_sigma[inside]
+    thick = (result.edge_jump > 0.3) & np.isfinite(result.reduced_fraction)
+    difference = (result.reduced_fraction - expected)[thick]
+    held = np.abs(difference) <= result.reduced_fraction_sigma[thick]
+    shares = truth.stxm.phantom(raw.measurement.sample).thickness
+    good = np.asarray(result.mask) == GOOD
+    reduced, oxidised = (float(_on_pixels(raw, truth, shares[name])[good].sum()) for name in ("reduced", "oxidised"))
     mapped = [bool(np.isfinite(one).any()) for one in images[ImageOutput.REDUCED_FRACTION]]
     total = len(mapped)
     return [
         ("drift over the stack", f"{np.ptp(result.drift[:, 0], axis=0).max():.2f} pixel", "", ""),
         ("drift, rms of what was found less the truth", f"{np.sqrt(np.mean(wrong**2)):.3f} pixel", "0", ""),
         ("reduced fraction, median of |found less truth|", f"{np.median(np.abs(difference)):.4f}", "0", ""),
-        ("pixels with an edge jump above 0.3", str(inside.sum()), "", ""),
+        ("pixels with an edge jump above 0.3", str(thick.sum()), "", ""),
         ("of these, truth within the quoted 68 % interval", f"{held.mean():.1%}", "68 %", ""),
+        _row(
+            "reduced fraction in the mean of the good pixels",
+            result.total_reduced,
+            result.total_reduced_sigma,
+            reduced / (reduced + oxidised),
+            "",
+        ),
         ("first chemical map", f"with image {mapped.index(True) + 1} of {total}" if any(mapped) else "none", "", ""),
     ]
 
@@ -276,12 +288,33 @@ def drift_error(raw: Run, derived: Run, truth: Truth) -> np.ndarray:
 
 def true_fraction(raw: Run, truth: Truth) -> np.ndarray:
     """Give the simulated reduced fraction on the pixels of the first image, as its probe sees it."""
+    fraction = truth.stxm.phantom(raw.measurement.sample).reduced_fraction(truth.stxm.probe)
+    return _on_pixels(raw, truth, np.nan_to_num(fraction, nan=0.0))
+
+
+def true_reduced_area(raw: Run, derived: Run, truth: Truth, edge: Edge, energy_offset: float) -> float:
+    """Give the share of the reduced phase in the edge area of both, in the pixels whose spectra are averaged.
+
+    This is what fractions of end members of area 1 count: the oxidised phase has more area than as much of the reduced.
+    """
+    result = derived.read(StxmResult)
+    used = np.array([status == "ok" for status in result.image_status])
+    energies, density = np.asarray(result.stack_energy)[used], result.optical_density[used]
+    above = density[np.abs(energies - edge.sample).argmin()] - density[inside(energies, edge.background)].mean(axis=0)
+    pixels = (np.asarray(result.mask) == GOOD) & (above > 0)
+    phantom = truth.stxm.phantom(raw.measurement.sample)
+    areas = phantom.edge_areas(truth.stxm.probe, energies + energy_offset, edge.background, edge.area)
+    reduced, oxidised = (float(_on_pixels(raw, truth, areas[name])[pixels].sum()) for name in ("reduced", "oxidised"))
+    return reduced / (reduced + oxidised)
+
+
+def _on_pixels(raw: Run, truth: Truth, image: np.ndarray) -> np.ndarray:
+    """Give a map of the sample on the pixels of the first image."""
     grid = raw.measurement.grid
     assert grid is not None
     region = grid.regions[0]
-    fraction = truth.stxm.phantom(raw.measurement.sample).reduced_fraction(truth.stxm.probe)
     x, y = np.linspace(*region.x, region.columns), np.linspace(*region.y, region.rows)
-    return truth.stxm.sampled(np.nan_to_num(fraction, nan=0.0), x, y, _displacement(raw, truth)[: grid.lines])
+    return truth.stxm.sampled(image, x, y, _displacement(raw, truth)[: grid.lines])
 
 
 def _displacement(raw: Run, truth: Truth) -> np.ndarray:

@@ -15,6 +15,7 @@ from beamline.report.stxm.maps import SHOWN_PIXELS
 from callbacks.contract import AnalysisResult
 
 SHOWN_COMPONENTS = 3  # of score maps
+SHOWN_EIGENVALUES = 20
 
 
 def component_figures(result: AnalysisResult, regions: Sequence[Field] = ()) -> Iterable[Drawn]:
@@ -27,14 +28,24 @@ def component_figures(result: AnalysisResult, regions: Sequence[Field] = ()) -> 
         )
     yield (
         "Principal components",
-        f"From {int(result.pixels_used)} pixels, mean-centred. Above the noise: eigenvalues of the covariance,"
-        " whitened by the noise, beyond the Marchenko-Pastur edge.",
-        components(result.pca_energy, result.pca_eigenvalues, result.pca_components, int(result.pca_significant)),
+        _how_many(result),
+        components(result),
     )
     if regions:
         yield _score_maps(result, regions)
     if result.clusters.size:
         yield _clusters(result)
+
+
+def _how_many(result: AnalysisResult) -> str:
+    """Say how many components there are, and what the two numbers mean."""
+    return (
+        f"From {int(result.pixels_used)} pixels, mean-centred; left, in units of the noise."
+        f" {int(result.pca_significant)} above the noise: more than noise alone gives, the dashed line. Its size, and"
+        " how many pixels are independent, are taken from the eigenvalues that do not stand out. What alignment leaves and"
+        f" what saturates may be among them. {int(result.pca_scree)} before the gap, the largest step of the scree:"
+        " end members whose fractions add up to one are one more than these."
+    )
 
 
 def _score_maps(result: AnalysisResult, regions: Sequence[Field]) -> Drawn:
@@ -57,12 +68,13 @@ def _clusters(result: AnalysisResult) -> Drawn:
     scores, weights = result.pca_scores, result.nmf_weights
     return (
         "PCA and NMF space",
-        "Each dot is a pixel; circles are the clusters at the extremes, whose spectra are averaged.",
+        "Each dot is a pixel; circles are the pixels nearest to the end members, with the share of that end member in"
+        " them: how pure they are, as far as the corners of the cloud tell.",
         spaces(
             scores.reshape(len(scores), -1).T,
             weights.reshape(len(weights), -1).T if weights.size else None,
             result.clusters.ravel(),
-            [str(name) for name in result.cluster_names],
+            [f"{name}, {purity:.0%}" for name, purity in zip(result.cluster_names, result.cluster_purity, strict=True)],
         ),
     )
 
@@ -74,7 +86,7 @@ def end_member_figure(result: AnalysisResult) -> Drawn:
     nmf = result.nmf_components if from_data else ()
     return (
         "End members" if from_data else "References",
-        "Mean spectra of the clusters at the extremes, with 68 % bands; dashed: components of the NMF."
+        f"Found in the pixels, with 68 % bands; dashed: components of the NMF. {result.end_member_note}"
         if from_data
         else "The references that are fitted, each scaled to an edge jump of 1.",
         spectra(
@@ -112,24 +124,13 @@ def noise_histogram(noise: FloatArray, cut: float) -> Figure:
     return figure
 
 
-def components(energy: FloatArray, eigenvalues: FloatArray, loadings: FloatArray, significant: int) -> Figure:
-    """Draw the explained variance, its cumulative sum, and the components.
-
-    Parameters
-    ----------
-    energy : numpy.ndarray, shape (n,)
-        eV.
-    eigenvalues : numpy.ndarray, shape (n,)
-        All eigenvalues of the covariance.
-    loadings : numpy.ndarray, shape (k, n)
-        The components to draw.
-    significant : int
-        Number of components above the noise.
-    """
+def components(result: AnalysisResult) -> Figure:
+    """Draw the variance along each component over that of the noise, its cumulative share, and the components."""
+    energy, loadings = result.pca_energy, result.pca_components
     figure = Figure(figsize=(10.4, 4.2), layout="constrained")
     scree, curves = figure.subplots(1, 2, width_ratios=(1, 1.6))
-    ratio = eigenvalues / eigenvalues.sum()
-    _scree(scree, ratio, significant)
+    ratio = result.pca_eigenvalues / result.pca_eigenvalues.sum()
+    _scree(scree, ratio, result)
     step = 1.25 * float(np.abs(loadings).max())
     for number, loading in enumerate(loadings):
         curves.axhline(-number * step, color="#bbbbbb", lw=0.5)
@@ -142,17 +143,27 @@ def components(energy: FloatArray, eigenvalues: FloatArray, loadings: FloatArray
     return figure
 
 
-def _scree(axes: Axes, ratio: FloatArray, significant: int) -> None:
-    """Draw the share of the variance that each of the first components explains, and its cumulative sum."""
-    first = np.arange(1, min(20, len(ratio)) + 1)
-    axes.semilogy(first, ratio[: len(first)], "o-", ms=4, lw=0.8, color=ACCEPTED, label="each")
-    axes.set(xlabel="component", ylabel="share of the variance", title=f"{significant} above the noise")
-    axes.axvline(significant + 0.5, color=MARKED, lw=1.0, ls="--")
+def _scree(axes: Axes, ratio: FloatArray, result: AnalysisResult) -> None:
+    """Draw the first eigenvalues in units of the noise, with the largest of noise alone, and the cumulative share."""
+    over_noise = result.pca_noise_eigenvalues[:SHOWN_EIGENVALUES]
+    significant, gap = int(result.pca_significant), int(result.pca_scree)
+    first = np.arange(1, len(over_noise) + 1)
+    axes.semilogy(first, over_noise, "o-", ms=4, lw=0.8, color=ACCEPTED, label="variance over that of the noise")
+    axes.axhline(result.pca_noise_edge, color=MARKED, lw=1.0, ls="--", label="the most of noise alone")
+    if gap:
+        axes.axvline(gap + 0.5, color=MARKED, lw=1.0, ls=":", label="the gap")
+    axes.set(
+        xlabel="component",
+        ylabel="variance over that of the noise",
+        title=f"{significant} above the noise, {gap} before the gap",
+    )
+    handles = list(axes.get_lines())
     cumulative = axes.twinx()
-    cumulative.plot(first, np.cumsum(ratio)[: len(first)], "s-", ms=3, lw=0.8, color=SERIES[2], label="cumulative")
-    cumulative.set_ylabel("cumulative share")
+    share = np.cumsum(ratio)[: len(first)]
+    cumulative.plot(first[: len(share)], share, "s-", ms=3, lw=0.8, color=SERIES[2], label="cumulative share")
+    cumulative.set_ylabel("cumulative share of the variance")
     cumulative.set_ylim(0, 1.02)
-    axes.legend(handles=[*axes.get_lines()[:1], *cumulative.get_lines()], fontsize=8, loc="center right")
+    axes.legend(handles=[*handles, *cumulative.get_lines()], fontsize=7, loc="center right")
 
 
 def spaces(scores: FloatArray, weights: FloatArray | None, clusters: IntArray, names: Sequence[str]) -> Figure:

@@ -82,7 +82,8 @@ def _total_fractions(result: PooledResult) -> Drawn:
     curves = [*(str(name) for name in result.end_member_names), "reduced / (reduced + oxidised)"]
     return (
         "Total fractions",
-        "Linear-combination fit of the end members to the average spectrum of each run.",
+        "Linear-combination fit of the end members to the average spectrum of each run, as shares of the edge area;"
+        " 68 % intervals, with what is not known of the end members.",
         against_capacity(capacity, totals, sigmas, curves, label=label),
     )
 

@@ -171,13 +171,14 @@ def _spectra_by_fraction(result: StxmResult) -> list[tuple[str, FloatArray, Floa
         inside = good & (result.reduced_fraction >= low) & (result.reduced_fraction < high)
         if inside.sum() < FEWEST_PIXELS:
             continue
-        spectrum, band, count = average_spectrum(
+        average = average_spectrum(
             energies,
             density[:, inside],
             sigma[:, inside] ** 2,
             background=tuple(result.background_window),
             area=tuple(result.brightness_window),
         )
-        if np.isfinite(spectrum).any():
-            found.append((f"reduced {max(low, 0):.2f} to {min(high, 1):.2f} ({count} pixels)", spectrum, band))
+        if np.isfinite(average.spectrum).any():
+            label = f"reduced {max(low, 0):.2f} to {min(high, 1):.2f} ({average.pixels} pixels)"
+            found.append((label, average.spectrum, average.sigma))
     return found

@@ -47,7 +47,6 @@ class RegistrationSettings(BaseModel):
     smoothing: float = Field(1.0, gt=0)  # sigma of the Gaussian
     largest_shift: float = Field(0.25, gt=0, lt=0.5)  # of the shorter side of the image: further is not drift
     largest_sigma: float = Field(0.25, gt=0)  # a shift that is less certain is not used
-    position_noise: float = Field(0.12, ge=0)  # rms: interpolation, and the bias of shifts by a change of contrast
     largest_step: float = Field(4.0, gt=0)  # from the shift of the image before
 
 

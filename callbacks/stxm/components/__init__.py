@@ -3,16 +3,18 @@
 from callbacks.stxm.components.grouped import GroupedSpectra
 from callbacks.stxm.components.in_blocks import PixelComponents, components_in_blocks
 from callbacks.stxm.components.pca import StreamingPCA, stream_hdf5
-from callbacks.stxm.components.significance import count_significant, noise_cut
-from callbacks.stxm.components.solution import Components
+from callbacks.stxm.components.significance import Significance, noise_cut, significance
+from callbacks.stxm.components.solution import Components, Whitened
 
 __all__ = [
     "Components",
     "GroupedSpectra",
     "PixelComponents",
+    "Significance",
     "StreamingPCA",
+    "Whitened",
     "components_in_blocks",
-    "count_significant",
     "noise_cut",
+    "significance",
     "stream_hdf5",
 ]

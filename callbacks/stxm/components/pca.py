@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from callbacks.stxm.components.blocks import Block, joined
 from callbacks.stxm.components.moments import RunningMoments
 from callbacks.stxm.components.normalisation import Window, Windows
-from callbacks.stxm.components.solution import Components, no_components, principal_axes, significant_components
+from callbacks.stxm.components.solution import Components, no_components, principal_axes, whitened_components
 from callbacks.stxm.components.storage import StoredSpectra
 
 FloatArray = NDArray[np.floating]
@@ -251,10 +251,11 @@ class StreamingPCA:
         -----
         `significant` counts the eigenvalues of the covariance, whitened by that of the noise, above the largest that
         noise alone gives: the Marchenko-Pastur edge (1 + sqrt(E/n))², raised to the 99th percentile of the Tracy-Widom
-        distribution about it (Johnstone, Ann. Stat. 29 (2001) 295). Without `noise_variance` the noise is assumed to
-        be the same at all energies before normalisation, and its variance is the median of the eigenvalues that are
-        not significant over that of the Marchenko-Pastur distribution, which holds while more than half of them are
-        noise. Pixels are assumed to have equal noise before division by the area; n is reduced for its unequal weight.
+        distribution about it (Johnstone, Ann. Stat. 29 (2001) 295). `noise_variance` says how the noise differs from
+        energy to energy, without it that is the same at all before normalisation; how large it is and how many pixels
+        are independent is estimated, see `callbacks.stxm.components.significance.significance`, which holds while more
+        than half of the eigenvalues are noise. Pixels are assumed to have equal noise before division by the area; n is
+        reduced for its unequal weight.
 
         Raises
         ------
@@ -281,7 +282,7 @@ class StreamingPCA:
             mean=moments.mean.copy(),
             components=axes[:k].copy(),
             eigenvalues=values.copy(),
-            significant=significant_components(values, moments, self._energies, self._windows, variance),
+            whitened=whitened_components(k, moments, self._energies, self._windows, variance),
             n_kept=moments.count,
             status="ok",
             blocks=blocks,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.floating]
 
 MAD_TO_SIGMA = 1.4826  # of a normal distribution: 1 over its quantile at 3/4
+QUARTILES = (0.25, 0.5, 0.75)  # of the eigenvalues of noise that its variance and the independent pixels are told by
+BISECTIONS = 16
+FEWEST_IN_BULK = 12  # eigenvalues, to tell more than the variance by
 TRACY_WIDOM_99 = 2.02  # 99th percentile of the Tracy-Widom distribution of real matrices: Johnstone, table 1
 
 
@@ -48,38 +53,84 @@ def noise_cut(noise: ArrayLike, share: float | None = None, *, deviations: float
     )
 
 
-def count_significant(eigenvalues: FloatArray, freedom: float, *, known_noise: bool) -> int:
-    """Count the eigenvalues of a covariance that noise alone would not give.
+@dataclass(frozen=True)
+class Significance:
+    """How many components there are, told in two ways.
+
+    Attributes
+    ----------
+    above_noise : int
+        Eigenvalues that noise alone would not give.
+    before_gap : int
+        Of these, those before the largest step of the scree: the ratio of an eigenvalue to the next.
+    edge : float
+        The largest eigenvalue that noise alone would give.
+    """
+
+    above_noise: int
+    before_gap: int
+    edge: float
+
+
+def significance(eigenvalues: FloatArray, freedom: float) -> Significance:
+    """Tell how many components stand above the noise, and after how many the scree has its gap.
 
     Parameters
     ----------
     eigenvalues : numpy.ndarray, shape (p,)
-        Descending; of a covariance in which the noise is white, with variance 1 if it is known.
+        Descending; of a covariance in which the noise is white. Its variance is estimated.
     freedom : float
-        Independent spectra less one, more than 1.
-    known_noise : bool
-        False: its variance is estimated from the median, see `StreamingPCA.result`.
+        Pixels less one, more than 1.
 
     Returns
     -------
-    int
+    Significance
+
+    Notes
+    -----
+    The eigenvalues of noise alone follow the distribution of Marchenko and Pastur, whose place tells the variance of
+    the noise and whose width how many pixels are independent: interpolation correlates neighbours, and what it leaves
+    out of the variance of each, it puts into the width. Both are estimated from the eigenvalues that do not stand out,
+    by their median and the ratio of their outer quartiles, anew while more are found that do.
     """
     size = len(eigenvalues)
     if not size:
-        return 0
-    if known_noise:
-        return int(np.sum(eigenvalues > noise_edge(size, freedom)))
+        return Significance(0, 0, float("nan"))
     rounding = np.finfo(np.float64).eps * size * float(eigenvalues[0])
-    number = 0
+    number, edge = 0, float("nan")
     while number < min(size, int(freedom)):
         rest, left = size - number, freedom - number
         bulk = eigenvalues[number : number + min(rest, int(left))]  # beyond as many as there are pixels they are zero
-        variance = max(float(np.median(bulk)) / marchenko_pastur_median(rest, left), rounding)
-        found = int(np.sum(eigenvalues > variance * noise_edge(rest, left)))
+        variance, independent = _noise_of(bulk, rest, left)
+        edge = max(variance, rounding) * noise_edge(rest, independent)
+        found = int(np.sum(eigenvalues > edge))
         if found <= number:
             break
         number = found
-    return number
+    return Significance(number, _before_gap(eigenvalues, number), edge)
+
+
+def _noise_of(bulk: FloatArray, size: int, freedom: float) -> tuple[float, float]:
+    """Give variance and degrees of freedom of the noise that has such eigenvalues; never more than `freedom`."""
+    low, middle, high = np.quantile(bulk, QUARTILES)
+    nominal = marchenko_pastur_quantiles(size, freedom, QUARTILES)
+    if len(bulk) < FEWEST_IN_BULK or not high * nominal[0] > nominal[2] * low or not low > 0:
+        return float(middle / nominal[1]), freedom
+    few, many = min(float(size), freedom), freedom
+    for _ in range(BISECTIONS):
+        between = float(np.sqrt(few * many))
+        nominal = marchenko_pastur_quantiles(size, between, QUARTILES)
+        few, many = (between, many) if nominal[2] * low > high * nominal[0] else (few, between)
+    return float(middle / nominal[1]), between
+
+
+def _before_gap(eigenvalues: FloatArray, above_noise: int) -> int:
+    """Give the number of eigenvalues before the largest step among those above the noise."""
+    if not above_noise:
+        return 0
+    following = np.append(eigenvalues, eigenvalues[-1])[1 : above_noise + 1]
+    steps = np.log(eigenvalues[:above_noise]) - np.log(np.maximum(following, np.finfo(float).tiny))
+    return int(np.argmax(steps)) + 1
 
 
 def noise_edge(size: int, freedom: float) -> float:
@@ -93,12 +144,12 @@ def noise_edge(size: int, freedom: float) -> float:
     return float(((pixels + energies) ** 2 + TRACY_WIDOM_99 * width) / freedom)
 
 
-def marchenko_pastur_median(size: float, freedom: float) -> float:
-    """Give the median of the eigenvalues that are not zero of a covariance of white noise of variance 1."""
+def marchenko_pastur_quantiles(size: float, freedom: float, shares: tuple[float, ...]) -> FloatArray:
+    """Give quantiles of the eigenvalues that are not zero of a covariance of white noise of variance 1."""
     if size > freedom:
-        return size / freedom * marchenko_pastur_median(freedom, size)
+        return size / freedom * marchenko_pastur_quantiles(freedom, size, shares)
     ratio = size / freedom
-    angle = (np.arange(2000) + 0.5) * np.pi / 2000
+    angle = (np.arange(500) + 0.5) * np.pi / 500
     value = 1 + ratio - 2 * np.sqrt(ratio) * np.cos(angle)
     share = np.cumsum(np.sin(angle) ** 2 / value)  # the density, in steps of the angle
-    return float(np.interp(0.5, share / share[-1], value))
+    return np.asarray(np.interp(shares, share / share[-1], value))

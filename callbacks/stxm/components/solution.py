@@ -11,12 +11,34 @@ from numpy.typing import NDArray
 from callbacks.stxm.components.blocks import Block, joined
 from callbacks.stxm.components.moments import Moments
 from callbacks.stxm.components.normalisation import Windows
-from callbacks.stxm.components.significance import count_significant
+from callbacks.stxm.components.significance import Significance, significance
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
 NO_NOISE = 1e-10  # of the largest variance: what the normalisation fixes has no noise, up to rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Whitened:
+    """Components of spectra in units of their noise: the mean noise of a pixel has the variance 1 in every direction.
+
+    Attributes
+    ----------
+    eigenvalues : numpy.ndarray, shape (p,)
+        Descending: variance over that of the noise; p is E less what the normalisation fixes.
+    project : numpy.ndarray, shape (E, k)
+        What a spectrum less the mean is multiplied by.
+    spectra : numpy.ndarray, shape (k, E)
+        What coordinates are multiplied by, to give the spectrum less the mean.
+    significance : Significance
+        How many components there are.
+    """
+
+    eigenvalues: FloatArray
+    project: FloatArray
+    spectra: FloatArray
+    significance: Significance
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +60,8 @@ class Components:
         Variance of the scores, ddof = 1.
     eigenvalues : numpy.ndarray, shape (E,)
         Of the covariance, all of them, descending.
-    significant : int
-        Components that stand above the noise; 0 where `status` is not "ok".
+    whitened : Whitened
+        The same where the noise is the same in every direction.
     n_kept : int
     status : str
         "ok", or why there are no components: then all numbers are NaN.
@@ -49,10 +71,15 @@ class Components:
     mean: FloatArray
     components: FloatArray
     eigenvalues: FloatArray
-    significant: int
+    whitened: Whitened
     n_kept: int
     status: str
     blocks: tuple[Block, ...] = field(repr=False)
+
+    @property
+    def significant(self) -> int:
+        """Components that stand above the noise; 0 where `status` is not "ok"."""
+        return self.whitened.significance.above_noise
 
     @property
     def explained_variance(self) -> FloatArray:
@@ -95,7 +122,11 @@ def no_components(
     """Give NaN throughout, and why."""
     nothing = np.full((n_components, len(energies)), np.nan)
     unknown = np.full(len(energies), np.nan)
-    return Components(energies, unknown, nothing, unknown.copy(), 0, n_kept, status, blocks)
+    return Components(energies, unknown, nothing, unknown.copy(), _not_whitened(len(energies)), n_kept, status, blocks)
+
+
+def _not_whitened(energies: int) -> Whitened:
+    return Whitened(np.zeros(0), np.zeros((energies, 0)), np.zeros((0, energies)), significance(np.zeros(0), 0.0))
 
 
 def principal_axes(moments: Moments) -> tuple[FloatArray, FloatArray]:
@@ -106,19 +137,18 @@ def principal_axes(moments: Moments) -> tuple[FloatArray, FloatArray]:
     return values, rows * np.sign(largest)[:, None]
 
 
-def significant_components(
-    eigenvalues: FloatArray,
+def whitened_components(
+    n_components: int,
     moments: Moments,
     energies: FloatArray,
     windows: Windows,
     noise_variance: FloatArray | None = None,
-) -> int:
-    """Count the components that stand above the noise, see `StreamingPCA.result`.
+) -> Whitened:
+    """Find the components in units of the noise, and how many stand above it, see `StreamingPCA.result`.
 
     Parameters
     ----------
-    eigenvalues : numpy.ndarray, shape (E,)
-        Of the covariance, descending.
+    n_components : int
     moments : Moments
     energies : numpy.ndarray, shape (E,)
         eV.
@@ -129,12 +159,13 @@ def significant_components(
     """
     freedom = moments.weights[0] ** 2 / moments.weights[1] - 1  # pixels of unequal weight count as fewer
     if not freedom > 1:
-        return 0
-    if windows.normalise or noise_variance is not None:
-        own = np.ones(len(energies)) if noise_variance is None else noise_variance
-        jacobian = windows.jacobian(energies, moments.mean)
-        noise, axes = np.linalg.eigh(jacobian * own @ jacobian.T)
-        noisy = noise > NO_NOISE * own.max()
-        whiten = axes[:, noisy] / np.sqrt(noise[noisy])
-        eigenvalues = np.linalg.eigvalsh(whiten.T @ moments.product @ whiten / (moments.count - 1))[::-1]
-    return count_significant(eigenvalues, freedom, known_noise=noise_variance is not None)
+        return _not_whitened(len(energies))
+    own = np.ones(len(energies)) if noise_variance is None else noise_variance
+    jacobian = windows.jacobian(energies, moments.mean)
+    covariance = jacobian * own @ jacobian.T
+    noise, axes = np.linalg.eigh(covariance)
+    noisy = noise > NO_NOISE * own.max()
+    whiten = axes[:, noisy] / np.sqrt(noise[noisy])
+    values, vectors = np.linalg.eigh(whiten.T @ moments.product @ whiten / (moments.count - 1))
+    project = whiten @ vectors[:, ::-1][:, :n_components]
+    return Whitened(values[::-1], project, (covariance @ project).T, significance(values[::-1], freedom))

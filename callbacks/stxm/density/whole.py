@@ -66,6 +66,11 @@ class WholeDensity:
         _, lines, columns = self.density.shape
         return lines, columns
 
+    @property
+    def common_variance(self) -> FloatArray:
+        """Of the variance of the optical density, what all pixels of an image share, shape (images,): that of I0."""
+        return np.square(self.incident_sigma / self.incident)
+
     def blocks(self, reasons: Sequence[int], *, without: BoolArray | None = None) -> tuple[PixelBlocks, PixelBlocks]:
         """Give the pixels at the usable energies, in blocks.
 
@@ -87,13 +92,25 @@ class WholeDensity:
 
     def spectrum(self, pixels: BoolArray) -> tuple[FloatArray, FloatArray]:
         """Give mean and standard uncertainty of the optical density of some pixels, shape (images,)."""
+        common = np.nan_to_num(self.common_variance)
         number, mean, sigma = pixels.sum(), np.full(len(self.energies), np.nan), np.full(len(self.energies), np.nan)
         for place in range(len(self.energies)) if number else ():
             mean[place] = self.density[place][pixels].mean(dtype=np.float64)
-            sigma[place] = np.sqrt(np.square(self.sigma[place][pixels], dtype=np.float64).sum()) / number
+            own = np.square(self.sigma[place][pixels], dtype=np.float64).mean() - common[place]
+            sigma[place] = np.sqrt(own / number + common[place])
             release(self.density)
             release(self.sigma)
         return mean, sigma
+
+    def mean_square(self, pixels: BoolArray) -> FloatArray:
+        """Give the mean square of the optical density of some pixels, less that of the noise, shape (images,)."""
+        found = np.full(len(self.energies), np.nan)
+        for place in range(len(self.energies)) if pixels.any() else ():
+            density, sigma = (each[place][pixels].astype(np.float64) for each in (self.density, self.sigma))
+            found[place] = np.mean(density**2 - sigma**2)
+            release(self.density)
+            release(self.sigma)
+        return found
 
 
 class PixelBlocks(Sequence[FloatArray]):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callbacks.contract import ImageOutput, StackResult
-from callbacks.fitting.nonnegative import Unmixed, ratio, unmix
+from callbacks.fitting.nonnegative import Unmixed, ratio
 from callbacks.step import Step
 from callbacks.stxm.density.masks import GOOD
 from callbacks.stxm.density.stack_density import CHANGES, STACK_DENSITY, Change, StackDensity
@@ -17,7 +17,7 @@ from callbacks.stxm.density.whole import WholeDensity
 from callbacks.stxm.edges import Edge
 from callbacks.stxm.unmixing.analysis import AnalysisSettings, analyse, average_of_blocks, windows
 from callbacks.stxm.unmixing.references import ChemistrySettings, fit_references
-from callbacks.stxm.unmixing.results import analysis_result, both, maps_result
+from callbacks.stxm.unmixing.results import analysis_result, both, maps_result, totals_result
 from callbacks.stxm.unmixing.running_fit import RunningFit
 
 FloatArray = NDArray[np.floating]
@@ -45,8 +45,8 @@ class Chemistry(Step):
         """Take an image; give the map of the reduced fraction over all images so far, and its uncertainty."""
         self._density = density = event[STACK_DENSITY]
         fraction = sigma = np.full(density.shape, np.nan)
-        status = "no references: end members are found when the stack is complete"
-        if self._settings.references:
+        status = "no references of both phases: end members are found when the stack is complete"
+        if self._settings.complete:
             unmixed, status = self._update(density, event[CHANGES])
             fraction, sigma = (each.reshape(density.shape) for each in self._reduced(unmixed))
         return {
@@ -76,14 +76,14 @@ class Chemistry(Step):
             reason = "no image can be used" if reason == "ok" else reason
             return StackResult(pca_status=reason, chemical_status=reason)
         result = self._analysed(whole)
-        return both(result, self._fractions(whole)) if self._settings.references else result
+        return both(result, self._fractions(whole)) if self._settings.complete else result
 
     def _analysed(self, whole: WholeDensity) -> StackResult:
         """Give components, end members and the average spectrum; what they were made of is not kept."""
         energies = whole.energies[whole.usable]
         blocks, variances = whole.blocks((GOOD,))
         background, _, bright = windows(self._analysis, self._edge, energies)
-        average, average_sigma, averaged = average_of_blocks(
+        average = average_of_blocks(
             energies,
             blocks,
             variances,
@@ -91,17 +91,19 @@ class Chemistry(Step):
             area=bright,
             at=self._edge.sample,
             threshold=self._analysis.sample_above,
+            common=whole.common_variance[whole.usable],
         )
         result = StackResult(
-            average_spectrum=average,
-            average_spectrum_sigma=average_sigma,
-            average_pixels=averaged,
+            average_spectrum=average.spectrum,
+            average_spectrum_sigma=average.sigma,
+            average_pixels=average.pixels,
             background_window=np.array(background),
             brightness_window=np.array(bright),
         )
-        return both(
-            result, analysis_result(analyse(energies, blocks, variances, self._edge, self._analysis), whole.shape)
-        )
+        found = analyse(energies, blocks, variances, self._edge, self._analysis, references=self._settings.corners)
+        totals = totals_result([found.phases.total(average)]) if found.status == "ok" else {}
+        result = both(result, analysis_result(found, whole.shape))
+        return result.model_copy(update={key: value[0] for key, value in totals.items()})
 
     def _fractions(self, whole: WholeDensity) -> StackResult:
         """Give the fractions of the references, in every pixel and in the mean spectrum of the sample."""
@@ -110,17 +112,16 @@ class Chemistry(Step):
         fit = fit_references(whole, self._settings, **windows_of_edge)
         if fit.status != "ok":
             return StackResult(chemical_status=fit.status)
-        mean, sigma = (each[whole.usable][fit.used] for each in whole.spectrum(whole.mask == GOOD))
-        total = unmix(mean[None], fit.references, sigma**2)
-        share, share_sigma = self._reduced(total)
+        share, share_sigma = self._reduced(fit.total)
         maps = maps_result(self._names, fit.unmixed, self._reduced(fit.unmixed), whole.shape)
         in_sample = StackResult(
             chemical_status=fit.status,
             end_member_energy=fit.energies,
             end_members=fit.references,
             end_members_sigma=np.zeros_like(fit.references),
-            total_fractions=total.fractions[0],
-            total_fractions_sigma=total.sigma[0],
+            end_member_note="",
+            total_fractions=fit.total.fractions[0],
+            total_fractions_sigma=fit.total.sigma[0],
             total_reduced=float(share[0]),
             total_reduced_sigma=float(share_sigma[0]),
         )

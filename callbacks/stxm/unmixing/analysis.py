@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,32 +10,39 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import linear_sum_assignment
 
-from callbacks.fitting.nonnegative import (
-    Unmixed,
-    no_fractions,
-    put,
-    ratio,
-    reordered,
-    unmix,
-    with_misfit,
-)
+from callbacks.fitting.nonnegative import Unmixed, no_fractions, put, ratio, reordered, unmix
 from callbacks.stxm.components import Components, PixelComponents, components_in_blocks
+from callbacks.stxm.components.normalisation import Windows
 from callbacks.stxm.edges import SLACK, Edge, Window, inside, window_or
 from callbacks.stxm.unmixing.chemical_map import edge_area
 from callbacks.stxm.unmixing.end_members import (
     LARGEST_FACTORISED,
+    PHASES,
     EndMembers,
     EndMemberSettings,
     Factorisation,
     average_clusters,
+    cluster_size,
     extreme_clusters,
+    extremes,
     factorise,
+    nearest_pixels,
     order_and_name,
     thinned,
 )
+from callbacks.stxm.unmixing.fractions import fit_mean, fit_normalised, spread_of_errors, with_uncertain_references
+from callbacks.stxm.unmixing.references import Reference, normalised_references
+from callbacks.stxm.unmixing.simplex import beyond_pixels, fraction_errors, shares_of, simplices, with_impure_others
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
+
+LARGEST_SIMPLEX = 5_000  # pixels that a simplex is fitted to; more are thinned evenly
+CLEAR = 2.0  # times the median noise: pixels with more make no corner
+STRONG, MOST_IMPURE = (
+    0.3,
+    0.9,
+)  # of the phases' highest absorption, where it is compared; share of them in another corner
 
 
 class AnalysisSettings(BaseModel):
@@ -48,11 +55,35 @@ class AnalysisSettings(BaseModel):
     area: Window | None = None
     brightness: Window | None = None
     sample_above: float = 0.0  # optical density above the background, where the edge says, of pixels that are averaged
-    noise_share: float | None = Field(None, ge=0, lt=1)  # of the pixels, left out as noisy; None: by their spread
+    noise_share: float | None = Field(0.1, ge=0, lt=1)  # of the pixels, left out as noisy; None: by their spread
     components: int = Field(5, ge=1)  # kept
     end_members: EndMemberSettings = EndMemberSettings()
     nmf: bool = True
     seed: int = 0  # of the NMF
+
+
+@dataclass(frozen=True)
+class AverageSpectrum:
+    """The mean spectrum of the pixels that hold sample, normalised.
+
+    Attributes
+    ----------
+    spectrum, sigma : numpy.ndarray, shape (energies,)
+        1/eV; NaN where the windows hold no energies, or no pixel is left. Correlations between the average and what it
+        is normalised by are propagated.
+    noise : numpy.ndarray, shape (energies,)
+        Variance of the average before it is normalised, over its area squared: independent between energies.
+    square : numpy.ndarray, shape (energies,)
+        Mean square of the optical density, less that of the noise, over the area.
+    pixels : int
+        How many were averaged.
+    """
+
+    spectrum: FloatArray
+    sigma: FloatArray
+    noise: FloatArray
+    square: FloatArray
+    pixels: int
 
 
 @dataclass(frozen=True)
@@ -63,10 +94,13 @@ class Phases:
     ----------
     end_members : EndMembers
         Normalised spectra.
+    spread : numpy.ndarray, shape (k, k, k, k)
+        What the uncertainty of the end members does to fractions, see
+        `callbacks.stxm.unmixing.fractions.with_uncertain_references`.
     unmixed : Unmixed
         Fractions of the end members in the normalised pixels; NaN for pixels that are not known.
     reduced, reduced_sigma : numpy.ndarray, shape (pixels,)
-        Reduced over reduced and oxidised.
+        Reduced over reduced and oxidised, as shares of the edge area.
     nmf : Factorisation
         Each component beside the end member in whose cluster it weighs most; NaN for pixels left out.
     status : str
@@ -74,11 +108,17 @@ class Phases:
     """
 
     end_members: EndMembers
+    spread: FloatArray
     unmixed: Unmixed
     reduced: FloatArray
     reduced_sigma: FloatArray
     nmf: Factorisation
     status: str
+
+    def total(self, average: AverageSpectrum) -> Unmixed:
+        """Fit the end members to the mean spectrum of some pixels; one spectrum."""
+        fit, _ = fit_mean(average.spectrum, average.square, self.end_members.spectra, average.noise, constant=True)
+        return with_uncertain_references(fit, self.spread)
 
 
 @dataclass(frozen=True)
@@ -141,6 +181,8 @@ def analyse(
     variances: Sequence[FloatArray],
     edge: Edge,
     settings: AnalysisSettings | None = None,
+    *,
+    references: Mapping[str, Reference] | None = None,
 ) -> Analysis:
     """Analyse pixels.
 
@@ -153,6 +195,8 @@ def analyse(
         gone through several times, one block after the other, so that a sequence may make them when they are asked for.
     edge : Edge
     settings : AnalysisSettings, optional
+    references : mapping of str to Reference, optional
+        End members that were measured. Those that have no area in the windows cannot be, and are left out.
 
     Returns
     -------
@@ -161,17 +205,19 @@ def analyse(
     Notes
     -----
     As in the supplementary text of Gent et al., Nat. Commun. 8 (2017) 2091: each pixel less its mean background and
-    over its area, pixels with a noisy background left out, principal components of what is left; the spectra measured
-    at the extremes are the end members, and every normalised pixel is a non-negative sum of them.
+    over its area, pixels with a noisy background left out, principal components of what is left; end members lie at the
+    extremes, and every normalised pixel is a non-negative sum of them. Theirs are the mean spectra measured there, the
+    method "clusters"; by default it is the corners of the smallest simplex that holds the pixels within their noise.
     """
     settings = settings or AnalysisSettings()
     background, area, bright = windows(settings, edge, energies)
+    used = Windows(*((widened(background), widened(area)) if settings.normalise else (None, None)))
     found = components_in_blocks(
         energies,
         blocks,
         variances,
-        background=widened(background) if settings.normalise else None,
-        area=widened(area) if settings.normalise else None,
+        background=used.background,
+        area=used.area,
         noise_share=settings.noise_share,
         number=settings.components,
     )
@@ -180,8 +226,12 @@ def analyse(
     cloud = _Cloud(energies, blocks, variances, subtracted, found, brightness)
     phases = _no_phases(energies, len(base), found.components.status)
     if found.components.status == "ok":
+        of_area = None
+        if settings.normalise:
+            of_area = used.jacobian(energies, np.zeros(len(energies))).T @ used.weights(energies)[1]
+        measured = _Measured.of(energies, references or {}, used)
         try:
-            phases = _find_phases(cloud, edge, settings)
+            phases = _find_phases(cloud, edge, settings, measured, of_area)
         except ValueError as error:  # too few pixels
             phases = _no_phases(energies, len(base), str(error))
     return Analysis(
@@ -232,6 +282,18 @@ class _Cloud:
             with np.errstate(invalid="ignore", divide="ignore"):
                 yield part, (block - self.subtracted[part, None]) / scale, variance / scale**2
 
+    def whitened(self, dimensions: int) -> tuple[FloatArray, FloatArray]:
+        """Give the chosen pixels in units of the mean noise, shape (chosen, dimensions), and the noise of each."""
+        components, kept = self.found.components, self.found.kept
+        project = components.whitened.project[:, :dimensions]
+        points, noise = [], []
+        for part, spectra, variance in self.normalised():
+            some = np.flatnonzero(kept[part])
+            points.append((spectra[some] - components.mean) @ project)
+            noise.append(variance[some] @ (project**2).mean(axis=1))
+        scale = np.concatenate(noise)
+        return np.concatenate(points), np.sqrt(scale / scale.mean())
+
     def spectra_of(self, pixels: NDArray[np.intp], *, variance: bool = False) -> FloatArray:
         """Give the normalised spectra of some pixels, in ascending order, or their variance."""
         found, begin = np.empty((len(pixels), len(self.energies))), 0
@@ -250,32 +312,153 @@ def _parts(blocks: Sequence[FloatArray]) -> Iterator[slice]:
         start += len(block)
 
 
-def _find_phases(cloud: _Cloud, edge: Edge, settings: AnalysisSettings) -> Phases:
+@dataclass(frozen=True)
+class _Measured:
+    """End members that were measured."""
+
+    names: list[str]
+    spectra: FloatArray
+    covariance: FloatArray
+
+    @classmethod
+    def of(cls, energies: FloatArray, references: Mapping[str, Reference], used: Windows) -> _Measured:
+        """Normalise references as pixels are."""
+        if used.background is None or used.area is None:
+            references, used = {}, Windows()
+        return cls(*normalised_references(energies, references, used))
+
+
+def _find_phases(
+    cloud: _Cloud, edge: Edge, settings: AnalysisSettings, measured: _Measured, area: FloatArray | None
+) -> Phases:
     """Find end members among the chosen pixels, and fit them to all."""
-    chosen = cloud.chosen
-    clusters = [chosen[cluster] for cluster in extreme_clusters(cloud.found.scores[chosen], settings.end_members)]
-    means, sigma = _averages(cloud, clusters)
+    chosen, above = cloud.chosen, cloud.found.components.whitened.significance.above_noise
+    if not above:
+        raise ValueError("no component stands above the noise, expected one or more for two end members")
+    number = max(2, len(measured.names), min(settings.end_members.number, above + 1))
+    size = cluster_size(cloud.found.scores[chosen], number, settings.end_members)
+    points, noise = cloud.whitened(number - 1)
+    found = _corners(cloud, settings, measured, points, noise)
+    if settings.end_members.method == "clusters":
+        found = _of_clusters(cloud, settings, found, number)
+    else:
+        found = replace(found, clusters=[chosen[each] for each in nearest_pixels(points, found.corners, size)])
     nmf = Factorisation.none(len(cloud.found.kept), cloud.energies, "not asked for")
     if settings.nmf:
-        nmf = _factorised(cloud, means, settings.seed)
-        if settings.end_members.space == "nmf":
-            weights = nmf.weights[chosen]
-            share = weights / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-            clusters = [chosen[cluster] for cluster in extreme_clusters(share, settings.end_members)]
-            means, sigma = _averages(cloud, clusters)
-    unmixed = _fractions(cloud, means)
-    total = np.sum(unmixed.fractions[chosen] * np.maximum(cloud.brightness[chosen], 0.0)[:, None], axis=0)
-    order, names = order_and_name(cloud.energies, means, total, edge)
-    clusters, unmixed = [clusters[place] for place in order], reordered(unmixed, order)
-    reduced, reduced_sigma = ratio(unmixed, 0, (0, 1))
+        nmf = _factorised(cloud, found.spectra, settings.seed)
+        if settings.end_members.space == "nmf" and settings.end_members.method == "clusters":
+            found = _of_clusters(cloud, settings, found, number, nmf.weights)
+    unmixed = _fractions(cloud, found.spectra, area)
+    total = np.nansum(unmixed.fractions[chosen] * np.maximum(cloud.brightness[chosen], 0.0)[:, None], axis=0)
+    order, names = order_and_name(cloud.energies, found.spectra, total, edge, found.names)
+    found, unmixed = found.reordered(order), reordered(unmixed, order)
+    clusters = np.array([points[np.searchsorted(chosen, cluster)].mean(axis=0) for cluster in found.clusters])
+    replicates = beyond_pixels(found.replicates, found.corners, clusters, found.held, seed=settings.seed)
+    others = [not held and name not in PHASES for held, name in zip(found.held, names, strict=True)]
+    replicates = with_impure_others(replicates, found.spectra, others, seed=settings.seed)
+    spread = spread_of_errors(fraction_errors(found.fitted, replicates))
+    unmixed = with_uncertain_references(unmixed, spread)
     return Phases(
-        EndMembers(means[order], sigma[order], clusters, names),
+        EndMembers(
+            found.spectra,
+            found.sigma,
+            found.clusters,
+            np.diag(shares_of(clusters, found.corners)).copy(),
+            names,
+            [bool(held) and settings.end_members.method == "simplex" for held in found.held],
+        ),
+        spread,
         unmixed,
-        reduced,
-        reduced_sigma,
-        _beside(nmf, clusters) if settings.nmf else nmf,
+        *ratio(unmixed, 0, (0, 1)),
+        _beside(nmf, found.clusters) if settings.nmf else nmf,
         "ok",
     )
+
+
+@dataclass(frozen=True)
+class _Corners:
+    """The simplex that the pixels fill, in units of the noise, and the end members.
+
+    Attributes
+    ----------
+    corners, fitted : numpy.ndarray, shape (k, dimensions)
+        Of the simplex, and of the end members.
+    replicates : numpy.ndarray, shape (r, k, dimensions)
+        Corners that the pixels allow for as well.
+    held : numpy.ndarray of bool, shape (k,)
+        Corners that were measured.
+    spectra, sigma : numpy.ndarray, shape (k, energies)
+        Of the end members.
+    clusters : list of numpy.ndarray of int
+        Pixels nearest to each, or that it is the mean of.
+    names : list of str
+        Of the first ones, which were measured.
+    """
+
+    corners: FloatArray
+    fitted: FloatArray
+    replicates: FloatArray
+    held: BoolArray
+    spectra: FloatArray
+    sigma: FloatArray
+    clusters: list[NDArray[np.intp]]
+    names: list[str]
+
+    def reordered(self, order: list[int]) -> _Corners:
+        """Give all in another order."""
+        return _Corners(
+            self.corners[order],
+            self.fitted[order],
+            self.replicates[:, order],
+            self.held[order],
+            self.spectra[order],
+            self.sigma[order],
+            [self.clusters[place] for place in order],
+            self.names,
+        )
+
+
+def _corners(
+    cloud: _Cloud, settings: AnalysisSettings, measured: _Measured, points: FloatArray, noise: FloatArray
+) -> _Corners:
+    """Find the simplex that the pixels fill; its corners are end members, or were measured."""
+    components, known = cloud.found.components, len(measured.names)
+    project = components.whitened.project[:, : points.shape[1]]
+    back = components.whitened.spectra[: points.shape[1]]
+    clear = np.flatnonzero(noise <= CLEAR * np.median(noise))
+    some = thinned(clear, LARGEST_SIMPLEX)
+    corners, replicates = simplices(
+        points[some],
+        noise[some],
+        extremes(points[clear]),
+        (measured.spectra - components.mean) @ project,
+        project.T @ measured.covariance @ project,
+        seed=settings.seed,
+    )
+    spectra = np.concatenate([measured.spectra, components.mean + corners[known:] @ back])
+    sigma = np.sqrt(np.mean(((replicates - corners) @ back) ** 2, axis=0))
+    sigma[:known] = np.sqrt(np.einsum("kee->ke", measured.covariance))
+    held = np.arange(len(corners)) < known
+    return _Corners(corners, corners, replicates, held, spectra, sigma, [], measured.names)
+
+
+def _of_clusters(
+    cloud: _Cloud, settings: AnalysisSettings, found: _Corners, number: int, weights: FloatArray | None = None
+) -> _Corners:
+    """Take the mean spectra of the pixels at the extremes as end members, each beside the corner nearest to it.
+
+    The extremes are those of the scores, or of shares of the NMF where its weights are given.
+    """
+    chosen, components = cloud.chosen, cloud.found.components
+    space = cloud.found.scores[chosen]
+    if weights is not None:
+        space = weights[chosen] / np.maximum(weights[chosen].sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    clusters = [chosen[cluster] for cluster in extreme_clusters(space, number, settings.end_members)]
+    spectra, sigma = _averages(cloud, clusters)
+    fitted = (spectra - components.mean) @ components.whitened.project[:, : number - 1]
+    order = linear_sum_assignment(np.linalg.norm(found.corners[:, None] - fitted[None], axis=2))[1]
+    clusters = [clusters[place] for place in order]
+    return replace(found, fitted=fitted[order], spectra=spectra[order], sigma=sigma[order], clusters=clusters, names=[])
 
 
 def _averages(cloud: _Cloud, clusters: list[NDArray[np.intp]]) -> tuple[FloatArray, FloatArray]:
@@ -296,14 +479,13 @@ def _factorised(cloud: _Cloud, start: FloatArray, seed: int) -> Factorisation:
     return replace(nmf, weights=weights)
 
 
-def _fractions(cloud: _Cloud, end_members: FloatArray) -> Unmixed:
+def _fractions(cloud: _Cloud, end_members: FloatArray, area: FloatArray | None) -> Unmixed:
     """Fit end members to every pixel whose normalised spectrum is known."""
     found = no_fractions(len(cloud.found.kept), len(end_members))
     for part, spectra, noise in cloud.normalised():
         finite = np.isfinite(spectra).all(axis=1) & np.isfinite(noise).all(axis=1)
         known = np.flatnonzero(finite & (cloud.found.scale[part] > 0))
-        fitted = spectra[known], end_members, noise[known]
-        put(with_misfit(unmix(*fitted), *fitted), part.start + known, found)
+        put(fit_normalised(spectra[known], end_members, noise[known], area), part.start + known, found)
     return found
 
 
@@ -315,9 +497,10 @@ def _beside(nmf: Factorisation, clusters: list[NDArray[np.intp]]) -> Factorisati
 
 def _no_phases(energies: FloatArray, pixels: int, status: str) -> Phases:
     nothing, unknown = np.zeros((0, len(energies))), np.full(pixels, np.nan)
-    end_members = EndMembers(nothing, nothing.copy(), [], [])
+    end_members = EndMembers(nothing, nothing.copy(), [], unknown[:0], [], [])
     nmf = Factorisation.none(pixels, energies, status)
-    return Phases(end_members, no_fractions(pixels, 0), unknown, unknown.copy(), nmf, status)
+    spread = np.zeros((0, 0, 0, 0))
+    return Phases(end_members, spread, no_fractions(pixels, 0), unknown, unknown.copy(), nmf, status)
 
 
 def average_spectrum(
@@ -329,7 +512,8 @@ def average_spectrum(
     area: Window,
     at: float | None = None,
     threshold: float = 0.0,
-) -> tuple[FloatArray, FloatArray, int]:
+    common: FloatArray | float = 0.0,
+) -> AverageSpectrum:
     """Average the spectra of the pixels that hold sample, and normalise the average.
 
     Parameters
@@ -343,17 +527,15 @@ def average_spectrum(
     at : float, optional
         eV; pixels whose optical density here is not `threshold` above their background are left out.
     threshold : float
+    common : numpy.ndarray, shape (energies,), or float
+        Of the variance, what all pixels of an image share: that of I0, relative. It does not average out.
 
     Returns
     -------
-    spectrum, sigma : numpy.ndarray, shape (energies,)
-        1/eV; NaN where the windows hold no energies, or no pixel is left. Correlations between the average and what it
-        is normalised by are propagated.
-    pixels : int
-        How many were averaged.
+    AverageSpectrum
     """
     return average_of_blocks(
-        energies, [density.T], [variance.T], background=background, area=area, at=at, threshold=threshold
+        energies, [density.T], [variance.T], background=background, area=area, at=at, threshold=threshold, common=common
     )
 
 
@@ -366,10 +548,11 @@ def average_of_blocks(
     area: Window,
     at: float | None,
     threshold: float,
-) -> tuple[FloatArray, FloatArray, int]:
+    common: FloatArray | float = 0.0,
+) -> AverageSpectrum:
     """Average and normalise as `average_spectrum` does, of pixels that come in blocks of shape (pixels, energies)."""
     below = inside(energies, background)
-    total, noise, number = np.zeros(len(energies)), np.zeros(len(energies)), 0
+    total, noise, square, number = (*np.zeros((3, len(energies))), 0)
     for block, variance in zip(blocks, variances, strict=True):
         known = np.isfinite(block).all(axis=1)
         if at is not None and below.any():
@@ -377,12 +560,13 @@ def average_of_blocks(
                 known &= block[:, np.abs(energies - at).argmin()] - block[:, below].mean(axis=1) > threshold
         total += block[known].sum(axis=0, dtype=np.float64)
         noise += variance[known].sum(axis=0, dtype=np.float64)
+        square += (block[known] ** 2).sum(axis=0, dtype=np.float64)
         number += int(known.sum())
     nothing = np.full(len(energies), np.nan)
     chosen = np.flatnonzero(inside(energies, area))
     if not number or not below.any() or len(chosen) < 2:
-        return nothing, nothing.copy(), number
-    mean, noise = total / number, noise / number**2
+        return AverageSpectrum(nothing, nothing, nothing, nothing, number)
+    mean, square, noise = total / number, (square - noise) / number, (noise / number - common) / number + common
     subtract = np.eye(len(energies)) - below / below.sum()
     weight = np.zeros(len(energies))
     steps = np.diff(energies[chosen])
@@ -390,7 +574,8 @@ def average_of_blocks(
     weight[chosen[1:]] += steps / 2
     area_of_mean = float(weight @ subtract @ mean)
     if not area_of_mean > 0:
-        return nothing, nothing.copy(), number
+        return AverageSpectrum(nothing, nothing, nothing, nothing, number)
     spectrum = subtract @ mean / area_of_mean
     jacobian = (subtract - np.outer(spectrum, weight @ subtract)) / area_of_mean
-    return spectrum, np.sqrt(jacobian**2 @ noise), number
+    sigma = np.sqrt(jacobian**2 @ noise)
+    return AverageSpectrum(spectrum, sigma, noise / area_of_mean**2, square / area_of_mean, number)

@@ -1,9 +1,10 @@
-"""End members: the spectra at the corners of the cloud that the pixels make in PCA or NMF space."""
+"""End members: the clusters at the extremes of the cloud of pixels, their names, and the NMF begun at them."""
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ NEIGHBOURS = 25  # pixels whose mean stands for one, so that noise makes no corn
 OUTLYING = 0.0005  # share of the pixels, those farthest from their neighbours, that may not be a corner
 NMF_ITERATIONS, NMF_TOLERANCE = 400, 1e-4
 SMALLEST_START = 1e-9  # of weights and components: all begin above zero
+PHASES = ("reduced", "oxidised")  # of which the chemical map is made
 EXCHANGES = 100  # rounds over the corners of the simplex
 LARGER = 1e-9  # by which part a simplex must be larger for a corner to be exchanged: not for rounding
 
@@ -31,8 +33,9 @@ class EndMemberSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    number: int = Field(3, ge=2, le=6)
-    space: str = Field("pca", pattern="^(pca|nmf)$")  # where the extremes are picked
+    number: int = Field(3, ge=2, le=6)  # at most: one more than there are components above the noise
+    method: str = Field("simplex", pattern="^(simplex|clusters)$")  # corners of it, or mean spectra at the extremes
+    space: str = Field("pca", pattern="^(pca|nmf)$")  # where the extremes of the clusters are picked
     cluster_share: float = Field(0.003, gt=0, le=0.1)  # of the pixels, averaged at each extreme
     cluster_pixels: int = Field(20, ge=1)  # at least
 
@@ -44,25 +47,44 @@ class EndMembers:
     Attributes
     ----------
     spectra, sigma : numpy.ndarray, shape (number, energies)
-        Mean of the spectra of each cluster, as measured, and its standard uncertainty.
+        Normalised, and their standard uncertainty.
     clusters : list of numpy.ndarray of int
-        The pixels that each is the mean of.
+        The pixels nearest to each, or those that it is the mean of.
+    purity : numpy.ndarray, shape (number,)
+        Share of each in the pixels of its cluster.
     names : list of str
+    measured : list of bool
+        Whether each is a reference that was measured, and not found in the pixels.
     """
 
     spectra: FloatArray
     sigma: FloatArray
     clusters: list[NDArray[np.intp]]
+    purity: FloatArray
     names: list[str]
+    measured: list[bool]
+
+    @property
+    def note(self) -> str:
+        """What is not known of them; "" where all were measured."""
+        found = [name for name, measured in zip(self.names, self.measured, strict=True) if not measured]
+        if not found:
+            return ""
+        return (
+            f"{', '.join(found)}: found in the pixels, none of which need be pure; the uncertainties allow for corners"
+            " that no pixel reaches"
+        )
 
 
-def extreme_clusters(scores: FloatArray, settings: EndMemberSettings) -> list[NDArray[np.intp]]:
+def extreme_clusters(scores: FloatArray, number: int, settings: EndMemberSettings) -> list[NDArray[np.intp]]:
     """Find the corners of a cloud of pixels, and the pixels nearest to each.
 
     Parameters
     ----------
     scores : numpy.ndarray, shape (pixels, dimensions)
-        Coordinates of each pixel; one dimension less than there are end members, or more.
+        Coordinates of each pixel; one dimension less than there are corners, or more.
+    number : int
+        Corners.
     settings : EndMemberSettings
 
     Returns
@@ -80,25 +102,41 @@ def extreme_clusters(scores: FloatArray, settings: EndMemberSettings) -> list[ND
     The simplex of largest volume with corners among the pixels (N-FINDR: Winter, Proc. SPIE 3753 (1999) 266), each
     pixel taken as the mean of its neighbours in the cloud.
     """
-    number = settings.number
+    size = cluster_size(scores, number, settings)
+    return nearest_pixels(scores[:, : number - 1], extremes(scores[:, : number - 1]), size)
+
+
+def cluster_size(scores: FloatArray, number: int, settings: EndMemberSettings) -> int:
+    """Give how many pixels make a cluster.
+
+    Raises
+    ------
+    ValueError
+        When there are too few pixels or dimensions for so many clusters.
+    """
     size = max(settings.cluster_pixels, round(settings.cluster_share * len(scores)))
     if len(scores) < number * size or scores.shape[1] < number - 1:
         raise ValueError(
             f"{len(scores)} pixels in {scores.shape[1]} dimensions, expected {number * size} or more"
             f" in {number - 1} for {number} end members"
         )
-    cloud = scores[:, : number - 1]
+    return size
+
+
+def extremes(cloud: FloatArray) -> FloatArray:
+    """Find the corners of the largest simplex with corners among the pixels, shape (dimensions + 1, dimensions)."""
     fewer = thinned(cloud, LARGEST_CLOUD)
     _, nearest = cKDTree(fewer).query(fewer, k=min(NEIGHBOURS, len(fewer)))
     smooth = fewer[nearest].mean(axis=1)
     spread = np.linalg.norm(fewer - smooth, axis=1)
     inner = smooth[spread <= np.quantile(spread, 1 - OUTLYING)]
-    corners = _largest_simplex(inner, number)
-    clusters = []
-    for corner in corners:
-        distance = np.linalg.norm(cloud - corner, axis=1)
-        clusters.append(np.argpartition(distance, size - 1)[:size])
-    return [np.sort(cluster) for cluster in clusters]
+    return _largest_simplex(inner, cloud.shape[1] + 1)
+
+
+def nearest_pixels(cloud: FloatArray, corners: FloatArray, size: int) -> list[NDArray[np.intp]]:
+    """Give the numbers, ascending, of so many pixels nearest to each corner."""
+    distances = (np.linalg.norm(cloud - corner, axis=1) for corner in corners)
+    return [np.sort(np.argpartition(distance, size - 1)[:size]) for distance in distances]
 
 
 def thinned(pixels: NDArray[Any], most: int) -> NDArray[Any]:
@@ -157,7 +195,7 @@ def average_clusters(
 
 
 def order_and_name(
-    energies: FloatArray, spectra: FloatArray, amounts: FloatArray, edge: Edge
+    energies: FloatArray, spectra: FloatArray, amounts: FloatArray, edge: Edge, known: Sequence[str] = ()
 ) -> tuple[list[int], list[str]]:
     """Give the order of end members and their names.
 
@@ -170,6 +208,8 @@ def order_and_name(
     amounts : numpy.ndarray, shape (number,)
         How much of each there is in all pixels.
     edge : Edge
+    known : sequence of str
+        Names of the first ones, which were measured.
 
     Returns
     -------
@@ -180,20 +220,23 @@ def order_and_name(
 
     Notes
     -----
-    The two that there is most of are the phases. Where the edge says at which energy the oxidised phase absorbs more,
-    that tells them apart; elsewhere the centre of gravity does, for an edge moves up on oxidation.
+    Of those without a name, those that there is most of are the phases. Where the edge says at which energy the
+    oxidised phase absorbs more, that tells them apart; elsewhere the centre of gravity does, for an edge moves up on
+    oxidation.
     """
-    ranked = np.argsort(-amounts, kind="stable").tolist()
-    phases, others = ranked[:2], ranked[2:]
+    named = {name: place for place, name in enumerate(known)}
+    ranked = [place for place in np.argsort(-amounts, kind="stable").tolist() if place >= len(known)]
+    missing = [phase for phase in PHASES if phase not in named]
+    candidates, others = ranked[: len(missing)], ranked[len(missing) :]
     if edge.feature is not None:
         mark = spectra[:, np.abs(energies - edge.feature).argmin()]
     else:
         weight = np.clip(spectra, 0.0, None)
         mark = weight @ energies / weight.sum(axis=1)
-    if mark[phases[0]] > mark[phases[1]]:
-        phases.reverse()
-    rest = ["other"] if len(others) == 1 else [f"other {number + 1}" for number in range(len(others))]
-    return [*phases, *others], ["reduced", "oxidised", *rest]
+    named |= dict(zip(missing, sorted(candidates, key=lambda place: float(mark[place])), strict=False))
+    named |= {"other" if len(others) == 1 else f"other {number}": place for number, place in enumerate(others, start=1)}
+    names = sorted(named, key=lambda name: PHASES.index(name) if name in PHASES else len(PHASES))
+    return [named[name] for name in names], names
 
 
 @dataclass(frozen=True)

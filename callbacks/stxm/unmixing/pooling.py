@@ -29,6 +29,8 @@ class Stack:
         Optical density; NaN for pixels that are left out.
     offset, offset_sigma : float
         eV: what to add to the energies to come to the common scale.
+    common : numpy.ndarray, shape (energies,), optional
+        Of the variance, what all pixels of an image share: that of I0; none where not known.
     """
 
     name: str
@@ -37,6 +39,13 @@ class Stack:
     variance: FloatArray
     offset: float = 0.0
     offset_sigma: float = 0.0
+    common: FloatArray | None = None
+
+    def common_at(self, energies: FloatArray) -> FloatArray:
+        """Give the variance that all pixels share at energies of the common scale, interpolated."""
+        if self.common is None:
+            return np.zeros(len(energies))
+        return np.asarray(np.interp(energies, self.energies + self.offset, self.common))
 
 
 def energy_offset(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.interpolate import CubicSpline
 
-from callbacks.fitting.nonnegative import Unmixed, no_fractions, put, unmix, with_misfit
+from callbacks.fitting.nonnegative import Unmixed, no_fractions, put
 from callbacks.fitting.rows import CHUNK, too_few_energies
+from callbacks.stxm.components.normalisation import Windows
 from callbacks.stxm.density.masks import GOOD, LOW_JUMP
 from callbacks.stxm.density.whole import WholeDensity
 from callbacks.stxm.edges import Window, inside
+from callbacks.stxm.unmixing.fractions import fit_flattened, fit_mean, spread_of_noise, with_uncertain_references
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
@@ -29,6 +31,7 @@ class Reference(BaseModel):
 
     energy: tuple[float, ...]  # eV, ascending
     optical_density: tuple[float, ...]
+    sigma: tuple[float, ...] = ()  # standard uncertainty of the optical density; none: not known, and not counted
     source: str = ""  # the run or file it is from
 
     @model_validator(mode="after")
@@ -38,13 +41,18 @@ class Reference(BaseModel):
                 f"a reference of {len(self.energy)} energies and {len(self.optical_density)} optical densities,"
                 " expected the same number, four or more"
             )
+        if self.sigma and len(self.sigma) != len(self.energy):
+            raise ValueError(f"a reference of {len(self.energy)} energies has {len(self.sigma)} uncertainties")
         if not np.all(np.diff(self.energy) > 0):
             raise ValueError("a reference's energies do not ascend")
         return self
 
 
 class ChemistrySettings(BaseModel):
-    """Which references are fitted to the pixels, and which two of them make the chemical map."""
+    """Which references are fitted to the pixels, and which two of them make the chemical map.
+
+    Where one of the two was not measured, end members are found in the pixels, and the references are some of them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,9 +62,22 @@ class ChemistrySettings(BaseModel):
 
     @model_validator(mode="after")
     def _known(self) -> ChemistrySettings:
-        if self.references and (missing := {self.reduced, self.oxidised} - self.references.keys()):
-            raise ValueError(f"no reference named {', '.join(sorted(missing))}; there are {', '.join(self.references)}")
+        if self.references and not {self.reduced, self.oxidised} & self.references.keys():
+            raise ValueError(
+                f"no reference named {self.reduced} or {self.oxidised}; there are {', '.join(self.references)}"
+            )
         return self
+
+    @property
+    def complete(self) -> bool:
+        """Whether both phases were measured, so that references alone make the map."""
+        return {self.reduced, self.oxidised} <= self.references.keys()
+
+    @property
+    def corners(self) -> dict[str, Reference]:
+        """The references under the names that end members have."""
+        roles = {self.reduced: "reduced", self.oxidised: "oxidised"}
+        return {roles.get(name, name): reference for name, reference in self.references.items()}
 
 
 @dataclass(frozen=True)
@@ -73,6 +94,8 @@ class ReferenceFit:
         At these energies, each scaled to an edge jump of 1.
     used : numpy.ndarray of bool, shape (energies,)
         Which of the energies of the stack they are.
+    total : Unmixed
+        Of the mean spectrum of the good pixels, one spectrum.
     status : str
         "ok", or why there are no fractions.
     """
@@ -81,6 +104,7 @@ class ReferenceFit:
     energies: FloatArray
     references: FloatArray
     used: BoolArray
+    total: Unmixed
     status: str
 
 
@@ -114,7 +138,17 @@ def references_at(
     ValueError
         For a reference without an edge in the windows.
     """
-    found = []
+    return np.array([at for at, _ in _scaled(energies, references, phases, pre_edge, post_edge)])
+
+
+def _scaled(
+    energies: FloatArray,
+    references: Mapping[str, Reference],
+    phases: Collection[str],
+    pre_edge: Window,
+    post_edge: Window,
+) -> Iterator[tuple[FloatArray, float]]:
+    """Give each reference on some energies, and the relative uncertainty of what it was divided by."""
     for name, reference in references.items():
         own, density = np.array(reference.energy), np.array(reference.optical_density)
         below, above = inside(own, pre_edge), inside(own, post_edge)
@@ -128,10 +162,91 @@ def references_at(
             jump = max(jump, density.mean())  # what has no edge is scaled to a mean of 1
         if not jump > 0:
             raise ValueError(f"reference {name}: has no edge between its pre-edge and its post-edge")
-        at = CubicSpline(own, density)(energies)
-        at[(energies < own[0] - 0.5 * (own[1] - own[0])) | (energies > own[-1] + 0.5 * (own[-1] - own[-2]))] = np.nan
-        found.append(at / jump)
-    return np.array(found)
+        noise = np.square(reference.sigma) if reference.sigma else np.zeros(len(own))
+        of_jump = noise[above].sum() / above.sum() ** 2 + noise[below].sum() / below.sum() ** 2
+        yield _interpolated(energies, own, density) / jump, float(np.sqrt(of_jump) / jump)
+
+
+def _interpolated(energies: FloatArray, own: FloatArray, values: FloatArray) -> FloatArray:
+    """Give values by a cubic spline; NaN beyond half a step from the ends."""
+    at = np.asarray(CubicSpline(own, values)(energies))
+    at[(energies < own[0] - 0.5 * (own[1] - own[0])) | (energies > own[-1] + 0.5 * (own[-1] - own[-2]))] = np.nan
+    return at
+
+
+def variance_at(energies: FloatArray, reference: Reference) -> FloatArray:
+    """Give the variance of a reference on some energies, interpolated; 0 where it is not known."""
+    noise = np.square(reference.sigma) if reference.sigma else np.zeros(len(reference.energy))
+    return np.asarray(np.interp(energies, reference.energy, noise))
+
+
+def reference_spread(
+    energies: FloatArray,
+    references: FloatArray,
+    settings: ChemistrySettings,
+    weights: FloatArray,
+    windows: Mapping[str, Window],
+) -> FloatArray:
+    """Give what the noise of references does to fractions, see `callbacks.stxm.unmixing.fractions`.
+
+    Parameters
+    ----------
+    energies : numpy.ndarray, shape (energies,)
+        eV.
+    references : numpy.ndarray, shape (k, energies)
+        As `references_at` gives them.
+    settings : ChemistrySettings
+    weights : numpy.ndarray, shape (energies,)
+        Of the energies in the fit.
+    windows : mapping of str to (float, float)
+        `pre_edge` and `post_edge`, eV.
+    """
+    phases = (settings.reduced, settings.oxidised)
+    scaled = list(_scaled(energies, settings.references, phases, windows["pre_edge"], windows["post_edge"]))
+    variance = np.zeros(references.shape)
+    for place, (reference, (at, _)) in enumerate(zip(settings.references.values(), scaled, strict=True)):
+        own = _interpolated(energies, np.array(reference.energy), np.array(reference.optical_density))
+        variance[place] = variance_at(energies, reference) * np.median(at / own) ** 2
+    spread = spread_of_noise(references, variance, weights)
+    for place, (_, of_jump) in enumerate(scaled):
+        spread[place, place, place, place] += of_jump**2
+    return spread
+
+
+def normalised_references(
+    energies: FloatArray, references: Mapping[str, Reference], windows: Windows
+) -> tuple[list[str], FloatArray, FloatArray]:
+    """Give references as end members: each less its background and over its area.
+
+    Parameters
+    ----------
+    energies : numpy.ndarray, shape (energies,)
+        eV.
+    references : mapping of str to Reference
+    windows : Windows
+        Of background and area.
+
+    Returns
+    -------
+    names : list of str
+        Of those that cover the energies and have a positive area: no other can be an end member.
+    spectra : numpy.ndarray, shape (names, energies)
+    covariance : numpy.ndarray, shape (names, energies, energies)
+    """
+    level, weight = windows.weights(energies)
+    names, spectra, covariance = [], [], []
+    for name, reference in references.items():
+        at = _interpolated(energies, np.array(reference.energy), np.array(reference.optical_density))
+        at = at - level @ at
+        if not weight @ at > 0:
+            continue
+        spectrum, total = at / (weight @ at), weight @ at
+        jacobian = windows.jacobian(energies, spectrum) / total
+        names.append(name)
+        spectra.append(spectrum)
+        covariance.append(jacobian * variance_at(energies, reference) @ jacobian.T)
+    size = len(energies)
+    return names, np.array(spectra).reshape(-1, size), np.array(covariance).reshape(-1, size, size)
 
 
 def fit_references(
@@ -160,8 +275,7 @@ def fit_references(
     energies = whole.energies[whole.usable]
     if whole.status != "ok" or not len(energies):
         status = whole.status if whole.status != "ok" else "no image can be used"
-        nothing = np.zeros((count, 0))
-        return ReferenceFit(no_fractions(pixels, count), nothing[0], nothing, np.zeros(0, dtype=bool), status)
+        return _no_fit(pixels, np.zeros(0), np.zeros((count, 0)), np.zeros(0, dtype=bool), status)
     references = references_at(
         energies,
         settings.references,
@@ -172,8 +286,24 @@ def fit_references(
     used = np.asarray(np.isfinite(references).all(axis=0))
     references = references[:, used]
     status = why_not(references)
-    unmixed = no_fractions(pixels, count) if status else _unmix_blocks(whole, references, used)
-    return ReferenceFit(unmixed, energies[used], references, used, status or "ok")
+    good = whole.mask == GOOD
+    if status or not good.any():
+        return _no_fit(pixels, energies[used], references, used, status or "no pixel is good")
+    mean, sigma = (each[whole.usable][used] for each in whole.spectrum(good))
+    square, variance = whole.mean_square(good)[whole.usable][used], sigma**2
+    total, flattening = fit_mean(mean, square, references, variance, constant=False)
+    edges = {"pre_edge": pre_edge, "post_edge": post_edge}
+    spread = reference_spread(energies[used], references, settings, 1.0 / variance, edges)
+    unmixed, total = (
+        with_uncertain_references(each, spread) for each in (_unmix_blocks(whole, references, used, flattening), total)
+    )
+    return ReferenceFit(unmixed, energies[used], references, used, total, "ok")
+
+
+def _no_fit(pixels: int, energies: FloatArray, references: FloatArray, used: BoolArray, status: str) -> ReferenceFit:
+    """Give no fractions, and why."""
+    count = len(references)
+    return ReferenceFit(no_fractions(pixels, count), energies, references, used, no_fractions(1, count), status)
 
 
 def why_not(references: FloatArray) -> str:
@@ -192,7 +322,7 @@ def why_not(references: FloatArray) -> str:
     return ""
 
 
-def _unmix_blocks(whole: WholeDensity, references: FloatArray, used: BoolArray) -> Unmixed:
+def _unmix_blocks(whole: WholeDensity, references: FloatArray, used: BoolArray, flattening: float) -> Unmixed:
     """Unmix the pixels that hold sample, a chunk at a time, so that the stack is nowhere copied whole."""
     found, start = no_fractions(whole.mask.size, len(references)), 0
     for block, variances in zip(*whole.blocks((GOOD, LOW_JUMP), without=whole.blank.pixels), strict=True):
@@ -200,6 +330,6 @@ def _unmix_blocks(whole: WholeDensity, references: FloatArray, used: BoolArray) 
         for some in (pixels[begin : begin + CHUNK] for begin in range(0, len(pixels), CHUNK)):
             chosen = np.ix_(some, used)
             spectra, variance = block[chosen], variances[chosen]
-            put(with_misfit(unmix(spectra, references, variance), spectra, references, variance), start + some, found)
+            put(fit_flattened(spectra, references, variance, flattening), start + some, found)
         start += len(block)
     return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from callbacks.contract import AnalysisResult, Result
-from callbacks.fitting.nonnegative import Unmixed
+from callbacks.fitting.nonnegative import Unmixed, ratio
 from callbacks.stxm.unmixing.analysis import Analysis
 
 FloatArray = NDArray[np.floating]
@@ -32,6 +33,9 @@ def analysis_result(found: Analysis, shape: tuple[int, ...]) -> AnalysisResult:
         pca_components=components.components,
         pca_eigenvalues=components.eigenvalues,
         pca_significant=components.significant,
+        pca_scree=components.whitened.significance.before_gap,
+        pca_noise_eigenvalues=components.whitened.eigenvalues,
+        pca_noise_edge=components.whitened.significance.edge,
         pca_scores=found.scores.T.reshape(-1, *shape),
         pixels_used=components.n_kept,
         pca_kept=found.kept.astype(int).reshape(shape),
@@ -47,7 +51,9 @@ def analysis_result(found: Analysis, shape: tuple[int, ...]) -> AnalysisResult:
         end_member_energy=found.energies,
         end_members=members.spectra,
         end_members_sigma=members.sigma,
+        end_member_note=members.note,
         cluster_names=np.array(members.names, dtype=str),
+        cluster_purity=members.purity,
         clusters=_cluster_numbers(members.clusters, int(np.prod(shape))).reshape(shape),
     )
     maps = maps_result(members.names, phases.unmixed, (phases.reduced, phases.reduced_sigma), shape)
@@ -76,6 +82,17 @@ def maps_result(
         reduced_fraction=reduced[0].reshape(shape),
         reduced_fraction_sigma=reduced[1].reshape(shape),
     )
+
+
+def totals_result(totals: Sequence[Unmixed]) -> dict[str, FloatArray]:
+    """Give fractions in mean spectra, each fitted by itself, and the reduced fraction, with standard uncertainties."""
+    reduced = [ratio(total, 0, (0, 1)) for total in totals]
+    return {
+        "total_fractions": np.array([total.fractions[0] for total in totals]),
+        "total_fractions_sigma": np.array([total.sigma[0] for total in totals]),
+        "total_reduced": np.array([float(value[0]) for value, _ in reduced]),
+        "total_reduced_sigma": np.array([float(sigma[0]) for _, sigma in reduced]),
+    }
 
 
 def both(first: R, second: Result) -> R:

@@ -70,7 +70,7 @@ class RunningFit:
     def fit(self, density: StackDensity) -> tuple[Unmixed, str]:
         """Give the fractions in every pixel that holds sample, and "ok", or why there are none.
 
-        Uncertainties are widened by the misfit, see `callbacks.fitting.nonnegative.with_misfit`; residuals are NaN.
+        Uncertainties are widened by the misfit, see `callbacks.fitting.nonnegative.misfit`; residuals are NaN.
         """
         found = no_fractions(self._known.size, len(self._offered))
         if density.status != "ok":

@@ -140,7 +140,7 @@ def test_clusters_lie_at_the_corners_of_the_cloud():
     rng = np.random.default_rng(6)
     corners = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 3.0]])
     cloud = rng.dirichlet((0.6, 0.6, 0.6), 5000) @ corners + 0.05 * rng.standard_normal((5000, 2))
-    clusters = extreme_clusters(cloud, EndMemberSettings(number=3))
+    clusters = extreme_clusters(cloud, 3, EndMemberSettings())
     centres = np.array([cloud[cluster].mean(axis=0) for cluster in clusters])
     for corner in corners:
         assert np.linalg.norm(centres - corner, axis=1).min() < 0.3
@@ -183,8 +183,9 @@ def test_the_average_holds_the_truth_within_its_uncertainty_and_has_an_area_of_o
         exact = oxygen_spectra(ENERGIES)[0][:, None] * thickness
         windows = {"background": EDGE.background, "area": EDGE.area}
         density = exact + NOISE * rng.standard_normal(exact.shape)
-        spectrum, sigma, pixels = average_spectrum(ENERGIES, density, np.full_like(exact, NOISE**2), **windows)
-        truth = average_spectrum(ENERGIES, exact, np.full_like(exact, NOISE**2), **windows)[0]
+        average = average_spectrum(ENERGIES, density, np.full_like(exact, NOISE**2), **windows)
+        spectrum, sigma, pixels = average.spectrum, average.sigma, average.pixels
+        truth = average_spectrum(ENERGIES, exact, np.full_like(exact, NOISE**2), **windows).spectrum
         inside.append(np.abs(spectrum - truth) <= sigma)
         assert pixels == 40
     chosen = ENERGIES >= 525
@@ -195,11 +196,10 @@ def test_the_average_holds_the_truth_within_its_uncertainty_and_has_an_area_of_o
 def test_pixels_below_the_threshold_are_not_averaged():
     density = oxygen_spectra(ENERGIES)[0][:, None] * np.array([0.0, 0.02, 0.5, 0.9])
     windows = {"background": EDGE.background, "area": EDGE.area, "at": 529.5, "threshold": 0.1}
-    _, _, pixels = average_spectrum(ENERGIES, density, np.full_like(density, 1e-6), **windows)
-    assert pixels == 2
-    empty, _, pixels = average_spectrum(ENERGIES, density[:, :1], np.full((len(ENERGIES), 1), 1e-6), **windows)
-    assert pixels == 0
-    assert np.isnan(empty).all()
+    assert average_spectrum(ENERGIES, density, np.full_like(density, 1e-6), **windows).pixels == 2
+    empty = average_spectrum(ENERGIES, density[:, :1], np.full((len(ENERGIES), 1), 1e-6), **windows)
+    assert empty.pixels == 0
+    assert np.isnan(empty.spectrum).all()
 
 
 def test_the_edge_is_known_by_its_name_or_by_the_energies():

@@ -55,7 +55,7 @@ class Growing:
     def __init__(self, shape=SHAPE):
         flux = IncidentFlux(grid_of(ENERGIES, shape, blank=LEFT), BlankSettings())
         self.flux = flux
-        self.stack = AlignedStack([slice(0, shape[0])], RegistrationSettings(position_noise=0), registered=False)
+        self.stack = AlignedStack([slice(0, shape[0])], RegistrationSettings(), registered=False)
         self.density = StackDensity(shape, flux, MaskSettings(), pre_edge=PRE_EDGE, post_edge=POST_EDGE)
 
     def append(self, energy, rate, status="ok"):

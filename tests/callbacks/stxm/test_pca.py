@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from callbacks.stxm.components.moments import RunningMoments
 from callbacks.stxm.components.pca import StreamingPCA, stream_hdf5
-from callbacks.stxm.components.significance import count_significant, noise_cut, noise_edge
+from callbacks.stxm.components.significance import noise_cut, noise_edge, significance
 from callbacks.stxm.components.storage import CHUNK
 
 BACKGROUND, AREA = (520.0, 526.0), (525.0, 531.0)
@@ -374,11 +374,11 @@ def test_fewer_pixels_than_energies_and_data_without_noise_have_no_false_compone
     falsely = 0
     for _ in range(50):
         values = np.linalg.eigvalsh(np.cov(rng.standard_normal((20, 40)), rowvar=False))[::-1]
-        falsely += count_significant(values, 19, known_noise=False) > 0
+        falsely += significance(values, 19).above_noise > 0
     assert falsely <= 3
     exact = rng.standard_normal((500, 2)) @ rng.standard_normal((2, 12))
     values = np.linalg.eigvalsh(np.cov(exact, rowvar=False))[::-1]
-    assert count_significant(values, 499, known_noise=False) == 2
+    assert significance(values, 499).above_noise == 2
 
 
 def test_noise_alone_exceeds_the_edge_in_one_case_of_a_hundred():

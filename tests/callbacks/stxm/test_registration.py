@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from phantoms import blobs
-from scan_registration import constant, coverage, drift_error, placing_error, position_noise
+from scan_registration import constant, coverage, drift_error, placing_error
 from scipy import ndimage
 from simulated_stack import Field, registered, simulated_stack
 
@@ -243,12 +243,6 @@ def test_a_pull_is_not_extrapolated_beyond_the_contrast_it_was_found_from():
 
 
 # Where the constants stand; the whole scans are in docs/decisions/constants-registration.md.
-
-
-def test_the_position_noise_covers_what_alignment_leaves_of_a_sample_with_an_overlayer():
-    assumed = RegistrationSettings().position_noise
-    assert position_noise(range(2)) < 0.6 * assumed
-    assert 0.4 * assumed < position_noise(range(2), overlayer=True) < 1.1 * assumed
 
 
 def test_residuals_are_correlated_over_blocks_of_eight_pixels():

@@ -1,0 +1,151 @@
+"""Fractions of end members in normalised pixels, with all that makes them uncertain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from callbacks.fitting.nonnegative import Unmixed, misfit, unmix
+
+FloatArray = NDArray[np.floating]
+
+FEWEST_LEFT = 8  # energies more than unknowns, to fit the flattening along
+
+
+def fit_normalised(
+    spectra: FloatArray, end_members: FloatArray, variance: FloatArray, area: FloatArray | None
+) -> Unmixed:
+    """Fit end members to normalised spectra.
+
+    Parameters
+    ----------
+    spectra : numpy.ndarray, shape (pixels, energies)
+        Each less its background, and over its area.
+    end_members : numpy.ndarray, shape (k, energies)
+        Of area 1 and no background.
+    variance : numpy.ndarray, shape (pixels, energies)
+        Of the optical density, independent between energies, over the area squared.
+    area : numpy.ndarray, shape (energies,) or None
+        What a spectrum is multiplied by and summed up, to give its area; None where nothing divides.
+
+    Returns
+    -------
+    Unmixed
+        Uncertainties are widened by the misfit, see `callbacks.fitting.nonnegative.misfit`.
+
+    Notes
+    -----
+    Background and area of a pixel are as noisy as the pixel, and the noise of its background is in all its energies.
+    The fit has a constant beside the end members, which may have either sign: this is the same as to fit the normalised
+    spectrum with the covariance that the subtraction gives it. Of a fraction f = a / A both the amount a and the area A
+    are noisy; with end members of area 1 their covariance is the row sum of that of the amounts.
+    """
+    columns, count = np.vstack([end_members, np.ones(end_members.shape[1])]), len(end_members)
+    fit = unmix(spectra, columns, variance, free=1)
+    factor = misfit(fit, spectra, columns, variance)
+    fractions, covariance = fit.fractions[:, :count], fit.covariance[:, :count, :count]
+    if area is not None:
+        shared = np.where(fractions > 0, covariance.sum(axis=2), 0.0)[:, :, None] * fractions[:, None]
+        of_area = (variance @ area**2)[:, None, None] * fractions[:, :, None] * fractions[:, None]
+        covariance = covariance - shared - shared.transpose(0, 2, 1) + of_area
+    covariance = covariance * factor[:, None, None]
+    return Unmixed(fractions, np.sqrt(np.einsum("pii->pi", covariance)), fit.residual, covariance)
+
+
+def fit_mean(
+    spectrum: FloatArray, square: FloatArray, references: FloatArray, variance: FloatArray, *, constant: bool
+) -> tuple[Unmixed, float]:
+    """Fit references to the mean spectrum of many pixels.
+
+    Parameters
+    ----------
+    spectrum, square, variance : numpy.ndarray, shape (energies,)
+        Mean optical density, mean of its square, and the variance of the mean.
+    references : numpy.ndarray, shape (k, energies)
+    constant : bool
+        Whether a constant is fitted along.
+
+    Returns
+    -------
+    unmixed : Unmixed
+        Of one spectrum; uncertainties are widened by the misfit.
+    flattening : float
+        What the optical density lacks, over its square; 0 where there are too few energies to tell.
+
+    Notes
+    -----
+    Light that the sample does not see (stray, or beside what is thick under the probe) makes up for more of what is
+    absorbed the more there is: to first order the optical density D is measured as D less a multiple of its square (the
+    thickness effect: E. Stern and K. Kim, Phys. Rev. B 23 (1981) 3781). How large the multiple is, is fitted along.
+    """
+    count = len(references)
+    further: list[FloatArray] = [np.ones(len(spectrum))] * constant
+    if flattened := len(spectrum) >= count + len(further) + 1 + FEWEST_LEFT:
+        further.append(-square)
+    columns = np.vstack([references, *further])
+    data = spectrum[None], columns, variance[None]
+    fit = unmix(*data, free=len(further))
+    factor = misfit(fit, *data)
+    covariance = fit.covariance[:, :count, :count] * factor[:, None, None]
+    flattening = float(fit.fractions[0, -1]) if flattened else 0.0
+    sigma = np.sqrt(np.einsum("pii->pi", covariance))
+    return Unmixed(fit.fractions[:, :count], sigma, fit.residual, covariance), flattening
+
+
+def fit_flattened(density: FloatArray, references: FloatArray, variance: FloatArray, flattening: float) -> Unmixed:
+    """Fit references to the optical density of single pixels, which do not tell how much it is flattened.
+
+    Parameters
+    ----------
+    density, variance : numpy.ndarray, shape (pixels, energies)
+    references : numpy.ndarray, shape (k, energies)
+    flattening : float
+        As `fit_mean` finds it. It is not the same in all pixels: what the whole of it does to the fractions is counted
+        as their uncertainty. That of the noise is widened by the misfit.
+    """
+    fit = unmix(density, references, variance)
+    offered = (flattening * density**2 / variance) @ references.T
+    moved = np.where(fit.fractions > 0, np.einsum("pij,pj->pi", fit.covariance, offered), 0.0)
+    factor = misfit(fit, density, references, variance)
+    covariance = fit.covariance * factor[:, None, None] + moved[:, :, None] * moved[:, None]
+    return replace(fit, covariance=covariance, sigma=np.sqrt(np.einsum("pii->pi", covariance)))
+
+
+def with_uncertain_references(unmixed: Unmixed, spread: FloatArray) -> Unmixed:
+    """Add what the uncertainty of the references, common to all pixels, does to fractions.
+
+    Parameters
+    ----------
+    unmixed : Unmixed
+    spread : numpy.ndarray, shape (k, k, k, k)
+        The fractions f get the covariance ``spread[i, j, m, n] f[m] f[n]``, see `spread_of_errors`.
+    """
+    covariance = unmixed.covariance + np.einsum(
+        "ijmn,pm,pn->pij", spread, unmixed.fractions, unmixed.fractions, optimize=True
+    )
+    return replace(unmixed, covariance=covariance, sigma=np.sqrt(np.einsum("pii->pi", covariance)))
+
+
+def spread_of_errors(errors: FloatArray) -> FloatArray:
+    """Give the `spread` of matrices, shape (r, k, k), each of which takes fractions to what they may be off by."""
+    return np.asarray(np.einsum("rim,rjn->ijmn", errors, errors) / len(errors))
+
+
+def spread_of_noise(references: FloatArray, variance: FloatArray, weights: FloatArray) -> FloatArray:
+    """Give the `spread` that the noise of references makes.
+
+    Parameters
+    ----------
+    references, variance : numpy.ndarray, shape (k, energies)
+    weights : numpy.ndarray, shape (energies,)
+        Of the energies in the fit.
+    """
+    columns = references * weights
+    maps = np.linalg.solve(columns @ references.T, columns)  # from a spectrum to fractions
+    noise = np.einsum("ie,je,me->ijm", maps, maps, variance)
+    spread = np.zeros((len(references),) * 4)
+    for place in range(len(references)):
+        spread[:, :, place, place] = noise[:, :, place]
+    return spread
