@@ -42,8 +42,8 @@ def _how_many(result: AnalysisResult) -> str:
     return (
         f"From {int(result.pixels_used)} pixels, mean-centred; left, in units of the noise."
         f" {int(result.pca_significant)} above the noise: more than noise alone gives, the dashed line. Its size, and"
-        " how many pixels are independent, are taken from the eigenvalues that do not stand out. What alignment leaves and"
-        f" what saturates may be among them. {int(result.pca_scree)} before the gap, the largest step of the scree:"
+        " how many pixels are independent, are taken from the eigenvalues that do not stand out. What alignment leaves"
+        f" and what saturates may be among them. {int(result.pca_scree)} before the gap, the largest step of the scree:"
         " end members whose fractions add up to one are one more than these."
     )
 

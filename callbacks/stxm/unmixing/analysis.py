@@ -32,7 +32,14 @@ from callbacks.stxm.unmixing.end_members import (
 )
 from callbacks.stxm.unmixing.fractions import fit_mean, fit_normalised, spread_of_errors, with_uncertain_references
 from callbacks.stxm.unmixing.references import Reference, normalised_references
-from callbacks.stxm.unmixing.simplex import beyond_pixels, fraction_errors, shares_of, simplices, with_impure_others
+from callbacks.stxm.unmixing.simplex import (
+    CornerSpectra,
+    beyond_pixels,
+    fraction_errors,
+    shares_of,
+    simplices,
+    with_impure_others,
+)
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
@@ -433,6 +440,7 @@ def _corners(
         extremes(points[clear]),
         (measured.spectra - components.mean) @ project,
         project.T @ measured.covariance @ project,
+        spectra=CornerSpectra(components.mean, back),
         seed=settings.seed,
     )
     spectra = np.concatenate([measured.spectra, components.mean + corners[known:] @ back])

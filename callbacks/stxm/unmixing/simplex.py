@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,29 @@ REPLICATES = 24  # of the simplex, each with another density and other pixels
 BOOTSTRAP_BLOCKS = 100  # of pixels that follow one another, so that whole particles are drawn
 BEGIN = 1.2  # times as far from the middle as the largest simplex among the pixels
 STEPS = 300
+NEGATIVE = 0.05  # of the highest of the mean spectrum: by so much a background that falls makes a spectrum negative
 STRONG, MOST_IMPURE = 0.3, 0.9  # of the phases' highest absorption, where it is compared; of them in another corner
+
+
+@dataclass(frozen=True)
+class CornerSpectra:
+    """The spectra that points stand for.
+
+    Attributes
+    ----------
+    mean : numpy.ndarray, shape (energies,)
+        At the origin.
+    directions : numpy.ndarray, shape (d, energies)
+        What a coordinate is multiplied by, to be added to that.
+    """
+
+    mean: FloatArray
+    directions: FloatArray
+
+    def too_low(self, corners: FloatArray) -> tuple[FloatArray, float]:
+        """Give how far the spectra of corners are lower than absorption can be, and what that is counted in."""
+        least = NEGATIVE * float(self.mean.max())
+        return np.minimum(self.mean + corners @ self.directions + least, 0.0), least
 
 
 def minimum_volume_simplex(
@@ -34,6 +57,7 @@ def minimum_volume_simplex(
     *,
     density: FloatArray,
     weights: FloatArray | None = None,
+    spectra: CornerSpectra | None = None,
 ) -> FloatArray:
     """Find the smallest simplex that holds points within their noise.
 
@@ -51,6 +75,8 @@ def minimum_volume_simplex(
         Of the points at the facet opposite to each corner, over that of a simplex that is filled evenly.
     weights : numpy.ndarray, shape (n,), optional
         How often each point counts.
+    spectra : CornerSpectra, optional
+        What the corners stand for: no absorption is negative.
 
     Returns
     -------
@@ -91,6 +117,10 @@ def minimum_volume_simplex(
         by_inverse[1:] = ((slope * scaled).sum(axis=0) / length**2 + volume_weight * blur / blurred) * inverse[1:]
         by_shares = -slope / (noise[:, None] * length)
         gradient = volume_weight * inverse.T - (shares.T @ by_shares + inverse.T @ by_inverse) @ inverse.T
+        if spectra is not None:
+            below, unit = spectra.too_low(corners)
+            value += 0.5 * volume_weight * float(((below[~held] / unit) ** 2).sum())
+            gradient[:, 1:] += volume_weight / unit**2 * below @ spectra.directions.T
         return value, gradient[~held, 1:].ravel()
 
     if not held.all():
@@ -107,6 +137,7 @@ def simplices(
     measured: FloatArray,
     measured_covariance: FloatArray,
     *,
+    spectra: CornerSpectra | None = None,
     seed: int,
 ) -> tuple[FloatArray, FloatArray]:
     """Find the simplex of a cloud, and others that the cloud allows for as well.
@@ -120,6 +151,8 @@ def simplices(
     measured : numpy.ndarray, shape (m, d)
         Corners that are known from a measurement of their own, m of them at most d + 1.
     measured_covariance : numpy.ndarray, shape (m, d, d)
+    spectra : CornerSpectra, optional
+        As of `minimum_volume_simplex`.
     seed : int
 
     Returns
@@ -143,10 +176,10 @@ def simplices(
     corners = np.concatenate([measured, middle + BEGIN * (np.delete(extremes, replaced, axis=0) - middle)])
     density: FloatArray = np.ones(len(corners))
     for _ in range(ROUNDS):
-        corners = minimum_volume_simplex(points, noise, corners, held, density=density)
+        corners = minimum_volume_simplex(points, noise, corners, held, density=density, spectra=spectra)
         density, thinning = facet_density(points, noise, corners)
     least = LEAST**thinning
-    corners = minimum_volume_simplex(points, noise, corners, held, density=density * np.sqrt(least))
+    corners = minimum_volume_simplex(points, noise, corners, held, density=density * np.sqrt(least), spectra=spectra)
     block = np.arange(len(points)) * BOOTSTRAP_BLOCKS // len(points)
     found = []
     for part in np.linspace(0.0, 1.0, REPLICATES):
@@ -154,7 +187,11 @@ def simplices(
         for place, covariance in enumerate(measured_covariance):
             start[place] = rng.multivariate_normal(measured[place], covariance)
         weights = rng.poisson(1.0, BOOTSTRAP_BLOCKS)[block].astype(float)
-        found.append(minimum_volume_simplex(points, noise, start, held, density=density * least**part, weights=weights))
+        found.append(
+            minimum_volume_simplex(
+                points, noise, start, held, density=density * least**part, weights=weights, spectra=spectra
+            )
+        )
     return corners, np.array(found)
 
 
