@@ -9,13 +9,24 @@ import numpy as np
 import pytest
 from phantoms import oxygen_spectra, peak
 
+from callbacks.fitting.nonnegative import ratio, unmix
+from callbacks.stxm.components.normalisation import Windows
 from callbacks.stxm.edges import EDGES, edge_of
 from callbacks.stxm.steps.focus import best_focus, sharpness
 from callbacks.stxm.unmixing import analysis
 from callbacks.stxm.unmixing.analysis import AnalysisSettings, analyse, average_spectrum
 from callbacks.stxm.unmixing.chemical_map import colour_scale, colours, edge_area
-from callbacks.stxm.unmixing.end_members import EndMemberSettings, extreme_clusters, factorise
+from callbacks.stxm.unmixing.end_members import (
+    EndMemberSettings,
+    extreme_clusters,
+    extremes,
+    factorise,
+    nearest_pixels,
+)
+from callbacks.stxm.unmixing.fractions import fit_mean, fit_normalised, spread_of_noise, with_uncertain_references
 from callbacks.stxm.unmixing.pooling import Stack, energy_offset, pool
+from callbacks.stxm.unmixing.references import Reference
+from callbacks.stxm.unmixing.simplex import beyond_pixels, fraction_errors, minimum_volume_simplex, simplices
 
 ENERGIES = np.r_[np.arange(520.0, 526.0, 1.0), np.arange(526.0, 535.01, 0.25)]
 NOISE = 0.006
@@ -144,6 +155,131 @@ def test_clusters_lie_at_the_corners_of_the_cloud():
     centres = np.array([cloud[cluster].mean(axis=0) for cluster in clusters])
     for corner in corners:
         assert np.linalg.norm(centres - corner, axis=1).min() < 0.3
+
+
+def triangle(rng, pixels=3000, *, reach=1.0):
+    """Points of unit noise in a triangle, none of which has more than `reach` of the second corner; and its corners."""
+    corners = np.array([[0.0, 0.0], [20.0, 0.0], [0.0, 15.0]])
+    shares = rng.dirichlet((1.0, 1.0, 1.0), 4 * pixels)
+    shares = shares[shares[:, 1] <= reach][:pixels]
+    return shares @ corners + rng.standard_normal((len(shares), 2)), corners
+
+
+def test_the_smallest_simplex_of_an_even_cloud_is_the_one_it_was_drawn_from():
+    points, corners = triangle(np.random.default_rng(20))
+    start = 1.3 * (corners - corners.mean(axis=0)) + corners.mean(axis=0)
+    found = minimum_volume_simplex(points, np.ones(len(points)), start, np.zeros(3, bool), density=np.ones(3))
+    assert np.abs(found - corners).max() < 0.6
+    held = minimum_volume_simplex(
+        points, np.ones(len(points)), np.vstack([corners[:1], start[1:]]), np.array([True, False, False]),
+        density=np.ones(3),
+    )  # fmt: skip
+    np.testing.assert_array_equal(held[0], corners[0])
+
+
+def test_what_is_not_known_of_a_corner_that_no_pixel_reaches_is_in_the_replicates():
+    inside = []
+    for seed in range(8):
+        points, corners = triangle(np.random.default_rng(seed), 500, reach=0.85)
+        found, replicates = simplices(
+            points, np.ones(len(points)), extremes(points), corners[:1], np.zeros((1, 2, 2)), seed=seed
+        )
+        purest = np.array([points[each].mean(axis=0) for each in nearest_pixels(points, found, 20)])
+        replicates = beyond_pixels(replicates, found, purest, np.array([True, False, False]), seed=seed)
+        np.testing.assert_array_equal(found[0], corners[0])
+        errors = fraction_errors(found, replicates)
+        truth = fraction_errors(found, corners[None])[0] @ np.array([0.2, 0.6, 0.2])
+        inside.append(np.abs(truth) <= np.sqrt(np.mean((errors @ np.array([0.2, 0.6, 0.2])) ** 2, axis=0)))
+    assert 0.5 < np.mean(inside) <= 1.0
+    assert np.median(np.std(replicates[:, 1], axis=0)) > 0.3  # of 20: the corner is not known to the noise of the mean
+
+
+def test_end_members_that_were_measured_are_held_and_named():
+    density, _, _ = mixtures(np.random.default_rng(9), pixels=1000)
+    binder = oxygen_spectra(ENERGIES)[2]
+    references = {"carbon": Reference(energy=tuple(ENERGIES), optical_density=tuple(binder))}
+    noise, settings = np.full_like(density, NOISE**2), AnalysisSettings(nmf=False)
+    found = analyse(ENERGIES, [density], [noise], EDGE, settings, references=references)
+    members = found.phases.end_members
+    assert members.names == ["reduced", "oxidised", "carbon"]
+    assert members.measured == [False, False, True]
+    np.testing.assert_allclose(members.spectra[2], normalised(binder[None])[0], rtol=1e-9)
+    assert members.note.startswith("reduced, oxidised: found in the pixels")
+
+
+@pytest.mark.parametrize("method", ["simplex", "clusters"])
+def test_totals_hold_the_truth_within_their_intervals_though_no_pixel_is_pure(method):
+    pure = oxygen_spectra(ENERGIES)
+    area = (pure - pure[:, ENERGIES <= 526].mean(axis=1, keepdims=True)).max(axis=1) / normalised(pure).max(axis=1)
+    pulls = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        shares = rng.dirichlet((0.8, 0.8, 0.3), 1600)
+        shares = shares[shares[:, 1] < 0.85][:800]
+        thickness = rng.uniform(0.4, 0.9, len(shares))
+        density = thickness[:, None] * (shares @ pure) + NOISE * rng.standard_normal((len(shares), len(ENERGIES)))
+        variance = np.full_like(density, NOISE**2)
+        settings = AnalysisSettings(nmf=False, end_members=EndMemberSettings(method=method))
+        found = analyse(ENERGIES, [density], [variance], EDGE, settings)
+        windows = {"background": EDGE.background, "area": EDGE.area}
+        total = found.phases.total(average_spectrum(ENERGIES, density.T, variance.T, **windows))
+        (value,), (sigma,) = ratio(total, 0, (0, 1))
+        reduced, oxidised = (area * (thickness @ shares))[:2]
+        pulls.append((value - reduced / (reduced + oxidised)) / sigma)
+        assert 0.005 < sigma < 0.2
+    assert np.abs(pulls).max() < 3.0
+    assert np.mean(np.abs(pulls) <= 1.0) >= 0.5
+
+
+def test_pixels_hold_the_truth_with_the_noise_of_their_own_background_and_area():
+    pure = normalised(oxygen_spectra(ENERGIES))
+    windows = Windows(EDGE.background, EDGE.area)
+    level, weight = windows.weights(ENERGIES)
+    area = weight - weight.sum() * level
+    inside = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        shares, scale = rng.dirichlet((3.0, 3.0, 3.0), 500), rng.uniform(2.0, 5.0, 500)
+        density = scale[:, None] * (shares @ pure) + 0.3 + NOISE * rng.standard_normal((500, len(ENERGIES)))
+        above = density - density @ level[:, None]
+        total = (above @ weight)[:, None]
+        fit = fit_normalised(above / total, pure, np.full_like(density, NOISE**2) / total**2, area)
+        value, sigma = ratio(fit, 0, (0, 1))
+        inside.append(np.abs(value - shares[:, 0] / shares[:, :2].sum(axis=1)) <= sigma)
+        inside.append((np.abs(fit.fractions - shares) <= fit.sigma)[:, 0])
+    assert 0.64 <= np.mean(inside) <= 0.76  # widened by the misfit, which is never below one
+
+
+def test_flattening_is_found_in_the_mean_spectrum_and_undone():
+    pure = oxygen_spectra(np.arange(520.0, 545.0, 0.5))
+    rng = np.random.default_rng(3)
+    shares, thickness = rng.dirichlet((2.0, 2.0, 2.0), 4000), rng.uniform(0.2, 1.2, 4000)
+    exact = thickness[:, None] * (shares @ pure)
+    flat = exact - 0.02 * exact**2 + 0.004 * rng.standard_normal(exact.shape)
+    variance = np.full(exact.shape[1], 0.004**2)
+    total, flattening = fit_mean(
+        flat.mean(axis=0), (flat**2).mean(axis=0) - variance, pure, variance / 4000, constant=False
+    )
+    (value,), (sigma,) = ratio(total, 0, (0, 1))
+    truth = (thickness @ shares)[0] / (thickness @ shares)[:2].sum()
+    assert flattening == pytest.approx(0.02, abs=0.002)
+    assert abs(value - truth) < max(3 * sigma, 0.003)
+    _, nothing = fit_mean(flat.mean(axis=0)[:9], flat.mean(axis=0)[:9], pure[:, :9], variance[:9], constant=False)
+    assert nothing == 0.0
+
+
+def test_the_noise_of_references_is_in_the_fractions():
+    exact, sigma, inside = oxygen_spectra(ENERGIES), 0.01, []
+    weights = np.full(len(ENERGIES), NOISE**-2)
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        measured = exact + sigma * rng.standard_normal(exact.shape)
+        spectrum = np.array([[0.3, 0.5, 0.2]]) @ exact
+        plain = unmix(spectrum, measured, np.full(spectrum.shape, 1e-10))
+        spread = spread_of_noise(measured, np.full(exact.shape, sigma**2), weights)
+        fit = with_uncertain_references(plain, spread)
+        inside.append(np.abs(fit.fractions - [0.3, 0.5, 0.2]) <= fit.sigma)
+    assert 0.60 <= np.mean(inside) <= 0.76
 
 
 def test_nmf_is_the_same_each_time_and_explains_the_pixels():

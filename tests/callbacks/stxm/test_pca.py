@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from callbacks.stxm.components.moments import RunningMoments
 from callbacks.stxm.components.pca import StreamingPCA, stream_hdf5
@@ -379,6 +380,19 @@ def test_fewer_pixels_than_energies_and_data_without_noise_have_no_false_compone
     exact = rng.standard_normal((500, 2)) @ rng.standard_normal((2, 12))
     values = np.linalg.eigvalsh(np.cov(exact, rowvar=False))[::-1]
     assert significance(values, 499).above_noise == 2
+
+
+def test_pixels_that_interpolation_correlates_count_as_fewer():
+    rng, found = np.random.default_rng(16), []
+    for _ in range(20):
+        noise = ndimage.gaussian_filter(rng.standard_normal((40, 40, 60)), (0.6, 0.6, 0.0)).reshape(-1, 60)
+        pixels = noise + 4 * noise.std() * rng.standard_normal((1600, 2)) @ rng.standard_normal((2, 60))
+        values = np.linalg.eigvalsh(np.cov(pixels, rowvar=False))[::-1]
+        found.append(significance(values, 1599))
+        assert np.sum(values / np.median(values) > noise_edge(60, 1599)) >= 5  # where pixels count as independent
+    assert np.median([each.above_noise for each in found]) == 2
+    assert max(each.above_noise for each in found) <= 4
+    assert all(each.before_gap == 2 for each in found)
 
 
 def test_noise_alone_exceeds_the_edge_in_one_case_of_a_hundred():

@@ -332,3 +332,29 @@ def test_a_misfit_beyond_the_noise_widens_the_uncertainties():
         assert np.mean(np.abs(plain.fractions - [0.4, 0.6]) <= plain.sigma * widening[:, None]) == pytest.approx(
             0.70, abs=0.08
         )
+
+
+def test_fewer_energies_than_references_are_refused():
+    with pytest.raises(ValueError, match="2 energies, expected 3 or more for 3 references"):
+        unmix(np.ones((1, 2)), np.eye(3, 2), np.ones((1, 2)))
+
+
+@pytest.mark.parametrize("alike", [1.0, 1e-5])  # where they are nearly alike, pixels are solved by matrix products
+def test_a_free_reference_may_be_negative_and_the_others_may_not(alike):
+    rng = np.random.default_rng(15)
+    references = np.vstack([rng.random((2, 30)), np.ones(30)])
+    references[1] = references[0] + alike * (references[1] - references[0])
+    spectra = rng.normal(0.2, 0.5, (200, 2)) @ references[:2] + rng.normal(-0.5, 0.3, (200, 1))
+    variance = rng.uniform(0.5, 2.0, spectra.shape)
+    found = unmix(spectra, references, variance, free=1)
+    for spectrum, own, fractions in zip(spectra, variance, found.fractions, strict=True):
+        root = np.sqrt(own)
+        both = np.vstack([references, -references[2]]) / root
+        expected, norm = nnls(both.T, spectrum / root)
+        assert np.linalg.norm((spectrum - fractions @ references) / root) <= norm * (1 + 1e-6) + 1e-9
+        if alike == 1.0:
+            np.testing.assert_allclose(fractions[2], expected[2] - expected[3], atol=1e-7)
+    assert (found.fractions[:, :2] >= 0).all()
+    assert (found.fractions[:, 2] < 0).any()
+    with pytest.raises(ValueError, match="expected a variance a pixel"):
+        unmix(spectra, references, free=1)
