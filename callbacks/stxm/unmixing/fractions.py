@@ -12,6 +12,7 @@ from callbacks.fitting.nonnegative import Unmixed, misfit, unmix
 FloatArray = NDArray[np.floating]
 
 FEWEST_LEFT = 8  # energies more than unknowns, to fit the flattening along
+UNCERTAIN = 0.5  # share of what flattening does to fractions that is counted as uncertain: it is known to first order
 
 
 def fit_normalised(
@@ -78,20 +79,26 @@ def fit_mean(
     -----
     Light that the sample does not see (stray, or beside what is thick under the probe) makes up for more of what is
     absorbed the more there is: to first order the optical density D is measured as D less a multiple of its square (the
-    thickness effect: E. Stern and K. Kim, Phys. Rev. B 23 (1981) 3781). How large the multiple is, is fitted along.
+    thickness effect: E. Stern and K. Kim, Phys. Rev. B 23 (1981) 3781). How large the multiple is, is fitted along;
+    half of what that does to the fractions is counted as uncertain.
     """
     count = len(references)
     further: list[FloatArray] = [np.ones(len(spectrum))] * constant
-    if flattened := len(spectrum) >= count + len(further) + 1 + FEWEST_LEFT:
+    flattened = len(spectrum) >= count + len(further) + 1 + FEWEST_LEFT
+    if flattened:
         further.append(-square)
     columns = np.vstack([references, *further])
     data = spectrum[None], columns, variance[None]
     fit = unmix(*data, free=len(further))
     factor = misfit(fit, *data)
-    covariance = fit.covariance[:, :count, :count] * factor[:, None, None]
-    flattening = float(fit.fractions[0, -1]) if flattened else 0.0
-    sigma = np.sqrt(np.einsum("pii->pi", covariance))
-    return Unmixed(fit.fractions[:, :count], sigma, fit.residual, covariance), flattening
+    fractions, covariance = fit.fractions[:, :count], fit.covariance[:, :count, :count] * factor[:, None, None]
+    flattening = 0.0
+    if flattened:
+        flattening = float(fit.fractions[0, -1])
+        without = unmix(spectrum[None], columns[:-1], variance[None], free=len(further) - 1)
+        moved = np.where(fractions > 0, UNCERTAIN * (fractions - without.fractions[:, :count]), 0.0)
+        covariance = covariance + moved[:, :, None] * moved[:, None]
+    return Unmixed(fractions, np.sqrt(np.einsum("pii->pi", covariance)), fit.residual, covariance), flattening
 
 
 def fit_flattened(density: FloatArray, references: FloatArray, variance: FloatArray, flattening: float) -> Unmixed:
