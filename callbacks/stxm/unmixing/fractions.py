@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.fitting.nonnegative import Unmixed, misfit, unmix
+from callbacks.fitting.nonnegative import Unmixed, misfit, no_fractions, unmix
 
 FloatArray = NDArray[np.floating]
 
@@ -71,7 +71,7 @@ def fit_mean(
     Returns
     -------
     unmixed : Unmixed
-        Of one spectrum; uncertainties are widened by the misfit.
+        Of one spectrum; uncertainties are widened by the misfit. NaN where the spectrum is not known.
     flattening : float
         What the optical density lacks, over its square; 0 where there are too few energies to tell.
 
@@ -83,6 +83,8 @@ def fit_mean(
     half of what that does to the fractions is counted as uncertain.
     """
     count = len(references)
+    if not np.isfinite(spectrum).all():
+        return no_fractions(1, count), 0.0
     further: list[FloatArray] = [np.ones(len(spectrum))] * constant
     flattened = len(spectrum) >= count + len(further) + 1 + FEWEST_LEFT
     if flattened:

@@ -266,6 +266,9 @@ def test_flattening_is_found_in_the_mean_spectrum_and_undone():
     assert abs(value - truth) < max(3 * sigma, 0.003)
     _, nothing = fit_mean(flat.mean(axis=0)[:9], flat.mean(axis=0)[:9], pure[:, :9], variance[:9], constant=False)
     assert nothing == 0.0
+    unknown, nothing = fit_mean(np.full(9, np.nan), np.full(9, np.nan), pure[:, :9], variance[:9], constant=True)
+    assert np.isnan(unknown.fractions).all()
+    assert nothing == 0.0
 
 
 def test_the_noise_of_references_is_in_the_fractions():
