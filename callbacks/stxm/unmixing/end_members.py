@@ -221,18 +221,20 @@ def order_and_name(
     Notes
     -----
     Of those without a name, those that there is most of are the phases. Where the edge says at which energy the
-    oxidised phase absorbs more, that tells them apart; elsewhere the centre of gravity does, for an edge moves up on
-    oxidation.
+    oxidised phase absorbs more, that tells them apart, and it is by what they absorb there that there is most: binder
+    absorbs nothing. Elsewhere the centre of gravity tells them apart, for an edge moves up on oxidation.
     """
     named = {name: place for place, name in enumerate(known)}
-    ranked = [place for place in np.argsort(-amounts, kind="stable").tolist() if place >= len(known)]
-    missing = [phase for phase in PHASES if phase not in named]
-    candidates, others = ranked[: len(missing)], ranked[len(missing) :]
     if edge.feature is not None:
         mark = spectra[:, np.abs(energies - edge.feature).argmin()]
+        most = amounts * np.clip(mark, 0.0, None)
     else:
         weight = np.clip(spectra, 0.0, None)
         mark = weight @ energies / weight.sum(axis=1)
+        most = amounts
+    ranked = [place for place in np.argsort(-most, kind="stable").tolist() if place >= len(known)]
+    missing = [phase for phase in PHASES if phase not in named]
+    candidates, others = ranked[: len(missing)], ranked[len(missing) :]
     named |= dict(zip(missing, sorted(candidates, key=lambda place: float(mark[place])), strict=False))
     named |= {"other" if len(others) == 1 else f"other {number}": place for number, place in enumerate(others, start=1)}
     names = sorted(named, key=lambda name: PHASES.index(name) if name in PHASES else len(PHASES))

@@ -22,6 +22,7 @@ from callbacks.stxm.unmixing.end_members import (
     extremes,
     factorise,
     nearest_pixels,
+    order_and_name,
 )
 from callbacks.stxm.unmixing.fractions import fit_mean, fit_normalised, spread_of_noise, with_uncertain_references
 from callbacks.stxm.unmixing.pooling import Stack, energy_offset, pool
@@ -408,3 +409,17 @@ def test_a_focus_beyond_the_range_or_none_is_refused():
     assert "focus lies beyond" in best_focus(positions, positions, np.full(10, 0.1))[2]
     assert "no line is sharper" in best_focus(positions, np.ones(10), np.full(10, 0.5))[2]
     assert "expected 5 or more" in best_focus(positions[:3], positions[:3], np.full(3, 0.1))[2]
+
+
+def test_binder_of_which_there_is_most_is_no_phase_since_it_absorbs_nothing_at_the_feature():
+    energies = np.arange(520.0, 560.0, 0.5)
+    edge = EDGES["O K"]
+    step = 1 / (1 + np.exp((535.0 - energies) / 0.8))
+
+    def with_feature(height):
+        return step + height * np.exp(-0.5 * ((energies - edge.feature) / 0.7) ** 2)
+
+    binder, reduced, oxidised = with_feature(0.0), with_feature(0.2), with_feature(0.8)
+    order, names = order_and_name(energies, np.stack([binder, oxidised, reduced]), np.array([5.0, 2.0, 1.0]), edge)
+    assert names == ["reduced", "oxidised", "other"]
+    assert order == [2, 1, 0]
