@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+from scipy.special import ndtr
 
 from callbacks.contract import RixsOutput
 from callbacks.rixs.compiled import box_charges, pixels_above
@@ -30,6 +31,8 @@ CROWDED = 0.15  # photons a pixel above which a photon is often beside a hit
 PHOTON_SEEN = 0.3  # of a photon's charge: a pixel with more sees one
 # Of a photon's charge in a pixel of a hit, so that others may belong to it: of its row, and of the rows beside it.
 GROWS_ALONG, GROWS_ACROSS = 0.5, 1.0
+LOSS, LOSS_AT = 3e-3, 6.0  # share of the photons' charge that may pass for hits in each kind of box, at this threshold
+LARGEST_LOSS = 0.1  # however low the threshold that is asked for
 PASSES = 2  # the second expects the light of a frame without the hits of the first
 
 
@@ -56,7 +59,7 @@ class CleanedFrame:
 
 
 def remove_cosmic_rays(
-    frame: FloatArray, *, photon_counts: float, read_noise: float, largest_loss: float = 3e-3
+    frame: FloatArray, *, photon_counts: float, read_noise: float, threshold: float = 6.0
 ) -> CleanedFrame:
     """Find cosmic rays in a frame and put the mean of their column in their place.
 
@@ -68,8 +71,9 @@ def remove_cosmic_rays(
         Counts that one photon leaves.
     read_noise : float
         Counts rms a pixel.
-    largest_loss : float
-        Share of the photons' charge that may pass for hits, where photons are taken for one in each box of pixels.
+    threshold : float
+        How improbable photons must be, in standard deviations of a normal distribution: with 6 they lose no more than
+        `LOSS` of their charge where they pass for hits, with others as much more or less as its tail has.
 
     Returns
     -------
@@ -90,12 +94,13 @@ def remove_cosmic_rays(
     image = np.asarray(frame, dtype=float)
     if image.ndim != 2:
         raise ValueError(f"a frame has the shape (rows, columns), not {image.shape}")
-    for name, value in (("photon_counts", photon_counts), ("read_noise", read_noise), ("largest_loss", largest_loss)):
+    for name, value in (("photon_counts", photon_counts), ("read_noise", read_noise), ("threshold", threshold)):
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{name} is {value}, expected a number above zero")
     if not np.isfinite(image.sum()):
         raise ValueError("the frame holds values that are not finite")
 
+    largest_loss = min(LOSS * float(ndtr(-threshold) / ndtr(-LOSS_AT)), LARGEST_LOSS)
     cleaned = image
     for _ in range(PASSES):
         model = PhotonModel(cleaned, photon_counts, read_noise, largest_loss)
@@ -187,7 +192,7 @@ class CosmicRaySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    largest_loss: float = Field(3e-3, gt=0, lt=1)  # share of the photons' charge that may pass for hits
+    threshold: float = Field(6.0, gt=0)  # standard deviations: with 6, 0.3 % of photons' charge may pass for hits
 
 
 class CosmicRayRemoval(Step):
@@ -209,7 +214,7 @@ class CosmicRayRemoval(Step):
             event[RixsOutput.IMAGE],
             photon_counts=event[RixsOutput.PHOTON_COUNTS],
             read_noise=event[RixsOutput.READ_NOISE],
-            largest_loss=self._settings.largest_loss,
+            threshold=self._settings.threshold,
         )
         return {
             RixsOutput.IMAGE: cleaned.frame,

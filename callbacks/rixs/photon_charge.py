@@ -22,7 +22,7 @@ BOXES = ((1, 1), (1, 2), (2, 2), (3, 3))
 
 CLOUD_SIGMA = 0.47  # columns rms: the brightest pixel then holds the measured 0.60 of a photon's charge
 LEAST_CREDIBLE = 2.25  # photons: two in one place, or one of the second order, are always credible
-LARGEST_CHANCE = 1e-4  # that the charge of a box is above its limit, where bright light could lose more
+LARGEST_CHANCE = 5e-5  # that the charge of a box is above its limit, where bright light could lose more
 
 _MARGIN = 2.0  # pixels about a box; charge of a photon that lands farther off does not reach it
 _POSITIONS = 40  # of a photon, for each pixel
@@ -52,7 +52,7 @@ def charge_limits(
     Returns
     -------
     numpy.ndarray, shape (len(BOXES), ...)
-        In photons. They are computed for values 16 % apart, and interpolated.
+        In photons; infinity where nothing may be lost. They are computed for values 16 % apart, and interpolated.
 
     Notes
     -----
@@ -60,6 +60,8 @@ def charge_limits(
     that of one photon; beyond some 80 photons in a box it is expanded in its cumulants (E. Cornish and R. Fisher, Rev.
     Inst. Int. Stat. 5 (1938) 307).
     """
+    if not largest_loss > 0:
+        return np.full((len(BOXES), *np.shape(photons)), math.inf)
     # Two digits of the noise, and the cloud to 0.05 columns, both to the safe side: tables are kept, and serve a scan.
     unit = 10.0 ** (math.floor(math.log10(noise)) - 1)
     cloud_sigma = math.floor(cloud_sigma / 0.05 + 1e-6) * 0.05

@@ -210,7 +210,8 @@ def facet_density(points: FloatArray, noise: FloatArray, corners: FloatArray) ->
     shares = shares_of(points, corners)
     blur = np.median(noise) * np.linalg.norm(inverse[1:], axis=0)
     near, far = (((shares < width * blur).mean(axis=0) / (width * blur)) for width in (NEAR, FAR))
-    return np.clip(near / points.shape[1], LOWEST, 1.0), np.clip(2 * (1 - near / far), 0.0, 1.0)
+    ratio = np.divide(near, far, out=np.zeros_like(near), where=far > 0)  # 0 where no point comes near
+    return np.clip(near / points.shape[1], LOWEST, 1.0), np.clip(2 * (1 - ratio), 0.0, 1.0)
 
 
 def shares_of(points: FloatArray, corners: FloatArray) -> FloatArray:

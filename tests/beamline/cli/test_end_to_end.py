@@ -1,5 +1,6 @@
 """From a scan to its report: the command line, the simulated endstation and the measured scan, through one code."""
 
+import re
 import subprocess
 import sys
 from functools import partial
@@ -92,7 +93,9 @@ def test_exports_open_with_their_default_plot(imported, tmp_path):
         signal = data[data.attrs["signal"]]
         assert signal.shape == (48, 2048)
         assert [len(data[axis]) for axis in data.attrs["axes"]] == [48, 2048]
-        assert np.isfinite(data["intensity_errors"][:]).all()
+        known = np.isfinite(data["intensity_errors"][:])
+        assert known[:, 16:-16].all()  # at the ends, drift has moved columns off the chip
+        assert known[0].all()
         assert entry["instrument/ccd/data"].shape == (48, 64, 2048)
         assert data.attrs["NX_class"] == "NXdata"
     beamline("export", "-1", "--format", "columns", "--data-dir", folder, "-o", tmp_path / "text")
@@ -106,7 +109,7 @@ def test_the_report_is_one_page_without_outside_references(imported, tmp_path):
     beamline("report", "-1", "--data-dir", folder, "-o", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") >= 7
-    assert "http" not in page.replace("http://www.w3.org", "")
+    assert not re.search("https?:", page.replace("http://www.w3.org", ""))  # images may spell http by chance
     assert summary["raw_uid"] in page
     assert "frame 1: I0 partial" in page
 
@@ -284,9 +287,8 @@ def test_a_beam_dump_is_marked_and_never_divided_by(tmp_path):
     dumped = [mark["frame"] - 1 for mark in summary["marked_frames"] if "lost" in mark["reason"]]
     assert 3 <= len(dumped) <= 6
     assert np.isnan(derived.result["map"][dumped]).all()
-    assert np.isfinite(
-        np.delete(derived.result["map"], [mark["frame"] - 1 for mark in summary["marked_frames"]], 0)
-    ).all()
+    kept = np.delete(derived.result["map"], [mark["frame"] - 1 for mark in summary["marked_frames"]], 0)
+    assert np.isfinite(kept[:, 16:-16]).all()  # at the ends, drift may have moved columns off the chip
 
 
 def test_random_order_with_repeats_gives_the_rows_of_the_ordered_map(session):

@@ -50,7 +50,7 @@ def test_a_hit_is_replaced_by_the_mean_of_its_column():
         (np.full((4, 4), np.nan), {}, "not finite"),
         (np.zeros((4, 4)), {"photon_counts": np.nan}, "photon_counts is nan"),
         (np.zeros((4, 4)), {"read_noise": 0.0}, "read_noise is 0"),
-        (np.zeros((4, 4)), {"largest_loss": 0.0}, "largest_loss is 0"),
+        (np.zeros((4, 4)), {"threshold": -1.0}, "threshold is -1"),
     ],
 )
 def test_bad_input_is_named(frame, arguments, message):
@@ -253,3 +253,28 @@ def test_the_spread_of_a_photon_s_charge_is_found_in_bright_frames():
 
 def test_photons_may_have_been_expected_unseen_up_to_the_limit_at_95_percent():
     assert poisson.pmf(0, UNSEEN_PHOTONS) == pytest.approx(0.05, abs=0.001)
+
+
+@pytest.mark.parametrize("threshold", [10.0, 15.0, 30.0])
+def test_a_hit_is_found_above_thresholds_beyond_the_rounding_of_one(threshold):
+    image = 4.0 * np.random.default_rng(0).standard_normal((64, 300))
+    image[30, 100] = 1e5
+    found = remove_cosmic_rays(image, photon_counts=110.0, read_noise=4.0, threshold=threshold)
+    assert found.hits == 1
+    assert found.mask[30, 100]
+
+
+def test_no_charge_is_above_a_threshold_whose_chance_is_zero():
+    image = np.zeros((64, 300))
+    image[30, 100] = 1e5
+    assert remove_cosmic_rays(image, photon_counts=110.0, read_noise=4.0, threshold=50.0).hits == 0
+
+
+def test_a_lower_threshold_takes_more_and_a_higher_one_less():
+    image, _ = expose(SpectrographModel(cosmic_rate=1.0), 540.0, np.random.default_rng(0), scale=3.0)
+    taken = [
+        remove_cosmic_rays(image, photon_counts=0.21 * 540, read_noise=4.0, threshold=each).mask.sum()
+        for each in (2.0, 5.5, 6.0, 6.5, 9.0)
+    ]
+    assert taken == sorted(taken, reverse=True)
+    assert taken[0] > taken[2] >= taken[-1] > 0

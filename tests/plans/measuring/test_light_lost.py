@@ -476,8 +476,9 @@ def test_frames_whose_incident_flux_was_lost_are_taken_again_at_the_end(engine, 
     assert {4, 5} <= marks.keys() <= {4, 5, 6}
     assert all(marks[frame].startswith("I0 lost") for frame in (4, 5))
     assert list(result["row_frames"][:5]) == [1, 1, 1, 2, 2]
-    sums, before = (each["map"][3:5].sum(axis=1) for each in (result, undisturbed))
-    variance = sum(each["map_variance"][3:5].sum(axis=1) for each in (result, undisturbed))
+    inner = np.s_[3:5, 16:-16]  # at the ends, drift has moved columns off the chip
+    sums, before = (each["map"][inner].sum(axis=1) for each in (result, undisturbed))
+    variance = sum(each["map_variance"][inner].sum(axis=1) for each in (result, undisturbed))
     assert np.all(sums > 10 * np.sqrt(variance))
     assert np.all(
         np.abs(sums - before) < 4 * np.sqrt(variance) + 0.02 * before
