@@ -19,7 +19,7 @@ from beamline.operations import analyse_rixs
 from beamline.operations.analyse_rixs import keep_pooled
 from beamline.operations.outputs import new_file
 from beamline.operations.problems import problems_of
-from beamline.operations.runs import data_folder, interruptions, technique_of
+from beamline.operations.runs import data_folder, interruptions, of_one_scan, technique_of
 from beamline.processes.followers import ingest_now
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures
@@ -97,6 +97,11 @@ def _runs_of_one_pipeline(names: list[str], data_dir: Path) -> tuple[list[str], 
     raws = [Run(runs.find(name).start) for name in names]
     if twice := [uid for uid, number in Counter(raw.uid for raw in raws).items() if number > 1]:
         raise BeamlineError(f"run {twice[0]}: is named twice; what it holds would count twice")
+    for place, raw in enumerate(raws):
+        for other in raws[:place]:
+            if of_one_scan(raw.start, other.start):
+                told = f"runs {other.uid[:8]} and {raw.uid[:8]} were imported from the same scan"
+                raise BeamlineError(f"{told}; what it holds would count twice")
     pipelines = {technique_of(raw).pipeline.name: raw for raw in raws}
     if RIXS.name in pipelines and len(pipelines) > 1:
         told = ", ".join(f"{technique_of(raw).title} ({raw.uid[:8]})" for raw in pipelines.values())

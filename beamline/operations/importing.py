@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from beamline.acquire.references import processing_with_references
-from beamline.acquire.safety import IMPORTED
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from beamline.formats.importers.irixs import irixs_documents
 from beamline.formats.importers.nxstxm import nxstxm_documents
 from beamline.formats.importers.sdf import sdf_documents
 from beamline.operations.progress import EventCounter, Progress, no_progress
-from beamline.operations.runs import block_of, data_folder, summary_of
+from beamline.operations.runs import data_folder, of_one_scan, summary_of
 from beamline.processes.followers import ingest_now
 from beamline.processes.reduction import Reduction
 from beamline.storage.layout import Layout
@@ -93,15 +92,7 @@ def import_scan(
 def _imported_before(runs: Runs, uid: str) -> list[str]:
     """List the runs that were imported from the same scan, wherever it lay then."""
     new = runs.find(uid).start
-    return [
-        entry.uid
-        for entry in runs.raw()
-        if entry.uid != uid
-        and IMPORTED in entry.start
-        and entry.start["time"] == new["time"]
-        and entry.start.get("scan_id") == new.get("scan_id")
-        and block_of(entry.start).get("technique") == block_of(new).get("technique")
-    ]
+    return [entry.uid for entry in runs.raw() if entry.uid != uid and of_one_scan(entry.start, new)]
 
 
 def _documents(kind: Kind, path: Path, data_dir: Path) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from beamline.acquire.safety import IMPORTED
 from beamline.endstation.config import Config, explain, load_config
 from beamline.errors import BeamlineError
 from beamline.operations.problems import planned_points, problems_of
@@ -231,3 +232,13 @@ def file_name(entry: Entry) -> str:
     scan_id = entry.start.get("scan_id")
     uid = entry.uid[:8]
     return file_name_of("run", uid) if scan_id is None else file_name_of("scan", scan_id, uid)
+
+
+def of_one_scan(start: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether two runs, of which the first was imported, are made of the same scan, wherever it lay then."""
+    return (
+        IMPORTED in start
+        and start["time"] == other["time"]
+        and start.get("scan_id") == other.get("scan_id")
+        and block_of(start).get("technique") == block_of(other).get("technique")
+    )

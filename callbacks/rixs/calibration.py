@@ -314,13 +314,13 @@ def fit_calibration(
     usable = np.isfinite(pixels) & np.isfinite(energies) & np.isfinite(sigmas) & (sigmas > 0)
     fewest = FEWEST_LINES - (loaded is not None)
     if usable.sum() < fewest:
-        return _refuse(len(pixels), f"{usable.sum()} elastic lines, at least {fewest} are needed")
+        return refused(len(pixels), f"{usable.sum()} elastic lines, at least {fewest} are needed")
     indices = np.flatnonzero(usable)
     moved = displacements.of(indices)
     lines = Lines(pixels[indices] - moved.mean, energies[indices], sigmas[indices], moved.factor)
     inside = _consensus(lines, loaded)
     if inside.sum() < fewest:
-        return _refuse(len(pixels), f"only {inside.sum()} of {len(indices)} elastic lines agree, {fewest} are needed")
+        return refused(len(pixels), f"only {inside.sum()} of {len(indices)} elastic lines agree, {fewest} are needed")
     pivot = float(np.round(lines.x[inside].mean()))
     prior = loaded.prior_at(float(lines.y[inside].mean())) if loaded else Prior.of_bend(*bend)
     fit, inside = accepted_lines(lines, inside, pivot, known, prior, fewest=fewest)
@@ -330,9 +330,9 @@ def fit_calibration(
     left = lines.y[inside] - energy_at(lines.x[inside] - lines.factor[inside] @ common - pivot, fit.coefficients)
     rms = float(np.sqrt(np.mean(left**2)))
     fitted = Calibration(fit.coefficients, pivot, fit.covariance[:3, :3], accepted, "ok", rms, common)
-    reason = _reason_to_refuse(fitted, lines.of(inside), len(indices), known, prior)
+    reason = _reason_torefused(fitted, lines.of(inside), len(indices), known, prior)
     reason = reason or _structure(left[np.argsort(lines.y[inside])], math.sqrt(fit.chi_square / max(fit.freedom, 1)))
-    return _refuse(len(pixels), reason) if reason else fitted
+    return refused(len(pixels), reason) if reason else fitted
 
 
 @dataclass(frozen=True)
@@ -388,7 +388,7 @@ class Fit:
     freedom: int
 
 
-def _reason_to_refuse(fitted: Calibration, lines: Lines, n_lines: int, known: Sequence[KnownLine], prior: Prior) -> str:
+def _reason_torefused(fitted: Calibration, lines: Lines, n_lines: int, known: Sequence[KnownLine], prior: Prior) -> str:
     """Say why a calibration by the accepted lines is of no use; "" where it is."""
     low, high = DISPERSION_RANGE
     if len(lines.x) < SMALLEST_SHARE * n_lines:
@@ -422,7 +422,8 @@ def _structure(residuals: FloatArray, scatter: float) -> str:
     return ""
 
 
-def _refuse(n: int, reason: str) -> Calibration:
+def refused(n: int, reason: str) -> Calibration:
+    """Give what there is without a calibration of n lines: NaN, and the reason."""
     nothing = np.full((3, 3), np.nan)
     return Calibration(np.full(3, np.nan), float("nan"), nothing, np.zeros(n, dtype=bool), reason, float("nan"))
 

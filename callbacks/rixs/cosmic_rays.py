@@ -92,7 +92,7 @@ def remove_cosmic_rays(
     of the noise. Then all is done once more, with the light that the frame without these hits shows.
     """
     image = np.asarray(frame, dtype=float)
-    if image.ndim != 2:
+    if image.ndim != 2 or not image.size:
         raise ValueError(f"a frame has the shape (rows, columns), not {image.shape}")
     for name, value in (("photon_counts", photon_counts), ("read_noise", read_noise), ("threshold", threshold)):
         if not (np.isfinite(value) and value > 0):
@@ -192,7 +192,7 @@ class CosmicRaySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    threshold: float = Field(6.0, gt=0)  # standard deviations: with 6, 0.3 % of photons' charge may pass for hits
+    threshold: float = Field(6.0, gt=0, le=30)  # sigma: with 6, 0.3 % of photons' charge may pass for hits
 
 
 class CosmicRayRemoval(Step):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import xraydb
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from callbacks.contract import CalibrationResult, RixsOutput
 from callbacks.rixs.calibration import (
@@ -26,6 +26,7 @@ from callbacks.rixs.calibration import (
     KnownLine,
     energy_at,
     fit_calibration,
+    refused,
 )
 from callbacks.rixs.drift import UNKNOWN_TIME, DriftSettings, find_drift, find_lines, line_centre
 from callbacks.rixs.elastic_peak import LineCriteria, Peak, find_elastic_line, no_peak
@@ -64,6 +65,13 @@ class LoadedCalibration(BaseModel):
     covariance: tuple[Row3, Row3, Row3] | None = None  # of the coefficients
     source: str = ""  # where it is from
 
+    @field_validator("coefficients")
+    @classmethod
+    def _disperses(cls, coefficients: Row3) -> Row3:
+        if not (coefficients[0] > 0 and coefficients[1] > 0):
+            raise ValueError(f"{list(coefficients)}: expected an energy (eV) and a dispersion (eV/pixel) above 0")
+        return coefficients
+
     @field_validator("covariance")
     @classmethod
     def _positive(cls, covariance: tuple[Row3, Row3, Row3] | None) -> tuple[Row3, Row3, Row3] | None:
@@ -99,7 +107,14 @@ class Grating(BaseModel):
     lines_per_mm: float = Field(gt=0)
     incidence: float = Field(gt=0, lt=90)  # glancing angle of incidence, degrees
     order: int = 1  # below zero: the outside order, whose light leaves nearer to the surface
-    inclination: float = Field(0.0, gt=-90, lt=90)  # of the chip, degrees; above zero: higher columns lie farther away
+    inclination: float = Field(0.0, ge=-85, le=85)  # of the chip, degrees; above zero: higher columns lie farther away
+
+    @field_validator("order")
+    @classmethod
+    def _dispersed(cls, order: int) -> int:
+        if not order:
+            raise ValueError("light of the order 0 is not dispersed")
+        return order
 
     def bend(self, energy: float, dispersion: float) -> tuple[float, float]:
         """Give the bend (1/pixel) where an energy (eV) is seen with a dispersion (eV/pixel), and its uncertainty.
@@ -145,6 +160,20 @@ class ElasticLineSettings(LineCriteria):
     def _tabulated(cls, lines: Any) -> Any:
         """Take names alone, whose energies are tabulated."""
         return {str(name): tabulated_line(str(name)) for name in lines} if isinstance(lines, list | tuple) else lines
+
+    @field_validator("known_lines")
+    @classmethod
+    def _possible(cls, lines: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for name, (energy, sigma) in lines.items():
+            if not (energy > 0 and sigma > 0):
+                raise ValueError(f"{name!r} is [{energy}, {sigma}], expected an energy and its uncertainty above 0 eV")
+        return lines
+
+    @model_validator(mode="after")
+    def _one_bend(self) -> Self:
+        if self.grating and "bend" in self.model_fields_set:
+            raise ValueError("bend and grating are both given, expected one of them: a grating tells the bend")
+        return self
 
     def bend_at(self, energy: float, dispersion: float) -> tuple[float, float]:
         """Give what is known of the bend where an energy is seen, and its standard uncertainty, 1/pixel."""
@@ -351,7 +380,10 @@ class ElasticLine(Step):
         bend = self._settings.bend.value, self._settings.bend.sigma
         found = fit(None, bend)
         if self._settings.grating and found.status == "ok":
-            bend = self._settings.bend_at(float(found.coefficients[0]), found.dispersion)
+            try:
+                bend = self._settings.bend_at(float(found.coefficients[0]), found.dispersion)
+            except ValueError as error:
+                return refused(len(rows), str(error))
             found = fit(None, bend)
         if (loaded := self._loaded) is not None and not self._contradicts(found, loaded):
             found = fit(loaded, bend)

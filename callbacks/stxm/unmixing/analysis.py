@@ -239,6 +239,8 @@ def analyse(
         measured = _Measured.of(energies, references or {}, used)
         try:
             phases = _find_phases(cloud, edge, settings, measured, of_area)
+        except np.linalg.LinAlgError:
+            phases = _no_phases(energies, len(base), "references look alike: they do not tell the end members apart")
         except ValueError as error:  # too few pixels
             phases = _no_phases(energies, len(base), str(error))
     return Analysis(

@@ -41,12 +41,13 @@ def expected_photons(offset, energies, *, elastic=600.0, emission=2000.0):
     return np.array(frames)
 
 
-def keep(folder, scan, offset, *, energies=ENERGIES, settings=SETTINGS, technique="rixs", **light):
-    """Record and reduce a map."""
+def keep(folder, scan, offset, *, energies=ENERGIES, settings=SETTINGS, technique="rixs", start=None, **light):
+    """Record and reduce a map, with more keys in its start document where given."""
     frames = Layout(folder).frames
     frames.mkdir(parents=True, exist_ok=True)
     path = write_frames(frames / f"{scan}.h5", expected_photons(offset, energies, **light), seed=scan)
     documents = list(raw_run(path, "stream", energies=energies, columns=COLUMNS, scan_id=scan, technique=technique))
+    documents = [(name, doc | (start or {}) if name == "start" else doc) for name, doc in documents]
     with closing(Recorder(folder)) as recorder, closing(DerivedRuns(folder)) as derived:
         for document in documents:
             recorder(*document)
@@ -129,6 +130,15 @@ def test_runs_that_cannot_be_pooled_are_refused_in_one_line(folder, tmp_path, na
         analyse_runs(names, config=None, data_dir=folder, output=tmp_path / "pooled.html")
     assert len(refused.value.problems) == 1
     assert not (tmp_path / "pooled.html").exists()
+
+
+def test_two_imports_of_one_scan_do_not_count_twice(tmp_path):
+    for place in ("here", "there"):
+        keep(tmp_path, 1, 0.0, start={"imported_from": place, "time": 1.7e9, "scan_id": 1})
+    uids = [entry.uid for entry in Runs(tmp_path).raw()]
+    assert len(uids) == 2
+    with pytest.raises(BeamlineError, match="were imported from the same scan; what it holds would count twice"):
+        analyse_runs(uids, config=None, data_dir=tmp_path, output=None)
 
 
 def test_the_next_map_is_calibrated_by_what_was_pooled(folder, pooled, tmp_path):

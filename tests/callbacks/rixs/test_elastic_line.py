@@ -114,6 +114,27 @@ def test_a_grating_that_sends_no_such_light_is_refused_with_the_place_of_its_set
         Grating(lines_per_mm=1200.0, incidence=2.0, order=-1).bend(30.0, 0.1)
 
 
+def test_a_map_whose_grating_sends_no_such_light_has_no_calibration_and_says_why():
+    grating = Grating(lines_per_mm=1200.0, incidence=2.0, order=-1)
+    step = simulated_map(0, settings=ElasticLineSettings(grating=grating), **LIT)
+    assert "sends no light" in step.calibration.status
+    assert not step.result.elastic_accepted.any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"known_lines": {"O K": [525.0, -1.0]}}, r"'O K' is \[525.0, -1.0\]"),
+        ({"grating": {"lines_per_mm": 1200.0, "incidence": 2.0, "order": 0}}, "order 0 is not dispersed"),
+        ({"loaded": {"pivot": 0.0, "coefficients": [0.0, 0.0, 0.0]}}, "expected an energy .* and a dispersion"),
+        ({"bend": {"value": 1e-5}, "grating": {"lines_per_mm": 1200.0, "incidence": 2.0}}, "both given"),
+    ],
+)
+def test_settings_that_no_spectrometer_has_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ElasticLineSettings.model_validate(settings)
+
+
 def test_known_lines_may_be_names_whose_energies_are_tabulated():
     given = ElasticLineSettings.model_validate({"known_lines": ["O K", "Fe La", "Ti Ll"]})
     assert given.known_lines == {"O K": (524.9, 1.0), "Fe La": (704.8, 1.0), "Ti Ll": (395.1, 1.0)}
