@@ -65,10 +65,12 @@ def find_calibration(where: str, data_dir: Path) -> dict[str, Any]:
         When it is neither, or has no calibration.
     """
     runs = Runs(data_dir)
+    # A number is a scan id first, as it is wherever runs are named.
+    scan = where.isdigit() and any(entry.start.get("scan_id") == int(where) for entry in runs.raw())
     pooled = [
         entry
         for entry in runs.entries()
-        if entry.uid.startswith(where) and entry.start.get(DERIVATION, {}).get("pipeline") == RIXS_POOLED
+        if not scan and entry.uid.startswith(where) and entry.start.get(DERIVATION, {}).get("pipeline") == RIXS_POOLED
     ]
     if len(pooled) > 1:
         raise BeamlineError(f"calibration {where}: {len(pooled)} pooled analyses have a uid that starts with this")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from frame_documents import ROWS, raw_run, write_frames
 
-from beamline.acquire.references import processing_with_references
+from beamline.acquire.references import find_calibration, processing_with_references
 from beamline.cli import printing
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
@@ -156,6 +156,13 @@ def test_the_next_map_is_calibrated_by_what_was_pooled(folder, pooled, tmp_path)
     assert found.calibration_loaded_offset == pytest.approx(2.0, abs=4 * found.calibration_loaded_offset_sigma)
     truth = DISPERSION * (found.calibration_parameters[0] / ENERGY) ** 2
     assert abs(found.calibration_dispersion_ev_per_pixel - truth) < 3 * found.calibration_dispersion_sigma
+
+
+def test_a_number_names_the_scan_and_not_an_analysis_whose_uid_begins_with_it(folder, pooled):
+    number = next((digit for digit in pooled.uid if digit in "123"), "1")
+    beginning = pooled.uid[: pooled.uid.index(number) + 1] if number in pooled.uid else pooled.uid
+    assert find_calibration(beginning, folder)["source"] == f"pooled analysis {pooled.uid}"
+    assert find_calibration(number, folder)["source"].startswith("reduction ")
 
 
 @pytest.mark.parametrize(("where", "words"), [("4", "the run has none: "), ("99", "no run has this uid or scan id")])
