@@ -2,6 +2,7 @@
 
 import re
 from contextlib import closing
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -158,11 +159,18 @@ def test_the_next_map_is_calibrated_by_what_was_pooled(folder, pooled, tmp_path)
     assert abs(found.calibration_dispersion_ev_per_pixel - truth) < 3 * found.calibration_dispersion_sigma
 
 
-def test_a_number_names_the_scan_and_not_an_analysis_whose_uid_begins_with_it(folder, pooled):
-    number = next((digit for digit in pooled.uid if digit in "123"), "1")
-    beginning = pooled.uid[: pooled.uid.index(number) + 1] if number in pooled.uid else pooled.uid
-    assert find_calibration(beginning, folder)["source"] == f"pooled analysis {pooled.uid}"
-    assert find_calibration(number, folder)["source"].startswith("reduction ")
+def test_a_number_names_the_scan_and_not_an_analysis_whose_uid_begins_with_it(folder, pooled, monkeypatch):
+    kept = Runs.entries
+
+    def numbered(runs):
+        return [
+            replace(each, start=each.start | {"uid": f"1{each.uid[1:]}"}) if each.uid == pooled.uid else each
+            for each in kept(runs)
+        ]
+
+    assert find_calibration(pooled.uid[:8], folder)["source"] == f"pooled analysis {pooled.uid}"
+    monkeypatch.setattr(Runs, "entries", numbered)
+    assert find_calibration("1", folder)["source"].startswith("reduction ")
 
 
 @pytest.mark.parametrize(("where", "words"), [("4", "the run has none: "), ("99", "no run has this uid or scan id")])

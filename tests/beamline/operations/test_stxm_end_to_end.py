@@ -36,6 +36,7 @@ from simulated_devices.physics.microscope import FOCUS_OFFSET
 
 ENERGIES = "520:526:2, 526:533:0.5, 533:545:2"
 FIELD, LINE = "x=-1.6:1.04:0.06 y=-0.9:0.6:0.06", "x=-1.8:1.8:0.03 y=0"
+SMALL = "x=-1.6:1.04:0.06 y=-0.6:0.42:0.06"
 CUT_ENERGIES, CUT_ROWS = range(0, 123, 8), range(60, 85)
 ALL_ROWS, EVERY_SIXTH = range(125), range(0, 123, 6)
 
@@ -195,13 +196,13 @@ def series(tmp_path_factory):
         endstation,
         "LRNMC 311 mAh/g",
         f"O K={ENERGIES}",
-        FIELD,
+        SMALL,
         0.002,
         reference="LRNMC pristine",
     )
     uids = measure_all(session, plan)
     endstation.truth.energy_offset += 0.12
-    plan = stack_series(endstation, "LRNMC 257 mAh/g", f"O K={ENERGIES}", FIELD, 0.002, reference="LRNMC pristine")
+    plan = stack_series(endstation, "LRNMC 257 mAh/g", f"O K={ENERGIES}", SMALL, 0.002, reference="LRNMC pristine")
     uids += measure_all(session, plan)
     session.drain()
     session.close()
