@@ -49,6 +49,8 @@ class Image:
         Pixel: how far rows and columns were from where they should have been, by the encoders; their mean is ignored.
     measured : int
         Lines so far.
+    moment : float
+        s since 1970, when it was measured; NaN where not recorded.
     """
 
     index: int
@@ -228,15 +230,15 @@ class AlignedStack:
         if not self.can_be_refined:
             return self
         if self._final is None:
-            self._final = self._refined()
+            self._final = copy.copy(self)
+            self._final.refine()
         return self._final
 
-    def _refined(self) -> AlignedStack:
-        refined = copy.copy(self)
-        refined._registered = False  # noqa: SLF001 - its own kind
+    def refine(self) -> None:
+        """Put all images where they lie against all the others, for good: they are not registered again."""
+        self._registered = False
         for _ in range(REFINEMENTS):
-            refined._shifts = refined._shifts_of_all()  # noqa: SLF001
-        return refined
+            self._shifts = self._shifts_of_all()
 
     def _shifts_of_all(self) -> list[tuple[Shift, ...]]:
         """Register all images once more, each against the others as they lie now."""

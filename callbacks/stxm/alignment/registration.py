@@ -21,7 +21,6 @@ from skimage.measure import block_reduce
 from skimage.registration import phase_cross_correlation
 
 FloatArray = NDArray[np.floating]
-
 BoolArray = NDArray[np.bool_]
 
 SMALLEST_SIDE = 16  # pixels; below, there is too little to compare
