@@ -491,7 +491,7 @@ def accepted_lines(
         residual = lines.x - lines.factor @ common - pivot - _distance(lines.y, fit.coefficients)
         again = np.abs(residual) < np.maximum(CONSENSUS_SIGMAS * lines.s, LEAST_TOLERANCE)
         if again.sum() < fewest or np.array_equal(again, inside):
-            break
+            return fit, inside
         inside = again
     return _fit(lines.of(inside), pivot, known, prior), inside
 
@@ -552,9 +552,9 @@ def _least_squares(lines: Lines, pivot: float, known: Sequence[KnownLine], prior
         left = np.concatenate([residual, prior.root @ (prior.mean - coefficients[1:]), -z[lines.free :]])
         rows = np.concatenate([design * weight[:, None], told])
         scale = np.abs(rows).max(axis=0)
-        step, *_ = np.linalg.lstsq(rows / scale, left, rcond=None)
-        covariance = np.linalg.inv((rows / scale).T @ (rows / scale)) / np.outer(scale, scale)
-        step = step / scale
+        rows = rows / scale
+        covariance = np.linalg.inv(rows.T @ rows)
+        step, covariance = covariance @ (rows.T @ left) / scale, covariance / np.outer(scale, scale)
         trial = coefficients + step[:3]
         if not (np.isfinite(step).all() and trial[1] > 0 and np.isfinite(_distance(y, trial)).all()):
             step = step * 0.0

@@ -40,7 +40,7 @@ LARGEST_DRIFT = 20.0  # columns
 # element grows with the incident light, and loses where the edge takes light from it.
 GROWTH, LOSS = 1.6, 0.3  # over its median
 FEWEST_FRAMES = 6  # in which a line must be seen
-_STEPS = 5  # of the fit of a template, each with the template of before
+_STEPS, _CONVERGED = 5, 0.1  # of the fit of a template, each with the template of before; shares of the uncertainty
 _CAP = 4.0  # sigmas that a column's residual counts for at most: what a cosmic ray leaves
 _INFLATIONS = 4  # times that uncertainties are brought to the scatter about the drift
 
@@ -261,6 +261,8 @@ def follow_line(
         shift = np.clip(shift + step, -LARGEST_DRIFT, LARGEST_DRIFT)
         sigma = np.sqrt(np.linalg.inv(normal)[:, 2, 2]) / np.abs(gain)
         strength = solution[:, 0] * float(template.max() - template.min())
+        if not (np.abs(step) > _CONVERGED * sigma).any():
+            break
     return shift, sigma, strength
 
 
@@ -293,8 +295,8 @@ def track(
         shift, sigma, strength = follow_line(spectra, variances, window, start)
         middle = np.arange(len(spectra))
         typical = float(np.nanmedian(sigma)) if np.isfinite(sigma).any() else np.inf
-        if typical > WANTED_SIGMA:  # a line of few photons is seen in the sum of several frames only
-            together = 2 * int(min((typical / WANTED_SIGMA) ** 2, len(spectra)) / 2) + 1
+        together = 2 * int(min((typical / WANTED_SIGMA) ** 2, len(spectra)) / 2) + 1
+        if together > 1:  # a line of few photons is seen in the sum of several frames only
             groups = [slice(first, first + together) for first in range(0, len(spectra) - together + 1, together)]
             if len(groups) < FEWEST_GROUPS:
                 continue

@@ -340,14 +340,23 @@ class ElasticLine(Step):
         if self._calibration.status != "ok":
             return
         for _ in range(2):  # the second time the lines found by the first guide the others
-            for index, row in self._rows.items():
-                if row.blind.reason or abs(row.blind.pixel - self._where(index)) >= self._settings.fwhm:
-                    row.peak = self._expected(index, row)
+            before = self._used(rows)
+            pixels = self._calibration.pixel(np.array([row.energy for row in rows])) + self._shifts()[list(self._rows)]
+            sigmas = self._calibration.sigma(pixels) / self._calibration.dispersion
+            for (index, row), pixel, sigma in zip(self._rows.items(), pixels, sigmas, strict=True):
+                if row.blind.reason or abs(row.blind.pixel - pixel) >= self._settings.fwhm:
+                    row.peak = self._expected(index, float(pixel), float(sigma))
             self._known = self._find_known(rows)
+            if self._used(rows) == before:
+                return
             again = self._fit(rows)
             if again.status != "ok":
                 return
             self._calibration = again
+
+    def _used(self, rows: list[_Row]) -> tuple[list[Peak], list[tuple[str, float]]]:
+        """Give the lines of the rows, and names and places of the known ones."""
+        return [row.peak for row in rows], [(line.name, line.pixel) for line in self._known]
 
     def _fit(self, rows: list[_Row]) -> Calibration:
         """Calibrate with the lines that are elastic; say of the others that they are resonant emission."""
@@ -433,13 +442,9 @@ class ElasticLine(Step):
         common = self._calibration.common[: factor.shape[1]]
         return np.asarray(factor @ common) if len(common) else np.zeros(len(factor))
 
-    def _where(self, index: int) -> float:
-        """Give the column at which the calibration expects the line of a row."""
-        return float(self._calibration.pixel(self._rows[index].energy) + self._shifts()[index])
-
-    def _expected(self, index: int, row: _Row) -> Peak:
-        pixel = self._where(index)
-        sigma = float(self._calibration.sigma(pixel)) / self._calibration.dispersion
+    def _expected(self, index: int, pixel: float, sigma: float) -> Peak:
+        """Find the line of a row near the column at which the calibration expects it."""
+        row = self._rows[index]
         if not -WINDOW < pixel < len(row.spectrum) + WINDOW:
             return no_peak(f"expected at column {pixel:.0f}, off the detector")
         if sigma > self._settings.fwhm:

@@ -14,21 +14,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.special import ndtr
+
+from callbacks.rixs.line_fit import FWHM_PER_SIGMA, fit_line, line_and_slopes
 
 FloatArray = NDArray[np.floating]
 
-FWHM_PER_SIGMA = 2.3548  # of a Gaussian: 2 sqrt(2 ln 2), to the digits that stored widths were computed with
 FILTER_REACH = 2.5  # FWHM on either side that the matched filter looks at
 FIT_LEFT, FIT_RIGHT = 2.1, 3.8  # FWHM on either side of the line that are fitted; less below it, where emission is
-FIT_FWHM = (0.3, 3.0)  # of the instrument's FWHM: the widths a fit may try, wider than any that is accepted
 NEIGHBOUR_FWHM = (1.4, 2.8)  # FWHM below a line: where emission that would bias its fit is looked for
 FEATURES = 4  # from the highest energy down that are tried where nothing says where to look
 UNSEEN_BIAS = 0.25  # rms of the same, for emission that may be as high as the noise lets it
 NEIGHBOUR_BIAS = 0.5  # of a FWHM, for emission as high as the line: it is under the line as well as beside it
 _LEVEL_COLUMNS = 8  # on the high-energy side, that give the first guess of the level there
 _LINE_COLUMNS = 2  # beside the start that are left out of the first guess of the level below
-_ITERATIONS, _CONVERGED = 40, 1e-6  # of the fit; change of chi square, relative to 1 + chi square
 
 
 class LineCriteria(BaseModel):
@@ -219,73 +217,3 @@ def _neighbour(spectrum: FloatArray, variance: FloatArray, peak: Peak, fwhm: flo
     mean = float(spectrum[low:high].mean()) - peak.above
     height = peak.amplitude or math.inf
     return mean / height, math.sqrt(float(variance[low:high].sum())) / (high - low) / height
-
-
-def fit_line(
-    columns: FloatArray, counts: FloatArray, noise: FloatArray, start: FloatArray, *, fwhm: float
-) -> tuple[FloatArray, FloatArray, float]:
-    """Fit a Gaussian on a step in the background by weighted least squares.
-
-    Parameters
-    ----------
-    columns, counts, noise : numpy.ndarray, shape (n,)
-        Pixels, counts, and their standard uncertainty.
-    start : numpy.ndarray, shape (5,)
-        Centre and sigma (columns), height, and level below and above (counts).
-    fwhm : float
-        Of the instrument, columns; the width is kept within `FIT_FWHM` of it.
-
-    Returns
-    -------
-    parameters : numpy.ndarray, shape (5,)
-        As in `start`.
-    covariance : numpy.ndarray, shape (5, 5)
-    reduced : float
-        Chi square for each degree of freedom.
-
-    Notes
-    -----
-    Levenberg and Marquardt's method. `scipy.optimize.least_squares` finds the same line, to two thousandths of its
-    sigma (see the tests), and takes four times as long with the width bounded (tests/benchmarks/bench_elastic_line.py):
-    the lines of all rows are fitted again whenever a frame changes the calibration.
-    """
-    narrowest, widest = (share * fwhm / FWHM_PER_SIGMA for share in FIT_FWHM)
-    parameters, damping = start, 1e-2
-    model, slopes = line_and_slopes(columns, parameters)
-    cost = float((((counts - model) / noise) ** 2).sum())
-    for _ in range(_ITERATIONS):
-        weighted = slopes / noise[:, None]
-        curvature = weighted.T @ weighted
-        diagonal = np.diag(np.diag(curvature) + np.finfo(float).eps)
-        step = np.linalg.solve(curvature + damping * diagonal, weighted.T @ ((counts - model) / noise))
-        trial = parameters + step
-        trial[1] = np.clip(trial[1], narrowest, widest)
-        trial_model, trial_slopes = line_and_slopes(columns, trial)
-        trial_cost = float((((counts - trial_model) / noise) ** 2).sum())
-        if trial_cost > cost:
-            damping *= 5
-            if damping > 1e8:
-                break
-            continue
-        converged = cost - trial_cost < _CONVERGED * (1 + cost)
-        parameters, model, slopes, cost = trial, trial_model, trial_slopes, trial_cost
-        damping /= 5
-        if converged:
-            break
-    weighted = slopes / noise[:, None]
-    covariance = np.linalg.pinv(weighted.T @ weighted, hermitian=True)
-    return parameters, covariance, cost / max(1, len(columns) - len(parameters))
-
-
-def line_and_slopes(columns: FloatArray, parameters: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Give a Gaussian on a background that steps from one level to another under it, and its derivatives.
-
-    Emission lies below the elastic line and none above: the step stands for it.
-    """
-    centre, sigma, amplitude, below, above = parameters
-    u = (columns - centre) / sigma
-    shape, step = np.exp(-0.5 * u**2), ndtr(u)
-    edge = (above - below) * shape / math.sqrt(2 * math.pi)
-    model = amplitude * shape + below + (above - below) * step
-    slope = (amplitude * shape * u - edge) / sigma
-    return model, np.stack([slope, slope * u, shape, 1 - step, step], axis=1)

@@ -10,7 +10,7 @@ import time
 import numpy as np
 from scipy.optimize import least_squares
 
-from callbacks.rixs.elastic_peak import FIT_FWHM, FWHM_PER_SIGMA, fit_line, line_and_slopes
+from callbacks.rixs.line_fit import FIT_FWHM, FWHM_PER_SIGMA, fit_line, line_and_slopes
 
 ROUNDS, LINES = 9, 100
 FWHM, PHOTON, NOISE = 5.0, 110.0, 32.0

@@ -4,8 +4,8 @@ import numpy as np
 
 from callbacks.rixs.calibration import Displacements
 from callbacks.rixs.elastic_line import ElasticLine, ElasticLineSettings
-from callbacks.rixs.elastic_peak import FWHM_PER_SIGMA
 from callbacks.rixs.integration import spectrum_variance
+from callbacks.rixs.line_fit import FWHM_PER_SIGMA
 from callbacks.rixs.repeats import Row
 
 COLUMNS, FWHM, ROWS, PHOTON, NOISE = 2048, 5.0, 64, 110.0, 4.0

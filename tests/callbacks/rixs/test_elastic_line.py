@@ -29,8 +29,9 @@ from simulated_lines import (
 
 from callbacks.rixs.cosmic_rays import remove_cosmic_rays
 from callbacks.rixs.elastic_line import HC_EV_MM, ElasticLineSettings, Grating
-from callbacks.rixs.elastic_peak import FIT_FWHM, FWHM_PER_SIGMA, find_elastic_line, fit_line, line_and_slopes
+from callbacks.rixs.elastic_peak import find_elastic_line
 from callbacks.rixs.integration import spectrum_of, spectrum_variance
+from callbacks.rixs.line_fit import FIT_FWHM, FWHM_PER_SIGMA, fit_line, line_and_slopes
 from simulated_devices.physics.spectrograph import SpectrographModel
 
 

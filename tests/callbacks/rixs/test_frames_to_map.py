@@ -12,8 +12,8 @@ from callbacks.rixs.calibration import Calibration, fit_calibration
 from callbacks.rixs.curvature import Curvature, fit_curvature, straighten
 from callbacks.rixs.dark import estimate_pedestal
 from callbacks.rixs.drift import DriftSettings
-from callbacks.rixs.elastic_peak import FWHM_PER_SIGMA
 from callbacks.rixs.integration import Integration, IntegrationSettings, spectrum_of, spectrum_variance
+from callbacks.rixs.line_fit import FWHM_PER_SIGMA
 from callbacks.rixs.normalisation import Normalisation, NormalisationSettings
 from callbacks.rixs.repeats import RepeatedFrames, RepeatedFramesSettings, Row, measure_drift
 from callbacks.rixs.rixs_map import (
