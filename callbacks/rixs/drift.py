@@ -50,9 +50,9 @@ class DriftSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    # Rates of five maps of one day were -1.9, -1.5, 0.0, 0.6 and 1.5 columns/h.
-    rate: float = Field(1.5, ge=0)  # columns/h, rms
-    persistence: float = Field(4.0, gt=0)  # h, over which the rate stays the same
+    # Mean rates of five maps of four hours, one after another, were -1.5, -1.9, 0.0, 0.6 and 1.5 columns/h.
+    rate: float = Field(1.45, ge=0)  # columns/h, rms
+    persistence: float = Field(6.0, gt=0)  # h, over which the rate stays the same
     track: bool = True  # by fluorescence
 
 
