@@ -10,7 +10,7 @@ import numpy as np
 from beamline.endstation.config import Config
 from beamline.errors import BeamlineError
 from beamline.storage import Run, Runs
-from callbacks.contract import DERIVATION, RIXS_POOLED, CalibrationResult
+from callbacks.contract import DERIVATION, RIXS_POOLED, CalibrationResult, RixsResult
 
 LARGEST_FILE = 10_000_000  # bytes of a file of two columns: some 400,000 energies
 
@@ -86,7 +86,16 @@ def find_calibration(where: str, data_dir: Path) -> dict[str, Any]:
         "coefficients": result.calibration_parameters.tolist(),
         "covariance": result.calibration_covariance.tolist(),
         "source": f"{'pooled analysis' if pooled else 'reduction'} {derived.uid}",
+        "runs": _lines_of(derived),
     }
+
+
+def _lines_of(derived: Run) -> list[str]:
+    """Give the uids of all maps whose lines a calibration is made of, those of one that was loaded for it included."""
+    assert derived.derivation is not None
+    loaded = derived.derivation.settings.get("elastic_line", {}).get("loaded")
+    used = derived.derivation.pipeline != RIXS_POOLED and derived.read(RixsResult).calibration_loaded
+    return [*derived.derivation.raw_uids, *(loaded.get("runs", ()) if used and loaded else ())]
 
 
 def find_reference(where: str, folder: Path, data_dir: Path) -> dict[str, Any]:

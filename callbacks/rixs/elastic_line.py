@@ -64,6 +64,7 @@ class LoadedCalibration(BaseModel):
     sigma_ev: float = Field(0.1, gt=0)  # uncertainty of the energies it gives, where they are compared
     covariance: tuple[Row3, Row3, Row3] | None = None  # of the coefficients
     source: str = ""  # where it is from
+    runs: tuple[str, ...] = ()  # uids of the maps whose lines it is made of, which it must not calibrate
 
     @field_validator("coefficients")
     @classmethod
