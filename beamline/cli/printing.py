@@ -210,7 +210,7 @@ def _print_maps(outcome: Mapping[str, Any]) -> None:
     from beamline.operations.analyse_rixs import calibration_line  # takes time to import, and is by now
 
     console.print(calibration_line(outcome), soft_wrap=True)
-    names = ("run", "scan", "lines", "eV/pixel by itself", "pull", "offset (px)", "drift (px)")
+    names = ("run", "scan", "lines", "eV/pixel, bend of all", "pull", "offset (px)", "drift (px)")
     table = TextTable(*(Column(name, no_wrap=True) for name in names), box=None, padding=(0, 1))
     for run in outcome["runs"]:
         scan = "" if run["scan_id"] is None else shortened(run["scan_id"])

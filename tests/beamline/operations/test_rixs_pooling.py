@@ -116,6 +116,8 @@ def test_the_report_shows_lines_and_differences_and_the_summary_is_printed(poole
     shown = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert "chi square of their dispersions" in shown
     assert "is left out: " in shown
+    assert "by itself" not in shown + page  # its bend is that of all maps
+    assert "eV/pixel, bend of all" in shown
     assert f'[calibration] rixs = "{pooled.uid[:8]}"' in shown
 
 
