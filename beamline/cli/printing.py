@@ -203,7 +203,8 @@ def print_analysis(outcome: Mapping[str, Any]) -> None:
     for run in outcome["runs"]:
         for problem in run["problems"]:
             console.print(styled(f"{run['run'][:8]}: {problem}", "yellow"))
-    console.print(f"report: {outcome['report']}", soft_wrap=True)
+    if "report" in outcome:  # not of one that was kept before
+        console.print(f"report: {outcome['report']}", soft_wrap=True)
 
 
 def _print_maps(outcome: Mapping[str, Any]) -> None:

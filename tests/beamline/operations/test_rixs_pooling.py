@@ -1,5 +1,6 @@
 """RIXS maps from their frames to a pooled calibration, its report, and the next map that is calibrated with it."""
 
+import json
 import re
 from contextlib import closing
 from dataclasses import replace
@@ -7,6 +8,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from command_line import as_json, beamline
 from frame_documents import ROWS, raw_run, write_frames
 
 from beamline.acquire.references import find_calibration, processing_with_references
@@ -119,6 +121,22 @@ def test_the_report_shows_lines_and_differences_and_the_summary_is_printed(poole
     assert "by itself" not in shown + page  # its bend is that of all maps
     assert "eV/pixel, bend of all" in shown
     assert f'[calibration] rixs = "{pooled.uid[:8]}"' in shown
+
+
+def test_show_gives_what_analyse_gave_and_other_commands_say_what_the_uid_is_of(folder, pooled, capsys):
+    show = ("show", pooled.uid[:8], "--data-dir", folder)
+    shown = as_json(*show)
+    printing.print_json(summary_of(pooled))
+    assert shown == json.loads(capsys.readouterr().out)
+    assert f'[calibration] rixs = "{pooled.uid[:8]}"' in re.sub(r"\s+", " ", beamline(*show))
+    runs = Runs(folder)
+    with pytest.raises(BeamlineError, match=f"^run {pooled.uid[:8]}: is a pooled analysis of 3 runs"):
+        runs.find(pooled.uid[:8])
+    with pytest.raises(BeamlineError, match=r"^run 99: no run has this uid or scan id"):
+        runs.find("99")  # whatever uids begin with
+    reduction = runs.derived_uid("1")
+    with pytest.raises(BeamlineError, match=f"^run {reduction}: is a reduction of run {runs.find('1').uid}"):
+        runs.find(reduction)
 
 
 @pytest.mark.parametrize(
