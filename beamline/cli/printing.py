@@ -240,7 +240,10 @@ def _print_stacks(outcome: Mapping[str, Any]) -> None:
         console.print(styled(f"no end members: {outcome['status']}", "yellow"))
     table = TextTable("run", "sample", "energy offset (eV)", "reduced", box=None, padding=(0, 2))
     for run in outcome["runs"]:
-        reduced = f"{run['reduced']:.3f} ± {run['reduced_sigma']:.3f}" if "reduced" in run else ""
+        reduced = ""
+        if "reduced" in run:
+            known = math.isfinite(run["reduced"])
+            reduced = f"{run['reduced']:.3f} ± {run['reduced_sigma']:.3f}" if known else "not determined"
         offset = f"{run['energy_offset_ev']:+.3f} ± {run['energy_offset_sigma_ev']:.3f}"
         table.add_row(run["run"][:8], run["sample"], offset, reduced)
     console.print(table)

@@ -89,7 +89,7 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "PCA", f"{shares} of the variance; {pca['significant']} components above the noise{gap}"
     else:
         yield "PCA", f"none: {pca['status']}"
-    if "fractions" in summary:
+    if "fractions" in summary and summary["chemistry"]["status"] == "ok":
         shares = ", ".join(f"{name} {share:.3f}" for name, share in summary["fractions"].items())
         total = summary["reduced_fraction"]
         yield "fractions", f"{shares}; reduced {total['total']:.3f} ± {total['sigma']:.3f}"

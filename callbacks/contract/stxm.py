@@ -163,9 +163,10 @@ class AnalysisResult(Result):
         NOT_KNOWN_3D
     )
     residual: Annotated[Floats, Described("2-norm of the residual of the fit", "", ("lines", "columns"))] = NOT_KNOWN_2D
-    reduced_fraction: Annotated[Floats, Described("reduced / (reduced + oxidised)", "", ("lines", "columns"))] = (
-        NOT_KNOWN_2D
-    )
+    reduced_fraction: Annotated[
+        Floats,
+        Described("reduced / (reduced + oxidised); NaN where uncertain by more than 1", "", ("lines", "columns")),
+    ] = NOT_KNOWN_2D
     reduced_fraction_sigma: Annotated[Floats, Described("its standard uncertainty", "", ("lines", "columns"))] = (
         NOT_KNOWN_2D
     )
@@ -191,7 +192,7 @@ class StackResult(AnalysisResult):
     average_pixels: Annotated[int, Described("pixels averaged")] = -1
     total_fractions: Annotated[Floats, Described("fractions in the mean spectrum", "", ("members",))] = NOT_KNOWN_1D
     total_fractions_sigma: Annotated[Floats, Described("their standard uncertainty", "", ("members",))] = NOT_KNOWN_1D
-    total_reduced: Annotated[float, Described("reduced / (reduced + oxidised) there")] = NAN
+    total_reduced: Annotated[float, Described("reduced / (reduced + oxidised) there; NaN: see `chemical_status`")] = NAN
     total_reduced_sigma: Annotated[float, Described("its standard uncertainty")] = NAN
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import linear_sum_assignment
 
-from callbacks.fitting.nonnegative import Unmixed, no_fractions, put, ratio, reordered, unmix
+from callbacks.fitting.nonnegative import Unmixed, no_fractions, put, reordered, unmix
 from callbacks.stxm.components import Components, PixelComponents, components_in_blocks
 from callbacks.stxm.components.normalisation import Windows
 from callbacks.stxm.edges import SLACK, Edge, Window, inside, window_or
@@ -30,7 +30,13 @@ from callbacks.stxm.unmixing.end_members import (
     order_and_name,
     thinned,
 )
-from callbacks.stxm.unmixing.fractions import fit_mean, fit_normalised, spread_of_errors, with_uncertain_references
+from callbacks.stxm.unmixing.fractions import (
+    fit_mean,
+    fit_normalised,
+    share,
+    spread_of_errors,
+    with_uncertain_references,
+)
 from callbacks.stxm.unmixing.references import Reference, normalised_references
 from callbacks.stxm.unmixing.simplex import (
     CornerSpectra,
@@ -378,7 +384,7 @@ def _find_phases(
         ),
         spread,
         unmixed,
-        *ratio(unmixed, 0, (0, 1)),
+        *share(unmixed, 0, (0, 1)),
         _beside(nmf, found.clusters) if settings.nmf else nmf,
         "ok",
     )
