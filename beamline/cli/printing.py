@@ -238,6 +238,8 @@ def _print_stacks(outcome: Mapping[str, Any]) -> None:
     console.print(f"{outcome['pixels_used']} of {outcome['pixels']} pixels; variance {shares}")
     if outcome["status"] != "ok":
         console.print(styled(f"no end members: {outcome['status']}", "yellow"))
+    if outcome["references"]:
+        console.print(styled(outcome["references"], "yellow"), soft_wrap=True)
     table = TextTable("run", "sample", "energy offset (eV)", "reduced", box=None, padding=(0, 2))
     for run in outcome["runs"]:
         reduced = ""

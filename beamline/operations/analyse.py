@@ -188,6 +188,7 @@ def _write_report(path: Path, pooled: Pooled, settings: StxmSettings) -> None:
         f" {int(result.pca_scree)} before the gap of the scree.",
         warnings=[
             *([] if pooled.status == "ok" else [pooled.status]),
+            *([result.reference_note] if result.reference_note else []),
             *([result.end_member_note] if result.end_member_note else []),
             *(f"run {run[:8]}: {problem}" for run, problems in left_out for problem in problems),
         ],
@@ -263,6 +264,7 @@ def _summary(pooled: Pooled) -> dict[str, Any]:
         "technique": "stxm",
         "derived_uid": pooled.uid,
         "status": pooled.status,
+        "references": str(result.reference_note),
         "end_members": str(result.end_member_note),
         "pixels": int(np.sum(result.run_pixels)),
         "pixels_used": int(result.pixels_used),

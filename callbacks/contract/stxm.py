@@ -149,6 +149,7 @@ class AnalysisResult(Result):
     noise_cut: Annotated[float, Described("pixels with more are left out")] = NAN
     brightness: Annotated[Floats, Described("edge area", "eV", ("lines", "columns"))] = NOT_KNOWN_2D
     chemical_status: Annotated[str, Described("ok, or why there is no chemical map")] = ""
+    reference_note: Annotated[str, Described("references that are left out, or fitted in part, and why")] = ""
     end_member_names: Annotated[Texts, Described("names of end members or references", "", ("members",))] = NO_TEXTS
     end_member_energy: Annotated[Floats, Described("energies fitted", "eV", ("fitted",))] = NOT_KNOWN_1D
     end_members: Annotated[Floats, Described("their spectra", "", ("members", "fitted"))] = NOT_KNOWN_2D

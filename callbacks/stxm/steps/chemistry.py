@@ -121,6 +121,7 @@ class Chemistry(Step):
             end_members=fit.references,
             end_members_sigma=np.zeros_like(fit.references),
             end_member_note="",
+            reference_note=fit.note,
             total_fractions=fit.total.fractions[0],
             total_fractions_sigma=fit.total.sigma[0],
             total_reduced=float(share[0]),

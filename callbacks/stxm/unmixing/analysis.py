@@ -158,6 +158,8 @@ class Analysis:
     brightness : numpy.ndarray, shape (pixels,)
         Edge area, eV.
     phases : Phases
+    left_out : list of str
+        References that cannot be end members, and why.
     """
 
     energies: FloatArray
@@ -170,6 +172,7 @@ class Analysis:
     normalised: bool
     brightness: FloatArray
     phases: Phases
+    left_out: list[str]
 
     @property
     def status(self) -> str:
@@ -209,7 +212,7 @@ def analyse(
     edge : Edge
     settings : AnalysisSettings, optional
     references : mapping of str to Reference, optional
-        End members that were measured. Those that have no area in the windows cannot be, and are left out.
+        End members that were measured. Those that do not cover the energies, or have no area in the windows, cannot be.
 
     Returns
     -------
@@ -238,11 +241,13 @@ def analyse(
     subtracted = base if settings.normalise else np.zeros(len(base))
     cloud = _Cloud(energies, blocks, variances, subtracted, found, brightness)
     phases = _no_phases(energies, len(base), found.components.status)
+    left_out: list[str] = []
     if found.components.status == "ok":
         of_area = None
         if settings.normalise:
             of_area = used.jacobian(energies, np.zeros(len(energies))).T @ used.weights(energies)[1]
-        measured = _Measured.of(energies, references or {}, used)
+        measured = _Measured(*normalised_references(energies, references or {}, used))
+        left_out = measured.left_out
         try:
             phases = _find_phases(cloud, edge, settings, measured, of_area)
         except np.linalg.LinAlgError:
@@ -260,6 +265,7 @@ def analyse(
         settings.normalise,
         brightness,
         phases,
+        left_out,
     )
 
 
@@ -334,13 +340,7 @@ class _Measured:
     names: list[str]
     spectra: FloatArray
     covariance: FloatArray
-
-    @classmethod
-    def of(cls, energies: FloatArray, references: Mapping[str, Reference], used: Windows) -> _Measured:
-        """Normalise references as pixels are."""
-        if used.background is None or used.area is None:
-            references, used = {}, Windows()
-        return cls(*normalised_references(energies, references, used))
+    left_out: list[str]  # why others were not
 
 
 def _find_phases(

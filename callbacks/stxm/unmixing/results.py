@@ -44,6 +44,7 @@ def analysis_result(found: Analysis, shape: tuple[int, ...]) -> AnalysisResult:
         noise_cut=found.noise_cut,
         brightness=found.brightness.reshape(shape),
         chemical_status=found.status,
+        reference_note="; ".join(found.left_out),
     )
     if phases.status != "ok":
         return result

@@ -208,6 +208,26 @@ def test_end_members_that_were_measured_are_held_and_named():
     assert members.note.startswith("reduced, oxidised: found in the pixels")
 
 
+@pytest.mark.parametrize(
+    ("energies", "scale", "words"),
+    [
+        (ENERGIES[ENERGIES < 531], 1.0, "reference reduced: covers 520 to 530.75 eV, expected 520 to 535 eV; left out"),
+        (ENERGIES, 0.0, "reference reduced: its area above the background from 525 to 535 eV is 0, expected above 0;"),
+    ],
+)
+def test_a_reference_that_cannot_be_an_end_member_is_named_with_the_reason(energies, scale, words):
+    density, _, _ = mixtures(np.random.default_rng(15), pixels=900)
+    reference = Reference(energy=tuple(energies), optical_density=tuple(scale * oxygen_spectra(energies)[0]))
+    found = analyse(
+        ENERGIES, [density], [np.full_like(density, NOISE**2)], EDGE, AnalysisSettings(nmf=False),
+        references={"reduced": reference},
+    )  # fmt: skip
+    assert found.status == "ok"
+    assert not any(found.phases.end_members.measured)
+    (told,) = found.left_out
+    assert told.startswith(words)
+
+
 @pytest.mark.parametrize("method", ["simplex", "clusters"])
 def test_totals_hold_the_truth_within_their_intervals_though_no_pixel_is_pure(method):
     pure = oxygen_spectra(ENERGIES)

@@ -248,3 +248,18 @@ def test_a_fraction_that_noise_does_not_determine_is_none_and_the_status_says_so
     unknown = result["reduced_fraction_sigma"] > 1
     assert unknown.sum() > 100
     assert np.isnan(result["reduced_fraction"][unknown]).all()
+
+
+def test_a_reference_of_part_of_the_energies_is_named_with_what_it_covers_and_what_was_expected(counts):
+    part = settings().model_dump()
+    short = ENERGIES <= 542.0
+    part["chemistry"]["references"]["binder"] = {
+        "energy": ENERGIES[short], "optical_density": oxygen_spectra(ENERGIES)[2][short]
+    }  # fmt: skip
+    chain, _ = reduced_chain(counts[FEWER], ENERGIES[FEWER], settings=StxmSettings.model_validate(part))
+    result = chain.result
+    assert result["chemical_status"] == "ok"
+    assert result["reference_note"] == (
+        "reference binder: covers 520 to 542 eV, expected 520 to 544 eV; 18 of 19 energies are fitted"
+    )
+    assert len(result["end_member_energy"]) == 18
