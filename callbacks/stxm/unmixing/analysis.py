@@ -51,6 +51,7 @@ FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
 LARGEST_SIMPLEX = 5_000  # pixels that a simplex is fitted to; more are thinned evenly
+FEWEST_DIRECTIONS = 2  # that spectra vary in: of a single one nothing tells how much of it is noise
 CLEAR = 2.0  # times the median noise: pixels with more make no corner
 STRONG, MOST_IMPURE = (
     0.3,
@@ -251,8 +252,9 @@ def analyse(
         try:
             phases = _find_phases(cloud, edge, settings, measured, of_area)
         except np.linalg.LinAlgError:
-            phases = _no_phases(energies, len(base), "references look alike: they do not tell the end members apart")
-        except ValueError as error:  # too few pixels
+            what = "references look alike" if measured.names else f"end members look alike at {len(energies)} energies"
+            phases = _no_phases(energies, len(base), f"{what}: nothing tells them apart")
+        except ValueError as error:  # too few pixels or energies, or no component above the noise
             phases = _no_phases(energies, len(base), str(error))
     return Analysis(
         energies,
@@ -347,10 +349,22 @@ def _find_phases(
     cloud: _Cloud, edge: Edge, settings: AnalysisSettings, measured: _Measured, area: FloatArray | None
 ) -> Phases:
     """Find end members among the chosen pixels, and fit them to all."""
-    chosen, above = cloud.chosen, cloud.found.components.whitened.significance.above_noise
+    chosen, whitened = cloud.chosen, cloud.found.components.whitened
+    energies, above = len(cloud.energies), whitened.significance.above_noise
     if not above:
-        raise ValueError("no component stands above the noise, expected one or more for two end members")
+        cluster_size(cloud.found.scores[chosen], len(PHASES), settings.end_members)  # refuses where pixels are too few
+        if len(whitened.eigenvalues) < FEWEST_DIRECTIONS:
+            raise ValueError(
+                f"{energies} energies, expected {energies + FEWEST_DIRECTIONS - len(whitened.eigenvalues)} or more to"
+                " tell a component from the noise"
+            )
+        raise ValueError(
+            f"no component stands above the noise of {len(chosen)} pixels at {energies} energies, expected one or more"
+            " for two end members"
+        )
     number = max(2, len(measured.names), min(settings.end_members.number, above + 1))
+    if energies < number + 1:
+        raise ValueError(f"{energies} energies, expected {number + 1} or more for {number} end members and a constant")
     size = cluster_size(cloud.found.scores[chosen], number, settings.end_members)
     points, noise = cloud.whitened(number - 1)
     found = _corners(cloud, settings, measured, points, noise)
