@@ -158,17 +158,17 @@ class ElasticLineSettings(LineCriteria):
 
     @field_validator("known_lines", mode="before")
     @classmethod
-    def _tabulated(cls, lines: Any) -> Any:
-        """Take names alone, whose energies are tabulated."""
-        return {str(name): tabulated_line(str(name)) for name in lines} if isinstance(lines, list | tuple) else lines
-
-    @field_validator("known_lines")
-    @classmethod
-    def _possible(cls, lines: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-        for name, (energy, sigma) in lines.items():
-            if not (energy > 0 and sigma > 0):
-                raise ValueError(f"{name!r} is [{energy}, {sigma}], expected an energy and its uncertainty above 0 eV")
-        return lines
+    def _energies(cls, lines: Any) -> dict[str, tuple[float, float]]:
+        """Take names alone, whose energies are tabulated, or energy and uncertainty of each name."""
+        match lines:
+            case list() | tuple() if all(isinstance(name, str) for name in lines):
+                return {name: tabulated_line(name) for name in lines}
+            case dict():
+                return {str(name): _energy_and_sigma(name, value) for name, value in lines.items()}
+        raise ValueError(
+            f"{lines!r:.80}: expected a list of names, as "
+            '["Fe La", "O K"], or a table of energies and uncertainties in eV, as { "Fe La" = [705.0, 1.0] }'
+        )
 
     @model_validator(mode="after")
     def _one_bend(self) -> Self:
@@ -179,6 +179,19 @@ class ElasticLineSettings(LineCriteria):
     def bend_at(self, energy: float, dispersion: float) -> tuple[float, float]:
         """Give what is known of the bend where an energy is seen, and its standard uncertainty, 1/pixel."""
         return self.grating.bend(energy, dispersion) if self.grating else (self.bend.value, self.bend.sigma)
+
+
+def _energy_and_sigma(name: str, value: Any) -> tuple[float, float]:
+    """Give the energy of a line and its uncertainty, eV, as they were set."""
+    match value:
+        case [int() | float() as energy, int() | float() as sigma] if (
+            0 < energy < math.inf and 0 < sigma < math.inf and not {type(energy), type(sigma)} & {bool}
+        ):
+            return float(energy), float(sigma)
+    raise ValueError(
+        f"{name!r} is {value!r:.80}, expected its energy and the uncertainty of that, two numbers above 0 eV, as"
+        " [705.0, 1.0]"
+    )
 
 
 def tabulated_line(name: str) -> tuple[float, float]:
@@ -192,7 +205,7 @@ def tabulated_line(name: str) -> tuple[float, float]:
     Raises
     ------
     ValueError
-        When the element has no such line.
+        When there is no such element, or it has no such line.
 
     Notes
     -----
@@ -203,12 +216,11 @@ def tabulated_line(name: str) -> tuple[float, float]:
     try:
         lines = xraydb.xray_lines(element)
     except ValueError:
-        expected = "expected for example 'O K' or 'Fe La'"
-        raise ValueError(f"known line {name!r}: no element {element!r}; {expected}") from None
+        raise ValueError(f"{name!r}: there is no element {element!r}, expected a name as 'O K' or 'Fe La'") from None
     for key in (line, f"{line}1", f"{line}a1"):
         if key in lines:
             return float(lines[key].energy), TABULATED_SIGMA
-    raise ValueError(f"known line {name!r}: {element} has {', '.join(sorted(lines))}")
+    raise ValueError(f"{name!r}: expected {element!r}, a space and one of its lines: {', '.join(sorted(lines))}")
 
 
 @dataclass

@@ -1,10 +1,12 @@
 """Elastic lines in spectra: found where they are, refused where they are not, and what they calibrate."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 from irixs import COUNTS_PER_EV, READ_NOISE, read_scan
+from pydantic import ValidationError
 from scan_elastic_line import constant, false_calibrations, simulated_scores
 from scipy.optimize import least_squares
 from scipy.stats import norm
@@ -138,10 +140,29 @@ def test_settings_that_no_spectrometer_has_are_refused(settings, message):
 def test_known_lines_may_be_names_whose_energies_are_tabulated():
     given = ElasticLineSettings.model_validate({"known_lines": ["O K", "Fe La", "Ti Ll"]})
     assert given.known_lines == {"O K": (524.9, 1.0), "Fe La": (704.8, 1.0), "Ti Ll": (395.1, 1.0)}
-    with pytest.raises(ValueError, match="no element 'Zz'"):
-        ElasticLineSettings.model_validate({"known_lines": ["Zz K"]})
-    with pytest.raises(ValueError, match="'O L': O has Ka1, Ka2, Ka3"):
-        ElasticLineSettings.model_validate({"known_lines": ["O L"]})
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (5, "5: expected a list of names, as"),
+        ("Fe La", "'Fe La': expected a list of names, as"),
+        (["Fe La", 5], r"\['Fe La', 5\]: expected a list of names, as"),
+        (["Zz K"], "'Zz K': there is no element 'Zz', expected a name as 'O K'"),
+        (["O L"], "'O L': expected 'O', a space and one of its lines: Ka1, Ka2, Ka3"),
+        ({"Fe La": 705}, "'Fe La' is 705, expected its energy and the uncertainty of that"),
+        ({"Fe La": [705]}, r"'Fe La' is \[705\], expected its energy"),
+        ({"Fe La": ["a", 1]}, r"'Fe La' is \['a', 1\], expected its energy"),
+        ({"Fe La": [True, 1]}, r"'Fe La' is \[True, 1\], expected its energy"),
+        ({"Fe La": []}, r"'Fe La' is \[\], expected its energy"),
+    ],
+)
+def test_wrong_known_lines_are_named_in_one_line_with_what_was_expected(lines, message):
+    with pytest.raises(ValidationError) as refused:
+        ElasticLineSettings.model_validate({"known_lines": lines})
+    (problem,) = refused.value.errors()
+    assert problem["loc"] == ("known_lines",)
+    assert re.match(f"Value error, {message}", problem["msg"])
 
 
 def test_an_unmeasured_spectrum_has_no_line():
