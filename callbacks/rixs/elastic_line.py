@@ -82,6 +82,18 @@ class LoadedCalibration(BaseModel):
                 raise ValueError("is no covariance: expected a symmetric matrix that is positive definite")
         return covariance
 
+    @model_validator(mode="after")
+    def _credible(self) -> Self:
+        """Refuse a dispersion that is known better than where on the chip it holds: drift and emission move lines."""
+        energy, dispersion, bend = self.coefficients
+        least = dispersion * (2 * dispersion / energy + abs(bend))  # what it changes by from one pixel to the next
+        if self.covariance is not None and (sigma := math.sqrt(self.covariance[1][1])) < least:
+            raise ValueError(
+                f"covariance: the dispersion is said to be known to {sigma:.1g} eV/pixel, expected {least:.1g} or more,"
+                " by which it changes from one pixel to the next"
+            )
+        return self
+
     @property
     def calibration(self) -> Calibration | None:
         """Dispersion and bend as they were known; None where there is no covariance."""
@@ -259,7 +271,7 @@ class ElasticLine(Step):
     def __init__(self, settings: ElasticLineSettings) -> None:
         self._settings = settings
         self._rows: dict[int, _Row] = {}
-        self._calibration = fit_calibration([], [], [])
+        self._calibration = self._by_lines = fit_calibration([], [], [])  # by the lines alone, where one is loaded
         self._found: dict[tuple[int, int], Peak] = {}  # by row and expected column
         self._displacements = Displacements.none(0)  # of the rows
         self._factor = np.zeros((0, 1))  # how far drift and (last) emission may displace the lines
@@ -348,8 +360,8 @@ class ElasticLine(Step):
         for row in rows:
             row.peak = row.blind
         self._known, self._weakest = (), math.nan
-        self._weakest = _weakest(rows, self._fit(rows).accepted)
-        self._calibration = self._fit(rows)
+        self._weakest = _weakest(rows, self._fit(rows)[0].accepted)
+        self._calibration, self._by_lines = self._fit(rows)
         if self._calibration.status != "ok":
             return
         for _ in range(2):  # the second time the lines found by the first guide the others
@@ -357,13 +369,16 @@ class ElasticLine(Step):
                 if row.blind.reason or abs(row.blind.pixel - self._where(index)) >= self._settings.fwhm:
                     row.peak = self._expected(index, row)
             self._known = self._find_known(rows)
-            again = self._fit(rows)
+            again, by_lines = self._fit(rows)
             if again.status != "ok":
                 return
-            self._calibration = again
+            self._calibration, self._by_lines = again, by_lines
 
-    def _fit(self, rows: list[_Row]) -> Calibration:
-        """Calibrate with the lines that are elastic; say of the others that they are resonant emission."""
+    def _fit(self, rows: list[_Row]) -> tuple[Calibration, Calibration]:
+        """Calibrate with the lines that are elastic, and with these alone where a calibration is loaded.
+
+        Of the others it is said that they are resonant emission.
+        """
         strength = np.array([math.nan if row.peak.reason else row.strength for row in rows])
         above = np.nan_to_num(strength / self._weakest, nan=1.0)
         share = 1 - 1 / np.maximum(above, 1.0)
@@ -396,16 +411,18 @@ class ElasticLine(Step):
             try:
                 bend = self._settings.bend_at(float(found.coefficients[0]), found.dispersion)
             except ValueError as error:
-                return refused(len(rows), str(error))
+                found = refused(len(rows), str(error))
+                return found, found
             found = fit(None, bend)
+        by_lines = found
         if (loaded := self._loaded) is not None and not self._contradicts(found, loaded):
             found = fit(loaded, bend)
         moved = displacements.factor @ found.common if len(found.common) else np.zeros(len(rows))
         for row, by in zip(rows, moved, strict=True):
             row.moved = float(by)
         if found.status != "ok" and (beyond := _light_at_the_end(rows)):
-            return replace(found, status=f"{beyond}; {found.status}")
-        return found
+            return replace(found, status=f"{beyond}; {found.status}"), by_lines
+        return found, by_lines
 
     @property
     def _loaded(self) -> Calibration | None:
@@ -423,7 +440,7 @@ class ElasticLine(Step):
     def _against_loaded(self) -> dict[str, Any]:
         """Give by how far the lines lie from where the calibration that the dispersion is from had them."""
         loaded, found = self._loaded, self._calibration
-        if loaded is None or found.status != "ok" or self._contradicts(found, loaded):
+        if loaded is None or found.status != "ok" or self._contradicts(self._by_lines, loaded):
             return {}
         energy = float(found.coefficients[0])
         before = float(loaded.pixel(energy))
@@ -497,6 +514,7 @@ class ElasticLine(Step):
         if loaded is None or found.status != "ok":
             return ""
         if (known := loaded.calibration) is not None:
+            found = self._by_lines
             if not self._contradicts(found, known):
                 return ""
             expected, sigma = known.dispersion_at(float(found.coefficients[0]))
