@@ -470,6 +470,8 @@ class ElasticLine(Step):
     def _expected(self, index: int, row: _Row) -> Peak:
         pixel = self._where(index)
         sigma = float(self._calibration.sigma(pixel)) / self._calibration.dispersion
+        if math.isnan(pixel):
+            return no_peak("expected beyond the end of the spectrum")
         if not -WINDOW < pixel < len(row.spectrum) + WINDOW:
             return no_peak(f"expected at column {pixel:.0f}, off the detector")
         if sigma > self._settings.fwhm:

@@ -165,6 +165,33 @@ def test_wrong_known_lines_are_named_in_one_line_with_what_was_expected(lines, m
     assert re.match(f"Value error, {message}", problem["msg"])
 
 
+def test_a_fit_that_ran_away_is_said_to_be_undetermined_and_leaves_no_numbers():
+    undetermined = 0
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        spectrum, variance = measure(rng.uniform(520.0, 545.0), rng, elastic=0.0, emission=500.0)
+        peak = find_elastic_line(spectrum, variance, expected_pixel=float(rng.uniform(1000.0, 1250.0)), search=3.0)
+        undetermined += "a fit that the counts do not determine" in peak.reason
+        if np.isfinite(peak.pixel):
+            assert abs(peak.significance) < 30.0, peak
+            assert peak.sigma < 3 * FWHM, peak
+            assert peak.pull < FWHM, peak
+    assert undetermined > 10
+
+
+def test_rows_without_a_line_are_not_said_to_be_moved_by_emission():
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        energies = np.concatenate([EXCITATIONS, EXCITATIONS + 0.3])
+        lights = [LIT] * len(EXCITATIONS) + [LIT | {"elastic": 0.0}] * len(EXCITATIONS)
+        spectra = [measure(energy, rng, **light) for energy, light in zip(energies, lights, strict=True)]
+        result = calibrate(energies, spectra).result
+        refused = result.elastic_reason != ""
+        assert refused.sum() >= len(EXCITATIONS)
+        assert (result.elastic_displacement[refused & ~result.elastic_accepted, -1] < FWHM).all()
+        assert np.abs(result.elastic_moved).max() < FWHM
+
+
 def test_an_unmeasured_spectrum_has_no_line():
     peak = find_elastic_line(np.full(100, np.nan), np.ones(100))
     assert peak.reason == "the spectrum is not measured"
