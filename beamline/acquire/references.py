@@ -10,7 +10,7 @@ import numpy as np
 from beamline.endstation.config import Config
 from beamline.errors import BeamlineError
 from beamline.storage import Run, Runs
-from callbacks.contract import DERIVATION, RIXS_POOLED, CalibrationResult
+from callbacks.contract import RIXS_POOLED, CalibrationResult, RixsResult
 
 LARGEST_FILE = 10_000_000  # bytes of a file of two columns: some 400,000 energies
 
@@ -65,16 +65,8 @@ def find_calibration(where: str, data_dir: Path) -> dict[str, Any]:
         When it is neither, or has no calibration.
     """
     runs = Runs(data_dir)
-    # A number is a scan id first, as it is wherever runs are named.
-    scan = where.isdigit() and any(entry.start.get("scan_id") == int(where) for entry in runs.raw())
-    pooled = [
-        entry
-        for entry in runs.entries()
-        if not scan and entry.uid.startswith(where) and entry.start.get(DERIVATION, {}).get("pipeline") == RIXS_POOLED
-    ]
-    if len(pooled) > 1:
-        raise BeamlineError(f"calibration {where}: {len(pooled)} pooled analyses have a uid that starts with this")
-    derived = runs.load(pooled[0]) if pooled else runs.load_with_derived(where)[1]
+    pooled = runs.find_pooled(where)
+    derived = runs.load(pooled) if pooled else runs.load_with_derived(where)[1]
     if derived is None:
         raise BeamlineError(f"calibration {where}: the run has not been reduced")
     result = derived.read(CalibrationResult)
@@ -86,7 +78,16 @@ def find_calibration(where: str, data_dir: Path) -> dict[str, Any]:
         "coefficients": result.calibration_parameters.tolist(),
         "covariance": result.calibration_covariance.tolist(),
         "source": f"{'pooled analysis' if pooled else 'reduction'} {derived.uid}",
+        "runs": _lines_of(derived),
     }
+
+
+def _lines_of(derived: Run) -> list[str]:
+    """Give the uids of all maps whose lines a calibration is made of, those of one that was loaded for it included."""
+    assert derived.derivation is not None
+    loaded = derived.derivation.settings.get("elastic_line", {}).get("loaded")
+    used = derived.derivation.pipeline != RIXS_POOLED and derived.read(RixsResult).calibration_loaded
+    return [*derived.derivation.raw_uids, *(loaded.get("runs", ()) if used and loaded else ())]
 
 
 def find_reference(where: str, folder: Path, data_dir: Path) -> dict[str, Any]:

@@ -208,10 +208,18 @@ def runs(
 
 @app.command(context_settings=TAKES_RUN)
 def show(run: RunName = "-1", data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Show what a run measured and what its reduction found."""
+    """Show what a run measured and what its reduction found, or what a pooled analysis did."""
+    from beamline.cli import printing
     from beamline.operations.runs import open_runs, summary_of
 
-    _show(summary_of(open_runs(data_dir), run), as_json=as_json)
+    runs = open_runs(data_dir)
+    if (pooled := runs.find_pooled(run)) is None:
+        _show(summary_of(runs, run), as_json=as_json)
+        return
+    from beamline.operations.analyse import show_pooled
+
+    summary = show_pooled(runs, pooled)
+    printing.print_json(summary) if as_json else printing.print_analysis(summary)
 
 
 @app.command(context_settings=TAKES_RUN)

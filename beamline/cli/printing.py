@@ -203,14 +203,15 @@ def print_analysis(outcome: Mapping[str, Any]) -> None:
     for run in outcome["runs"]:
         for problem in run["problems"]:
             console.print(styled(f"{run['run'][:8]}: {problem}", "yellow"))
-    console.print(f"report: {outcome['report']}", soft_wrap=True)
+    if "report" in outcome:  # not of one that was kept before
+        console.print(f"report: {outcome['report']}", soft_wrap=True)
 
 
 def _print_maps(outcome: Mapping[str, Any]) -> None:
     from beamline.operations.analyse_rixs import calibration_line  # takes time to import, and is by now
 
     console.print(calibration_line(outcome), soft_wrap=True)
-    names = ("run", "scan", "lines", "eV/pixel by itself", "pull", "offset (px)", "drift (px)")
+    names = ("run", "scan", "lines", "eV/pixel, bend of all", "pull", "offset (px)", "drift (px)")
     table = TextTable(*(Column(name, no_wrap=True) for name in names), box=None, padding=(0, 1))
     for run in outcome["runs"]:
         scan = "" if run["scan_id"] is None else shortened(run["scan_id"])
@@ -237,9 +238,14 @@ def _print_stacks(outcome: Mapping[str, Any]) -> None:
     console.print(f"{outcome['pixels_used']} of {outcome['pixels']} pixels; variance {shares}")
     if outcome["status"] != "ok":
         console.print(styled(f"no end members: {outcome['status']}", "yellow"))
+    if outcome["references"]:
+        console.print(styled(outcome["references"], "yellow"), soft_wrap=True)
     table = TextTable("run", "sample", "energy offset (eV)", "reduced", box=None, padding=(0, 2))
     for run in outcome["runs"]:
-        reduced = f"{run['reduced']:.3f} ± {run['reduced_sigma']:.3f}" if "reduced" in run else ""
+        reduced = ""
+        if "reduced" in run:
+            known = math.isfinite(run["reduced"])
+            reduced = f"{run['reduced']:.3f} ± {run['reduced_sigma']:.3f}" if known else "not determined"
         offset = f"{run['energy_offset_ev']:+.3f} ± {run['energy_offset_sigma_ev']:.3f}"
         table.add_row(run["run"][:8], run["sample"], offset, reduced)
     console.print(table)

@@ -24,11 +24,19 @@ from beamline.processes.followers import ingest_now
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures
 from beamline.storage.results import Run
-from beamline.storage.runs import Runs
+from beamline.storage.runs import Entry, Runs
 from beamline.techniques.settings import processing_problems
 from beamline.techniques.technique import not_reduced
 from beamline.text import shortened
-from callbacks.contract import SERIES, STXM_POOLED, PooledResult, Series, StxmResult
+from callbacks.contract import (
+    RIXS_POOLED,
+    SERIES,
+    STXM_POOLED,
+    PooledResult,
+    RixsPooledResult,
+    Series,
+    StxmResult,
+)
 from callbacks.pipelines import RIXS, RixsSettings, StxmSettings
 from callbacks.stxm.density.masks import GOOD
 from callbacks.stxm.edges import edge_of
@@ -89,6 +97,25 @@ def analyse_runs(
             write(part)
     late = ingest_now(data_dir, uid)
     return summary | {"report": str(output), "not_in_catalogue": late}
+
+
+def show_pooled(runs: Runs, entry: Entry) -> dict[str, Any]:
+    """Summarise a pooled analysis that was kept, as `analyse_runs` does it.
+
+    Raises
+    ------
+    BeamlineError
+        When it, or one of the runs that it was made of, cannot be read.
+    """
+    derived = runs.load(entry)
+    raws = [runs.load(runs.find(uid)) for uid in entry.raw_uids]
+    problems = [problems_of(raw, interruptions(raw)) for raw in raws]
+    assert derived.derivation is not None
+    if derived.derivation.pipeline == RIXS_POOLED:
+        maps = derived.read(RixsPooledResult)
+        return analyse_rixs.summary_of(analyse_rixs.PooledMaps(entry.uid, maps, raws, problems))
+    result = derived.read(PooledResult)
+    return _summary(Pooled(entry.uid, str(result.chemical_status), result, problems))
 
 
 def _runs_of_one_pipeline(names: list[str], data_dir: Path) -> tuple[list[str], str]:
@@ -161,6 +188,7 @@ def _write_report(path: Path, pooled: Pooled, settings: StxmSettings) -> None:
         f" {int(result.pca_scree)} before the gap of the scree.",
         warnings=[
             *([] if pooled.status == "ok" else [pooled.status]),
+            *([result.reference_note] if result.reference_note else []),
             *([result.end_member_note] if result.end_member_note else []),
             *(f"run {run[:8]}: {problem}" for run, problems in left_out for problem in problems),
         ],
@@ -236,6 +264,7 @@ def _summary(pooled: Pooled) -> dict[str, Any]:
         "technique": "stxm",
         "derived_uid": pooled.uid,
         "status": pooled.status,
+        "references": str(result.reference_note),
         "end_members": str(result.end_member_note),
         "pixels": int(np.sum(result.run_pixels)),
         "pixels_used": int(result.pixels_used),

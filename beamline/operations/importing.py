@@ -16,11 +16,12 @@ from beamline.formats.importers.irixs import irixs_documents
 from beamline.formats.importers.nxstxm import nxstxm_documents
 from beamline.formats.importers.sdf import sdf_documents
 from beamline.operations.progress import EventCounter, Progress, no_progress
-from beamline.operations.runs import data_folder, of_one_scan, summary_of
+from beamline.operations.runs import calibrated_by_itself, data_folder, of_one_scan, summary_of
 from beamline.processes.followers import ingest_now
 from beamline.processes.reduction import Reduction
 from beamline.storage.layout import Layout
 from beamline.storage.recorder import Recorder
+from beamline.storage.results import Run
 from beamline.storage.runs import Runs
 from beamline.techniques.settings import processing_problems
 from callbacks.contract import PROCESSING
@@ -70,6 +71,8 @@ def import_scan(
             for name, doc in _documents(kind, path, data_dir):
                 if name == "start":
                     uid = doc["uid"]
+                    if twice := calibrated_by_itself(Run(doc), settings, Runs(data_dir).raw()):
+                        raise BeamlineError(twice)
                     recorder(name, {**doc, PROCESSING: settings})
                     new.add(uid)
                 else:

@@ -11,7 +11,7 @@ from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from beamline.operations.problems import unreadable_frames
-from beamline.operations.runs import technique_of
+from beamline.operations.runs import calibrated_by_itself, technique_of
 from beamline.processes.followers import ingest_now
 from beamline.storage.catalogue import documents as replays
 from beamline.storage.catalogue.find import RunNotFoundError, open_catalog, resolve_run
@@ -56,6 +56,8 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
         if problems := processing_problems(loaded):
             raise BeamlineError(*problems)
         settings = processing_with_references(loaded, runs.data_dir)
+        if twice := calibrated_by_itself(entry, settings, runs.raw()):
+            raise BeamlineError(twice)
     documents = list(documents_of(runs, entry, source))
     if unreadable := unreadable_frames(documents):
         raise BeamlineError(f"run {entry.uid} cannot be reduced again: {unreadable}")

@@ -20,7 +20,7 @@ from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from beamline.operations.progress import Progress, no_progress
-from beamline.operations.runs import block_of, sample_of
+from beamline.operations.runs import block_of, calibrated_by_itself, sample_of
 from beamline.operations.selecting import select_runs
 from beamline.processes.followers import ingest_now
 from beamline.storage.derived import DerivedRuns
@@ -82,8 +82,11 @@ def reprocess(
     found = [entry for entry in select_runs(runs, query) if is_measurement(entry.start)]
     if not found:
         raise BeamlineError(f"{' '.join(query)}: none of the runs is a measurement, which alone is reduced")
-    all_rows = [_row(entry) for entry in found]
+    recorded = runs.raw() if processing else []
+    all_rows = [_row(entry, processing or {}, recorded) for entry in found]
     rows = [row for row in all_rows if not row["error"]]
+    if not rows:  # no workers are needed
+        return {"runs": all_rows, "seconds": time.monotonic() - began, "not_in_catalogue": ""}
     what = f"reducing {len(rows)} runs"
     progress(what, 0, len(rows))
     with _client(scheduler, workers) as client:
@@ -157,16 +160,18 @@ def _processing(path: Path, data_dir: Path) -> dict[str, dict[str, Any]]:
     return processing_with_references(loaded, data_dir)
 
 
-def _row(entry: Entry) -> dict[str, Any]:
-    closed = inspect_log(entry.path).state is LogState.CLOSED
+def _row(entry: Entry, processing: Mapping[str, Any], recorded: Sequence[Entry]) -> dict[str, Any]:
+    error = calibrated_by_itself(entry, processing, recorded)
+    if inspect_log(entry.path).state is not LogState.CLOSED:
+        error = "is being measured, or was interrupted, which `beamline recover` closes"
     return {
         "raw_uid": entry.uid,
         "scan_id": entry.start.get("scan_id"),
         "technique": block_of(entry.start).get("technique"),
         "sample": sample_of(entry.start),
-        "derived_uid": str(uuid.uuid4()) if closed else None,
+        "derived_uid": None if error else str(uuid.uuid4()),
         "seconds": None,
-        "error": "" if closed else "is being measured, or was interrupted, which `beamline recover` closes",
+        "error": error,
     }
 
 

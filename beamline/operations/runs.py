@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from beamline.storage.runs import Entry, Runs
 from beamline.techniques import TECHNIQUES, Technique
 from beamline.text import file_name_of, shortened
 from callbacks.contract import MEASUREMENT, Account, Marks, Measurement, Stream
+from callbacks.pipelines import RIXS
 
 INTERRUPTIONS = "interruptions"  # stream of the engine
 
@@ -221,7 +222,7 @@ def summary_warnings(summary: Mapping[str, Any]) -> list[str]:
     return list(TECHNIQUES[summary["technique"]].warnings(summary))
 
 
-def shown_name(raw: Run) -> str:
+def shown_name(raw: Run | Entry) -> str:
     """Name a raw run for a reader: by its scan id, where it has one, and the beginning of its uid."""
     scan_id = raw.start.get("scan_id")
     return f"run {raw.uid[:8]}" if scan_id is None else f"scan {shortened(scan_id)} (run {raw.uid[:8]})"
@@ -241,4 +242,31 @@ def of_one_scan(start: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         and start["time"] == other["time"]
         and start.get("scan_id") == other.get("scan_id")
         and block_of(start).get("technique") == block_of(other).get("technique")
+    )
+
+
+def calibrated_by_itself(raw: Run | Entry, processing: Mapping[str, Any], recorded: Iterable[Entry]) -> str:
+    """Say that the calibration that is loaded for a map is made of its own lines, which would count twice; else "".
+
+    Parameters
+    ----------
+    raw : Run or Entry
+        The map.
+    processing : mapping
+        Settings by pipeline.
+    recorded : iterable of Entry
+        The raw runs of the data folder, among which another import of the same scan may be.
+    """
+    loaded = processing.get(RIXS.name, {}).get("elastic_line", {}).get("loaded") or {}
+    members = set(loaded.get("runs", ()))
+    same = (
+        entry.uid
+        for entry in recorded
+        if entry.uid in members and (of_one_scan(raw.start, entry.start) or of_one_scan(entry.start, raw.start))
+    )
+    if not members or (raw.uid not in members and next(same, None) is None):
+        return ""
+    return (
+        f"{shown_name(raw)}: is one of the maps that the loaded calibration is made of "
+        f" ({loaded.get('source') or 'settings'}): its lines would count twice; expected a calibration by other maps"
     )

@@ -43,8 +43,9 @@ def pooled_figures(result: RixsPooledResult, names: Sequence[str]) -> Iterator[D
     )
     yield (
         "Dispersion by map",
-        f"What each map tells by itself, and all together (band: 68 %). Chi square {result.chi_square:.2f} for"
-        f" {result.chi_square_freedom}.",
+        "What the lines of each map tell where bend, the pull of emission and the energies of known lines are those of"
+        " all maps, and all together (band: 68 %). It is not the map's own calibration, which has a bend of its own."
+        f" Chi square {result.chi_square:.2f} for {result.chi_square_freedom}.",
         dispersions(result, names),
     )
 
@@ -82,7 +83,7 @@ def residuals(result: RixsPooledResult, names: Sequence[str]) -> Figure:
 
 
 def dispersions(result: RixsPooledResult, names: Sequence[str]) -> Figure:
-    """Draw the dispersion that each map tells by itself, and that of all."""
+    """Draw the dispersion that the lines of each map tell with the bend of all, and that of all."""
     figure = Figure(figsize=(9.0, 1.6 + 0.35 * len(names)), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(names))

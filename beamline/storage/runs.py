@@ -20,6 +20,7 @@ from callbacks.contract import DERIVATION, Stream, reduction_of
 
 logger = logging.getLogger(__name__)
 
+SHOWN_OF_UID = 8  # characters
 UNREADABLE_REDUCTION = "the reduction "  # what a problem of a raw run begins with, of a reduction that cannot be read
 
 
@@ -47,6 +48,11 @@ class Entry:
     def reduction_of(self) -> str:
         """Uid of the raw run that this is the reduction of; empty for a raw run and for a pooled analysis."""
         return reduction_of(self.start)
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether this is a pooled analysis: made of raw runs, and the reduction of none."""
+        return bool(self.raw_uids) and not self.reduction_of
 
 
 class Runs:
@@ -86,9 +92,10 @@ class Runs:
         Raises
         ------
         BeamlineError
-            When no run matches, or more than one.
+            When no run matches, or more than one; where a derived run does, it is said what that is.
         """
-        entries = self.raw()
+        all_entries = self.entries()
+        entries = [entry for entry in all_entries if not entry.raw_uids]
         if not entries:
             raise BeamlineError(f"no runs in {self.data_dir}")
         if name.startswith("-") and name[1:].isdigit():
@@ -104,12 +111,28 @@ class Runs:
         matching = [entry for entry in entries if name and entry.uid.startswith(name)]
         if len(matching) == 1:
             return matching[0]
-        reason = (
-            "no run has this uid or scan id"
-            if not matching
-            else f"{len(matching)} runs have a uid that starts with this"
-        )
-        raise BeamlineError(f"run {name}: {reason} in {self.data_dir}")
+        if matching:
+            reason = f"{len(matching)} runs have a uid that starts with this in {self.data_dir}"
+        else:
+            reason = _what_it_is(name, all_entries) or f"no run has this uid or scan id in {self.data_dir}"
+        raise BeamlineError(f"run {name}: {reason}")
+
+    def find_pooled(self, name: str) -> Entry | None:
+        """Find a pooled analysis by its uid or the unique beginning of it; None where that names a raw run, or nothing.
+
+        Raises
+        ------
+        BeamlineError
+            When there are several.
+        """
+        entries = self.entries()
+        found = [entry for entry in entries if name and entry.uid.startswith(name)]
+        if _names_a_scan(name, entries) or not all(entry.raw_uids for entry in found):
+            return None
+        pooled = [entry for entry in found if entry.is_pooled]
+        if len(pooled) > 1:
+            raise BeamlineError(f"{name}: {len(pooled)} pooled analyses have a uid that starts with this")
+        return pooled[0] if pooled else None
 
     def load(self, entry: Entry) -> Run:
         """Read a run: a derived run with all its arrays, a raw run without its camera frames.
@@ -246,3 +269,20 @@ class Runs:
                 return raw, derived
         raw.problems += unreadable
         return raw, None
+
+
+def _what_it_is(name: str, entries: list[Entry]) -> str:
+    """Say what the derived run of such a name is; "" where there is not exactly one."""
+    found = [entry for entry in entries if name and entry.uid.startswith(name)]
+    if _names_a_scan(name, entries) or len(found) != 1:
+        return ""
+    if found[0].is_pooled:
+        return f"is a pooled analysis of {len(found[0].raw_uids)} runs, which `beamline show` shows; expected a raw run"
+    return f"is a reduction of run {found[0].reduction_of}; expected a raw run"
+
+
+def _names_a_scan(name: str, entries: list[Entry]) -> bool:
+    """Tell whether a name is a scan id, also one that no run has: a number shorter than what is shown of a uid."""
+    if not name.isdigit():
+        return False
+    return len(name) < SHOWN_OF_UID or any(entry.start.get("scan_id") == int(name) for entry in entries)

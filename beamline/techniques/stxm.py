@@ -41,7 +41,7 @@ def summarise(derived: Run) -> dict[str, Any]:
             reason: int((result.mask == number).sum()) for number, reason in enumerate(reasons) if reason != "good"
         },
         "pca": {"status": str(result.pca_status) or NOT_KNOWN},
-        "chemistry": {"status": str(result.chemical_status) or NOT_KNOWN},
+        "chemistry": {"status": str(result.chemical_status) or NOT_KNOWN, "references": str(result.reference_note)},
     }
     if result.pca_status == "ok":
         shares = result.pca_eigenvalues / result.pca_eigenvalues.sum()
@@ -89,7 +89,7 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "PCA", f"{shares} of the variance; {pca['significant']} components above the noise{gap}"
     else:
         yield "PCA", f"none: {pca['status']}"
-    if "fractions" in summary:
+    if "fractions" in summary and summary["chemistry"]["status"] == "ok":
         shares = ", ".join(f"{name} {share:.3f}" for name, share in summary["fractions"].items())
         total = summary["reduced_fraction"]
         yield "fractions", f"{shares}; reduced {total['total']:.3f} ± {total['sigma']:.3f}"
@@ -104,6 +104,8 @@ def warnings(summary: Summary) -> Iterator[str]:
     for name, label in (("chemistry", "chemistry"), ("pca", "PCA"), ("i0", "I0")):
         if name in summary and summary[name]["status"] != "ok":
             yield f"{label}: {summary[name]['status']}"
+    if references := summary.get("chemistry", {}).get("references"):
+        yield references
     for energy, reason in summary.get("images_not_used", {}).items():
         yield f"{energy} eV: {reason}"
 

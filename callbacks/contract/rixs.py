@@ -190,9 +190,9 @@ class RixsPooledResult(CalibrationResult):
     chi_square_freedom: Annotated[int, Described("its degrees of freedom")] = -1
     lines_chi_square: Annotated[float, Described("of all lines about the calibration")] = NAN
     lines_freedom: Annotated[int, Described("its degrees of freedom")] = -1
-    run_dispersion: Annotated[Floats, Described("dispersion that each run tells by itself", "eV/pixel", ("runs",))] = (
-        NOT_KNOWN_1D
-    )
+    run_dispersion: Annotated[
+        Floats, Described("dispersion by the lines of each run, with the bend and pull of all", "eV/pixel", ("runs",))
+    ] = NOT_KNOWN_1D
     run_dispersion_sigma: Annotated[Floats, Described("its standard uncertainty", "eV/pixel", ("runs",))] = NOT_KNOWN_1D
     run_pull: Annotated[Floats, Described("by how many sigmas it is off that of the others", "", ("runs",))] = (
         NOT_KNOWN_1D

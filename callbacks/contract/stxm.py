@@ -149,6 +149,7 @@ class AnalysisResult(Result):
     noise_cut: Annotated[float, Described("pixels with more are left out")] = NAN
     brightness: Annotated[Floats, Described("edge area", "eV", ("lines", "columns"))] = NOT_KNOWN_2D
     chemical_status: Annotated[str, Described("ok, or why there is no chemical map")] = ""
+    reference_note: Annotated[str, Described("references that are left out, or fitted in part, and why")] = ""
     end_member_names: Annotated[Texts, Described("names of end members or references", "", ("members",))] = NO_TEXTS
     end_member_energy: Annotated[Floats, Described("energies fitted", "eV", ("fitted",))] = NOT_KNOWN_1D
     end_members: Annotated[Floats, Described("their spectra", "", ("members", "fitted"))] = NOT_KNOWN_2D
@@ -163,9 +164,10 @@ class AnalysisResult(Result):
         NOT_KNOWN_3D
     )
     residual: Annotated[Floats, Described("2-norm of the residual of the fit", "", ("lines", "columns"))] = NOT_KNOWN_2D
-    reduced_fraction: Annotated[Floats, Described("reduced / (reduced + oxidised)", "", ("lines", "columns"))] = (
-        NOT_KNOWN_2D
-    )
+    reduced_fraction: Annotated[
+        Floats,
+        Described("reduced / (reduced + oxidised); NaN where uncertain by more than 1", "", ("lines", "columns")),
+    ] = NOT_KNOWN_2D
     reduced_fraction_sigma: Annotated[Floats, Described("its standard uncertainty", "", ("lines", "columns"))] = (
         NOT_KNOWN_2D
     )
@@ -191,7 +193,7 @@ class StackResult(AnalysisResult):
     average_pixels: Annotated[int, Described("pixels averaged")] = -1
     total_fractions: Annotated[Floats, Described("fractions in the mean spectrum", "", ("members",))] = NOT_KNOWN_1D
     total_fractions_sigma: Annotated[Floats, Described("their standard uncertainty", "", ("members",))] = NOT_KNOWN_1D
-    total_reduced: Annotated[float, Described("reduced / (reduced + oxidised) there")] = NAN
+    total_reduced: Annotated[float, Described("reduced / (reduced + oxidised) there; NaN: see `chemical_status`")] = NAN
     total_reduced_sigma: Annotated[float, Described("its standard uncertainty")] = NAN
 
 

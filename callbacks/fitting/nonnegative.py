@@ -25,7 +25,8 @@ class Unmixed:
     Attributes
     ----------
     fractions : numpy.ndarray, shape (n_pixels, k)
-        In units of the references; NaN where a spectrum has gaps and fewer valid energies than there are references.
+        In units of the references. NaN, as are `sigma` and `residual`, where a spectrum has fewer valid energies than
+        there are references: those where it and its variance are finite.
     sigma : numpy.ndarray, shape (n_pixels, k)
         Standard uncertainties. That of a fraction which the constraint holds at zero is the one-sided uncertainty it
         would have, were its reference added to the unconstrained fit of the others that are above zero. NaN where the
@@ -95,8 +96,8 @@ def unmix(spectra: FloatArray, references: FloatArray, variance: FloatArray | No
             raise ValueError("references that may be negative: expected a variance a pixel")
         weights = np.ones(spectra.shape[1]) if variance is None else inverse_variance(variance, spectra.shape)
         fractions, covariance = np.empty((pixels, count)), np.empty((pixels, count, count))
-        residual, settled = np.empty(pixels), _without_gaps(spectra)
         used = weights > 0
+        residual, settled = np.empty(pixels), _without_gaps(spectra) & (used.sum() >= count)
         complete = spectra if settled.all() and used.all() else spectra[settled][:, used]
         fractions[settled], covariance[settled], residual[settled] = unmix_with_common_weights(
             complete, references[:, used], weights[used], propagate=propagate

@@ -33,6 +33,7 @@ PHOTON_SEEN = 0.3  # of a photon's charge: a pixel with more sees one
 GROWS_ALONG, GROWS_ACROSS = 0.5, 1.0
 LOSS, LOSS_AT = 3e-3, 6.0  # share of the photons' charge that may pass for hits in each kind of box, at this threshold
 LARGEST_LOSS = 0.1  # however low the threshold that is asked for
+LARGEST_SHARE = 0.1  # of the pixels that hits may cover: with more, nothing tells the light beneath
 PASSES = 2  # the second expects the light of a frame without the hits of the first
 
 
@@ -82,7 +83,8 @@ def remove_cosmic_rays(
     Raises
     ------
     ValueError
-        When the frame is not of two dimensions or not finite, or a number is not above zero.
+        When the frame is not of two dimensions or not finite, a number is not above zero, or hits cover more of the
+        frame than `LARGEST_SHARE`.
 
     Notes
     -----
@@ -108,6 +110,11 @@ def remove_cosmic_rays(
         cleaned, mask = image.copy(), np.zeros(image.shape, dtype=bool)
         mask[rows, columns] = True
         cleaned[rows, columns] = _replacement(image, mask, rows, columns, model)
+    if (share := mask.mean()) > LARGEST_SHARE:
+        raise ValueError(
+            f"charge that photons of {photon_counts:g} counts do not leave covers {share:.0%} of the frame, expected at"
+            f" most {LARGEST_SHARE:.0%}: what light there is beneath is not known"
+        )
     removed = float((image[rows, columns] - cleaned[rows, columns]).sum())
     return CleanedFrame(cleaned, mask, _count_groups(rows, columns), removed)
 

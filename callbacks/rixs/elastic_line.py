@@ -64,6 +64,7 @@ class LoadedCalibration(BaseModel):
     sigma_ev: float = Field(0.1, gt=0)  # uncertainty of the energies it gives, where they are compared
     covariance: tuple[Row3, Row3, Row3] | None = None  # of the coefficients
     source: str = ""  # where it is from
+    runs: tuple[str, ...] = ()  # uids of the maps whose lines it is made of, which it must not calibrate
 
     @field_validator("coefficients")
     @classmethod
@@ -80,6 +81,18 @@ class LoadedCalibration(BaseModel):
             if not np.allclose(matrix, matrix.T) or not (np.diag(matrix) > 0).all() or np.linalg.det(matrix) <= 0:
                 raise ValueError("is no covariance: expected a symmetric matrix that is positive definite")
         return covariance
+
+    @model_validator(mode="after")
+    def _credible(self) -> Self:
+        """Refuse a dispersion that is known better than where on the chip it holds: drift and emission move lines."""
+        energy, dispersion, bend = self.coefficients
+        least = dispersion * (2 * dispersion / energy + abs(bend))  # what it changes by from one pixel to the next
+        if self.covariance is not None and (sigma := math.sqrt(self.covariance[1][1])) < least:
+            raise ValueError(
+                f"covariance: the dispersion is said to be known to {sigma:.1g} eV/pixel, expected {least:.1g} or more,"
+                " by which it changes from one pixel to the next"
+            )
+        return self
 
     @property
     def calibration(self) -> Calibration | None:
@@ -157,17 +170,17 @@ class ElasticLineSettings(LineCriteria):
 
     @field_validator("known_lines", mode="before")
     @classmethod
-    def _tabulated(cls, lines: Any) -> Any:
-        """Take names alone, whose energies are tabulated."""
-        return {str(name): tabulated_line(str(name)) for name in lines} if isinstance(lines, list | tuple) else lines
-
-    @field_validator("known_lines")
-    @classmethod
-    def _possible(cls, lines: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-        for name, (energy, sigma) in lines.items():
-            if not (energy > 0 and sigma > 0):
-                raise ValueError(f"{name!r} is [{energy}, {sigma}], expected an energy and its uncertainty above 0 eV")
-        return lines
+    def _energies(cls, lines: Any) -> dict[str, tuple[float, float]]:
+        """Take names alone, whose energies are tabulated, or energy and uncertainty of each name."""
+        match lines:
+            case list() | tuple() if all(isinstance(name, str) for name in lines):
+                return {name: tabulated_line(name) for name in lines}
+            case dict():
+                return {str(name): _energy_and_sigma(name, value) for name, value in lines.items()}
+        raise ValueError(
+            f"{lines!r:.80}: expected a list of names, as "
+            '["Fe La", "O K"], or a table of energies and uncertainties in eV, as { "Fe La" = [705.0, 1.0] }'
+        )
 
     @model_validator(mode="after")
     def _one_bend(self) -> Self:
@@ -178,6 +191,19 @@ class ElasticLineSettings(LineCriteria):
     def bend_at(self, energy: float, dispersion: float) -> tuple[float, float]:
         """Give what is known of the bend where an energy is seen, and its standard uncertainty, 1/pixel."""
         return self.grating.bend(energy, dispersion) if self.grating else (self.bend.value, self.bend.sigma)
+
+
+def _energy_and_sigma(name: str, value: Any) -> tuple[float, float]:
+    """Give the energy of a line and its uncertainty, eV, as they were set."""
+    match value:
+        case [int() | float() as energy, int() | float() as sigma] if (
+            0 < energy < math.inf and 0 < sigma < math.inf and not {type(energy), type(sigma)} & {bool}
+        ):
+            return float(energy), float(sigma)
+    raise ValueError(
+        f"{name!r} is {value!r:.80}, expected its energy and the uncertainty of that, two numbers above 0 eV, as"
+        " [705.0, 1.0]"
+    )
 
 
 def tabulated_line(name: str) -> tuple[float, float]:
@@ -191,7 +217,7 @@ def tabulated_line(name: str) -> tuple[float, float]:
     Raises
     ------
     ValueError
-        When the element has no such line.
+        When there is no such element, or it has no such line.
 
     Notes
     -----
@@ -202,12 +228,11 @@ def tabulated_line(name: str) -> tuple[float, float]:
     try:
         lines = xraydb.xray_lines(element)
     except ValueError:
-        expected = "expected for example 'O K' or 'Fe La'"
-        raise ValueError(f"known line {name!r}: no element {element!r}; {expected}") from None
+        raise ValueError(f"{name!r}: there is no element {element!r}, expected a name as 'O K' or 'Fe La'") from None
     for key in (line, f"{line}1", f"{line}a1"):
         if key in lines:
             return float(lines[key].energy), TABULATED_SIGMA
-    raise ValueError(f"known line {name!r}: {element} has {', '.join(sorted(lines))}")
+    raise ValueError(f"{name!r}: expected {element!r}, a space and one of its lines: {', '.join(sorted(lines))}")
 
 
 @dataclass
@@ -246,7 +271,7 @@ class ElasticLine(Step):
     def __init__(self, settings: ElasticLineSettings) -> None:
         self._settings = settings
         self._rows: dict[int, _Row] = {}
-        self._calibration = fit_calibration([], [], [])
+        self._calibration = self._by_lines = fit_calibration([], [], [])  # by the lines alone, where one is loaded
         self._found: dict[tuple[int, int], Peak] = {}  # by row and expected column
         self._displacements = Displacements.none(0)  # of the rows
         self._factor = np.zeros((0, 1))  # how far drift and (last) emission may displace the lines
@@ -335,8 +360,8 @@ class ElasticLine(Step):
         for row in rows:
             row.peak = row.blind
         self._known, self._weakest = (), math.nan
-        self._weakest = _weakest(rows, self._fit(rows).accepted)
-        self._calibration = self._fit(rows)
+        self._weakest = _weakest(rows, self._fit(rows)[0].accepted)
+        self._calibration, self._by_lines = self._fit(rows)
         if self._calibration.status != "ok":
             return
         for _ in range(2):  # the second time the lines found by the first guide the others
@@ -349,17 +374,20 @@ class ElasticLine(Step):
             self._known = self._find_known(rows)
             if self._used(rows) == before:
                 return
-            again = self._fit(rows)
+            again, by_lines = self._fit(rows)
             if again.status != "ok":
                 return
-            self._calibration = again
+            self._calibration, self._by_lines = again, by_lines
 
     def _used(self, rows: list[_Row]) -> tuple[list[Peak], list[tuple[str, float]]]:
         """Give the lines of the rows, and names and places of the known ones."""
         return [row.peak for row in rows], [(line.name, line.pixel) for line in self._known]
 
-    def _fit(self, rows: list[_Row]) -> Calibration:
-        """Calibrate with the lines that are elastic; say of the others that they are resonant emission."""
+    def _fit(self, rows: list[_Row]) -> tuple[Calibration, Calibration]:
+        """Calibrate with the lines that are elastic, and with these alone where a calibration is loaded.
+
+        Of the others it is said that they are resonant emission.
+        """
         strength = np.array([math.nan if row.peak.reason else row.strength for row in rows])
         above = np.nan_to_num(strength / self._weakest, nan=1.0)
         share = 1 - 1 / np.maximum(above, 1.0)
@@ -392,16 +420,18 @@ class ElasticLine(Step):
             try:
                 bend = self._settings.bend_at(float(found.coefficients[0]), found.dispersion)
             except ValueError as error:
-                return refused(len(rows), str(error))
+                found = refused(len(rows), str(error))
+                return found, found
             found = fit(None, bend)
+        by_lines = found
         if (loaded := self._loaded) is not None and not self._contradicts(found, loaded):
             found = fit(loaded, bend)
         moved = displacements.factor @ found.common if len(found.common) else np.zeros(len(rows))
         for row, by in zip(rows, moved, strict=True):
             row.moved = float(by)
         if found.status != "ok" and (beyond := _light_at_the_end(rows)):
-            return replace(found, status=f"{beyond}; {found.status}")
-        return found
+            return replace(found, status=f"{beyond}; {found.status}"), by_lines
+        return found, by_lines
 
     @property
     def _loaded(self) -> Calibration | None:
@@ -419,7 +449,7 @@ class ElasticLine(Step):
     def _against_loaded(self) -> dict[str, Any]:
         """Give by how far the lines lie from where the calibration that the dispersion is from had them."""
         loaded, found = self._loaded, self._calibration
-        if loaded is None or found.status != "ok" or self._contradicts(found, loaded):
+        if loaded is None or found.status != "ok" or self._contradicts(self._by_lines, loaded):
             return {}
         energy = float(found.coefficients[0])
         before = float(loaded.pixel(energy))
@@ -445,6 +475,8 @@ class ElasticLine(Step):
     def _expected(self, index: int, pixel: float, sigma: float) -> Peak:
         """Find the line of a row near the column at which the calibration expects it."""
         row = self._rows[index]
+        if math.isnan(pixel):
+            return no_peak("expected beyond the end of the spectrum")
         if not -WINDOW < pixel < len(row.spectrum) + WINDOW:
             return no_peak(f"expected at column {pixel:.0f}, off the detector")
         if sigma > self._settings.fwhm:
@@ -489,6 +521,7 @@ class ElasticLine(Step):
         if loaded is None or found.status != "ok":
             return ""
         if (known := loaded.calibration) is not None:
+            found = self._by_lines
             if not self._contradicts(found, known):
                 return ""
             expected, sigma = known.dispersion_at(float(found.coefficients[0]))

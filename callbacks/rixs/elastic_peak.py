@@ -173,7 +173,10 @@ def _fit_peak(
     begin = np.array([start, fwhm / FWHM_PER_SIGMA, spectrum[start], *levels])
     parameters, covariance, reduced = fit_line(columns, counts, noise, begin, fwhm=fwhm)
     centre, width, amplitude, below, above = parameters
-    if not (covariance[0, 0] > 0 and covariance[2, 2] > 0):
+    # Of a fit that ran away the centre lies beyond these columns, or may lie anywhere among them, or the height is
+    # said to be better known than by all their counts.
+    known = low <= centre < high and 0 < covariance[0, 0] < fwhm**2 and covariance[2, 2] > 0
+    if not known or amplitude**2 > covariance[2, 2] * float(((counts / noise) ** 2).sum()):
         return no_peak(f"at column {start}, a fit that the counts do not determine")
     # Scatter up to 2 sigma of the reduced chi square is noise; beyond, the line has another shape.
     likely = 1 + 2 * math.sqrt(2 / (len(columns) - len(parameters)))
@@ -191,7 +194,7 @@ def _fit_peak(
     reason = _why_not_elastic(peak, start, neighbour, settings, significance)
     # Emission that is seen beside the line is also under it, and biases the fit by up to its share of half the width.
     bias = 0.0 if reason else NEIGHBOUR_BIAS * fwhm * max(0.0, neighbour - 2 * neighbour_sigma)
-    pull = UNSEEN_BIAS * fwhm * (max(neighbour, 0.0) + neighbour_sigma)
+    pull = 0.0 if reason else UNSEEN_BIAS * fwhm * (max(neighbour, 0.0) + neighbour_sigma)
     return replace(peak, sigma=math.hypot(peak.sigma, bias), reason=reason, pull=pull)
 
 

@@ -112,7 +112,8 @@ class Pooled:
     pixels : list of numpy.ndarray, shape (rows,)
         The elastic lines of each map as the first frame of the first map would have them.
     dispersions, dispersion_sigmas : numpy.ndarray, shape (maps,)
-        What each map tells by itself where the dispersion of all is given, eV/pixel.
+        What the lines of each map tell where the dispersion of all is given, eV/pixel; bend, emission's pull and known
+        lines are those of all.
     pulls : numpy.ndarray, shape (maps,)
         By how many sigmas that is off what the others tell.
     chi_square : float
@@ -280,7 +281,7 @@ def _alarm(maps: Sequence[MapLines], pulls: FloatArray, chi_square: float, fit: 
 def _own_dispersion(
     one: MapLines, pivot: float, bend: float, emission: float, off: dict[str, float]
 ) -> tuple[float, float]:
-    """Give the dispersion (eV/pixel) of a map by itself; bend, emission's pull and known lines are those of all."""
+    """Give the dispersion (eV/pixel) by the lines of a map; bend, emission's pull and known lines are those of all."""
     used = one.calibration.accepted
     pulled = one.pixels[used] - emission * one.factor[used, -1]
     lines = Lines(pulled, one.energies[used], one.sigmas[used], one.factor[used, :-1])

@@ -22,8 +22,8 @@ from callbacks.step import Step
 FloatArray = NDArray[np.floating]
 
 SMOOTHING = 2.0  # columns rms: of two frames that are compared; an elastic line is of 5 FWHM
-# Of what the slope of two frames seems to tell of their shift, noise apart. Simulated pairs, 2600 of dim to bright maps:
-# below, one in five is off by more than three sigma; above, they scatter by 0.7 to 1.1 sigma.
+# Of what the slope of two frames seems to tell of their shift, noise apart. Of 2600 simulated pairs of dim to bright
+# maps one in five is off by more than three sigma below it; above, they scatter by 0.7 to 1.1 sigma.
 LEAST_TOLD = 0.3
 REDONE = 0.03  # columns by which the drift of a frame must have changed for its row to be added up again
 
@@ -68,7 +68,7 @@ def measure_drift(
     The correlation is largest at the nearest whole column. From there the difference of both is fitted by the slope of
     their smoothed mean, weighted by their variances. The noise of that slope would pass for structure that tells the
     drift, and draw it towards the whole column: what it adds on average is taken off. Where that is much, the largest
-    correlation may be chance, and the variance of the first order is too small: it is divided by the share that is left.
+    correlation may be chance, and the variance of the first order is too small: it is divided by the share left.
     """
     signal, other = (each - np.median(each) for each in (spectrum, reference))
     reach = math.ceil(largest_drift)

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callbacks.contract import ImageOutput, StackResult
-from callbacks.fitting.nonnegative import Unmixed, ratio
+from callbacks.fitting.nonnegative import Unmixed
 from callbacks.step import Step
 from callbacks.stxm.density.masks import GOOD
 from callbacks.stxm.density.stack_density import CHANGES, STACK_DENSITY, Change, StackDensity
 from callbacks.stxm.density.whole import WholeDensity
 from callbacks.stxm.edges import Edge
 from callbacks.stxm.unmixing.analysis import AnalysisSettings, analyse, average_of_blocks, windows
+from callbacks.stxm.unmixing.fractions import share
 from callbacks.stxm.unmixing.references import ChemistrySettings, fit_references
-from callbacks.stxm.unmixing.results import analysis_result, both, maps_result, totals_result
+from callbacks.stxm.unmixing.results import analysis_result, both, determined, maps_result, totals_result
 from callbacks.stxm.unmixing.running_fit import RunningFit
 
 FloatArray = NDArray[np.floating]
@@ -76,7 +77,7 @@ class Chemistry(Step):
             reason = "no image can be used" if reason == "ok" else reason
             return StackResult(pca_status=reason, chemical_status=reason)
         result = self._analysed(whole)
-        return both(result, self._fractions(whole)) if self._settings.complete else result
+        return determined(both(result, self._fractions(whole)) if self._settings.complete else result)
 
     def _analysed(self, whole: WholeDensity) -> StackResult:
         """Give components, end members and the average spectrum; what they were made of is not kept."""
@@ -120,6 +121,7 @@ class Chemistry(Step):
             end_members=fit.references,
             end_members_sigma=np.zeros_like(fit.references),
             end_member_note="",
+            reference_note=fit.note,
             total_fractions=fit.total.fractions[0],
             total_fractions_sigma=fit.total.sigma[0],
             total_reduced=float(share[0]),
@@ -130,4 +132,4 @@ class Chemistry(Step):
     def _reduced(self, unmixed: Unmixed) -> tuple[FloatArray, FloatArray]:
         """Give the share of the reduced phase in the reduced and the oxidised one, and its standard uncertainty."""
         reduced, oxidised = (self._names.index(name) for name in (self._settings.reduced, self._settings.oxidised))
-        return ratio(unmixed, reduced, (reduced, oxidised))
+        return share(unmixed, reduced, (reduced, oxidised))

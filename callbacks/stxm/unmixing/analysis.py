@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import linear_sum_assignment
 
-from callbacks.fitting.nonnegative import Unmixed, no_fractions, put, ratio, reordered, unmix
+from callbacks.fitting.nonnegative import Unmixed, no_fractions, put, reordered, unmix
 from callbacks.stxm.components import Components, PixelComponents, components_in_blocks
 from callbacks.stxm.components.normalisation import Windows
 from callbacks.stxm.edges import SLACK, Edge, Window, inside, window_or
@@ -30,7 +30,13 @@ from callbacks.stxm.unmixing.end_members import (
     order_and_name,
     thinned,
 )
-from callbacks.stxm.unmixing.fractions import fit_mean, fit_normalised, spread_of_errors, with_uncertain_references
+from callbacks.stxm.unmixing.fractions import (
+    fit_mean,
+    fit_normalised,
+    share,
+    spread_of_errors,
+    with_uncertain_references,
+)
 from callbacks.stxm.unmixing.references import Reference, normalised_references
 from callbacks.stxm.unmixing.simplex import (
     CornerSpectra,
@@ -45,6 +51,7 @@ FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
 LARGEST_SIMPLEX = 5_000  # pixels that a simplex is fitted to; more are thinned evenly
+FEWEST_DIRECTIONS = 2  # that spectra vary in: of a single one nothing tells how much of it is noise
 CLEAR = 2.0  # times the median noise: pixels with more make no corner
 STRONG, MOST_IMPURE = (
     0.3,
@@ -152,6 +159,8 @@ class Analysis:
     brightness : numpy.ndarray, shape (pixels,)
         Edge area, eV.
     phases : Phases
+    left_out : list of str
+        References that cannot be end members, and why.
     """
 
     energies: FloatArray
@@ -164,6 +173,7 @@ class Analysis:
     normalised: bool
     brightness: FloatArray
     phases: Phases
+    left_out: list[str]
 
     @property
     def status(self) -> str:
@@ -203,7 +213,7 @@ def analyse(
     edge : Edge
     settings : AnalysisSettings, optional
     references : mapping of str to Reference, optional
-        End members that were measured. Those that have no area in the windows cannot be, and are left out.
+        End members that were measured. Those that do not cover the energies, or have no area in the windows, cannot be.
 
     Returns
     -------
@@ -232,16 +242,19 @@ def analyse(
     subtracted = base if settings.normalise else np.zeros(len(base))
     cloud = _Cloud(energies, blocks, variances, subtracted, found, brightness)
     phases = _no_phases(energies, len(base), found.components.status)
+    left_out: list[str] = []
     if found.components.status == "ok":
         of_area = None
         if settings.normalise:
             of_area = used.jacobian(energies, np.zeros(len(energies))).T @ used.weights(energies)[1]
-        measured = _Measured.of(energies, references or {}, used)
+        measured = _Measured(*normalised_references(energies, references or {}, used))
+        left_out = measured.left_out
         try:
             phases = _find_phases(cloud, edge, settings, measured, of_area)
         except np.linalg.LinAlgError:
-            phases = _no_phases(energies, len(base), "references look alike: they do not tell the end members apart")
-        except ValueError as error:  # too few pixels
+            what = "references look alike" if measured.names else f"end members look alike at {len(energies)} energies"
+            phases = _no_phases(energies, len(base), f"{what}: nothing tells them apart")
+        except ValueError as error:  # too few pixels or energies, or no component above the noise
             phases = _no_phases(energies, len(base), str(error))
     return Analysis(
         energies,
@@ -254,6 +267,7 @@ def analyse(
         settings.normalise,
         brightness,
         phases,
+        left_out,
     )
 
 
@@ -328,23 +342,29 @@ class _Measured:
     names: list[str]
     spectra: FloatArray
     covariance: FloatArray
-
-    @classmethod
-    def of(cls, energies: FloatArray, references: Mapping[str, Reference], used: Windows) -> _Measured:
-        """Normalise references as pixels are."""
-        if used.background is None or used.area is None:
-            references, used = {}, Windows()
-        return cls(*normalised_references(energies, references, used))
+    left_out: list[str]  # why others were not
 
 
 def _find_phases(
     cloud: _Cloud, edge: Edge, settings: AnalysisSettings, measured: _Measured, area: FloatArray | None
 ) -> Phases:
     """Find end members among the chosen pixels, and fit them to all."""
-    chosen, above = cloud.chosen, cloud.found.components.whitened.significance.above_noise
+    chosen, whitened = cloud.chosen, cloud.found.components.whitened
+    energies, above = len(cloud.energies), whitened.significance.above_noise
     if not above:
-        raise ValueError("no component stands above the noise, expected one or more for two end members")
+        cluster_size(cloud.found.scores[chosen], len(PHASES), settings.end_members)  # refuses where pixels are too few
+        if len(whitened.eigenvalues) < FEWEST_DIRECTIONS:
+            raise ValueError(
+                f"{energies} energies, expected {energies + FEWEST_DIRECTIONS - len(whitened.eigenvalues)} or more to"
+                " tell a component from the noise"
+            )
+        raise ValueError(
+            f"no component stands above the noise of {len(chosen)} pixels at {energies} energies, expected one or more"
+            " for two end members"
+        )
     number = max(2, len(measured.names), min(settings.end_members.number, above + 1))
+    if energies < number + 1:
+        raise ValueError(f"{energies} energies, expected {number + 1} or more for {number} end members and a constant")
     size = cluster_size(cloud.found.scores[chosen], number, settings.end_members)
     points, noise = cloud.whitened(number - 1)
     found = _corners(cloud, settings, measured, points, noise)
@@ -378,7 +398,7 @@ def _find_phases(
         ),
         spread,
         unmixed,
-        *ratio(unmixed, 0, (0, 1)),
+        *share(unmixed, 0, (0, 1)),
         _beside(nmf, found.clusters) if settings.nmf else nmf,
         "ok",
     )

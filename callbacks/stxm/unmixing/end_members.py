@@ -115,11 +115,10 @@ def cluster_size(scores: FloatArray, number: int, settings: EndMemberSettings) -
         When there are too few pixels or dimensions for so many clusters.
     """
     size = max(settings.cluster_pixels, round(settings.cluster_share * len(scores)))
-    if len(scores) < number * size or scores.shape[1] < number - 1:
-        raise ValueError(
-            f"{len(scores)} pixels in {scores.shape[1]} dimensions, expected {number * size} or more"
-            f" in {number - 1} for {number} end members"
-        )
+    if len(scores) < number * size:
+        raise ValueError(f"{len(scores)} pixels are left, expected {number * size} or more for {number} end members")
+    if scores.shape[1] < number - 1:
+        raise ValueError(f"{scores.shape[1]} components, expected {number - 1} or more for {number} end members")
     return size
 
 

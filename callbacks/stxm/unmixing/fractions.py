@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.fitting.nonnegative import Unmixed, misfit, no_fractions, unmix
+from callbacks.fitting.nonnegative import Unmixed, misfit, no_fractions, ratio, unmix
 
 FloatArray = NDArray[np.floating]
 
+LARGEST_SHARE_SIGMA = 1.0  # of a share, which is nothing or all at most
 FEWEST_LEFT = 8  # energies more than unknowns, to fit the flattening along
 UNCERTAIN = 0.5  # share of what flattening does to fractions that is counted as uncertain: it is known to first order
 
@@ -120,6 +122,26 @@ def fit_flattened(density: FloatArray, references: FloatArray, variance: FloatAr
     factor = misfit(fit, density, references, variance)
     covariance = fit.covariance * factor[:, None, None] + moved[:, :, None] * moved[:, None]
     return replace(fit, covariance=covariance, sigma=np.sqrt(np.einsum("pii->pi", covariance)))
+
+
+def share(unmixed: Unmixed, part: int, whole: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+    """Give the share of one fraction in the sum of some, and its standard uncertainty.
+
+    Parameters
+    ----------
+    unmixed : Unmixed
+    part : int
+    whole : sequence of int
+        The part among them.
+
+    Returns
+    -------
+    value, sigma : numpy.ndarray, shape (pixels,)
+        As `callbacks.fitting.nonnegative.ratio` gives them; the value is NaN, too, where `sigma` is larger than all
+        that a share may be, from 0 to 1: it is not determined.
+    """
+    value, sigma = ratio(unmixed, part, whole)
+    return np.where(sigma > LARGEST_SHARE_SIGMA, np.nan, value), sigma
 
 
 def with_uncertain_references(unmixed: Unmixed, spread: FloatArray) -> Unmixed:

@@ -98,6 +98,8 @@ class ReferenceFit:
         Of the mean spectrum of the good pixels, one spectrum.
     status : str
         "ok", or why there are no fractions.
+    note : str
+        Which references do not cover all energies of the stack, so that only some are fitted; else empty.
     """
 
     unmixed: Unmixed
@@ -106,6 +108,7 @@ class ReferenceFit:
     used: BoolArray
     total: Unmixed
     status: str
+    note: str = ""
 
 
 def references_at(
@@ -170,8 +173,24 @@ def _scaled(
 def _interpolated(energies: FloatArray, own: FloatArray, values: FloatArray) -> FloatArray:
     """Give values by a cubic spline; NaN beyond half a step from the ends."""
     at = np.asarray(CubicSpline(own, values)(energies))
-    at[(energies < own[0] - 0.5 * (own[1] - own[0])) | (energies > own[-1] + 0.5 * (own[-1] - own[-2]))] = np.nan
+    at[~_covered(energies, own)] = np.nan
     return at
+
+
+def _covered(energies: FloatArray, own: FloatArray) -> BoolArray:
+    """Tell which energies lie among those of a reference, or beyond its ends by half a step at most."""
+    low, high = own[0] - 0.5 * (own[1] - own[0]), own[-1] + 0.5 * (own[-1] - own[-2])
+    return np.asarray((energies >= low) & (energies <= high))
+
+
+def beyond(energies: FloatArray, references: Mapping[str, Reference]) -> list[str]:
+    """Name the references that do not cover all energies (eV), each with what it covers and what was expected."""
+    return [
+        f"reference {name}: covers {reference.energy[0]:g} to {reference.energy[-1]:g} eV,"
+        f" expected {energies.min():g} to {energies.max():g} eV"
+        for name, reference in references.items()
+        if not _covered(energies, np.array(reference.energy)).all()
+    ]
 
 
 def variance_at(energies: FloatArray, reference: Reference) -> FloatArray:
@@ -215,7 +234,7 @@ def reference_spread(
 
 def normalised_references(
     energies: FloatArray, references: Mapping[str, Reference], windows: Windows
-) -> tuple[list[str], FloatArray, FloatArray]:
+) -> tuple[list[str], FloatArray, FloatArray, list[str]]:
     """Give references as end members: each less its background and over its area.
 
     Parameters
@@ -232,13 +251,29 @@ def normalised_references(
         Of those that cover the energies and have a positive area: no other can be an end member.
     spectra : numpy.ndarray, shape (names, energies)
     covariance : numpy.ndarray, shape (names, energies, energies)
+    left_out : list of str
+        Why the others cannot be, each by its name.
     """
+    if windows.background is None or windows.area is None:
+        left_out = [f"reference {name}: left out, as pixels are not normalised" for name in references]
+        references = {}
+    else:
+        left_out = [f"{each}; left out" for each in beyond(energies, references)]
     level, weight = windows.weights(energies)
     names, spectra, covariance = [], [], []
     for name, reference in references.items():
-        at = _interpolated(energies, np.array(reference.energy), np.array(reference.optical_density))
+        own = np.array(reference.energy)
+        if not _covered(energies, own).all():
+            continue
+        at = _interpolated(energies, own, np.array(reference.optical_density))
         at = at - level @ at
         if not weight @ at > 0:
+            assert windows.area is not None
+            low, high = windows.area
+            left_out.append(
+                f"reference {name}: its area above the background from {low:.4g} to {high:.4g} eV is {weight @ at:.3g},"
+                " expected above 0; left out"
+            )
             continue
         spectrum, total = at / (weight @ at), weight @ at
         jacobian = windows.jacobian(energies, spectrum) / total
@@ -246,7 +281,7 @@ def normalised_references(
         spectra.append(spectrum)
         covariance.append(jacobian * variance_at(energies, reference) @ jacobian.T)
     size = len(energies)
-    return names, np.array(spectra).reshape(-1, size), np.array(covariance).reshape(-1, size, size)
+    return names, np.array(spectra).reshape(-1, size), np.array(covariance).reshape(-1, size, size), left_out
 
 
 def fit_references(
@@ -285,7 +320,12 @@ def fit_references(
     )
     used = np.asarray(np.isfinite(references).all(axis=0))
     references = references[:, used]
+    note = "; ".join(beyond(energies, settings.references))
     status = why_not(references)
+    if status and note:
+        status = f"{status}; {note}"
+    elif note:
+        note += f"; {used.sum()} of {len(used)} energies are fitted"
     good = whole.mask == GOOD
     if status or not good.any():
         return _no_fit(pixels, energies[used], references, used, status or "no pixel is good")
@@ -297,7 +337,7 @@ def fit_references(
     unmixed, total = (
         with_uncertain_references(each, spread) for each in (_unmix_blocks(whole, references, used, flattening), total)
     )
-    return ReferenceFit(unmixed, energies[used], references, used, total, "ok")
+    return ReferenceFit(unmixed, energies[used], references, used, total, "ok", note)
 
 
 def _no_fit(pixels: int, energies: FloatArray, references: FloatArray, used: BoolArray, status: str) -> ReferenceFit:

@@ -8,9 +8,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.contract import AnalysisResult, Result
-from callbacks.fitting.nonnegative import Unmixed, ratio
+from callbacks.contract import AnalysisResult, Result, StackResult
+from callbacks.fitting.nonnegative import Unmixed
 from callbacks.stxm.unmixing.analysis import Analysis
+from callbacks.stxm.unmixing.fractions import share
 
 FloatArray = NDArray[np.floating]
 R = TypeVar("R", bound=Result)
@@ -43,6 +44,7 @@ def analysis_result(found: Analysis, shape: tuple[int, ...]) -> AnalysisResult:
         noise_cut=found.noise_cut,
         brightness=found.brightness.reshape(shape),
         chemical_status=found.status,
+        reference_note="; ".join(found.left_out),
     )
     if phases.status != "ok":
         return result
@@ -86,13 +88,26 @@ def maps_result(
 
 def totals_result(totals: Sequence[Unmixed]) -> dict[str, FloatArray]:
     """Give fractions in mean spectra, each fitted by itself, and the reduced fraction, with standard uncertainties."""
-    reduced = [ratio(total, 0, (0, 1)) for total in totals]
+    reduced = [share(total, 0, (0, 1)) for total in totals]
     return {
         "total_fractions": np.array([total.fractions[0] for total in totals]),
         "total_fractions_sigma": np.array([total.sigma[0] for total in totals]),
         "total_reduced": np.array([float(value[0]) for value, _ in reduced]),
         "total_reduced_sigma": np.array([float(sigma[0]) for _, sigma in reduced]),
     }
+
+
+def determined(result: StackResult) -> StackResult:
+    """Give a result whose status says why, where the reduced fraction in its mean spectrum is not determined."""
+    if result.chemical_status != "ok" or np.isfinite(result.total_reduced):
+        return result
+    sigma = result.total_reduced_sigma
+    why = (
+        f"its standard uncertainty is {sigma:.2g}, larger than the range from 0 to 1"
+        if np.isfinite(sigma)
+        else "the mean spectrum of the sample has neither of the two phases"
+    )
+    return result.model_copy(update={"chemical_status": f"the reduced fraction is not determined: {why}"})
 
 
 def both(first: R, second: Result) -> R:

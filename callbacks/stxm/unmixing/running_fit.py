@@ -11,7 +11,7 @@ from callbacks.stxm.density.masks import GOOD, LOW_JUMP
 from callbacks.stxm.density.optical_density import DensityImage
 from callbacks.stxm.density.stack_density import StackDensity
 from callbacks.stxm.edges import Window
-from callbacks.stxm.unmixing.references import ChemistrySettings, references_at, why_not
+from callbacks.stxm.unmixing.references import ChemistrySettings, beyond, references_at, why_not
 
 FloatArray = NDArray[np.floating]
 
@@ -42,10 +42,12 @@ class RunningFit:
         self._offered = np.zeros((count, pixels))  # with the optical density
         self._square = np.zeros(pixels)  # of the optical density with itself
         self._known = np.zeros(pixels, dtype=np.int32)  # images in which a pixel is known
+        self._energies: dict[int, float] = {}  # eV, of all images so far, by place
         self._references: dict[int, FloatArray] = {}  # values at the images that are in the sums, by place
 
     def take(self, image: DensityImage, sign: int) -> None:
         """Add an image, or with sign -1 take it out; one beyond the energies of a reference is left out."""
+        self._energies[image.place] = image.energy
         if (sign > 0) == (image.place in self._references):
             return
         phases = (self._settings.reduced, self._settings.oxidised)
@@ -79,7 +81,8 @@ class RunningFit:
             return found, "no image can be used"
         used = len(self._references)
         if problem := why_not(np.array(list(self._references.values())).reshape(used, -1).T):
-            return found, problem
+            so_far = np.array(list(self._energies.values()))
+            return found, "; ".join([problem, *beyond(so_far, self._settings.references)])
         sample = np.isin(density.mask, (GOOD, LOW_JUMP)) & ~density.blank.pixels
         pixels = np.flatnonzero(sample.ravel() & (self._known == used))
         for start in range(0, len(pixels), PIXELS_AT_A_TIME):

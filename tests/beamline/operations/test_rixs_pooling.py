@@ -1,5 +1,6 @@
 """RIXS maps from their frames to a pooled calibration, its report, and the next map that is calibrated with it."""
 
+import json
 import re
 from contextlib import closing
 from dataclasses import replace
@@ -7,6 +8,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from command_line import as_json, beamline
 from frame_documents import ROWS, raw_run, write_frames
 
 from beamline.acquire.references import find_calibration, processing_with_references
@@ -16,7 +18,9 @@ from beamline.errors import BeamlineError
 from beamline.operations.analyse import analyse_runs
 from beamline.operations.analyse_rixs import pool_maps, summary_of, write_report
 from beamline.operations.check import check
-from beamline.operations.replay import reduce_documents
+from beamline.operations.replay import reduce_documents, replay
+from beamline.operations.reprocessing import reprocess
+from beamline.operations.runs import calibrated_by_itself
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.layout import Layout
 from beamline.storage.recorder import Recorder
@@ -114,7 +118,25 @@ def test_the_report_shows_lines_and_differences_and_the_summary_is_printed(poole
     shown = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert "chi square of their dispersions" in shown
     assert "is left out: " in shown
+    assert "by itself" not in shown + page  # its bend is that of all maps
+    assert "eV/pixel, bend of all" in shown
     assert f'[calibration] rixs = "{pooled.uid[:8]}"' in shown
+
+
+def test_show_gives_what_analyse_gave_and_other_commands_say_what_the_uid_is_of(folder, pooled, capsys):
+    show = ("show", pooled.uid[:8], "--data-dir", folder)
+    shown = as_json(*show)
+    printing.print_json(summary_of(pooled))
+    assert shown == json.loads(capsys.readouterr().out)
+    assert f'[calibration] rixs = "{pooled.uid[:8]}"' in re.sub(r"\s+", " ", beamline(*show))
+    runs = Runs(folder)
+    with pytest.raises(BeamlineError, match=f"^run {pooled.uid[:8]}: is a pooled analysis of 3 runs"):
+        runs.find(pooled.uid[:8])
+    with pytest.raises(BeamlineError, match=r"^run 99: no run has this uid or scan id"):
+        runs.find("99")  # whatever uids begin with
+    reduction = runs.derived_uid("1")
+    with pytest.raises(BeamlineError, match=f"^run {reduction}: is a reduction of run {runs.find('1').uid}"):
+        runs.find(reduction)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +179,30 @@ def test_the_next_map_is_calibrated_by_what_was_pooled(folder, pooled, tmp_path)
     assert found.calibration_loaded_offset == pytest.approx(2.0, abs=4 * found.calibration_loaded_offset_sigma)
     truth = DISPERSION * (found.calibration_parameters[0] / ENERGY) ** 2
     assert abs(found.calibration_dispersion_ev_per_pixel - truth) < 3 * found.calibration_dispersion_sigma
+
+
+def test_no_map_is_calibrated_by_what_its_own_lines_are_in(folder, pooled, tmp_path):
+    path = tmp_path / "endstation.toml"
+    path.write_text(f'{load_config().path.read_text()}\n[calibration]\nrixs = "{pooled.uid[:8]}"\n')
+    settings = processing_with_references(load_config(path), folder)
+    runs, uids = Runs(folder), [raw.uid for raw in pooled.runs]
+    assert settings["rixs"]["elastic_line"]["loaded"]["runs"] == uids
+    words = rf"^scan 1 \(run {uids[0][:8]}\): is one of the maps .*pooled analysis {pooled.uid}\): .* count twice"
+    with pytest.raises(BeamlineError, match=words) as refused:
+        replay(runs, "1", config=path, source="log", keep=True)
+    assert len(refused.value.problems) == 1
+    (row,) = reprocess(runs, ["1"], settings=path)["runs"]
+    assert re.match(words, row["error"])
+    assert row["derived_uid"] is None
+    assert not calibrated_by_itself(runs.find("4"), settings, runs.raw())  # was left out of the pool
+
+    keep(folder, 9, 2.0, energies=ENERGIES[3:6], settings={"rixs": SETTINGS["rixs"] | settings["rixs"]})
+    again = find_calibration("9", folder)["runs"]  # its dispersion is that of the pool
+    assert again == [runs.find("9").uid, *uids]
+    alone = find_calibration("2", folder)["runs"]
+    assert alone == [uids[1]]
+    copy = replace(runs.find("1"), start=runs.find("1").start | {"uid": "another", "imported_from": "there"})
+    assert "count twice" in calibrated_by_itself(copy, settings, runs.raw())
 
 
 def test_a_number_names_the_scan_and_not_an_analysis_whose_uid_begins_with_it(folder, pooled, monkeypatch):

@@ -249,6 +249,8 @@ def test_runs_of_two_series_are_pooled_on_one_energy_scale(series):
     names = [uid for uid in uids if Runs(folder).find(uid).start[SERIES]["role"] == "sample"]
     assert not Layout(folder).live.exists()  # a picture that is closed draws no more
     outcome = analyse_runs(names, config=None, data_dir=folder, output=folder / "pooled.html")
+    again = as_json("show", outcome["derived_uid"], "--data-dir", folder)
+    assert (again["pixels"], again["runs"][0]["reduced"]) == (outcome["pixels"], outcome["runs"][0]["reduced"])
     assert outcome["status"] == "ok"
     offsets = [run["energy_offset_ev"] for run in outcome["runs"]]
     sigma = outcome["runs"][-1]["energy_offset_sigma_ev"]

@@ -1,10 +1,12 @@
 """Elastic lines in spectra: found where they are, refused where they are not, and what they calibrate."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 from irixs import COUNTS_PER_EV, READ_NOISE, read_scan
+from pydantic import ValidationError
 from scan_elastic_line import constant, false_calibrations, simulated_scores
 from scipy.optimize import least_squares
 from scipy.stats import norm
@@ -139,10 +141,56 @@ def test_settings_that_no_spectrometer_has_are_refused(settings, message):
 def test_known_lines_may_be_names_whose_energies_are_tabulated():
     given = ElasticLineSettings.model_validate({"known_lines": ["O K", "Fe La", "Ti Ll"]})
     assert given.known_lines == {"O K": (524.9, 1.0), "Fe La": (704.8, 1.0), "Ti Ll": (395.1, 1.0)}
-    with pytest.raises(ValueError, match="no element 'Zz'"):
-        ElasticLineSettings.model_validate({"known_lines": ["Zz K"]})
-    with pytest.raises(ValueError, match="'O L': O has Ka1, Ka2, Ka3"):
-        ElasticLineSettings.model_validate({"known_lines": ["O L"]})
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (5, "5: expected a list of names, as"),
+        ("Fe La", "'Fe La': expected a list of names, as"),
+        (["Fe La", 5], r"\['Fe La', 5\]: expected a list of names, as"),
+        (["Zz K"], "'Zz K': there is no element 'Zz', expected a name as 'O K'"),
+        (["O L"], "'O L': expected 'O', a space and one of its lines: Ka1, Ka2, Ka3"),
+        ({"Fe La": 705}, "'Fe La' is 705, expected its energy and the uncertainty of that"),
+        ({"Fe La": [705]}, r"'Fe La' is \[705\], expected its energy"),
+        ({"Fe La": ["a", 1]}, r"'Fe La' is \['a', 1\], expected its energy"),
+        ({"Fe La": [True, 1]}, r"'Fe La' is \[True, 1\], expected its energy"),
+        ({"Fe La": []}, r"'Fe La' is \[\], expected its energy"),
+    ],
+)
+def test_wrong_known_lines_are_named_in_one_line_with_what_was_expected(lines, message):
+    with pytest.raises(ValidationError) as refused:
+        ElasticLineSettings.model_validate({"known_lines": lines})
+    (problem,) = refused.value.errors()
+    assert problem["loc"] == ("known_lines",)
+    assert re.match(f"Value error, {message}", problem["msg"])
+
+
+def test_a_fit_that_ran_away_is_said_to_be_undetermined_and_leaves_no_numbers():
+    undetermined = 0
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        spectrum, variance = measure(rng.uniform(520.0, 545.0), rng, elastic=0.0, emission=500.0)
+        peak = find_elastic_line(spectrum, variance, expected_pixel=float(rng.uniform(1000.0, 1250.0)), search=3.0)
+        undetermined += "a fit that the counts do not determine" in peak.reason
+        if np.isfinite(peak.pixel):
+            assert abs(peak.significance) < 30.0, peak
+            assert peak.sigma < 3 * FWHM, peak
+            assert peak.pull < FWHM, peak
+    assert undetermined > 10
+
+
+def test_rows_without_a_line_are_not_said_to_be_moved_by_emission():
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        energies = np.concatenate([EXCITATIONS, EXCITATIONS + 0.3])
+        lights = [LIT] * len(EXCITATIONS) + [LIT | {"elastic": 0.0}] * len(EXCITATIONS)
+        spectra = [measure(energy, rng, **light) for energy, light in zip(energies, lights, strict=True)]
+        result = calibrate(energies, spectra).result
+        refused = result.elastic_reason != ""
+        assert refused.sum() >= len(EXCITATIONS)
+        assert (result.elastic_displacement[refused & ~result.elastic_accepted, -1] < FWHM).all()
+        assert np.abs(result.elastic_moved).max() < FWHM
 
 
 def test_an_unmeasured_spectrum_has_no_line():

@@ -9,7 +9,7 @@ from simulated_lines import BEND, DISPERSION, ENERGY, EXCITATIONS, LIT, PIVOT, c
 from callbacks.contract import RixsResult
 from callbacks.rixs import fit_calibration
 from callbacks.rixs.calibration import Displacements, KnownLine
-from callbacks.rixs.elastic_line import ElasticLineSettings
+from callbacks.rixs.elastic_line import ElasticLineSettings, LoadedCalibration
 from callbacks.rixs.pooling import MapLines, on_one_axis, pool_calibrations
 
 # Columns by which two independent causes of unit variance make the chip drift during a map: a rate, and its change.
@@ -254,6 +254,22 @@ def test_a_loaded_dispersion_that_the_lines_contradict_is_not_used_and_said():
     assert np.array_equal(step.calibration.coefficients, alone.calibration.coefficients)
     assert step.result.calibration_alarm.startswith("the loaded dispersion is not used: 0.1")
     assert step.result.calibration_loaded == ""
+
+
+def test_a_loaded_dispersion_that_is_used_is_not_said_to_be_contradicted_however_well_it_is_known():
+    loaded = LoadedCalibration(pivot=PIVOT, coefficients=(ENERGY, DISPERSION, BEND), source="before")
+    loaded = loaded.model_copy(update={"covariance": np.diag([1e-16] * 3)})  # past what refuses it
+    rng = np.random.default_rng(0)
+    settings = ElasticLineSettings().model_copy(update={"loaded": loaded})
+    result = calibrate(EXCITATIONS, [measure(energy, rng, **LIT) for energy in EXCITATIONS], settings).result
+    assert (result.calibration_alarm, result.calibration_loaded) == ("", "before")
+
+
+def test_a_dispersion_that_is_known_better_than_it_can_be_placed_is_refused():
+    covariance = np.diag([1e-4, 1e-12, 1e-10]).tolist()
+    loaded = {"pivot": PIVOT, "coefficients": [ENERGY, DISPERSION, BEND], "covariance": covariance}
+    with pytest.raises(ValueError, match=r"known to 1e-06 eV/pixel, expected .*e-05 or more"):
+        ElasticLineSettings.model_validate({"loaded": loaded})
 
 
 def test_a_covariance_that_is_none_is_refused():

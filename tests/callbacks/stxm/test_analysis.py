@@ -142,10 +142,31 @@ def test_of_very_many_pixels_some_make_the_nmf_and_all_get_weights(monkeypatch):
 def test_too_few_pixels_are_refused_with_their_number():
     density, _, _ = mixtures(np.random.default_rng(5), pixels=30)
     found = analyse(ENERGIES, [density], [np.full_like(density, NOISE**2)], EDGE)
-    assert "pixels in" in found.status
-    assert "expected 60 or more" in found.status
+    assert found.status == "27 pixels are left, expected 60 or more for 3 end members"
     assert found.phases.end_members.names == []
     assert np.isnan(found.phases.reduced).all()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "energies", "words"),
+    [
+        (3, slice(None), "2 pixels are left, expected 40 or more for 2 end members"),
+        (900, [0, 10, 20], "3 energies, expected 4 or more to tell a component from the noise"),
+        (900, [0, 1, 10, 20, 30], "end members look alike at 5 energies: nothing tells them apart"),
+    ],
+)
+def test_where_pixels_or_energies_are_too_few_it_is_not_said_that_they_are_noise(pixels, energies, words):
+    density = mixtures(np.random.default_rng(5), pixels=pixels)[0][:, energies]
+    settings = AnalysisSettings(nmf=False)
+    found = analyse(ENERGIES[energies], [density], [np.full_like(density, NOISE**2)], EDGE, settings)
+    assert found.status == words
+
+
+def test_noise_alone_has_no_component_and_it_is_said_of_how_many_pixels_at_how_many_energies():
+    level = 0.5 * oxygen_spectra(ENERGIES)[0]
+    density = level + NOISE * np.random.default_rng(5).standard_normal((900, len(ENERGIES)))
+    found = analyse(ENERGIES, [density], [np.full_like(density, NOISE**2)], EDGE)
+    assert found.status.startswith("no component stands above the noise of 810 pixels at 43 energies")
 
 
 def test_clusters_lie_at_the_corners_of_the_cloud():
@@ -206,6 +227,26 @@ def test_end_members_that_were_measured_are_held_and_named():
     assert members.measured == [False, False, True]
     np.testing.assert_allclose(members.spectra[2], normalised(binder[None])[0], rtol=1e-9)
     assert members.note.startswith("reduced, oxidised: found in the pixels")
+
+
+@pytest.mark.parametrize(
+    ("energies", "scale", "words"),
+    [
+        (ENERGIES[ENERGIES < 531], 1.0, "reference reduced: covers 520 to 530.75 eV, expected 520 to 535 eV; left out"),
+        (ENERGIES, 0.0, "reference reduced: its area above the background from 525 to 535 eV is 0, expected above 0;"),
+    ],
+)
+def test_a_reference_that_cannot_be_an_end_member_is_named_with_the_reason(energies, scale, words):
+    density, _, _ = mixtures(np.random.default_rng(15), pixels=900)
+    reference = Reference(energy=tuple(energies), optical_density=tuple(scale * oxygen_spectra(energies)[0]))
+    found = analyse(
+        ENERGIES, [density], [np.full_like(density, NOISE**2)], EDGE, AnalysisSettings(nmf=False),
+        references={"reduced": reference},
+    )  # fmt: skip
+    assert found.status == "ok"
+    assert not any(found.phases.end_members.measured)
+    (told,) = found.left_out
+    assert told.startswith(words)
 
 
 @pytest.mark.parametrize("method", ["simplex", "clusters"])

@@ -233,3 +233,33 @@ def test_opaque_grains_take_no_sample_free_pixel(grains, through):
     assert (without["i0_status"], without["blank"].sum()) == ("ok", 102)
     assert with_grains["i0_status"] == "ok"
     np.testing.assert_array_equal(with_grains["blank"], without["blank"])
+
+
+def test_a_fraction_that_noise_does_not_determine_is_none_and_the_status_says_so():
+    """An absorber without an edge, whose references fit noise alone."""
+    rng, energies = np.random.default_rng(1), ENERGIES[FEWER]
+    through = np.exp(-0.8 * blobs((24, 30), np.random.default_rng(4), number=6))
+    counts = rng.poisson(2.4e4 * through, (len(energies), 24, 30)).astype(float)
+    grid = grid_of(energies, (24, 30), blank=(0.0, 0.2, 0.0, 1.0))
+    result = reduced_chain(counts, energies, settings=settings(), grid=grid)[0].result
+    assert result["chemical_status"].startswith("the reduced fraction is not determined: ")
+    assert result["total_reduced_sigma"] > 1
+    assert np.isnan(result["total_reduced"])
+    unknown = result["reduced_fraction_sigma"] > 1
+    assert unknown.sum() > 100
+    assert np.isnan(result["reduced_fraction"][unknown]).all()
+
+
+def test_a_reference_of_part_of_the_energies_is_named_with_what_it_covers_and_what_was_expected(counts):
+    part = settings().model_dump()
+    short = ENERGIES <= 542.0
+    part["chemistry"]["references"]["binder"] = {
+        "energy": ENERGIES[short], "optical_density": oxygen_spectra(ENERGIES)[2][short]
+    }  # fmt: skip
+    chain, _ = reduced_chain(counts[FEWER], ENERGIES[FEWER], settings=StxmSettings.model_validate(part))
+    result = chain.result
+    assert result["chemical_status"] == "ok"
+    assert result["reference_note"] == (
+        "reference binder: covers 520 to 542 eV, expected 520 to 544 eV; 18 of 19 energies are fitted"
+    )
+    assert len(result["end_member_energy"]) == 18

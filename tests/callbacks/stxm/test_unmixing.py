@@ -231,6 +231,17 @@ def test_too_few_valid_energies_are_nan():
     assert np.isnan(ratio(unmixed, 0, (0, 1))[0]).all()
 
 
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize("left", [0, 2])
+def test_what_has_no_weight_has_no_fraction_whichever_way_the_variance_is_given(each, left):
+    spectra = np.random.default_rng(1).random((4, 50))
+    variance = np.full(50, np.inf)
+    variance[:left] = 1.0  # fewer than there are references
+    unmixed = unmix(spectra, REFERENCES, np.tile(variance, (4, 1)) if each else variance)
+    for values in (unmixed.fractions, unmixed.sigma, unmixed.residual, unmixed.covariance):
+        assert np.isnan(values).all()
+
+
 def test_as_many_energies_as_references_leave_no_scatter_to_judge_by():
     unmixed = unmix(np.array([[1.0, 2.0]]), np.eye(2))
     assert unmixed.fractions == pytest.approx(np.array([[1.0, 2.0]]))
