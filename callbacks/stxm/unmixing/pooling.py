@@ -74,10 +74,12 @@ def energy_offset(
     -----
     The other spectrum and a constant are fitted with a shift in energy.
     """
-    both = np.isfinite(spectrum) & (sigma > 0)
-    both &= (energies >= reference_energies[0]) & (energies <= reference_energies[-1])
-    if both.sum() < 10:
-        return float("nan"), float("nan"), f"the two spectra share {both.sum()} energies, expected 10 or more"
+    known = np.isfinite(reference)  # an energy may be without an image
+    reference_energies, reference = reference_energies[known], reference[known]
+    low, high = (reference_energies[0], reference_energies[-1]) if known.any() else (np.inf, -np.inf)
+    both = np.isfinite(spectrum) & (sigma > 0) & (energies >= low) & (energies <= high)
+    if (shared := min(both.sum(), known.sum())) < 10:
+        return float("nan"), float("nan"), f"the two spectra share {shared} energies, expected 10 or more"
     at = CubicSpline(reference_energies, reference)(energies[both])
     references = np.vstack([at, np.ones(both.sum())])
     fit = fit_linear_combination(

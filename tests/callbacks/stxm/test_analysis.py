@@ -403,6 +403,11 @@ def test_an_energy_offset_between_two_series_is_recovered_within_its_uncertainty
         assert status == "ok"
         inside.append(abs(found - true) <= sigma)
     assert 0.60 <= np.mean(inside) <= 0.76
+    reference[[3, 60]] = np.nan  # energies without an image
+    assert energy_offset(energies, measured, np.full(len(energies), 0.01), energies, reference)[2] == "ok"
+    nothing = np.full_like(reference, np.nan)
+    *_, status = energy_offset(energies, measured, np.full(len(energies), 0.01), energies, nothing)
+    assert status == "the two spectra share 0 energies, expected 10 or more"
 
 
 def test_stacks_of_different_energy_scales_are_pooled_on_one():
