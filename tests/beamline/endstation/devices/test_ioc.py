@@ -185,7 +185,7 @@ def test_an_ioc_that_is_stopped_leaves_neither_process_nor_port(end):
     with running_ioc(EPICS) as running:
         if end != "stdin":
             running.process.send_signal(getattr(signal, end))
-            assert running.process.wait(10) == 0
+            assert running.process.wait(60) == 0
     assert running.process.returncode == 0
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         with socket.socket(socket.AF_INET, kind) as free:

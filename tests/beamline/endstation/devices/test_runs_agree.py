@@ -14,7 +14,7 @@ from plans import rixs_map, stxm_line_spectrum, xas
 SAMPLE = "LRNMC 311 mAh/g"
 PLANS = {
     "xas": lambda endstation: xas(endstation, "524:546:0.5", 1.0, sample=SAMPLE, edge="O K"),
-    "rixs": lambda endstation: rixs_map(endstation, "526:544:1", 300.0, sample=SAMPLE, edge="O K"),
+    "rixs": lambda endstation: rixs_map(endstation, "526:544:1", 500.0, sample=SAMPLE, edge="O K"),
     "stxm": lambda endstation: stxm_line_spectrum(
         endstation, "520:546:1", "x=-1.8:1.8:0.03 y=0", 0.05, sample="LRNMC powder reference", edge="O K"
     ),
@@ -97,6 +97,7 @@ def test_absorption_spectra_agree_within_their_noise(reduced):
 def test_rixs_maps_and_their_calibrations_agree_within_their_noise(reduced):
     one, other = reduced["rixs"]
     assert one["calibration_status"] == other["calibration_status"] == "ok"
+    assert one["curvature_status"] == other["curvature_status"] == "ok"
     found = [
         Calibration(
             *(each[f"calibration_{what}"] for what in ("parameters", "pivot", "covariance")), np.zeros(0), "ok", 0.0
