@@ -267,14 +267,19 @@ class LogReader:
         self.end = len(FORMAT)
         if self._read_bytes(0, len(FORMAT)) != FORMAT:
             self.end = 0
-            if not self._skip_damage():
+            if (offset := self._valid_document()) is None:
                 raise LogError(f"{self.path}: not a log of documents")
+            self._pass_over(offset)
 
     def _next_payload(self) -> bytes | None:
         """Read the packed document at `end`, or behind the damage that begins there; None if there is none (yet)."""
         payload = self._read_payload(self.end)
-        if payload is None and self._skip_damage():
+        if payload is None and (offset := self._valid_document()) is not None:
+            # What was half written when it was read is whole by now, as a later document is: it is no damage then.
             payload = self._read_payload(self.end)
+            if payload is None:
+                self._pass_over(offset)
+                payload = self._read_payload(self.end)
         return payload
 
     def _read_payload(self, offset: int) -> bytes | None:
@@ -291,16 +296,15 @@ class LogReader:
             return None
         return payload
 
-    def _skip_damage(self) -> bool:
-        """Move `end` to the next valid document, if there is one behind bytes that cannot be read."""
+    def _valid_document(self) -> int | None:
+        """Find the next valid document behind `end`; None where there is none."""
         if os.fstat(self._file.fileno()).st_size - self.end <= _HEADER.size:
-            return False
-        offset = next((offset for offset in self._possible_documents() if self._read_payload(offset) is not None), None)
-        if offset is None:
-            return False
+            return None
+        return next((offset for offset in self._possible_documents() if self._read_payload(offset) is not None), None)
+
+    def _pass_over(self, offset: int) -> None:
         self.damage.append(Damage(self.end, offset - self.end))
         self.end = offset
-        return True
 
     def _possible_documents(self) -> Iterator[int]:
         """Yield the offsets behind `end` at which a document may begin.

@@ -11,6 +11,7 @@ import pytest
 from beamline.storage import follow as follow_module
 from beamline.storage.follow import LogChanges, LogFollower, NewLogs
 from beamline.storage.layout import Layout
+from beamline.storage.log import LogReader
 from beamline.storage.recorder import Recorder
 
 
@@ -161,3 +162,24 @@ def test_a_folder_that_is_replaced_is_watched_anew_and_one_that_cannot_be_watche
     with LogChanges(tmp_path) as changes:
         changes.wait()
     assert caplog.messages == [f"{logs}: changes are looked for every 0.05 s: Too many open files"]
+
+
+def test_a_document_that_is_completed_while_it_is_looked_at_is_read_and_is_no_damage(tmp_path, recorder, monkeypatch):
+    documents = compose(5)
+    record(recorder, documents)
+    recorder.close()
+    whole = Layout(tmp_path).log(documents[0][1]["uid"]).read_bytes()
+    path = tmp_path / "growing.log"
+    with LogReader(Layout(tmp_path).log(documents[0][1]["uid"])) as reader:
+        ends = [reader.end for _ in reader]
+    path.write_bytes(whole[: ends[3] - 5])  # its second event lacks its last bytes
+    looked = vars(LogReader)["_possible_documents"]
+
+    def completed_meanwhile(reader):
+        path.write_bytes(whole)
+        return looked(reader)
+
+    monkeypatch.setattr(LogReader, "_possible_documents", completed_meanwhile)
+    with LogReader(path) as reader:
+        assert [name for name, _ in reader] == [name for name, _ in documents]
+        assert reader.damage == []
