@@ -106,7 +106,8 @@ class Row:
     index: int
     frames: list[int] = field(default_factory=list)
     energy: float = math.nan
-    scale: float = math.nan  # from counts to what is normalised to I0; NaN where I0 is lost
+    # From counts to what is normalised to I0, to the exposure where no frame of the map has I0; NaN where it is lost.
+    scale: float = math.nan
     spectrum: FloatArray = field(default_factory=lambda: np.zeros(0))
     variance: FloatArray = field(default_factory=lambda: np.zeros(0))
     normalised_spectrum: FloatArray = field(default_factory=lambda: np.zeros(0))
@@ -123,6 +124,7 @@ class _Frame:
     variance: FloatArray
     factor: float
     factor_variance: float
+    exposure: float  # s; NaN where not known
     undone: float = 0.0  # columns of drift that were undone when it was added
 
 
@@ -156,6 +158,7 @@ class RepeatedFrames(Step):
         self._lines: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
         self._followed_at = 0  # frames
         self._drift = Displacements.none(0)
+        self._has_flux = False  # some frame has I0
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take a frame's spectrum; give the rows that it changed."""
@@ -168,6 +171,8 @@ class RepeatedFrames(Step):
         frame.row.frames.append(number)
         for each in self._frames if revised else (number,):
             self._compare(each)
+        first_flux = math.isfinite(frame.factor) and not self._has_flux
+        self._has_flux |= first_flux
         self._find_drift(anew=bool(revised))
         moved = [
             one
@@ -176,7 +181,9 @@ class RepeatedFrames(Step):
         ]
         for one in moved:
             one.undone = float(self._drift.mean[one.place])
-        changed = self._rows.values() if revised else {id(one.row): one.row for one in [*moved, frame]}.values()
+        changed = (
+            self._rows.values() if revised or first_flux else {id(one.row): one.row for one in [*moved, frame]}.values()
+        )
         for row in changed:
             self._add_up(row)
         return {
@@ -223,6 +230,7 @@ class RepeatedFrames(Step):
             event[RixsOutput.SPECTRUM_VARIANCE],
             event[RixsOutput.NORMALISATION],
             event[RixsOutput.NORMALISATION_VARIANCE],
+            exposure,
         )
 
     def _compare(self, number: int) -> None:
@@ -247,7 +255,7 @@ class RepeatedFrames(Step):
             self._followed, self._lines = track(
                 np.array([frame.spectrum for frame in frames]),
                 np.array([frame.variance for frame in frames]),
-                np.array([frame.factor for frame in frames]),
+                np.array([frame.factor if self._has_flux else 1 / frame.exposure for frame in frames]),
                 start,
             )
         times = np.array([frame.time for frame in frames])
@@ -282,6 +290,8 @@ class RepeatedFrames(Step):
         row.spectrum, row.variance = spectra.sum(axis=0), variances.sum(axis=0)
         flux = sum(1.0 / frame.factor for frame in frames if np.isfinite(frame.factor))
         row.scale = known.mean() / flux if flux > 0 else math.nan
+        if not self._has_flux:  # emission grows at a resonance by more than the incident flux changes
+            row.scale = 1 / sum(frame.exposure for frame in frames)
         factor, factor_variance = (
             np.array([getattr(frame, name) for frame in frames])[known, None] for name in ("factor", "factor_variance")
         )

@@ -295,6 +295,18 @@ def test_a_row_of_two_frames_is_as_bright_as_one_of_one_and_that_of_a_lost_i0_is
     assert np.isnan(lost.scale)
 
 
+def test_where_no_frame_has_i0_rows_are_as_bright_as_they_were_exposed_until_one_has():
+    step = RepeatedFrames(RepeatedFramesSettings())
+    for number, exposure in ((1, 100.0), (2, 300.0)):
+        event = spectrum_event(number, np.full(COLUMNS, exposure), energy=529.0 + number, factor=np.nan)
+        step.push(event | {"ccd_exposure_time": exposure})
+    short, long = step.rows
+    assert short.scale * short.spectrum.sum() == pytest.approx(long.scale * long.spectrum.sum())
+    step.push(spectrum_event(3, np.ones(COLUMNS), energy=532.0, factor=0.5))
+    assert np.isnan([short.scale, long.scale]).all()
+    assert step.rows[2].scale == pytest.approx(0.5)
+
+
 def test_rows_visited_again_later_are_updated():
     step = RepeatedFrames(RepeatedFramesSettings())
     rows = [
