@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,48 @@ MAD_TO_SIGMA = 1.4826
 NOISE_REACH = 2.5  # sigmas about the level that the mean is taken over: light beyond is left out, 1 % of the noise too
 LEAST_NOISE = 0.3  # counts: frames are whole numbers, which alone scatter by 1 / sqrt(12)
 _ITERATIONS, _CONVERGED = 20, 0.01  # of both, in sigmas
+DARK_HIT = 6.0  # standard deviations of the difference of two dark frames; of noise one pixel in 10^9 lies beyond
 CLIPPED_NOISE = 8.0  # counts rms, where no frame so far tells it: that of the instrument that clips
 BLOCK_ROWS, BLOCK_COLUMNS = 8, 4  # of the blocks whose scatter gives the gain; a photon's charge fits into one
 FEWEST_BLOCKS, FEWEST_LIT = 40, 8  # columns of blocks; of those that are lit brightly enough
 # Share f of a photon's charge within a block, as the scatter of block sums sees it: E[f^2] / E[f] over where photons
 # land, for the charge cloud that was measured: between those of an unbinned chip, 0.81, and with 8 rows binned, 0.86.
 BLOCK_SHARE = 0.835
+
+
+def mean_of_dark_frames(frames: Sequence[NDArray[Any]]) -> FloatArray:
+    """Average dark frames, without the cosmic rays that crossed one of them.
+
+    Parameters
+    ----------
+    frames : sequence of numpy.ndarray, shape (rows, columns)
+        Counts.
+
+    Returns
+    -------
+    numpy.ndarray, shape (rows, columns)
+        The mean, for each pixel, of the frames in which it is not above its lowest value by more than `DARK_HIT`
+        standard deviations of such a difference; with one frame that frame.
+
+    Notes
+    -----
+    A cosmic ray in a dark frame would be missing from every frame that it is subtracted from. The noise is told by the
+    median of the differences of the first two frames, which hits do not move.
+    """
+    if len(frames) == 1:
+        return np.asarray(frames[0], dtype=float)
+    levels = [float(np.median(frame)) for frame in frames]  # which drift from frame to frame
+    shapes = [frame - level for frame, level in zip(frames, levels, strict=True)]
+    between = float(np.median(np.abs(shapes[0] - shapes[1]))) * MAD_TO_SIGMA
+    highest = np.minimum.reduce(shapes) + DARK_HIT * max(between, LEAST_NOISE)
+    hits = [shape > highest for shape in shapes]
+    kept = len(frames) - np.sum(hits, axis=0)
+    shape = sum(np.where(hit, 0.0, each) for hit, each in zip(hits, shapes, strict=True)) / kept
+    # In place of a hit the others' mean, to a whole count: the sum of all stays one, by which the pedestal is found.
+    filled = (
+        np.where(hit, np.rint(shape + level), frame) for hit, level, frame in zip(hits, levels, frames, strict=True)
+    )
+    return np.asarray(sum(filled) / len(frames))
 
 
 class DarkSettings(BaseModel):
@@ -192,19 +228,19 @@ class DarkSubtraction(Step):
 
     def __init__(self, settings: DarkSettings) -> None:
         self._settings = settings
-        self._dark_sum: FloatArray | None = None
-        self._n_dark = 0
+        self._dark_frames: list[NDArray[Any]] = []
+        self._dark: FloatArray | None = None  # their mean, once it is needed
         self._replace = False  # light frames came: the next dark frame begins a new set
         self._photon_counts_per_ev: list[float] = []
         self._noises: list[tuple[float, float]] = []  # of clipped frames, with their uncertainties
 
     def push_dark(self, event: Mapping[str, Any]) -> None:
         """Take a dark frame."""
-        frame = np.asarray(event[Key.CCD_DARK_IMAGE], dtype=float)
-        if self._dark_sum is None or self._replace or self._dark_sum.shape != frame.shape:
-            self._dark_sum, self._n_dark, self._replace = np.zeros(frame.shape), 0, False
-        self._dark_sum += frame
-        self._n_dark += 1
+        frame = np.asarray(event[Key.CCD_DARK_IMAGE])
+        if self._replace or (self._dark_frames and self._dark_frames[0].shape != frame.shape):
+            self._dark_frames.clear()
+        self._replace, self._dark = False, None
+        self._dark_frames.append(frame)
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take a frame as read; give it without its pedestal, with its noise and the counts of a photon."""
@@ -217,14 +253,16 @@ class DarkSubtraction(Step):
             level, noise = clipping.level(), clipping.noise
         else:
             parts = 1
-            if self._dark_sum is not None and self._dark_sum.shape == image.shape:
-                image -= self._dark_sum / self._n_dark
-                parts = self._n_dark
+            if self._dark_frames and self._dark_frames[0].shape == image.shape:
+                if self._dark is None:
+                    self._dark = mean_of_dark_frames(self._dark_frames)
+                image -= self._dark
+                parts = len(self._dark_frames)
             level, noise = estimate_pedestal(image, parts=parts)
         image -= level
         noise = _known(event.get(CcdConfig.READ_NOISE), self._settings.read_noise or noise)
-        if self._dark_sum is not None:
-            noise *= math.sqrt(1 + 1 / self._n_dark)  # the dark frames' own
+        if self._dark_frames:
+            noise *= math.sqrt(1 + 1 / len(self._dark_frames))  # the dark frames' own
         photon_counts, reason = self._photon_counts(event, image, noise, clipping)
         return {
             RixsOutput.IMAGE: image,

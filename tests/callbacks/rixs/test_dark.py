@@ -48,6 +48,27 @@ def test_dark_frames_take_the_pedestal_off_pixel_by_pixel():
     assert abs(image.mean(axis=0)).max() < 3.0  # no structure of the columns is left
 
 
+@pytest.mark.parametrize("number", [2, 3, 8])
+def test_a_cosmic_ray_in_a_dark_frame_is_not_taken_off_the_light(number):
+    rng = np.random.default_rng(number)
+    clean = [dark(rng).astype(int) + shift for shift in rng.integers(0, 3, number)]  # its pedestal drifts
+    hit = [frame.copy() for frame in clean]
+    for frame in hit:
+        rows, columns = rng.integers(0, 64, 40), rng.integers(0, 2048, 40)
+        frame[rows, columns] += rng.integers(60, 3000, 40)
+    frame = light(rng)
+    images = []
+    for frames in (clean, hit):
+        step = DarkSubtraction(DarkSettings())
+        for each in frames:
+            step.push_dark({Key.CCD_DARK_IMAGE: each})
+        images.append(step.push(event(frame))["image"])
+    changed = np.abs(images[1] - images[0])
+    assert np.count_nonzero(changed > 0.5) <= 40 * number
+    assert changed.max() < 6 * 4.0  # the mean of the others has their noise, and no hit
+    assert abs((images[1] - images[0]).sum(axis=0)).max() < 40
+
+
 def test_without_dark_frames_the_pedestal_is_found_in_the_frame():
     outputs = DarkSubtraction(DarkSettings()).push(event(light(np.random.default_rng(1))))
     assert outputs["pedestal"] == pytest.approx(340.0, abs=0.7)
