@@ -55,7 +55,7 @@ def mean_of_dark_frames(frames: Sequence[NDArray[Any]]) -> FloatArray:
     if len(frames) == 1:
         return np.asarray(frames[0], dtype=float)
     levels = [float(np.median(frame)) for frame in frames]  # which drift from frame to frame
-    shapes = [frame - level for frame, level in zip(frames, levels, strict=True)]
+    shapes = [np.subtract(frame, level, dtype=np.float32) for frame, level in zip(frames, levels, strict=True)]
     between = float(np.median(np.abs(shapes[0] - shapes[1]))) * MAD_TO_SIGMA
     highest = np.minimum.reduce(shapes) + DARK_HIT * max(between, LEAST_NOISE)
     hits = [shape > highest for shape in shapes]
