@@ -179,6 +179,11 @@ class Layout:
         return self.data_dir / "live"
 
     @property
+    def service(self) -> Path:
+        """Folder of the service: keys, queue, logs of its processes; only the owner can look into it."""
+        return self.data_dir / "service"
+
+    @property
     def reports(self) -> Path:
         """Folder of the reports that demonstrations write."""
         return self.data_dir / "reports"
@@ -194,7 +199,16 @@ class Layout:
         """
         target = Path(os.path.realpath(path))
         parts = (
-            *(self.logs, self.frames, self.derived, self.catalogue, self.live, self.scan_id, self.new_catalogue),
+            *(
+                self.logs,
+                self.frames,
+                self.derived,
+                self.catalogue,
+                self.live,
+                self.scan_id,
+                self.new_catalogue,
+                self.service,
+            ),
             *(self.creation_lock, self.recovery_lock, self.session_log),
             *(self.process_lock(name) for name in PROCESSES),
             *(self.process_status(name) for name in PROCESSES),

@@ -44,6 +44,7 @@ from tiled.catalog.orm import Node
 from tiled.client import from_context
 from tiled.client.container import DEFAULT_STRUCTURE_CLIENT_DISPATCH, Container
 from tiled.client.context import Context
+from tiled.config import Authentication
 from tiled.media_type_registration import default_serialization_registry
 from tiled.server.app import build_app
 from tiled.storage import parse_storage
@@ -118,7 +119,20 @@ def _context(data_dir: Path, catalogue_id: str) -> Context:
         return _latest[key]
 
 
-def _app(data_dir: Path, catalogue_id: str) -> Any:
+def served_app(data_dir: Path) -> Any:
+    """Build the application of a catalogue that a server runs: whoever reaches it reads, and does nothing else.
+
+    Raises
+    ------
+    CatalogueError
+        As of `open_embedded`.
+    """
+    data_dir = data_dir.resolve()
+    found = check_catalogue(data_dir) or create_catalogue(data_dir)
+    return _app(data_dir, found.id, Authentication(allow_anonymous_access=True))
+
+
+def _app(data_dir: Path, catalogue_id: str, authentication: Authentication | None = None) -> Any:
     layout = Layout(data_dir)
     # SQLite's own form of a URI takes a path with any characters. It ignores what it does not know: the id keeps Tiled
     # from going on with connections to a catalogue that lay here before.
@@ -133,7 +147,7 @@ def _app(data_dir: Path, catalogue_id: str) -> Any:
         writable_storage=[asset_uri(layout.catalogue_arrays, data_dir), tables],
         readable_storage=[f"file://localhost{folder}"],
     )
-    return build_app(tree, serialization_registry=default_serialization_registry)
+    return build_app(tree, authentication, serialization_registry=default_serialization_registry)
 
 
 _path_from_uri = tiled_utils.path_from_uri

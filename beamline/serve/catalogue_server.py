@@ -1,0 +1,34 @@
+"""Serve the catalogue over HTTP to databroker's and Tiled's clients, who read: ``python -m ...catalogue_server``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import uvicorn
+
+from beamline.endstation.config import load_config
+from beamline.serve.access import KeyRequired
+from beamline.serve.keys import load_keys
+from beamline.serve.parts import Places
+from beamline.storage.catalogue.embedded import served_app
+
+ABOUT = ("/api/v1", "/api/v1/")  # clients ask it for the version before they show their key
+CLOSED = ("/docs", "/redoc", "/openapi.json")
+
+
+def main() -> None:
+    """Serve until ended."""
+    config, data_dir = load_config(Path(os.environ["BEAMLINE_CONFIG"])), Path(os.environ["BEAMLINE_DATA_DIR"])
+    keys = load_keys(Places.of(data_dir).keys)
+    app = KeyRequired(served_app(data_dir), keys, role="viewer", open_to_all=ABOUT, closed=CLOSED)
+    run_server(app, config.service.host, config.service.catalogue_port)
+
+
+def run_server(app: object, host: str, port: int) -> None:
+    """Run an application until ended; it logs no addresses."""
+    uvicorn.run(app, host=host, port=port, access_log=False, log_level="warning", server_header=False)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()
