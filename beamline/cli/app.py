@@ -415,18 +415,40 @@ def status(data_dir: DataDir = None, as_json: Json = False) -> None:
     from beamline.operations import status as statuses
 
     found = statuses.status(data_dir)
+    if service := _service_status(Path(found["data_dir"])):
+        found["service"] = service
     printing.print_json(found) if as_json else printing.print_status(found)
 
 
 @app.command()
-def serve(config: ConfigFile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Keep reduction, catalogue and live picture of a data folder running until Ctrl-C."""
+def serve(
+    single: Annotated[bool, typer.Option("--single", help="For one user: engine and page, without a queue.")] = False,
+    processes: Annotated[
+        bool, typer.Option("--processes", help="Only reduction, catalogue and live picture: no page and no queue.")
+    ] = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Run the service: queue, reduction, catalogue and page, until Ctrl-C."""
     from functools import partial
 
     from beamline.cli import printing
-    from beamline.operations import serving
 
-    serving.serve(config=config, data_dir=data_dir, on_change=partial(printing.print_process, as_json=as_json))
+    if processes:
+        from beamline.operations import serving
+
+        serving.serve(config=config, data_dir=data_dir, on_change=partial(printing.print_process, as_json=as_json))
+        return
+    try:
+        from beamline.serve import running
+    except ModuleNotFoundError as error:
+        raise BeamlineError(
+            f"the service is not installed ({error.name} is missing): `pip install 'stxm-rixs-beamline[service]'`;"
+            " `beamline serve --processes` needs nothing more"
+        ) from error
+    told = running.Told(partial(printing.print_part, as_json=as_json), partial(printing.print_line, as_json=as_json))
+    running.serve(config=config, data_dir=data_dir, told=told, single=single)
 
 
 @app.command()
@@ -479,6 +501,17 @@ def _check_catalogue(summary: dict[str, Any]) -> None:
     """Fail where a run was not reduced or did not come into the catalogue, which `beamline recover` can make good."""
     if late := [summary[why] for why in ("not_reduced", "not_in_catalogue") if summary.get(why)]:
         fail(*late)
+
+
+def _service_status(data_dir: Path) -> dict[str, Any] | None:
+    """Tell how the service of a data folder is; None where there is none."""
+    from beamline.storage.layout import Layout
+
+    if not (Layout(data_dir).service / "service.json").exists():
+        return None
+    from beamline.serve.reporting import service_status
+
+    return service_status(data_dir)
 
 
 def _show(summary: dict[str, Any], *, as_json: bool) -> None:

@@ -114,13 +114,36 @@ def print_status(found: Mapping[str, Any]) -> None:
         since = "" if process["since"] is None else local_time(process["since"])[5:16]
         numbers = (process["waiting"], round(process["behind"] / 1000), process["restarts"])
         table.add_row(name, process["state"], since, *map(str, numbers))
+    for name, part in found.get("service", {}).get("parts", {}).items():
+        since = local_time(part["since"])[5:16] if part["since"] else ""
+        table.add_row(name, part["state"], since, "", "", str(part["restarts"]))
     console.print(table)
+    _print_service(found.get("service"))
     for name, process in found["processes"].items():
         for uid, error in process["errors"].items():
             console.print(styled(f"{name}{uid and f', run {uid[:8]}'}: {error}", "yellow"), soft_wrap=True)
     for uid in found["interrupted"]:
         text = f"run {uid}: the process that measured it died; `beamline recover` closes it"
         console.print(styled(text, "yellow"), soft_wrap=True)
+
+
+def _print_service(service: Mapping[str, Any] | None) -> None:
+    """Print what the parts of a service answer, and what is wrong with them."""
+    if service is None:
+        return
+    if not service["supervised"]:
+        console.print(
+            styled("no supervisor works: `beamline serve` goes on with what it left", "yellow"), soft_wrap=True
+        )
+    for name, part in service["parts"].items():
+        answers = part.get("answers")
+        if isinstance(answers, Mapping):
+            items = f"{answers['items_in_queue']} queued, {answers['items_in_history']} before"
+            console.print(f"{name}: {answers['manager_state']}, engine {answers['re_state']}, {items}", soft_wrap=True)
+        elif isinstance(answers, str):
+            console.print(styled(f"{name}: {answers}", "yellow"), soft_wrap=True)
+        if part["error"] and part["state"] != "running":
+            console.print(styled(f"{name}: {part['error']}", "yellow"), soft_wrap=True)
 
 
 def print_reprocessed(outcome: Mapping[str, Any]) -> None:
@@ -147,6 +170,21 @@ def print_process(name: str, status: FollowerStatus, *, as_json: bool) -> None:
         errors = "; ".join(status.errors.values())
         console.print(f"{name}: {status.state}{errors and f': {errors}'}", soft_wrap=True)
         sys.stdout.flush()
+
+
+def print_part(name: str, state: str, error: str, *, as_json: bool) -> None:
+    """Print how a process of the service is, as that has changed."""
+    if as_json:
+        print_json({"process": name, "state": state, "error": error})
+    else:
+        console.print(f"{name}: {state}{error and f': {error}'}", soft_wrap=True, markup=False)
+        sys.stdout.flush()
+
+
+def print_line(text: str, *, as_json: bool) -> None:
+    """Print a line that the user has to know."""
+    print_json({"line": text}) if as_json else console.print(text, soft_wrap=True, markup=False)
+    sys.stdout.flush()
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:

@@ -136,6 +136,33 @@ class CalibrationTable(_Table):
     rixs: str = Field(min_length=1)  # a pooled analysis of maps, or a run with a calibration of its own
 
 
+class Service(_Table):
+    """Table `service`: where `beamline serve` answers; see the page on the service in the documentation."""
+
+    host: str = Field("127.0.0.1", min_length=1)  # loopback: what is beyond this computer comes through a proxy
+    page_port: PositiveInt = Field(8420, le=65535)
+    catalogue_port: PositiveInt = Field(8421, le=65535)  # Tiled, for databroker's clients
+    queue_port: PositiveInt = Field(8422, le=65535)  # bluesky-httpserver, for clients of the queue
+    # By which browsers reach the page through a proxy: "https://beamline.example.org".
+    addresses: tuple[str, ...] = Field((), strict=False)
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        ports = [self.page_port, self.catalogue_port, self.queue_port]
+        if len(set(ports)) < len(ports):
+            raise ValueError(f"page_port, catalogue_port and queue_port are {ports}, expected three different ones")
+        return self
+
+    @field_validator("addresses")
+    @classmethod
+    def _are_origins(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for each in addresses:
+            scheme, _, host = each.partition("://")
+            if scheme not in ("http", "https") or not host or "/" in host:
+                raise ValueError(f"{each!r}: expected an address without a path, as 'https://beamline.example.org'")
+        return addresses
+
+
 class Config(_Table):
     """An endstation: its devices, how its data are processed, and where they are stored."""
 
@@ -148,6 +175,7 @@ class Config(_Table):
     processing: dict[str, dict[str, Any]] = {}  # pipeline -> step -> settings; see `processing_problems`
     storage: Storage = Storage()
     suspenders: Suspenders | None = None
+    service: Service = Service()
     _path: Path = PrivateAttr(default=SIMULATED)
 
     @property

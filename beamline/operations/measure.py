@@ -38,6 +38,7 @@ def list_plans() -> list[dict[str, Any]]:
                     "required": parameter.required,
                     "default": None if parameter.required else parameter.default,
                     "help": parameter.help,
+                    "choices": list(parameter.choices),
                 }
                 for parameter in plan.parameters.values()
             ],

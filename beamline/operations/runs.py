@@ -84,6 +84,7 @@ def _listed(runs: Runs, entry: Entry) -> dict[str, Any]:
         "time": local_time(entry.start["time"]),
         "technique": block.get("technique", entry.start.get("plan_name", "")),
         "sample": sample_of(entry.start),
+        "edge": str(block.get("edge", "")),
         "points": planned_points(entry.start),
         "measured": measured,
         "problems": problems,

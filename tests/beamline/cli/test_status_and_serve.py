@@ -46,7 +46,7 @@ def test_the_status_tells_what_is_measured_what_is_left_and_what_was_interrupted
 
 def test_served_processes_are_found_do_their_work_and_end_with_the_server(tmp_path, documents):
     layout = Layout(tmp_path)
-    command = [sys.executable, "-m", "beamline.cli", "serve", "--data-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "beamline.cli", "serve", "--processes", "--data-dir", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         up = set()
         while len(up) < len(PROCESSES):
@@ -72,7 +72,7 @@ def test_served_processes_are_found_do_their_work_and_end_with_the_server(tmp_pa
 
 def test_a_process_that_cannot_be_kept_running_ends_the_server_with_the_reason(tmp_path):
     (tmp_path / "ingest.log").mkdir()
-    command = [sys.executable, "-m", "beamline.cli", "serve", "--data-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "beamline.cli", "serve", "--processes", "--data-dir", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (
         1,

@@ -1,0 +1,189 @@
+"""Run the service of a data folder until it is told to end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from beamline.endstation.config import load_config
+from beamline.errors import BeamlineError
+from beamline.operations.runs import data_folder
+from beamline.processes.followers import FollowingProcess
+from beamline.processes.kinds import KINDS
+from beamline.serve.care import QueueCare
+from beamline.serve.keys import load_keys
+from beamline.serve.parts import QUEUE, Places, ask_engine, has_redis, parts_of, queue_client
+from beamline.serve.supervisor import PartStatus, Supervisor
+from beamline.storage.locks import locked
+from beamline.techniques.settings import processing_problems
+
+logger = logging.getLogger(__name__)
+
+LOOK_INTERVAL = 0.5  # s
+CARE_INTERVAL = 1.0  # s
+ASK_AGAIN = 10.0  # s within which a second Ctrl-C ends what is measured
+ABORTED_WITHIN = 20.0  # s that a run may take to be closed
+
+
+@dataclass(frozen=True)
+class Told:
+    """Who is told what while a service runs.
+
+    Attributes
+    ----------
+    change : callable
+        Called with name, state and error of a process when these have changed.
+    line : callable
+        Called with one line that the user has to know.
+    """
+
+    change: Callable[[str, str, str], None]
+    line: Callable[[str], None]
+
+
+def serve(*, config: Path | None, data_dir: Path | None, told: Told, single: bool = False) -> None:
+    """Run the service until SIGINT or SIGTERM; then everything ends, the run that is measured in order.
+
+    Parameters
+    ----------
+    config, data_dir : Path or None
+        The endstation; the data folder.
+    told : Told
+    single : bool
+        For one user, without a queue.
+
+    Raises
+    ------
+    BeamlineError
+        When another service works in the data folder, or the configuration is wrong.
+    """
+    loaded = load_config(config)
+    if problems := processing_problems(loaded):
+        raise BeamlineError(*problems)
+    folder = data_folder(data_dir, loaded).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    places = Places.of(folder)
+    with locked(places.lock, keep_waiting=lambda: False) as held:
+        if not held:
+            raise BeamlineError(f"{folder}: another `beamline serve` works here; `beamline status` tells of it")
+        keys = load_keys(places.keys)
+        parts = parts_of(loaded, folder, places, keys, single=single)
+        client = None if single else queue_client(places)
+        if client is not None:
+            parts = [
+                replace(each, before_stop=partial(end_in_order, client)) if each.name == QUEUE else each
+                for each in parts
+            ]
+        supervisor = Supervisor(parts, places.notes, places.folder)
+        care = None
+        if client is not None:
+            queue = supervisor.supervised[QUEUE]
+            care = QueueCare(client, places.control.removeprefix("ipc://"), lambda: queue.status.pid)
+        told.line(f"page: http://{loaded.service.host}:{loaded.service.page_port}/  keys: {places.keys}")
+        if not single and not has_redis():
+            told.line("Redis is not installed: the queue is kept in memory, and is gone when the service ends")
+        _run(supervisor, care, folder, Measuring(client, places), told)
+
+
+class Measuring:
+    """Tells whether a plan is being measured."""
+
+    def __init__(self, client: Any, places: Places | None) -> None:
+        self._client, self._places = client, places
+
+    def __bool__(self) -> bool:
+        """Whether it is; not where nothing can be asked."""
+        with suppress(Exception):
+            if self._client is not None:
+                return bool(self._client.status(reload=True)["re_state"] not in (None, "idle"))
+            assert self._places is not None
+            return bool(ask_engine(self._places.engine, {"do": "status"})["running"])
+        return False
+
+
+def _run(supervisor: Supervisor, care: QueueCare | None, folder: Path, measuring: Measuring, told: Told) -> None:
+    followers = {name: FollowingProcess(name, folder, log_failures=False) for name in KINDS}
+    ending = threading.Event()
+    asked: list[float] = []
+
+    def told_to_end(number: int, _frame: object) -> None:
+        now = time.monotonic()
+        if number == signal.SIGINT and not (asked and now < asked[-1] + ASK_AGAIN) and measuring:
+            asked.append(now)
+            told.line(
+                f"a plan is being measured: Ctrl-C once more within {ASK_AGAIN:g} s aborts it and ends the service"
+            )
+            return
+        ending.set()
+
+    before = {number: signal.signal(number, told_to_end) for number in (signal.SIGINT, signal.SIGTERM)}
+    caring = threading.Thread(target=_care, args=(care, supervisor, ending), name="care", daemon=True)
+    states: dict[str, tuple[str, str]] = {}
+    try:
+        for follower in followers.values():
+            follower.start()
+        supervisor.start()
+        caring.start()
+        while not ending.is_set():
+            supervisor.note()
+            found = {name: _of_follower(follower) for name, follower in followers.items()}
+            found |= {name: _of_part(each.status) for name, each in supervisor.supervised.items()}
+            for name, state in found.items():
+                if states.get(name) != state:
+                    states[name] = state
+                    told.change(name, *state)
+            ending.wait(LOOK_INTERVAL)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        ending.set()
+        caring.join()
+        supervisor.stop()
+        for follower in followers.values():
+            follower.finish()
+
+
+def _care(care: QueueCare | None, supervisor: Supervisor, ending: threading.Event) -> None:
+    if care is None:
+        return
+    queue = supervisor.supervised[QUEUE]
+    while not ending.wait(CARE_INTERVAL):
+        if queue.is_well.is_set():
+            try:
+                care.look()
+            except Exception as error:  # noqa: BLE001 - what a connection raises; it is looked at again
+                logger.warning("the queue: %s: %s", type(error).__name__, " ".join(str(error).split())[:200])
+
+
+def _of_follower(follower: FollowingProcess) -> tuple[str, str]:
+    status = follower.status()
+    state = "running" if status.state in ("idle", "working") else status.state
+    return state, status.errors.get("", "")
+
+
+def _of_part(status: PartStatus) -> tuple[str, str]:
+    return status.state, status.error if status.state != "running" else ""
+
+
+def end_in_order(client: Any) -> None:
+    """Abort the plan that is measured, so that its run is closed: its data are kept, and it says why it ended."""
+    with suppress(Exception):  # what does not answer is ended as it is; nothing that was measured is lost
+        client.queue_stop()
+    deadline = time.monotonic() + ABORTED_WITHIN
+    measuring = Measuring(client, None)
+    while time.monotonic() < deadline and measuring:
+        with suppress(Exception):
+            state = client.status(reload=True)["re_state"]
+            if state == "running":
+                client.re_pause(option="immediate")
+            elif state == "paused":
+                client.re_abort()
+        time.sleep(0.3)
