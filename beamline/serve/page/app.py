@@ -1,0 +1,506 @@
+"""The page: who may see it, what it asks, and how the newest of everything reaches each viewer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import math
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uplot
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from beamline.endstation.config import Config
+from beamline.errors import BeamlineError
+from beamline.operations.exporting import ENDINGS, export
+from beamline.operations.measure import list_plans
+from beamline.operations.report import write_report
+from beamline.operations.runs import (
+    list_runs,
+    local_time,
+    sample_of,
+    shown_name,
+    summary_lines,
+    summary_of,
+    summary_warnings,
+    technique_of,
+)
+from beamline.serve.access import HEALTH, Throttle, why_too_large
+from beamline.serve.checking import PlanChecks
+from beamline.serve.keys import Keys, Role, User
+from beamline.serve.page.live import Board, LiveFigures, load, panels_of
+from beamline.serve.page.panels import pack
+from beamline.serve.page.queue import Queue
+from beamline.serve.page.single import Single
+from beamline.serve.page.state import State
+from beamline.serve.page.stxm_view import region_spectrum
+from beamline.serve.parts import Places
+from beamline.storage.results import Run
+from beamline.storage.runs import Runs
+from callbacks.contract import MEASUREMENT, StxmGrid
+
+logger = logging.getLogger(__name__)
+
+NOW_INTERVAL = 0.5  # s between looks at what is going on
+WEEK = 7 * 24 * 3600  # s that a session lasts
+MOST_VIEWERS = 200
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+Answer = Callable[[Request, User], Awaitable[Response]]
+
+
+class Page:
+    """The application of the page, with what it follows.
+
+    Parameters
+    ----------
+    config : Config
+    data_dir : Path
+    places : Places
+    keys : Keys
+    single : bool
+        Whether there is an engine in place of the queue.
+    """
+
+    def __init__(self, config: Config, data_dir: Path, places: Places, keys: Keys, *, single: bool = False) -> None:
+        self._single = single
+        self._config, self._data_dir, self._places, self._keys = config, data_dir, places, keys
+        self._users = {user.name: user for user in keys.users}
+        self._checks = PlanChecks(config, data_dir)
+        self._throttle = Throttle()
+        self._viewers = 0
+        self._reductions: dict[str, dict[str, Any]] = {}
+        service = config.service
+        own = {f"http://{host}:{service.page_port}" for host in ("127.0.0.1", "localhost", "[::1]", service.host)}
+        self._origins = own | set(service.addresses)
+        self._hosts = {origin.partition("://")[2] for origin in self._origins}
+
+    def app(self) -> Starlette:
+        """Build the application."""
+        static = Path(str(files(__package__) / "static"))
+        routes = [
+            Route(HEALTH, self._health),
+            Route("/", self._index),
+            Route("/login", self._login, methods=["GET", "POST"]),
+            Route("/logout", self._logout, methods=["POST"]),
+            WebSocketRoute("/live", self._live),
+            Mount("/static/uplot", StaticFiles(directory=Path(uplot.__file__).parent / "static")),
+            Mount("/static", StaticFiles(directory=static)),
+            *self._interface(),
+        ]
+        secure = any(each.startswith("https://") for each in self._config.service.addresses)
+        session = Middleware(
+            SessionMiddleware,
+            secret_key=self._keys.internal["cookies"],
+            session_cookie="beamline",
+            max_age=WEEK,
+            same_site="strict",
+            https_only=secure,
+        )
+        return Starlette(routes=routes, middleware=[Middleware(Guarded, page=self), session], lifespan=self._lifespan)
+
+    def _interface(self) -> list[Route]:
+        def route(path: str, role: Role, answer: Answer, method: str = "GET") -> Route:
+            return Route(f"/api{path}", self._for(role, answer), methods=[method])
+
+        return [
+            route("/plans", "viewer", self._plans),
+            route("/runs", "viewer", self._runs),
+            route("/runs/{uid}", "viewer", self._summary),
+            route("/runs/{uid}/figures", "viewer", self._figures),
+            route("/runs/{uid}/region", "viewer", self._region, "POST"),
+            route("/runs/{uid}/report", "viewer", self._report),
+            route("/runs/{uid}/export/{format}", "viewer", self._export),
+            route("/check", "user", self._check, "POST"),
+            route("/queue", "user", self._queue_action, "POST"),
+        ]
+
+    # --- who it is
+
+    def refusal(self, headers: dict[bytes, bytes], method: str, *, socket: bool) -> str:
+        """Say why a request is not taken: it names another host, or comes from another page; "" where it is."""
+        host = headers.get(b"host", b"").decode("latin-1")
+        if host not in self._hosts:
+            return f"the host {host[:80]!r} is not this page's; its addresses belong into [service] addresses"
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if (socket or method not in ("GET", "HEAD")) and origin not in self._origins:
+            return f"the origin {origin[:80]!r} is not this page's"
+        return ""
+
+    def _user(self, session: dict[str, Any]) -> User | None:
+        """Give who has signed in; a session ends with the key it was begun with."""
+        user = self._users.get(session.get("user", ""))
+        return user if user is not None and session.get("key") == _mark(user) else None
+
+    def _for(self, role: Role, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+        async def checked(request: Request) -> Response:
+            user = self._user(request.session)
+            if user is None:
+                return JSONResponse({"detail": "sign in first"}, 401)
+            if not user.may(role):
+                return JSONResponse({"detail": f"the role {user.role} may not do this; {role} may"}, 403)
+            try:
+                return await answer(request, user)
+            except BeamlineError as error:
+                return JSONResponse({"detail": str(error)}, 400)
+
+        return checked
+
+    async def _login(self, request: Request) -> Response:
+        static = files(__package__) / "static"
+        if request.method == "GET":
+            return Response((static / "login.html").read_text(), media_type="text/html")
+        address = request.client.host if request.client else ""
+        if self._throttle.exceeded(address):
+            return JSONResponse({"detail": "too many wrong keys from this address; wait a minute"}, 429)
+        key = str((await _json(request)).get("key", "")).strip()
+        user = self._keys.user_of(key)
+        if user is None:
+            self._throttle.note(address)
+            return JSONResponse({"detail": "this is no key of this service"}, 401)
+        request.session.clear()
+        request.session.update({"user": user.name, "key": _mark(user)})
+        return JSONResponse({"user": user.name, "role": user.role})
+
+    async def _logout(self, request: Request) -> Response:
+        request.session.clear()
+        return JSONResponse({})
+
+    async def _health(self, _request: Request) -> Response:
+        return JSONResponse({"detail": "ok"})
+
+    async def _index(self, request: Request) -> Response:
+        if self._user(request.session) is None:
+            return RedirectResponse("/login")
+        return Response((files(__package__) / "static" / "index.html").read_text(), media_type="text/html")
+
+    # --- the newest of everything
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        self._board = Board()
+        self._queue: Queue | Single = (
+            Single(self._places.engine, self._checks)
+            if self._single
+            else Queue(self._places.control, self._places.info, self._checks)
+        )
+        self._state = State(self._config, self._data_dir, self._places.notes)
+        self._figures_of_now = LiveFigures(
+            self._data_dir, lambda made: self._board.put(made, prefix=""), lambda: self._viewers > 0
+        )
+        self._now = b"{}"
+        await asyncio.to_thread(self._figures_of_now.start)
+        tasks = [asyncio.create_task(self._queue.follow()), asyncio.create_task(self._look())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.to_thread(self._figures_of_now.stop)
+
+    async def _look(self) -> None:
+        """Look again and again at what is going on."""
+        while True:
+            figures = self._figures_of_now
+            try:
+                now = await asyncio.to_thread(self._state.now, figures.raw, figures.derived, self._queue.state)
+                now["figures"] = figures.error
+                now["reductions"] = list(self._reductions.values())[-5:]
+                self._now = json.dumps(_jsonable(now)).encode()
+            except Exception:  # the next look may succeed, and viewers see by the time that this one did not
+                logger.exception("what is going on cannot be told")
+            await asyncio.sleep(NOW_INTERVAL)
+
+    async def _live(self, socket: WebSocket) -> None:
+        """Send a viewer the newest, and no more before he has taken it."""
+        user = self._user(socket.session)
+        if user is None or self._viewers >= MOST_VIEWERS:
+            await socket.accept()
+            await socket.close(4401 if user is None else 4429)
+            return
+        await socket.accept()
+        self._viewers += 1
+        seen: dict[str, str] = {}
+        told = b""
+        try:
+            await socket.send_json({"you": {"name": user.name, "role": user.role}})
+            while True:
+                fresh = self._board.news(seen)
+                if self._now != told:
+                    told = self._now
+                    await socket.send_text(told.decode())
+                if fresh or told is self._now:
+                    await socket.send_json({"figures": list(seen)})
+                for item in fresh.values():
+                    await socket.send_bytes(item)
+                await socket.send_json({"done": True})
+                await socket.receive_text()  # he has drawn it
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(NOW_INTERVAL):
+                        await self._board.change()
+        except (WebSocketDisconnect, RuntimeError):
+            return
+        finally:
+            self._viewers -= 1
+
+    # --- what it asks
+
+    async def _plans(self, _request: Request, _user: User) -> Response:
+        return JSONResponse(list_plans())
+
+    async def _runs(self, request: Request, _user: User) -> Response:
+        asked = request.query_params
+        last = min(int(asked.get("last", "100")) if asked.get("last", "100").isdigit() else 100, 2000)
+        listed = await asyncio.to_thread(lambda: list_runs(Runs(self._data_dir), last=2000))
+        for key in ("sample", "technique", "edge", "status"):
+            if wanted := asked.get(key, "").strip().lower():
+                listed = [each for each in listed if wanted in str(each.get(key) or "").lower()]
+        if text := asked.get("text", "").strip().lower():
+            listed = [each for each in listed if text in json.dumps(each, default=str).lower()]
+        if since := asked.get("since", "").strip():
+            listed = [each for each in listed if str(each["time"])[: len(since)] >= since]
+        if until := asked.get("until", "").strip():
+            listed = [each for each in listed if str(each["time"])[: len(until)] <= until]
+        return JSONResponse(_jsonable(listed[:last]))
+
+    async def _summary(self, request: Request, _user: User) -> Response:
+        def made() -> dict[str, Any]:
+            runs = Runs(self._data_dir)
+            entry = runs.find(request.path_params["uid"])
+            summary = summary_of(runs, entry.uid)
+            raw, derived = runs.load_with_derived(entry.uid)
+            technique = technique_of(raw)
+            stack = derived is not None and "optical_density" in derived.result
+            return {
+                "title": f"{shown_name(raw)}: {technique.title}, {sample_of(raw.start)}",
+                "summary": summary,
+                "lines": [*_about(raw), *summary_lines(summary)],
+                "warnings": summary_warnings(summary),
+                "exports": list(technique.exporters) if derived is not None else [],
+                "energies": np.asarray(derived.result["stack_energy"], dtype=float) if stack and derived else [],
+            }
+
+        return JSONResponse(_jsonable(await asyncio.to_thread(made)))
+
+    async def _figures(self, request: Request, _user: User) -> Response:
+        energy = request.query_params.get("energy", "")
+
+        def made() -> bytes:
+            runs = Runs(self._data_dir)
+            raw, derived = load(runs, runs.find(request.path_params["uid"]))
+            options = (
+                {"energy": int(energy)}
+                if energy.isdigit() and derived and "stxm" in str(raw.measurement.get("technique"))
+                else {}
+            )
+            packed = pack(panels_of(raw, derived, **options))
+            for run in (raw, derived):
+                if run is not None:
+                    run.close()
+            return packed
+
+        return Response(await asyncio.to_thread(made), media_type="application/octet-stream")
+
+    async def _region(self, request: Request, _user: User) -> Response:
+        asked = await _json(request)
+        path = np.array(asked.get("path"), dtype=object)
+        if (
+            path.ndim != 2
+            or path.shape[1] != 2
+            or not all(isinstance(each, int) and each >= 0 for each in path.ravel())
+        ):
+            raise BeamlineError("path: expected rows and columns of pixels")
+        number = asked.get("region")
+
+        def made() -> bytes:
+            runs = Runs(self._data_dir)
+            raw, derived = load(runs, runs.find(request.path_params["uid"]))
+            grid = raw.measurement.get("grid")
+            if derived is None or grid is None:
+                raise BeamlineError("this run has no images that are reduced")
+            regions = StxmGrid.model_validate(grid)
+            if not isinstance(number, int) or not 0 <= number < len(regions.regions):
+                raise BeamlineError(f"region: expected 0 to {len(regions.regions) - 1}")
+            try:
+                return pack([region_spectrum(derived, regions, number, path.astype(float))])
+            except (ValueError, IndexError) as error:
+                raise BeamlineError(str(error)) from error
+            finally:
+                derived.close()
+
+        return Response(await asyncio.to_thread(made), media_type="application/octet-stream")
+
+    async def _report(self, request: Request, _user: User) -> Response:
+        return await self._made(
+            request, lambda runs, uid, folder: [write_report(runs, uid, folder / f"{uid[:8]}.html")]
+        )
+
+    async def _export(self, request: Request, _user: User) -> Response:
+        form: Any = request.path_params["format"]
+        if form not in ENDINGS:
+            raise BeamlineError(f"no format {form!r}; there are {', '.join(ENDINGS)}")
+        return await self._made(
+            request, lambda runs, uid, folder: export(runs, uid, form, folder / f"{uid[:8]}{ENDINGS[form]}")
+        )
+
+    async def _made(self, request: Request, make: Callable[[Runs, str, Path], list[Path]]) -> Response:
+        """Make files of a run, and hand them out, several in one archive."""
+        folder = tempfile.TemporaryDirectory(prefix="beamline-")
+        try:
+            path = await asyncio.to_thread(
+                _one_file, make, Runs(self._data_dir), request.path_params["uid"], Path(folder.name)
+            )
+        except BaseException:
+            folder.cleanup()
+            raise
+        return FileResponse(
+            path, filename=path.name, content_disposition_type="attachment", background=BackgroundTask(folder.cleanup)
+        )
+
+    async def _check(self, request: Request, _user: User) -> Response:
+        asked = await _json(request)
+        return JSONResponse(await self._queue.check(str(asked.get("plan")), _texts(asked)))
+
+    async def _queue_action(self, request: Request, user: User) -> Response:
+        asked = await _json(request)
+        queue, uid = self._queue, str(asked.get("uid", ""))
+        match asked.get("do"):
+            case "add":
+                answer = await queue.add(
+                    user, str(asked.get("plan")), _texts(asked), "front" if asked.get("front") else "back"
+                )
+                return JSONResponse(answer)
+            case "replace":
+                return JSONResponse(await queue.replace(user, uid, str(asked.get("plan")), _texts(asked)))
+            case "move":
+                await queue.move(uid, str(asked.get("after", "")))
+            case "remove":
+                await queue.remove(uid)
+            case "start":
+                await queue.start()
+            case "stop-after" | "go-on":
+                await queue.stop_after(stop=asked["do"] == "stop-after")
+            case "pause":
+                await queue.pause(now=bool(asked.get("now")))
+            case "abort":
+                await queue.abort(user, keep=bool(asked.get("keep")))
+            case "clear-history" if user.may("operator"):
+                await queue.clear_history()
+            case other:
+                raise BeamlineError(f"{other!r} is nothing that {user.role} may do to the queue")
+        return JSONResponse({})
+
+
+class Guarded:
+    """Refuse what comes from elsewhere or is too large, and say in each answer what a browser must not do."""
+
+    def __init__(self, app: Any, page: Page) -> None:
+        self._app, self._page = app, page
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request."""
+        if scope["type"] == "lifespan" or scope["path"] == HEALTH:
+            await self._app(scope, receive, send)
+            return
+        socket = scope["type"] == "websocket"
+        reason = self._page.refusal(dict(scope["headers"]), scope.get("method", ""), socket=socket)
+        if reason and socket:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": reason[:120]})
+            return
+        if not socket:
+            large = why_too_large(scope)
+            if reason or large:
+                status, text = (403, reason) if reason else large or (400, "")
+                await JSONResponse({"detail": text}, status, headers=HEADERS)(scope, receive, send)
+                return
+
+        async def send_guarded(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in HEADERS.items())]
+            await send(message)
+
+        await self._app(scope, receive, send_guarded)
+
+
+def _about(raw: Run) -> list[tuple[str, str]]:
+    """Give what a run was to measure, in words."""
+    block = raw.start.get(MEASUREMENT) or {}
+    about = {
+        "measured": local_time(raw.start["time"]),
+        "edge": block.get("edge"),
+        "energies (eV)": block.get("energy_regions"),
+        "ended": (raw.stop or {}).get("exit_status") if raw.stop else "not yet",
+        "why": (raw.stop or {}).get("reason"),
+        "uid": raw.uid,
+    }
+    return [(key, str(value)) for key, value in about.items() if value]
+
+
+def _one_file(make: Callable[[Runs, str, Path], list[Path]], runs: Runs, uid: str, folder: Path) -> Path:
+    """Make files of a run in a folder; give the one, or an archive of them."""
+    made = make(runs, runs.find(uid).uid, folder)
+    if len(made) == 1:
+        return made[0]
+    return Path(shutil.make_archive(str(folder / uid[:8]), "zip", made[0].parent))
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    try:
+        asked = json.loads(await request.body())
+    except ValueError as error:
+        raise BeamlineError("expected JSON") from error
+    if not isinstance(asked, dict):
+        raise BeamlineError("expected an object of JSON")
+    return asked
+
+
+def _texts(asked: dict[str, Any]) -> dict[str, str]:
+    """Give the values of a form, all of them text."""
+    values = asked.get("values")
+    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+        raise BeamlineError("expected the values of a plan as text, by name")
+    return values
+
+
+def _mark(user: User) -> str:
+    """Give what a session remembers of a key, which it does not tell."""
+    return hashlib.sha256(user.key.encode()).hexdigest()[:16]
+
+
+def _jsonable(value: Any) -> Any:
+    """Make what JSON has of numpy's arrays and numbers; what is no number is null."""
+    if isinstance(value, dict):
+        return {str(key): _jsonable(each) for key, each in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_jsonable(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

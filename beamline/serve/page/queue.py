@@ -1,0 +1,184 @@
+"""What the page asks of the queue: its state, and what is done to it, by whom."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from bluesky_queueserver_api import BPlan
+from bluesky_queueserver_api.zmq.aio import REManagerAPI
+
+from beamline.errors import BeamlineError
+from beamline.serve.checking import PlanChecks
+from beamline.serve.keys import User
+from plans import PLANS
+
+logger = logging.getLogger(__name__)
+
+POLL_INTERVAL = 0.5  # s
+PATIENCE = 15.0  # s that a pause may take before a plan is aborted
+HISTORY = 50  # items that are shown, the newest
+USED = ("item_uid", "name", "kwargs", "user", "result")
+
+
+class Queue:
+    """The queue as the page shows it.
+
+    Parameters
+    ----------
+    control, info : str
+        Addresses of the manager.
+    checks : PlanChecks
+
+    Attributes
+    ----------
+    state : dict
+        For JSON: ``problem`` ("" where the manager answers), ``status``, ``running``, ``items``, ``history``.
+    """
+
+    def __init__(self, control: str, info: str, checks: PlanChecks) -> None:
+        self._manager = REManagerAPI(zmq_control_addr=control, zmq_info_addr=info, timeout_recv=2.0, timeout_send=2.0)
+        self._checks = checks
+        self._uids: tuple[str, str] = ("", "")
+        self.state: dict[str, Any] = {
+            "problem": "the queue is starting",
+            "status": {},
+            "running": {},
+            "items": [],
+            "history": [],
+        }
+
+    async def follow(self) -> None:
+        """Ask for the state again and again."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(POLL_INTERVAL)
+
+    async def refresh(self) -> None:
+        """Ask for the state."""
+        try:
+            status = await self._manager.status(reload=True)
+            uids = status["plan_queue_uid"], status["plan_history_uid"]
+            if uids != self._uids:
+                held, past = await self._manager.queue_get(reload=True), await self._manager.history_get(reload=True)
+                self.state |= {
+                    "running": _shown(held["running_item"]) if held["running_item"] else {},
+                    "items": [_shown(item) for item in held["items"]],
+                    "history": [_shown(item) for item in past["items"][-HISTORY:]][::-1],
+                }
+                self._uids = uids
+            self.state |= {"problem": "", "status": status}
+        except Exception as error:  # noqa: BLE001 - what a connection raises; it is asked again
+            self.state["problem"] = f"the queue does not answer: {' '.join(str(error).split())[:150]}"
+
+    async def add(
+        self, user: User, plan: str, values: Mapping[str, str], position: str | int = "back"
+    ) -> dict[str, Any]:
+        """Check a plan, and queue it.
+
+        Raises
+        ------
+        BeamlineError
+            When it cannot be measured, or the queue does not take it.
+        """
+        parameters, assessment = await asyncio.to_thread(self._checks.check, plan, list(values.items()))
+        await self._ask("item_add", item=BPlan(plan, **parameters), pos=position, user=user)
+        return {"estimate": assessment.as_dict()}
+
+    async def replace(self, user: User, uid: str, plan: str, values: Mapping[str, str]) -> dict[str, Any]:
+        """Check a plan, and put it in the place of an item."""
+        parameters, assessment = await asyncio.to_thread(self._checks.check, plan, list(values.items()))
+        item = BPlan(plan, **parameters)
+        item.item_uid = uid
+        await self._ask("item_update", item=item, user=user)
+        return {"estimate": assessment.as_dict()}
+
+    async def check(self, plan: str, values: Mapping[str, str]) -> dict[str, Any]:
+        """Check a plan; nothing is queued."""
+        _, assessment = await asyncio.to_thread(self._checks.check, plan, list(values.items()))
+        return {"estimate": assessment.as_dict()}
+
+    async def move(self, uid: str, after: str) -> None:
+        """Move an item behind another, to the front where there is none."""
+        where: dict[str, Any] = {"after_uid": after} if after else {"pos_dest": "front"}
+        await self._ask("item_move", uid=uid, **where)
+
+    async def remove(self, uid: str) -> None:
+        """Take an item out."""
+        await self._ask("item_remove", uid=uid)
+
+    async def start(self) -> None:
+        """Begin with the first item, or go on with what is paused."""
+        await self._ask("re_resume" if self.state["status"].get("manager_state") == "paused" else "queue_start")
+
+    async def stop_after(self, *, stop: bool) -> None:
+        """Stop the queue after the plan that runs, or not."""
+        await self._ask("queue_stop" if stop else "queue_stop_cancel")
+
+    async def pause(self, *, now: bool) -> None:
+        """Pause the plan that runs: now, or after the point under way."""
+        await self._ask("re_pause", option="immediate" if now else "deferred")
+
+    async def abort(self, user: User, *, keep: bool) -> None:
+        """Abort the plan that runs: pause it, then end it; its item goes back to the front of the queue, or is dropped.
+
+        Raises
+        ------
+        BeamlineError
+            When nothing runs, somebody else's item does, or it does not end.
+        """
+        running = dict(self.state["running"])
+        if not running:
+            raise BeamlineError("nothing is being measured")
+        if running.get("user") != user.name and not user.may("operator"):
+            raise BeamlineError(f"{running.get('user')} measures this: they or an operator may abort it")
+        if self.state["status"].get("manager_state") != "paused":
+            await self.pause(now=True)
+            await self._until("paused")
+        await self._ask("re_abort")
+        await self._until("idle")
+        if not keep:  # the manager puts it back to the front, under another uid
+            held = await self._manager.queue_get(reload=True)
+            first = held["items"][0] if held["items"] else {}
+            same = all(first.get(key) == running.get(key) for key in ("name", "kwargs"))
+            if same:
+                await self.remove(first["item_uid"])
+
+    async def clear_history(self) -> None:
+        """Forget what was measured; the data stay."""
+        await self._ask("history_clear")
+
+    async def _until(self, state: str) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while (await self._manager.status(reload=True))["manager_state"] != state:
+                    await asyncio.sleep(0.1)
+                return
+        raise BeamlineError(
+            f"the plan is not {state} after {PATIENCE:g} s; what it waits for is in the log of the queue"
+        )
+
+    async def _ask(self, what: str, user: User | None = None, **parameters: Any) -> Any:
+        if user is not None:
+            parameters |= {"user": user.name, "user_group": "primary"}
+        try:
+            answer = await getattr(self._manager, what)(**parameters)
+        except Exception as error:
+            reason = " ".join(str(error).split()).removeprefix("Request failed: ")
+            raise BeamlineError(reason[:300]) from error
+        await self.refresh()
+        return answer
+
+
+def _shown(item: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {key: item[key] for key in USED if key in item}
+    if item.get("args") and (plan := PLANS.get(item["name"])):  # of other clients; the page gives all by name
+        shown["kwargs"] = dict(zip(plan.parameters, item["args"], strict=False)) | item.get("kwargs", {})
+    if isinstance(result := shown.get("result"), dict):
+        shown["result"] = {
+            key: result.get(key) for key in ("exit_status", "run_uids", "time_start", "time_stop", "msg")
+        }
+    return shown

@@ -1,0 +1,356 @@
+"""The service as its users meet it: in a browser, by the clients of the queue and of the catalogue, at its end."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import tomllib
+from contextlib import ExitStack, contextmanager
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from bluesky_queueserver_api import BPlan
+from bluesky_queueserver_api.http import REManagerAPI
+from pages import unpack
+from playwright.sync_api import expect, sync_playwright
+from tiled.client import from_uri
+
+from beamline.endstation.config import SIMULATED
+from beamline.serve.page.live import load
+from beamline.serve.supervisor import lives
+from beamline.storage.runs import Runs
+from simulated_devices.ports import free_port
+
+EXPECTED = ("400 (Bad Request)", "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE")  # of what a test asks for
+HOSTILE = "<img src=x onerror=alert(1)>"
+STARTED = ("redis", "queue", "catalogue", "queue-api", "page")
+
+
+class Service:
+    """A service that runs, and who may use it."""
+
+    def __init__(self, folder, ports):
+        self.folder, self.ports, self.opened = folder, ports, ExitStack()
+
+    def key(self, role):
+        return tomllib.loads((self.folder / "service" / "keys.toml").read_text())["users"][role]["key"]
+
+    def parts(self):
+        try:
+            return json.loads((self.folder / "service" / "service.json").read_text())["parts"]
+        except (OSError, ValueError):
+            return {}
+
+    def address(self, name):
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    def client(self, role):
+        client = REManagerAPI(http_server_uri=self.address("queue"), http_auth_provider="/keys/token")
+        self.opened.callback(client.close)
+        client.login(role, password=self.key(role))
+        return client
+
+    def session(self, role):
+        origin = self.address("page")
+        client = self.opened.enter_context(httpx.Client(base_url=origin, headers={"origin": origin}))
+        assert client.post("/login", json={"key": self.key(role)}).status_code == 200
+        return client
+
+
+def until(what, timeout=60.0):
+    deadline = time.monotonic() + timeout
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
+
+
+@contextmanager
+def serving(folder, *options):
+    ports = {name: free_port() for name in ("page", "catalogue", "queue")}
+    config = folder / "endstation.toml"
+    table = "\n".join(f"{name}_port = {port}" for name, port in ports.items())
+    config.write_text(f"{SIMULATED.read_text()}\n[service]\n{table}\n")
+    command = ["beamline", "serve", "--config", str(config), "--data-dir", str(folder / "data"), *options]
+    with (folder / "serve.out").open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out)
+        service = Service(folder / "data", ports)
+        try:
+            yield service, process
+        finally:
+            service.opened.close()
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("service")) as (service, _process):
+        until(lambda: all(service.parts().get(name, {}).get("state") == "running" for name in STARTED))
+        yield service
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        path = shutil.which("chromium") or shutil.which("chromium-browser")
+        launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+def is_problem(said):
+    """Tell whether what the browser says is an error that no test asks for."""
+    return said.type == "error" and not any(each in said.text for each in EXPECTED)
+
+
+@contextmanager
+def page_of(service, browser, role, **options):
+    context = browser.new_context(viewport={"width": 1300, "height": 1000}, **options)
+    page = context.new_page()
+    problems, elsewhere = [], []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "console",
+        lambda said: (
+            said.type == "error" and not any(each in said.text for each in EXPECTED) and problems.append(said.text)
+        ),
+    )
+    page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith(f"{service.address('page')}/") or request.url.startswith("data:")
+            else elsewhere.append(request.url)
+        ),
+    )
+    page.goto(service.address("page"))
+    page.fill("#key", service.key(role))
+    page.click("text=Sign in")
+    expect(page.locator("#who")).to_have_text(role)
+    yield page
+    context.close()
+    assert problems == []
+    assert elsewhere == []
+
+
+def fill(page, plan, **values):
+    page.click("#tab-queue")
+    page.select_option("#plan", plan)
+    for name, value in values.items():
+        page.fill(f"#field-{name}", value)
+
+
+@pytest.fixture(scope="module")
+def measured(service, browser):
+    """A map that is queued by the page while somebody looks at it, and what was seen meanwhile."""
+    with page_of(service, browser, "user") as page:
+        fill(page, "rixs_map", regions="526:542:2", exposure_time="900", sample="LRNMC 311 mAh/g", edge=HOSTILE)
+        page.click("button[value=add]")
+        expect(page.locator(".answer.good")).to_contain_text("Queued: 9 points")
+        page.click("text=Start the queue")
+        page.click("#tab-live")
+        expect(page.locator("#state")).to_have_text("Measuring", timeout=30_000)
+        seen = set()
+        until(
+            lambda: (
+                seen.add(page.inner_text("#live figure[data-name=raw] h3")) or len(seen) > 1
+                if page.locator("#live figure[data-name=raw]").count()
+                else False
+            )
+        )
+        expect(page.locator("#state")).to_have_text("Idle", timeout=60_000)
+        expect(page.locator("#done")).to_have_text("9 of 9")
+    return until(lambda: next(iter(Runs(service.folder).raw()), None))
+
+
+def test_the_live_view_moves_while_a_scan_runs_and_its_values_are_those_of_the_data(service, browser, measured):
+    runs = Runs(service.folder)
+    until(lambda: (pair := runs.load_with_derived(measured.uid))[1] and pair[1].result)
+    with page_of(service, browser, "viewer") as page:
+        canvas = page.locator("#live figure[data-name=map] canvas")
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        page.mouse.move(box["x"] + 200, box["y"] + 100)
+        readout = page.locator("#live figure[data-name=map] .readout")
+        told = readout.evaluate("each => ({...each.dataset})")
+        assert f"{float(told['value']):.3g}" in readout.inner_text()
+    _, derived = load(runs, measured)
+    intensity = np.asarray(derived.result("map"))
+    assert float(told["value"]) == pytest.approx(intensity[int(told["row"]), int(told["column"])], rel=1e-6)
+    figures = service.session("viewer").get(f"/api/runs/{measured.uid}/figures")
+    np.testing.assert_array_equal(unpack_all(figures.content)["map"]["values"], intensity.astype(np.float32))
+
+
+def unpack_all(content):
+    """Read several panels as the page does."""
+    found = {}
+    while content:
+        length = int.from_bytes(content[:4], "little")
+        head, arrays = unpack(content[4 : 4 + length])
+        found[head["name"]] = arrays
+        content = content[4 + length :]
+    return found
+
+
+def test_hostile_text_of_the_data_is_text(service, browser, measured):
+    with page_of(service, browser, "viewer") as page:
+        expect(page.locator("#what")).to_contain_text(HOSTILE)
+        page.click("#tab-runs")
+        expect(page.locator("tr.pick").first).to_contain_text(HOSTILE)
+        assert page.locator("img").count() == 0
+
+
+def test_a_past_run_opens_in_the_same_views_and_its_report_is_handed_out(service, browser, measured):
+    with page_of(service, browser, "viewer") as page:
+        page.click("#tab-runs")
+        page.fill("input[name=technique]", "rixs")
+        page.locator("tr.pick").first.click()
+        for name in ("raw", "spectrum", "map", "elastic", "drift"):
+            expect(page.locator(f"#runs figure[data-name={name}]")).to_be_visible(timeout=30_000)
+        with page.expect_download() as report:
+            page.click("text=Report")
+        assert report.value.suggested_filename.endswith(".html")
+        page.fill("input[name=technique]", "nothing like it")
+        expect(page.locator("#runs tbody").first).to_contain_text("No run is like this")
+
+
+def test_a_form_refuses_with_the_reason_and_says_how_long_what_it_takes_will_be(service, browser):
+    with page_of(service, browser, "user") as page:
+        fill(page, "xas", regions="52:54:0.5")
+        page.click("button[value=check]")
+        expect(page.locator(".answer.bad").last).to_contain_text("52 eV is outside its limits 200 to 1500 eV")
+        page.fill("#field-regions", "525:545:0.5")
+        page.click("button[value=check]")
+        expect(page.locator(".answer.good")).to_contain_text("It can be measured: 41 points")
+        expect(page.locator("#queue")).to_contain_text("Next (0)")
+
+
+def test_a_viewer_sees_and_cannot_queue(service, browser):
+    with page_of(service, browser, "viewer") as page:
+        page.click("#tab-queue")
+        expect(page.locator("text=Start the queue")).to_be_disabled()
+    client = service.session("viewer")
+    order = {"do": "add", "plan": "xas", "values": {"regions": "525:545:0.5"}}
+    assert client.post("/api/queue", json=order).status_code == 403
+    assert client.get("/api/runs").status_code == 200
+    assert httpx.get(f"{service.address('page')}/api/runs").status_code == 401
+
+
+def test_what_comes_from_another_page_or_names_another_host_is_refused(service):
+    client = service.session("operator")
+    order = {"do": "start"}
+    assert client.post("/api/queue", json=order, headers={"origin": "http://evil.example"}).status_code == 403
+    assert client.get("/api/runs", headers={"host": "evil.example"}).status_code == 403
+    answer = client.get("/")
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
+    cookie = client.post("/login", json={"key": service.key("user")}).headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+
+
+def test_abort_asks_and_what_becomes_of_the_item_is_a_choice(service, browser):
+    with page_of(service, browser, "user") as page:
+        fill(page, "rixs_map", regions="526:546:0.5", exposure_time="1000", sample="LRNMC 311 mAh/g", edge="O K")
+        page.click("button[value=add]")
+        expect(page.locator(".answer.good")).to_contain_text("Queued")
+        page.click("text=Start the queue")
+        expect(page.locator("#state")).to_have_text("Measuring", timeout=30_000)
+        page.click("#queue button.danger")
+        expect(page.locator("#ask")).to_be_visible()
+        page.click("#ask >> text=Let it run")
+        expect(page.locator("#state")).to_have_text("Measuring")
+        page.click("#queue button.danger")
+        page.click("#ask >> text=Abort, and drop it")
+        expect(page.locator("#state")).to_have_text("Idle", timeout=60_000)
+        expect(page.locator("#queue")).to_contain_text("Next (0)")
+        expect(page.locator("#what")).to_contain_text("abort")
+
+
+def test_the_page_comes_back_by_itself_when_its_server_is_started_again(service, browser):
+    with page_of(service, browser, "viewer") as page:
+        expect(page.locator("#state")).to_have_text("Idle")
+        before = service.parts()["page"]
+        os.kill(before["pid"], signal.SIGKILL)
+        expect(page.locator("#state")).to_have_text("No connection", timeout=15_000)
+        expect(page.locator("#state")).to_have_text("Idle", timeout=60_000)
+        assert service.parts()["page"]["restarts"] == before["restarts"] + 1
+
+
+def test_clients_of_the_queue_may_do_what_their_role_may_and_plans_are_checked_first(service):
+    viewer, user = service.client("viewer"), service.client("user")
+    plan = BPlan("xas", "525:545:0.5", dwell=1.0)
+    with pytest.raises(Exception, match="Not enough permissions"):
+        viewer.item_add(plan)
+    with pytest.raises(Exception, match="52 eV is outside its limits"):
+        user.item_add(BPlan("xas", "52:54:0.5"))
+    for role in ("user", "operator"):
+        with pytest.raises(Exception, match="Not enough permissions"):
+            service.client(role).script_upload("print(1)")
+    uid = user.item_add(plan)["item"]["item_uid"]
+    assert [item["item_uid"] for item in viewer.queue_get()["items"]] == [uid]
+    user.item_remove(uid=uid)
+
+
+def test_the_catalogue_is_read_with_a_key_and_nothing_else(service, measured):
+    address = f"{service.address('catalogue')}/api/v1"
+    assert httpx.get(f"{address}/search/").status_code == 401
+    assert httpx.get(f"{service.address('catalogue')}/docs").status_code == 404
+    catalogue = from_uri(address, api_key=service.key("viewer"))
+    service.opened.callback(catalogue.context.http_client.close)
+    until(lambda: measured.uid in catalogue["raw"])
+    documents = list(catalogue["raw"][measured.uid].documents())
+    assert [name for name, _ in documents][:2] == ["start", "descriptor"]
+    with pytest.raises(Exception, match=r"401|403|405"):
+        catalogue.create_container("mine")
+
+
+def test_nothing_listens_beyond_loopback(service):
+    for port in [*service.ports.values(), int((service.folder / "service" / "redis.port").read_text())]:
+        with socket.socket() as one:
+            one.settimeout(2)
+            assert one.connect_ex(("127.0.0.1", port)) == 0
+        own = socket.gethostbyname(socket.gethostname())
+        if not own.startswith("127."):
+            with socket.socket() as other:
+                other.settimeout(2)
+                assert other.connect_ex((own, port)) != 0
+
+
+def test_secrets_are_in_no_command_no_log_and_no_readable_file(service):
+    text = (service.folder / "service" / "keys.toml").read_text()
+    secrets = [
+        line.split('"')[1] for line in text.splitlines() if line.startswith(("key = ", "redis", "cookies", "queue"))
+    ]
+    assert len(secrets) == 6
+    for process in psutil.process_iter(["cmdline"]):
+        assert not any(secret in " ".join(process.info["cmdline"] or ()) for secret in secrets)
+    folder = service.folder / "service"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for path in folder.glob("*.log"):
+        assert not any(secret in path.read_text() for secret in secrets)
+
+
+def test_a_second_service_in_the_folder_is_refused(service, tmp_path):
+    command = ["beamline", "serve", "--data-dir", str(service.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("another `beamline serve` works here; `beamline status` tells of it")
+
+
+def test_for_one_user_there_is_an_engine_in_place_of_the_queue_and_nothing_is_left_at_the_end(tmp_path, browser):
+    with serving(tmp_path, "--single") as (service, _process):
+        until(lambda: all(service.parts().get(name, {}).get("state") == "running" for name in ("engine", "page")))
+        pids = [part["pid"] for part in service.parts().values()]
+        with page_of(service, browser, "user") as page:
+            fill(page, "xas", regions="525:545:0.5", sample="LRNMC 311 mAh/g")
+            page.click("button[value=add]")
+            expect(page.locator("#queue")).to_contain_text("completed", timeout=60_000)
+            expect(page.locator("#state")).to_have_text("Idle")
+    assert not any(lives(pid) for pid in pids)
+    assert len(Runs(service.folder).raw()) == 1
