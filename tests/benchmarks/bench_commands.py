@@ -56,7 +56,9 @@ def measure():
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         alone = [times_of_run(folder) for _ in range(ROUNDS)]
-        with subprocess.Popen(command("serve", "--processes", "--data-dir", name), stdout=subprocess.PIPE, text=True) as server:
+        with subprocess.Popen(
+            command("serve", "--processes", "--data-dir", name), stdout=subprocess.PIPE, text=True
+        ) as server:
             up = set()
             while len(up) < 3:
                 process, _, state = server.stdout.readline().strip().partition(": ")
