@@ -102,7 +102,7 @@ print(subprocess.Popen([sys.executable, "-c", {FOREVER!r}]).pid, flush=True)
         assert all(lives(pid) for pid in pids)
         assert (log.stat().st_mode & 0o777) == 0o600
         one.supervised["one"].stop_timeout = 0.5
-    assert not any(lives(pid) for pid in pids)
+    until(lambda: not any(lives(pid) for pid in pids))
     assert not (tmp_path / "notes.json").exists()
 
 
