@@ -96,6 +96,32 @@ class _FlushingRunWriter(_RunWriter):
         self._update_data_source_for_node(node, source)
 
 
+class _StreamwiseNormalizer(RunNormalizer):
+    """The normalizer of bluesky-tiled-plugins, which takes what is external of a stream from that stream's descriptor.
+
+    By itself it takes a data key that is external in one stream for external in all of them, gives it an empty
+    reference that the schema refuses, and a data key that is internal in one for internal in all. It relies on the
+    names of its two sets; when they change,
+    `test_a_key_that_two_streams_have_is_external_in_the_one_and_not_in_the_other` in test_find.py fails.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of_descriptor: dict[str, tuple[set[str], set[str]]] = {}  # uid -> its internal and external data keys
+
+    def descriptor(self, doc: Any) -> None:
+        """Take a descriptor."""
+        self._int_keys: set[str] = set()
+        self._ext_keys: set[str] = set()
+        super().descriptor(doc)
+        self._of_descriptor[doc["uid"]] = self._int_keys, self._ext_keys
+
+    def event(self, doc: Any) -> None:
+        """Take an event."""
+        self._int_keys, self._ext_keys = self._of_descriptor[doc["descriptor"]]
+        super().event(doc)
+
+
 class RunWriter:
     """Write one run. Callable with (name, document), with pages unpacked.
 
@@ -120,7 +146,7 @@ class RunWriter:
         self._data_dir = data_dir
         self._redescription = redescription
         self._writer = _FlushingRunWriter(catalogue.include_data_sources(), batch_size=BATCH, max_array_size=0)
-        self._normalizer = RunNormalizer()
+        self._normalizer = _StreamwiseNormalizer()
         self._normalizer.subscribe(self._writer)
         self._descriptors: dict[str, Doc] = {}
         self._frames = FrameOrder()

@@ -363,3 +363,21 @@ def test_a_key_that_two_streams_have_keeps_the_dtype_it_has_in_each(store):
         found = store.open()[run.start_doc["uid"]][name]["density"].read()
         assert found.dtype == value.dtype
         assert np.array_equal(found[0], value)
+
+
+@pytest.mark.parametrize("first", ["large", "small"])
+def test_a_key_that_two_streams_have_is_external_in_the_one_and_not_in_the_other(store, first):
+    run = event_model.compose_run(metadata={"derivation": {"raw_uids": ["x"], "settings": {}}})
+    values = {"large": np.arange(120.0 * 120).reshape(120, 120), "small": np.arange(4.0).reshape(1, 4)}
+    documents = [("start", run.start_doc)]
+    for name in sorted(values, key=lambda each: each != first):
+        key = {"dtype": "array", "shape": list(values[name].shape), "dtype_numpy": "<f8", "source": "reduction"}
+        stream = run.compose_descriptor(name=name, data_keys={"density": key})
+        event = stream.compose_event(data={"density": values[name]}, timestamps={"density": 5.0})
+        documents += [("descriptor", stream.descriptor_doc), ("event", event)]
+    for name, doc in externalise([*documents, ("stop", run.compose_stop())], store.data_dir):
+        store.recorder(name, doc)
+    assert store.ingest() == {}
+    node = derived_runs(store.open())[-1]
+    for name, value in values.items():
+        assert np.array_equal(node[name]["density"].read()[0], value)
