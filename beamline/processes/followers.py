@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from beamline.child_process import module_command
 from beamline.processes.kinds import KINDS, Kind
 from beamline.processes.process import Follower
-from beamline.storage.catalogue.condition import REMEDY
+from beamline.storage.catalogue.condition import REFUSED, REMEDY
 from beamline.storage.layout import INGEST, Layout
 from beamline.storage.locks import is_locked
 from beamline.storage.log import LogError
@@ -200,7 +200,10 @@ class LogFollowing(ABC):
         if not late:
             return ""
         reason = "; ".join(dict.fromkeys(reasons))
-        remedy = "" if REMEDY in reason else f"; {self.kind.remedy}"
+        if all(each.startswith(REFUSED) for each in reasons):
+            remedy = "; its data are in its log"
+        else:
+            remedy = "" if REMEDY in reason else f"; {self.kind.remedy}"
         return f"run {', '.join(late)} {self.kind.lack}: {reason}{remedy}"
 
     def why_not_coming(self, *uids: str) -> str:

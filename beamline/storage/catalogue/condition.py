@@ -34,6 +34,7 @@ TABLES_LIBRARY = "adbc_driver_sqlite"  # that Tiled reads and writes tables with
 LONGEST_UID = 200  # characters; files are named for them
 LOCK_TIMEOUT = 5.0  # s to wait for another program that has a database to itself
 REMEDY = "`beamline recover` makes it anew from the logs"
+REFUSED = "the catalogue cannot hold it"  # a run, by what is in its documents: nothing takes it in
 REBUILD = "`beamline recover --rebuild` makes it anew from the logs"
 
 

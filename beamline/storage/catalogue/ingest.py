@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamline.storage.catalogue.checksums import write_checksums
-from beamline.storage.catalogue.condition import DERIVED, RAW, CatalogueError, DamagedCatalogueError, check_catalogue
+from beamline.storage.catalogue.condition import (
+    DERIVED,
+    RAW,
+    REFUSED,
+    CatalogueError,
+    DamagedCatalogueError,
+    check_catalogue,
+)
 from beamline.storage.follow import BATCH_DOCUMENTS, NewLogs
 from beamline.storage.layout import Layout
 from beamline.storage.locks import LockError, locked
@@ -79,12 +86,12 @@ class Ingester:
     def __init__(self, data_dir: Path, retry_delays: Sequence[float] = RETRY_DELAYS) -> None:
         check_catalogue(data_dir)  # before the imports, which take seconds, and only the process that ingests needs
         from beamline.storage.catalogue.embedded import open_derived, open_embedded  # noqa: PLC0415
-        from beamline.storage.catalogue.writer import Redescribe, RunWriter  # noqa: PLC0415
+        from beamline.storage.catalogue.writer import REFUSALS, Redescribe, RunWriter  # noqa: PLC0415
 
         self._data_dir = data_dir.resolve()
         self._raw = open_embedded(data_dir)
         self._derived = open_derived(self._raw)
-        self._redescribe, self._run_writer = Redescribe, RunWriter
+        self._redescribe, self._refusals, self._run_writer = Redescribe, REFUSALS, RunWriter
         self._retry_delays = retry_delays
         self._runs: dict[str, _PendingRun] = {}  # by uid
         self._new = NewLogs(self._data_dir, ingested=False)
@@ -202,11 +209,13 @@ class Ingester:
         """Schedule the next attempt at a run after a failure, or give it up."""
         run.failures = 1 if run.reader.number > run.furthest else run.failures + 1
         run.furthest = max(run.furthest, run.reader.number)
-        run.error = f"{type(error).__name__}: {error}".splitlines()[0]
+        refused = isinstance(error, self._refusals)  # by what is in its documents, which no further attempt changes
+        run.error = (f"{REFUSED}: " if refused else "") + f"{type(error).__name__}: {error}".splitlines()[0]
         run.writer = None
-        run.given_up = run.failures > len(self._retry_delays)
+        run.given_up = refused or run.failures > len(self._retry_delays)
         if run.given_up:
-            logger.error("run %s is not in the catalogue, given up for now", run.path.stem, exc_info=error)
+            until = "" if refused else " for now"
+            logger.error("run %s is not in the catalogue, given up%s", run.path.stem, until, exc_info=error)
         else:
             delay = self._retry_delays[run.failures - 1]
             run.retry_at = time.monotonic() + delay

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer, _RunWriter
+from jsonschema import ValidationError
 from tiled.structures.array import ArrayStructure, BuiltinDtype
 from tiled.structures.core import StructureFamily
 from tiled.structures.data_source import Asset, DataSource, Management
@@ -44,6 +45,10 @@ Redescription = dict[tuple[str, str], Doc]  # (stream, data key) -> what to chan
 
 class IngestError(BeamlineError):
     """Documents that the catalogue cannot hold."""
+
+
+# What the documents of a run are refused by, whenever they are written.
+REFUSALS = (IngestError, ValidationError)
 
 
 class Redescribe(Exception):  # noqa: N818 - a request, not an error

@@ -10,6 +10,7 @@ from frame_documents import raw_run, write_frames
 
 from beamline.processes import followers as followers_module
 from beamline.processes.followers import FollowingProcess, FollowingThread
+from beamline.storage.catalogue.condition import REFUSED
 from beamline.storage.layout import INGEST, REDUCTION, Layout
 from beamline.storage.locks import is_locked, locked
 from beamline.storage.log import find_log
@@ -92,6 +93,23 @@ def test_of_a_catalogue_that_is_filled_without_us_only_what_is_wrong_is_said(tmp
     assert bool(reason) is bool(said)
     assert said in reason
     assert ours.why_not_coming() == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        ("OSError: no space", "`beamline recover` takes it in"),
+        (f"{REFUSED}: IngestError: x changes its shape", "its data are in its log"),
+    ],
+)
+def test_the_remedy_is_named_only_where_it_is_one(tmp_path, error, remedy):
+    uid = record(tmp_path)
+    ours = FollowingProcess(INGEST, tmp_path)
+    with locked(Layout(tmp_path).process_lock(INGEST), keep_waiting=lambda: False):
+        report(tmp_path, INGEST, runs=[{"uid": uid, "documents": 3, "error": error, "given_up": True}])
+        reason = ours.why_missing(uid, timeout=0.0)
+    assert error in reason
+    assert reason.endswith(remedy)
 
 
 def test_threads_follow_by_the_same_code_and_end_when_all_is_done(tmp_path):

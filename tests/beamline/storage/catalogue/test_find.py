@@ -231,11 +231,26 @@ def test_a_run_that_the_catalogue_cannot_hold_is_kept_out_with_the_reason_and_th
     ragged = Values("det", keys, ({"x": np.ones(size)} for size in (2, 3, 4)))
     bad = store.measure(bp.count([ragged], num=3))
     good = store.measure(bp.count([number(range(3))], num=3))
-    errors = store.ingest()
+    errors = store.ingest(retry_delays=[0.0] * 1000)
     assert list(errors) == [bad]
-    assert "x of stream primary changes its shape" in errors[bad]
+    assert errors[bad].startswith(f"{condition_module.REFUSED}: IngestError: x of stream primary changes its shape")
     assert [path.stem for path in Layout(tmp_path).pending_logs()] == [bad]
     assert store.open()[good].stop["num_events"] == {"primary": 3}
+
+
+def test_a_document_that_breaks_the_schema_is_refused_at_once_and_keeps_no_process_waiting(tmp_path, store):
+    run = event_model.compose_run()
+    wrong = {"x": {"dtype": "number", "shape": [], "source": "here", "external": "lower case"}}
+    descriptor = run.compose_descriptor(name="primary", data_keys=wrong, validate=False).descriptor_doc
+    for name, doc in (("start", run.start_doc), ("descriptor", descriptor), ("stop", run.compose_stop())):
+        store.recorder(name, doc)
+    with closing(Ingester(tmp_path)) as ingester:
+        while ingester.advance():
+            pass
+        (status,) = ingester.status()
+        assert (status["given_up"], status["failures"]) == (True, 1)
+        assert status["error"].startswith(f"{condition_module.REFUSED}: ValidationError: 'lower case'")
+        assert not ingester.unfinished()
 
 
 def test_a_run_being_measured_is_in_the_catalogue_and_grows(tmp_path, store):
