@@ -119,7 +119,8 @@ def _energy_loss(result: RixsResult) -> Drawn:
 def _calibration(result: RixsResult) -> Drawn:
     return (
         "Energy calibration",
-        "Elastic lines used (blue) and not used (grey). Below: the residuals of the calibration, with its 68 % band.",
+        "Elastic lines used (blue) and not used (grey). Below: the residuals of the calibration, with its 68 % band."
+        + _known_lines(result),
         rixs_figures.elastic_lines(
             result.elastic_pixel - np.nan_to_num(result.elastic_moved),
             result.elastic_sigma,
@@ -128,6 +129,17 @@ def _calibration(result: RixsResult) -> Drawn:
             calibration=calibration_of(result),
         ),
     )
+
+
+def _known_lines(result: RixsResult) -> str:
+    """Say which known lines the calibration rests on, too, and which it does not."""
+    joined = [
+        f"{name} at column {pixel:.1f} ({pull:+.1f} sigmas off the other lines)"
+        for name, pixel, pull in zip(result.known_names, result.known_pixel, result.known_pull, strict=False)
+    ]
+    left_out = [str(name) for name in result.known_left_out]
+    said = (("join the fit", joined), ("do not join it", left_out))
+    return "".join(f" Known lines that {what}: {', '.join(lines)}." for what, lines in said if lines)
 
 
 def _drift(result: RixsResult) -> Iterator[Drawn]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
 from beamline.storage.results import Documents, Run
 from beamline.techniques.technique import NOT_KNOWN, Summary, Technique, columns_exporter, nexus_exporter
-from callbacks.contract import RixsOutput, RixsResult
+from callbacks.contract import CalibrationResult, RixsOutput, RixsResult
 from callbacks.pipelines import RIXS as PIPELINE
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def summarise(derived: Run) -> dict[str, Any]:
             "loaded": result.calibration_loaded,
             "loaded_offset_pixels": result.calibration_loaded_offset,
             "loaded_offset_sigma": result.calibration_loaded_offset_sigma,
+            "known_lines": known_lines(result),
         },
         "drift": {
             "status": result.drift_status,
@@ -51,6 +52,36 @@ def summarise(derived: Run) -> dict[str, Any]:
         },
         "rows": len(result.excitation_energy),
     }
+
+
+def known_lines(result: CalibrationResult) -> list[dict[str, Any]]:
+    """List the fluorescence lines that were given: where each joined the fit, and its pull, or why it did not."""
+    pulls = result.known_pull if len(result.known_pull) else np.full(len(result.known_names), np.nan)  # of before
+    joined = zip(
+        result.known_names,
+        result.known_energy,
+        result.known_energy_sigma,
+        result.known_pixel,
+        result.known_pixel_sigma,
+        pulls,
+        strict=True,
+    )
+    names = ("energy_ev", "energy_sigma", "pixel", "pixel_sigma", "pull")
+    left_out = zip(result.known_left_out, result.known_left_out_reasons, strict=True)
+    return [
+        {"name": str(name)} | dict(zip(names, map(float, values), strict=True)) | {"reason": ""}
+        for name, *values in joined
+    ] + [{"name": str(name)} | dict.fromkeys(names, math.nan) | {"reason": str(reason)} for name, reason in left_out]
+
+
+def describe_known_line(line: Mapping[str, Any]) -> str:
+    """Describe one of `known_lines`."""
+    if line["reason"]:
+        return f"{line['name']} does not join the fit: {line['reason']}"
+    return (
+        f"{line['name']}, {line['energy_ev']:.2f} ± {line['energy_sigma']:.2f} eV, joins the fit at column"
+        f" {line['pixel']:.1f} ± {line['pixel_sigma']:.1f}, {line['pull']:+.1f} sigmas off the other lines"
+    )
 
 
 def lines(summary: Summary) -> Iterator[tuple[str, str]]:
@@ -73,6 +104,8 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
             f"dispersion and bend from {calibration['loaded']}; the lines lie"
             f" {calibration['loaded_offset_pixels']:+.1f} ± {calibration['loaded_offset_sigma']:.1f} pixels from there",
         )
+    for line in calibration["known_lines"]:
+        yield "known line", describe_known_line(line)
     drift = summary["drift"]
     if drift["status"]:
         yield (

@@ -119,6 +119,13 @@ class CalibrationResult(Result):
     known_displacement: Annotated[
         Floats, Described("displacement by each cause, as for the elastic lines", "pixel", ("known", "causes"))
     ] = NOT_KNOWN_2D
+    known_pull: Annotated[
+        Floats, Described("by how many sigmas its energy is off what all other lines give", "", ("known",))
+    ] = NOT_KNOWN_1D
+    known_left_out: Annotated[
+        Texts, Described("fluorescence lines that were given and are not used", "", ("others",))
+    ] = NO_TEXTS
+    known_left_out_reasons: Annotated[Texts, Described("why", "", ("others",))] = NO_TEXTS
     elastic_energy: Annotated[Floats, Described("excitation energy of each row", "eV", ("rows",))] = NOT_KNOWN_1D
     elastic_pixel: Annotated[Floats, Described("column of its elastic line", "pixel", ("rows",))] = NOT_KNOWN_1D
     elastic_sigma: Annotated[Floats, Described("its standard uncertainty", "pixel", ("rows",))] = NOT_KNOWN_1D

@@ -38,7 +38,7 @@ HC_EV_MM = 1.239841984e-3
 TABULATED_SIGMA = 1.0  # eV: emission of compounds lies within about that of the element's
 WINDOW = 29  # columns around a line that are kept, for drawing
 SEARCH = 0.6  # FWHM on either side of where the calibration expects a line
-
+LARGEST_PULL = 3.0  # of a known line against all others; beyond, an alarm says that they disagree
 
 # Emission at resonance has all but the energy of the elastic line and cannot be told from it: the line then is stronger
 # than off the resonance, and lies between the two. One so many times as strong is emission.
@@ -276,7 +276,9 @@ class ElasticLine(Step):
         self._displacements = Displacements.none(0)  # of the rows
         self._factor = np.zeros((0, 1))  # how far drift and (last) emission may displace the lines
         self._line_sigma = np.zeros(0)  # of the lines, what emission does to each of its own included
+        self._bend = settings.bend.value, settings.bend.sigma
         self._known: tuple[KnownLine, ...] = ()
+        self._left_out: dict[str, str] = {}  # known lines that are not used, and why
         self._weakest = math.nan  # strength of the elastic lines off the resonance; NaN where not known
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -314,9 +316,10 @@ class ElasticLine(Step):
         peaks = [row.peak for row in rows]
         accepted = self._calibration.accepted
         columns = np.stack([_window(row) for row in rows]) if rows else np.zeros((0, WINDOW), dtype=int)
+        pulls = self._pulls()
         return CalibrationResult(
             calibration_status=self._calibration.status,
-            calibration_alarm=self._alarm(),
+            calibration_alarm="; ".join(filter(None, (self._alarm(), self._disagreement(pulls)))),
             calibration_parameters=self._calibration.coefficients,
             calibration_covariance=self._calibration.covariance,
             calibration_pivot=self._calibration.pivot,
@@ -333,6 +336,9 @@ class ElasticLine(Step):
             known_pixel=np.array([line.pixel for line in self._known]),
             known_pixel_sigma=np.array([line.pixel_sigma for line in self._known]),
             known_displacement=np.array([line.factor for line in self._known]).reshape(-1, self._factor.shape[1]),
+            known_pull=pulls,
+            known_left_out=np.array(list(self._left_out), dtype=str),
+            known_left_out_reasons=np.array(list(self._left_out.values()), dtype=str),
             elastic_energy=np.array([row.energy for row in rows]),
             elastic_pixel=np.array([peak.pixel for peak in peaks]),
             elastic_sigma=np.array([peak.sigma for peak in peaks]),
@@ -360,6 +366,7 @@ class ElasticLine(Step):
         for row in rows:
             row.peak = row.blind
         self._known, self._weakest = (), math.nan
+        self._left_out = dict.fromkeys(self._settings.known_lines, "there is no calibration by the elastic lines")
         self._weakest = _weakest(rows, self._fit(rows)[0].accepted)
         self._calibration, self._by_lines = self._fit(rows)
         if self._calibration.status != "ok":
@@ -395,43 +402,42 @@ class ElasticLine(Step):
             if not row.peak.reason and times > MOST_RESONANT:
                 reason = f"resonant emission: {times:.1f} times as strong as the weakest elastic lines"
                 row.peak = replace(row.peak, reason=reason)
-        pixels = [math.nan if row.peak.reason else row.peak.pixel for row in rows]
         own = OWN_PULL * self._settings.fwhm * share
         pull = np.hypot(COMMON_PULL * self._settings.fwhm * share, [row.peak.pull for row in rows])
-        order = list(self._rows)
-        self._factor = np.column_stack([self._displacements.factor[order], pull])
+        self._factor = np.column_stack([self._displacements.factor[list(self._rows)], pull])
         self._line_sigma = np.hypot([row.peak.sigma for row in rows], own)
-        displacements = Displacements(self._displacements.mean[order], self._factor)
-
-        def fit(loaded: Calibration | None, bend: tuple[float, float]) -> Calibration:
-            return fit_calibration(
-                pixels,
-                [row.energy for row in rows],
-                self._line_sigma,
-                displacements=displacements,
-                known=self._known,
-                bend=bend,
-                loaded=loaded,
-            )
-
-        bend = self._settings.bend.value, self._settings.bend.sigma
-        found = fit(None, bend)
+        self._bend = self._settings.bend.value, self._settings.bend.sigma
+        found = self._fit_lines(rows, self._known)
         if self._settings.grating and found.status == "ok":
             try:
-                bend = self._settings.bend_at(float(found.coefficients[0]), found.dispersion)
+                self._bend = self._settings.bend_at(float(found.coefficients[0]), found.dispersion)
             except ValueError as error:
                 found = refused(len(rows), str(error))
                 return found, found
-            found = fit(None, bend)
+            found = self._fit_lines(rows, self._known)
         by_lines = found
         if (loaded := self._loaded) is not None and not self._contradicts(found, loaded):
-            found = fit(loaded, bend)
-        moved = displacements.factor @ found.common if len(found.common) else np.zeros(len(rows))
+            found = self._fit_lines(rows, self._known, loaded)
+        moved = self._factor @ found.common if len(found.common) else np.zeros(len(rows))
         for row, by in zip(rows, moved, strict=True):
             row.moved = float(by)
         if found.status != "ok" and (beyond := _light_at_the_end(rows)):
             return replace(found, status=f"{beyond}; {found.status}"), by_lines
         return found, by_lines
+
+    def _fit_lines(
+        self, rows: list[_Row], known: tuple[KnownLine, ...], loaded: Calibration | None = None
+    ) -> Calibration:
+        """Calibrate with the lines of the rows that have no reason not to be used, and with known ones."""
+        return fit_calibration(
+            [math.nan if row.peak.reason else row.peak.pixel for row in rows],
+            [row.energy for row in rows],
+            self._line_sigma,
+            displacements=Displacements(self._displacements.mean[list(self._rows)], self._factor),
+            known=known,
+            bend=self._bend,
+            loaded=loaded,
+        )
 
     @property
     def _loaded(self) -> Calibration | None:
@@ -491,6 +497,7 @@ class ElasticLine(Step):
 
     def _find_known(self, rows: list[_Row]) -> tuple[KnownLine, ...]:
         """Find the known lines in the sum of all rows: the brightest where the calibration so far allows each."""
+        self._left_out = {}
         if not self._settings.known_lines:
             return ()
         spectrum, variance = (
@@ -502,18 +509,58 @@ class ElasticLine(Step):
         factor[-1] = 0.0  # by drift only
         windows = find_lines(spectrum, variance)
         for name, (energy, sigma) in self._settings.known_lines.items():
-            candidates = []
+            candidates: list[tuple[float, KnownLine, float]] = []
+            others: list[tuple[float, KnownLine, float]] = []
             for window in windows:
                 pixel, pixel_sigma = line_centre(spectrum[window], variance[window])
                 pixel += window.start
-                expected = float(self._calibration.energy(pixel))
-                off = abs(expected - energy) / math.hypot(float(self._calibration.sigma(pixel)), sigma)
-                if off < CONSENSUS_SIGMAS:
-                    line = KnownLine(name, energy, sigma, pixel, pixel_sigma, factor)
-                    candidates.append((spectrum[window].max(), line))
+                line = KnownLine(name, energy, sigma, pixel, pixel_sigma, factor)
+                off = (float(self._calibration.energy(pixel)) - energy) / math.hypot(
+                    float(self._calibration.sigma(pixel)), sigma
+                )
+                (candidates if abs(off) < CONSENSUS_SIGMAS else others).append((spectrum[window].max(), line, off))
             if candidates:
                 found.append(max(candidates, key=lambda each: each[0])[1])
+            else:
+                self._left_out[name] = self._why_not_seen(energy, len(spectrum), [each[1:] for each in others])
         return tuple(found)
+
+    def _why_not_seen(self, energy: float, columns: int, others: list[tuple[KnownLine, float]]) -> str:
+        """Say why no line that stands out may be the one of this energy."""
+        expected = float(self._calibration.pixel(energy))
+        if not 0 <= expected < columns:
+            return "expected off the chip" + (f", at column {expected:.0f}" if math.isfinite(expected) else "")
+        where = f"expected at column {expected:.0f}"
+        credible = [each for each in others if math.isfinite(each[1])]
+        if not credible:
+            return f"{where}; no line stands out"
+        nearest, off = min(credible, key=lambda each: abs(each[1]))
+        seen = float(self._calibration.energy(nearest.pixel))
+        return f"{where}; the nearest line, at column {nearest.pixel:.1f} ({seen:.1f} eV), is off by {off:+.1f} sigmas"
+
+    def _pulls(self) -> FloatArray:
+        """Give by how many standard uncertainties the energy of each known line is off what all other lines give it."""
+        rows = list(self._rows.values())
+        loaded = self._loaded
+        if loaded is not None and self._contradicts(self._by_lines, loaded):
+            loaded = None
+        pulls = []
+        for line in self._known:
+            others = tuple(each for each in self._known if each is not line)
+            found = self._fit_lines(rows, others, loaded)
+            seen = float(found.energy(line.pixel))
+            place = float(np.sqrt(line.pixel_sigma**2 + line.factor @ line.factor)) * found.dispersion  # eV
+            pulls.append((line.energy - seen) / math.hypot(line.energy_sigma, float(found.sigma(line.pixel)), place))
+        return np.array(pulls)
+
+    def _disagreement(self, pulls: FloatArray) -> str:
+        """Say which known lines disagree with all others; empty where none does."""
+        off = [
+            f"{line.name}, {line.energy:.2f} ± {line.energy_sigma:.2f} eV at column {line.pixel:.1f}, by {pull:+.1f}"
+            for line, pull in zip(self._known, pulls, strict=True)
+            if abs(pull) > LARGEST_PULL
+        ]
+        return f"known lines disagree with the other lines: {'; '.join(off)} sigmas" if off else ""
 
     def _alarm(self) -> str:
         """Say how far the calibration of this run lies from the loaded one, where that is too far."""

@@ -138,6 +138,45 @@ def test_settings_that_no_spectrometer_has_are_refused(settings, message):
         ElasticLineSettings.model_validate(settings)
 
 
+def map_with_a_line(seed, given):
+    """Simulate a map with a line at 505 eV, of which it is given that it lies at an energy, ± 0.5 eV."""
+    rng = np.random.default_rng(seed)
+    spectra = []
+    for energy in EXCITATIONS:
+        spectrum, variance = measure(energy, rng, elastic=300.0, emission=0.0)
+        photons = rng.poisson(gaussian(column(505.0), 20.0, 4000.0))
+        spectra.append((spectrum + PHOTON * photons, variance + PHOTON**2 * photons))
+    settings = ElasticLineSettings.model_validate({"known_lines": {"X Ka": [given, 0.5]}})
+    return calibrate(EXCITATIONS, spectra, settings).result
+
+
+def test_the_pull_of_a_known_line_is_a_standard_normal_number_where_its_energy_is_right():
+    rng = np.random.default_rng(0)
+    found = [map_with_a_line(seed, 505.0 + rng.normal(0, 0.5)) for seed in range(60)]
+    assert all(one.known_names.tolist() == ["X Ka"] and one.known_left_out.size == 0 for one in found)
+    pulls = np.array([one.known_pull[0] for one in found])
+    assert 0.6 < np.sqrt(np.mean(pulls**2)) < 1.2
+    assert [bool(one.calibration_alarm) for one in found] == (np.abs(pulls) > 3).tolist()
+
+
+@pytest.mark.parametrize("off", [-40.0, -6.0, 6.0, 30.0])
+def test_a_known_line_that_is_not_where_it_is_said_to_be_is_left_out_with_the_reason(off):
+    found = map_with_a_line(0, 505.0 + off)
+    assert found.known_names.size == found.known_pull.size == 0
+    assert found.known_left_out.tolist() == ["X Ka"]
+    nearest = r"the nearest line, at column \d+\.\d \(5\d\d\.\d eV\), is off by [+-]\d+\.\d sigmas"
+    assert re.fullmatch(rf"expected at column \d+; {nearest}", found.known_left_out_reasons[0])
+
+
+def test_a_known_line_that_joins_and_disagrees_raises_the_alarm():
+    found = map_with_a_line(0, 506.8)
+    assert found.known_pull[0] > 3
+    assert re.fullmatch(
+        r"known lines disagree with the other lines: X Ka, 506\.80 ± 0\.50 eV at column 857\.\d, by \+3\.\d sigmas",
+        found.calibration_alarm,
+    )
+
+
 def test_known_lines_may_be_names_whose_energies_are_tabulated():
     given = ElasticLineSettings.model_validate({"known_lines": ["O K", "Fe La", "Ti Ll"]})
     assert given.known_lines == {"O K": (524.9, 1.0), "Fe La": (704.8, 1.0), "Ti Ll": (395.1, 1.0)}
