@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from beamline.endstation.config import Config
+from beamline.endstation.config import ReductionConfig
 from beamline.errors import BeamlineError
 from beamline.storage import Run, Runs
 from callbacks.contract import RIXS_POOLED, CalibrationResult, RixsResult
@@ -15,12 +15,12 @@ from callbacks.contract import RIXS_POOLED, CalibrationResult, RixsResult
 LARGEST_FILE = 10_000_000  # bytes of a file of two columns: some 400,000 energies
 
 
-def processing_with_references(config: Config, data_dir: Path) -> dict[str, dict[str, Any]]:
+def processing_with_references(config: ReductionConfig, data_dir: Path) -> dict[str, dict[str, Any]]:
     """Return the settings of the pipelines, with what the tables `references` and `calibration` name.
 
     Parameters
     ----------
-    config : Config
+    config : ReductionConfig
     data_dir : Path
         The data folder, for references that are runs.
 

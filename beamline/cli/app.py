@@ -57,6 +57,15 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", parser=_path, metavar="FILE", help="Endstation (TOML). Default: the simulated one."),
 ]
+ReductionFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        parser=_path,
+        metavar="FILE",
+        help="Endstation (TOML), or [processing], [calibration] and [references] alone. Default: the simulated one.",
+    ),
+]
 RunName = Annotated[
     str,
     typer.Argument(
@@ -225,7 +234,7 @@ def show(run: RunName = "-1", data_dir: DataDir = None, as_json: Json = False) -
 @app.command(context_settings=TAKES_RUN)
 def replay(
     run: RunName = "-1",
-    config: ConfigFile = None,
+    config: ReductionFile = None,
     source: Annotated[Literal["catalogue", "log"], typer.Option(help="Where the documents come from.")] = "catalogue",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the outcome as a new derived run.")] = False,
     data_dir: DataDir = None,
@@ -258,7 +267,8 @@ def reprocess(
         typer.Option(
             parser=_path,
             metavar="FILE",
-            help="Configuration whose [processing] holds. Default: what each run began with.",
+            help="Configuration whose [processing], [calibration] and [references] hold; it needs no other tables."
+            " Default: what each run began with.",
         ),
     ] = None,
     scheduler: Annotated[
@@ -300,7 +310,7 @@ def import_(
         ),
     ],
     path: Annotated[Path, typer.Argument(parser=_path, metavar="PATH", help="The scan's folder or file.")],
-    config: ConfigFile = None,
+    config: ReductionFile = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -370,7 +380,7 @@ def analyse(
         list[str],
         typer.Argument(metavar="RUN...", callback=_run_names, help="STXM stacks or RIXS maps, as runs are named."),
     ],
-    config: ConfigFile = None,
+    config: ReductionFile = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", parser=_path, metavar="FILE", help="Report. Default: pooled-UID.html."),

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType
-from typing import Any, Self, get_args, get_origin
+from typing import Any, Self, TypeVar, get_args, get_origin
 
 from platformdirs import user_data_path
 from pydantic import (
@@ -33,6 +33,9 @@ SHOWN = 80  # characters of a value in an error
 SIMULATED = Path(__file__).with_name("simulated.toml")
 LARGEST_FILE = 1_000_000  # bytes; the shipped ones have less than 10,000
 EPICS = Path(__file__).with_name("epics.toml")  # the same endstation over EPICS, as served by `beamline ioc`
+
+
+ConfigT = TypeVar("ConfigT", bound="ReductionConfig")
 
 
 class _Table(BaseModel):
@@ -163,19 +166,13 @@ class Service(_Table):
         return addresses
 
 
-class Config(_Table):
-    """An endstation: its devices, how its data are processed, and where they are stored."""
+class ReductionConfig(_Table):
+    """How data are reduced, and where they are stored: what of a configuration holds without an endstation."""
 
-    endstation: EndstationTable
-    devices: dict[str, Device]
-    channel_access: ChannelAccess | None = None
-    ioc: SimulatedIoc | None = None
     references: dict[str, str] = {}  # of chemical maps: name -> run or file; see `beamline.acquire.references`
     calibration: CalibrationTable | None = None
     processing: dict[str, dict[str, Any]] = {}  # pipeline -> step -> settings; see `processing_problems`
     storage: Storage = Storage()
-    suspenders: Suspenders | None = None
-    service: Service = Service()
     _path: Path = PrivateAttr(default=SIMULATED)
 
     @property
@@ -187,6 +184,17 @@ class Config(_Table):
         """Remember the file that is read, which `load_config` gives as context."""
         if context:
             self._path = context["file"]
+
+
+class Config(ReductionConfig):
+    """An endstation: its devices, how its data are reduced, and where they are stored."""
+
+    endstation: EndstationTable
+    devices: dict[str, Device]
+    channel_access: ChannelAccess | None = None
+    ioc: SimulatedIoc | None = None
+    suspenders: Suspenders | None = None
+    service: Service = Service()
 
 
 def load_config(path: Path | None = None) -> Config:
@@ -204,13 +212,35 @@ def load_config(path: Path | None = None) -> Config:
         expected.
     """
     path = path or SIMULATED
+    return _validated(path, _read_tables(path), Config)
+
+
+def load_reduction_config(path: Path | None = None) -> ReductionConfig:
+    """Read what a configuration says of the reduction: of a whole one, or of one without an endstation.
+
+    Parameters
+    ----------
+    path : Path, optional
+        A TOML file; by default that of the simulated endstation.
+
+    Raises
+    ------
+    BeamlineError
+        As of `load_config`; a whole one is checked as a whole.
+    """
+    path = path or SIMULATED
     tables = _read_tables(path)
+    of_endstation = Config.model_fields.keys() - ReductionConfig.model_fields.keys()
+    return _validated(path, tables, Config if tables.keys() & of_endstation else ReductionConfig)
+
+
+def _validated(path: Path, tables: dict[str, Any], model: type[ConfigT]) -> ConfigT:
     if infinite := [f"{path}: {where}: {number} is not a finite number" for where, number in not_finite("", tables)]:
         raise BeamlineError(*infinite)
     try:
-        return Config.model_validate(tables, context={"file": path})
+        return model.model_validate(tables, context={"file": path})
     except ValidationError as error:
-        raise BeamlineError(*(f"{path}: {line}" for line in explain(error, Config))) from error
+        raise BeamlineError(*(f"{path}: {line}" for line in explain(error, model))) from error
 
 
 def _read_tables(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamline.acquire.references import processing_with_references
-from beamline.endstation.config import load_config
+from beamline.endstation.config import load_reduction_config
 from beamline.errors import BeamlineError
 from beamline.operations import analyse_rixs
 from beamline.operations.analyse_rixs import keep_pooled
@@ -75,7 +75,7 @@ def analyse_runs(
         For runs that are neither reduced stacks nor reduced maps, or both; stacks of different edges, maps of
         different settings of the spectrograph; nothing to analyse; or a report that cannot be written.
     """
-    loaded = load_config(config)
+    loaded = load_reduction_config(config)
     if problems := processing_problems(loaded):
         raise BeamlineError(*problems)
     data_dir = data_folder(data_dir, loaded)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from beamline.acquire.references import processing_with_references
-from beamline.endstation.config import load_config
+from beamline.endstation.config import load_reduction_config
 from beamline.errors import BeamlineError
 from beamline.formats.importers.irixs import irixs_documents
 from beamline.formats.importers.nxstxm import nxstxm_documents
@@ -58,7 +58,7 @@ def import_scan(
     BeamlineError
         When it cannot be read.
     """
-    loaded = load_config(config)
+    loaded = load_reduction_config(config)
     if problems := processing_problems(loaded):
         raise BeamlineError(*problems)
     data_dir = data_folder(data_dir, loaded)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from beamline.acquire.references import processing_with_references
-from beamline.endstation.config import load_config
+from beamline.endstation.config import load_reduction_config
 from beamline.errors import BeamlineError
 from beamline.operations.problems import unreadable_frames
 from beamline.operations.runs import calibrated_by_itself, technique_of
@@ -52,7 +52,7 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
     technique_of(raw)  # refuses what nothing reduces
     settings: Mapping[str, Any] | None = before.settings if before else None
     if config:
-        loaded = load_config(config)
+        loaded = load_reduction_config(config)
         if problems := processing_problems(loaded):
             raise BeamlineError(*problems)
         settings = processing_with_references(loaded, runs.data_dir)

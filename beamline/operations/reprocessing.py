@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamline.acquire.references import processing_with_references
-from beamline.endstation.config import load_config
+from beamline.endstation.config import load_reduction_config
 from beamline.errors import BeamlineError
 from beamline.operations.progress import Progress, no_progress
 from beamline.operations.runs import block_of, calibrated_by_itself, sample_of
@@ -154,7 +154,7 @@ def reduce_run(data_dir: str, raw_uid: str, derived_uid: str, processing: Mappin
 
 
 def _processing(path: Path, data_dir: Path) -> dict[str, dict[str, Any]]:
-    loaded = load_config(path)
+    loaded = load_reduction_config(path)
     if problems := processing_problems(loaded):
         raise BeamlineError(*problems)
     return processing_with_references(loaded, data_dir)

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from beamline.acquire.safety import IMPORTED
-from beamline.endstation.config import Config, explain, load_config
+from beamline.endstation.config import ReductionConfig, explain, load_config
 from beamline.errors import BeamlineError
 from beamline.operations.problems import planned_points, problems_of
 from beamline.storage.results import Run
@@ -29,7 +29,7 @@ def open_runs(data_dir: Path | None) -> Runs:
     return Runs(data_folder(data_dir, load_config(None)))
 
 
-def data_folder(data_dir: Path | None, config: Config) -> Path:
+def data_folder(data_dir: Path | None, config: ReductionConfig) -> Path:
     """Give the data folder, the configuration's where none is given; it need not exist yet.
 
     Raises

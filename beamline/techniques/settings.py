@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from beamline.endstation.config import Config, explain, not_finite, unknown
+from beamline.endstation.config import ReductionConfig, explain, not_finite, unknown
 from beamline.techniques import pipelines
 
 
-def processing_problems(config: Config) -> list[str]:
+def processing_problems(config: ReductionConfig) -> list[str]:
     """Check the tables `processing.*` against the settings of the pipelines.
 
     Returns

@@ -8,7 +8,7 @@ import pytest
 from platformdirs import user_data_path
 
 from beamline.endstation import config as config_module
-from beamline.endstation.config import Config, load_config, resolve_class
+from beamline.endstation.config import Config, load_config, load_reduction_config, resolve_class
 from beamline.errors import BeamlineError
 from beamline.techniques.settings import processing_problems
 
@@ -45,6 +45,23 @@ def file(tmp_path):
 def edit(file, old, new):
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new, 1))
+
+
+def test_the_reduction_needs_no_endstation_and_a_whole_file_is_still_checked_as_a_whole(tmp_path, file):
+    alone = tmp_path / "new.toml"
+    alone.write_text('[processing.rixs.cosmic_rays]\nthreshold = 6\n[calibration]\nrixs = "-1"\n')
+    config = load_reduction_config(alone)
+    assert (config.processing, config.calibration.rixs) == ({"rixs": {"cosmic_rays": {"threshold": 6}}}, "-1")
+    assert config.path == alone
+    assert load_reduction_config(file) == load_config(file)
+    with pytest.raises(BeamlineError, match="endstation: Field required"):
+        load_config(alone)
+    alone.write_text("[procesing.rixs.cosmic_rays]\nthreshold = 6\n")
+    with pytest.raises(BeamlineError, match=r"unknown key 'procesing'; did you mean 'processing'\?"):
+        load_reduction_config(alone)
+    edit(file, "[devices.ccd]", "[devises.ccd]")
+    with pytest.raises(BeamlineError, match=r"unknown key 'devises'; did you mean 'devices'\?"):
+        load_reduction_config(file)
 
 
 def test_a_file_gives_its_tables(file):
