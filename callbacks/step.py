@@ -16,6 +16,10 @@ logger = logging.getLogger(__name__)
 Observer = Callable[[str, Mapping[str, Any]], None]  # is given the name of a step and all its outputs
 
 
+class UnusableError(ValueError):
+    """What an event holds is of no use to a step; the message says why, and is kept as it is for whoever measured."""
+
+
 class Step(ABC):
     """One step of a reduction: pure arithmetic, with the state it keeps from event to event.
 
@@ -109,14 +113,19 @@ class Chain:
             The outputs that are kept. Where a step failed, its outputs and those of the steps behind it are missing
             (see `missing`).
         problem : str
-            Empty, or which step failed and why.
+            Empty, or why the event is of no use, or which step failed and why.
         """
         values, kept = dict(event), {}
         for name, step in self.steps.items() if not problem else ():
             try:
                 outputs = step.push(values)
                 wanted = {str(key): outputs[key] for key in step.kept}
-            except Exception as error:  # whatever a step raises costs this event, not the scan
+            except UnusableError as error:
+                self.errors += 1
+                problem = str(error)
+                logger.warning("event %s: %s", event.get("seq_num"), problem)
+                break
+            except Exception as error:  # whatever else a step raises costs this event, not the scan
                 self.errors += 1
                 problem = f"{name}: {type(error).__name__}: {error}"
                 logger.exception("step %s failed on event %s", name, event.get("seq_num"))

@@ -23,7 +23,7 @@ from callbacks.contract import RixsOutput
 from callbacks.rixs.compiled import box_charges, pixels_above
 from callbacks.rixs.photon_charge import BOXES, pixel_share
 from callbacks.rixs.photon_model import FloatArray, IndexArray, PhotonModel
-from callbacks.step import Step
+from callbacks.step import Step, UnusableError
 
 # A pixel beside a hit belongs to it above these multiples of the read noise and, where photons are crowded, of theirs.
 WING_READ_NOISE, WING_PHOTON_NOISE = 2.0, 3.0
@@ -84,7 +84,7 @@ def remove_cosmic_rays(
     ------
     ValueError
         When the frame is not of two dimensions or not finite, a number is not above zero, or hits cover more of the
-        frame than `LARGEST_SHARE`.
+        frame than `LARGEST_SHARE`; `UnusableError` where it is the frame's fault.
 
     Notes
     -----
@@ -100,7 +100,7 @@ def remove_cosmic_rays(
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{name} is {value}, expected a number above zero")
     if not np.isfinite(image.sum()):
-        raise ValueError("the frame holds values that are not finite")
+        raise UnusableError("the frame holds values that are not finite")
 
     largest_loss = min(LOSS * float(ndtr(-threshold) / ndtr(-LOSS_AT)), LARGEST_LOSS)
     cleaned = image
@@ -111,7 +111,7 @@ def remove_cosmic_rays(
         mask[rows, columns] = True
         cleaned[rows, columns] = _replacement(image, mask, rows, columns, model)
     if (share := mask.mean()) > LARGEST_SHARE:
-        raise ValueError(
+        raise UnusableError(
             f"charge that photons of {photon_counts:g} counts do not leave covers {share:.0%} of the frame, expected at"
             f" most {LARGEST_SHARE:.0%}: what light there is beneath is not known"
         )
@@ -216,7 +216,7 @@ class CosmicRayRemoval(Step):
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take a frame without its pedestal; give it without its cosmic rays."""
         if not np.isfinite(event[RixsOutput.PHOTON_COUNTS]):
-            raise ValueError(f"the counts of a photon are not known: {event['photon_counts_reason']}")
+            raise UnusableError(f"the counts of a photon are not known: {event['photon_counts_reason']}")
         cleaned = remove_cosmic_rays(
             event[RixsOutput.IMAGE],
             photon_counts=event[RixsOutput.PHOTON_COUNTS],

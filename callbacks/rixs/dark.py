@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from callbacks.contract import CcdConfig, Key, RixsOutput
 from callbacks.rixs.clipping import ClippedNoise, find_clipped_noise
 from callbacks.rixs.compiled import count_whole
-from callbacks.step import Step
+from callbacks.step import Step, UnusableError
 
 FloatArray = NDArray[np.floating]
 IndexArray = NDArray[np.intp]
@@ -31,6 +31,7 @@ FEWEST_BLOCKS, FEWEST_LIT = 40, 8  # columns of blocks; of those that are lit br
 # Share f of a photon's charge within a block, as the scatter of block sums sees it: E[f^2] / E[f] over where photons
 # land, for the charge cloud that was measured: between those of an unbinned chip, 0.81, and with 8 rows binned, 0.86.
 BLOCK_SHARE = 0.835
+LARGEST_SATURATED = 0.5  # share of the pixels: with more, the median of the frame is full scale, and nothing is dark
 
 
 def mean_of_dark_frames(frames: Sequence[NDArray[Any]]) -> FloatArray:
@@ -212,12 +213,18 @@ def _block_sums(image: FloatArray) -> FloatArray:
     return np.asarray(along.reshape(n_rows, n_columns, BLOCK_COLUMNS).sum(axis=2))
 
 
+def largest_count(dtype: np.dtype[Any]) -> float:
+    """Give the largest count that a frame of this type can hold, which is full scale where the camera says none."""
+    return float(np.iinfo(dtype).max) if dtype.kind == "u" else math.inf
+
+
 class DarkSubtraction(Step):
     """Subtract the pedestal of each frame.
 
     With dark frames it is their mean, pixel by pixel, plus the drift of the pedestal since, as one number; without dark
     frames one number found in the frame; where the instrument has subtracted it and clipped the frame, the mean that
-    clipping leaves of the noise. Dark frames that come after light frames replace those before.
+    clipping leaves of the noise. Dark frames that come after light frames replace those before. A frame that is mostly
+    saturated, or has no level, is refused.
     """
 
     kept = (
@@ -246,8 +253,10 @@ class DarkSubtraction(Step):
         """Take a frame as read; give it without its pedestal, with its noise and the counts of a photon."""
         raw = np.asarray(event[Key.CCD_IMAGE])
         image = raw.astype(float)
-        saturated = raw >= _known(event.get(CcdConfig.FULL_SCALE), math.inf)
+        saturated = raw >= _known(event.get(CcdConfig.FULL_SCALE), largest_count(raw.dtype))
         self._replace = True
+        if (share := float(saturated.mean())) > LARGEST_SATURATED:
+            raise UnusableError(f"{share:.0%} of the pixels are saturated: neither pedestal nor light is known")
         clipping = self._clipping(image) if event.get(CcdConfig.PEDESTAL_SUBTRACTED) else None
         if clipping is not None:
             level, noise = clipping.level(), clipping.noise
@@ -259,6 +268,12 @@ class DarkSubtraction(Step):
                 image -= self._dark
                 parts = len(self._dark_frames)
             level, noise = estimate_pedestal(image, parts=parts)
+        if not math.isfinite(level):
+            raise UnusableError(
+                "the frame holds values that are not finite"
+                if not np.isfinite(image).all()
+                else "the frame has no dark pixels that tell its level without light"
+            )
         image -= level
         noise = _known(event.get(CcdConfig.READ_NOISE), self._settings.read_noise or noise)
         if self._dark_frames:

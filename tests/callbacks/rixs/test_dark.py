@@ -7,6 +7,7 @@ from irixs import read_scan
 from scipy.special import ndtr
 
 from callbacks.contract import CcdConfig, Key
+from callbacks.rixs.cosmic_rays import CosmicRayRemoval, CosmicRaySettings
 from callbacks.rixs.dark import (
     BLOCK_COLUMNS,
     BLOCK_ROWS,
@@ -16,6 +17,7 @@ from callbacks.rixs.dark import (
     estimate_pedestal,
     estimate_photon_counts,
 )
+from callbacks.step import Chain
 from simulated_devices.physics.spectrograph import CLOUD_SIGMA, SpectrographModel
 
 ISOLATED_COUNTS_PER_EV = 0.235  # of isolated photons of the measured scans, in 3 x 3 pixels
@@ -89,6 +91,30 @@ def test_saturated_pixels_are_named():
     frame[3, 7] = 65535
     outputs = DarkSubtraction(DarkSettings()).push(event(frame))
     assert np.argwhere(outputs["image_saturated"]).tolist() == [[3, 7]]
+
+
+@pytest.mark.parametrize("subtracted", [False, True])
+@pytest.mark.parametrize(
+    ("fill", "reason"),
+    [
+        (np.full((64, 256), 65535, np.uint16), "100% of the pixels are saturated: neither pedestal nor light is known"),
+        (np.full((64, 256), np.nan), "the frame holds values that are not finite"),
+        (np.full((64, 256), 500, np.uint16), None),
+    ],
+)
+def test_a_frame_that_tells_nothing_is_refused_with_what_is_wrong_with_it_and_no_name_of_the_program(
+    fill, reason, subtracted
+):
+    chain = Chain({"dark": DarkSubtraction(DarkSettings()), "cosmic_rays": CosmicRayRemoval(CosmicRaySettings())})
+    kept, problem = chain.push({Key.CCD_IMAGE: fill, Key.ENERGY: 530.0, CcdConfig.PEDESTAL_SUBTRACTED: subtracted})
+    if reason is None:
+        reason = (
+            "the frame has no dark pixels that tell its level without light"
+            if subtracted
+            else "the counts of a photon are not known: no light in the frame"
+        )
+    assert problem == reason
+    assert "cosmic_hits" not in kept
 
 
 def test_the_pedestal_is_found_beside_light():
