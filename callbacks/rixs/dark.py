@@ -257,6 +257,8 @@ class DarkSubtraction(Step):
         self._replace = True
         if (share := float(saturated.mean())) > LARGEST_SATURATED:
             raise UnusableError(f"{share:.0%} of the pixels are saturated: neither pedestal nor light is known")
+        if not np.isfinite(image.sum()):
+            raise UnusableError("the frame holds values that are not finite")
         clipping = self._clipping(image) if event.get(CcdConfig.PEDESTAL_SUBTRACTED) else None
         if clipping is not None:
             level, noise = clipping.level(), clipping.noise
@@ -269,11 +271,7 @@ class DarkSubtraction(Step):
                 parts = len(self._dark_frames)
             level, noise = estimate_pedestal(image, parts=parts)
         if not math.isfinite(level):
-            raise UnusableError(
-                "the frame holds values that are not finite"
-                if not np.isfinite(image).all()
-                else "the frame has no dark pixels that tell its level without light"
-            )
+            raise UnusableError("the frame has no dark pixels that tell its level without light")
         image -= level
         noise = _known(event.get(CcdConfig.READ_NOISE), self._settings.read_noise or noise)
         if self._dark_frames:
