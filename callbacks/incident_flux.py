@@ -1,4 +1,4 @@
-"""Compare the incident flux of every frame or point with its trend over the run: normal, partial or lost."""
+"""Compare the incident flux of every frame or point with its trend over the run: normal, partial, high or lost."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ NORMALISATION_COUNTS = 1e6  # spectra are given for this many counts of I0: numb
 
 
 class IncidentFluxSettings(BaseModel):
-    """When I0 counts as lost or partial, and how well it is known."""
+    """When I0 counts as lost, partial or high, and how well it is known."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     neighbours: int = Field(5, ge=1)  # frames on either side that make the trend; it follows drift and top-up steps
     lost_below: float = Field(0.05, gt=0, lt=1)  # of the run's median flux
-    partial_below: float = Field(
-        0.8, gt=0, lt=1
-    )  # of the trend; the flux of a beamline bends by less over a few points
+    # Of the trend; by as many times above it, I0 is high. The flux of a beamline bends by less over a few points.
+    partial_below: float = Field(0.8, gt=0, lt=1)
     monitor_noise: float = Field(0.001, ge=0)  # relative error of I0 beyond counting statistics, e.g. of its amplifier
 
 
@@ -34,12 +33,16 @@ class FluxCheck:
         Flux over its trend; NaN where either is not known.
     lost : numpy.ndarray of bool, shape (n,)
         Frames that cannot be normalised.
+    departure : numpy.ndarray, shape (n,)
+        Relative uncertainty of one over the flux where that is partial or high: its whole departure from the trend,
+        since the light need not have changed with it. 0 elsewhere.
     reasons : list of str, length n
         "" for a frame with normal flux.
     """
 
     relative: NDArray[np.float64]
     lost: NDArray[np.bool_]
+    departure: NDArray[np.float64]
     reasons: list[str]
 
 
@@ -67,6 +70,9 @@ def check_flux(flux: ArrayLike, settings: IncidentFluxSettings | None = None) ->
     lost = ~positive | (np.where(positive, flux, 0) < settings.lost_below * usual)
     trend = _trend(np.where(lost, np.nan, flux), settings.neighbours)
     relative = np.where(lost, np.nan, flux) / trend
+    with np.errstate(invalid="ignore"):
+        marked = (relative < settings.partial_below) | (relative > 1 / settings.partial_below)
+    departure = np.where(marked, np.abs(relative - 1), 0.0)
     reasons = []
     for value, share, gone in zip(flux, relative, lost, strict=True):
         if not np.isfinite(value):
@@ -75,9 +81,11 @@ def check_flux(flux: ArrayLike, settings: IncidentFluxSettings | None = None) ->
             reasons.append(f"I0 lost: {value:.4g} counts/s" + (f", usually {usual:.4g}" if np.isfinite(usual) else ""))
         elif share < settings.partial_below:
             reasons.append(f"I0 partial: {share:.2f} of its trend")
+        elif share > 1 / settings.partial_below:
+            reasons.append(f"I0 high: {share:.3g} times its trend")
         else:
             reasons.append("")
-    return FluxCheck(relative, lost, reasons)
+    return FluxCheck(relative, lost, departure, reasons)
 
 
 def _trend(flux: NDArray[np.float64], neighbours: int) -> NDArray[np.float64]:

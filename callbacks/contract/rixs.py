@@ -46,6 +46,12 @@ class RixsOutput(Output):
     I0_RELATIVE = "i0_relative", "number", "", "incident flux over its trend"
     NORMALISATION = "normalisation", "number", "1e6/counts", "factor that normalises the spectrum to I0"
     NORMALISATION_VARIANCE = "normalisation_variance", "number", "(1e6/counts)^2", "its variance"
+    REVISED_NORMALISATION = (
+        "revised_normalisation",
+        "array",
+        "1e6/counts",
+        "never kept: factors of earlier frames and their variances, whose trend is better known since",
+    )
     ROW = "row", "integer", "", "row of the map that the frame is added to"
     ROWS = "rows", "array", "", "never kept: rows that the frame changed"
     ROW_DISPLACEMENTS = "row_displacements", "array", "pixel", "never kept: what is not known of the drift of each row"

@@ -10,7 +10,13 @@ import numpy as np
 
 from callbacks.alarms import is_known
 from callbacks.contract import SCALER, Key, Marks, RixsOutput
-from callbacks.incident_flux import NORMALISATION_COUNTS, IncidentFluxSettings, check_flux, relative_variance
+from callbacks.incident_flux import (
+    NORMALISATION_COUNTS,
+    FluxCheck,
+    IncidentFluxSettings,
+    check_flux,
+    relative_variance,
+)
 from callbacks.step import Step
 
 
@@ -19,11 +25,12 @@ class NormalisationSettings(IncidentFluxSettings):
 
 
 class Normalisation(Step):
-    """Find the factor that normalises each frame, and mark frames whose I0 is lost or partial.
+    """Find the factor that normalises each frame, and mark frames whose I0 is lost, partial or high.
 
     The factor is ``1e6 / (flux * exposure time)`` with the flux ``I0 / dwell``. A frame whose I0 is lost has the factor
-    NaN: it is never divided by zero. During the run a frame is compared with those before it; the `result` compares it
-    with those on both sides.
+    NaN: it is never divided by zero. That of a frame whose I0 departs from its trend is uncertain by the departure.
+    During the run a frame is compared with those before it, and again as more come; the `result` compares it with those
+    on both sides.
     """
 
     kept = (
@@ -37,6 +44,8 @@ class Normalisation(Step):
         self._settings = settings
         self._numbers: list[int] = []
         self._flux: list[float] = []
+        self._factors: list[tuple[float, float]] = []  # and their relative variances by the noise of I0 alone
+        self._told: list[tuple[float, float]] = []  # factors and their variances, NaN where I0 is lost
         self._other_marks: list[str] = []
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,17 +65,30 @@ class Normalisation(Step):
 
         checked = check_flux(self._flux[-2 * self._settings.neighbours - 1 :], self._settings)
         mark = "; ".join(filter(None, (checked.reasons[-1], self._other_marks[-1])))
-        if checked.lost[-1]:
-            factor, variance = math.nan, math.nan
-        else:
-            factor = NORMALISATION_COUNTS / (i0 * exposures)
-            variance = factor**2 * relative_variance(i0, monitor_noise=self._settings.monitor_noise)
+        factor = NORMALISATION_COUNTS / (i0 * exposures) if flux > 0 else math.nan
+        noise = relative_variance(i0, monitor_noise=self._settings.monitor_noise) if flux > 0 else math.nan
+        self._factors.append((factor, noise))
+        self._told.append((math.nan, math.nan))
+        changed = self._changed(checked)
+        factor, variance = changed.pop(self._numbers[-1], (math.nan, math.nan))
         return {
             RixsOutput.FRAME_MARK: mark,
             RixsOutput.I0_RELATIVE: float(checked.relative[-1]),
             RixsOutput.NORMALISATION: factor,
             RixsOutput.NORMALISATION_VARIANCE: variance,
+            RixsOutput.REVISED_NORMALISATION: changed,
         }
+
+    def _changed(self, checked: FluxCheck) -> dict[int, tuple[float, float]]:
+        """Give the factors, and their variances, of the newest frames that the trend shows in another light by now."""
+        changed = {}
+        first = len(self._flux) - len(checked.departure)
+        for place, (lost, departure) in enumerate(zip(checked.lost, checked.departure.tolist(), strict=True), first):
+            factor, noise = (math.nan, math.nan) if lost else self._factors[place]
+            told = factor, factor**2 * (noise + departure**2)
+            if (not lost and told != self._told[place]) or (lost and math.isfinite(self._told[place][0])):
+                self._told[place] = changed[self._numbers[place]] = told
+        return changed
 
     @property
     def result(self) -> Marks:

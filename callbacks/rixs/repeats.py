@@ -27,6 +27,10 @@ SMOOTHING = 2.0  # columns rms: of two frames that are compared; an elastic line
 LEAST_TOLD = 0.3
 REDONE = 0.03  # columns by which the drift of a frame must have changed for its row to be added up again
 
+# Relative: a frame whose flux is known no better has no part in a row that others show. Less than the departure from
+# the trend that I0 is marked for, and more than what counting leaves of an I0 that one would normalise by.
+UNSURE = 0.15
+
 
 class RepeatedFramesSettings(BaseModel):
     """Settings of `RepeatedFrames`."""
@@ -108,6 +112,7 @@ class Row:
     energy: float = math.nan
     # From counts to what is normalised to I0, to the exposure where no frame of the map has I0; NaN where it is lost.
     scale: float = math.nan
+    flux_sigma: float = 0.0  # relative standard uncertainty of the incident flux: one error for all columns
     spectrum: FloatArray = field(default_factory=lambda: np.zeros(0))
     variance: FloatArray = field(default_factory=lambda: np.zeros(0))
     normalised_spectrum: FloatArray = field(default_factory=lambda: np.zeros(0))
@@ -138,7 +143,8 @@ class RepeatedFrames(Step):
     Frames belong together when their energies were set to the same value, or, where no setpoint was recorded, when
     their energies are equal. The counts of the frames are added for the search of the elastic line. The normalised
     spectrum of a row is the sum of the counts over the sum of the incident fluxes: of all weightings of Poisson counts
-    this has the least variance. Frames whose I0 is lost do not contribute to it.
+    this has the least variance. Frames whose I0 is lost do not contribute to it, and those whose flux is known no
+    better than by `UNSURE` only where a row has no others.
     """
 
     kept = (
@@ -166,6 +172,10 @@ class RepeatedFrames(Step):
         for number, (spectrum, variance) in revised.items():
             if number in self._frames:
                 self._frames[number].spectrum, self._frames[number].variance = spectrum, variance
+        renormalised = event[RixsOutput.REVISED_NORMALISATION]
+        for number, (factor, variance) in renormalised.items():
+            if number in self._frames:
+                self._frames[number].factor, self._frames[number].factor_variance = factor, variance
         number = int(event["seq_num"])
         frame = self._frames[number] = self._new(event)
         frame.row.frames.append(number)
@@ -181,9 +191,9 @@ class RepeatedFrames(Step):
         ]
         for one in moved:
             one.undone = float(self._drift.mean[one.place])
-        changed = (
-            self._rows.values() if revised or first_flux else {id(one.row): one.row for one in [*moved, frame]}.values()
-        )
+        touched = [*moved, *(self._frames[each] for each in renormalised if each in self._frames), frame]
+        everything = revised or first_flux
+        changed = self._rows.values() if everything else {id(one.row): one.row for one in touched}.values()
         for row in changed:
             self._add_up(row)
         return {
@@ -286,20 +296,24 @@ class RepeatedFrames(Step):
         back = np.array([frame.undone for frame in frames])
         spectra = straighten(np.array([frame.spectrum for frame in frames]), back)
         variances = straighten(np.array([frame.variance for frame in frames]), back)
-        known = np.isfinite([frame.factor for frame in frames])
         row.spectrum, row.variance = spectra.sum(axis=0), variances.sum(axis=0)
-        flux = sum(1.0 / frame.factor for frame in frames if np.isfinite(frame.factor))
-        row.scale = known.mean() / flux if flux > 0 else math.nan
+        factor, factor_variance = (
+            np.array([getattr(frame, name) for frame in frames]) for name in ("factor", "factor_variance")
+        )
+        known = np.isfinite(factor)
+        sure = known & (factor_variance <= (UNSURE * factor) ** 2)
+        used = sure if sure.any() else known
+        flux = float((1 / factor[used]).sum())
+        row.scale = used.mean() / flux if flux > 0 else math.nan
         if not self._has_flux:  # emission grows at a resonance by more than the incident flux changes
             row.scale = 1 / sum(frame.exposure for frame in frames)
-        factor, factor_variance = (
-            np.array([getattr(frame, name) for frame in frames])[known, None] for name in ("factor", "factor_variance")
-        )
+        row.flux_sigma = math.sqrt(float((factor_variance[used] / factor[used] ** 4).sum())) / flux if flux > 0 else 0.0
+        factor, factor_variance = factor[used, None], factor_variance[used, None]
         # Where the drift moved columns off the chip, fewer frames see the energy, or none.
-        seen = straighten(np.ones_like(spectra), back)[known]
+        seen = straighten(np.ones_like(spectra), back)[used]
         seen_flux = (seen / factor).sum(axis=0)
         flux_of = np.where(seen_flux > 0, seen_flux, math.nan)
         flux_variance = (seen**2 * factor_variance / factor**4).sum(axis=0)
-        row.normalised_spectrum = spectra[known].sum(axis=0) / flux_of
+        row.normalised_spectrum = spectra[used].sum(axis=0) / flux_of
         of_flux = row.normalised_spectrum**2 * flux_variance
-        row.normalised_variance = (variances[known].sum(axis=0) + of_flux) / flux_of**2
+        row.normalised_variance = (variances[used].sum(axis=0) + of_flux) / flux_of**2

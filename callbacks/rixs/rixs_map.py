@@ -87,7 +87,11 @@ def _bin_edges(centres: FloatArray) -> FloatArray:
 
 
 def partial_yield(
-    intensity: FloatArray, variance: FloatArray, emission: FloatArray, window: tuple[float, float] | None
+    intensity: FloatArray,
+    variance: FloatArray,
+    emission: FloatArray,
+    window: tuple[float, float] | None,
+    flux_sigma: FloatArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Sum each spectrum over a window of emission energies.
 
@@ -99,6 +103,9 @@ def partial_yield(
         eV.
     window : (float, float) or None
         eV; None for all columns.
+    flux_sigma : numpy.ndarray, shape (n,), optional
+        Relative standard uncertainty of the incident flux of each row. It is part of the variance, column by column,
+        and one error for all columns of a row, so that it does not average out in the sum.
 
     Returns
     -------
@@ -111,7 +118,11 @@ def partial_yield(
     if not inside.any():
         nothing = np.full(len(intensity), np.nan)
         return nothing, nothing.copy()
-    return intensity[:, inside].sum(axis=1), np.sqrt(variance[:, inside].sum(axis=1))
+    values, total = intensity[:, inside], variance[:, inside].sum(axis=1)
+    summed = values.sum(axis=1)
+    if flux_sigma is not None:
+        total = total + flux_sigma**2 * np.maximum(summed**2 - (values**2).sum(axis=1), 0.0)
+    return summed, np.sqrt(total)
 
 
 def inverse_partial_yield(values: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -192,10 +203,11 @@ class RixsMap(Step):
         shifts = self._shifts[[row.index for row in rows]]
         intensity = _moved(np.stack([row.normalised_spectrum for row in rows]), shifts)
         variance = _moved(np.stack([row.normalised_variance for row in rows]), shifts)
+        flux_sigma = np.array([row.flux_sigma for row in rows])
         columns = np.arange(intensity.shape[1])
         if self._calibration.status != "ok":
             nothing = np.full(intensity.shape[1], np.nan)
-            pfy, pfy_sigma = partial_yield(intensity, variance, nothing, None)
+            pfy, pfy_sigma = partial_yield(intensity, variance, nothing, None, flux_sigma)
             ipfy, ipfy_sigma = inverse_partial_yield(pfy, pfy_sigma)
             return RixsMapResult(
                 excitation_energy=excitation,
@@ -210,7 +222,7 @@ class RixsMap(Step):
             )
         emission = self._calibration.energy(columns)
         loss, on_loss, loss_variance = map_on_energy_loss(intensity, variance, emission, excitation)
-        pfy, pfy_sigma = partial_yield(intensity, variance, emission, self._settings.yield_window)
+        pfy, pfy_sigma = partial_yield(intensity, variance, emission, self._settings.yield_window, flux_sigma)
         ipfy, ipfy_sigma = inverse_partial_yield(pfy, pfy_sigma)
         return RixsMapResult(
             excitation_energy=excitation,

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from callbacks.alarms import is_known
 from callbacks.contract import SCALER, Key, XasOutput, XasResult
-from callbacks.incident_flux import IncidentFluxSettings, check_flux, relative_variance
+from callbacks.incident_flux import FluxCheck, IncidentFluxSettings, check_flux, relative_variance
 from callbacks.step import Step
 from callbacks.xas.background import SIGMAS, background, jump_weight, windows
 
@@ -153,7 +153,7 @@ class XasSpectrum(Step):
         judged = check_flux(flux, self._settings)
         numbers = np.array([point["seq_num"] for point in self._points], dtype=int)
         marked = np.array([bool(reason) for reason in judged.reasons], dtype=bool)
-        energy, sums = self._add_up(judged.lost)
+        energy, sums = self._add_up(judged)
         (tey, tey_ratio, tey_sigma), (tfy, tfy_ratio, tfy_sigma) = (self._spectrum(key, energy, sums) for key in YIELDS)
         return XasResult(
             xas_energy=energy,
@@ -180,23 +180,29 @@ class XasSpectrum(Step):
         self, key: Key, energy: FloatArray, sums: list[dict[str, float]]
     ) -> tuple[Spectrum, FloatArray, FloatArray]:
         """Give the normalised spectrum of a yield, and the yield over I0 with its standard uncertainty."""
-        pairs = [_ratio(total[key], total[Key.I0], self._settings.monitor_noise) for total in sums]
+        noise = self._settings.monitor_noise
+        pairs = [_ratio(total[key], total[Key.I0], math.hypot(noise, total["departure"])) for total in sums]
         ratio, sigma = np.array(pairs).reshape(-1, 2).T
         return normalise_spectrum(energy, ratio, sigma**2, self._settings), ratio, sigma
 
-    def _add_up(self, lost: NDArray[np.bool_]) -> tuple[FloatArray, list[dict[str, float]]]:
-        """Add the counts of points at the same energy; those whose I0 is lost count for nothing."""
-        groups: dict[float, list[dict[str, float]]] = {}
-        kept: dict[float, list[dict[str, float]]] = {}
-        for point, gone in zip(self._points, lost, strict=True):
-            groups.setdefault(point["setpoint"], []).append(point)
-            if not gone:
-                kept.setdefault(point["setpoint"], []).append(point)
+    def _add_up(self, judged: FluxCheck) -> tuple[FloatArray, list[dict[str, float]]]:
+        """Add the counts of points at the same energy.
+
+        Those whose I0 is lost count for nothing, and those whose I0 departs from its trend only where there are no
+        others.
+        """
+        groups: dict[float, list[tuple[dict[str, float], float]]] = {}
+        for point, gone, departure in zip(self._points, judged.lost, judged.departure, strict=True):
+            groups.setdefault(point["setpoint"], []).append((point, math.inf if gone else float(departure)))
         totals = []
-        for setpoint, points in groups.items():
-            good = kept.get(setpoint, [])
-            total = {str(key): sum(point[key] for point in good) if good else math.nan for key in (Key.I0, *YIELDS)}
-            total["energy"] = float(np.mean([point[Key.ENERGY] for point in points]))
+        for points in groups.values():
+            least = min(departure for _, departure in points)
+            good = [(point, departure) for point, departure in points if math.isfinite(departure)]
+            if least == 0.0:
+                good = [(point, departure) for point, departure in good if departure == 0.0]
+            total = {str(key): sum(point[key] for point, _ in good) if good else math.nan for key in (Key.I0, *YIELDS)}
+            total["energy"] = float(np.mean([point[Key.ENERGY] for point, _ in points]))
+            total["departure"] = max((departure for _, departure in good), default=0.0)
             totals.append(total)
         totals.sort(key=lambda total: total["energy"])
         return np.array([total["energy"] for total in totals]), totals

@@ -61,6 +61,7 @@ def simulated_map(seed, order, light, drift=None):
             "normalisation": 1.0,
             "normalisation_variance": 1e-6,
             "revised_spectra": {},
+            "revised_normalisation": {},
         }
         outputs = rows.push(event)
     lines.push(outputs | {"rows": tuple(rows.rows)})

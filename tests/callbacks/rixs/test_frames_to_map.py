@@ -178,6 +178,19 @@ def test_a_partial_first_frame_and_a_lost_one_are_marked_and_no_other():
     assert checked.lost.nonzero()[0].tolist() == [17, 30]
 
 
+@pytest.mark.parametrize(("times", "marked"), [(100.0, True), (1.3, True), (1.2, False)])
+def test_an_i0_that_is_too_high_is_marked_and_is_as_uncertain_as_it_departs(times, marked):
+    flux = np.full(20, 1e5)
+    flux[7] *= times
+    checked = check_flux(flux)
+    assert not checked.lost.any()
+    assert [index for index, reason in enumerate(checked.reasons) if reason] == [7] * marked
+    assert checked.departure[7] == pytest.approx((times - 1) * marked)
+    assert (np.delete(checked.departure, 7) == 0).all()
+    if marked:
+        assert checked.reasons[7] == f"I0 high: {times:.3g} times its trend"
+
+
 def test_a_long_dump_is_not_taken_for_the_trend():
     flux = np.full(60, 1e5)
     flux[20:40] = 30.0
@@ -196,6 +209,59 @@ def test_frames_are_normalised_to_flux_and_time_and_never_divided_by_nothing():
     assert step.result.marked_frames.tolist() == [2]
 
 
+def map_with_i0_off(at, times, *, repeats=1):
+    """Reduce twelve energies of 10,000 counts, the I0 of one frame of which is off and the light is not."""
+    rng = np.random.default_rng(0)
+    normalisation, frames, final = (
+        Normalisation(NormalisationSettings()),
+        RepeatedFrames(RepeatedFramesSettings(drift=DriftSettings(rate=0.0))),
+        RixsMap(RixsMapSettings()),
+    )
+    for number in range(12 * repeats):
+        spectrum = PHOTON * rng.poisson(np.full(COLUMNS, 1e4 / PHOTON / COLUMNS * 100)).astype(float)
+        i0 = rng.poisson(1e6 * (times if number == at else 1.0))
+        event = spectrum_event(number + 1, spectrum, energy=530.0 + number % 12) | {Key.I0: i0, Key.DWELL: 1.0}
+        event |= normalisation.push(event | {Key.EXPOSURE_TIME: 1.0})
+        event |= frames.push(event)
+        final.push(event | {"row_shifts": np.zeros(12), "calibration": fit_calibration([], [], [])})
+    return final.result
+
+
+@pytest.mark.parametrize("at", [0, 5, 11])
+@pytest.mark.parametrize("times", [0.5, 100.0])
+def test_a_yield_is_as_uncertain_as_an_i0_that_departs_from_its_trend(at, times):
+    result = map_with_i0_off(at, times)
+    wrong = np.arange(12) == at
+    truth = 1e6
+    off = np.abs(result.pfy - truth) / result.pfy_sigma
+    assert off[wrong] < 1.2
+    assert (off[~wrong] < 4).all()
+    assert (result.pfy_sigma[~wrong] < 0.02 * truth).all()
+    assert result.pfy_sigma[wrong] == pytest.approx(abs(times - 1) * result.pfy[wrong], rel=0.05)
+    assert (np.sqrt(result.map_variance)[wrong] > 0.99 * abs(times - 1) * result.map[wrong]).all()
+
+
+def test_a_frame_whose_i0_departs_has_no_part_in_a_row_that_another_shows():
+    result = map_with_i0_off(5, 0.5, repeats=2)
+    assert np.abs(result.pfy / 1e6 - 1).max() < 0.03
+    assert result.pfy_sigma.max() < 0.02e6
+
+
+def test_the_uncertainty_of_i0_does_not_average_out_in_a_yield():
+    inside = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        i0 = int(rng.poisson(400))
+        step = RepeatedFrames(RepeatedFramesSettings())
+        spectrum = PHOTON * rng.poisson(np.full(COLUMNS, 20.0)).astype(float)
+        event = spectrum_event(1, spectrum, factor=400 / i0, variance=np.full(COLUMNS, PHOTON**2 * 20.0))
+        event |= step.push(event | {"normalisation_variance": (400 / i0) ** 2 / i0})
+        final = RixsMap(RixsMapSettings())
+        final.push(event | {"row_shifts": np.zeros(1), "calibration": fit_calibration([], [], [])})
+        inside += abs(final.result.pfy[0] - 20.0 * PHOTON * COLUMNS) <= final.result.pfy_sigma[0]
+    assert 0.60 <= inside / 300 <= 0.76
+
+
 # Repeated frames
 
 
@@ -208,6 +274,7 @@ def spectrum_event(number, spectrum, *, energy=530.0, factor=1.0, variance=None)
         "normalisation": factor,
         "normalisation_variance": 1e-6 * factor**2,
         "revised_spectra": {},
+        "revised_normalisation": {},
     }
 
 

@@ -145,13 +145,24 @@ def test_repeated_energies_are_added():
     np.testing.assert_array_equal(double.i0_counts, 2e6)
 
 
+def test_a_point_whose_i0_departs_from_its_trend_counts_only_where_there_is_no_other_and_is_as_uncertain():
+    points = [{Key.ENERGY: e, Key.I0: 1e6, Key.TEY: 1e4, Key.TFY: 1e4} for e in ENERGY]
+    points.append({**points[5], Key.I0: 5e5})
+    points[9] = {**points[9], Key.I0: 5e5}
+    _, result = push_all(points)
+    ratio, sigma = result.tey_over_i0_spectrum, result.tey_over_i0_spectrum_sigma
+    np.testing.assert_allclose(np.delete(ratio, 9), 0.01)
+    assert sigma[5] == sigma[4]
+    assert ratio[9] - sigma[9] == pytest.approx(0.01, rel=0.01)
+
+
 def test_i0_is_added_up_at_each_energy_where_it_is_not_lost():
     points = [{Key.ENERGY: e, Key.I0: 1e6 + n, Key.TEY: 1e4, Key.TFY: 1e4} for n, e in enumerate(ENERGY)]
-    points += [{**points[3], Key.I0: 0.0}, {**points[5], Key.I0: 5e5}]
+    points += [{**points[3], Key.I0: 0.0}, {**points[5], Key.I0: 9e5}]
     points[7][Key.I0] = math.nan
     _, result = push_all(points)
     expected = 1e6 + np.arange(len(ENERGY))
-    expected[5], expected[7] = expected[5] + 5e5, np.nan
+    expected[5], expected[7] = expected[5] + 9e5, np.nan
     np.testing.assert_array_equal(result.i0_counts, expected)
 
 
