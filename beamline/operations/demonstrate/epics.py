@@ -22,6 +22,7 @@ from beamline.operations.replay import replay
 from beamline.operations.report import write_report
 from beamline.operations.runs import data_folder, summary_of
 from beamline.operations.simulated_ioc import running_ioc
+from beamline.storage.catalogue.condition import check_catalogue
 from beamline.storage.layout import Layout
 from beamline.storage.runs import Runs
 
@@ -100,6 +101,7 @@ def run_epics_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_
     """
     began = time.monotonic()
     data_dir = data_folder(data_dir, load_config(EPICS))
+    check_catalogue(data_dir)
     measured: list[tuple[str, str, float]] = []
     with (
         running_ioc(EPICS, seed=seed) as ioc,

@@ -20,6 +20,7 @@ from beamline.processes.followers import ingest_now
 from beamline.report.figures import Drawn
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures, spectra
+from beamline.storage.catalogue.condition import check_catalogue
 from beamline.storage.layout import Layout
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
@@ -92,6 +93,7 @@ def run_seed_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_p
     began = time.monotonic()
     config = simulated(seed)
     data_dir = data_folder(data_dir, config)
+    check_catalogue(data_dir)
     with Session(config, data_dir) as session:
         session.watch(EventCounter(progress), "progress")
         truth = truth_of(session)

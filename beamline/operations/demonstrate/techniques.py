@@ -16,6 +16,7 @@ from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.replay import replay
 from beamline.operations.report import write_report
 from beamline.operations.runs import data_folder, marked_frames, summarise_run
+from beamline.storage.catalogue.condition import check_catalogue
 from beamline.storage.layout import Layout
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
@@ -93,11 +94,13 @@ def run_demo(what: What, *, seed: int, data_dir: Path | None, progress: Progress
     Raises
     ------
     BeamlineError
-        When the run could not be measured, or did not come into the catalogue in time.
+        When the catalogue of the folder cannot be used, the run could not be measured, or did not come into the
+        catalogue in time.
     """
     began = time.monotonic()
     config = simulated(seed)
     data_dir = data_folder(data_dir, config)
+    check_catalogue(data_dir)  # before anything is measured, which takes half a minute
     with Session(config, data_dir) as session:
         session.watch(EventCounter(progress), "progress")
         uid = _MEASURE[what](session)

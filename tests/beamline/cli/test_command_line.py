@@ -9,6 +9,7 @@ from command_line import answer, answer_of_process
 
 from beamline.endstation.config import load_config
 from beamline.operations import runs
+from beamline.storage.layout import Layout
 from plans import PlanError, find_plan
 
 
@@ -219,3 +220,15 @@ def stack(tmp_path_factory):
         for document in stxm_documents(np.full((1, 1, 4), 100.0), [700.0], np.arange(4.0), np.arange(1.0)):
             recorder(*document)
     return folder
+
+
+@pytest.mark.parametrize("arguments", [["rixs"], ["stxm"], ["seed"], ["--epics"]])
+def test_a_demonstration_measures_nothing_into_a_folder_whose_catalogue_cannot_be_used(tmp_path, arguments):
+    layout = Layout(tmp_path)
+    layout.catalogue.mkdir(parents=True)
+    layout.catalogue_database.write_bytes(b"of an earlier version")
+    said = answer("demo", *arguments, "--data-dir", str(tmp_path))
+    assert said.code == 1
+    assert f"{layout.catalogue}: of the format of an earlier version" in said.stderr
+    assert "`beamline recover` makes it anew" in said.stderr
+    assert layout.all_logs() == []
