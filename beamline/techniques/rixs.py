@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
@@ -18,6 +19,8 @@ from callbacks.pipelines import RIXS as PIPELINE
 
 if TYPE_CHECKING:
     from beamline.report.figures import Drawn
+
+FloatArray = NDArray[np.floating]
 
 INTENSITY = "counts per 1e6 counts of I0"
 
@@ -46,12 +49,17 @@ def summarise(derived: Run) -> dict[str, Any]:
         },
         "drift": {
             "status": result.drift_status,
-            "pixels": float(np.ptp(result.drift_frame_pixels)) if len(result.drift_frame_pixels) else math.nan,
-            "sigma": float(np.max(result.drift_frame_sigma, initial=0.0)),
-            "hours": float(np.max(result.drift_frame_hours, initial=0.0)),
+            "pixels": _last(result.drift_frame_pixels),
+            "sigma": _last(result.drift_frame_sigma),
+            "hours": _last(result.drift_frame_hours),
         },
         "rows": len(result.excitation_energy),
     }
+
+
+def _last(values: FloatArray) -> float:
+    """Give the value of the last frame; NaN where there is none."""
+    return float(values[-1]) if len(values) else math.nan
 
 
 def known_lines(result: CalibrationResult) -> list[dict[str, Any]]:
@@ -107,10 +115,11 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
     for line in calibration["known_lines"]:
         yield "known line", describe_known_line(line)
     drift = summary["drift"]
-    if drift["status"]:
+    if math.isfinite(drift["pixels"]):
         yield (
             "drift",
-            f"{drift['pixels']:.1f} pixels in {drift['hours']:.1f} h, ± {drift['sigma']:.1f}; {drift['status']}",
+            f"{drift['pixels']:+.2f} ± {drift['sigma']:.2f} pixels of the last frame, {drift['hours']:.1f} h after the"
+            f" first; {drift['status']}",
         )
 
 
