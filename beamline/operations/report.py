@@ -57,6 +57,7 @@ def write_report(runs: Runs, name: str, output: Path | None) -> Path:
             subtitle=_subtitle(raw),
             verdict=_verdict(summary),
             warnings=_warnings(summary),
+            remarks=_remarks(summary),
             drawn=technique.figures(raw, derived, runs.documents(entry), title),
             provenance=_provenance(raw, derived),
         )
@@ -85,10 +86,13 @@ def _warnings(summary: Mapping[str, Any]) -> list[str]:
     found = []
     if summary["exit_status"] != "success":
         found.append(f"the run ended with {summary['exit_status']}: {summary['reason'] or 'no reason given'}")
-    found += summary_warnings(summary)
-    found += summary["problems"]
+    return [*found, *summary_warnings(summary), *summary["problems"]]
+
+
+def _remarks(summary: Mapping[str, Any]) -> list[str]:
+    """Name the frames or points that are marked: one of them is no reason to distrust the run."""
     one, marks = counted(summary).removesuffix("s"), summary.get("marked_frames", [])
-    found += [f"{one} {mark['frame']}: {mark['reason']}" for mark in marks[:MOST_WARNINGS]]
+    found = [f"{one} {mark['frame']}: {mark['reason']}" for mark in marks[:MOST_WARNINGS]]
     if (more := len(marks) - MOST_WARNINGS) > 0:
         found.append(f"and {more} more {one}s")
     return found

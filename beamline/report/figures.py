@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,6 +24,7 @@ BoolArray = NDArray[np.bool_]
 Drawn = tuple[str, str, Figure]  # heading, caption, figure
 
 MOST_LINES = 3  # of a text in a figure
+CHARACTER_WIDTH = 0.6  # of the size of a font, on average and a little more
 ACCEPTED, REJECTED, MARKED = "#1b6ca8", "#b0b0b0", "#d1495b"
 
 
@@ -42,7 +44,24 @@ def literal(figure: Figure) -> Figure:
         if text not in ticks:
             text.set_parse_math(False)
             text.set_text("\n".join(map(shortened, text.get_text().split("\n")[:MOST_LINES])))
+    for one in figure.axes:
+        one.title.set_text(
+            "\n".join(fill(line, _title_width(one, figure)) for line in one.title.get_text().split("\n"))
+        )
     return figure
+
+
+def _title_width(axes: Axes, figure: Figure) -> int:
+    """Give how many characters a title may have, so that the figure holds it: a reason may be a long one.
+
+    Matplotlib's own wrapping takes what is between dollars for mathematics, whatever it was told.
+    """
+    share = 1.0
+    if (place := axes.get_subplotspec()) is not None:
+        ratios = np.asarray(place.get_gridspec().get_width_ratios(), dtype=float)
+        share = float(ratios[place.colspan.start : place.colspan.stop].sum() / ratios.sum())
+    points = float(axes.title.get_fontsize())
+    return max(10, int(share * figure.get_figwidth() * 72 / (CHARACTER_WIDTH * points)))
 
 
 def incident_flux(raw: Run, marked_frames: IntArray) -> Iterator[Drawn]:
@@ -91,17 +110,23 @@ def flux(
         title="incident flux" + ("" if ring_current is None else " and ring current"),
         xlabel="time (UTC)",
     )
-    axes.set_ylim(bottom=0)
+    _from_zero(axes, i0)
     _time_axis(axes)
     lines = axes.get_lines()
     if ring_current is not None:
         right = axes.twinx()
         lines += right.plot(when, ring_current, color="#5a9367", lw=1.0, label="ring current")
         right.set_ylabel("ring current (mA)")
-        right.set_ylim(bottom=0)
+        _from_zero(right, ring_current)
     axes.legend(handles=lines, loc="lower left", fontsize=8)
     axes.grid(alpha=0.3)
     return figure
+
+
+def _from_zero(axes: Axes, values: FloatArray) -> None:
+    """Let an axis begin at zero and end above the data: a steady ring current must not lie on the frame."""
+    top = float(np.nanmax(values, initial=0.0))
+    axes.set_ylim(0.0, 1.1 * top if top > 0 else 1.0)
 
 
 def _time_axis(axes: Axes) -> None:

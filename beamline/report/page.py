@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ def write_page(
     warnings: list[str],
     drawn: Iterable[Drawn],
     provenance: list[tuple[str, str]],
+    remarks: Sequence[str] = (),
 ) -> None:
     """Write a self-contained page.
 
@@ -35,9 +36,11 @@ def write_page(
         The HTML file.
     title, subtitle, verdict : str
     warnings : list of str
-        What the reader must know first; the verdict is shown in green if there is none.
+        What the reader must know first, of the run as a whole: shown in red.
     drawn : iterable of (heading, caption, figure)
     provenance : list of (name, value)
+    remarks : sequence of str
+        What concerns some of its frames or points: shown in yellow. The verdict is green where there is neither.
     """
     environment = jinja2.Environment(loader=jinja2.PackageLoader("beamline.report"), autoescape=True, finalize=_shown)
     template = environment.get_template("report.html")
@@ -46,6 +49,7 @@ def write_page(
         subtitle=subtitle,
         verdict=verdict,
         warnings=warnings,
+        remarks=remarks,
         figures=[{"heading": heading, "caption": caption, "png": _png(figure)} for heading, caption, figure in drawn],
         provenance=provenance,
     )

@@ -75,8 +75,10 @@ def _axis(result: RixsResult) -> _Axis:
 def _map(result: RixsResult, axis: _Axis, title: str) -> Drawn:
     return (
         "RIXS map",
-        "Counts normalised to I0 and exposure time. The dashed line is emission = excitation, where the elastic line"
-        " lies. The colour scale is compressed (power 0.45) so that weak emission shows.",
+        "Counts normalised to I0 and exposure time."
+        + (" The dashed line is emission = excitation, where the elastic line lies." if axis.calibrated else "")
+        + " The colour scale is compressed (power 0.45) so that weak emission shows. Beside it, the sum of what is"
+        " shown.",
         rixs_figures.rixs_map(
             result.excitation_energy,
             axis.values,
@@ -119,7 +121,8 @@ def _energy_loss(result: RixsResult) -> Drawn:
 def _calibration(result: RixsResult) -> Drawn:
     return (
         "Energy calibration",
-        "Elastic lines used (blue) and not used (grey). Below: the residuals of the calibration, with its 68 % band."
+        "Elastic lines used (blue) and not used (grey)."
+        + (" Below: the residuals of the calibration, with its 68 % band." if result.calibration_status == "ok" else "")
         + _known_lines(result),
         rixs_figures.elastic_lines(
             result.elastic_pixel - np.nan_to_num(result.elastic_moved),
@@ -199,7 +202,7 @@ def _elastic_fits(result: RixsResult) -> list[dict[str, Any]]:
     chosen = np.flatnonzero(used if used.any() else np.isfinite(result.elastic_pixel))
     return [
         {
-            "title": f"{result.elastic_energy[row]:.2f} eV: column {result.elastic_pixel[row]:.2f}"
+            "title": f"{result.elastic_energy[row]:.2f} eV\ncolumn {result.elastic_pixel[row]:.2f}"
             f" ± {result.elastic_sigma[row]:.2f}",
             "pixel": result.elastic_window_column[row],
             "counts": result.elastic_window_counts[row],

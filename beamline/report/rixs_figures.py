@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from beamline.report.figures import ACCEPTED, MARKED, REJECTED, BoolArray, FloatArray, spread_over
 from callbacks.rixs.calibration import Calibration
@@ -16,6 +17,7 @@ from callbacks.rixs.calibration import Calibration
 MAP_COLOURS = "inferno"
 MAP_GAMMA = 0.45  # of the colour scale: RIXS maps hold lines a hundred times weaker than their strongest
 SHOWN_SPECTRA = 8
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def rixs_map(
@@ -60,8 +62,16 @@ def rixs_map(
         axes.set_xlim(*window)
     bar = figure.colorbar(image, ax=axes, label="counts per column and 10⁶ counts of I0", pad=0.01)
     bar.set_ticks(_spread_ticks(image.norm))
-    side.plot(np.nansum(shown, axis=1), excitation, color=ACCEPTED, lw=1.2)
-    side.set(xlabel="sum over window", title="partial yield")
+    low, high = (emission[inside][0], emission[inside][-1]) if window is None else window
+    total = np.nansum(shown, axis=1)
+    largest = float(np.abs(total).max(initial=0.0))
+    exponent = int(np.floor(np.log10(largest))) if largest > 0 else 0
+    side.plot(total / 10.0**exponent, excitation, color=ACCEPTED, lw=1.2)
+    unit = "eV" if "(eV)" in axis_label else "pixel"
+    counts = f"10{str(exponent).translate(SUPERSCRIPTS)} counts" if exponent else "counts"
+    side.set_xlabel(f"{low:.0f} to {high:.0f} {unit}\n({counts}\nfor 10⁶ of I0)", fontsize=8)
+    side.set_title("partial yield")
+    side.xaxis.set_major_locator(MaxNLocator(3))
     side.grid(alpha=0.3)
     return figure
 
@@ -92,8 +102,11 @@ def elastic_lines(
         The lines that the calibration is fitted to.
     calibration : Calibration
     """
-    figure = Figure(figsize=(9.0, 5.0), layout="constrained")
-    axes, below = figure.subplots(2, 1, height_ratios=(3, 1.4), sharex=True)
+    calibrated = calibration.status == "ok" and bool(accepted.any())
+    figure = Figure(figsize=(9.0, 5.0 if calibrated else 3.6), layout="constrained")
+    axes, *more = figure.subplots(
+        1 + calibrated, 1, height_ratios=(3, 1.4)[: 1 + calibrated], sharex=True, squeeze=False
+    ).flat
     rejected = np.isfinite(pixels) & ~accepted
     for chosen, colour, label in ((accepted, ACCEPTED, "used"), (rejected, REJECTED, "not used")):
         axes.errorbar(
@@ -106,22 +119,27 @@ def elastic_lines(
             label=f"{label} ({chosen.sum()})",
         )
     axes.set(ylabel="excitation energy (eV)", title=f"elastic line against excitation energy: {calibration.status}")
-    below.set(xlabel="column (pixel)", ylabel="residual (eV)")
-    if calibration.status == "ok" and accepted.any():
+    if calibrated:
+        below = more[0]
         x, band = _draw_calibration(axes, below, pixels[accepted], calibration)
         residuals = energies - calibration.energy(pixels)
         for chosen, colour in ((accepted, ACCEPTED), (rejected, REJECTED)):
             uncertainty = sigmas[chosen] * calibration.dispersion
             below.errorbar(pixels[chosen], residuals[chosen], yerr=uncertainty, fmt="o", ms=4, color=colour)
         limit = 3 * max(np.abs(residuals[accepted]).max(), band.max(), 1e-3)
-        below.set_ylim(-limit, limit)
+        below.set(ylabel="residual (eV)", ylim=(-limit, limit))
+        below.axhline(0, color="black", lw=0.6)
+        below.legend(loc="upper right", fontsize=8)
         axes.set_xlim(x[0], x[-1])
         axes.set_ylim(*sorted(calibration.energy(x[[0, -1]])))
-        below.legend(loc="upper right", fontsize=8)
-    below.axhline(0, color="black", lw=0.6)
+    elif not rejected.any():
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "no elastic line was found", ha="center", va="center", transform=axes.transAxes)
     axes.legend(loc="upper left", fontsize=9)
-    for each in (axes, below):
+    for each in (axes, *more):
         each.grid(alpha=0.3)
+    (more or [axes])[-1].set_xlabel("column (pixel)")
     return figure
 
 
@@ -268,7 +286,8 @@ def elastic_fits(fits: Sequence[Mapping[str, Any]]) -> Figure:
         residual = (fit["counts"] - fit["model"]) / fit["sigma"]
         below.plot(fit["pixel"], residual, ".", ms=3, color="#444444")
         below.axhline(0, color=MARKED, lw=0.8)
-        below.set_ylim(-4.5, 4.5)
+        limit = max(4.5, 1.1 * float(np.nanmax(np.abs(residual), initial=0.0)))
+        below.set_ylim(-limit, limit)
         below.tick_params(labelsize=7)
         if place % columns == 0:
             above.set_ylabel("counts")

@@ -135,7 +135,7 @@ def difference(result: RixsPooledResult, place: int, names: Sequence[str]) -> Fi
             label=names[number],
         )
     spectra.legend(fontsize=8)
-    spectra.set(ylabel="sum over excitation", xlim=(energies[0], energies[-1]))
+    spectra.set(ylabel="sum over excitation\n(counts per column\nand 10⁶ of I0)", xlim=(energies[0], energies[-1]))
     total = values.sum(axis=0)
     _band(below, energies, total, np.sqrt(variance.sum(axis=0)), colour="#444444", label="difference")
     shifted = np.abs(by_offset.sum(axis=0))
@@ -146,7 +146,7 @@ def difference(result: RixsPooledResult, place: int, names: Sequence[str]) -> Fi
     sigma = float(np.nanmedian(result.emission_energy_sigma[inside]))
     below.set(
         xlabel=f"emission energy (eV), ± {sigma:.2g} eV in common",
-        ylabel="difference",
+        ylabel="difference\n(the same)",
         xlim=(energies[0], energies[-1]),
     )
     for axes in (spectra, below):

@@ -58,7 +58,7 @@ def _images(result: StxmResult, regions: Sequence[Field]) -> Iterable[Drawn]:
 def _drift(result: StxmResult) -> Drawn:
     return (
         "Drift",
-        "Shift of each image relative to the mean of those before it, with its uncertainty. Dotted: not used.",
+        "Shift of each image relative to the first, with its uncertainty. Dotted: not used.",
         curves.drift(result.stack_energy, result.drift, result.drift_sigma, list(result.image_status)),
     )
 
