@@ -77,6 +77,8 @@ def check_flux(flux: ArrayLike, settings: IncidentFluxSettings | None = None) ->
     for value, share, gone in zip(flux, relative, lost, strict=True):
         if not np.isfinite(value):
             reasons.append("I0 lost: not recorded")
+        elif value < 0:
+            reasons.append(f"I0 lost: {value:.4g} counts/s, which is below zero and not known")
         elif gone:
             reasons.append(f"I0 lost: {value:.4g} counts/s" + (f", usually {usual:.4g}" if np.isfinite(usual) else ""))
         elif share < settings.partial_below:

@@ -7,6 +7,7 @@ from typing import Unpack
 from bluesky.utils import MsgGenerator
 
 from callbacks.rixs.calibration import FEWEST_LINES
+from callbacks.wording import number_of
 from plans.endstation import Endstation
 from plans.errors import PlanError
 from plans.options import complete, with_options
@@ -80,6 +81,8 @@ def elastic_scan(
     options = complete(options, ELASTIC)
     regions = EnergyRegions.of(regions)
     if len(regions) < FEWEST_LINES:
-        raise PlanError(f"regions: {len(regions)} energies, expected at least {FEWEST_LINES} to calibrate with")
+        raise PlanError(
+            f"regions: {number_of(len(regions), 'energy')}, expected at least {FEWEST_LINES} to calibrate with"
+        )
     scan = RixsScan("elastic_scan", "elastic", regions, exposure_time, **options)
     return (yield from scan.check_and_measure(endstation))

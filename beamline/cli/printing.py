@@ -15,9 +15,10 @@ from rich.table import Column
 from rich.table import Table as TextTable
 from rich.text import Text
 
-from beamline.operations.runs import counted, local_time, summary_lines, summary_warnings
+from beamline.operations.runs import counted, local_time, marked_ranges, summary_lines, summary_warnings
 from beamline.storage.runs import UNREADABLE_REDUCTION
 from beamline.text import clean, encodable, shortened
+from callbacks.wording import number_of
 
 if TYPE_CHECKING:  # their modules take time to import, and whoever prints one has it
     from beamline.acquire.safety import Assessment
@@ -159,7 +160,9 @@ def print_reprocessed(outcome: Mapping[str, Any]) -> None:
         table.add_row(row["raw_uid"][:8], scan, *what, derived, took)
     console.print(table)
     failed = sum(bool(row["error"]) for row in outcome["runs"])
-    console.print(f"{len(outcome['runs']) - failed} runs reduced, {failed} failed, {outcome['seconds']:.0f} s")
+    console.print(
+        f"{number_of(len(outcome['runs']) - failed, 'run')} reduced, {failed} failed, {outcome['seconds']:.0f} s"
+    )
 
 
 def print_process(name: str, status: FollowerStatus, *, as_json: bool) -> None:
@@ -208,8 +211,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         table.add_row("problem", styled(problem, "yellow"))
     for held in summary.get("interruptions", []):
         table.add_row(f"held {local_time(held['time'])[11:19]}", styled(held["reason"], "yellow"))
-    for mark in summary.get("marked_frames", []):
-        table.add_row(f"{events.removesuffix('s')} {mark['frame']}", styled(mark["reason"], "yellow"))
+    for label, reason in marked_ranges(summary):
+        table.add_row(label, styled(reason, "yellow"))
     found = summary_lines(summary)
     for label, text in found:
         table.add_row(label, text)
@@ -306,7 +309,8 @@ def print_recovery(recovery: Recovery) -> None:
     for problem in recovery.problems:
         console.print(styled(problem, "red"), soft_wrap=True)
     console.print(
-        f"{len(recovery.closed)} interrupted runs closed, {recovery.ingested} runs taken into the catalogue"
+        f"{number_of(len(recovery.closed), 'interrupted run')} closed,"
+        f" {number_of(recovery.ingested, 'run')} taken into the catalogue"
         + (f"; {len(recovery.problems)} problems are left" if recovery.problems else "")
     )
 

@@ -43,6 +43,7 @@ from callbacks.stxm.edges import edge_of
 from callbacks.stxm.unmixing.analysis import analyse, average_spectrum, windows
 from callbacks.stxm.unmixing.pooling import Stack, energy_offset, pool
 from callbacks.stxm.unmixing.results import analysis_result, totals_result
+from callbacks.wording import number_of
 
 FloatArray = NDArray[np.floating]
 
@@ -184,7 +185,7 @@ def _write_report(path: Path, pooled: Pooled, settings: StxmSettings) -> None:
         title=f"{len(samples)} STXM stacks, pooled: {', '.join(map(shortened, samples))}",
         subtitle=f"derived run {pooled.uid}",
         verdict=f"{int(result.pixels_used)} of {int(np.sum(result.run_pixels))} pixels at"
-        f" {len(result.pca_energy)} energies; {int(result.pca_significant)} components above the noise,"
+        f" {len(result.pca_energy)} energies; {number_of(int(result.pca_significant), 'component')} above the noise,"
         f" {int(result.pca_scree)} before the gap of the scree.",
         warnings=[
             *([] if pooled.status == "ok" else [pooled.status]),

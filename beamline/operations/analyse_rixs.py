@@ -27,6 +27,7 @@ from callbacks.contract import RIXS_POOLED, Result, RixsOutput, RixsPooledResult
 from callbacks.pipelines import RixsSettings
 from callbacks.reduction import derived_run
 from callbacks.rixs.pooling import MapLines, OneAxis, Pooled, on_one_axis, pool_calibrations
+from callbacks.wording import number_of
 
 FloatArray = NDArray[np.floating]
 
@@ -226,7 +227,8 @@ def calibration_line(summary: Mapping[str, Any]) -> str:
     """Say in a line what the maps tell together."""
     return (
         f"{summary['dispersion_ev_per_pixel']:.5f} ± {summary['dispersion_sigma']:.5f} eV/pixel at"
-        f" {summary['at_ev']:.2f} eV by {summary['lines']['used']} elastic lines of {len(summary['runs'])} maps;"
+        f" {summary['at_ev']:.2f} eV by {number_of(summary['lines']['used'], 'elastic line')} of"
+        f" {len(summary['runs'])} maps;"
         f" chi square of their dispersions {summary['chi_square']:.2f} for {summary['degrees_of_freedom']}"
         f" (p = {summary['p_value']:.2g})"
     )

@@ -12,6 +12,7 @@ from beamline.operations.runs import (
     counted,
     file_name,
     local_time,
+    marked_ranges,
     summarise_run,
     summary_lines,
     summary_warnings,
@@ -91,11 +92,9 @@ def _warnings(summary: Mapping[str, Any]) -> list[str]:
 
 def _remarks(summary: Mapping[str, Any]) -> list[str]:
     """Name the frames or points that are marked: one of them is no reason to distrust the run."""
-    one, marks = counted(summary).removesuffix("s"), summary.get("marked_frames", [])
-    found = [f"{one} {mark['frame']}: {mark['reason']}" for mark in marks[:MOST_WARNINGS]]
-    if (more := len(marks) - MOST_WARNINGS) > 0:
-        found.append(f"and {more} more {one}s")
-    return found
+    marks = [f"{label}: {reason}" for label, reason in marked_ranges(summary)]
+    more = len(marks) - MOST_WARNINGS
+    return marks[:MOST_WARNINGS] + ([f"and {more} more {counted(summary)}"] if more > 0 else [])
 
 
 def _provenance(raw: Run, derived: Run) -> list[tuple[str, str]]:

@@ -33,6 +33,7 @@ from beamline.techniques import pipelines
 from beamline.techniques.settings import processing_problems
 from callbacks.contract import MEASUREMENT, PROCESSING, Measurement
 from callbacks.reduction import RunReduction, pipeline_of
+from callbacks.wording import number_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -87,7 +88,7 @@ def reprocess(
     rows = [row for row in all_rows if not row["error"]]
     if not rows:  # no workers are needed
         return {"runs": all_rows, "seconds": time.monotonic() - began, "not_in_catalogue": ""}
-    what = f"reducing {len(rows)} runs"
+    what = f"reducing {number_of(len(rows), 'run')}"
     progress(what, 0, len(rows))
     with _client(scheduler, workers) as client:
         from distributed import as_completed  # noqa: PLC0415 - of the extra

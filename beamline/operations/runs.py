@@ -203,6 +203,21 @@ def marked_frames(derived: Run) -> list[dict[str, Any]]:
     return [{"frame": frame, "reason": "; ".join(marks[frame])} for frame in sorted(marks)]
 
 
+def marked_ranges(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name the marked frames, as (label, reason): those of one reason that follow on one another as a range."""
+    one = counted(summary).removesuffix("s")
+    ranges: list[tuple[int, int, str]] = []
+    for mark in summary.get("marked_frames", []):
+        frame, reason = mark["frame"], mark["reason"]
+        if ranges and ranges[-1][1:] == (frame - 1, reason):
+            ranges[-1] = (ranges[-1][0], frame, reason)
+        else:
+            ranges.append((frame, frame, reason))
+    return [
+        (f"{one} {first}" if first == last else f"{one}s {first} to {last}", reason) for first, last, reason in ranges
+    ]
+
+
 def counted(summary: Mapping[str, Any]) -> str:
     """Give what the events of a run are, in the plural: frames, points or lines."""
     technique = TECHNIQUES.get(summary["technique"])
@@ -268,6 +283,6 @@ def calibrated_by_itself(raw: Run | Entry, processing: Mapping[str, Any], record
     if not members or (raw.uid not in members and next(same, None) is None):
         return ""
     return (
-        f"{shown_name(raw)}: is one of the maps that the loaded calibration is made of "
+        f"{shown_name(raw)}: is one of the maps that the loaded calibration is made of"
         f" ({loaded.get('source') or 'settings'}): its lines would count twice; expected a calibration by other maps"
     )

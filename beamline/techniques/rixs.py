@@ -16,6 +16,7 @@ from beamline.storage.results import Documents, Run
 from beamline.techniques.technique import NOT_KNOWN, Summary, Technique, columns_exporter, nexus_exporter
 from callbacks.contract import CalibrationResult, RixsOutput, RixsResult
 from callbacks.pipelines import RIXS as PIPELINE
+from callbacks.wording import number_of
 
 if TYPE_CHECKING:
     from beamline.report.figures import Drawn
@@ -95,7 +96,7 @@ def describe_known_line(line: Mapping[str, Any]) -> str:
 def lines(summary: Summary) -> Iterator[tuple[str, str]]:
     """Describe cosmic rays and calibration."""
     cosmic, calibration = summary["cosmic_rays"], summary["calibration"]
-    yield "cosmic rays", f"{cosmic['hits']} hits, {cosmic['removed_counts']:,.0f} counts removed"
+    yield "cosmic rays", f"{number_of(cosmic['hits'], 'hit')}, {cosmic['removed_counts']:,.0f} counts removed"
     if calibration["status"] != "ok":
         yield "calibration", f"none: {calibration['status']}"
     else:
@@ -103,8 +104,8 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
             "calibration",
             f"{calibration['dispersion_ev_per_pixel']:.5f} ± {calibration['dispersion_sigma']:.5f} eV/pixel"
             f" at {calibration['at_ev']:.2f} eV as the chip lay at the first frame, "
-            f"rms {calibration['rms_ev']:.3f} eV, {calibration['accepted']} elastic lines used,"
-            f" {calibration['rejected']} rows without a usable one",
+            f"rms {calibration['rms_ev']:.3f} eV, {number_of(calibration['accepted'], 'elastic line')} used,"
+            f" {number_of(calibration['rejected'], 'row')} without a usable one",
         )
     if calibration["loaded"]:
         yield (

@@ -17,6 +17,7 @@ from beamline.storage.results import Documents, Run
 from beamline.techniques.technique import NOT_KNOWN, Summary, Technique, columns_exporter, nexus_exporter
 from callbacks import pipelines
 from callbacks.contract import FocusResult, StxmResult
+from callbacks.wording import number_of
 
 if TYPE_CHECKING:
     from beamline.report.figures import Drawn
@@ -86,13 +87,13 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
     if pca["status"] == "ok":
         shares = ", ".join(f"{share:.1%}" for share in pca["explained_variance_ratio"])
         gap = f", {pca['before_gap']} before the gap of the scree" if pca["significant"] else ""
-        yield "PCA", f"{shares} of the variance; {pca['significant']} components above the noise{gap}"
+        yield "PCA", f"{shares} of the variance; {number_of(pca['significant'], 'component')} above the noise{gap}"
     else:
         yield "PCA", f"none: {pca['status']}"
     if "fractions" in summary and summary["chemistry"]["status"] == "ok":
         shares = ", ".join(f"{name} {share:.3f}" for name, share in summary["fractions"].items())
         total = summary["reduced_fraction"]
-        yield "fractions", f"{shares}; reduced {total['total']:.3f} ± {total['sigma']:.3f}"
+        yield "fractions", f"{shares}; reduced / (reduced + oxidised) {total['total']:.3f} ± {total['sigma']:.3f}"
         if summary["end_members"]:
             yield "end members", summary["end_members"]
     elif summary["chemistry"]["status"] != "ok":

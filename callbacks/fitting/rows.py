@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from callbacks.wording import number_of
+
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
@@ -174,7 +176,7 @@ def too_few_energies(energies: int, references: int) -> str:
     """Say that there are fewer energies than references, which then cannot be told apart; "" where there are enough."""
     if energies >= references:
         return ""
-    return f"{energies} energies, expected {references} or more for {references} references"
+    return f"{number_of(energies, 'energy')}, expected {references} or more for {references} references"
 
 
 def scatter_variance(squares: FloatArray, freedom: NDArray[np.integer]) -> FloatArray:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc, fdtrc
 
 from callbacks.contract import CalibrationResult
+from callbacks.wording import number_of
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
@@ -314,7 +315,7 @@ def fit_calibration(
     usable = np.isfinite(pixels) & np.isfinite(energies) & np.isfinite(sigmas) & (sigmas > 0)
     fewest = FEWEST_LINES - (loaded is not None)
     if usable.sum() < fewest:
-        return refused(len(pixels), f"{usable.sum()} elastic lines, at least {fewest} are needed")
+        return refused(len(pixels), f"{number_of(int(usable.sum()), 'elastic line')}, at least {fewest} are needed")
     indices = np.flatnonzero(usable)
     moved = displacements.of(indices)
     lines = Lines(pixels[indices] - moved.mean, energies[indices], sigmas[indices], moved.factor)

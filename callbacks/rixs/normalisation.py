@@ -18,6 +18,7 @@ from callbacks.incident_flux import (
     relative_variance,
 )
 from callbacks.step import Step
+from callbacks.wording import number_of
 
 
 class NormalisationSettings(IncidentFluxSettings):
@@ -61,7 +62,7 @@ class Normalisation(Step):
         self._flux.append(flux)
         saturated = event.get(RixsOutput.SATURATED)
         n_saturated = int(np.count_nonzero(saturated)) if saturated is not None else 0
-        self._other_marks.append(f"{n_saturated} saturated pixels" if n_saturated else "")
+        self._other_marks.append(number_of(n_saturated, "saturated pixel") if n_saturated else "")
 
         checked = check_flux(self._flux[-2 * self._settings.neighbours - 1 :], self._settings)
         mark = "; ".join(filter(None, (checked.reasons[-1], self._other_marks[-1])))

@@ -18,6 +18,7 @@ from callbacks.rixs.curvature import straighten
 from callbacks.rixs.drift import LARGEST_DRIFT, UNKNOWN_TIME, DriftSettings, Moved, find_drift, track
 from callbacks.rixs.smoothing import smooth_signal
 from callbacks.step import Step
+from callbacks.wording import number_of
 
 FloatArray = NDArray[np.floating]
 
@@ -287,7 +288,7 @@ class RepeatedFrames(Step):
         if self._lines.size:
             told.append(f"fluorescence near column {', '.join(str(each) for each in self._lines)}")
         if self._compared:
-            told.append(f"{len(self._compared)} repeated frames")
+            told.append(number_of(len(self._compared), "repeated frame"))
         return f"by {' and '.join(told)}" if told else "not tracked: nothing but the elastic line moves with the chip"
 
     def _add_up(self, row: Row) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from callbacks.wording import number_of
+
 FloatArray = NDArray[np.floating]
 Window = tuple[float, float]  # eV, from and to
 
@@ -36,7 +38,7 @@ def points_inside(energy: FloatArray, window: Window, name: str, fewest: int) ->
     inside = (energy >= window[0]) & (energy <= window[1])
     if inside.sum() < fewest:
         raise ValueError(
-            f"the {name} window {window[0]:g} to {window[1]:g} eV holds {inside.sum()} points,"
+            f"the {name} window {window[0]:g} to {window[1]:g} eV holds {number_of(int(inside.sum()), 'point')},"
             f" expected {fewest} or more"
         )
     return inside

@@ -15,6 +15,7 @@ from callbacks.alarms import is_known
 from callbacks.contract import SCALER, Key, XasOutput, XasResult
 from callbacks.incident_flux import FluxCheck, IncidentFluxSettings, check_flux, relative_variance
 from callbacks.step import Step
+from callbacks.wording import number_of
 from callbacks.xas.background import SIGMAS, background, jump_weight, windows
 
 FloatArray = NDArray[np.floating]
@@ -84,7 +85,7 @@ def normalise_spectrum(
         if inside.sum() < settings.fewest_points:
             return _refused(
                 energy,
-                f"the {name} window {window[0]:g} to {window[1]:g} eV holds {inside.sum()} points,"
+                f"the {name} window {window[0]:g} to {window[1]:g} eV holds {number_of(int(inside.sum()), 'point')},"
                 f" expected {settings.fewest_points} or more",
             )
     before = background(energy, variance, in_pre, settings.background)

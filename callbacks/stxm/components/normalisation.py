@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callbacks.stxm.components.storage import StoredSpectra
+from callbacks.wording import number_of
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
@@ -55,7 +56,10 @@ class Windows:
             return "no energies yet"
         for name, window, fewest in (("background", self.background, 1), ("area", self.area, 2)):
             if window and (found := int(_inside(energies, window).sum())) < fewest:
-                return f"the {name} window {window[0]:g} to {window[1]:g} eV holds {found} energies, expected {fewest}"
+                return (
+                    f"the {name} window {window[0]:g} to {window[1]:g} eV holds {number_of(found, 'energy')},"
+                    f" expected {fewest}"
+                )
         return ""
 
     def weights(self, energies: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -46,6 +46,7 @@ from callbacks.stxm.unmixing.simplex import (
     simplices,
     with_impure_others,
 )
+from callbacks.wording import number_of
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
@@ -355,8 +356,8 @@ def _find_phases(
         cluster_size(cloud.found.scores[chosen], len(PHASES), settings.end_members)  # refuses where pixels are too few
         if len(whitened.eigenvalues) < FEWEST_DIRECTIONS:
             raise ValueError(
-                f"{energies} energies, expected {energies + FEWEST_DIRECTIONS - len(whitened.eigenvalues)} or more to"
-                " tell a component from the noise"
+                f"{number_of(energies, 'energy')}, expected {energies + FEWEST_DIRECTIONS - len(whitened.eigenvalues)}"
+                " or more to tell a component from the noise"
             )
         raise ValueError(
             f"no component stands above the noise of {len(chosen)} pixels at {energies} energies, expected one or more"
@@ -364,7 +365,9 @@ def _find_phases(
         )
     number = max(2, len(measured.names), min(settings.end_members.number, above + 1))
     if energies < number + 1:
-        raise ValueError(f"{energies} energies, expected {number + 1} or more for {number} end members and a constant")
+        raise ValueError(
+            f"{number_of(energies, 'energy')}, expected {number + 1} or more for {number} end members and a constant"
+        )
     size = cluster_size(cloud.found.scores[chosen], number, settings.end_members)
     points, noise = cloud.whitened(number - 1)
     found = _corners(cloud, settings, measured, points, noise)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from callbacks.fitting.linear_combination import fit_linear_combination
+from callbacks.wording import number_of
 
 FloatArray = NDArray[np.floating]
 
@@ -79,7 +80,11 @@ def energy_offset(
     low, high = (reference_energies[0], reference_energies[-1]) if known.any() else (np.inf, -np.inf)
     both = np.isfinite(spectrum) & (sigma > 0) & (energies >= low) & (energies <= high)
     if (shared := min(both.sum(), known.sum())) < 10:
-        return float("nan"), float("nan"), f"the two spectra share {shared} energies, expected 10 or more"
+        return (
+            float("nan"),
+            float("nan"),
+            f"the two spectra share {number_of(shared, 'energy')}, expected 10 or more",
+        )
     at = CubicSpline(reference_energies, reference)(energies[both])
     references = np.vstack([at, np.ones(both.sum())])
     fit = fit_linear_combination(
@@ -121,7 +126,8 @@ def pool(stacks: list[Stack]) -> tuple[FloatArray, list[FloatArray], list[FloatA
     common = scales[0][(scales[0] >= low - SAME_ENERGY) & (scales[0] <= high + SAME_ENERGY)]
     if len(common) < 3:
         raise ValueError(
-            f"the stacks share {len(common)} energies between {low:.2f} and {high:.2f} eV, expected 3 or more"
+            f"the stacks share {number_of(len(common), 'energy')} between {low:.2f} and {high:.2f} eV,"
+            " expected 3 or more"
         )
     densities, variances = [], []
     for stack, scale in zip(stacks, scales, strict=True):

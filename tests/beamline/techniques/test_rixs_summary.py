@@ -4,7 +4,9 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
+from beamline.operations.runs import marked_ranges
 from beamline.techniques.rixs import lines, summarise
 from callbacks.contract import RixsResult
 
@@ -51,3 +53,24 @@ def test_each_known_line_is_described_whether_it_joined_or_not_and_of_reductions
     assert [line["name"] for line in summary["calibration"]["known_lines"]] == ["O K", "C Ka"]
     summary, _ = described(**names)
     assert math.isnan(summary["calibration"]["known_lines"][0]["pull"])
+
+
+def test_frames_that_are_marked_alike_one_after_the_other_are_named_as_a_range():
+    lost = "I0 lost: not recorded"
+    reasons = {3: lost, 4: lost, 5: lost, 7: lost, 8: "I0 partial: 0.56 of its trend"}
+    marks = [{"frame": frame, "reason": reason} for frame, reason in reasons.items()]
+    assert marked_ranges({"technique": "rixs", "marked_frames": marks}) == [
+        ("frames 3 to 5", lost),
+        ("frame 7", lost),
+        ("frame 8", reasons[8]),
+    ]
+    assert marked_ranges({"technique": "rixs"}) == []
+
+
+@pytest.mark.parametrize(("used", "said"), [(1, "1 elastic line used, 0 rows"), (2, "2 elastic lines used, 1 row ")])
+def test_one_line_is_one_line(used, said):
+    _, lines_said = described(
+        calibration_status="ok", calibration_accepted=used, calibration_rejected=used - 1,
+        calibration_parameters=np.array([530.0, 0.1, 0.0]),
+    )  # fmt: skip
+    assert any(said in line for line in lines_said)

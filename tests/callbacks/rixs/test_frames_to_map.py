@@ -178,6 +178,12 @@ def test_a_partial_first_frame_and_a_lost_one_are_marked_and_no_other():
     assert checked.lost.nonzero()[0].tolist() == [17, 30]
 
 
+def test_a_count_below_zero_is_not_known_and_is_not_compared_with_what_is_usual():
+    checked = check_flux([1e5, -9.23e4, 1e5])
+    assert checked.lost.tolist() == [False, True, False]
+    assert checked.reasons[1] == "I0 lost: -9.23e+04 counts/s, which is below zero and not known"
+
+
 @pytest.mark.parametrize(("times", "marked"), [(100.0, True), (1.3, True), (1.2, False)])
 def test_an_i0_that_is_too_high_is_marked_and_is_as_uncertain_as_it_departs(times, marked):
     flux = np.full(20, 1e5)
