@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.prompt import Confirm
 from rich.table import Column
 from rich.table import Table as TextTable
@@ -26,6 +27,9 @@ if TYPE_CHECKING:  # their modules take time to import, and whoever prints one h
     from beamline.operations.demonstrate.techniques import Outcome
     from beamline.processes.followers import FollowerStatus
     from beamline.storage.catalogue.recovery import Recovery
+
+FREE_WIDTH = 12  # characters of a column that may be folded
+LARGEST_WIDTH = 10_000  # characters of a line, wherever a terminal wraps it
 
 
 class PlainConsole(Console):
@@ -45,6 +49,33 @@ def styled(text: object, style: str) -> Text:
 
 
 console = PlainConsole()
+
+
+def _table(*columns: str | Column, free: Iterable[str] = ()) -> TextTable:
+    """Make a table whose columns are as wide as what is in them, but for those named, which a narrow terminal folds."""
+    made = [
+        Column(column, no_wrap=column not in free, overflow="fold", min_width=FREE_WIDTH if column in free else None)
+        if isinstance(column, str)
+        else column
+        for column in columns
+    ]
+    return TextTable(*made, box=None, padding=(0, 2, 0, 0), pad_edge=False)
+
+
+def _print_table(table: TextTable) -> None:
+    """Print a table of `_table` with every character of it, even where it is wider than the terminal."""
+    unbounded = console.options.update(max_width=LARGEST_WIDTH)
+    least = Measurement.get(console, unbounded, table).maximum
+    for column in table.columns:
+        if not column.no_wrap:
+            widest = max(Measurement.get(console, unbounded, cell).maximum for cell in (column.header, *column.cells))
+            least -= max(widest - FREE_WIDTH, 0)
+    if least <= console.width:
+        console.print(table)
+        return
+    wide = PlainConsole()  # rich prints nothing that is wider than its console
+    wide.file, wide.width = console.file, least
+    wide.print(table)
 
 
 def ask_to_resume() -> bool:
@@ -81,13 +112,17 @@ def print_plans(plans: Iterable[Mapping[str, Any]]) -> None:
 
 def print_runs(entries: list[dict[str, Any]], where: str) -> None:
     """Print a list of runs."""
-    names = ("scan_id", "time", "technique", "sample")
-    whole = [Column(name, no_wrap=True) for name in ("uid", "scan", "when")]  # where a terminal is narrow
-    table = TextTable(*whole, "technique", "sample", "points", "problems", box=None, padding=(0, 1))
+    table = _table("uid", "scan", "when", "technique", "sample", "points", "problems", free=["sample"])
     for entry in entries:
-        values = ["" if entry[name] is None else shortened(entry[name]) for name in names]
-        table.add_row(entry["uid"][:8], *values, _points(entry), styled(len(entry["problems"]) or "", "yellow"))
-    console.print(table if entries else f"no runs in {where}", soft_wrap=not entries)
+        scan, technique, sample = (
+            "" if entry[name] is None else shortened(entry[name]) for name in ("scan_id", "technique", "sample")
+        )
+        problems = styled(len(entry["problems"]) or "", "yellow")
+        table.add_row(entry["uid"][:8], scan, entry["time"][:16], technique, sample, _points(entry), problems)
+    if entries:
+        _print_table(table)
+    else:
+        console.print(f"no runs in {where}", soft_wrap=True)
 
 
 def _points(entry: Mapping[str, Any]) -> str:
@@ -110,7 +145,7 @@ def print_status(found: Mapping[str, Any]) -> None:
         console.print(f"measuring: {scan} ({run['uid'][:8]}), {what}: {run['points']}{of} points since {since}")
     if not found["measuring"]:
         console.print("measuring: nothing")
-    table = TextTable("process", "state", "since", "runs waiting", "kB behind", "restarts", box=None, padding=(0, 2))
+    table = _table("process", "state", "since", "runs waiting", "kB behind", "restarts")
     for name, process in found["processes"].items():
         since = "" if process["since"] is None else local_time(process["since"])[5:16]
         numbers = (process["waiting"], round(process["behind"] / 1000), process["restarts"])
@@ -118,7 +153,7 @@ def print_status(found: Mapping[str, Any]) -> None:
     for name, part in found.get("service", {}).get("parts", {}).items():
         since = local_time(part["since"])[5:16] if part["since"] else ""
         table.add_row(name, part["state"], since, "", "", str(part["restarts"]))
-    console.print(table)
+    _print_table(table)
     _print_service(found.get("service"))
     for name, process in found["processes"].items():
         for uid, error in process["errors"].items():
@@ -149,16 +184,15 @@ def _print_service(service: Mapping[str, Any] | None) -> None:
 
 def print_reprocessed(outcome: Mapping[str, Any]) -> None:
     """Print what came of each run that was reduced again."""
-    whole = [Column(name, no_wrap=True) for name in ("uid", "scan")]
-    seconds = Column("s", justify="right")
-    table = TextTable(*whole, "technique", "sample", "derived run", seconds, box=None, padding=(0, 1))
+    seconds = Column("s", justify="right", no_wrap=True)
+    table = _table("uid", "scan", "technique", "sample", "derived run", seconds, free=["sample"])
     for row in outcome["runs"]:
         scan = "" if row["scan_id"] is None else shortened(row["scan_id"])
         derived = styled("failed", "bold red") if row["error"] else row["derived_uid"][:8]
         took = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
         what = shortened(row["technique"]), shortened(row["sample"])
         table.add_row(row["raw_uid"][:8], scan, *what, derived, took)
-    console.print(table)
+    _print_table(table)
     failed = sum(bool(row["error"]) for row in outcome["runs"])
     console.print(
         f"{number_of(len(outcome['runs']) - failed, 'run')} reduced, {failed} failed, {outcome['seconds']:.0f} s"
@@ -252,8 +286,7 @@ def _print_maps(outcome: Mapping[str, Any]) -> None:
     from beamline.operations.analyse_rixs import calibration_line  # takes time to import, and is by now
 
     console.print(calibration_line(outcome), soft_wrap=True)
-    names = ("run", "scan", "lines", "eV/pixel, bend of all", "pull", "offset (px)", "drift (px)")
-    table = TextTable(*(Column(name, no_wrap=True) for name in names), box=None, padding=(0, 1))
+    table = _table("run", "scan", "lines", "eV/pixel, bend of all", "pull", "offset (px)", "drift (px)")
     for run in outcome["runs"]:
         scan = "" if run["scan_id"] is None else shortened(run["scan_id"])
         numbers = (
@@ -262,7 +295,7 @@ def _print_maps(outcome: Mapping[str, Any]) -> None:
             *(f"{run[f'{name}_pixels']:+.2f} ± {run[f'{name}_sigma']:.2f}" for name in ("offset", "drift")),
         )
         table.add_row(run["run"][:8], scan, str(run["lines_used"]), *numbers)
-    console.print(table)
+    _print_table(table)
     console.print(f"{outcome['rows_in_all']} of {outcome['rows']} excitation energies were measured in all")
     for run in outcome["runs"][1:]:
         ratio = f"{run['intensity_over_first']:.3f} ± {run['intensity_over_first_sigma']:.3f}"
@@ -281,7 +314,7 @@ def _print_stacks(outcome: Mapping[str, Any]) -> None:
         console.print(styled(f"no end members: {outcome['status']}", "yellow"))
     if outcome["references"]:
         console.print(styled(outcome["references"], "yellow"), soft_wrap=True)
-    table = TextTable("run", "sample", "energy offset (eV)", "reduced", box=None, padding=(0, 2))
+    table = _table("run", "sample", "energy offset (eV)", "reduced", free=["sample"])
     for run in outcome["runs"]:
         reduced = ""
         if "reduced" in run:
@@ -289,7 +322,7 @@ def _print_stacks(outcome: Mapping[str, Any]) -> None:
             reduced = f"{run['reduced']:.3f} ± {run['reduced_sigma']:.3f}" if known else "not determined"
         offset = f"{run['energy_offset_ev']:+.3f} ± {run['energy_offset_sigma_ev']:.3f}"
         table.add_row(run["run"][:8], run["sample"], offset, reduced)
-    console.print(table)
+    _print_table(table)
 
 
 def print_recovery(recovery: Recovery) -> None:
@@ -317,8 +350,7 @@ def print_recovery(recovery: Recovery) -> None:
 
 def print_check(outcome: Mapping[str, Any]) -> None:
     """Print how the devices of a configuration answered."""
-    columns = ("device", "PVs", "connect (s)", "read (ms)", "")
-    table = TextTable(*(Column(name, no_wrap=True) for name in columns), box=None, padding=(0, 1))
+    table = _table("device", "PVs", "connect (s)", "read (ms)", "")
     for answer in outcome["devices"]:
         there = answer["pvs"] - len(answer["missing"])
         table.add_row(
@@ -329,7 +361,7 @@ def print_check(outcome: Mapping[str, Any]) -> None:
             styled("no answer" if answer["missing"] else "no reading", "red") if answer["problem"] else "ok",
         )
     if outcome["devices"]:
-        console.print(table)
+        _print_table(table)
     if outcome["ok"]:
         number = len(outcome["devices"])
         console.print(f"{outcome['config']}: ok; {number} devices, data in {outcome['data_dir']}", soft_wrap=True)
@@ -346,10 +378,10 @@ def print_ioc(port: int, pvs: int, *, as_json: bool) -> None:
 def print_demo(outcome: Outcome) -> None:
     """Print the outcome of a demonstration."""
     print_summary(outcome.summary)
-    table = TextTable("found", "", "simulated truth", "difference", box=None, padding=(0, 2))
+    table = _table("found", "", "simulated truth", "difference", free=["found"])
     for row in outcome.found:
         table.add_row(*row)
-    console.print(table)
+    _print_table(table)
     answer = "yes" if outcome.live_equals_replay else f"no: {', '.join(outcome.differences)}"
     console.print(f"live equals replay: {answer}")
     if outcome.live_page is not None:
@@ -362,14 +394,14 @@ def print_epics_demo(outcome: EpicsOutcome) -> None:
     """Print the outcome of the demonstration over EPICS."""
     for run in outcome.runs:
         print_summary(run.summary)
-    table = TextTable(
-        "technique", "events", "measured in (s)", "ms an event", "live equals replay", box=None, padding=(0, 2)
+    table = _table(
+        "technique", "events", "measured in (s)", "ms an event", "live equals replay", free=["live equals replay"]
     )
     for run in outcome.runs:
         answer = "yes" if run.live_equals_replay else f"no: {', '.join(run.differences)}"
         each = 1000 * run.seconds / max(1, run.events)
         table.add_row(run.technique, str(run.events), f"{run.seconds:.1f}", f"{each:.1f}", answer)
-    console.print(table)
+    _print_table(table)
     for run in outcome.runs:
         console.print(f"report: {run.report}", soft_wrap=True)
     console.print(f"data: {outcome.data_dir}  (IOC on port {outcome.port}, {outcome.seconds:.0f} s)", soft_wrap=True)
@@ -382,10 +414,10 @@ def print_seed_demo(outcome: Mapping[str, Any]) -> None:
         f" sample, {outcome['pixels_used']} are below the noise cut"
     )
     console.print("cumulative variance: " + ", ".join(f"{share:.1%}" for share in outcome["cumulative_variance"]))
-    table = TextTable("capacity (mAh/g)", "reduced", "simulated truth", box=None, padding=(0, 2))
+    table = _table("capacity (mAh/g)", "reduced", "simulated truth")
     for capacity, one in outcome["reduced"].items():
         table.add_row(capacity, f"{one['found']:.3f} ± {one['sigma']:.3f}", f"{one['truth']:.3f}")
-    console.print(table)
+    _print_table(table)
     console.print(f"report: {outcome['report']}  ({outcome['seconds']:.0f} s)", soft_wrap=True)
 
 
