@@ -22,6 +22,10 @@ from callbacks.wording import number_of
 if TYPE_CHECKING:
     from beamline.report.figures import Drawn
 
+# Of the pixels: where more are free of sample, there is hardly another brightness that they are told apart from. It is
+# a hint and no alarm, since a field with a few grains looks the same.
+MOST_OF_FIELD = 0.9
+
 
 def summarise(derived: Run) -> dict[str, Any]:
     """Summarise a stack: what can be said of its incident flux, drift, components and fractions."""
@@ -33,7 +37,10 @@ def summarise(derived: Run) -> dict[str, Any]:
     found: dict[str, Any] = {
         "shape": list(result.optical_density.shape),
         "energies_ev": [float(result.stack_energy[0]), float(result.stack_energy[-1])],
-        "i0": {"status": str(result.i0_status) or NOT_KNOWN, "pixels": int(np.sum(result.blank))},
+        "i0": {
+            "status": str(result.i0_status) or NOT_KNOWN,
+            "pixels": 0 if _is_given(derived) else int(np.sum(result.blank)),
+        },
         "drift_pixels": _range(result.drift),
         "images_not_used": {
             f"{energy:.2f}": one for energy, one in zip(result.stack_energy, status, strict=True) if one != "ok"
@@ -68,12 +75,32 @@ def _range(drift: np.ndarray) -> float:
     return float(np.ptp(known, axis=0).max()) if len(known) > 1 else float("nan")  # one alone is the first image's, 0
 
 
+def _is_given(derived: Run) -> bool:
+    """Tell whether I0 was measured elsewhere, and is of no pixels."""
+    settings = next(iter(derived.settings.values()), {})  # of the one pipeline that made it
+    return bool((settings.get("absorbance") or {}).get("incident_rate"))
+
+
+def _described_flux(pixels: int, field: int) -> str:
+    """Say of which pixels I0 is, and where they are nearly all, what they may be."""
+    if not pixels:
+        return "as it was given"
+    share = pixels / field
+    said = f"{pixels} sample-free pixels, {share:.0%} of the field"
+    if share > MOST_OF_FIELD:
+        said += (
+            "; a uniform film all over it would look the same, and take its absorption for that of nothing: to be sure,"
+            " say where there is no sample (blank), or give I0 (incident_rate)"
+        )
+    return said
+
+
 def lines(summary: Summary) -> Iterator[tuple[str, str]]:
     """Describe shape, incident flux, drift, pixels, components and fractions."""
     energies, rows, columns = summary["shape"]
     yield "stack", f"{energies} {'energy' if energies == 1 else 'energies'} of {columns} x {rows} pixels"
     i0 = summary["i0"]
-    yield "I0", f"{i0['pixels']} sample-free pixels" if i0["status"] == "ok" else f"none: {i0['status']}"
+    yield "I0", _described_flux(i0["pixels"], rows * columns) if i0["status"] == "ok" else f"none: {i0['status']}"
     if "drift_pixels" not in summary:
         return
     drift = summary["drift_pixels"]
