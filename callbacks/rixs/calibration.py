@@ -331,7 +331,7 @@ def fit_calibration(
     left = lines.y[inside] - energy_at(lines.x[inside] - lines.factor[inside] @ common - pivot, fit.coefficients)
     rms = float(np.sqrt(np.mean(left**2)))
     fitted = Calibration(fit.coefficients, pivot, fit.covariance[:3, :3], accepted, "ok", rms, common)
-    reason = _reason_torefused(fitted, lines.of(inside), len(indices), known, prior)
+    reason = _reason_to_refuse(fitted, lines.of(inside), len(indices), known, prior)
     reason = reason or _structure(left[np.argsort(lines.y[inside])], math.sqrt(fit.chi_square / max(fit.freedom, 1)))
     return refused(len(pixels), reason) if reason else fitted
 
@@ -389,7 +389,7 @@ class Fit:
     freedom: int
 
 
-def _reason_torefused(fitted: Calibration, lines: Lines, n_lines: int, known: Sequence[KnownLine], prior: Prior) -> str:
+def _reason_to_refuse(fitted: Calibration, lines: Lines, n_lines: int, known: Sequence[KnownLine], prior: Prior) -> str:
     """Say why a calibration by the accepted lines is of no use; "" where it is."""
     low, high = DISPERSION_RANGE
     if len(lines.x) < SMALLEST_SHARE * n_lines:
