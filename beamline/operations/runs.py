@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -57,27 +57,49 @@ def data_folder(data_dir: Path | None, config: ReductionConfig) -> Path:
     return folder
 
 
-def list_runs(runs: Runs, *, last: int) -> list[dict[str, Any]]:
+def list_runs(
+    runs: Runs,
+    *,
+    last: int,
+    wanted: Callable[[dict[str, Any]], bool] = lambda _listed: True,
+    known: MutableMapping[str, dict[str, Any]] | None = None,
+) -> list[dict[str, Any]]:
     """List the newest runs, newest first.
+
+    Parameters
+    ----------
+    runs : Runs
+    last : int
+        How many.
+    wanted : callable
+        Called with an entry of the list as far as the start document tells it: which of them to read.
+    known : dict, optional
+        By uid what was listed before of runs that have ended, which are not read again; it is added to.
 
     Returns
     -------
     list of dict
-        For JSON: `uid`, `scan_id`, `time`, `technique`, `sample`, `points` (planned), `measured` (None where
-        the run cannot be read) and `problems` of each.
+        For JSON: `uid`, `scan_id`, `time`, `technique`, `sample`, `edge`, `points` (planned), `measured` (None where
+        the run cannot be read), `exit_status` (empty until it has ended) and `problems` of each.
     """
-    return [_listed(runs, entry) for entry in runs.raw()[-last:][::-1]]
+    found: list[dict[str, Any]] = []
+    before = {} if known is None else known
+    for entry in reversed(runs.raw()):
+        if len(found) == last:
+            break
+        listed = before.get(entry.uid) or _of_start(entry)
+        if not wanted(listed):
+            continue
+        if entry.uid not in before:
+            listed |= _of_documents(runs, entry)
+            if listed["exit_status"]:
+                before[entry.uid] = listed
+        found.append(listed)
+    return found
 
 
-def _listed(runs: Runs, entry: Entry) -> dict[str, Any]:
+def _of_start(entry: Entry) -> dict[str, Any]:
     block = block_of(entry.start)
-    measured = None
-    try:
-        raw = runs.load(entry)
-        measured = len(raw.streams.get(Stream.PRIMARY, ()))
-        problems = problems_of(raw, interruptions(raw))
-    except BeamlineError as error:  # one run that cannot be read must not hide the others
-        problems = list(error.problems)
     return {
         "uid": entry.uid,
         "scan_id": entry.start.get("scan_id"),
@@ -86,8 +108,18 @@ def _listed(runs: Runs, entry: Entry) -> dict[str, Any]:
         "sample": sample_of(entry.start),
         "edge": str(block.get("edge", "")),
         "points": planned_points(entry.start),
-        "measured": measured,
-        "problems": problems,
+    }
+
+
+def _of_documents(runs: Runs, entry: Entry) -> dict[str, Any]:
+    try:
+        raw = runs.load(entry)
+    except BeamlineError as error:  # one run that cannot be read must not hide the others
+        return {"measured": None, "exit_status": "", "problems": list(error.problems)}
+    return {
+        "measured": len(raw.streams.get(Stream.PRIMARY, ())),
+        "exit_status": str((raw.stop or {}).get("exit_status", "")),
+        "problems": problems_of(raw, interruptions(raw)),
     }
 
 

@@ -47,7 +47,7 @@ from beamline.serve.checking import PlanChecks
 from beamline.serve.keys import Keys, Role, User
 from beamline.serve.page.live import Board, LiveFigures, load, panels_of
 from beamline.serve.page.panels import pack
-from beamline.serve.page.queue import Queue
+from beamline.serve.page.queue import Orders, Queue, texts_of
 from beamline.serve.page.single import Single
 from beamline.serve.page.state import State
 from beamline.serve.page.stxm_view import region_spectrum
@@ -61,6 +61,7 @@ logger = logging.getLogger(__name__)
 NOW_INTERVAL = 0.5  # s between looks at what is going on
 WEEK = 7 * 24 * 3600  # s that a session lasts
 MOST_VIEWERS = 200
+LISTED_RUNS, MOST_RUNS = 100, 2000  # where nothing is said, and at most
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -96,7 +97,7 @@ class Page:
         self._checks = PlanChecks(config, data_dir)
         self._throttle = Throttle()
         self._viewers = 0
-        self._reductions: dict[str, dict[str, Any]] = {}
+        self._listed: dict[str, dict[str, Any]] = {}  # of runs that have ended, by uid
         service = config.service
         own = {f"http://{host}:{service.page_port}" for host in ("127.0.0.1", "localhost", "[::1]", service.host)}
         self._origins = own | set(service.addresses)
@@ -206,7 +207,7 @@ class Page:
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         self._board = Board()
-        self._queue: Queue | Single = (
+        self._queue: Orders = (
             Single(self._places.engine, self._checks)
             if self._single
             else Queue(self._places.control, self._places.info, self._checks)
@@ -232,7 +233,6 @@ class Page:
             try:
                 now = await asyncio.to_thread(self._state.now, figures.raw, figures.derived, self._queue.state)
                 now["figures"] = figures.error
-                now["reductions"] = list(self._reductions.values())[-5:]
                 self._now = json.dumps(_jsonable(now)).encode()
             except Exception:  # the next look may succeed, and viewers see by the time that this one did not
                 logger.exception("what is going on cannot be told")
@@ -276,19 +276,25 @@ class Page:
         return JSONResponse(list_plans())
 
     async def _runs(self, request: Request, _user: User) -> Response:
-        asked = request.query_params
-        last = min(int(asked.get("last", "100")) if asked.get("last", "100").isdigit() else 100, 2000)
-        listed = await asyncio.to_thread(lambda: list_runs(Runs(self._data_dir), last=2000))
-        for key in ("sample", "technique", "edge", "status"):
-            if wanted := asked.get(key, "").strip().lower():
-                listed = [each for each in listed if wanted in str(each.get(key) or "").lower()]
-        if text := asked.get("text", "").strip().lower():
-            listed = [each for each in listed if text in json.dumps(each, default=str).lower()]
-        if since := asked.get("since", "").strip():
-            listed = [each for each in listed if str(each["time"])[: len(since)] >= since]
-        if until := asked.get("until", "").strip():
-            listed = [each for each in listed if str(each["time"])[: len(until)] <= until]
-        return JSONResponse(_jsonable(listed[:last]))
+        asked = {key: value.strip().lower() for key, value in request.query_params.items() if value.strip()}
+        last = asked.get("last", "")
+        number = min(int(last), MOST_RUNS) if last.isdigit() else LISTED_RUNS
+
+        def wanted(run: dict[str, Any]) -> bool:
+            text = " ".join(str(each) for each in run.values()).lower()
+            return (
+                all(asked.get(key, "") in str(run.get(key) or "").lower() for key in ("sample", "edge", "technique"))
+                and asked.get("text", "") in text
+                and ("since" not in asked or run["time"][: len(asked["since"])].lower() >= asked["since"])
+                and ("until" not in asked or run["time"][: len(asked["until"])].lower() <= asked["until"])
+            )
+
+        def made() -> list[dict[str, Any]]:
+            found = list_runs(Runs(self._data_dir), last=number, wanted=wanted, known=self._listed)
+            status = asked.get("status", "")
+            return [run for run in found if status in " ".join([run["exit_status"], *run["problems"]]).lower()]
+
+        return JSONResponse(_jsonable(await asyncio.to_thread(made)))
 
     async def _summary(self, request: Request, _user: User) -> Response:
         def made() -> dict[str, Any]:
@@ -386,36 +392,10 @@ class Page:
 
     async def _check(self, request: Request, _user: User) -> Response:
         asked = await _json(request)
-        return JSONResponse(await self._queue.check(str(asked.get("plan")), _texts(asked)))
+        return JSONResponse(await self._queue.check(str(asked.get("plan")), texts_of(asked)))
 
     async def _queue_action(self, request: Request, user: User) -> Response:
-        asked = await _json(request)
-        queue, uid = self._queue, str(asked.get("uid", ""))
-        match asked.get("do"):
-            case "add":
-                answer = await queue.add(
-                    user, str(asked.get("plan")), _texts(asked), "front" if asked.get("front") else "back"
-                )
-                return JSONResponse(answer)
-            case "replace":
-                return JSONResponse(await queue.replace(user, uid, str(asked.get("plan")), _texts(asked)))
-            case "move":
-                await queue.move(uid, str(asked.get("after", "")))
-            case "remove":
-                await queue.remove(uid)
-            case "start":
-                await queue.start()
-            case "stop-after" | "go-on":
-                await queue.stop_after(stop=asked["do"] == "stop-after")
-            case "pause":
-                await queue.pause(now=bool(asked.get("now")))
-            case "abort":
-                await queue.abort(user, keep=bool(asked.get("keep")))
-            case "clear-history" if user.may("operator"):
-                await queue.clear_history()
-            case other:
-                raise BeamlineError(f"{other!r} is nothing that {user.role} may do to the queue")
-        return JSONResponse({})
+        return JSONResponse(await self._queue.do(user, await _json(request)))
 
 
 class Guarded:
@@ -480,14 +460,6 @@ async def _json(request: Request) -> dict[str, Any]:
     if not isinstance(asked, dict):
         raise BeamlineError("expected an object of JSON")
     return asked
-
-
-def _texts(asked: dict[str, Any]) -> dict[str, str]:
-    """Give the values of a form, all of them text."""
-    values = asked.get("values")
-    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
-        raise BeamlineError("expected the values of a plan as text, by name")
-    return values
 
 
 def _mark(user: User) -> str:

@@ -52,7 +52,7 @@ export class RunsView {
     const name = make("button", { type: "button", onclick: (event) => { event.stopPropagation(); open(); } }, String(run.scan_id ?? run.uid.slice(0, 8)));
     const row = make("tr", { className: "pick", onclick: open, data: { uid: run.uid }, "aria-selected": String(run.uid === this.uid) },
       make("td", {}, name), make("td", {}, run.time), make("td", {}, run.technique || ""), make("td", {}, run.sample || ""), make("td", {}, run.edge || ""),
-      make("td", { className: "number" }, `${run.measured ?? "?"} of ${run.points ?? "?"}`), make("td", { className: run.problems.length ? "warning" : "" }, run.problems.join("; ") || run.status || ""));
+      make("td", { className: "number" }, `${run.measured ?? "?"} of ${run.points ?? "?"}`), make("td", { className: run.problems.length ? "warning" : "" }, run.problems.join("; ") || run.exit_status || ""));
     return row;
   }
 
