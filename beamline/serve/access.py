@@ -134,7 +134,12 @@ async def refuse(scope: Scope, receive: Receive, send: Send, status: int, reason
 
 async def answer(send: Send, status: int, text: str) -> None:
     """Answer with a line of text, as JSON."""
-    body = json.dumps({"detail": text}).encode()
+    await answer_json(send, status, {"detail": text})
+
+
+async def answer_json(send: Send, status: int, value: Any) -> None:
+    """Answer with JSON."""
+    body = json.dumps(value).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 401:
         headers.append((b"www-authenticate", b"Apikey"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -25,9 +26,9 @@ def main() -> None:
     run_server(app, config.service.host, config.service.catalogue_port)
 
 
-def run_server(app: object, host: str, port: int) -> None:
+def run_server(app: Any, host: str, port: int) -> None:
     """Run an application until ended; it logs no addresses."""
-    uvicorn.run(app, host=host, port=port, access_log=False, log_level="warning", server_header=False)  # type: ignore[arg-type]
+    uvicorn.run(app, host=host, port=port, access_log=False, log_level="warning", server_header=False)
 
 
 if __name__ == "__main__":
