@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -24,7 +25,69 @@ HISTORY = 50  # items that are shown, the newest
 USED = ("item_uid", "name", "kwargs", "user", "result")
 
 
-class Queue:
+class Orders(ABC):
+    """What the page asks of whatever measures.
+
+    Parameters
+    ----------
+    checks : PlanChecks
+
+    Attributes
+    ----------
+    state : dict
+        For JSON: ``problem`` ("" where it answers), ``status``, ``running``, ``items``, ``history``.
+    """
+
+    def __init__(self, checks: PlanChecks) -> None:
+        self._checks = checks
+        self.state: dict[str, Any] = {"problem": "starting", "status": {}, "running": {}, "items": [], "history": []}
+
+    async def follow(self) -> None:
+        """Ask for the state again and again."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(POLL_INTERVAL)
+
+    async def check(self, plan: str, values: Mapping[str, str]) -> dict[str, Any]:
+        """Check a plan; nothing is queued.
+
+        Raises
+        ------
+        BeamlineError
+            When it cannot be measured.
+        """
+        _, estimate = await self._checked(plan, values)
+        return estimate
+
+    async def _checked(self, plan: str, values: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Check a plan; give its parameters, and the estimate for JSON."""
+        parameters, assessment = await asyncio.to_thread(self._checks.check, plan, list(values.items()))
+        return parameters, {"estimate": assessment.as_dict()}
+
+    @abstractmethod
+    async def refresh(self) -> None:
+        """Ask for the state."""
+
+    @abstractmethod
+    async def do(self, user: User, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Do what is asked of a user who may use it; give what is to be said.
+
+        Raises
+        ------
+        BeamlineError
+            When it cannot be done.
+        """
+
+
+def texts_of(asked: Mapping[str, Any]) -> dict[str, str]:
+    """Give the values of a form, all of them text; `BeamlineError` where they are not."""
+    values = asked.get("values")
+    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+        raise BeamlineError("expected the values of a plan as text, by name")
+    return values
+
+
+class Queue(Orders):
     """The queue as the page shows it.
 
     Parameters
@@ -32,30 +95,12 @@ class Queue:
     control, info : str
         Addresses of the manager.
     checks : PlanChecks
-
-    Attributes
-    ----------
-    state : dict
-        For JSON: ``problem`` ("" where the manager answers), ``status``, ``running``, ``items``, ``history``.
     """
 
     def __init__(self, control: str, info: str, checks: PlanChecks) -> None:
+        super().__init__(checks)
         self._manager = REManagerAPI(zmq_control_addr=control, zmq_info_addr=info, timeout_recv=2.0, timeout_send=2.0)
-        self._checks = checks
         self._uids: tuple[str, str] = ("", "")
-        self.state: dict[str, Any] = {
-            "problem": "the queue is starting",
-            "status": {},
-            "running": {},
-            "items": [],
-            "history": [],
-        }
-
-    async def follow(self) -> None:
-        """Ask for the state again and again."""
-        while True:
-            await self.refresh()
-            await asyncio.sleep(POLL_INTERVAL)
 
     async def refresh(self) -> None:
         """Ask for the state."""
@@ -74,32 +119,41 @@ class Queue:
         except Exception as error:  # noqa: BLE001 - what a connection raises; it is asked again
             self.state["problem"] = f"the queue does not answer: {' '.join(str(error).split())[:150]}"
 
-    async def add(
-        self, user: User, plan: str, values: Mapping[str, str], position: str | int = "back"
-    ) -> dict[str, Any]:
-        """Check a plan, and queue it.
+    async def do(self, user: User, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Change the queue, or what it measures."""
+        uid = str(asked.get("uid", ""))
+        match asked.get("do"):
+            case "add" | "replace":
+                return await self._take_up(user, asked, uid)
+            case "move":
+                await self.move(uid, str(asked.get("after", "")))
+            case "remove":
+                await self.remove(uid)
+            case "start":
+                await self.start()
+            case "stop-after" | "go-on":
+                await self.stop_after(stop=asked["do"] == "stop-after")
+            case "pause":
+                await self.pause(now=bool(asked.get("now")))
+            case "abort":
+                await self.abort(user, keep=bool(asked.get("keep")))
+            case "clear-history" if user.may("operator"):
+                await self.clear_history()
+            case other:
+                raise BeamlineError(f"{other!r} is nothing that {user.role} may do to the queue")
+        return {}
 
-        Raises
-        ------
-        BeamlineError
-            When it cannot be measured, or the queue does not take it.
-        """
-        parameters, assessment = await asyncio.to_thread(self._checks.check, plan, list(values.items()))
-        await self._ask("item_add", item=BPlan(plan, **parameters), pos=position, user=user)
-        return {"estimate": assessment.as_dict()}
-
-    async def replace(self, user: User, uid: str, plan: str, values: Mapping[str, str]) -> dict[str, Any]:
-        """Check a plan, and put it in the place of an item."""
-        parameters, assessment = await asyncio.to_thread(self._checks.check, plan, list(values.items()))
+    async def _take_up(self, user: User, asked: Mapping[str, Any], uid: str) -> dict[str, Any]:
+        """Check a plan, and queue it, or put it in the place of an item."""
+        plan = str(asked.get("plan"))
+        parameters, estimate = await self._checked(plan, texts_of(asked))
         item = BPlan(plan, **parameters)
-        item.item_uid = uid
-        await self._ask("item_update", item=item, user=user)
-        return {"estimate": assessment.as_dict()}
-
-    async def check(self, plan: str, values: Mapping[str, str]) -> dict[str, Any]:
-        """Check a plan; nothing is queued."""
-        _, assessment = await asyncio.to_thread(self._checks.check, plan, list(values.items()))
-        return {"estimate": assessment.as_dict()}
+        if asked["do"] == "add":
+            await self._ask("item_add", item=item, pos="front" if asked.get("front") else "back", user=user)
+        else:
+            item.item_uid = uid
+            await self._ask("item_update", item=item, user=user)
+        return estimate
 
     async def move(self, uid: str, after: str) -> None:
         """Move an item behind another, to the front where there is none."""

@@ -11,29 +11,22 @@ from typing import Any
 from beamline.errors import BeamlineError
 from beamline.serve.checking import PlanChecks
 from beamline.serve.keys import User
-from beamline.serve.page.queue import PATIENCE, POLL_INTERVAL
-
-NO_QUEUE = "there is no queue in a service for one user: `beamline serve` without --single has one"
+from beamline.serve.page.queue import PATIENCE, Orders, texts_of
 
 
-class Single:
-    """One plan at a time; the same interface as `beamline.serve.page.queue.Queue`."""
+class Single(Orders):
+    """One plan at a time.
+
+    Parameters
+    ----------
+    path : str
+        Of the engine's socket.
+    checks : PlanChecks
+    """
 
     def __init__(self, path: str, checks: PlanChecks) -> None:
-        self._path, self._checks = path, checks
-        self.state: dict[str, Any] = {
-            "problem": "the engine is starting",
-            "status": {},
-            "running": {},
-            "items": [],
-            "history": [],
-        }
-
-    async def follow(self) -> None:
-        """Ask for the state again and again."""
-        while True:
-            await self.refresh()
-            await asyncio.sleep(POLL_INTERVAL)
+        super().__init__(checks)
+        self._path = path
 
     async def refresh(self) -> None:
         """Ask for the state."""
@@ -52,58 +45,32 @@ class Single:
             "status": {"manager_state": manager, "re_state": told["re_state"], "worker_environment_exists": True},
         }
 
-    async def add(
-        self, user: User, plan: str, values: Mapping[str, str], _position: str | int = "back"
-    ) -> dict[str, Any]:
-        """Check a plan, and measure it now."""
-        parameters, assessment = await asyncio.to_thread(self._checks.check, plan, list(values.items()))
-        order = {"do": "run", "item_uid": str(uuid.uuid4()), "name": plan, "kwargs": parameters, "user": user.name}
-        await self._ask(order)
-        return {"estimate": assessment.as_dict()}
+    async def do(self, user: User, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Measure a plan at once, or pause, resume or abort what is measured."""
+        match asked.get("do"):
+            case "add":
+                plan = str(asked.get("plan"))
+                parameters, estimate = await self._checked(plan, texts_of(asked))
+                item = {"item_uid": str(uuid.uuid4()), "name": plan, "kwargs": parameters, "user": user.name}
+                await self._ask({"do": "run", **item})
+                return estimate
+            case "start":
+                await self._ask({"do": "resume"})
+            case "pause":
+                await self._ask({"do": "pause", "now": bool(asked.get("now"))})
+            case "abort" if not asked.get("keep"):
+                await self._abort()
+            case _:
+                raise BeamlineError("there is no queue in a service for one user: without --single there is one")
+        return {}
 
-    async def check(self, plan: str, values: Mapping[str, str]) -> dict[str, Any]:
-        """Check a plan; nothing is measured."""
-        _, assessment = await asyncio.to_thread(self._checks.check, plan, list(values.items()))
-        return {"estimate": assessment.as_dict()}
-
-    async def start(self) -> None:
-        """Go on with what is paused."""
-        await self._ask({"do": "resume"})
-
-    async def pause(self, *, now: bool) -> None:
-        """Pause: now, or after the point under way."""
-        await self._ask({"do": "pause", "now": now})
-
-    async def abort(self, _user: User, *, keep: bool) -> None:
-        """Abort what is measured."""
-        if keep:
-            raise BeamlineError(NO_QUEUE)
+    async def _abort(self) -> None:
         if self.state["status"].get("re_state") != "paused":
-            await self.pause(now=True)
+            await self._ask({"do": "pause", "now": True})
         async with asyncio.timeout(PATIENCE):
             while (await self._ask({"do": "status"}))["re_state"] != "paused":
                 await asyncio.sleep(0.1)
         await self._ask({"do": "abort"})
-
-    async def replace(self, _user: User, _uid: str, _plan: str, _values: Mapping[str, str]) -> dict[str, Any]:
-        """Say that there is no queue."""
-        raise BeamlineError(NO_QUEUE)
-
-    async def move(self, _uid: str, _after: str) -> None:
-        """Say that there is no queue."""
-        raise BeamlineError(NO_QUEUE)
-
-    async def remove(self, _uid: str) -> None:
-        """Say that there is no queue."""
-        raise BeamlineError(NO_QUEUE)
-
-    async def stop_after(self, *, stop: bool) -> None:
-        """Say that there is no queue."""
-        raise BeamlineError(NO_QUEUE)
-
-    async def clear_history(self) -> None:
-        """Say that there is no queue."""
-        raise BeamlineError(NO_QUEUE)
 
     async def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
         try:
