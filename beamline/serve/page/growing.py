@@ -85,6 +85,11 @@ class GrowingRun:
         events = self._events.get(stream)
         return dict(events[next(reversed(events))]["data"]) if events else {}
 
+    def last_time(self, *streams: str) -> float:
+        """Give when the last event of some streams was, s since 1970; 0 where there is none."""
+        events = [self._events[stream] for stream in streams if self._events.get(stream)]
+        return max((float(each[next(reversed(each))]["time"]) for each in events), default=0.0)
+
     def read(self, stream: str, key: str, number: int = -1) -> np.ndarray:
         """Read what an event holds, in an external file or in itself; `number` counts as in a list.
 

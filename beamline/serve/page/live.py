@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from beamline.errors import BeamlineError
 from beamline.serve.page import rixs_view, stxm_view, xas_view
 from beamline.serve.page.growing import GrowingRun
 from beamline.serve.page.panels import Panel
@@ -114,7 +115,10 @@ class LiveFigures:
         runs = Runs(self._data_dir)
         measured = [entry for entry in runs.raw() if MEASUREMENT in entry.start]
         if measured:
-            self.raw, self.derived = load(runs, measured[-1])
+            try:
+                self.raw, self.derived = load(runs, measured[-1])
+            except BeamlineError as error:  # a run that cannot be read must not keep the page from what comes
+                self.error = str(error)
         self._thread.start()
 
     def stop(self) -> None:
@@ -131,8 +135,12 @@ class LiveFigures:
         changed, drawn, took = True, 0.0, 0.0
         with closing(LogChanges(self._data_dir)) as changes, closing(follower):
             while not self._ending.is_set():
-                for name, doc in follower:
-                    changed |= self._take(name, doc)
+                try:
+                    for name, doc in follower:
+                        changed |= self._take(name, doc)
+                except BeamlineError as error:  # a damaged log; the others are followed
+                    self.error = str(error)
+                    changes.wait()
                 now = time.monotonic()
                 if changed and self._watched() and now >= drawn + max(SHORTEST, took / SHARE):
                     self._draw()
@@ -145,7 +153,7 @@ class LiveFigures:
         if name == "start":
             if self.raw is not None and reduction_of(doc) == self.raw.uid:
                 self.derived = GrowingRun(doc)
-            elif MEASUREMENT in doc and DERIVATION not in doc:
+            elif MEASUREMENT in doc and DERIVATION not in doc and self._is_newer(doc):
                 self.raw, self.derived = GrowingRun(doc), None
             else:
                 return False
@@ -155,6 +163,10 @@ class LiveFigures:
                 run.take(name, doc)
                 return name in ("event", "stop")
         return False
+
+    def _is_newer(self, start: dict[str, Any]) -> bool:
+        """Tell whether a run began after the one that is shown: logs are met in no order of time."""
+        return self.raw is None or start["time"] > self.raw.start["time"]
 
     def _draw(self) -> None:
         if self.raw is None:

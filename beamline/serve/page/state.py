@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from beamline.endstation.config import Config
+from beamline.operations.runs import INTERRUPTIONS
 from beamline.processes.followers import FollowingProcess
 from beamline.processes.kinds import KINDS
 from beamline.serve.page.growing import GrowingRun
 from beamline.storage.layout import PICTURE
 from callbacks.contract import Key, Stream
-
-INTERRUPTIONS = "interruptions"  # stream of the engine's own
 
 
 class State:
@@ -76,24 +75,8 @@ class State:
             "reduced": derived is not None and derived.stop is not None,
             "problem": str(last.get("problem") or ""),
             "ring": last.get(Key.RING_CURRENT),
-            "held": self._held(raw, last, queue) if measuring else "",
+            "held": held_why(raw, queue) if measuring else "",
         }
-
-    def _held(self, raw: GrowingRun, last: Mapping[str, Any], queue: Mapping[str, Any]) -> str:
-        """Say why the run does not go on; "" where it does."""
-        status = queue.get("status", {})
-        if status.get("re_state") == "paused":
-            return "paused by a user"
-        if (
-            status.get("re_state") not in (None, "suspending")
-            and raw.last(INTERRUPTIONS).get("interruption") != "suspend"
-        ):
-            return ""
-        limits = self._config.suspenders
-        current = last.get(Key.RING_CURRENT)
-        if limits is not None and isinstance(current, float) and current < limits.ring_current_low:
-            return f"waiting for light: the ring had {current:.0f} mA, expected {limits.ring_current_low:g} or more"
-        return "waiting for light" if raw.last(INTERRUPTIONS).get("interruption") == "suspend" else ""
 
     def _parts(self) -> dict[str, Any]:
         parts: dict[str, Any] = {}
@@ -114,3 +97,12 @@ class State:
             return parts
         keys = ("does", "state", "restarts", "error")
         return parts | {name: {key: one[key] for key in keys} for name, one in noted["parts"].items()}
+
+
+def held_why(raw: GrowingRun, queue: Mapping[str, Any]) -> str:
+    """Say why a run does not go on, in the words of what holds it; "" where it does."""
+    if queue.get("status", {}).get("re_state") == "paused":
+        return "paused by a user"
+    reason = str(raw.last(INTERRUPTIONS).get("interruption", "resume"))
+    went_on = raw.last_time(Stream.PRIMARY, Stream.DARK) > raw.last_time(INTERRUPTIONS)
+    return "" if reason == "resume" or went_on else reason
