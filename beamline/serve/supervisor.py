@@ -130,16 +130,6 @@ class Supervised:
             self._end()
         self.status.state = "ended"
 
-    def abandon(self) -> None:
-        """Let its process be, and watch it no more."""
-        self._stopping.set()
-        self._thread.join()
-
-    def reap(self) -> None:
-        """Take note of the end of a process that was abandoned, which no other process can."""
-        if self._own is not None:
-            self._own.wait()
-
     def _run(self) -> None:
         for name in self.part.after:
             while not self._others[name].is_well.wait(LOOK_INTERVAL):

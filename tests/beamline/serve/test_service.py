@@ -218,6 +218,8 @@ def test_a_past_run_opens_in_the_same_views_and_its_report_is_handed_out(service
         with page.expect_download() as report:
             page.click("text=Report")
         assert report.value.suggested_filename.endswith(".html")
+        page.fill("input[name=status]", "success")
+        expect(page.locator("#runs tr.pick")).to_have_count(1)
         page.fill("input[name=technique]", "nothing like it")
         expect(page.locator("#runs tbody").first).to_contain_text("No run is like this")
 
@@ -289,13 +291,18 @@ def test_clients_of_the_queue_may_do_what_their_role_may_and_plans_are_checked_f
     plan = BPlan("xas", "525:545:0.5", dwell=1.0)
     with pytest.raises(Exception, match="Not enough permissions"):
         viewer.item_add(plan)
-    with pytest.raises(Exception, match="52 eV is outside its limits"):
-        user.item_add(BPlan("xas", "52:54:0.5"))
+    wrong = BPlan("xas", "52:54:0.5")
+    with pytest.raises(Exception, match="Not enough permissions"):  # and no check is made for him
+        viewer.item_add(wrong)
+    for refused in (lambda: user.item_add(wrong), lambda: user.item_add_batch([plan, wrong])):
+        with pytest.raises(Exception, match="52 eV is outside its limits"):
+            refused()
+    assert viewer.queue_get(reload=True)["items"] == []
     for role in ("user", "operator"):
         with pytest.raises(Exception, match="Not enough permissions"):
             service.client(role).script_upload("print(1)")
     uid = user.item_add(plan)["item"]["item_uid"]
-    assert [item["item_uid"] for item in viewer.queue_get()["items"]] == [uid]
+    assert [item["item_uid"] for item in viewer.queue_get(reload=True)["items"]] == [uid]
     user.item_remove(uid=uid)
 
 

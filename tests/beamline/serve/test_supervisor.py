@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from contextlib import contextmanager
@@ -106,24 +107,36 @@ print(subprocess.Popen([sys.executable, "-c", {FOREVER!r}]).pid, flush=True)
     assert not (tmp_path / "notes.json").exists()
 
 
+SUPERVISOR = """
+import sys, time
+from pathlib import Path
+from beamline.serve.supervisor import Part, Supervisor
+folder = Path(sys.argv[1])
+part = Part("one", "waits", [sys.executable, "-c", sys.argv[2]], {}, lambda: "")
+one = Supervisor([part], folder / "notes.json", folder)
+one.start()
+while one.supervised["one"].status.state != "running":
+    time.sleep(0.02)
+one.note()
+print("noted", flush=True)
+time.sleep(600)
+"""
+
+
 @pytest.mark.parametrize("same", [True, False])
 def test_the_next_supervisor_keeps_what_one_that_was_killed_has_left_unless_its_settings_are_others(tmp_path, same):
-    killed = Supervisor([part("one")], tmp_path / "notes.json", tmp_path)
-    killed.start()
-    until(running(killed, "one"))
-    killed.note()
-    pid = killed.supervised["one"].status.pid
-    killed.supervised["one"].abandon()  # as when the supervisor is killed: its thread ends, the process stays
-    assert read_notes(tmp_path / "notes.json")["one"].pid == pid
+    killed = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(tmp_path), FOREVER], stdout=subprocess.PIPE)
+    with killed:
+        assert killed.stdout.readline() == b"noted\n"
+        killed.kill()
+    pid = read_notes(tmp_path / "notes.json")["one"].pid
+    assert lives(pid)
     again = part("one") if same else part("one", FOREVER + "  # other")
     with supervised(tmp_path, again) as one:
         until(running(one, "one"))
         assert (one.supervised["one"].status.pid == pid) == same
         assert lives(pid) == same
-        if not same:
-            killed.supervised["one"].reap()
-        else:
+        if same:
             os.kill(pid, signal.SIGKILL)
-            killed.supervised["one"].reap()
             until(lambda: one.supervised["one"].status.restarts == 1)
-    assert not lives(pid)
+    until(lambda: not lives(pid))
