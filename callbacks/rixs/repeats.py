@@ -23,9 +23,9 @@ from callbacks.wording import number_of
 FloatArray = NDArray[np.floating]
 
 SMOOTHING = 2.0  # columns rms: of two frames that are compared; an elastic line is of 5 FWHM
-# Of what the slope of two frames seems to tell of their shift, noise apart. Pairs of simulated maps, dim to bright: below
-# it they are off by 1.8 to 2.3 times what the first order says (rms, 360 pairs), above it by 0.7 to 1.2 times what is
-# quoted (2400 pairs).
+# Of what the slope of two frames seems to tell of their shift, noise apart. Pairs of simulated maps, dim to bright, are
+# off by 1.8 to 2.3 times what the first order says below it (rms, 360 pairs), and by 0.7 to 1.2 times what is quoted
+# above it (2400 pairs).
 LEAST_TOLD = 0.3
 REDONE = 0.03  # columns by which the drift of a frame must have changed for its row to be added up again
 
