@@ -1,4 +1,4 @@
-"""Care for the queue: keep the environment of its worker open, and mend a manager that does not see a plan's end."""
+"""Care for the queue: keep its worker alive, and mend a manager that does not see how a plan or the worker ended."""
 
 from __future__ import annotations
 
@@ -26,12 +26,18 @@ class QueueCare:
         Path of the socket at which the manager takes orders.
     watchdog : callable
         Gives the process id of the manager's watchdog, None where there is none.
+    worker_lives : callable
+        Tells whether there is a worker.
     """
 
-    def __init__(self, client: Any, control: str, watchdog: Callable[[], int | None]) -> None:
+    def __init__(
+        self, client: Any, control: str, watchdog: Callable[[], int | None], worker_lives: Callable[[], bool]
+    ) -> None:
         self._client = client
         self._control = control
         self._watchdog = watchdog
+        self._worker_lives = worker_lives
+        self._was_dead = False
         self._idle_since: float | None = None
         self._attempts = 0
         self._next_attempt = 0.0
@@ -41,8 +47,21 @@ class QueueCare:
     def look(self) -> None:
         """Look once, and do what is needed."""
         status = self._client.status(reload=True)
+        self._bury(status)
         self._mend(status)
         self._open(status)
+
+    def _bury(self, status: dict[str, Any]) -> None:
+        """Say to the manager that its worker is dead, which it does not see: that of a plan would run for ever.
+
+        The plan's item is then first in the queue again, and the queue stopped.
+        """
+        dead = status["worker_environment_exists"] and not self._worker_lives()
+        if dead and self._was_dead:  # twice: one that is closed in order is gone a moment before the manager says so
+            logger.warning("the worker of the queue is dead: it is started anew")
+            self._client.environment_destroy()
+            self.mended += 1
+        self._was_dead = dead and not self._was_dead
 
     def _mend(self, status: dict[str, Any]) -> None:
         """Kill a manager that runs a plan which the engine does not: its watchdog starts it anew, the worker stays.

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from beamline.acquire.session import Session, measure_all
-from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
+from beamline.serve.measuring import measuring_session
 from beamline.serve.parts import Places
 from plans import PLANS
 
@@ -97,10 +97,9 @@ class Engine:
 def main() -> None:
     """Take orders until ended."""
     os.umask(0o077)
-    config, data_dir = load_config(Path(os.environ["BEAMLINE_CONFIG"])), Path(os.environ["BEAMLINE_DATA_DIR"])
-    path = Path(Places.of(data_dir).engine)
+    path = Path(Places.of(Path(os.environ["BEAMLINE_DATA_DIR"])).engine)
     path.unlink(missing_ok=True)
-    with Session(config, data_dir, followers=()) as session:
+    with measuring_session() as session:
         engine = Engine(session)
 
         class Orders(socketserver.StreamRequestHandler):

@@ -82,6 +82,11 @@ class Places:
         return self.folder / "service.lock"
 
     @property
+    def worker_lock(self) -> Path:
+        """File locked by what measures for the queue, as long as it lives."""
+        return self.folder / "worker.lock"
+
+    @property
     def keys(self) -> Path:
         """File of the keys."""
         return self.folder / "keys.toml"

@@ -8,24 +8,17 @@ those that BEAMLINE_CONFIG and BEAMLINE_DATA_DIR name, as in `beamline.startup`.
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 from bluesky.utils import MsgGenerator
 
 from beamline.acquire.session import Session
-from beamline.endstation.config import load_config
+from beamline.serve.measuring import measuring_session
+from beamline.serve.parts import Places
+from beamline.storage.locks import locked
 from plans import PLANS
 from plans.registry import Parameter, Plan
-
-
-def _session() -> Session:
-    config = os.environ.get("BEAMLINE_CONFIG")
-    loaded = load_config(Path(config) if config else None)
-    data_dir = os.environ.get("BEAMLINE_DATA_DIR")
-    return Session(loaded, Path(data_dir) if data_dir else loaded.storage.data_dir, followers=())
 
 
 def queued(plan: Plan, session: Session) -> Callable[..., MsgGenerator[Any]]:
@@ -64,7 +57,11 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool) else str(value)
 
 
-session = _session()
+session = measuring_session()
 session.__enter__()
+_alive = locked(
+    Places.of(session.data_dir).worker_lock, keep_waiting=lambda: False
+)  # for as long as this process lives
+_alive.__enter__()
 RE = session.RE
 globals().update({name: queued(plan, session) for name, plan in PLANS.items()})

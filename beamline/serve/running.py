@@ -22,7 +22,7 @@ from beamline.serve.care import QueueCare
 from beamline.serve.keys import load_keys
 from beamline.serve.parts import QUEUE, Places, ask_engine, has_redis, parts_of, queue_client
 from beamline.serve.supervisor import PartStatus, Supervisor
-from beamline.storage.locks import locked
+from beamline.storage.locks import is_locked, locked
 from beamline.techniques.settings import processing_problems
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,12 @@ def serve(*, config: Path | None, data_dir: Path | None, told: Told, single: boo
         care = None
         if client is not None:
             queue = supervisor.supervised[QUEUE]
-            care = QueueCare(client, places.control.removeprefix("ipc://"), lambda: queue.status.pid)
+            care = QueueCare(
+                client,
+                places.control.removeprefix("ipc://"),
+                lambda: queue.status.pid,
+                lambda: is_locked(places.worker_lock),
+            )
         told.line(f"page: http://{loaded.service.host}:{loaded.service.page_port}/  keys: {places.keys}")
         if not single and not has_redis():
             told.line("Redis is not installed: the queue is kept in memory, and is gone when the service ends")

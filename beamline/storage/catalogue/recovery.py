@@ -157,6 +157,34 @@ def _recovering(layout: Layout) -> Iterator[None]:
         yield
 
 
+def close_dead_runs(data_dir: Path) -> Recovery:
+    """Close the runs that dead processes left open, and no more: what follows their logs reduces and ingests them.
+
+    Parameters
+    ----------
+    data_dir : Path
+        The data folder.
+
+    Returns
+    -------
+    Recovery
+        With the runs that were closed, and what is wrong with logs and files of frames.
+
+    Raises
+    ------
+    BeamlineError
+        When it is being recovered by another process, or cannot be written to.
+    """
+    layout, recovery = Layout(data_dir), Recovery()
+    if layout.logs.exists():
+        with _recovering(layout):
+            for path in layout.pending_logs():
+                log = _inspected(path, recovery, lambda _path: False)
+                if log is not None and log.state is LogState.INTERRUPTED:
+                    _close_one(log, path, recovery)
+    return recovery
+
+
 @contextmanager
 def _details_to(path: Path) -> Iterator[None]:
     """Write what is logged meanwhile, at length, to a file: what the user has to know is among the problems."""
@@ -219,8 +247,8 @@ def _close_runs(layout: Layout, recovery: Recovery, restore: Restorer) -> set[st
         elif log.state is LogState.CLOSED:
             named = (_frame_file(name, doc) for name, doc in read_run(path))
             _release(filter(None, named), layout, recovery.problems)
-        elif not is_live_reduction(log.start) and (run := _close(path, recovery.problems)) is not None:
-            recovery.closed.append(run)
+        else:
+            _close_one(log, path, recovery)
     for path in sorted(layout.ingested_logs()):
         if (log := _inspected(path, recovery, restore)) is None or log.damage:
             damaged.add(path.stem)
@@ -230,7 +258,13 @@ def _close_runs(layout: Layout, recovery: Recovery, restore: Restorer) -> set[st
     return damaged
 
 
-def _inspected(path: Path, recovery: Recovery, restore: Restorer) -> Log | None:
+def _close_one(log: Log, path: Path, recovery: Recovery) -> None:
+    """Close an interrupted run, unless it is a reduction, which is gone on with."""
+    if not is_live_reduction(log.start) and (run := _close(path, recovery.problems)) is not None:
+        recovery.closed.append(run)
+
+
+def _inspected(path: Path, recovery: Recovery, restore: Callable[[Path], bool]) -> Log | None:
     """Inspect a log, restored where that is possible; note its damage, and None if it cannot be read at all."""
     try:
         log = inspect_log(path)

@@ -1,91 +1,30 @@
 """The service as its users meet it: in a browser, by the clients of the queue and of the catalogue, at its end."""
 
-import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import time
-import tomllib
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import numpy as np
 import psutil
 import pytest
 from bluesky_queueserver_api import BPlan
-from bluesky_queueserver_api.http import REManagerAPI
 from pages import unpack
 from playwright.sync_api import expect, sync_playwright
+from services import STARTED, serving, until
 from tiled.client import from_uri
 
-from beamline.endstation.config import SIMULATED
 from beamline.serve.page.live import load
 from beamline.serve.supervisor import lives
+from beamline.storage.layout import Layout
 from beamline.storage.runs import Runs
-from simulated_devices.ports import free_port
 
 EXPECTED = ("400 (Bad Request)", "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE")  # of what a test asks for
 HOSTILE = "<img src=x onerror=alert(1)>"
-STARTED = ("redis", "queue", "catalogue", "queue-api", "page")
-
-
-class Service:
-    """A service that runs, and who may use it."""
-
-    def __init__(self, folder, ports):
-        self.folder, self.ports, self.opened = folder, ports, ExitStack()
-
-    def key(self, role):
-        return tomllib.loads((self.folder / "service" / "keys.toml").read_text())["users"][role]["key"]
-
-    def parts(self):
-        try:
-            return json.loads((self.folder / "service" / "service.json").read_text())["parts"]
-        except (OSError, ValueError):
-            return {}
-
-    def address(self, name):
-        return f"http://127.0.0.1:{self.ports[name]}"
-
-    def client(self, role):
-        client = REManagerAPI(http_server_uri=self.address("queue"), http_auth_provider="/keys/token")
-        self.opened.callback(client.close)
-        client.login(role, password=self.key(role))
-        return client
-
-    def session(self, role):
-        origin = self.address("page")
-        client = self.opened.enter_context(httpx.Client(base_url=origin, headers={"origin": origin}))
-        assert client.post("/login", json={"key": self.key(role)}).status_code == 200
-        return client
-
-
-def until(what, timeout=60.0):
-    deadline = time.monotonic() + timeout
-    while not (found := what()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return found
-
-
-@contextmanager
-def serving(folder, *options):
-    ports = {name: free_port() for name in ("page", "catalogue", "queue")}
-    config = folder / "endstation.toml"
-    table = "\n".join(f"{name}_port = {port}" for name, port in ports.items())
-    config.write_text(f"{SIMULATED.read_text()}\n[service]\n{table}\n")
-    command = ["beamline", "serve", "--config", str(config), "--data-dir", str(folder / "data"), *options]
-    with (folder / "serve.out").open("w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out)
-        service = Service(folder / "data", ports)
-        try:
-            yield service, process
-        finally:
-            service.opened.close()
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +223,31 @@ def test_the_page_comes_back_by_itself_when_its_server_is_started_again(service,
         expect(page.locator("#state")).to_have_text("No connection", timeout=15_000)
         expect(page.locator("#state")).to_have_text("Idle", timeout=60_000)
         assert service.parts()["page"]["restarts"] == before["restarts"] + 1
+
+
+def test_when_the_worker_is_killed_its_run_is_closed_and_reduced_and_its_plan_is_first_in_the_queue_again(service):
+    runs, client = Runs(service.folder), service.client("operator")
+    known = {entry.uid for entry in runs.raw()}
+    client.item_add(BPlan("rixs_map", "526:546:0.5", 900.0, sample="LRNMC 311 mAh/g", edge="O K"))
+    client.queue_start()
+    uid = until(lambda: next((entry.uid for entry in runs.raw() if entry.uid not in known), None))
+    until(lambda: len(runs.load(runs.find(uid)).streams.get("primary", ())) >= 2)
+    queue = psutil.Process(service.parts()["queue"]["pid"])
+    logs = Layout(service.folder).logs
+    worker = next(
+        one
+        for one in queue.children(recursive=True)
+        if any(Path(each.path).parent == logs for each in one.open_files())
+    )
+    worker.kill()
+    stop = until(lambda: runs.load(runs.find(uid)).stop)
+    assert stop["exit_status"] == "abort"
+    assert stop["num_events"]["primary"] >= 2
+    until(lambda: (derived := runs.load_with_derived(uid)[1]) is not None and derived.stop)
+    until(lambda: client.status(reload=True)["re_state"] == "idle")
+    assert client.status(reload=True)["manager_state"] == "idle"
+    assert [item["name"] for item in client.queue_get(reload=True)["items"]] == ["rixs_map"]
+    client.queue_clear()
 
 
 def test_clients_of_the_queue_may_do_what_their_role_may_and_plans_are_checked_first(service):
