@@ -7,6 +7,7 @@ pictures. What a process missed while it was not there is still in the logs when
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -61,20 +62,22 @@ class LogChanges:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def wait(self, *, gather: float = 0.0) -> None:
-        """Return after a change since the last call, or after `POLL_INTERVAL` without one.
+    def wait(self, timeout: float = POLL_INTERVAL, *, gather: float = 0.0) -> None:
+        """Return after a change since the last call, or without one after a time.
 
         Parameters
         ----------
+        timeout : float
+            s; at most `POLL_INTERVAL`.
         gather : float
             s that more changes are waited for after the first: to wake up for each of many documents costs more than to
             read them.
         """
         self._watch()
         if self._inotify is None or not self._watched:
-            time.sleep(POLL_INTERVAL)
+            time.sleep(timeout)
             return
-        events = self._inotify.read(timeout=round(1e3 * POLL_INTERVAL))
+        events = self._inotify.read(timeout=math.ceil(1e3 * timeout))
         if events and gather:
             time.sleep(gather)
             events += self._inotify.read(timeout=0)

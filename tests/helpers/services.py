@@ -56,11 +56,12 @@ def until(what, timeout=60.0):
 
 
 @contextmanager
-def serving(folder, *options):
+def serving(folder, *options, endstation=None):
+    """Run the service of a folder, with the text of a configuration or the simulated endstation."""
     ports = {name: free_port() for name in ("page", "catalogue", "queue")}
     config = folder / "endstation.toml"
     table = "\n".join(f"{name}_port = {port}" for name, port in ports.items())
-    config.write_text(f"{SIMULATED.read_text()}\n[service]\n{table}\n")
+    config.write_text(f"{endstation or SIMULATED.read_text()}\n[service]\n{table}\n")
     command = ["beamline", "serve", "--config", str(config), "--data-dir", str(folder / "data"), *options]
     with (folder / "serve.out").open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out)

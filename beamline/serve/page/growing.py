@@ -106,6 +106,11 @@ class GrowingRun:
             return self._files.read(event, key)
         return np.asarray(event["data"][key])
 
+    def number(self, stream: str, key: str, number: int) -> float:
+        """Give a number that an event holds; NaN where it does not."""
+        events = list(self._events.get(stream, {}).values())
+        return float(events[number]["data"].get(key, np.nan))
+
     def all_of(self, stream: str, key: str) -> list[np.ndarray]:
         """Read what every event of a stream holds."""
         return [self.read(stream, key, number) for number in range(self.count(stream))]

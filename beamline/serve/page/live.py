@@ -16,7 +16,7 @@ from beamline.errors import BeamlineError
 from beamline.serve.page import rixs_view, stxm_view, xas_view
 from beamline.serve.page.growing import GrowingRun
 from beamline.serve.page.panels import Panel
-from beamline.storage.follow import LogChanges, LogFollower
+from beamline.storage.follow import POLL_INTERVAL, LogChanges, LogFollower
 from beamline.storage.runs import Entry, Runs
 from callbacks.contract import DERIVATION, MEASUREMENT, reduction_of
 
@@ -142,11 +142,13 @@ class LiveFigures:
                     self.error = str(error)
                     changes.wait()
                 now = time.monotonic()
-                if changed and self._watched() and now >= drawn + max(SHORTEST, took / SHARE):
+                due = drawn + max(SHORTEST, took / SHARE)
+                if changed and self._watched() and now >= due:
                     self._draw()
                     changed, drawn, took = False, time.monotonic(), time.monotonic() - now
                     continue
-                changes.wait(gather=0.005)
+                soon = changed and 0 < due - now < POLL_INTERVAL
+                changes.wait(due - now if soon else POLL_INTERVAL, gather=0.005)
 
     def _take(self, name: str, doc: dict[str, Any]) -> bool:
         """Take a document; tell whether it belongs to the run that is shown."""

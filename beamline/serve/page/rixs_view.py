@@ -17,14 +17,29 @@ from callbacks.rixs.curvature import straighten
 from callbacks.rixs.rixs_map import map_on_energy_loss
 
 GAMMA = 0.45  # as of the reports: a map holds lines a hundred times weaker than its strongest
-COLUMN = Axis("column", "pixel")
+COLUMN, ROW = Axis("column", "pixel"), Axis("row", "pixel")
 PER_FLUX = "counts per column and 10⁶ counts of I0"
 
 
 def panels(raw: GrowingRun, derived: GrowingRun | None) -> list[Panel]:
-    """Give the figures of a map."""
+    """Give the figures of a map: the newest frame as it was read, and what the reduction has made of those before."""
     if derived is None or not derived.count(Stream.FRAMES):
         return []
+    known = derived.count(Stream.FRAMES), derived.count(Stream.RESULT)
+    if derived.cache.get("reduced", (None,))[0] != known:
+        derived.cache["reduced"] = known, _reduced(raw, derived)
+    reduced: list[Panel] = derived.cache["reduced"][1]
+    number = raw.count(Stream.PRIMARY)
+    if number <= int(derived.last(Stream.FRAMES)["frame"]):
+        return reduced
+    try:
+        newest = _raw_panel(raw, derived, number)
+    except (FrameReadError, KeyError, IndexError):  # its file is not that far yet
+        return reduced
+    return [newest, *(panel for panel in reduced if panel.name != newest.name)]
+
+
+def _reduced(raw: GrowingRun, derived: GrowingRun) -> list[Panel]:
     calibration = _calibration(derived)
     made = [*_frame(raw, derived), _spectrum(derived, calibration), *_maps(derived, calibration)]
     return [*made, *_lines(derived, calibration), _drift(derived)]
@@ -56,38 +71,60 @@ def _emission(calibration: Calibration | None, columns: int) -> Axis:
 
 
 def _frame(raw: GrowingRun, derived: GrowingRun) -> list[Panel]:
-    """Give the last frame as it was read, and without what the reduction took away."""
+    """Give the last frame that was reduced, as it was read, and without what the reduction took away."""
     told = derived.last(Stream.FRAMES)
-    number = int(told["frame"]) - 1
+    number = int(told["frame"])
     try:
-        frame = raw.read(Stream.PRIMARY, Key.CCD_IMAGE, number).astype(float)
-        dark = _dark(raw)
+        frame = _above_dark(raw, told, number)
     except (FrameReadError, KeyError, IndexError):
         return []
+    if told["problem"] or not np.isfinite(told[RixsOutput.PHOTON_COUNTS]):
+        return [_raw_panel(raw, derived, number, frame)]
+    settings = RixsSettings.model_validate((derived.start.get("derivation") or {}).get("settings") or {})
+    found = remove_cosmic_rays(
+        frame,
+        photon_counts=float(told[RixsOutput.PHOTON_COUNTS]),
+        read_noise=float(told[RixsOutput.READ_NOISE]),
+        threshold=settings.cosmic_rays.threshold,
+    )
+    hits = np.argwhere(found.mask).astype(float)
+    removed = f"{told[RixsOutput.COSMIC_HITS]} hits, {told[RixsOutput.COSMIC_REMOVED_COUNTS]:.3g} counts removed"
+    title = f"frame {number}, {told[Key.ENERGY]:.2f} eV: cleaned"
+    cleaned = image("cleaned", title, found.frame, COLUMN, ROW, note=removed, **_charge(told))
+    return [_raw_panel(raw, derived, number, frame, hits), cleaned]
+
+
+def _raw_panel(
+    raw: GrowingRun,
+    derived: GrowingRun,
+    number: int,
+    frame: FloatArray | None = None,
+    hits: FloatArray | None = None,
+) -> Panel:
+    """Give a frame, counted from 1, as it was read; one not reduced yet above the pedestal of the last that is."""
+    told = derived.last(Stream.FRAMES)
+    energy = raw.number(Stream.PRIMARY, Key.ENERGY, number - 1)
+    is_reduced = number == int(told["frame"])
+    title = f"frame {number}, {energy:.2f} eV: as read{', hits marked' if hits is not None else ''}"
+    values = _above_dark(raw, told, number) if frame is None else frame
+    note = told["problem"] if is_reduced else ""
+    return image("raw", title, values, COLUMN, ROW, marks=hits, note=note, **_charge(told))
+
+
+def _above_dark(raw: GrowingRun, told: dict[str, Any], number: int) -> FloatArray:
+    frame = raw.read(Stream.PRIMARY, Key.CCD_IMAGE, number - 1).astype(float)
+    dark = _dark(raw)
     if dark is not None and dark.shape == frame.shape:
         frame -= dark
     frame -= told[RixsOutput.PEDESTAL]
-    x, y = Axis(COLUMN.label, COLUMN.unit), Axis("row", "pixel")
+    return frame
+
+
+def _charge(told: dict[str, Any]) -> dict[str, Any]:
+    """Give how an image of charge is drawn."""
     noise = float(told[RixsOutput.READ_NOISE])
     limits = (-2 * noise, float(max(told[RixsOutput.PHOTON_COUNTS], 5 * noise)) * 2)
-    what = f"frame {number + 1}, {told[Key.ENERGY]:.2f} eV"
-    hits: FloatArray | None = None
-    cleaned = None
-    if not told["problem"] and np.isfinite(told[RixsOutput.PHOTON_COUNTS]):
-        settings = RixsSettings.model_validate((derived.start.get("derivation") or {}).get("settings") or {})
-        found = remove_cosmic_rays(
-            frame,
-            photon_counts=float(told[RixsOutput.PHOTON_COUNTS]),
-            read_noise=noise,
-            threshold=settings.cosmic_rays.threshold,
-        )
-        hits, cleaned = np.argwhere(found.mask).astype(float), found.frame
-    common: dict[str, Any] = {"scale": "charge", "unit": "counts", "limits": limits, "colours": "grey"}
-    made = [image("raw", f"{what}: as read, hits marked", frame, x, y, marks=hits, note=told["problem"], **common)]
-    if cleaned is not None:
-        removed = f"{told[RixsOutput.COSMIC_HITS]} hits, {told[RixsOutput.COSMIC_REMOVED_COUNTS]:.3g} counts removed"
-        made.append(image("cleaned", f"{what}: cleaned", cleaned, x, y, note=removed, **common))
-    return made
+    return {"scale": "charge", "unit": "counts", "limits": limits, "colours": "grey"}
 
 
 def _dark(raw: GrowingRun) -> FloatArray | None:
