@@ -51,13 +51,22 @@ class PlanChecks:
         except PlanError as error:
             raise BeamlineError(str(error)) from error
         with self._one:
-            if self._endstation is None:
-                self._endstation = build_endstation(self._config, frames_dir=Layout(self._data_dir).frames)
-            made = plan.function(self._endstation, **values)
-            assessment = assess(made, self._endstation, self._data_dir, self._config.storage.minimum_free_gb)
+            endstation = self._built()
+            made = plan.function(endstation, **values)
+            assessment = assess(made, endstation, self._data_dir, self._config.storage.minimum_free_gb)
         assessment.refuse()
         written = {key.replace("-", "_"): text for key, text in pairs}
         return {key: _plain(value, written[key]) for key, value in values.items()}, assessment
+
+    def samples(self) -> list[str]:
+        """List the samples that the endstation holds."""
+        with self._one:
+            return list(self._built().sample.samples)
+
+    def _built(self) -> Any:
+        if self._endstation is None:
+            self._endstation = build_endstation(self._config, frames_dir=Layout(self._data_dir).frames)
+        return self._endstation
 
     async def check_item(self, item: Mapping[str, Any]) -> Assessment:
         """Check an item as the queue holds it: name, args and kwargs.

@@ -113,6 +113,7 @@ class Supervised:
         self._process: psutil.Process | None = None
         self._own: subprocess.Popen[bytes] | None = None
         self.stop_timeout = STOP_TIMEOUT
+        self._was_well = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=part.name, daemon=True)
 
@@ -140,11 +141,12 @@ class Supervised:
         failures = 0
         while not self._stopping.is_set():
             began = time.monotonic()
-            reason = self._watch()
+            # Longer each time: on an overloaded computer it may just be slow, and to start it anew costs most.
+            reason = self._watch(self.part.start_within * (1 + failures))
             if self._stopping.is_set():
                 return
             self.is_well.clear()
-            failures = 0 if time.monotonic() - began > STEADY else failures
+            failures = 0 if self._was_well and time.monotonic() - began > STEADY else failures
             delay = RESTART_DELAYS[min(failures, len(RESTART_DELAYS) - 1)]
             failures += 1
             self.status.state, self.status.error = "restarting", reason
@@ -197,10 +199,16 @@ class Supervised:
         self.status.pid, self.status.since = self._own.pid, time.time()
         self.status.created = self._process.create_time()
 
-    def _watch(self) -> str:
-        """Watch the process until it has to be started again, or all ends; say why."""
+    def _watch(self, patience: float) -> str:
+        """Watch the process until it has to be started again, or all ends; say why.
+
+        Parameters
+        ----------
+        patience : float
+            s that it may take to be well.
+        """
         answered = time.monotonic()
-        patience = self.part.start_within
+        self._was_well = False
         while not self._stopping.is_set():
             if not self._alive():
                 return self._how_ended()
@@ -212,6 +220,7 @@ class Supervised:
             else:
                 answered, patience = time.monotonic(), UNWELL_AFTER
                 self.status.state = "running"
+                self._was_well = True
                 self.is_well.set()
             self._stopping.wait(LOOK_INTERVAL)
         return ""

@@ -1,8 +1,8 @@
 """How late the page is in a browser, and what fifty viewers cost a scan.
 
-Run as ``python tests/benchmarks/bench_page.py``; some ten minutes, with Chromium. Late is from the time of an event, when
-the engine has read the frame or the line, to the second frame that the browser paints after it was drawn. A frame that
-was passed over for a newer one is not late; how many were shown is told.
+Run as ``python tests/benchmarks/bench_page.py``; some ten minutes, with Chromium. Late is from the time of an event,
+when the engine has read the frame or the line, to the second frame that the browser paints after it was drawn. A frame
+that was passed over for a newer one is not late; how many were shown is told.
 """
 
 import asyncio

@@ -45,15 +45,16 @@ from beamline.operations.runs import (
 from beamline.serve.access import HEALTH, Throttle, why_too_large
 from beamline.serve.checking import PlanChecks
 from beamline.serve.keys import Keys, Role, User
+from beamline.serve.page.again import Again, settings_of, side_by_side
 from beamline.serve.page.live import Board, LiveFigures, load, panels_of
-from beamline.serve.page.panels import pack
+from beamline.serve.page.panels import Panel, pack
 from beamline.serve.page.queue import Orders, Queue, texts_of
 from beamline.serve.page.single import Single
 from beamline.serve.page.state import State
 from beamline.serve.page.stxm_view import region_spectrum
 from beamline.serve.parts import Places
 from beamline.storage.results import Run
-from beamline.storage.runs import Runs
+from beamline.storage.runs import Entry, Runs
 from callbacks.contract import MEASUREMENT, StxmGrid
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ class Page:
         self._single = single
         self._config, self._data_dir, self._places, self._keys = config, data_dir, places, keys
         self._users = {user.name: user for user in keys.users}
+        self._again = Again(data_dir)
         self._checks = PlanChecks(config, data_dir)
         self._throttle = Throttle()
         self._viewers = 0
@@ -133,10 +135,12 @@ class Page:
 
         return [
             route("/plans", "viewer", self._plans),
+            route("/samples", "user", self._samples),
             route("/runs", "viewer", self._runs),
             route("/runs/{uid}", "viewer", self._summary),
             route("/runs/{uid}/figures", "viewer", self._figures),
             route("/runs/{uid}/region", "viewer", self._region, "POST"),
+            route("/runs/{uid}/reduce", "user", self._reduce, "POST"),
             route("/runs/{uid}/report", "viewer", self._report),
             route("/runs/{uid}/export/{format}", "viewer", self._export),
             route("/check", "user", self._check, "POST"),
@@ -275,6 +279,9 @@ class Page:
     async def _plans(self, _request: Request, _user: User) -> Response:
         return JSONResponse(list_plans())
 
+    async def _samples(self, _request: Request, _user: User) -> Response:
+        return JSONResponse(await asyncio.to_thread(self._checks.samples))
+
     async def _runs(self, request: Request, _user: User) -> Response:
         asked = {key: value.strip().lower() for key, value in request.query_params.items() if value.strip()}
         last = asked.get("last", "")
@@ -310,29 +317,33 @@ class Page:
                 "lines": [*_about(raw), *summary_lines(summary)],
                 "warnings": summary_warnings(summary),
                 "exports": list(technique.exporters) if derived is not None else [],
+                "settings": settings_of(derived) if derived is not None else [],
+                "others": _others(runs, entry),
                 "energies": np.asarray(derived.result["stack_energy"], dtype=float) if stack and derived else [],
             }
 
         return JSONResponse(_jsonable(await asyncio.to_thread(made)))
 
     async def _figures(self, request: Request, _user: User) -> Response:
-        energy = request.query_params.get("energy", "")
+        energy, other = (request.query_params.get(name, "") for name in ("energy", "with"))
 
         def made() -> bytes:
             runs = Runs(self._data_dir)
-            raw, derived = load(runs, runs.find(request.path_params["uid"]))
-            options = (
-                {"energy": int(energy)}
-                if energy.isdigit() and derived and "stxm" in str(raw.measurement.get("technique"))
-                else {}
-            )
-            packed = pack(panels_of(raw, derived, **options))
-            for run in (raw, derived):
-                if run is not None:
-                    run.close()
-            return packed
+            entry = runs.find(request.path_params["uid"])
+            panels = _panels(runs, entry, energy)
+            if other:
+                beside = runs.find(other)
+                names = _name_beside(entry, beside), _name_beside(beside, entry)
+                panels = side_by_side(panels, _panels(runs, beside, energy), names)
+            return pack(panels)
 
         return Response(await asyncio.to_thread(made), media_type="application/octet-stream")
+
+    async def _reduce(self, request: Request, _user: User) -> Response:
+        changes = (await _json(request)).get("changes")
+        if not isinstance(changes, dict):
+            raise BeamlineError("changes: expected settings by name")
+        return JSONResponse(_jsonable(await self._again(request.path_params["uid"], changes)))
 
     async def _region(self, request: Request, _user: User) -> Response:
         asked = await _json(request)
@@ -442,6 +453,36 @@ def _about(raw: Run) -> list[tuple[str, str]]:
         "uid": raw.uid,
     }
     return [(key, str(value)) for key, value in about.items() if value]
+
+
+def _panels(runs: Runs, entry: Entry, energy: str) -> list[Panel]:
+    """Give the figures of a run with its newest reduction, or of a reduction."""
+    raw, derived = load(runs, entry)
+    is_stack = derived is not None and "stxm" in str(raw.measurement.get("technique"))
+    panels = panels_of(raw, derived, **({"energy": int(energy)} if energy.isdigit() and is_stack else {}))
+    for run in (raw, derived):
+        if run is not None:
+            run.close()
+    return panels
+
+
+def _others(runs: Runs, entry: Entry) -> list[dict[str, str]]:
+    """List what a run can be compared with: its earlier reductions, and the newest runs of its technique."""
+    newest = runs.derived(entry)
+    reductions = [one for one in runs.entries() if one.reduction_of == entry.uid and one != newest]
+    technique = entry.start.get(MEASUREMENT, {}).get("technique")
+    alike = [one for one in runs.raw() if one != entry and one.start.get(MEASUREMENT, {}).get("technique") == technique]
+    made = [{"uid": one.uid, "name": f"this run, reduced {local_time(one.start['time'])}"} for one in reductions[::-1]]
+    newest_first = alike[: -LISTED_RUNS - 1 : -1]
+    return [*made, *({"uid": one.uid, "name": f"{shown_name(one)}, {sample_of(one.start)}"} for one in newest_first)]
+
+
+def _name_beside(entry: Entry, other: Entry) -> str:
+    """Name a run, or a reduction, in a figure beside another."""
+    if entry.reduction_of or other.reduction_of:
+        return f"reduced {local_time(entry.start['time'])[:16]}" if entry.reduction_of else "newest reduction"
+    scan = entry.start.get("scan_id")
+    return f"scan {scan}" if scan is not None else f"run {entry.uid[:8]}"
 
 
 def _one_file(make: Callable[[Runs, str, Path], list[Path]], runs: Runs, uid: str, folder: Path) -> Path:

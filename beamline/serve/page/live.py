@@ -40,9 +40,10 @@ def panels_of(raw: GrowingRun, derived: GrowingRun | None, **options: Any) -> li
 
 
 def load(runs: Runs, entry: Entry) -> tuple[GrowingRun, GrowingRun | None]:
-    """Read a run and its newest reduction, or a reduction and its run."""
-    derived = runs.derived(entry)
-    return grown(runs, entry), grown(runs, derived) if derived else None
+    """Read a run and its newest reduction; of a reduction that, and its run."""
+    derived = entry if entry.reduction_of else runs.derived(entry)
+    raw = runs.find(entry.reduction_of) if entry.reduction_of else entry
+    return grown(runs, raw), grown(runs, derived) if derived else None
 
 
 def grown(runs: Runs, entry: Entry) -> GrowingRun:

@@ -30,7 +30,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     with serving(tmp_path_factory.mktemp("service")) as (service, _process):
-        until(lambda: all(service.parts().get(name, {}).get("state") == "running" for name in STARTED))
+        until(lambda: all(service.parts().get(name, {}).get("state") == "running" for name in STARTED), timeout=120)
         yield service
 
 
@@ -161,6 +161,37 @@ def test_a_past_run_opens_in_the_same_views_and_its_report_is_handed_out(service
         expect(page.locator("#runs tr.pick")).to_have_count(1)
         page.fill("input[name=technique]", "nothing like it")
         expect(page.locator("#runs tbody").first).to_contain_text("No run is like this")
+
+
+def test_a_run_is_reduced_again_from_the_page_and_compared(service, browser, measured):
+    with page_of(service, browser, "user") as page:
+        page.click("#tab-runs")
+        page.fill("input[name=technique]", "rixs")
+        page.locator("tr.pick").first.click()
+        page.click("text=Reduce again with other settings")
+        field = page.locator("form.settings input[name='cosmic_rays.threshold']")
+        field.fill("-1")
+        page.click("form.settings button")
+        expect(page.locator("form.settings .answer.bad")).to_contain_text("cosmic_rays.threshold", timeout=60_000)
+        field.fill("9")
+        page.click("form.settings button")
+        expect(page.locator("#runs figure[data-name=other-map]")).to_be_visible(timeout=60_000)
+        expect(page.locator("#runs figure[data-name=spectrum] .u-legend")).to_contain_text("newest reduction")
+    assert len([entry for entry in Runs(service.folder).entries() if entry.reduction_of == measured.uid]) == 2
+
+
+def test_several_samples_and_edges_are_queued_one_after_the_other_and_samples_are_offered(service, browser):
+    with page_of(service, browser, "user") as page:
+        fill(page, "xas", regions="O K=525:545:0.5; Co L3=775:785:0.5", sample="LRNMC 311 mAh/g; LRNMC pristine")
+        expect(page.locator("#samples option[value='LRNMC pristine']")).to_have_count(1, timeout=30_000)
+        page.click("button[value=add]")
+        expect(page.locator("#queue")).to_contain_text("Next (4)", timeout=30_000)
+    client = service.client("user")
+    items = [item["kwargs"] for item in client.queue_get(reload=True)["items"]]
+    assert [(item["edge"], item["sample"]) for item in items] == [
+        (edge, sample) for sample in ("LRNMC 311 mAh/g", "LRNMC pristine") for edge in ("O K", "Co L3")
+    ]
+    client.queue_clear()
 
 
 def test_a_form_refuses_with_the_reason_and_says_how_long_what_it_takes_will_be(service, browser):

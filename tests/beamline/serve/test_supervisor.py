@@ -82,6 +82,18 @@ def test_a_part_that_does_not_answer_is_started_again(tmp_path, monkeypatch):
         until(running(one, "one"))
 
 
+def test_a_part_that_is_slow_to_answer_gets_longer_each_time_until_it_does(tmp_path):
+    born = {}
+
+    def well():
+        begun = born.setdefault(one.supervised["one"].status.pid, time.monotonic())
+        return "" if time.monotonic() > begun + 3.0 else "is slow"
+
+    with supervised(tmp_path, part("one", well=well, start_within=1.0)) as one:
+        until(running(one, "one"), timeout=30)
+        assert len(born) > 1
+
+
 def test_what_cannot_be_started_says_why_and_is_tried_again(tmp_path):
     wrong = Part("one", "is not there", ["/no/such/program"], {}, lambda: "")
     with supervised(tmp_path, wrong) as one:

@@ -1,13 +1,17 @@
 """Figures of each technique: of a run as it grows, and of one that has ended, as the reduction found it."""
 
+import asyncio
 import time
+import tomllib
 
 import event_model
 import numpy as np
 import pytest
 from here import reducing_session
 
+from beamline.errors import BeamlineError
 from beamline.operations.demonstrate.techniques import simulated
+from beamline.serve.page.again import Again, settings_of, side_by_side, written
 from beamline.serve.page.growing import GrowingRun
 from beamline.serve.page.live import LiveFigures, load, panels_of
 from beamline.serve.page.state import held_why
@@ -146,3 +150,58 @@ def test_what_holds_a_run_is_said_until_it_goes_on():
     assert held_why(run, {"status": {"re_state": "paused"}}) == "paused by a user"
     event(stream, 3.0, x=1.0)
     assert held_why(run, running) == ""
+
+
+def test_a_run_reduced_again_differs_by_what_was_changed_and_only_then(measured):
+    folder, uids = measured
+    runs, again = Runs(folder), Again(folder)
+    _, before = runs.load_with_derived(uids["rixs"])
+    names = {each["name"]: each["value"] for each in settings_of(before)}
+    assert names["cosmic_rays.threshold"] == "6.0"
+    same = asyncio.run(again(uids["rixs"], {}))
+    assert (same["equal"], same["compared_with"]) == (True, before.uid)
+    other = asyncio.run(again(uids["rixs"], {"cosmic_rays.threshold": "9", "integration.row_groups": "4"}))
+    assert other["equal"] is None
+    _, after = Runs(folder).load_with_derived(uids["rixs"])
+    (settings,) = after.settings.values()
+    assert (settings["cosmic_rays"]["threshold"], settings["integration"]["row_groups"]) == (9.0, 4)
+
+
+def test_settings_that_are_none_or_wrong_are_refused_in_one_line(measured):
+    folder, uids = measured
+    again = Again(folder)
+    with pytest.raises(BeamlineError, match="'cosmic' is no setting"):
+        asyncio.run(again(uids["rixs"], {"cosmic": "1"}))
+    with pytest.raises(BeamlineError, match=r"^processing\.rixs\.cosmic_rays\.threshold.*-1") as refused:
+        asyncio.run(again(uids["rixs"], {"cosmic_rays.threshold": "-1"}))
+    assert "\n" not in str(refused.value)
+
+
+def test_all_settings_survive_being_written(measured):
+    folder, uids = measured
+    for uid in uids.values():
+        settings = Runs(folder).load_with_derived(uid)[1].settings
+        told = tomllib.loads(written(settings))["processing"]
+        assert told == without_null(settings)
+
+
+def without_null(table):
+    if isinstance(table, dict):
+        return {key: without_null(value) for key, value in table.items() if value is not None}
+    return [without_null(each) for each in table] if isinstance(table, list) else table
+
+
+def test_two_runs_side_by_side_have_their_curves_in_one_figure_and_images_one_after_the_other(measured):
+    folder, uids = measured
+    runs = Runs(folder)
+    xas_panels, rixs_panels = (panels_of(*load(runs, runs.find(uids[name]))) for name in ("xas", "rixs"))
+    (tey,) = (each for each in side_by_side(xas_panels, xas_panels, ("scan 1", "scan 2")) if each.name == "tey")
+    assert [curve["name"] for curve in tey.about["curves"]] == [
+        "total electron yield, scan 1",
+        "total electron yield, scan 2",
+    ]
+    np.testing.assert_array_equal(tey.arrays["y0"], tey.arrays["y1"])
+    np.testing.assert_array_equal(tey.arrays["s0"], tey.arrays["s1"])
+    names = [each.name for each in side_by_side(rixs_panels, rixs_panels, ("scan 1", "scan 2"))]
+    assert names[names.index("map") + 1] == "other-map"
+    assert "other-spectrum" not in names

@@ -112,7 +112,7 @@ function connect() {
     const said = JSON.parse(event.data);
     if (said.you) {
       $("who").textContent = `${said.you.name}${said.you.name === said.you.role ? "" : ` (${said.you.role})`}`;
-      queue.you = said.you;
+      queue.you = runs.you = said.you;
     } else if (said.figures) live.keep(said.figures);
     else if (said.done) {
       fresh.forEach((panel) => live.take(panel));

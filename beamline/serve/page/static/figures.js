@@ -159,7 +159,7 @@ export class ImageFigure extends Figure {
 
   // A region is drawn by hand where x and y are alike, and its spectrum is asked for; elsewhere a box is cut through.
   get byHand() {
-    return this.onRegion && this.panel.equal;
+    return this.onRegion && this.panel.equal && !this.panel.name.startsWith("other-"); // whose run is another
   }
 
   get range() {

@@ -1,6 +1,8 @@
 // The queue: what is measured, what comes next, what was; forms made from the plans.
 import { ask, choose, duration, make, time } from "./dom.js";
 
+const SEVERAL = " Several, separated by semicolons, are queued one after the other.";
+const EDGES = " Several edges are queued one after the other: O K=520:560:0.5; Co L3=770:800:0.2.";
 const RANK = { viewer: 0, user: 1, operator: 2 };
 
 export class QueueView {
@@ -26,13 +28,27 @@ export class QueueView {
     try {
       this.plans = await (await ask("/api/plans")).json();
       this.build(this.plans[0].name, {});
+      this.samples = document.body.appendChild(make("datalist", { id: "samples" }));
     } catch (error) {
       this.form.replaceChildren(make("p", { className: "problem" }, error.message));
     }
   }
 
+  // The names of the samples, for whoever may queue; a form does without where they cannot be told.
+  async offer() {
+    if (!this.may || this.offered) return;
+    this.offered = true;
+    try {
+      const names = await (await ask("/api/samples")).json();
+      this.samples.replaceChildren(...names.map((value) => make("option", { value })));
+    } catch (error) {
+      this.message.textContent = error.message;
+    }
+  }
+
   take(now) {
     this.now = now;
+    if (this.samples) this.offer();
     const { queue, run } = now;
     const key = JSON.stringify([queue.problem, queue.running, queue.items, queue.history, queue.status?.manager_state, queue.status?.queue_stop_pending, queue.status?.pause_pending, queue.status?.worker_environment_exists, this.you, run.measuring]);
     if (key === this.shown) return;
@@ -117,6 +133,7 @@ export class QueueView {
     if (!plan) return;
     this.edited = uid;
     this.plan = plan;
+    this.edges = plan.parameters.some((each) => each.name === "edge") && plan.parameters.find((each) => each.type === "EnergyRegions");
     const pick = make("select", { id: "plan", onchange: (event) => this.build(event.target.value, this.values()) }, ...this.plans.map((each) => make("option", { value: each.name, selected: each.name === name }, each.name)));
     const fields = plan.parameters.map((parameter) => this.field(parameter, values[parameter.name]));
     this.answer = make("p", { className: "answer", role: "alert" });
@@ -141,11 +158,11 @@ export class QueueView {
       const chosen = parameter.type === "bool" ? (given === true || given === "yes" ? "yes" : "no") : String(given);
       input = make("select", common, ...choices.map((each) => make("option", { value: each, selected: each === chosen }, each)));
     } else {
-      const many = parameter.name === "sample";
       input = make("input", { ...common, type: "text", inputMode: ["float", "int"].includes(parameter.type) ? "decimal" : "text", value: value === undefined ? "" : String(value), placeholder: parameter.required ? "" : String(parameter.default ?? ""), autocomplete: "off", spellcheck: false });
-      if (many) return make("div", { className: "field" }, this.label(parameter, id), input, make("small", {}, `${parameter.help} Several, separated by semicolons, are queued one after the other.`));
+      if (parameter.name === "sample") input.setAttribute("list", "samples");
     }
-    return make("div", { className: "field" }, this.label(parameter, id), input, make("small", {}, parameter.help));
+    const several = parameter.name === "sample" ? SEVERAL : this.edges === parameter ? EDGES : "";
+    return make("div", { className: "field" }, this.label(parameter, id), input, make("small", {}, `${parameter.help}${several}`));
   }
 
   label(parameter, id) {
@@ -158,8 +175,11 @@ export class QueueView {
 
   async submit(how) {
     const values = this.values();
-    const samples = (values.sample || "").split(";").map((each) => each.trim()).filter(Boolean);
-    const each = samples.length > 1 ? samples.map((sample) => ({ ...values, sample })) : [values];
+    const parts = (text) => (text || "").split(";").map((each) => each.trim()).filter(Boolean);
+    const samples = parts(values.sample).length > 1 ? parts(values.sample).map((sample) => ({ sample })) : [{}];
+    const energies = this.edges ? values[this.edges.name] : "";
+    const edges = energies?.includes("=") ? parts(energies).map((part) => ({ edge: part.split("=")[0].trim(), [this.edges.name]: part.split("=").slice(1).join("=").trim() })) : [{}];
+    const each = samples.flatMap((sample) => edges.map((edge) => ({ ...values, ...sample, ...edge })));
     this.answer.className = "answer";
     this.answer.textContent = "checking …";
     try {

@@ -25,6 +25,10 @@ export class RunsView {
     });
   }
 
+  get may() {
+    return this.you?.role === "user" || this.you?.role === "operator";
+  }
+
   redraw() {
     this.figures?.redraw();
   }
@@ -56,15 +60,17 @@ export class RunsView {
     return row;
   }
 
-  async open(uid) {
+  async open(uid, beside = "") {
     this.uid = uid;
+    this.beside = beside;
+    this.energy = "";
     for (const row of this.body.children) row.setAttribute("aria-selected", String(row.dataset.uid === uid));
     this.about.replaceChildren(make("p", { className: "hint" }, "reading …"));
     try {
       const summary = await (await ask(`/api/runs/${uid}`)).json();
       if (this.uid !== uid) return;
       this.tell(uid, summary);
-      await this.draw(uid, "");
+      await this.draw(uid);
     } catch (error) {
       this.about.replaceChildren(make("p", { className: "problem", role: "alert" }, error.message));
     }
@@ -78,20 +84,54 @@ export class RunsView {
       make("h2", {}, `${summary.title || uid}`),
       ...(summary.warnings || []).map((each) => make("p", { className: "warning" }, each)),
       make("div", { className: "scroll" }, make("table", {}, make("tbody", {}, ...lines))),
-      make("p", { className: "buttons" }, "Download: ", ...links), slider));
+      make("p", { className: "buttons" }, "Download: ", ...links), slider,
+      this.comparison(uid, summary.others || []),
+      summary.settings?.length && this.may ? this.again(uid, summary) : null));
     this.about.scrollIntoView({ block: "start", behavior: "smooth" });
+  }
+
+  comparison(uid, others) {
+    if (!others.length) return null;
+    const options = [["", "nothing"], ...others.map((each) => [each.uid, each.name])];
+    const pick = make("select", { onchange: (event) => { this.beside = event.target.value; this.draw(uid); } }, ...options.map(([value, name]) => make("option", { value, selected: value === this.beside }, name)));
+    return make("label", { className: "slider" }, "Compare with", pick);
+  }
+
+  // Settings of the reduction: those that are changed make a new one, which is compared with this.
+  again(uid, summary) {
+    const inputs = summary.settings.map(({ name, value }) => make("input", { type: "text", name, value, autocomplete: "off", spellcheck: false, data: { before: value } }));
+    const answer = make("p", { className: "answer", role: "alert" });
+    const button = make("button", { className: "main" }, "Reduce again");
+    const form = make("form", { className: "settings" }, ...inputs.map((input) => make("label", {}, input.name, input)), button, answer);
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      const changes = Object.fromEntries(inputs.filter((input) => input.value !== input.dataset.before).map((input) => [input.name, input.value]));
+      button.disabled = true;
+      answer.className = "answer";
+      answer.textContent = "reducing; this takes as long as the reduction does …";
+      try {
+        const outcome = await (await ask(`/api/runs/${uid}/reduce`, { changes })).json();
+        if (this.uid === uid) await this.open(uid, outcome.compared_with);
+      } catch (error) {
+        answer.className = "answer bad";
+        answer.textContent = error.message;
+      }
+      button.disabled = false;
+    });
+    return make("details", {}, make("summary", {}, "Reduce again with other settings"), make("p", { className: "hint" }, "What is kept is a new reduction, compared with this one; the measured data and this reduction stay as they are. Each setting is explained in the documentation."), form);
   }
 
   slider(uid, energies) {
     const out = make("output", {}, "newest");
     const input = make("input", { type: "range", min: 0, max: energies.length - 1, value: energies.length - 1, "aria-label": "energy of the optical density" });
     input.addEventListener("input", () => { out.textContent = `${energies[input.value].toFixed(2)} eV`; });
-    input.addEventListener("change", () => this.draw(uid, input.value));
+    input.addEventListener("change", () => { this.energy = input.value; this.draw(uid); });
     return make("label", { className: "slider" }, "Optical density at", input, out);
   }
 
-  async draw(uid, energy) {
-    const answer = await ask(`/api/runs/${uid}/figures${energy === "" ? "" : `?energy=${energy}`}`);
+  async draw(uid) {
+    const query = new URLSearchParams(Object.entries({ energy: this.energy, with: this.beside }).filter(([, value]) => value !== ""));
+    const answer = await ask(`/api/runs/${uid}/figures?${query}`);
     const panels = unpackAll(await answer.arrayBuffer());
     if (this.uid !== uid) return;
     if (this.drawn !== uid) {
