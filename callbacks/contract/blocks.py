@@ -58,6 +58,16 @@ class StxmGrid(_Block):
         raise AssertionError("unreachable: the rows of the regions are the lines")
 
 
+class Precision(_Block):
+    """What a measurement is to reach, and what it takes at least; `Measurement.points` are the most that it takes."""
+
+    of: str  # the output of the reduction that is looked at
+    asked: float  # its largest value
+    least_points: int
+    least_time: float  # s of counting
+    most_time: float | None = None  # s in which more are taken; None: no limit
+
+
 class Measurement(_Block):
     """Block `measurement` of a raw run's start document: what was asked for."""
 
@@ -70,6 +80,7 @@ class Measurement(_Block):
     frames_per_energy: int = 1
     order: Literal["up", "up_down", "random"] = "up"
     grid: StxmGrid | None = None  # of STXM
+    precision: Precision | None = None  # of what is measured until it is reached
 
 
 class Derivation(_Block):

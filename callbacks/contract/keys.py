@@ -12,6 +12,7 @@ class Stream(StrEnum):
     DARK = "dark"  # frames or lines with the shutter closed
     BASELINE = "baseline"  # all other devices, before and after the run
     INTERRUPTED = "interrupted"  # a point under way when the light went, kept but taken again for `primary`
+    DECISION = "decision"  # whether the precision that was asked for is reached, and why a plan went on or did not
     # of a derived run
     FRAMES = "frames"  # one event a raw event
     IMAGES = "images"  # one event a STXM image, as it closes
@@ -40,6 +41,33 @@ class Key(StrEnum):
     STXM_X = "stxm_x"  # (pixels,), encoder of the fine stage
     STXM_Y = "stxm_y"  # (pixels,)
     ZONE_PLATE = "zone_plate"  # position along the beam
+
+
+class DecisionKey(StrEnum):
+    """Data keys of the stream `decision`: what the reduction had told by then, and what the plan made of it."""
+
+    EVENT = "decision_event"  # number of the frame or point, or of the STXM image, that was asked for; -1: none was
+    REACHED = "decision_reached"  # relative error, or sigma of a fraction; NaN: not known
+    MARK = "decision_mark"  # how the reduction marks that frame or point; "" where it does not
+    LATE = "decision_late"  # 1 where the reduction had not come to it when the patience ended, else 0
+    TOLD = "decision_told"  # number of the newest that the reduction had come to
+    WAITED = "decision_waited"  # time that the plan waited for the reduction
+    ASKED = "decision_asked"  # what `decision_reached` is to be at most
+    ENERGY_INDEX = "decision_energy_index"  # place among the energies asked for, from 0; -1: all of them
+    COUNT = "decision_count"  # frames or points at the energy, or passes over the stack, so far
+    REASON = "decision_reason"  # one of `Reason`
+    AGAIN = "decision_again"  # why a frame is taken again; "" where it is not
+
+
+class Reason(StrEnum):
+    """Why a plan took more, or no more, at an energy."""
+
+    GO_ON = "not reached"  # one more is taken
+    REACHED = "reached"
+    MOST = "most taken"  # not reached with as many as were allowed
+    TIME = "time spent"  # not reached in the time that was allowed
+    LATE = "reduction late"  # the most are taken at this energy, without looking
+    MARKED = "marked"  # not to be trusted: it is taken again
 
 
 class CcdConfig(StrEnum):
@@ -87,6 +115,17 @@ UNITS: dict[str, str] = {
     Key.STXM_X: "um",
     Key.STXM_Y: "um",
     Key.ZONE_PLATE: "um",
+    DecisionKey.EVENT: "",
+    DecisionKey.REACHED: "",
+    DecisionKey.MARK: "",
+    DecisionKey.LATE: "",
+    DecisionKey.TOLD: "",
+    DecisionKey.WAITED: "s",
+    DecisionKey.ASKED: "",
+    DecisionKey.ENERGY_INDEX: "",
+    DecisionKey.COUNT: "",
+    DecisionKey.REASON: "",
+    DecisionKey.AGAIN: "",
     CcdConfig.COUNTS_PER_EV: "counts/eV",
     CcdConfig.READ_NOISE: "counts",
     CcdConfig.FULL_SCALE: "counts",

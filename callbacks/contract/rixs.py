@@ -53,6 +53,12 @@ class RixsOutput(Output):
         "never kept: factors of earlier frames and their variances, whose trend is better known since",
     )
     ROW = "row", "integer", "", "row of the map that the frame is added to"
+    ROW_RELATIVE_ERROR = (
+        "row_relative_error",
+        "number",
+        "",
+        "of the row so far: sigma over value of the brightest resolution element",
+    )
     ROWS = "rows", "array", "", "never kept: rows that the frame changed"
     ROW_DISPLACEMENTS = "row_displacements", "array", "pixel", "never kept: what is not known of the drift of each row"
     ROW_SHIFTS = "row_shifts", "array", "pixel", "never kept: drift of each row that its elastic line has told"

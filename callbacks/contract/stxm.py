@@ -52,6 +52,12 @@ class ImageOutput(Output):
     PIXELS_USED = "pixels_used", "integer", "", "pixels in the analysis"
     REDUCED_FRACTION = "reduced_fraction", "array", "", "reduced / (reduced + oxidised) of each pixel so far"
     REDUCED_FRACTION_SIGMA = "reduced_fraction_sigma", "array", "", "its standard uncertainty"
+    REDUCED_FRACTION_MEDIAN_SIGMA = (
+        "reduced_fraction_median_sigma",
+        "number",
+        "",
+        "median over the pixels that hold sample, with the noise of the references; NaN where half are not known",
+    )
     CHEMICAL_STATUS = "chemical_status", "string", "", "ok, or why there is no chemical map yet"
 
 

@@ -14,6 +14,19 @@ class XasOutput(Output):
     TEY_OVER_I0_SIGMA = "tey_over_i0_sigma", "number", "", "its standard uncertainty"
     TFY_OVER_I0 = "tfy_over_i0", "number", "", "total fluorescence yield over I0"
     TFY_OVER_I0_SIGMA = "tfy_over_i0_sigma", "number", "", "its standard uncertainty"
+    TEY_RELATIVE_ERROR = (
+        "tey_relative_error",
+        "number",
+        "",
+        "sigma over value, of all points at this energy so far",
+    )
+    TFY_RELATIVE_ERROR = (
+        "tfy_relative_error",
+        "number",
+        "",
+        "sigma over value, of all points at this energy so far",
+    )
+    POINT_MARK = "point_mark", "string", "", "why the point is not to be trusted as the others are"
 
 
 class XasResult(Account, Marks):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -131,27 +131,42 @@ class XasPoint(Step):
 
 
 class XasSpectrum(Step):
-    """Put the points together: ordered by energy, repeats added, background subtracted, normalised."""
+    """Put the points together: ordered by energy, repeats added, background subtracted, normalised.
+
+    During the run a point is compared with those before it, and again as more come; the `result` compares it with those
+    on both sides.
+    """
+
+    kept = (XasOutput.TEY_RELATIVE_ERROR, XasOutput.TFY_RELATIVE_ERROR, XasOutput.POINT_MARK)
 
     def __init__(self, settings: XasSettings) -> None:
         self._settings = settings
         self._points: list[dict[str, float]] = []
+        self._by_energy: dict[float, list[int]] = {}  # places of the points by setpoint
+        self._departures: list[float] = []  # of the points from their trend, as far as it is known by now
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Take a point."""
+        """Take a point; say how well the yields at its energy are known by now, and what is wrong with the point."""
         point = {str(key): _number(event.get(key)) for key in (Key.ENERGY, Key.I0, Key.DWELL, *YIELDS)}
         point["setpoint"] = _number(event.get(Key.ENERGY_SETPOINT, event[Key.ENERGY]))
         point["seq_num"] = event["seq_num"]
         if math.isnan(point[Key.DWELL]) and not is_known(event, SCALER):
             point[Key.I0] = math.nan  # counted for a time that is not known
         self._points.append(point)
-        return {}
+        places = self._by_energy.setdefault(point["setpoint"], [])
+        places.append(len(self._points) - 1)
+        newest = self._points[-2 * self._settings.neighbours - 1 :]
+        judged = check_flux([_flux(each) for each in newest], self._settings)
+        self._departures[len(self._points) - len(newest) :] = _departures(judged)
+        total = _sum_of([(self._points[place], self._departures[place]) for place in places])
+        ratios = [self._ratio_of(total, key) for key in YIELDS]
+        errors = [sigma / ratio if ratio > 0 else math.nan for ratio, sigma in ratios]
+        return dict(zip(self.kept, [*errors, judged.reasons[-1]], strict=True))
 
     @property
     def result(self) -> XasResult:
         """The spectra so far."""
-        flux = [point[Key.I0] / point[Key.DWELL] if point[Key.DWELL] > 0 else point[Key.I0] for point in self._points]
-        judged = check_flux(flux, self._settings)
+        judged = check_flux([_flux(point) for point in self._points], self._settings)
         numbers = np.array([point["seq_num"] for point in self._points], dtype=int)
         marked = np.array([bool(reason) for reason in judged.reasons], dtype=bool)
         energy, sums = self._add_up(judged)
@@ -181,32 +196,47 @@ class XasSpectrum(Step):
         self, key: Key, energy: FloatArray, sums: list[dict[str, float]]
     ) -> tuple[Spectrum, FloatArray, FloatArray]:
         """Give the normalised spectrum of a yield, and the yield over I0 with its standard uncertainty."""
-        noise = self._settings.monitor_noise
-        pairs = [_ratio(total[key], total[Key.I0], math.hypot(noise, total["departure"])) for total in sums]
+        pairs = [self._ratio_of(total, key) for total in sums]
         ratio, sigma = np.array(pairs).reshape(-1, 2).T
         return normalise_spectrum(energy, ratio, sigma**2, self._settings), ratio, sigma
 
-    def _add_up(self, judged: FluxCheck) -> tuple[FloatArray, list[dict[str, float]]]:
-        """Add the counts of points at the same energy.
+    def _ratio_of(self, total: Mapping[str, float], key: str) -> tuple[float, float]:
+        """Give a yield over I0 of points added up, and its standard uncertainty."""
+        return _ratio(total[key], total[Key.I0], math.hypot(self._settings.monitor_noise, total["departure"]))
 
-        Those whose I0 is lost count for nothing, and those whose I0 departs from its trend only where there are no
-        others.
-        """
-        groups: dict[float, list[tuple[dict[str, float], float]]] = {}
-        for point, gone, departure in zip(self._points, judged.lost, judged.departure, strict=True):
-            groups.setdefault(point["setpoint"], []).append((point, math.inf if gone else float(departure)))
-        totals = []
-        for points in groups.values():
-            least = min(departure for _, departure in points)
-            good = [(point, departure) for point, departure in points if math.isfinite(departure)]
-            if least == 0.0:
-                good = [(point, departure) for point, departure in good if departure == 0.0]
-            total = {str(key): sum(point[key] for point, _ in good) if good else math.nan for key in (Key.I0, *YIELDS)}
-            total["energy"] = float(np.mean([point[Key.ENERGY] for point, _ in points]))
-            total["departure"] = max((departure for _, departure in good), default=0.0)
-            totals.append(total)
+    def _add_up(self, judged: FluxCheck) -> tuple[FloatArray, list[dict[str, float]]]:
+        """Add the counts of points at the same energy, by ascending energy."""
+        departures = _departures(judged)
+        totals = [
+            _sum_of([(self._points[place], departures[place]) for place in places])
+            for places in self._by_energy.values()
+        ]
         totals.sort(key=lambda total: total["energy"])
         return np.array([total["energy"] for total in totals]), totals
+
+
+def _flux(point: Mapping[str, float]) -> float:
+    return point[Key.I0] / point[Key.DWELL] if point[Key.DWELL] > 0 else point[Key.I0]
+
+
+def _departures(judged: FluxCheck) -> list[float]:
+    """Give by how much the flux of each point departs from its trend; infinity where it is lost."""
+    return [math.inf if gone else float(each) for gone, each in zip(judged.lost, judged.departure, strict=True)]
+
+
+def _sum_of(points: Sequence[tuple[Mapping[str, float], float]]) -> dict[str, float]:
+    """Add the counts of points at one energy, each with its departure.
+
+    Those whose I0 is lost count for nothing, and those whose I0 departs from its trend only where there are no others.
+    """
+    least = min(departure for _, departure in points)
+    good = [(point, departure) for point, departure in points if math.isfinite(departure)]
+    if least == 0.0:
+        good = [(point, departure) for point, departure in good if departure == 0.0]
+    total = {str(key): sum(point[key] for point, _ in good) if good else math.nan for key in (Key.I0, *YIELDS)}
+    total["energy"] = float(np.mean([point[Key.ENERGY] for point, _ in points]))
+    total["departure"] = max((departure for _, departure in good), default=0.0)
+    return total
 
 
 def _ratio(counts: float, i0: float, monitor_noise: float) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from callbacks.stxm.density.stack_density import CHANGES, STACK_DENSITY, Change,
 from callbacks.stxm.density.whole import WholeDensity
 from callbacks.stxm.edges import Edge
 from callbacks.stxm.unmixing.analysis import AnalysisSettings, analyse, average_of_blocks, windows
-from callbacks.stxm.unmixing.fractions import share
+from callbacks.stxm.unmixing.fractions import median_sigma, share
 from callbacks.stxm.unmixing.references import ChemistrySettings, fit_references
 from callbacks.stxm.unmixing.results import analysis_result, both, determined, maps_result, totals_result
 from callbacks.stxm.unmixing.running_fit import RunningFit
@@ -30,6 +30,7 @@ class Chemistry(Step):
     kept = (
         ImageOutput.REDUCED_FRACTION,
         ImageOutput.REDUCED_FRACTION_SIGMA,
+        ImageOutput.REDUCED_FRACTION_MEDIAN_SIGMA,
         ImageOutput.CHEMICAL_STATUS,
     )
 
@@ -46,13 +47,18 @@ class Chemistry(Step):
         """Take an image; give the map of the reduced fraction over all images so far, and its uncertainty."""
         self._density = density = event[STACK_DENSITY]
         fraction = sigma = np.full(density.shape, np.nan)
+        median = np.nan
         status = "no references of both phases: end members are found when the stack is complete"
         if self._settings.complete:
             unmixed, status = self._update(density, event[CHANGES])
             fraction, sigma = (each.reshape(density.shape) for each in self._reduced(unmixed))
+            if status == "ok" and self._fit is not None:
+                _, whole_sigma = self._reduced(self._fit.with_references(unmixed))
+                median = median_sigma(whole_sigma, np.asarray(np.isfinite(unmixed.fractions).all(axis=1)))
         return {
             ImageOutput.REDUCED_FRACTION: fraction,
             ImageOutput.REDUCED_FRACTION_SIGMA: sigma,
+            ImageOutput.REDUCED_FRACTION_MEDIAN_SIGMA: median,
             ImageOutput.CHEMICAL_STATUS: status,
         }
 

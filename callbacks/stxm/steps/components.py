@@ -28,7 +28,8 @@ class StreamingComponents(Step):
 
     def __init__(self, grid: StxmGrid, settings: AnalysisSettings, edge: Edge) -> None:
         self._settings = settings
-        self._energies = np.array(grid.energies)
+        # An energy that is measured in several passes is one.
+        self._energies, self._place = np.unique(np.array(grid.energies), return_inverse=True)
         background, area, _ = windows(settings, edge, np.sort(self._energies))
         self._windows = (widened(background), widened(area)) if settings.normalise else (None, None)
         self._spectra: GroupedSpectra | None = None
@@ -62,7 +63,8 @@ class StreamingComponents(Step):
         for change in changes:
             for image, sign in ((change.before, -1), (change.after, 1)):
                 if image is not None and (sign > 0) != (image.place in self._added):
-                    self._spectra.add(image.aligned.index, image.energy, image.density, image.variance, sign)
+                    place = int(self._place[image.aligned.index])
+                    self._spectra.add(place, image.energy, image.density, image.variance, sign)
                     (self._added.add if sign > 0 else self._added.discard)(image.place)
         if density.status != "ok" or not density.number:
             return None

@@ -124,6 +124,36 @@ def fit_flattened(density: FloatArray, references: FloatArray, variance: FloatAr
     return replace(fit, covariance=covariance, sigma=np.sqrt(np.einsum("pii->pi", covariance)))
 
 
+def _shared_noise(maps: FloatArray, variance: FloatArray, own: NDArray[np.integer]) -> FloatArray:
+    """Give the covariance of fractions, shape (k, k), by the noise of one reference."""
+    _, place, count = np.unique(own, return_inverse=True, return_counts=True)
+    together = np.zeros((len(maps), len(count)))
+    np.add.at(together.T, place, maps.T)
+    of_value = np.bincount(place, variance) / count
+    return np.asarray(np.einsum("iv,jv,v->ij", together, together, of_value))
+
+
+def median_sigma(sigma: FloatArray, sample: NDArray[np.bool_]) -> float:
+    """Give the median of a standard uncertainty over the pixels that hold sample.
+
+    Parameters
+    ----------
+    sigma : numpy.ndarray, shape (pixels,)
+        NaN where it is not known, which counts as larger than any that is: else pixels that are left out as too
+        uncertain would make the median smaller.
+    sample : numpy.ndarray of bool, shape (pixels,)
+
+    Returns
+    -------
+    float
+        NaN where there is no sample, or where it is not known of half of the pixels.
+    """
+    if not sample.any():
+        return float("nan")
+    median = float(np.median(np.where(np.isfinite(sigma), sigma, np.inf)[sample]))
+    return median if np.isfinite(median) else float("nan")
+
+
 def share(unmixed: Unmixed, part: int, whole: Sequence[int]) -> tuple[FloatArray, FloatArray]:
     """Give the share of one fraction in the sum of some, and its standard uncertainty.
 
@@ -164,7 +194,9 @@ def spread_of_errors(errors: FloatArray) -> FloatArray:
     return np.asarray(np.einsum("rim,rjn->ijmn", errors, errors) / len(errors))
 
 
-def spread_of_noise(references: FloatArray, variance: FloatArray, weights: FloatArray) -> FloatArray:
+def spread_of_noise(
+    references: FloatArray, variance: FloatArray, weights: FloatArray, own: NDArray[np.integer] | None = None
+) -> FloatArray:
     """Give the `spread` that the noise of references makes.
 
     Parameters
@@ -172,10 +204,16 @@ def spread_of_noise(references: FloatArray, variance: FloatArray, weights: Float
     references, variance : numpy.ndarray, shape (k, energies)
     weights : numpy.ndarray, shape (energies,)
         Of the energies in the fit.
+    own : numpy.ndarray of int, shape (k, energies), optional
+        Which measured value of each reference its value at an energy is of: the noise of one value is one error, at
+        however many energies of the fit, as where a stack is measured in several passes. Each its own where not given.
     """
     columns = references * weights
     maps = np.linalg.solve(columns @ references.T, columns)  # from a spectrum to fractions
-    noise = np.einsum("ie,je,me->ijm", maps, maps, variance)
+    if own is None or all(len(np.unique(each)) == len(each) for each in own):
+        noise = np.einsum("ie,je,me->ijm", maps, maps, variance)
+    else:
+        noise = np.stack([_shared_noise(maps, *each) for each in zip(variance, own, strict=True)], axis=2)
     spread = np.zeros((len(references),) * 4)
     for place in range(len(references)):
         spread[:, :, place, place] = noise[:, :, place]

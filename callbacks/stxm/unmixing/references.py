@@ -222,11 +222,12 @@ def reference_spread(
     """
     phases = (settings.reduced, settings.oxidised)
     scaled = list(_scaled(energies, settings.references, phases, windows["pre_edge"], windows["post_edge"]))
-    variance = np.zeros(references.shape)
+    variance, nearest = np.zeros(references.shape), np.zeros(references.shape, dtype=int)
     for place, (reference, (at, _)) in enumerate(zip(settings.references.values(), scaled, strict=True)):
         own = _interpolated(energies, np.array(reference.energy), np.array(reference.optical_density))
         variance[place] = variance_at(energies, reference) * np.median(at / own) ** 2
-    spread = spread_of_noise(references, variance, weights)
+        nearest[place] = np.abs(energies[:, None] - np.array(reference.energy)).argmin(axis=1)
+    spread = spread_of_noise(references, variance, weights, nearest)
     for place, (_, of_jump) in enumerate(scaled):
         spread[place, place, place, place] += of_jump**2
     return spread

@@ -11,7 +11,14 @@ from callbacks.stxm.density.masks import GOOD, LOW_JUMP
 from callbacks.stxm.density.optical_density import DensityImage
 from callbacks.stxm.density.stack_density import StackDensity
 from callbacks.stxm.edges import Window
-from callbacks.stxm.unmixing.references import ChemistrySettings, beyond, references_at, why_not
+from callbacks.stxm.unmixing.fractions import with_uncertain_references
+from callbacks.stxm.unmixing.references import (
+    ChemistrySettings,
+    beyond,
+    reference_spread,
+    references_at,
+    why_not,
+)
 
 FloatArray = NDArray[np.floating]
 
@@ -44,6 +51,7 @@ class RunningFit:
         self._known = np.zeros(pixels, dtype=np.int32)  # images in which a pixel is known
         self._energies: dict[int, float] = {}  # eV, of all images so far, by place
         self._references: dict[int, FloatArray] = {}  # values at the images that are in the sums, by place
+        self._weights: dict[int, float] = {}  # mean over the pixels of these images, by place
 
     def take(self, image: DensityImage, sign: int) -> None:
         """Add an image, or with sign -1 take it out; one beyond the energies of a reference is left out."""
@@ -55,13 +63,13 @@ class RunningFit:
         values = references_at(energy, self._settings.references, phases=phases, **self._windows)[:, 0]
         if not np.isfinite(values).all():
             return
-        if sign > 0:
-            self._references[image.place] = values
-        else:
+        if sign < 0:
             del self._references[image.place]
         known = np.isfinite(image.density).ravel()
         density = np.where(known, image.density.ravel(), 0.0)
         weight = np.divide(sign, image.variance.ravel(), out=np.zeros(known.size), where=known)
+        if sign > 0:
+            self._references[image.place], self._weights[image.place] = values, float(weight.mean())
         for number, (i, j) in enumerate(self._pairs):
             self._products[number] += values[i] * values[j] * weight
         weighted = weight * density
@@ -91,6 +99,15 @@ class RunningFit:
             found.fractions[some], found.covariance[some] = fractions, covariance
             found.sigma[some] = np.sqrt(np.einsum("pii->pi", covariance))
         return found, "ok"
+
+    def with_references(self, unmixed: Unmixed) -> Unmixed:
+        """Give fractions as `fit` gave them with what the noise of the references adds, which all pixels share."""
+        places = list(self._references)
+        references = np.array([self._references[place] for place in places]).T
+        energies, weights = (np.array([of[place] for place in places]) for of in (self._energies, self._weights))
+        return with_uncertain_references(
+            unmixed, reference_spread(energies, references, self._settings, weights, self._windows)
+        )
 
     def _solved(self, pixels: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
         """Solve the normal equations of some pixels; give fractions and covariance."""
