@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Annotated, Any, Literal, TypedDict, get_args
@@ -13,12 +13,22 @@ from typing import Annotated, Any, Literal, TypedDict, get_args
 import numpy as np
 from bluesky.utils import MsgGenerator
 
-from callbacks.contract import Key, Measurement, Stream
+from callbacks.contract import Key, Measurement, Precision, Reason, RixsOutput, Stream
 from callbacks.incident_flux import check_flux
-from plans.checks import check_beamline, check_count, check_counting_time, check_positive, check_reachable
+from plans.checks import check_beamline, check_choice, check_count, check_counting_time, check_positive, check_reachable
 from plans.endstation import CLOSED, OPEN, Endstation
 from plans.errors import PlanError
-from plans.measuring import Interruptions, Point, run_with_light, start_metadata, take_point
+from plans.measuring import (
+    Aim,
+    Decisions,
+    Interruptions,
+    Point,
+    Teller,
+    run_with_light,
+    start_metadata,
+    take_point,
+    take_until,
+)
 from plans.options import SAMPLE, SampleOptions
 from plans.regions import EnergyRegions
 from plans.regions.energy import MAX_POINTS
@@ -26,8 +36,11 @@ from plans.regions.energy import MAX_POINTS
 logger = logging.getLogger(__name__)
 
 Order = Literal["up", "up_down", "random"]
+Retake = Literal["no", "at_once", "at_end"]
 LARGEST_SEED = 10**12  # beyond it, the number was mistyped; the catalogue keeps whole numbers of 64 bits
 MOST_DARK_FRAMES = 1000  # taken at a time; beyond it, the number was mistyped
+# Of a resolution element that is the brightest of 400: noise alone reaches five of its sigmas once in 9000 spectra.
+LARGEST_RELATIVE_ERROR = 0.2
 
 
 class ElasticOptions(TypedDict, total=False):
@@ -50,8 +63,24 @@ class RixsOptions(SampleOptions, ElasticOptions, total=False):
         "down. random: all frames shuffled.",
     ]
     seed: Annotated[int, "Seed of the random order, kept with the data."]
-    retake_partial: Annotated[
-        bool, "Take frames whose I0 was lost or partial, against those around them, again at the end, once."
+    retake: Annotated[
+        Retake,
+        "Take frames again, once, whose I0 was lost, partial or high, or that the reduction marks or cannot use:"
+        " at_once, judged against the frames before, or at_end, against those on both sides.",
+    ]
+    until_relative_error: Annotated[
+        float,
+        "Add frames at each energy until the relative standard uncertainty of the brightest resolution element of its"
+        " spectrum is at most this, as 0.05; 0: take frames_per_energy. Needs the live reduction.",
+    ]
+    most_frames: Annotated[
+        int, "Frames at an energy at most, also where the reduction is late; with until_relative_error."
+    ]
+    most_time: Annotated[
+        float,
+        "s",
+        "Time from the first frame on in which more than frames_per_energy are taken; 0: no limit; with"
+        " until_relative_error.",
     ]
 
 
@@ -63,7 +92,10 @@ RIXS: RixsOptions = {
     "seed": 0,
     "dark_frames": 3,
     "dark_ttl": 3600.0,
-    "retake_partial": False,
+    "retake": "no",
+    "until_relative_error": 0.0,
+    "most_frames": 20,
+    "most_time": 0.0,
 }
 
 
@@ -88,8 +120,14 @@ class RixsScan:
     dark_frames : int
     dark_ttl : float
         s that dark frames are good for, by the camera's clock.
-    retake_partial : bool, optional
-        Whether frames whose I0 was lost or partial are taken again; None where the plan has no such parameter.
+    retake : str, optional
+        Whether marked frames are taken again, and when; None where the plan has no such parameter, nor those below.
+    until_relative_error : float
+        What is to be reached at each energy; 0 where `frames_per_energy` are taken.
+    most_frames : int
+        At an energy, where something is to be reached.
+    most_time : float
+        s in which more than `frames_per_energy` are taken; 0 for no limit.
     """
 
     plan_name: str
@@ -103,15 +141,32 @@ class RixsScan:
     seed: int = 0
     dark_frames: int = 3
     dark_ttl: float = 3600.0
-    retake_partial: bool | None = None
+    retake: Retake | None = None
+    until_relative_error: float = 0.0
+    most_frames: int = 20
+    most_time: float = 0.0
 
     @property
     def plan_args(self) -> dict[str, Any]:
         """The parameters as the start document has them."""
         args = {field.name: getattr(self, field.name) for field in fields(self)[2:]} | {"regions": str(self.regions)}
-        if self.retake_partial is None:
-            del args["retake_partial"]
+        if self.retake is None:
+            for name in ("retake", "until_relative_error", "most_frames", "most_time"):
+                del args[name]
         return args
+
+    @property
+    def aim(self) -> Aim | None:
+        """What is to be reached; None where a fixed number of frames is taken."""
+        if self.until_relative_error == 0:
+            return None
+        return Aim(
+            RixsOutput.ROW_RELATIVE_ERROR,
+            self.until_relative_error,
+            least=self.frames_per_energy,
+            most=self.most_frames,
+            most_time=math.inf if self.most_time == 0 else self.most_time,
+        )
 
     @property
     def exposures(self) -> np.ndarray:
@@ -119,10 +174,18 @@ class RixsScan:
         return np.where(np.isnan(self.regions.dwell), self.exposure_time, self.regions.dwell)
 
     @property
-    def frames(self) -> list[tuple[float, float]]:
-        """Energy, eV, and exposure, s, of each frame in the order of measurement."""
-        visits = visit_order(len(self.regions), self.frames_per_energy, self.order, seed=self.seed)
-        return list(zip(self.regions.points[visits].tolist(), self.exposures[visits].tolist(), strict=True))
+    def visits(self) -> list[int]:
+        """Index of the energy of each frame in the order of measurement, where their number is fixed."""
+        return visit_order(len(self.regions), self.frames_per_energy, self.order, seed=self.seed)
+
+    def in_order(self, energies: Sequence[int], number: int) -> list[int]:
+        """Give the order of a pass over energies, of which one frame each is taken; `number` counts passes from 0."""
+        match self.order:
+            case "up_down" if number % 2:
+                return list(reversed(energies))
+            case "random":
+                return random.Random(f"{self.seed} {number}").sample(energies, len(energies))
+        return list(energies)
 
     def check(self, endstation: Endstation) -> MsgGenerator[Measurement]:
         """Check that it can be measured, `PlanError` where not; nothing moves. Give what the start document holds."""
@@ -131,31 +194,43 @@ class RixsScan:
         )
         check_count("seed", self.seed, least=-LARGEST_SEED, most=LARGEST_SEED)
         check_count("dark_frames", self.dark_frames, least=0, most=MOST_DARK_FRAMES)
-        check_count("frames", len(self.regions) * self.frames_per_energy, most=MAX_POINTS)
-        check_counting_time(self.frames_per_energy * float(self.exposures.sum()))
+        check_choice("order", self.order, get_args(Order))
+        if self.retake is not None:
+            check_choice("retake", self.retake, get_args(Retake))
+        aim = self.aim
+        if aim is not None:
+            aim.check("until_relative_error", endstation, largest=LARGEST_RELATIVE_ERROR)
+        most = self.frames_per_energy if aim is None else aim.most
+        check_count("frames", len(self.regions) * most, most=MAX_POINTS)
+        check_counting_time(most * float(self.exposures.sum()))
         check_reachable(endstation.energy, self.regions.points)
         check_reachable(endstation.scaler.dwell, self.exposures)
         check_reachable(endstation.ccd.exposure_time, self.exposures)
-        frames = self.frames
-        check_count("dark frames in all", self.dark_frames * self._renewals(frames), least=0, most=MAX_POINTS)
+        visits = self.visits if aim is None else visit_order(len(self.regions), most, "up", seed=0)
+        check_count("dark frames in all", self.dark_frames * self._renewals(visits), least=0, most=MAX_POINTS)
         sample = yield from check_beamline(endstation, self.sample)
         return Measurement(
             technique=self.technique,
             sample=sample,
             edge=self.edge,
             energy_regions=str(self.regions),
-            points=len(frames),
+            points=len(visits),
             exposure_time=self.exposure_time,
             frames_per_energy=self.frames_per_energy,
             order=self.order,
+            precision=None if aim is None else self._precision(aim),
         )
 
-    def _renewals(self, frames: list[tuple[float, float]]) -> int:
+    def _precision(self, aim: Aim) -> Precision:
+        least = self.frames_per_energy
+        return aim.block(least_points=len(self.regions) * least, least_time=least * float(self.exposures.sum()))
+
+    def _renewals(self, visits: Sequence[int]) -> int:
         """Count how often dark frames are taken, before the first frame included, where a frame takes no longer."""
-        exposures = [seconds for _, seconds in frames]
+        exposures: list[float] = self.exposures[list(visits)].tolist()
         changes = sum(before != after for before, after in pairwise(exposures))
-        too_old = min(float(len(frames)), sum(exposures) / self.dark_ttl)
-        return min(len(frames), 1 + changes + int(too_old))
+        too_old = min(float(len(visits)), sum(exposures) / self.dark_ttl)
+        return min(len(visits), 1 + changes + int(too_old))
 
     def check_and_measure(self, endstation: Endstation) -> MsgGenerator[str]:
         """Measure in one run once everything has been checked; give the run's uid."""
@@ -172,31 +247,122 @@ class RixsScan:
         )
 
     def _take_frames(self, endstation: Endstation, interruptions: Interruptions) -> MsgGenerator[None]:
-        """Take all frames, and dark frames whenever the last ones are too old or of another exposure."""
-        camera = endstation.ccd
-        devices = [endstation.energy, endstation.scaler, endstation.ring, camera]
-        dark_exposure, dark_time, now = 0.0, 0.0, 0.0  # times by the camera's clock, which a simulation may speed up
-        points: list[Point] = []
-        frames = self.frames
-        for energy, seconds in _with_retakes(frames, points) if self.retake_partial else frames:
-            if self.dark_frames and (seconds != dark_exposure or now - dark_time >= self.dark_ttl):
-                dark_time = now = yield from self._take_dark_frames(endstation, interruptions, seconds)
-                dark_exposure = seconds
-            exposure = [camera.exposure_time, seconds, endstation.scaler.dwell, seconds]
-            positions = [endstation.shutter, OPEN, endstation.energy, energy, *exposure]
-            point = yield from take_point(endstation, interruptions, positions, devices, stream=Stream.PRIMARY)
-            now = point.time
-            points.append(point)
+        """Take all frames, and again those that are marked where that is asked for."""
+        frames = _Frames(self, endstation, interruptions)
+        if (aim := self.aim) is None:
+            for index in self.visits:
+                yield from frames.take(index)
+        else:
+            assert frames.teller is not None  # `check` says so before
+            yield from self._take_until(frames, Decisions(frames.teller, aim))
+        if self.retake == "at_end":
+            for index in (yield from frames.marked()):
+                yield from frames.take(index)
 
-    def _take_dark_frames(
-        self, endstation: Endstation, interruptions: Interruptions, seconds: float
-    ) -> MsgGenerator[float]:
+    def _take_until(self, frames: _Frames, decisions: Decisions) -> MsgGenerator[None]:
+        """Take frames at each energy until it has enough: one energy after the other, or pass after pass."""
+        energies, passes = range(len(self.regions)), iter(range(MAX_POINTS))
+
+        def take(index: int) -> MsgGenerator[None]:
+            point = yield from frames.take(index)
+            decisions.took(index, number=len(frames.points), at=point.time)
+
+        groups = [[index] for index in energies] if self.order == "up" else [list(energies)]
+        yield from take_until(decisions, groups, take, lambda left: iter(self.in_order(left, next(passes))))
+
+
+class _Frames:
+    """Takes frames of a scan, and dark frames whenever the last ones are too old or of another exposure.
+
+    Parameters
+    ----------
+    scan : RixsScan
+    endstation : Endstation
+    interruptions : Interruptions
+        Of the run.
+
+    Attributes
+    ----------
+    points : list of Point
+        The frames, in order.
+    teller : Teller or None
+        Of what the reduction finds; None where nobody asks, or nothing tells.
+    """
+
+    def __init__(self, scan: RixsScan, endstation: Endstation, interruptions: Interruptions) -> None:
+        self._scan = scan
+        self._endstation = endstation
+        self._interruptions = interruptions
+        self._energies, self._exposures = scan.regions.points.tolist(), scan.exposures.tolist()
+        self._dark_exposure, self._dark_time, self._now = 0.0, 0.0, 0.0  # by the camera's clock, which may be fast
+        self._indices: list[int] = []  # of the energies of the points
+        self.points: list[Point] = []
+        self.teller: Teller | None = None
+        asks = scan.aim is not None or scan.retake not in (None, "no")
+        if asks and endstation.feedback is not None:
+            of, mark = RixsOutput.ROW_RELATIVE_ERROR, RixsOutput.FRAME_MARK
+            self.teller = Teller(endstation.feedback, interruptions, of, mark=mark)
+
+    def take(self, index: int) -> MsgGenerator[Point]:
+        """Take a frame at an energy, and another one where it is marked and frames are taken again at once."""
+        point = yield from self._take(index)
+        if self._scan.retake == "at_once" and (yield from self._mark(len(self.points), self._flux_marks()[-1])):
+            point = yield from self._take(index)
+        return point
+
+    def marked(self) -> MsgGenerator[list[int]]:
+        """Give the indices of the energies of all frames that are marked; none where all are."""
+        marks = []
+        for number, mark in enumerate(self._flux_marks(), start=1):
+            marks.append((yield from self._mark(number, mark)))
+        if all(marks):
+            logger.warning("every frame is marked, the last one as %s; none is taken again", marks[-1])
+            return []
+        return [index for index, mark in zip(self._indices, marks, strict=True) if mark]
+
+    def _take(self, index: int) -> MsgGenerator[Point]:
+        seconds, scan, endstation = self._exposures[index], self._scan, self._endstation
+        if scan.dark_frames and (seconds != self._dark_exposure or self._now - self._dark_time >= scan.dark_ttl):
+            self._dark_time = self._now = yield from self._take_dark(seconds)
+            self._dark_exposure = seconds
+        camera, scaler = endstation.ccd, endstation.scaler
+        exposure = [camera.exposure_time, seconds, scaler.dwell, seconds]
+        positions = [endstation.shutter, OPEN, endstation.energy, self._energies[index], *exposure]
+        devices = [endstation.energy, scaler, endstation.ring, camera]
+        point = yield from take_point(endstation, self._interruptions, positions, devices, stream=Stream.PRIMARY)
+        self._now = point.time
+        self._indices.append(index)
+        self.points.append(point)
+        return point
+
+    def _take_dark(self, seconds: float) -> MsgGenerator[float]:
         """Take dark frames of an exposure, s; give the time of the last, s."""
-        camera = endstation.ccd_dark
-        for _ in range(self.dark_frames):
-            positions = [endstation.shutter, CLOSED, camera.exposure_time, seconds]
-            point = yield from take_point(endstation, interruptions, positions, [camera], stream=Stream.DARK)
+        camera = self._endstation.ccd_dark
+        for _ in range(self._scan.dark_frames):
+            positions = [self._endstation.shutter, CLOSED, camera.exposure_time, seconds]
+            point = yield from take_point(
+                self._endstation, self._interruptions, positions, [camera], stream=Stream.DARK
+            )
         return point.time
+
+    def _flux_marks(self) -> list[str]:
+        """Say of each frame what is wrong with its incident flux; nothing where a plan's messages are only listed."""
+        if not any(Key.I0 in point.values for point in self.points):
+            return [""] * len(self.points)
+        return check_flux([_flux(point) for point in self.points]).reasons
+
+    def _mark(self, number: int, mark: str) -> MsgGenerator[str]:
+        """Say why a frame is not to be trusted, by its flux or by the reduction; keep it in the stream `decision`."""
+        if self.teller is None:
+            return mark
+        yield from self.teller.ask(number)
+        mark = mark or self.teller.mark
+        if mark:
+            index = self._indices[number - 1]
+            count = self._indices[:number].count(index)
+            asked = self._scan.until_relative_error or math.nan
+            yield from self.teller.keep(Reason.MARKED, asked=asked, index=index, count=count, again=mark)
+        return mark
 
 
 def visit_order(energies: int, frames_per_energy: int, order: Order, *, seed: int) -> list[int]:
@@ -237,17 +403,6 @@ def visit_order(energies: int, frames_per_energy: int, order: Order, *, seed: in
             return visits
         case _:
             raise PlanError(f"order: {order!r} is none of {', '.join(get_args(Order))}")
-
-
-def _with_retakes(frames: Sequence[tuple[float, float]], points: Sequence[Point]) -> Iterator[tuple[float, float]]:
-    """Give all frames, then, once their points are measured, again those whose incident flux was lost or partial."""
-    yield from frames
-    if any(Key.I0 in point.values for point in points):  # not where a plan's messages are only listed
-        reasons = check_flux([_flux(point) for point in points]).reasons
-        if all(reasons):
-            logger.warning("I0 was lost or partial in every frame; none is taken again")
-            return
-        yield from [frame for frame, reason in zip(frames, reasons, strict=True) if reason]
 
 
 def _flux(point: Point) -> float:

@@ -12,7 +12,7 @@ from plans.endstation import Endstation
 from plans.errors import PlanError
 from plans.options import complete, with_options
 from plans.regions import Axis, EnergyRegions, StxmRegions, single_line
-from plans.stxm_scan import FOCUS, STXM, FocusOptions, StxmOptions, StxmScan
+from plans.stxm_scan import FOCUS, STACK, STXM, FocusOptions, StackOptions, StxmOptions, StxmScan
 
 ZONE_PLATE_EXPECTED = "expected start:stop:step in um from the nominal focus, as in -20:20:2"
 
@@ -65,13 +65,13 @@ def stxm_image(
     return (yield from scan.check_and_measure(endstation))
 
 
-@with_options(StxmOptions, STXM)
+@with_options(StackOptions, STACK)
 def stxm_stack(
     endstation: Endstation,
     energies: EnergyRegions | str,
     regions: StxmRegions | str,
     dwell: float = 0.001,
-    **options: Unpack[StxmOptions],
+    **options: Unpack[StackOptions],
 ) -> MsgGenerator[str]:
     """Measure a STXM stack: an image at each energy.
 
@@ -102,7 +102,7 @@ def stxm_stack(
         Before anything moves, when the stack cannot be measured as asked.
     """
     energies, regions = EnergyRegions.of(energies), StxmRegions.of(regions)
-    options = complete(options, STXM)
+    options = complete(options, STACK)
     scan = stack_scan(energies, regions, dwell, options)
     return (yield from scan.check_and_measure(endstation))
 
@@ -213,7 +213,7 @@ def stxm_focus(
     return (yield from scan.check_and_measure(endstation))
 
 
-def stack_scan(energies: EnergyRegions, regions: StxmRegions, dwell: float, options: StxmOptions) -> StxmScan:
+def stack_scan(energies: EnergyRegions, regions: StxmRegions, dwell: float, options: StackOptions) -> StxmScan:
     """Give the scan of a stack, with all options of `stxm_stack`."""
     return StxmScan(
         plan_name="stxm_stack",

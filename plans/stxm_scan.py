@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict, get_args
@@ -9,17 +11,30 @@ from typing import Annotated, Any, Literal, TypedDict, get_args
 import numpy as np
 from bluesky.utils import MsgGenerator
 
-from callbacks.contract import Key, Measurement, Stream, StxmGrid
+from callbacks.contract import ImageOutput, Key, Measurement, Stream, StxmGrid
 from plans.checks import check_beamline, check_count, check_counting_time, check_positive, check_reachable
 from plans.endstation import CLOSED, OPEN, Endstation
 from plans.errors import PlanError
-from plans.measuring import HeldSettings, Interruptions, Setting, run_with_light, start_metadata, take_point
+from plans.measuring import (
+    ALL_ENERGIES,
+    Aim,
+    Decisions,
+    HeldSettings,
+    Interruptions,
+    Setting,
+    Teller,
+    run_with_light,
+    start_metadata,
+    take_point,
+    take_until,
+)
 from plans.options import SAMPLE, SampleOptions
 from plans.regions import EnergyRegions, StxmRegions, blank_in
 
 Mode = Literal["line", "point"]
 MAX_LINES = 200_000  # of a run: 100 images of 2000 lines, 2 days at 1 s; beyond it, a step was mistyped
 MOST_DARK_LINES = 1000
+LARGEST_FRACTION_SIGMA = 0.29  # of a fraction of which nothing is known but that it lies from 0 to 1: 1 / sqrt(12)
 
 
 class FocusOptions(TypedDict, total=False):
@@ -47,9 +62,26 @@ class StxmOptions(SampleOptions, ImageOptions, total=False):
     """What is measured, and how."""
 
 
+class StackOptions(StxmOptions, total=False):
+    """What is measured, how, and until when."""
+
+    until_fraction_sigma: Annotated[
+        float,
+        "Add passes over all images until the median standard uncertainty of the reduced fraction, over the pixels that"
+        " hold sample, is at most this, as 0.05; 0: one pass. Needs the live reduction, and references of both phases.",
+    ]
+    most_passes: Annotated[int, "Passes at most, also where the reduction is late; with until_fraction_sigma."]
+    most_time: Annotated[
+        float,
+        "s",
+        "Time from the end of the first pass on in which another one is begun; 0: no limit; with until_fraction_sigma.",
+    ]
+
+
 FOCUS: FocusOptions = {"sample": "", "mode": "line", "dark_lines": 0}
 IMAGES: ImageOptions = {"mode": "line", "follow_focus": True, "blank": "", "dark_lines": 3}
 STXM: StxmOptions = {**SAMPLE, **IMAGES}
+STACK: StackOptions = {**STXM, "until_fraction_sigma": 0.0, "most_passes": 5, "most_time": 0.0}
 
 
 @dataclass(frozen=True)
@@ -78,6 +110,11 @@ class StxmScan:
     dark_lines : int
     dimensions : tuple of str
         Data keys that events run along, the slowest first.
+    until_fraction_sigma : float
+        What is to be reached by passes over all images; 0 where there is one pass.
+    most_passes : int
+    most_time : float
+        s in which passes are begun; 0 for no limit.
     """
 
     plan_name: str
@@ -94,6 +131,24 @@ class StxmScan:
     blank: str = ""
     dark_lines: int = 0
     dimensions: tuple[str, ...] = (Key.ENERGY, Key.STXM_Y)
+    until_fraction_sigma: float = 0.0
+    most_passes: int = 5
+    most_time: float = 0.0
+
+    @property
+    def aim(self) -> Aim | None:
+        """What is to be reached; None where there is one pass."""
+        if self.until_fraction_sigma == 0:
+            return None
+        return Aim(
+            ImageOutput.REDUCED_FRACTION_MEDIAN_SIGMA,
+            self.until_fraction_sigma,
+            least=1,
+            most=self.most_passes,
+            most_time=math.inf if self.most_time == 0 else self.most_time,
+            counted="passes",
+            stream=Stream.IMAGES,
+        )
 
     @property
     def visits(self) -> list[tuple[float, float]]:
@@ -103,12 +158,12 @@ class StxmScan:
 
     @property
     def grid(self) -> StxmGrid:
-        """What is covered; raises `PlanError` where `blank` is not inside it."""
+        """What is covered, by all passes that there may be; raises `PlanError` where `blank` is not inside it."""
         regions = self.regions.grid_regions
         if self.zone_plate:
             regions = [region.model_copy(update={"rows": len(self.zone_plate)}) for region in regions]
         return StxmGrid(
-            energies=self.energies.points.tolist(),
+            energies=self.energies.points.tolist() * (1 if self.aim is None else self.aim.most),
             regions=regions,
             mode=self.mode,
             blank=blank_in(self.regions, self.blank),
@@ -132,10 +187,14 @@ class StxmScan:
             raise PlanError(f"mode: {self.mode!r} is none of {', '.join(get_args(Mode))}")
         check_positive(dwell=self.dwell)
         check_count("dark_lines", self.dark_lines, least=0, most=MOST_DARK_LINES)
+        aim = self.aim
+        if aim is not None:
+            aim.check("until_fraction_sigma", endstation, largest=LARGEST_FRACTION_SIGMA)
+            check_count("most_passes", aim.most, most=MAX_LINES)
         grid = self.grid
         lines = grid.lines * len(grid.energies)
         check_count(f"{self.plan_name}: lines of all images", lines, most=MAX_LINES)
-        check_reachable(endstation.energy, grid.energies)
+        check_reachable(endstation.energy, self.energies.points)
         check_reachable(endstation.zone_plate, self.zone_plate or self._focus_positions(endstation))
         scanner = endstation.scanner
         check_reachable(scanner.x_start, [region.x[0] for region in grid.regions])
@@ -143,7 +202,8 @@ class StxmScan:
         check_reachable(scanner.y, [y for region in grid.regions for y in region.y])
         check_reachable(scanner.columns, [self.regions.columns])
         check_reachable(scanner.dwell, [dwell for _, dwell in self.visits])
-        check_counting_time(sum(dwell for _, dwell in self.visits) * grid.lines * self.regions.columns)
+        least = sum(dwell for _, dwell in self.visits) * grid.lines * self.regions.columns
+        check_counting_time(least if aim is None else least * aim.most)
         sample = yield from check_beamline(endstation, self.sample)
         return Measurement(
             technique=self.technique,
@@ -153,6 +213,9 @@ class StxmScan:
             points=lines,
             exposure_time=self.dwell,
             grid=grid,
+            precision=None
+            if aim is None
+            else aim.block(least_points=grid.lines * len(self.energies), least_time=least),
         )
 
     def measure(
@@ -198,9 +261,22 @@ class StxmScan:
         dark = [(endstation.shutter, CLOSED), *next(self._lines(endstation))]
         for _ in range(self.dark_lines):
             yield from take_point(endstation, interruptions, held.positions(dark), devices, stream=Stream.DARK)
-        for line in self._lines(endstation):
-            positions = held.positions([(endstation.shutter, OPEN), *line])
-            yield from take_point(endstation, interruptions, positions, devices, stream=Stream.PRIMARY)
+        decisions: Decisions | None = None
+        if self.aim is not None and endstation.feedback is not None:
+            decisions = Decisions(Teller(endstation.feedback, interruptions, self.aim.of, self.aim.stream), self.aim)
+        passes = itertools.count(1)
+
+        def take(index: int) -> MsgGenerator[None]:
+            for line in self._lines(endstation):
+                positions = held.positions([(endstation.shutter, OPEN), *line])
+                point = yield from take_point(endstation, interruptions, positions, devices, stream=Stream.PRIMARY)
+            if decisions is not None:
+                decisions.took(index, number=next(passes) * len(self.energies), at=point.time)
+
+        if decisions is not None:
+            yield from take_until(decisions, [[ALL_ENERGIES]], take)
+        else:
+            yield from take(ALL_ENERGIES)
 
     def _lines(self, endstation: Endstation) -> Iterator[list[Setting]]:
         """Give the settings of each line, in the order that `StxmGrid.place` counts them in."""

@@ -14,7 +14,7 @@ from plans.options import complete, with_options
 from plans.regions import EdgeEnergies, EnergyRegions, StxmRegions
 from plans.regions.edges import first_repeated
 from plans.stxm import stack_scan
-from plans.stxm_scan import IMAGES, ImageOptions, StxmScan
+from plans.stxm_scan import IMAGES, STACK, ImageOptions, StxmScan
 
 
 @with_options(ImageOptions, IMAGES)
@@ -68,7 +68,7 @@ def stack_series(
     stacks: list[tuple[StxmScan, Measurement]] = []
     for sample in [reference, *names] if reference else names:
         for edge, edge_energies in edges.edges:
-            scan = stack_scan(edge_energies, regions, dwell, {"sample": sample, "edge": edge, **options})
+            scan = stack_scan(edge_energies, regions, dwell, {**STACK, **options, "sample": sample, "edge": edge})
             stacks.append((scan, (yield from scan.check(endstation))))
 
     series, uids = str(uuid.uuid4()), []

@@ -2,25 +2,70 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+import itertools
+import math
+from typing import Annotated, Literal, Unpack, get_args
 
 import numpy as np
 from bluesky.utils import MsgGenerator
 
-from callbacks.contract import Measurement, Stream
-from plans.checks import check_beamline, check_counting_time, check_positive, check_reachable
+from callbacks.contract import Measurement, Stream, XasOutput
+from plans.checks import (
+    check_beamline,
+    check_choice,
+    check_count,
+    check_counting_time,
+    check_positive,
+    check_reachable,
+)
 from plans.endstation import OPEN, Endstation
-from plans.measuring import Interruptions, run_with_light, start_metadata, take_point
+from plans.measuring import (
+    Aim,
+    Decisions,
+    Interruptions,
+    Teller,
+    run_with_light,
+    start_metadata,
+    take_point,
+    take_until,
+)
 from plans.options import SAMPLE, SampleOptions, complete, with_options
 from plans.regions import EnergyRegions
+from plans.regions.energy import MAX_POINTS
+
+Yield = Literal["tey", "tfy"]
+LARGEST_RELATIVE_ERROR = 0.5  # beyond it, a yield is less than two of its sigmas off nothing
+RELATIVE_ERRORS = {"tey": XasOutput.TEY_RELATIVE_ERROR, "tfy": XasOutput.TFY_RELATIVE_ERROR}
 
 
-@with_options(SampleOptions, SAMPLE)
+class XasOptions(SampleOptions, total=False):
+    """What is measured, and until when."""
+
+    until_relative_error: Annotated[
+        float,
+        "Add points at each energy until the relative standard uncertainty of a yield over I0 is at most this, as"
+        " 0.005; 0: one point. Needs the live reduction.",
+    ]
+    of_yield: Annotated[Yield, "Of which yield; with until_relative_error."]
+    most_points: Annotated[
+        int, "Points at an energy at most, also where the reduction is late; with until_relative_error."
+    ]
+    most_time: Annotated[
+        float,
+        "s",
+        "Time from the first point on in which more than one is taken; 0: no limit; with until_relative_error.",
+    ]
+
+
+XAS: XasOptions = {**SAMPLE, "until_relative_error": 0.0, "of_yield": "tey", "most_points": 20, "most_time": 0.0}
+
+
+@with_options(XasOptions, XAS)
 def xas(
     endstation: Endstation,
     regions: EnergyRegions | str,
     dwell: float = 1.0,
-    **options: Unpack[SampleOptions],
+    **options: Unpack[XasOptions],
 ) -> MsgGenerator[str]:
     """Measure an absorption spectrum: I0, TEY and TFY at each energy.
 
@@ -45,7 +90,7 @@ def xas(
     PlanError
         Before anything moves, when the spectrum cannot be measured as asked.
     """
-    options = complete(options, SAMPLE)
+    options = complete(options, XAS)
     sample, edge = options["sample"], options["edge"]
     regions = EnergyRegions.of(regions)
     energies = regions.points
@@ -53,22 +98,43 @@ def xas(
     check_positive(dwell=dwell)
     check_reachable(endstation.energy, energies)
     check_reachable(endstation.scaler.dwell, dwells)
-    check_counting_time(float(dwells.sum()))
+    check_choice("of_yield", options["of_yield"], get_args(Yield))
+    aim = _aim(options)
+    if aim is not None:
+        aim.check("until_relative_error", endstation, largest=LARGEST_RELATIVE_ERROR)
+    most = 1 if aim is None else aim.most
+    check_count("points", len(energies) * most, most=MAX_POINTS)
+    check_counting_time(most * float(dwells.sum()))
     measured_sample = yield from check_beamline(endstation, sample)
 
     def points(interruptions: Interruptions) -> MsgGenerator[None]:
-        for energy, seconds in zip(energies.tolist(), dwells.tolist(), strict=True):
+        decisions: Decisions | None = None
+        if aim is not None and endstation.feedback is not None:
+            decisions = Decisions(Teller(endstation.feedback, interruptions, aim.of, mark=XasOutput.POINT_MARK), aim)
+        numbers = itertools.count(1)
+
+        def take(index: int) -> MsgGenerator[None]:
+            energy, seconds = float(energies[index]), float(dwells[index])
             positions = [endstation.shutter, OPEN, endstation.energy, energy, endstation.scaler.dwell, seconds]
             devices = [endstation.energy, endstation.scaler, endstation.ring]
-            yield from take_point(endstation, interruptions, positions, devices, stream=Stream.PRIMARY)
+            point = yield from take_point(endstation, interruptions, positions, devices, stream=Stream.PRIMARY)
+            if decisions is not None:
+                decisions.took(index, number=next(numbers), at=point.time)
+
+        if decisions is not None:
+            yield from take_until(decisions, [[index] for index in range(len(energies))], take)
+        else:
+            for index in range(len(energies)):
+                yield from take(index)
 
     measurement = Measurement(
         technique="xas",
         sample=measured_sample,
         edge=edge,
         energy_regions=str(regions),
-        points=len(energies),
+        points=len(energies) * most,
         exposure_time=dwell,
+        precision=None if aim is None else aim.block(least_points=len(energies), least_time=float(dwells.sum())),
     )
     plan_args = {"regions": str(regions), "dwell": dwell, **options}
     return (
@@ -79,4 +145,18 @@ def xas(
             metadata=start_metadata("xas", plan_args, measurement),
             move_to_sample=sample,
         )
+    )
+
+
+def _aim(options: XasOptions) -> Aim | None:
+    """Give what is to be reached at each energy; None where one point is taken."""
+    if options["until_relative_error"] == 0:
+        return None
+    return Aim(
+        RELATIVE_ERRORS[options["of_yield"]],
+        options["until_relative_error"],
+        least=1,
+        most=options["most_points"],
+        most_time=math.inf if options["most_time"] == 0 else options["most_time"],
+        counted="points",
     )

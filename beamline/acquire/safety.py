@@ -83,6 +83,11 @@ class Assessment:
         return self.pace.duration(self.estimate)
 
     @property
+    def least_duration(self) -> float:
+        """Time from beginning to end where a precision is reached as soon as it can be, s; else `duration`."""
+        return self.pace.duration(self.estimate.least)
+
+    @property
     def bytes(self) -> int:
         """Total size of the data: frames, documents in the log and in the catalogue, and the reduction."""
         plan = self.estimate
@@ -104,21 +109,28 @@ class Assessment:
             )
 
     def text(self, now: datetime | None = None) -> str:
-        """Summarise it in one line.
+        """Summarise it in one line; where a precision is to be reached, from the least to the most.
 
         Parameters
         ----------
         now : datetime, optional
             Time at which the plan begins; by default the current time.
         """
-        plan = self.estimate
+        plan, least = self.estimate, self.estimate.least
         end = (now or datetime.now()) + timedelta(seconds=self.duration)
         when = f"{end:%a %H:%M}" if self.duration < 6 * 86400 else f"{end:%a %d %b %H:%M}"
+        counts, exposure, duration = _counts(plan), _time(plan.counting_time), _time(self.duration)
+        most = ""
+        if plan.spared_points:
+            most = "at most "
+            counts = f"{least.points[Stream.PRIMARY]} to {counts}"
+            exposure = f"{_time(least.counting_time)} to {exposure}"
+            duration = f"{_time(self.least_duration)} to {duration}"
         parts = [
-            _counts(plan) + (f" in {plan.runs} runs" if plan.runs > 1 else ""),
-            f"{_time(plan.counting_time)} of exposure",
-            f"about {_time(self.duration)} in all{self._paced} (ends {when})",
-            f"{_size(self.bytes)} to write"
+            counts + (f" in {plan.runs} runs" if plan.runs > 1 else ""),
+            f"{exposure} of exposure",
+            f"about {duration} in all{self._paced} (ends {when}{most and ' at the latest'})",
+            f"{most}{_size(self.bytes)} to write"
             + (f" without {' and '.join(plan.undescribed)}" if plan.undescribed else ""),
             f"{_size(self.free)} free",
         ]
@@ -144,8 +156,11 @@ class Assessment:
             "frames": plan.frames,
             "lines": plan.lines,
             "moves": plan.moves,
+            "least_points": plan.least.points,
             "counting_time": plan.counting_time,
+            "least_counting_time": plan.least.counting_time,
             "duration": self.duration,
+            "least_duration": self.least_duration,
             "ends": (datetime.now().astimezone() + timedelta(seconds=self.duration)).isoformat(timespec="seconds"),
             "learnt_from": list(self.pace.learnt_from),
             "frame_bytes": plan.frame_bytes,

@@ -18,6 +18,7 @@ from bluesky.preprocessors import baseline_wrapper
 from bluesky.utils import FailedStatus, RunEngineInterrupted
 
 from beamline.acquire.alarm_log import AlarmLog
+from beamline.acquire.feedback import with_feedback
 from beamline.acquire.references import processing_with_references
 from beamline.acquire.scan_numbers import ScanNumbers
 from beamline.acquire.suspenders import light_of, light_suspenders
@@ -76,7 +77,7 @@ class Session:
         self.config = config
         self.data_dir = data_dir
         self._log = _log_to(layout.session_log)
-        self.endstation: Any = build_endstation(config, frames_dir=layout.frames)
+        self.endstation: Any = with_feedback(build_endstation(config, frames_dir=layout.frames), data_dir, {})
         self.RE = RunEngine(call_returns_result=True)
         self.RE.md["endstation"] = config.endstation.name
         self.RE.record_interruptions = True
@@ -146,7 +147,7 @@ class Session:
         """
         if problems := settings_problems(settings):
             raise BeamlineError(*problems)
-        self.RE.md[PROCESSING] = settings
+        self.RE.md[PROCESSING] = self.endstation.feedback.settings = settings
 
     def watch(self, consumer: Callable[[str, dict[str, Any]], None], name: str) -> None:
         """Hand the documents to `consumer` on a thread, where it can neither stop the scan nor slow it much."""

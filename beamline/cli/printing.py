@@ -16,7 +16,7 @@ from rich.table import Column
 from rich.table import Table as TextTable
 from rich.text import Text
 
-from beamline.operations.runs import counted, local_time, marked_ranges, summary_lines, summary_warnings
+from beamline.operations.runs import counted, decision_lines, local_time, marked_ranges, summary_lines, summary_warnings
 from beamline.storage.runs import UNREADABLE_REDUCTION
 from beamline.text import clean, encodable, shortened
 from callbacks.wording import number_of
@@ -128,7 +128,7 @@ def print_runs(entries: list[dict[str, Any]], where: str) -> None:
 def _points(entry: Mapping[str, Any]) -> str:
     """Say how many points a run measured, and of how many where these are others."""
     measured, planned = entry["measured"], entry["points"]
-    if measured is None or planned in (None, measured):
+    if measured is None or planned is None or measured == planned or entry.get("until_precise"):
         return str(next((number for number in (measured, planned) if number is not None), ""))
     return f"{measured} of {planned}"
 
@@ -247,6 +247,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         table.add_row(f"held {local_time(held['time'])[11:19]}", styled(held["reason"], "yellow"))
     for label, reason in marked_ranges(summary):
         table.add_row(label, styled(reason, "yellow"))
+    for label, text in decision_lines(summary):
+        table.add_row(label, text)
     found = summary_lines(summary)
     for label, text in found:
         table.add_row(label, text)

@@ -9,6 +9,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from beamline.acquire.feedback import with_feedback
+from beamline.acquire.references import processing_with_references
 from beamline.acquire.safety import Assessment, assess
 from beamline.acquire.session import Session, measure_all
 from beamline.endstation.build import build_endstation
@@ -69,7 +71,8 @@ def assess_plan(name: str, arguments: Sequence[str], *, config: Path | None, dat
     plan, parameters = _parsed(name, arguments)
     if problems := processing_problems(loaded):  # as the session says
         raise BeamlineError(*problems)
-    endstation = build_endstation(loaded, frames_dir=Layout(data_dir).frames)
+    built = build_endstation(loaded, frames_dir=Layout(data_dir).frames)
+    endstation = with_feedback(built, data_dir, processing_with_references(loaded, data_dir))
     made = plan.function(endstation, **parameters)
     assessment = assess(made, endstation, data_dir, loaded.storage.minimum_free_gb)
     assessment.refuse()

@@ -36,7 +36,8 @@ def problems_of(raw: Run, interruptions: list[dict[str, Any]]) -> list[str]:
     primary = raw.streams.get(Stream.PRIMARY)
     measured, planned = len(primary) if primary else 0, planned_points(raw.start)
     if planned is not None and measured < planned:
-        found.append(f"{measured} of {planned} points measured" + ("" if raw.stop else " so far"))
+        least = "at least " if precision_of(raw.start) else ""
+        found.append(f"{measured} of {least}{planned} points measured" + ("" if raw.stop else " so far"))
     return found + _gaps(raw, [held["time"] for held in interruptions])
 
 
@@ -50,10 +51,22 @@ def unreadable_frames(documents: Iterable[Document]) -> str:
 
 
 def planned_points(start: dict[str, Any]) -> int | None:
-    """Give how many events of the stream `primary` were asked for; None where that is not known."""
+    """Give how many events of the stream `primary` were asked for; None where that is not known.
+
+    Of a run that is measured until a precision is reached, it is how many it has at least.
+    """
+    if precision := precision_of(start):
+        return int(precision["least_points"])
     block = start.get(MEASUREMENT)
     points = block.get("points") if isinstance(block, dict) else start.get("num_points")
     return points if isinstance(points, int) else None
+
+
+def precision_of(start: dict[str, Any]) -> dict[str, Any]:
+    """Give the block `precision` of a measurement: what is to be reached; empty where nothing is."""
+    block = start.get(MEASUREMENT)
+    precision = block.get("precision") if isinstance(block, dict) else None
+    return precision if isinstance(precision, dict) and isinstance(precision.get("least_points"), int) else {}
 
 
 def _gaps(raw: Run, interruptions: list[float]) -> list[str]:

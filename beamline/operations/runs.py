@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from datetime import datetime
@@ -13,15 +14,23 @@ from pydantic import ValidationError
 from beamline.acquire.safety import IMPORTED
 from beamline.endstation.config import ReductionConfig, explain, load_config
 from beamline.errors import BeamlineError
-from beamline.operations.problems import planned_points, problems_of
+from beamline.operations.problems import planned_points, precision_of, problems_of
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques import TECHNIQUES, Technique
 from beamline.text import file_name_of, shortened
-from callbacks.contract import MEASUREMENT, Account, Marks, Measurement, Stream
+from callbacks.contract import MEASUREMENT, Account, DecisionKey, Marks, Measurement, Reason, Stream
 from callbacks.pipelines import RIXS
+from callbacks.wording import number_of
 
 INTERRUPTIONS = "interruptions"  # stream of the engine
+MEANING = {
+    Reason.REACHED: "reached",
+    Reason.GO_ON: "the run ended before it was reached",
+    Reason.MOST: "not reached with the most that were allowed",
+    Reason.TIME: "not reached in the time that was allowed",
+    Reason.LATE: "the reduction was late, so that the most were taken without looking,",
+}
 
 
 def open_runs(data_dir: Path | None) -> Runs:
@@ -79,8 +88,9 @@ def list_runs(
     Returns
     -------
     list of dict
-        For JSON: `uid`, `scan_id`, `time`, `technique`, `sample`, `edge`, `points` (planned), `measured` (None where
-        the run cannot be read), `exit_status` (empty until it has ended) and `problems` of each.
+        For JSON: `uid`, `scan_id`, `time`, `technique`, `sample`, `edge`, `points` (planned; at least, where
+        `until_precise` says that a precision is to be reached), `measured` (None where the run cannot be read),
+        `exit_status` (empty until it has ended) and `problems` of each.
     """
     found: list[dict[str, Any]] = []
     before = {} if known is None else known
@@ -108,6 +118,7 @@ def _of_start(entry: Entry) -> dict[str, Any]:
         "sample": sample_of(entry.start),
         "edge": str(block.get("edge", "")),
         "points": planned_points(entry.start),
+        "until_precise": bool(precision_of(entry.start)),
     }
 
 
@@ -184,6 +195,7 @@ def summarise_run(raw: Run, derived: Run | None) -> dict[str, Any]:
         "frames": len(primary) if primary else 0,
         "problems": problems_of(raw, held),
         "interruptions": held,
+        "decisions": decisions(raw),
     }
     if derived is None or technique is None or not derived.result:
         return summary
@@ -223,6 +235,53 @@ def interruptions(raw: Run) -> list[dict[str, Any]]:
         reason = "a point was taken without light; it is in the stream `interrupted`, and was taken again"
         found += [{"time": float(time), "reason": reason} for time in dark.time]
     return sorted(found, key=lambda each: each["time"])
+
+
+def decisions(raw: Run) -> list[dict[str, Any]]:
+    """List what was decided in the end at each energy, or of all: how precise it is, and why no more was taken.
+
+    Returns
+    -------
+    list of dict
+        `energy_index` (from 0; -1: all), `count` (frames, points or passes), `reached`, `asked` (NaN: a fixed number
+        was taken), `reason` (of `callbacks.contract.Reason`), `late` (whether the reduction was, at any time there),
+        and `again`, why frames were taken again. By ascending index.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    columns = raw.streams[Stream.DECISION].columns if Stream.DECISION in raw.streams else {}
+    for each in zip(*(columns[key] for key in DecisionKey), strict=True) if columns else ():
+        values = dict(zip(DecisionKey, each, strict=True))
+        index, reason = int(values[DecisionKey.ENERGY_INDEX]), str(values[DecisionKey.REASON])
+        one = found.setdefault(index, {"energy_index": index, "late": False, "again": []})
+        one["late"] |= bool(values[DecisionKey.LATE])
+        one["again"] += filter(None, [str(values[DecisionKey.AGAIN])])
+        if reason != Reason.MARKED or "reason" not in one:
+            one |= {
+                "count": int(values[DecisionKey.COUNT]),
+                "reached": float(values[DecisionKey.REACHED]),
+                "asked": float(values[DecisionKey.ASKED]),
+                "reason": reason,
+            }
+    return [found[index] for index in sorted(found)]
+
+
+def decision_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say how precise a run was to be, where that is reached and where not, as (label, text)."""
+    found = summary.get("decisions", [])
+    of_energies = [one for one in found if one["reason"] != Reason.MARKED]
+    lines = []
+    for reason in Reason:
+        if those := [one for one in of_energies if one["reason"] == reason]:
+            reached = [one["reached"] for one in those if not math.isnan(one["reached"])]
+            values = f", {min(reached):.2g} to {max(reached):.2g}" if reached else ""
+            counts = sorted({one["count"] for one in those})
+            taken = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+            where = "in all" if those[0]["energy_index"] < 0 else f"at {number_of(len(those), 'energy')}"
+            lines.append(
+                ("precision", f"{MEANING[reason]} {where}{values} for {those[0]['asked']:g}, with {taken} taken")
+            )
+    again = sum(len(one["again"]) for one in found)
+    return lines + ([("taken again", number_of(again, "frame"))] if again else [])
 
 
 def marked_frames(derived: Run) -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from beamline.acquire.feedback import with_feedback
+from beamline.acquire.references import processing_with_references
 from beamline.acquire.safety import Assessment, assess
 from beamline.endstation.build import build_endstation
 from beamline.endstation.config import Config
@@ -65,7 +67,9 @@ class PlanChecks:
 
     def _built(self) -> Any:
         if self._endstation is None:
-            self._endstation = build_endstation(self._config, frames_dir=Layout(self._data_dir).frames)
+            built = build_endstation(self._config, frames_dir=Layout(self._data_dir).frames)
+            settings = processing_with_references(self._config, self._data_dir)
+            self._endstation = with_feedback(built, self._data_dir, settings)
         return self._endstation
 
     async def check_item(self, item: Mapping[str, Any]) -> Assessment:

@@ -3,6 +3,7 @@
 from plans.checks.estimate import Estimate, estimate
 from plans.checks.preflight import (
     check_beamline,
+    check_choice,
     check_count,
     check_counting_time,
     check_positive,
@@ -12,6 +13,7 @@ from plans.checks.preflight import (
 __all__ = [
     "Estimate",
     "check_beamline",
+    "check_choice",
     "check_count",
     "check_counting_time",
     "check_positive",

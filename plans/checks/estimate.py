@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from bluesky.utils import Msg, ensure_generator
 
-from callbacks.contract import MEASUREMENT
+from callbacks.contract import MEASUREMENT, Stream
 from plans.endstation import Endstation
 from plans.errors import PlanError
 
@@ -54,6 +54,11 @@ class Estimate:
         Devices that cannot describe their data before they are staged: their bytes are not known, and not counted.
     warnings : tuple of str
         What may spoil the data though it can be measured, a line each.
+    spared_points : int
+        Of the events of `primary`, how many may not be needed: they are taken until a precision is reached. All other
+        numbers are the most.
+    spared_time : float
+        s that these count for.
     """
 
     points: dict[str, int]
@@ -68,6 +73,28 @@ class Estimate:
     techniques: tuple[str, ...]
     undescribed: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    spared_points: int = 0
+    spared_time: float = 0.0
+
+    @property
+    def least(self) -> Estimate:
+        """What the plan does at least: itself, unless it measures until a precision is reached."""
+
+        def less(counted: Mapping[str, int]) -> dict[str, int]:
+            return {
+                stream: number - (self.spared_points if stream == Stream.PRIMARY else 0)
+                for stream, number in counted.items()
+            }
+
+        return replace(
+            self,
+            points=less(self.points),
+            frames=less(self.frames),
+            lines=less(self.lines),
+            counting_time=self.counting_time - self.spared_time,
+            spared_points=0,
+            spared_time=0.0,
+        )
 
     @property
     def events(self) -> int:
@@ -137,7 +164,7 @@ class _Walk:
     """Answers the messages of a plan, and counts."""
 
     def __init__(self, endstation: Endstation) -> None:
-        self._scanner = endstation.scanner
+        self._scanner, self._feedback = endstation.scanner, endstation.feedback
         self._exposures = {
             endstation.scaler: endstation.scaler.dwell,
             endstation.ccd: endstation.ccd.exposure_time,
@@ -158,10 +185,13 @@ class _Walk:
         self._counting = self._sleeping = self._now = 0.0
         self._frame_bytes = self._array_bytes = self._documents = self._runs = 0
         self._energy_follows_time = False  # of a RIXS map
+        self._primary = 0.0  # s that the events of `primary` count for
+        self._least: tuple[int, float] | None = None  # events of `primary`, and s, of a plan that reaches a precision
 
     def outcome(self) -> Estimate:
         """Give what was counted."""
         self._expose()
+        points, seconds = self._least or (self._points[Stream.PRIMARY], self._primary)
         return Estimate(
             points=dict(self._points),
             frames=dict(self._frames),
@@ -175,6 +205,8 @@ class _Walk:
             techniques=tuple(self._techniques),
             undescribed=tuple(self._undescribed),
             warnings=tuple(self._warnings()),
+            spared_points=max(0, self._points[Stream.PRIMARY] - points),
+            spared_time=max(0.0, self._primary - seconds),
         )
 
     def _warnings(self) -> Iterator[str]:
@@ -193,6 +225,7 @@ class _Walk:
             case "trigger":
                 self._exposure = max(self._exposure, self._exposure_of(message.obj))
             case "create":
+                self._primary += self._exposure if message.kwargs["name"] == Stream.PRIMARY else 0.0
                 self._expose()
                 self._stream, self._read = message.kwargs["name"], []
             case "read" if self._stream:
@@ -211,6 +244,8 @@ class _Walk:
                 block = message.kwargs.get(MEASUREMENT, {})
                 self._techniques[block.get("technique", message.kwargs.get("plan_name", ""))] = None
                 self._energy_follows_time |= block.get("technique") == "rixs" and block.get("order") == "up"
+                if precision := block.get("precision"):
+                    self._least = (precision["least_points"], precision["least_time"])
                 self._runs += 1
                 self._documents += 2  # start and stop
                 return UID
@@ -221,7 +256,8 @@ class _Walk:
         return None
 
     def _set(self, device: Any, value: Any) -> None:
-        if not hasattr(device, "read"):  # an object of the plan, like `HeldSettings`: nothing that moves
+        # An object of the plan, like `HeldSettings`, or what the reduction tells: nothing that moves.
+        if device is self._feedback or not hasattr(device, "read"):
             return
         if not _differ(self._setpoints.get(device, _NEVER_SET), value):
             return
@@ -254,6 +290,10 @@ class _Walk:
 
     def _save(self) -> None:
         stream = self._stream
+        if stream == Stream.DECISION:  # takes no time, but what it waits for the reduction
+            self._documents += 1
+            self._stream = ""
+            return
         self._documents += stream not in self._points  # its descriptor
         self._points[stream] += 1
         self._documents += 1

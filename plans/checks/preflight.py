@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
@@ -43,6 +43,12 @@ def check_count(name: str, value: int, *, most: int, least: int = 1) -> None:
     """Check a number of points, frames or lines; `PlanError` names what is out of its range."""
     if not least <= value <= most:
         raise PlanError(f"{name}: {value}, expected {least} to {most}")
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Check a choice; `PlanError` names those that there are."""
+    if value not in choices:
+        raise PlanError(f"{name}: {value!r} is none of {', '.join(choices)}")
 
 
 def check_counting_time(seconds: float) -> None:

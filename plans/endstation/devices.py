@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bluesky.protocols import Movable, Readable, Stageable, Triggerable
+
+from callbacks.contract import Output, Stream
 
 OPEN, CLOSED = "open", "closed"  # states of both shutters
 
@@ -65,3 +68,43 @@ class LineScanner(Triggerable, Stageable, Readable[Any], Protocol):
     y: Positioner  # um, fine stage
     dwell: Positioner
     mode: Positioner
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a plan asks of the reduction of its run.
+
+    Attributes
+    ----------
+    run : str
+        Uid of the raw run.
+    number : int
+        Of the frame, point or image that the answer has to know of.
+    of : Output
+        Which output; NaN is answered where the run has none.
+    stream : Stream
+        Of the derived run: `FRAMES`, or `IMAGES` for images.
+    mark : Output or None
+        Which output says why a frame or point is not to be trusted; None where there is none.
+    patient : bool
+        Whether to wait for the answer; otherwise it is what is known at once.
+    """
+
+    run: str
+    number: int
+    of: Output
+    stream: Stream = Stream.FRAMES
+    mark: Output | None = None
+    patient: bool = True
+
+
+class Feedback(Movable[Question], Triggerable, Readable[Any], Protocol):
+    """What the live reduction has told of the run under way.
+
+    It is set to a `Question`. Its trigger always ends and never fails: when the reduction has told of that run and at
+    least of that number, or after a time. Its data keys are the first of `callbacks.contract.DecisionKey`.
+    """
+
+    def why_not(self, of: Output) -> str:
+        """Say why the reduction will not tell of an output, whatever is measured; empty where it will."""
+        ...

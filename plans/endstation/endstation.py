@@ -7,7 +7,7 @@ from typing import Any
 
 from bluesky.protocols import Movable, Readable
 
-from plans.endstation.devices import Ccd, LineScanner, Positioner, Ring, SampleHolder, Scaler, ZonePlate
+from plans.endstation.devices import Ccd, Feedback, LineScanner, Positioner, Ring, SampleHolder, Scaler, ZonePlate
 from plans.endstation.light import Light
 from plans.endstation.truth import Truth
 
@@ -46,7 +46,10 @@ class Endstation(Devices):
         Without light by these limits, a point is measured again; None: every point is kept.
     truth : Truth, optional
         What a simulated endstation knows; None for hardware.
+    feedback : Feedback, optional
+        What the live reduction tells plans that measure until a precision is reached; None where nothing reduces.
     """
 
     light: Light | None = None
     truth: Truth | None = None
+    feedback: Feedback | None = None

@@ -20,6 +20,8 @@ class Interruptions:
     ----------
     count : int
         Times since the beginning that others may have moved devices.
+    run : str
+        Uid of the run, once it is open.
     """
 
     name = "interruptions"
@@ -27,6 +29,7 @@ class Interruptions:
 
     def __init__(self) -> None:
         self.count = 0
+        self.run = ""
         self._replay = True
 
     def allow_replay(self) -> None:

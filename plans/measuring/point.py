@@ -101,9 +101,9 @@ def take_point(
         try:
             yield from _move_and_trigger(positions, devices)
             interruptions.refuse_replay()
-            point, missing = yield from _read(interruptions, devices, stream, light)
+            point, missing = yield from read_event(interruptions, devices, stream, light)
             if missing:
-                point, _ = yield from _read(interruptions, devices, Stream.INTERRUPTED, None)
+                point, _ = yield from read_event(interruptions, devices, Stream.INTERRUPTED, None)
         except Exception as error:
             if connection_was_lost or not _is_lost_connection(error):
                 raise
@@ -166,7 +166,7 @@ def _let_reconnect() -> MsgGenerator[None]:
                 raise
 
 
-def _read(
+def read_event(
     interruptions: Interruptions, devices: Sequence[Readable[Any]], stream: Stream, light: Light | None
 ) -> MsgGenerator[tuple[Point | None, Missing]]:
     """Read devices into an event, ready to be saved.

@@ -7,7 +7,7 @@ from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-from bluesky.utils import MsgGenerator
+from bluesky.utils import MsgGenerator, RunEngineControlException
 
 from callbacks.contract import MEASUREMENT, Key, Measurement, Stream
 from plans.endstation import CLOSED, Endstation
@@ -49,8 +49,19 @@ def run_with_light(
         yield from bps.mv(endstation.shutter, CLOSED)
         if move_to_sample:
             yield from bps.mv(endstation.sample, move_to_sample)
-        result: str = yield from bpp.stage_wrapper(bpp.run_wrapper(taken(), md=metadata), detectors)
+        result: str = yield from bpp.stage_wrapper(opened(), detectors)
         return result
+
+    def opened() -> MsgGenerator[str]:  # as `bpp.run_wrapper`, which tells the uid when the run is over
+        interruptions.run = yield from bps.open_run(metadata)
+        yield from bpp.contingency_wrapper(taken(), except_plan=closed_after, else_plan=bps.close_run)
+        return interruptions.run
+
+    def closed_after(error: Exception) -> MsgGenerator[None]:
+        if isinstance(error, RunEngineControlException):
+            yield from bps.close_run(exit_status=getattr(error, "exit_status"))  # noqa: B009 - all have it but the base
+        else:
+            yield from bps.close_run(exit_status="fail", reason=str(error))
 
     def taken() -> MsgGenerator[None]:
         try:

@@ -125,6 +125,9 @@ def test_the_start_document_says_what_was_asked_for(engine, documents, endstatio
         "follow_focus": True,
         "blank": "x=0.4:1 y=0:0.2",
         "dark_lines": 3,
+        "until_fraction_sigma": 0.0,
+        "most_passes": 5,
+        "most_time": 0.0,
     }
     assert start["hints"]["dimensions"] == [(["energy"], "primary"), (["stxm_y"], "primary")]
     assert endstation.sample.value == "NMC charged"

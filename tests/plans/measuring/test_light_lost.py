@@ -118,7 +118,7 @@ def test_each_checkpoint_of_a_plan_bears_the_interruptions_of_its_run(simulator,
 
 
 def test_a_bare_simulator_lists_a_plan_that_looks_at_its_light(lit):
-    messages = RunEngineSimulator().simulate_plan(rixs_map(lit, "520:522:1", 1.0, dark_frames=0, retake_partial=True))
+    messages = RunEngineSimulator().simulate_plan(rixs_map(lit, "520:522:1", 1.0, dark_frames=0, retake="at_end"))
     assert [message.command for message in messages].count("save") == 3
 
 
@@ -467,8 +467,8 @@ def test_frames_whose_incident_flux_was_lost_are_taken_again_at_the_end(engine, 
     engine.subscribe(Reducer(derived, pipelines()))
     undisturbed = measured()
     lose = engine.subscribe(lose_it)
-    result = measured(retake_partial=True)
-    assert documents.of("start")[0]["plan_args"]["retake_partial"] is True
+    result = measured(retake="at_end")
+    assert documents.of("start")[0]["plan_args"]["retake"] == "at_end"
     again = energies(documents)[8:]
     assert again[:2] == [531.0, 532.0]
     assert 2 <= len(again) <= 3  # the third may have been partial
@@ -491,7 +491,7 @@ def test_frames_whose_incident_flux_was_lost_are_taken_again_at_the_end(engine, 
 
 
 def test_no_frame_is_taken_again_where_all_are_whole_or_nobody_asks(engine, documents, endstation):
-    engine(rixs_map(endstation, "520:529:1", 1.0, dark_frames=0, retake_partial=True))
+    engine(rixs_map(endstation, "520:529:1", 1.0, dark_frames=0, retake="at_end"))
     assert energies(documents) == [520.0 + n for n in range(10)]
     fluxes = iter([1.0, 1.0, float("nan"), 1.0, 0.5, 1.0, 0.0, 1.0, 1.0, 1.0] * 2)
     values = endstation.scaler.values
@@ -513,7 +513,7 @@ def test_each_frame_that_is_lost_partial_or_without_i0_is_taken_again_once(engin
         return reading
 
     endstation.scaler.read = one_after_the_other
-    engine(rixs_map(endstation, "520:529:1", 1.0, retake_partial=True, dark_frames=1, dark_ttl=11.0))
+    engine(rixs_map(endstation, "520:529:1", 1.0, retake="at_end", dark_frames=1, dark_ttl=11.0))
     assert energies(documents) == [*(520.0 + n for n in range(10)), 522.0, 524.0, 526.0]
     assert numbers(documents) == list(range(1, 14))
     assert len(documents.events("dark")) == 2  # renewed among those taken again, as among the others

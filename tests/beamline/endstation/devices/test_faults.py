@@ -191,7 +191,7 @@ def test_an_i0_that_is_not_a_number_is_marked_and_taken_again_when_asked(session
         switch("NanI0", "Off")
 
     watch = Watch(session, documents, nan_once, after=2, delay=0.0)
-    plan = rixs_map(session.endstation, "528:533:1", 300.0, sample=SAMPLE, dark_frames=0, retake_partial=True)
+    plan = rixs_map(session.endstation, "528:533:1", 300.0, sample=SAMPLE, dark_frames=0, retake="at_end")
     watch.run(plan)
     assert documents.stop["exit_status"] == "success"
     i0 = np.array([event["data"][Key.I0] for event in documents.events()])
