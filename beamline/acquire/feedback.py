@@ -31,6 +31,9 @@ Settings = Mapping[str, Mapping[str, Any]]
 # s. A reduction that died is started again after half a second, needs some four to import what it works with, and
 # reduces the run once more from its beginning, a frame in some 50 ms: with 500 frames it is back after 30 s.
 PATIENCE = 30.0
+# s, before it has told anything of the run: one that is started with the session needs 25 s on a busy computer (load 5
+# on two cores), and compiles its arithmetic the first time.
+PATIENCE_AT_START = 120.0
 NUMBER_OF_RAW = {Stream.FRAMES: "frame", Stream.IMAGES: "image"}  # data key of each stream that numbers its events
 NOTHING: dict[DecisionKey, Any] = {
     DecisionKey.EVENT: -1,
@@ -67,6 +70,8 @@ class Feedback:
     ----------
     settings, patience
         May be set to others, for the runs that begin from then on.
+    patience_at_start : float
+        s that are waited for the first answer of a run.
     """
 
     name = "feedback"
@@ -75,6 +80,7 @@ class Feedback:
     def __init__(self, data_dir: Path, settings: Settings, *, patience: float = PATIENCE) -> None:
         self.settings = settings
         self.patience = patience
+        self.patience_at_start = max(patience, PATIENCE_AT_START)
         self._data_dir = data_dir
         self._question: Question | None = None
         self._told: _Told | None = None
@@ -128,6 +134,12 @@ class Feedback:
         """Describe the patience."""
         return {"feedback_patience": {"source": "feedback", "dtype": "number", "shape": [], "units": "s"}}
 
+    def close(self) -> None:
+        """Close the log that is followed; the next question opens it again."""
+        with self._one:
+            if self._told is not None:
+                self._told.close()
+
     def _answer_it(self, question: Question | None, begin: float, status: OphydStatus) -> None:
         try:
             if question is not None:
@@ -139,7 +151,6 @@ class Feedback:
             status.set_finished()
 
     def _wait_for(self, question: Question, begin: float) -> None:
-        patience = self.patience if question.patient else 0.0
         with LogChanges(self._data_dir) as changes:  # before the log is looked at, so that nothing is missed
             while True:
                 with self._one:
@@ -147,7 +158,8 @@ class Feedback:
                     told.look()
                     found, newest = told.answer(question.number), told.newest
                 waited = time.monotonic() - begin
-                if found is not None or waited >= patience or self._question is not question:
+                patience = self.patience if newest >= 0 else self.patience_at_start
+                if found is not None or waited >= patience or not question.patient or self._question is not question:
                     break
                 changes.wait()
         late = {DecisionKey.LATE: int(found is None), DecisionKey.TOLD: newest, DecisionKey.WAITED: waited}

@@ -171,6 +171,7 @@ class Session:
             self.RE.abort("the session was closed")
         self.watcher.close()
         self.recorder.close()
+        self.endstation.feedback.close()
         if self._processors:
             allow(self._processors, threads())
         for follower in self._followers:

@@ -273,13 +273,13 @@ def decision_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     for reason in Reason:
         if those := [one for one in of_energies if one["reason"] == reason]:
             reached = [one["reached"] for one in those if not math.isnan(one["reached"])]
-            values = f", {min(reached):.2g} to {max(reached):.2g}" if reached else ""
+            ends = sorted({f"{min(reached):.2g}", f"{max(reached):.2g}"}) if reached else []
+            values = f", {' to '.join(ends)}" if ends else ""
             counts = sorted({one["count"] for one in those})
             taken = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
             where = "in all" if those[0]["energy_index"] < 0 else f"at {number_of(len(those), 'energy')}"
-            lines.append(
-                ("precision", f"{MEANING[reason]} {where}{values} for {those[0]['asked']:g}, with {taken} taken")
-            )
+            taken = "" if reason is Reason.LATE else f", with {taken} taken"  # it was decided before they were
+            lines.append(("precision", f"{MEANING[reason]} {where}{values} for {those[0]['asked']:g}{taken}"))
     again = sum(len(one["again"]) for one in found)
     return lines + ([("taken again", number_of(again, "frame"))] if again else [])
 

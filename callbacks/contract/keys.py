@@ -63,7 +63,7 @@ class Reason(StrEnum):
     """Why a plan took more, or no more, at an energy."""
 
     GO_ON = "not reached"  # one more is taken
-    REACHED = "reached"
+    REACHED = "reached"  # no more is taken
     MOST = "most taken"  # not reached with as many as were allowed
     TIME = "time spent"  # not reached in the time that was allowed
     LATE = "reduction late"  # the most are taken at this energy, without looking

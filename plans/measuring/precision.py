@@ -70,9 +70,7 @@ class Aim:
         if not self.most_time > 0:
             raise PlanError(f"most_time: {self.most_time} is not positive")
         if endstation.feedback is None:
-            raise PlanError(
-                f"{name}: nothing tells the plan of the reduction here; expected an endstation of a session"
-            )
+            raise PlanError(f"{name}: needs the live reduction, and this endstation has none")
         if why := endstation.feedback.why_not(self.of):
             raise PlanError(f"{name}: {why}")
 
