@@ -332,7 +332,8 @@ class Page:
             entry = runs.find(request.path_params["uid"])
             panels = _panels(runs, entry, energy)
             if other:
-                beside = runs.find(other)
+                reductions = (one for one in runs.entries() if one.uid == other and one.reduction_of)
+                beside = next(reductions, None) or runs.find(other)
                 names = _name_beside(entry, beside), _name_beside(beside, entry)
                 panels = side_by_side(panels, _panels(runs, beside, energy), names)
             return pack(panels)
