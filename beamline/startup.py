@@ -16,7 +16,7 @@ from pathlib import Path
 
 from beamline.acquire.session import Session
 from beamline.endstation.config import load_config
-from beamline.storage.catalogue.condition import CatalogueError
+from beamline.storage.catalogue.errors import CatalogueError
 from beamline.storage.catalogue.find import derived_of, derived_runs, open_catalog
 from beamline.storage.layout import Layout
 from plans import PLANS

@@ -20,7 +20,8 @@ from pydantic import BaseModel
 from beamline.child_process import module_command
 from beamline.processes.kinds import KINDS, Kind
 from beamline.processes.process import Follower
-from beamline.storage.catalogue.condition import REFUSED, REMEDY
+from beamline.storage.catalogue.condition import REFUSED
+from beamline.storage.catalogue.errors import REMEDY
 from beamline.storage.layout import INGEST, Layout
 from beamline.storage.locks import is_locked
 from beamline.storage.log import LogError

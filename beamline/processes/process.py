@@ -21,7 +21,7 @@ from typing import Any
 from beamline.errors import BeamlineError
 from beamline.processes.kinds import KINDS, Kind
 from beamline.processes.processors import leave_the_first
-from beamline.storage.catalogue.condition import DamagedCatalogueError
+from beamline.storage.catalogue.errors import DamagedCatalogueError
 from beamline.storage.follow import LogChanges
 from beamline.storage.layout import Layout
 from beamline.storage.locks import locked

@@ -4,7 +4,7 @@ Importing this room is cheap. Tiled and databroker, which take seconds, are impo
 Documents are replayed by `beamline.storage.catalogue.documents`; what fills it is `beamline.storage.catalogue.ingest`.
 """
 
-from beamline.storage.catalogue.condition import CatalogueError, DamagedCatalogueError
+from beamline.storage.catalogue.errors import CatalogueError, DamagedCatalogueError
 from beamline.storage.catalogue.find import RunNotFoundError, derived_of, derived_runs, open_catalog, resolve_run
 from beamline.storage.catalogue.recovery import RecoveredRun, Recovery, recover
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from beamline.storage.catalogue.condition import CatalogueError, opened_database, rows_of_tables, run_containers
+from beamline.storage.catalogue.condition import opened_database, rows_of_tables, run_containers
+from beamline.storage.catalogue.errors import CatalogueError
 from beamline.storage.layout import Layout, is_regular
 
 BLOCK = 1 << 20  # bytes that are read at a time

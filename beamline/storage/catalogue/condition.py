@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from canonicaljson import encode_canonical_json
 
-from beamline.errors import BeamlineError
+from beamline.storage.catalogue.errors import CatalogueError, DamagedCatalogueError
 from beamline.storage.catalogue.locations import asset_path
 from beamline.storage.layout import Layout
 
@@ -33,24 +33,8 @@ CHECK_PAGES = "PRAGMA quick_check(1)"
 TABLES_LIBRARY = "adbc_driver_sqlite"  # that Tiled reads and writes tables with
 LONGEST_UID = 200  # characters; files are named for them
 LOCK_TIMEOUT = 5.0  # s to wait for another program that has a database to itself
-REMEDY = "`beamline recover` makes it anew from the logs"
 REFUSED = "the catalogue cannot hold it"  # a run, by what is in its documents: nothing takes it in
 REBUILD = "`beamline recover --rebuild` makes it anew from the logs"
-
-
-class CatalogueError(BeamlineError):
-    """The catalogue cannot be used now: it is locked, or its folder cannot be written to or read."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(" ".join(what.splitlines()))  # the name of a folder may have a line break in it
-
-
-class DamagedCatalogueError(CatalogueError):
-    """The catalogue is missing, damaged, of another format, or of another data folder: it has to be made anew."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what}; {REMEDY}")
-        self.what = " ".join(what.splitlines())
 
 
 @dataclass(frozen=True)

@@ -50,15 +50,8 @@ from tiled.server.app import build_app
 from tiled.storage import parse_storage
 from tiled.utils import OneShotCachedMap
 
-from beamline.storage.catalogue.condition import (
-    DERIVED,
-    FORMAT,
-    RAW,
-    REBUILD,
-    CatalogueError,
-    CatalogueFormat,
-    check_catalogue,
-)
+from beamline.storage.catalogue.condition import DERIVED, FORMAT, RAW, REBUILD, CatalogueFormat, check_catalogue
+from beamline.storage.catalogue.errors import CatalogueError
 from beamline.storage.catalogue.locations import asset_uri, quoted_folder, unquoted
 from beamline.storage.layout import Layout
 

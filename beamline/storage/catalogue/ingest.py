@@ -19,14 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamline.storage.catalogue.checksums import write_checksums
-from beamline.storage.catalogue.condition import (
-    DERIVED,
-    RAW,
-    REFUSED,
-    CatalogueError,
-    DamagedCatalogueError,
-    check_catalogue,
-)
+from beamline.storage.catalogue.condition import DERIVED, RAW, REFUSED, check_catalogue
+from beamline.storage.catalogue.errors import CatalogueError, DamagedCatalogueError
 from beamline.storage.follow import BATCH_DOCUMENTS, NewLogs
 from beamline.storage.layout import Layout
 from beamline.storage.locks import LockError, locked

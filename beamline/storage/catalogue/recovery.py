@@ -14,13 +14,8 @@ from pathlib import Path
 
 from beamline.errors import BeamlineError
 from beamline.storage.catalogue.checksums import unsound_runs
-from beamline.storage.catalogue.condition import (
-    CatalogueError,
-    DamagedCatalogueError,
-    check_thoroughly,
-    referred_files,
-    runs_in,
-)
+from beamline.storage.catalogue.condition import check_thoroughly, referred_files, runs_in
+from beamline.storage.catalogue.errors import CatalogueError, DamagedCatalogueError
 from beamline.storage.catalogue.ingest import Ingester, ingest_lock
 from beamline.storage.catalogue.restoring import Restorer
 from beamline.storage.frames import HDF5_MIMETYPE, FramesError, is_open_for_writing, linked_frames, repair_frames

@@ -19,14 +19,10 @@ from soft import Camera, Motor, number
 from store import Store
 
 from beamline.processes.followers import ingest_now
-from beamline.storage.catalogue.condition import (
-    CatalogueError,
-    DamagedCatalogueError,
-    check_catalogue,
-    check_thoroughly,
-)
+from beamline.storage.catalogue.condition import check_catalogue, check_thoroughly
 from beamline.storage.catalogue.documents import documents
 from beamline.storage.catalogue.embedded import create_catalogue
+from beamline.storage.catalogue.errors import CatalogueError, DamagedCatalogueError
 from beamline.storage.catalogue.find import derived_of, open_catalog
 from beamline.storage.catalogue.recovery import recover
 from beamline.storage.large_arrays import externalise

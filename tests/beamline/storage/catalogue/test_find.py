@@ -17,7 +17,7 @@ from store import Store
 
 from beamline.storage.catalogue import condition as condition_module
 from beamline.storage.catalogue import ingest as ingest_module
-from beamline.storage.catalogue.condition import CatalogueError, DamagedCatalogueError
+from beamline.storage.catalogue.errors import CatalogueError, DamagedCatalogueError
 from beamline.storage.catalogue.find import RunNotFoundError, derived_of, derived_runs, resolve_run
 from beamline.storage.catalogue.ingest import FLUSH_INTERVAL, Ingester, ingest_lock
 from beamline.storage.large_arrays import externalise

@@ -22,8 +22,9 @@ from soft import Camera, Values, number, run_program
 
 from beamline.storage.catalogue import recovery as recovery_module
 from beamline.storage.catalogue.checksums import unsound_runs, write_checksums
-from beamline.storage.catalogue.condition import REFUSED, CatalogueError
+from beamline.storage.catalogue.condition import REFUSED
 from beamline.storage.catalogue.embedded import create_catalogue
+from beamline.storage.catalogue.errors import CatalogueError
 from beamline.storage.catalogue.ingest import ingest_lock
 from beamline.storage.catalogue.recovery import Recovery, recover
 from beamline.storage.catalogue.restoring import Restorer
