@@ -52,3 +52,17 @@ def small_disk(tmp_path_factory):
         pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.decode().strip()}")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server; one for each worker that needs it."""
+    from postgres import Cluster, programs
+
+    if programs() is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("PostgreSQL is not installed; CI must run its tests")
+        pytest.skip("PostgreSQL is not installed")
+    cluster = Cluster()
+    yield cluster
+    cluster.close()

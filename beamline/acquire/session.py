@@ -30,6 +30,7 @@ from beamline.errors import BeamlineError
 from beamline.processes.followers import FollowingProcess, FollowingThread, LogFollowing
 from beamline.processes.processors import allow, keep_to_the_first, threads
 from beamline.storage import Layout, Recorder
+from beamline.storage.catalogue.place import use_catalogue
 from beamline.storage.layout import INGEST, PROCESSES, REDUCTION
 from beamline.techniques.settings import processing_problems, settings_problems
 from callbacks.contract import PROCESSING
@@ -74,6 +75,7 @@ class Session:
             raise BeamlineError(*problems)
         data_dir = data_dir.absolute()  # documents name files in it, and must be readable from any working directory
         layout = Layout(data_dir)
+        use_catalogue(data_dir, config.storage.catalogue)
         self.config = config
         self.data_dir = data_dir
         self._log = _log_to(layout.session_log)

@@ -402,6 +402,7 @@ def recover(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Make the catalogue anew from the logs, also if nothing is wrong with it.")
     ] = False,
+    config: ConfigFile = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -409,10 +410,11 @@ def recover(
     from dataclasses import asdict
 
     from beamline.cli import printing
+    from beamline.endstation.config import load_config
     from beamline.operations.recover import recover as recover_runs
-    from beamline.operations.runs import open_runs
+    from beamline.operations.runs import data_folder
 
-    recovery = recover_runs(open_runs(data_dir).data_dir, rebuild=rebuild)
+    recovery = recover_runs(data_folder(data_dir, load_config(config)), rebuild=rebuild)
     printing.print_json(asdict(recovery)) if as_json else printing.print_recovery(recovery)
     if recovery.problems:
         raise SystemExit(1)

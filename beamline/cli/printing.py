@@ -136,7 +136,7 @@ def _points(entry: Mapping[str, Any]) -> str:
 def print_status(found: Mapping[str, Any]) -> None:
     """Print how a data folder is."""
     free = "there is no such folder" if found["free_gb"] is None else f"{found['free_gb']:.1f} GB free"
-    console.print(f"{found['data_dir']}: {free}", soft_wrap=True)
+    console.print(f"{found['data_dir']}: {free}; catalogue: {found['catalogue']}", soft_wrap=True)
     for run in found["measuring"]:
         scan = "run" if run["scan_id"] is None else f"scan {shortened(run['scan_id'])}"
         of = "" if run["planned"] is None else f" of {run['planned']}"

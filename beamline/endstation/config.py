@@ -20,12 +20,14 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     PrivateAttr,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from beamline.endstation.catalogue_address import EXPECTED, parse_address
 from beamline.errors import BeamlineError
 from beamline.text import shortened
 
@@ -100,6 +102,8 @@ class Storage(_Table):
 
     data_dir: Path = Field(default_factory=lambda: user_data_path("stxm-rixs-beamline"), strict=False)
     minimum_free_gb: PositiveFloat = 1.0  # with less disk space, no run is begun
+    # "sqlite" or "postgresql://USER@HOST/DATABASE"; where none is given, it stays where the data folder has it.
+    catalogue: SecretStr | None = None
 
     @field_validator("data_dir", mode="before")
     @classmethod
@@ -113,6 +117,20 @@ class Storage(_Table):
     def _relative_to_file(cls, path: Path, info: ValidationInfo) -> Path:
         folder = info.context["file"].absolute().parent if info.context else Path()
         return folder / path.expanduser()
+
+    @field_validator("catalogue", mode="before")
+    @classmethod
+    def _is_address(cls, text: Any, info: ValidationInfo) -> Any:
+        """Refuse what is no address without showing it: a password may be in it."""
+        if not isinstance(text, str):
+            raise ValueError(EXPECTED)
+        _, password = parse_address(text)
+        if password and info.context and (mode := info.context["file"].stat().st_mode & 0o777) & 0o077:
+            raise ValueError(
+                f"has a password, and others may read the file, whose mode is {mode:04o}: expected 0600, or the "
+                "password in PGPASSWORD, in ~/.pgpass, or in the file that ?passfile= names"
+            )
+        return text
 
 
 class Suspenders(_Table):

@@ -11,6 +11,7 @@ from beamline.endstation.build import build_devices, device_problems, lacking_ke
 from beamline.endstation.config import Config, load_config
 from beamline.endstation.connect import Answer, connect, disconnect, use_channel_access
 from beamline.errors import BeamlineError
+from beamline.storage.catalogue.condition import check_answer
 from beamline.techniques.settings import processing_problems
 
 
@@ -35,6 +36,17 @@ def _reference_problems(config: Config) -> list[str]:
     return problems
 
 
+def _catalogue_problems(config: Config) -> list[str]:
+    """Give a line where the catalogue is elsewhere than in the data folder, and cannot be reached."""
+    if config.storage.catalogue is None:
+        return []
+    try:
+        check_answer(config.storage.catalogue)
+    except BeamlineError as error:
+        return [f"{config.path}: storage.catalogue: {problem}" for problem in error.problems]
+    return []
+
+
 def check(config: Path | None) -> dict[str, Any]:
     """Check a configuration, and connect to its devices.
 
@@ -46,6 +58,7 @@ def check(config: Path | None) -> dict[str, Any]:
     loaded = load_config(config)
     use_channel_access(loaded.channel_access)
     problems, answers = config_problems(loaded) + _reference_problems(loaded), list[Answer]()
+    problems += _catalogue_problems(loaded)
     if not problems:
         devices = build_devices(loaded)
         answers = connect(devices, loaded.channel_access, read=True)

@@ -15,6 +15,7 @@ from beamline.acquire.safety import IMPORTED
 from beamline.endstation.config import ReductionConfig, explain, load_config
 from beamline.errors import BeamlineError
 from beamline.operations.problems import planned_points, precision_of, problems_of
+from beamline.storage.catalogue.place import use_catalogue
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques import TECHNIQUES, Technique
@@ -41,6 +42,8 @@ def open_runs(data_dir: Path | None) -> Runs:
 def data_folder(data_dir: Path | None, config: ReductionConfig) -> Path:
     """Give the data folder, the configuration's where none is given; it need not exist yet.
 
+    Its catalogue is from now on where the configuration says.
+
     Raises
     ------
     BeamlineError
@@ -63,6 +66,7 @@ def data_folder(data_dir: Path | None, config: ReductionConfig) -> Path:
             next(folder.iterdir(), None)
     except OSError as error:
         raise BeamlineError(f"data folder {folder}: cannot be read: {error.strerror}") from error
+    use_catalogue(folder, config.storage.catalogue)
     return folder
 
 

@@ -11,6 +11,7 @@ from beamline.endstation.config import load_config
 from beamline.operations.runs import data_folder
 from beamline.processes.followers import FollowingProcess
 from beamline.processes.kinds import KINDS
+from beamline.storage.catalogue.place import read_place
 from beamline.storage.layout import Layout
 from beamline.storage.log import LogError, LogReader, LogState, inspect_log
 from callbacks.contract import DERIVATION, MEASUREMENT, Stream
@@ -27,14 +28,16 @@ def status(data_dir: Path | None) -> dict[str, Any]:
     Returns
     -------
     dict
-        For JSON: ``data_dir``; ``free_gb`` of its disk, None if there is no such folder; ``processes``, by name the
-        state, process id, since when (s since 1970), runs waiting, bytes behind and errors of each; ``measuring``, the
-        runs that living processes write; ``interrupted``, uids of raw runs whose process died.
+        For JSON: ``data_dir``; ``catalogue``, where it is kept; ``free_gb`` of the folder's disk, None if there is no
+        such folder; ``processes``, by name the state, process id, since when (s since 1970), runs waiting, bytes behind
+        and errors of each; ``measuring``, the runs that living processes write; ``interrupted``, uids of raw runs whose
+        process died.
     """
     folder = data_folder(data_dir, load_config(None))
     measuring, interrupted = _open_runs(folder)
     return {
         "data_dir": str(folder),
+        "catalogue": str(read_place(Layout(folder))),
         "free_gb": shutil.disk_usage(folder).free / 1e9 if folder.is_dir() else None,
         "processes": {
             name: {"does": kind.does, **asdict(FollowingProcess(name, folder).status())} for name, kind in KINDS.items()

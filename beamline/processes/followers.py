@@ -48,8 +48,8 @@ class FollowerStatus:
     Attributes
     ----------
     state : str
-        "off", "starting", "working", "idle", "blocked" (by a catalogue that has to be made anew), "silent" (running,
-        but not reporting), "ended" or "failed".
+        "off", "starting", "working", "idle", "blocked" (by a catalogue that has to be made anew, or whose server
+        does not answer), "silent" (running, but not reporting), "ended" or "failed".
     waiting : int
         Number of runs that it is not done with, including those being measured.
     behind : int

@@ -21,7 +21,7 @@ from typing import Any
 from beamline.errors import BeamlineError
 from beamline.processes.kinds import KINDS, Kind
 from beamline.processes.processors import leave_the_first
-from beamline.storage.catalogue.errors import DamagedCatalogueError
+from beamline.storage.catalogue.errors import CatalogueServerError, DamagedCatalogueError
 from beamline.storage.follow import LogChanges
 from beamline.storage.layout import Layout
 from beamline.storage.locks import locked
@@ -91,10 +91,10 @@ class Follower:
                     self._work()
                     return ""
                 except BeamlineError as error:
-                    reason, damaged = str(error), isinstance(error, DamagedCatalogueError)
+                    reason, blocked = str(error), isinstance(error, CatalogueServerError | DamagedCatalogueError)
             logger.error("%s", reason)
             # The lock is free meanwhile, so that `beamline recover` can make the catalogue anew.
-            self._report("blocked" if damaged else "starting", [], error=reason, at_once=True)
+            self._report("blocked" if blocked else "starting", [], error=reason, at_once=True)
             if not self._wait_while_blocked():
                 return reason
 

@@ -9,6 +9,7 @@ from typing import Any
 import uvicorn
 
 from beamline.endstation.config import load_config
+from beamline.errors import BeamlineError
 from beamline.serve.access import KeyRequired
 from beamline.serve.keys import load_keys
 from beamline.serve.parts import Places
@@ -22,7 +23,11 @@ def main() -> None:
     """Serve until ended."""
     config, data_dir = load_config(Path(os.environ["BEAMLINE_CONFIG"])), Path(os.environ["BEAMLINE_DATA_DIR"])
     keys = load_keys(Places.of(data_dir).keys)
-    app = KeyRequired(served_app(data_dir), keys, role="viewer", open_to_all=ABOUT, closed=CLOSED)
+    try:
+        served = served_app(data_dir)
+    except BeamlineError as error:
+        raise SystemExit(str(error)) from error  # on standard error, which is its log: one line
+    app = KeyRequired(served, keys, role="viewer", open_to_all=ABOUT, closed=CLOSED)
     run_server(app, config.service.host, config.service.catalogue_port)
 
 

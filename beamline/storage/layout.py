@@ -93,6 +93,16 @@ class Layout:
         return self.data_dir / "catalog"
 
     @property
+    def catalogue_address(self) -> Path:
+        """File that says which database the catalogue is kept in (JSON); where there is none, it is SQLite."""
+        return self.data_dir / "catalogue.address"
+
+    @property
+    def catalogue_password(self) -> Path:
+        """File with the password of that database, where the configuration has it; only the owner can read it."""
+        return self.data_dir / "catalogue.pgpass"
+
+    @property
     def catalogue_format(self) -> Path:
         """File in the catalogue's folder that says in what format it is, and for which data folder it was made."""
         return self.catalogue / "catalogue.json"
@@ -209,7 +219,13 @@ class Layout:
                 self.new_catalogue,
                 self.service,
             ),
-            *(self.creation_lock, self.recovery_lock, self.session_log),
+            *(
+                self.creation_lock,
+                self.recovery_lock,
+                self.session_log,
+                self.catalogue_address,
+                self.catalogue_password,
+            ),
             *(self.process_lock(name) for name in PROCESSES),
             *(self.process_status(name) for name in PROCESSES),
             *(self.process_log(name) for name in PROCESSES),

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from beamline.storage.catalogue.condition import opened_database, rows_of_tables, run_containers
+from beamline.storage.catalogue.condition import database_of, run_containers
+from beamline.storage.catalogue.database import DatasetId
 from beamline.storage.catalogue.errors import CatalogueError
 from beamline.storage.layout import Layout, is_regular
 
 BLOCK = 1 << 20  # bytes that are read at a time
 
 Checksums = dict[str, dict[str, int | None]]
-DatasetId = tuple[str, str]  # name of a table, and which of its rows: a table is shared by runs of the same columns
 
 DESCRIPTION = """
     SELECT node.id, node.parent, node.key, node.structure_family, node.metadata, node.specs, source.structure_family,
@@ -30,9 +30,9 @@ DESCRIPTION = """
     WHERE nodes_closure.ancestor = ? ORDER BY node.id, source.id, associated.num
 """
 DATASETS = """
-    SELECT DISTINCT json_extract(source.parameters, '$.table_name'), json_extract(source.parameters, '$.dataset_id')
+    SELECT DISTINCT {table_name}, {dataset_id}
     FROM nodes_closure JOIN data_sources AS source ON source.node_id = nodes_closure.descendant
-    WHERE nodes_closure.ancestor = ? AND json_extract(source.parameters, '$.table_name') NOT NULL
+    WHERE nodes_closure.ancestor = ? AND {table_name} IS NOT NULL
 """
 
 
@@ -46,7 +46,7 @@ def write_checksums(layout: Layout, uid: str) -> None:
     """
     found = _checksums(layout, uid)
     if not found:
-        raise CatalogueError(f"{layout.catalogue_database}: does not have run {uid}")
+        raise CatalogueError(f"{database_of(layout).runs}: does not have run {uid}")
     path = layout.checksums(uid)
     new = path.with_name(f".{path.name}.new")
     if not path.parent.is_dir():
@@ -91,13 +91,16 @@ def _checksums(layout: Layout, only: str | None) -> dict[str, Checksums]:
     nodes = run_containers(layout, only)
     descriptions: dict[str, int] = {}
     datasets: dict[str, list[DatasetId]] = {}
-    with opened_database(layout.catalogue_database) as database:
+    database = database_of(layout)
+    keys = ("table_name", "dataset_id")
+    query = DATASETS.format(**{key: database.text_of("source.parameters", key) for key in keys})
+    with database.opened() as ask:
         for uid, (_, node) in nodes.items():
-            datasets[uid] = [(str(name), str(number)) for name, number in database.execute(DATASETS, (node,))]
-        database.text_factory = bytes  # a text that is damaged may be none
+            datasets[uid] = [(str(name), str(number)) for name, number in ask(query, node)]
+    with database.opened(bytes) as ask:  # a text that is damaged may be none
         for uid, (_, node) in nodes.items():
-            descriptions[uid] = _crc(database.execute(DESCRIPTION, (node,)))
-    rows = _crc_of_rows(layout, datasets)
+            descriptions[uid] = _crc(ask(DESCRIPTION, node))
+    rows = database.crc_of_rows(datasets)
     return {
         uid: {
             "description": {"": descriptions[uid]},
@@ -106,33 +109,6 @@ def _checksums(layout: Layout, only: str | None) -> dict[str, Checksums]:
         }
         for uid, (container, _) in nodes.items()
     }
-
-
-def _crc_of_rows(layout: Layout, datasets: Mapping[str, Iterable[DatasetId]]) -> dict[DatasetId, int]:
-    """Compute the checksum of each dataset's rows, in one pass through each table."""
-    wanted: dict[str, list[str]] = {}
-    for name, number in {dataset for own in datasets.values() for dataset in own}:
-        wanted.setdefault(name, []).append(number)
-    found: dict[DatasetId, int] = {}
-    for name, numbers in wanted.items():
-        table = _quoted(name)
-        columns = rows_of_tables(layout.catalogue_tables, f"SELECT name FROM pragma_table_info({table})")
-        values = ", ".join(f"CAST(quote({_quoted(column)}) AS BLOB)" for (column,) in columns)
-        only = f"WHERE _dataset_id = {numbers[0]}" if len(numbers) == 1 and numbers[0].isdecimal() else ""
-        rows = rows_of_tables(layout.catalogue_tables, f"SELECT quote(_dataset_id), {values} FROM {table} {only}")
-        for row in rows:
-            key = name, row[0]
-            found[key] = zlib.crc32(repr([*map(_value, row[1:])]).encode(), found.get(key, 0))
-    return found
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _value(quoted: bytes) -> bytes | float:
-    """Return the number that a quoted value is, as versions of SQLite write it with different digits."""
-    return quoted if quoted[:1] in b"'NX" or quoted.lstrip(b"-").isdigit() else float(quoted)
 
 
 def _crc(rows: Iterable[tuple[Any, ...]]) -> int:

@@ -7,35 +7,34 @@ does so when it is called.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import fcntl
 import logging
 import os
 import shutil
-import sqlite3
 import sys
-import tempfile
 import threading
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from functools import cache, partial
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-# Tiled reads these when it is imported: frames are read while the detector writes, and without a network in between a
-# failed request need not be repeated ten times.
+# Tiled reads these: frames are read while the detector writes; without a network in between a failed request need not
+# be repeated ten times; and the address of a table holds nothing of who reached it, and how.
 os.environ.setdefault("TILED_HDF5_SWMR_DEFAULT", "1")
 os.environ.setdefault("TILED_RETRY_ATTEMPTS", "2")
+os.environ.setdefault("TILED_STRIP_STORAGE_URI_QUERY_ON_WRITE", "1")
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Using `httpx` with `starlette.testclient`")  # the transport Tiled embeds with
     from starlette import testclient  # noqa: F401
 
 from bluesky_tiled_plugins.exporters import json_seq_exporter
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from tiled import utils as tiled_utils
 from tiled.catalog import from_uri
@@ -47,12 +46,23 @@ from tiled.client.context import Context
 from tiled.config import Authentication
 from tiled.media_type_registration import default_serialization_registry
 from tiled.server.app import build_app
+from tiled.server.connection_pool import open_database_connection_pool
 from tiled.storage import parse_storage
 from tiled.utils import OneShotCachedMap
 
-from beamline.storage.catalogue.condition import DERIVED, FORMAT, RAW, REBUILD, CatalogueFormat, check_catalogue
+from beamline.storage.catalogue.condition import (
+    DERIVED,
+    FORMAT,
+    ON_SERVER,
+    RAW,
+    REBUILD,
+    CatalogueFormat,
+    check_catalogue,
+    database_of,
+)
 from beamline.storage.catalogue.errors import CatalogueError
 from beamline.storage.catalogue.locations import asset_uri, quoted_folder, unquoted
+from beamline.storage.catalogue.place import read_place
 from beamline.storage.layout import Layout
 
 SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}  # makes a Tiled container answer as databroker does
@@ -127,19 +137,21 @@ def served_app(data_dir: Path) -> Any:
 
 def _app(data_dir: Path, catalogue_id: str, authentication: Authentication | None = None) -> Any:
     layout = Layout(data_dir)
-    # SQLite's own form of a URI takes a path with any characters. It ignores what it does not know: the id keeps Tiled
-    # from going on with connections to a catalogue that lay here before.
-    database = f"sqlite+aiosqlite:///file:{quote(str(layout.catalogue_database))}?uri=true&id={catalogue_id}"
-    folder = quoted_folder(data_dir)
-    tables = f"sqlite:///{folder}/{layout.catalogue_tables.relative_to(data_dir)}"
+    runs, tables = database_of(layout).uris(catalogue_id)
     if _opened.get(data_dir) not in (None, catalogue_id):
         parse_storage(tables).dispose()
     _opened[data_dir] = catalogue_id
     tree = from_uri(
-        database,
+        runs,
         writable_storage=[asset_uri(layout.catalogue_arrays, data_dir), tables],
-        readable_storage=[f"file://localhost{folder}"],
+        readable_storage=[f"file://localhost{quoted_folder(data_dir)}"],
     )
+    if tree.context.engine.dialect.name == "postgresql":
+        # Tiled has one pool of connections for all applications of one address, though a connection belongs to the
+        # event loop of the application that made it. In a pool of its own, they are tried first as well: the server may
+        # have been started anew.
+        tree.context.database_settings = dataclasses.replace(tree.context.database_settings, pool_pre_ping=True)
+        tree.context.engine = open_database_connection_pool(tree.context.database_settings)
     return build_app(tree, authentication, serialization_registry=default_serialization_registry)
 
 
@@ -215,30 +227,27 @@ def _creating(path: Path) -> Iterator[None]:
 
 
 def _fill_folder(folder: Path, data_dir: Path) -> CatalogueFormat:
-    """Write the files of an empty catalogue."""
+    """Make an empty catalogue."""
     (folder / "arrays").mkdir(parents=True)
     layout = Layout(data_dir)
-    (folder / layout.catalogue_database.name).write_bytes(_empty_database())
-    with closing(sqlite3.connect(folder / layout.catalogue_tables.name)) as tables:
-        tables.execute("PRAGMA journal_mode=WAL")  # a second process reads while one writes
-    made = CatalogueFormat(FORMAT, str(data_dir), str(uuid.uuid4()))
+    kind = "" if read_place(layout).address is None else ON_SERVER
+    made = CatalogueFormat(FORMAT, str(data_dir), str(uuid.uuid4()), kind)
+    database_of(layout, new=True).create(folder, data_dir, made.id, _initialise)
     made.write(folder / layout.catalogue_format.name)
     return made
 
 
-@cache
-def _empty_database() -> bytes:
-    """Make a database with the two containers and no runs."""
-    # In a thread: it needs an event loop of its own, and where this is called one may be running.
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as thread:
-        path = Path(folder) / "empty.db"
-        uri = f"sqlite+aiosqlite:///file:{quote(str(path))}?uri=true"
+def _initialise(uri: str) -> None:
+    """Make the tables of a database with the two containers and no runs."""
+    with ThreadPoolExecutor(
+        1
+    ) as thread:  # it needs an event loop of its own, and where this is called one may be running
         thread.submit(asyncio.run, _create_tables(uri)).result()
-        return path.read_bytes()
 
 
 async def _create_tables(uri: str) -> None:
     engine = create_async_engine(uri)
+    event.listen(engine.sync_engine, "before_cursor_execute", _if_not_there, retval=True)
     try:
         await initialize_database(engine)
         async with AsyncSession(engine) as session:
@@ -252,3 +261,8 @@ async def _create_tables(uri: str) -> None:
             await session.commit()
     finally:
         await engine.dispose()
+
+
+def _if_not_there(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+    """Let Tiled's extension be there already: of a catalogue before, or made by whoever administers the server."""
+    return statement.replace("create extension btree_gin", "create extension if not exists btree_gin"), parameters

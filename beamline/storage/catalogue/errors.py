@@ -20,3 +20,7 @@ class DamagedCatalogueError(CatalogueError):
     def __init__(self, what: str) -> None:
         super().__init__(f"{what}; {REMEDY}")
         self.what = " ".join(what.splitlines())
+
+
+class CatalogueServerError(CatalogueError):
+    """The server of the catalogue does not answer, does not let us in, or has something else there."""

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamline.storage.catalogue.checksums import write_checksums
-from beamline.storage.catalogue.condition import DERIVED, RAW, REFUSED, check_catalogue
-from beamline.storage.catalogue.errors import CatalogueError, DamagedCatalogueError
+from beamline.storage.catalogue.condition import DERIVED, RAW, REFUSED, check_catalogue, database_of
+from beamline.storage.catalogue.errors import CatalogueError, CatalogueServerError, DamagedCatalogueError
 from beamline.storage.follow import BATCH_DOCUMENTS, NewLogs
 from beamline.storage.layout import Layout
 from beamline.storage.locks import LockError, locked
@@ -69,7 +69,8 @@ class Ingester:
     Raises
     ------
     CatalogueError
-        When the catalogue cannot be opened; `advance` raises it when the catalogue is damaged meanwhile.
+        When the catalogue cannot be opened, or another process fills it; `advance` raises it when the catalogue is
+        damaged meanwhile, or its server does not answer.
 
     Attributes
     ----------
@@ -85,6 +86,7 @@ class Ingester:
         self._data_dir = data_dir.resolve()
         self._raw = open_embedded(data_dir)
         self._derived = open_derived(self._raw)
+        self._claim = database_of(Layout(self._data_dir)).claim()
         self._redescribe, self._refusals, self._run_writer = Redescribe, REFUSALS, RunWriter
         self._retry_delays = retry_delays
         self._runs: dict[str, _PendingRun] = {}  # by uid
@@ -118,11 +120,12 @@ class Ingester:
 
         Raises
         ------
-        DamagedCatalogueError
-            When it is damaged or gone.
+        CatalogueError
+            When it is damaged or gone, its server does not answer, or another process fills it.
         """
         if time.monotonic() - self._checked_at >= CHECK_INTERVAL:
             self._refuse_damage()
+            self._claim.check()
             self._checked_at = time.monotonic()
 
     def unfinished(self) -> bool:
@@ -154,6 +157,7 @@ class Ingester:
 
     def close(self) -> None:
         """Close the logs; a run that is not finished will be ingested from its beginning next time."""
+        self._claim.close()
         for run in self._runs.values():
             run.reader.close()
 
@@ -176,11 +180,11 @@ class Ingester:
         return True
 
     def _refuse_damage(self) -> None:
-        """End when the catalogue is damaged or gone: no attempt will succeed until it has been made anew."""
+        """End when the catalogue is damaged or gone, or its server does not answer: no attempt will succeed now."""
         try:
             if check_catalogue(self._data_dir) is None:
                 raise DamagedCatalogueError(f"{Layout(self._data_dir).catalogue}: missing")
-        except DamagedCatalogueError:
+        except (CatalogueServerError, DamagedCatalogueError):
             raise
         except CatalogueError as error:  # it is locked, or the disk is full: this passes
             logger.warning("%s", error)

@@ -6,12 +6,14 @@ prevents what a catalogue in SQLite and JSON would otherwise lose or refuse:
 - The run writer writes after a number of events, not after a time: `RunWriter.flush` writes what has been received.
 - A column gets its type from its first values: values are converted to the type that their descriptor declares. If the
   descriptor is wrong, `Redescribe` is raised, and the run is written again with a corrected descriptor.
-- SQLite has no columns of arrays: all arrays become Zarr arrays, except empty ones, which are not written.
+- SQLite has no columns of arrays, and both databases are filled alike: all arrays become Zarr arrays, except empty
+  ones, which are not written.
 - The run writer takes the frames of a file to be those of the events, one after the other. When a frame was taken twice
   (pause, suspender), the frames are linked in the order of the events; see `beamline.storage.frames.link_frames`.
 - It drops the resource and datum documents that no event refers to (a process died, an exposure was discarded): they
   are kept in the run's metadata under `UNREFERENCED`.
-- JSON has no NaN and no large integers: such numbers are kept beside it; see `beamline.storage.catalogue.exact`.
+- JSON has no NaN and no large integers, that of PostgreSQL no NUL: these are kept beside it; see
+  `beamline.storage.catalogue.exact`.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from tiled.structures.data_source import Asset, DataSource, Management
 
 from beamline.errors import BeamlineError
 from beamline.storage.catalogue.columns import WrongDescriptionError, to_column
+from beamline.storage.catalogue.condition import database_of
 from beamline.storage.catalogue.exact import EXACT, to_json
 from beamline.storage.catalogue.frame_order import EventFrames, FrameOrder
 from beamline.storage.catalogue.locations import asset_uri
@@ -156,6 +159,7 @@ class RunWriter:
         self._descriptors: dict[str, Doc] = {}
         self._frames = FrameOrder()
         self._exact: dict[str, list[Any]] = {}
+        self._limits = database_of(Layout(data_dir)).limits
 
     def __call__(self, name: str, doc: Doc) -> None:
         """Write a document, or keep it for the next flush."""
@@ -193,7 +197,7 @@ class RunWriter:
     def _json(self, doc: Doc, name: str) -> Doc:
         """Convert a document to what JSON can represent, and note the numbers that it cannot."""
         lost: list[Any] = []
-        plain: Doc = to_json(doc, lost)
+        plain: Doc = to_json(doc, lost, limits=self._limits)
         if lost:
             self._exact[name] = lost
         return plain
@@ -225,6 +229,8 @@ class RunWriter:
         self._normalizer("event", {**doc, "data": data, "timestamps": times})
 
     def _to_column(self, stream: str, key: str, value: Any, data_key: Doc) -> Any:
+        if isinstance(value, str) and "\0" in value and not self._limits.nul:
+            raise IngestError(f"{key} of stream {stream} has the character NUL in it, which PostgreSQL does not hold")
         try:
             return to_column(value, data_key)
         except WrongDescriptionError as wrong:

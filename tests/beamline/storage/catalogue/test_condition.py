@@ -169,7 +169,7 @@ def test_what_is_wrong_with_a_catalogue_is_said_in_one_line_and_the_logs_stay_us
 
 @pytest.mark.parametrize("name", ["catalog.db", "tables.db"])
 def test_a_locked_catalogue_is_said_to_be_locked_and_not_to_be_damaged(tmp_path, folder, monkeypatch, name):
-    monkeypatch.setattr("beamline.storage.catalogue.condition.LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr("beamline.storage.catalogue.sqlite.LOCK_TIMEOUT", 0.1)
     importlib.import_module("adbc_driver_sqlite.dbapi")  # with which tables are read once Tiled is there
     layout = copied(folder, tmp_path / "data")
     program = """

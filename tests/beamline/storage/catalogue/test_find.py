@@ -17,6 +17,7 @@ from store import Store
 
 from beamline.storage.catalogue import condition as condition_module
 from beamline.storage.catalogue import ingest as ingest_module
+from beamline.storage.catalogue import sqlite as sqlite_module
 from beamline.storage.catalogue.errors import CatalogueError, DamagedCatalogueError
 from beamline.storage.catalogue.find import RunNotFoundError, derived_of, derived_runs, resolve_run
 from beamline.storage.catalogue.ingest import FLUSH_INTERVAL, Ingester, ingest_lock
@@ -302,7 +303,7 @@ def test_long_runs_take_turns(tmp_path, store, monkeypatch):
 def test_a_catalogue_that_goes_away_ends_the_ingestion_and_one_that_is_locked_does_not(
     tmp_path, store, monkeypatch, caplog
 ):
-    monkeypatch.setattr(condition_module, "LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(sqlite_module, "LOCK_TIMEOUT", 0.1)
     monkeypatch.setattr(ingest_module, "CHECK_INTERVAL", 0.0)
     layout = Layout(tmp_path)
     uid = store.measure(bp.count([number([1])]))

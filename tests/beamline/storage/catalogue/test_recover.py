@@ -510,7 +510,7 @@ def test_a_catalogue_whose_structures_are_changed_is_made_anew_since_runs_that_a
 
 
 def test_a_catalogue_that_is_locked_or_cannot_be_moved_is_named_and_left_as_it_is(tmp_path, monkeypatch):
-    monkeypatch.setattr("beamline.storage.catalogue.condition.LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr("beamline.storage.catalogue.sqlite.LOCK_TIMEOUT", 0.1)
     layout = Layout(tmp_path)
     create_catalogue(tmp_path)
     with closing(sqlite3.connect(layout.catalogue_database)) as other:
