@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from bluesky.protocols import Status
-from ophyd.status import Status as OphydStatus
 
 from beamline.storage.follow import LogChanges
 from beamline.storage.layout import Layout
@@ -108,6 +107,8 @@ class Feedback:
 
     def trigger(self) -> Status:
         """Wait until the reduction has come to what is asked for, or until the patience ends."""
+        from ophyd.status import Status as OphydStatus  # noqa: PLC0415 - ophyd begins EPICS, before it is told where
+
         status: Any = OphydStatus(timeout=None)
         question, begin = self._question, time.monotonic()
         threading.Thread(target=self._answer_it, args=(question, begin, status), name="feedback", daemon=True).start()
@@ -140,7 +141,7 @@ class Feedback:
             if self._told is not None:
                 self._told.close()
 
-    def _answer_it(self, question: Question | None, begin: float, status: OphydStatus) -> None:
+    def _answer_it(self, question: Question | None, begin: float, status: Any) -> None:
         try:
             if question is not None:
                 self._wait_for(question, begin)

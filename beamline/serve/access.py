@@ -63,12 +63,14 @@ class KeyRequired:
     app : ASGI application
     keys : Keys
     role : str
-    open_to_all, closed : container of str
-        Paths that need no key, and paths that nobody gets.
+    open_to_all : container of str
+        Paths that need no key.
+    closed : tuple of str
+        Beginnings of paths that nobody gets.
     """
 
     def __init__(
-        self, app: App, keys: Keys, *, role: Role, open_to_all: Container[str] = (), closed: Container[str] = ()
+        self, app: App, keys: Keys, *, role: Role, open_to_all: Container[str] = (), closed: tuple[str, ...] = ()
     ) -> None:
         self._app, self._keys, self._role = app, keys, role
         self._open, self._closed = open_to_all, closed
@@ -94,7 +96,7 @@ class KeyRequired:
             return 429, "too many wrong keys from this address; wait a minute"
         if "api_key" in parse_qs(scope.get("query_string", b"").decode("latin-1")):
             return 400, "a key does not belong into an address, where it gets into logs: send it in the header"
-        if scope["path"] in self._closed:
+        if scope["path"].startswith(self._closed):
             return 404, "not here"
         if scope["path"] in self._open:
             return why_too_large(scope)

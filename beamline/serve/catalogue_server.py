@@ -16,7 +16,7 @@ from beamline.serve.parts import Places
 from beamline.storage.catalogue.embedded import served_app
 
 ABOUT = ("/api/v1", "/api/v1/")  # clients ask it for the version before they show their key
-CLOSED = ("/docs", "/redoc", "/openapi.json")
+CLOSED = ("/docs", "/redoc", "/openapi.json")  # and what lies below
 
 
 def main() -> None:

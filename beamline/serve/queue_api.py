@@ -93,18 +93,18 @@ class Checked:
     """Limit what is sent, refuse plans that cannot be measured, and close what tells of the interface."""
 
     def __init__(self, app: App, checks: PlanChecks) -> None:
-        self._app, self._checks = app, checks
+        self.app, self._checks = app, checks
         self._throttle = Throttle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         path = scope["path"]
         if path == "/healthz":
             await answer(send, 200, "ok")
-        elif path in CLOSED or path in UNCHECKED:
+        elif path.startswith(CLOSED) or path in UNCHECKED:
             await refuse(scope, receive, send, 404, "not here")
         elif b"api_key=" in scope.get("query_string", b""):
             await refuse(scope, receive, send, 400, "a key does not belong into an address, where it gets into logs")
@@ -117,7 +117,7 @@ class Checked:
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] not in CHECKED or scope["method"] != "POST":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         body = await read_body(receive)
         if await self._may_edit(scope):  # who may not is told so by the application, and costs no checks
@@ -130,13 +130,13 @@ class Checked:
             except BeamlineError as error:
                 await answer_json(send, 200, {"success": False, "msg": str(error), "qsize": None, "item": item})
                 return
-        await self._app(scope, again(body, receive), send)
+        await self.app(scope, again(body, receive), send)
 
     async def _may_edit(self, scope: Scope) -> bool:
         """Ask the application whether whoever sends a request may change the queue."""
         keys = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
         headers = {"authorization": keys[0]} if keys else {}
-        transport = httpx.ASGITransport(self._app)
+        transport = httpx.ASGITransport(self.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
             told = await client.get("/api/auth/scopes")
         return told.status_code == 200 and EDIT in told.json().get("scopes", ())
