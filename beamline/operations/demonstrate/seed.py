@@ -12,7 +12,7 @@ import numpy as np
 
 from beamline.acquire.references import find_reference
 from beamline.acquire.session import Session, measure, measure_all
-from beamline.operations.analyse import pool_runs
+from beamline.operations.analyse import Pooled, pool_runs
 from beamline.operations.demonstrate.techniques import simulated, true_reduced_area, truth_of, wait_until_reduced
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import data_folder
@@ -97,18 +97,10 @@ def run_seed_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_p
     with Session(config, data_dir) as session:
         session.watch(EventCounter(progress), "progress")
         truth = truth_of(session)
-        (powder, *oxygen), metals = _measure_oxygen(session, truth), _measure_metals(session)
+        oxygen, metals = measure_oxygen(session, truth), _measure_metals(session)
         wait_until_reduced(session)
-    runs = Runs(data_dir)
-    offsets = itertools.chain.from_iterable(
-        [offset] * len(one) for offset, one in zip(OFFSETS, SERIES_OF_SAMPLES, strict=True)
-    )
-    expected = {
-        capacity: true_reduced_area(*_with_reduction(runs, uid), truth, EDGES["O K"], offset)
-        for capacity, uid, offset in zip(CAPACITIES, oxygen, offsets, strict=True)
-    }
-    settings = _settings("O K", {"reduced": find_reference(powder, data_dir, data_dir)})
-    found = pool_runs(oxygen, settings, data_dir)
+    found, expected = pool_oxygen(oxygen, truth, data_dir)
+    _, *oxygen = oxygen
     uid, status, pooled = found.uid, found.status, found.result
     outcome = {"derived_uid": uid, "status": status} | _summary(pooled, expected)
     report = Layout(data_dir).reports / "seed.html"
@@ -130,7 +122,7 @@ def run_seed_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_p
     }
 
 
-def _measure_oxygen(session: Session, truth: Truth) -> list[str]:
+def measure_oxygen(session: Session, truth: Truth) -> list[str]:
     """Measure the samples at the O K edge in two series, each with a reference and an energy scale of its own.
 
     The first uid is that of the line spectrum of the powder, the reduced phase, on the scale of the first series.
@@ -148,6 +140,34 @@ def _measure_oxygen(session: Session, truth: Truth) -> list[str]:
         plan = stack_series(session.endstation, samples, f"O K={OXYGEN}", FIELD, DWELL, reference=REFERENCE)
         uids += measure_all(session, plan)[1:]
     return uids
+
+
+def pool_oxygen(uids: list[str], truth: Truth, data_dir: Path) -> tuple[Pooled, dict[int, float]]:
+    """Analyse the samples at the O K edge together; give also what is true of each, by its capacity, mAh/g.
+
+    Parameters
+    ----------
+    uids : list of str
+        As `measure_oxygen` gives them: the powder, whose spectrum is held as the reduced end member, then the samples.
+    truth : Truth
+    data_dir : Path
+
+    Returns
+    -------
+    (Pooled, dict of int to float)
+        The derived run, and the shares of the reduced phase in the edge area of both.
+    """
+    powder, *oxygen = uids
+    runs = Runs(data_dir)
+    offsets = itertools.chain.from_iterable(
+        [offset] * len(one) for offset, one in zip(OFFSETS, SERIES_OF_SAMPLES, strict=True)
+    )
+    expected = {
+        capacity: true_reduced_area(*_with_reduction(runs, uid), truth, EDGES["O K"], offset)
+        for capacity, uid, offset in zip(CAPACITIES, oxygen, offsets, strict=True)
+    }
+    settings = _settings("O K", {"reduced": find_reference(powder, data_dir, data_dir)})
+    return pool_runs(oxygen, settings, data_dir), expected
 
 
 def _measure_metals(session: Session) -> dict[str, list[str]]:

@@ -259,7 +259,7 @@ def _stxm_found(raw: Run, derived: Run, truth: Truth) -> list[tuple[str, str, st
     held = np.abs(difference) <= result.reduced_fraction_sigma[thick]
     shares = truth.stxm.phantom(raw.measurement.sample).thickness
     good = np.asarray(result.mask) == GOOD
-    reduced, oxidised = (float(_on_pixels(raw, truth, shares[name])[good].sum()) for name in ("reduced", "oxidised"))
+    reduced, oxidised = (float(on_pixels(raw, truth, shares[name])[good].sum()) for name in ("reduced", "oxidised"))
     mapped = [bool(np.isfinite(one).any()) for one in images[ImageOutput.REDUCED_FRACTION]]
     total = len(mapped)
     return [
@@ -292,7 +292,7 @@ def drift_error(raw: Run, derived: Run, truth: Truth) -> np.ndarray:
 def true_fraction(raw: Run, truth: Truth) -> np.ndarray:
     """Give the simulated reduced fraction on the pixels of the first image, as its probe sees it."""
     fraction = truth.stxm.phantom(raw.measurement.sample).reduced_fraction(truth.stxm.probe)
-    return _on_pixels(raw, truth, np.nan_to_num(fraction, nan=0.0))
+    return on_pixels(raw, truth, np.nan_to_num(fraction, nan=0.0))
 
 
 def true_reduced_area(raw: Run, derived: Run, truth: Truth, edge: Edge, energy_offset: float) -> float:
@@ -307,11 +307,11 @@ def true_reduced_area(raw: Run, derived: Run, truth: Truth, edge: Edge, energy_o
     pixels = (np.asarray(result.mask) == GOOD) & (above > 0)
     phantom = truth.stxm.phantom(raw.measurement.sample)
     areas = phantom.edge_areas(truth.stxm.probe, energies + energy_offset, edge.background, edge.area)
-    reduced, oxidised = (float(_on_pixels(raw, truth, areas[name])[pixels].sum()) for name in ("reduced", "oxidised"))
+    reduced, oxidised = (float(on_pixels(raw, truth, areas[name])[pixels].sum()) for name in ("reduced", "oxidised"))
     return reduced / (reduced + oxidised)
 
 
-def _on_pixels(raw: Run, truth: Truth, image: np.ndarray) -> np.ndarray:
+def on_pixels(raw: Run, truth: Truth, image: np.ndarray) -> np.ndarray:
     """Give a map of the sample on the pixels of the first image."""
     grid = raw.measurement.grid
     assert grid is not None
