@@ -277,6 +277,8 @@ def print_analysis(outcome: Mapping[str, Any]) -> None:
         _print_maps(outcome)
     else:
         _print_stacks(outcome)
+    for run in outcome["left_out"]:
+        console.print(styled(f"{run['run'][:8]} is left out: {run['reason']}", "yellow"), soft_wrap=True)
     for run in outcome["runs"]:
         for problem in run["problems"]:
             console.print(styled(f"{run['run'][:8]}: {problem}", "yellow"))
@@ -304,8 +306,6 @@ def _print_maps(outcome: Mapping[str, Any]) -> None:
         console.print(f"{run['run'][:8]}: {ratio} times the intensity of {outcome['runs'][0]['run'][:8]}")
     if outcome["alarm"]:
         console.print(styled(outcome["alarm"], "bold red"), soft_wrap=True)
-    for run in outcome["left_out"]:
-        console.print(styled(f"{run['run'][:8]} is left out: {run['reason']}", "yellow"), soft_wrap=True)
     console.print(f'to load it for the next map: [calibration] rixs = "{outcome["derived_uid"][:8]}"', soft_wrap=True)
 
 

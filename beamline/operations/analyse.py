@@ -39,7 +39,7 @@ from callbacks.contract import (
 )
 from callbacks.pipelines import RIXS, RixsSettings, StxmSettings
 from callbacks.stxm.density.masks import GOOD
-from callbacks.stxm.edges import edge_of
+from callbacks.stxm.edges import edge_of, gap_in
 from callbacks.stxm.unmixing.analysis import analyse, average_spectrum, windows
 from callbacks.stxm.unmixing.pooling import Stack, energy_offset, pool
 from callbacks.stxm.unmixing.results import analysis_result, totals_result
@@ -189,6 +189,7 @@ def _write_report(path: Path, pooled: Pooled, settings: StxmSettings) -> None:
         f" {int(result.pca_scree)} before the gap of the scree.",
         warnings=[
             *([] if pooled.status == "ok" else [pooled.status]),
+            *(f"run {run[:8]} is left out: {why}" for run, why in result.why_left_out.items()),
             *([result.reference_note] if result.reference_note else []),
             *([result.end_member_note] if result.end_member_note else []),
             *(f"run {run[:8]}: {problem}" for run, problems in left_out for problem in problems),
@@ -205,7 +206,9 @@ def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> Poole
     edges = {raw.measurement.edge for raw, _ in pairs}
     if len(edges) > 1:
         raise BeamlineError(f"the runs are of different edges: {', '.join(sorted(edges))}")
-    stacks = _on_one_scale(runs, pairs)
+    pairs, stacks, left_out = _on_one_scale(runs, pairs, settings)
+    if not pairs:
+        raise BeamlineError(*(f"run {uid[:8]}: {why}" for uid, why in left_out.items()))
     try:
         energies, densities, variances = pool(stacks)
     except ValueError as error:
@@ -225,6 +228,8 @@ def pool_runs(names: list[str], settings: StxmSettings, data_dir: Path) -> Poole
         **analysis_result(found, (len(found.scale), 1)).as_dict(),
         **(totals_result([found.phases.total(one) for one in averages]) if found.status == "ok" else {}),
         runs=np.array([raw.uid for raw, _ in pairs]),
+        left_out=np.array(list(left_out), dtype=str),
+        left_out_reasons=np.array(list(left_out.values()), dtype=str),
         samples=np.array([raw.measurement.sample for raw, _ in pairs]),
         run_pixels=np.array([len(block) for block in densities]),
         run_lines=np.array([stack.density.shape[1] for stack in stacks]),
@@ -265,6 +270,7 @@ def _summary(pooled: Pooled) -> dict[str, Any]:
         "technique": "stxm",
         "derived_uid": pooled.uid,
         "status": pooled.status,
+        "left_out": [{"run": run, "reason": why} for run, why in result.why_left_out.items()],
         "references": str(result.reference_note),
         "end_members": str(result.end_member_note),
         "pixels": int(np.sum(result.run_pixels)),
@@ -289,40 +295,65 @@ def _reduced_stack(runs: Runs, name: str) -> tuple[Run, Run]:
         raise not_reduced(raw)
     if not derived.read(StxmResult).has_images:
         raise BeamlineError(f"run {raw.uid} has no image, expected a STXM stack")
-    if (status := derived.read(StxmResult).i0_status) != "ok":
-        raise BeamlineError(f"run {raw.uid} has no optical density: {status}")
     return raw, derived
 
 
-def _on_one_scale(runs: Runs, pairs: list[tuple[Run, Run]]) -> list[Stack]:
-    """Give the stacks with the energy offset of their series, by its reference sample; the first series has none."""
+def _why_not(result: StxmResult, edge: str, settings: StxmSettings) -> str:
+    """Say why a stack cannot be pooled with others; "" where it can."""
+    if result.i0_status != "ok":
+        return f"no optical density: {result.i0_status}"
+    if not (np.asarray(result.mask) == GOOD).any():
+        return "no pixel holds sample"
+    energies = np.asarray(result.stack_energy)[np.array([status == "ok" for status in result.image_status])]
+    _, area, _ = windows(settings.analysis, edge_of(edge, np.asarray(result.stack_energy)), energies)
+    return gap_in(energies, area) if settings.analysis.normalise else ""
+
+
+def _on_one_scale(
+    runs: Runs, pairs: list[tuple[Run, Run]], settings: StxmSettings
+) -> tuple[list[tuple[Run, Run]], list[Stack], dict[str, str]]:
+    """Give the stacks with the energy offset of their series, and which ones cannot be pooled and why.
+
+    The offset is found by the reference sample of the series; the first series has none.
+    """
+    references = _references_of_series(runs)
+    offsets: dict[str, tuple[float, float, str]] = {}
+    first: StxmResult | None = None
+    usable, stacks, left_out = [], [], {}
+    for raw, derived in pairs:
+        series = Series.model_validate(raw.start[SERIES]).uid if SERIES in raw.start else ""
+        if series not in offsets:
+            offsets[series] = (0.0, 0.0, "ok")
+            if series in references:
+                own = references[series].read(StxmResult)
+                if first is None:
+                    first = own
+                else:
+                    offsets[series] = energy_offset(
+                        own.stack_energy, own.spectrum, own.spectrum_sigma,
+                        first.stack_energy, first.spectrum,
+                    )  # fmt: skip
+        offset, sigma, status = offsets[series]
+        why = _why_not(derived.read(StxmResult), raw.measurement.edge, settings)
+        if status != "ok":
+            why = why or f"the energy scale of series {series[:8]} cannot be determined: {status}"
+        if why:
+            left_out[raw.uid] = f"{raw.measurement.sample}: {why}"
+            continue
+        usable.append((raw, derived))
+        stacks.append(_stack(raw, derived, offset, sigma))
+    return usable, stacks, left_out
+
+
+def _references_of_series(runs: Runs) -> dict[str, Run]:
+    """Give what was derived from the reference sample of each series."""
     references: dict[str, Run] = {}
     for entry in runs.raw():
         if SERIES in entry.start and (block := Series.model_validate(entry.start[SERIES])).role == "reference":
             _, derived = runs.load_with_derived(entry.uid)
             if derived is not None and derived.read(StxmResult).spectrum.size:
                 references[block.uid] = derived
-    offsets: dict[str, tuple[float, float]] = {}
-    first: StxmResult | None = None
-    stacks = []
-    for raw, derived in pairs:
-        series = Series.model_validate(raw.start[SERIES]).uid if SERIES in raw.start else ""
-        if series not in offsets:
-            offsets[series] = (0.0, 0.0)
-            if series in references:
-                own = references[series].read(StxmResult)
-                if first is None:
-                    first = own
-                else:
-                    offset, sigma, status = energy_offset(
-                        own.stack_energy, own.spectrum, own.spectrum_sigma,
-                        first.stack_energy, first.spectrum,
-                    )  # fmt: skip
-                    if status != "ok":
-                        raise BeamlineError(f"the energy scale of series {series[:8]} cannot be determined: {status}")
-                    offsets[series] = (offset, sigma)
-        stacks.append(_stack(raw, derived, *offsets[series]))
-    return stacks
+    return references
 
 
 def _stack(raw: Run, derived: Run, offset: float, sigma: float) -> Stack:

@@ -216,6 +216,8 @@ class PooledResult(AnalysisResult):
     """The analysis of several stacks together."""
 
     runs: Annotated[Texts, Described("uids", "", ("runs",))] = NO_TEXTS
+    left_out: Annotated[Texts, Described("uids of runs that are left out", "", ("others",))] = NO_TEXTS
+    left_out_reasons: Annotated[Texts, Described("sample of each, and why", "", ("others",))] = NO_TEXTS
     samples: Annotated[Texts, Described("samples", "", ("runs",))] = NO_TEXTS
     run_pixels: Annotated[Integers, Described("pixels of each run", "", ("runs",))] = NO_INTEGERS
     run_lines: Annotated[Integers, Described("lines of its images", "", ("runs",))] = NO_INTEGERS
@@ -235,6 +237,11 @@ class PooledResult(AnalysisResult):
     )
     total_reduced: Annotated[Floats, Described("reduced / (reduced + oxidised) there", "", ("runs",))] = NOT_KNOWN_1D
     total_reduced_sigma: Annotated[Floats, Described("its standard uncertainty", "", ("runs",))] = NOT_KNOWN_1D
+
+    @property
+    def why_left_out(self) -> dict[str, str]:
+        """Why runs are left out, by uid."""
+        return dict(zip(map(str, self.left_out), map(str, self.left_out_reasons), strict=True))
 
 
 class FocusResult(Account, LineResult, Marks):

@@ -85,6 +85,22 @@ def inside(energies: NDArray[np.floating], window: Window) -> NDArray[np.bool_]:
     return (energies >= window[0] - SLACK) & (energies <= window[1] + SLACK)
 
 
+def gap_in(energies: NDArray[np.floating], window: Window) -> str:
+    """Say where a window has no energies for so long that nothing can be integrated over it; "" where there are.
+
+    That is over more than `MISSING_SHARE` of the window, as where the beam was lost, or a stack was ended early.
+    """
+    within = energies[inside(energies, window)]
+    bounds = np.concatenate([[window[0]], within, [window[1]]])
+    at = int(np.diff(bounds).argmax())
+    if bounds[at + 1] - bounds[at] <= MISSING_SHARE * (window[1] - window[0]):
+        return ""
+    return (
+        f"no image between {bounds[at]:.2f} and {bounds[at + 1]:.2f} eV, where the edge area from {window[0]:.1f} to"
+        f" {window[1]:.1f} eV is integrated"
+    )
+
+
 def _holds(energies: NDArray[np.floating], window: Window) -> bool:
     """Tell whether energies fill a window: enough lie in it, and they reach its upper part."""
     last = window[1] - MISSING_SHARE * (window[1] - window[0])

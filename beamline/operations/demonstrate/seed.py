@@ -111,8 +111,8 @@ def run_seed_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_p
         verdict=f"{outcome['pixels']} pixels at {outcome['energies']} energies pooled; {outcome['pixels_with_sample']}"
         f" hold sample, {outcome['pixels_used']} are below the noise cut; three components explain"
         f" {outcome['cumulative_variance'][2]:.0%} of the variance.",
-        warnings=[] if status == "ok" else [status],
-        drawn=list(_figures(data_dir, oxygen, pooled, metals)),
+        warnings=[*([] if status == "ok" else [status]), *pooled.why_left_out.values()],
+        drawn=list(_figures(data_dir, pooled, metals)),
         provenance=[("runs", ", ".join([*oxygen, *itertools.chain(*metals.values())])), ("seed", str(seed))],
     )
     return outcome | {
@@ -155,19 +155,21 @@ def pool_oxygen(uids: list[str], truth: Truth, data_dir: Path) -> tuple[Pooled, 
     Returns
     -------
     (Pooled, dict of int to float)
-        The derived run, and the shares of the reduced phase in the edge area of both.
+        The derived run, and the shares of the reduced phase in the edge area of both; only of runs that are in it.
     """
     powder, *oxygen = uids
     runs = Runs(data_dir)
     offsets = itertools.chain.from_iterable(
         [offset] * len(one) for offset, one in zip(OFFSETS, SERIES_OF_SAMPLES, strict=True)
     )
+    settings = _settings("O K", {"reduced": find_reference(powder, data_dir, data_dir)})
+    pooled = pool_runs(oxygen, settings, data_dir)
     expected = {
         capacity: true_reduced_area(*_with_reduction(runs, uid), truth, EDGES["O K"], offset)
         for capacity, uid, offset in zip(CAPACITIES, oxygen, offsets, strict=True)
+        if uid in pooled.result.runs  # a beam dump may have left too few images
     }
-    settings = _settings("O K", {"reduced": find_reference(powder, data_dir, data_dir)})
-    return pool_runs(oxygen, settings, data_dir), expected
+    return pooled, expected
 
 
 def _measure_metals(session: Session) -> dict[str, list[str]]:
@@ -190,20 +192,23 @@ def _summary(pooled: PooledResult, expected: dict[int, float]) -> dict[str, Any]
         "energy_offsets_ev": pooled.energy_offset.tolist(),
         "energy_offsets_sigma_ev": pooled.energy_offset_sigma.tolist(),
         "reduced": {
-            str(capacity): {"found": float(found), "sigma": float(sigma), "truth": expected[capacity]}
-            for capacity, found, sigma in zip(CAPACITIES, pooled.total_reduced, pooled.total_reduced_sigma, strict=True)
+            str(capacity): {"found": float(found), "sigma": float(sigma), "truth": true}
+            for (capacity, true), found, sigma in zip(
+                expected.items(), pooled.total_reduced, pooled.total_reduced_sigma, strict=True
+            )
         },
     }
 
 
-def _figures(data_dir: Path, oxygen: list[str], pooled: PooledResult, metals: dict[str, list[str]]) -> Iterable[Drawn]:
+def _figures(data_dir: Path, pooled: PooledResult, metals: dict[str, list[str]]) -> Iterable[Drawn]:
     """Draw the figures of all edges; the stacks of each metal are analysed together first."""
     yield from _numbered(pooled_figures(pooled), OXYGEN_FIGURES, "O K")
+    results = {"O K": pooled}
     for edge, uids in metals.items():
-        result = pool_runs(uids, _settings(edge), data_dir).result
-        yield from _numbered(pooled_figures(result), METAL_FIGURES, edge)
-    pairs = {"O K": (oxygen[0], oxygen[-1])} | {edge: (uids[0], uids[-1]) for edge, uids in metals.items()}
-    yield from _cores(Runs(data_dir), pairs, {oxygen[-1]: float(pooled.energy_offset[-1])})
+        results[edge] = pool_runs(uids, _settings(edge), data_dir).result
+        yield from _numbered(pooled_figures(results[edge]), METAL_FIGURES, edge)
+    pairs = {edge: (str(result.runs[0]), str(result.runs[-1])) for edge, result in results.items()}
+    yield from _cores(Runs(data_dir), pairs, {pairs["O K"][1]: float(pooled.energy_offset[-1])})
 
 
 def _settings(edge: str, references: dict[str, Any] | None = None) -> StxmSettings:

@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from callbacks.fitting.nonnegative import Unmixed, no_fractions, put, reordered, unmix
 from callbacks.stxm.components import Components, PixelComponents, components_in_blocks
 from callbacks.stxm.components.normalisation import Windows
-from callbacks.stxm.edges import SLACK, Edge, Window, inside, window_or
+from callbacks.stxm.edges import SLACK, Edge, Window, gap_in, inside, window_or
 from callbacks.stxm.unmixing.chemical_map import edge_area
 from callbacks.stxm.unmixing.end_members import (
     LARGEST_FACTORISED,
@@ -255,7 +255,7 @@ def analyse(
         except np.linalg.LinAlgError:
             what = "references look alike" if measured.names else f"end members look alike at {len(energies)} energies"
             phases = _no_phases(energies, len(base), f"{what}: nothing tells them apart")
-        except ValueError as error:  # too few pixels or energies, or no component above the noise
+        except ValueError as error:  # too few pixels or energies, a gap in them, no component above the noise
             phases = _no_phases(energies, len(base), str(error))
     return Analysis(
         energies,
@@ -368,6 +368,8 @@ def _find_phases(
         raise ValueError(
             f"{number_of(energies, 'energy')}, expected {number + 1} or more for {number} end members and a constant"
         )
+    if settings.normalise and (gap := gap_in(cloud.energies, windows(settings, edge, cloud.energies)[1])):
+        raise ValueError(gap)
     size = cluster_size(cloud.found.scores[chosen], number, settings.end_members)
     points, noise = cloud.whitened(number - 1)
     found = _corners(cloud, settings, measured, points, noise)

@@ -12,9 +12,11 @@ from callbacks.fitting.linear_combination import fit_linear_combination
 from callbacks.wording import number_of
 
 FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
 
 LARGEST_OFFSET = 1.0  # eV between the energy scales of two series
 SAME_ENERGY = 0.004  # eV: energies that differ by less are the same, read back twice
+WIDER = 1.5  # times as wide as the steps beside it: a step in which an image is missing is at least twice as wide
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,7 @@ def energy_offset(
     """
     known = np.isfinite(reference)  # an energy may be without an image
     reference_energies, reference = reference_energies[known], reference[known]
-    low, high = (reference_energies[0], reference_energies[-1]) if known.any() else (np.inf, -np.inf)
-    both = np.isfinite(spectrum) & (sigma > 0) & (energies >= low) & (energies <= high)
+    both = np.isfinite(spectrum) & (sigma > 0) & reached(reference_energies, energies)
     if (shared := min(both.sum(), known.sum())) < 10:
         return (
             float("nan"),
@@ -97,6 +98,31 @@ def energy_offset(
     return -float(fit.shift), float(fit.shift_sigma), "ok"
 
 
+def reached(energies: FloatArray, at: FloatArray) -> BoolArray:
+    """Tell where a spectrum can be interpolated: between two of its energies, none of which is missing in between.
+
+    Parameters
+    ----------
+    energies : numpy.ndarray, shape (n,)
+        eV, ascending, at which it was measured.
+    at : numpy.ndarray, shape (m,)
+        eV, ascending, at which it is asked for.
+
+    Notes
+    -----
+    A step is too wide where it is more than `WIDER` times as wide as both its neighbours and the steps of `at` there.
+    """
+    if len(energies) < 2 or not len(at):
+        return np.zeros(len(at), dtype=bool)
+    same = np.abs(energies[:, None] - at[None]).min(axis=0) <= SAME_ENERGY
+    steps, asked = np.diff(energies), np.diff(at, prepend=np.nan, append=np.nan)
+    beside = np.fmax(np.append(np.nan, steps[:-1]), np.append(steps[1:], np.nan))
+    place = np.clip(np.searchsorted(energies, at, side="right") - 1, 0, len(steps) - 1)
+    allowed = WIDER * np.fmax(np.fmax(asked[:-1], asked[1:]), beside[place])
+    inside = (at >= energies[0]) & (at <= energies[-1])
+    return np.asarray(same | (inside & ~(steps[place] > allowed)))
+
+
 def pool(stacks: list[Stack]) -> tuple[FloatArray, list[FloatArray], list[FloatArray]]:
     """Bring stacks to common energies.
 
@@ -107,7 +133,7 @@ def pool(stacks: list[Stack]) -> tuple[FloatArray, list[FloatArray], list[FloatA
     Returns
     -------
     energies : numpy.ndarray, shape (energies,)
-        Those of the first stack, on the common scale, as far as all stacks reach.
+        Those of the first stack, on the common scale, which all stacks reach: none in a gap of one.
     densities, variances : list of numpy.ndarray, shape (pixels, energies)
         A block for each stack; NaN for pixels that are left out.
 
@@ -122,9 +148,9 @@ def pool(stacks: list[Stack]) -> tuple[FloatArray, list[FloatArray], list[FloatA
     energy is propagated, correlations between neighbouring energies are not kept.
     """
     scales = [stack.energies + stack.offset for stack in stacks]
-    low, high = max(scale[0] for scale in scales), min(scale[-1] for scale in scales)
-    common = scales[0][(scales[0] >= low - SAME_ENERGY) & (scales[0] <= high + SAME_ENERGY)]
+    common = scales[0][np.all([reached(scale, scales[0]) for scale in scales], axis=0)]
     if len(common) < 3:
+        low, high = max(scale[0] for scale in scales), min(scale[-1] for scale in scales)
         raise ValueError(
             f"the stacks share {number_of(len(common), 'energy')} between {low:.2f} and {high:.2f} eV,"
             " expected 3 or more"

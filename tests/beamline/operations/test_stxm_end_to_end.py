@@ -244,6 +244,34 @@ def test_a_focus_scan_finds_the_focus(measured):
     write_report(Runs(measured["folder"]), measured["focus"], measured["folder"] / "focus.html")
 
 
+def test_a_stack_that_lost_the_beam_at_the_edge_has_no_fractions_and_is_left_out_of_a_pool(tmp_path):
+    session = reducing_session(demo.simulated(3), tmp_path)
+    ring = session.endstation.ring.world.ring
+
+    def lose_it(name, doc):
+        if name == "event" and "energy" in doc["data"]:
+            ring.dumps[:] = [(0.0, np.inf)] if 528.4 < doc["data"]["energy_setpoint"] < 531.6 else []
+
+    names = []
+    for sample, callback in (("LRNMC 311 mAh/g", None), ("LRNMC 257 mAh/g", lose_it)):
+        token = session.RE.subscribe(callback) if callback else None
+        plan = stxm_stack(session.endstation, ENERGIES, SMALL, 0.002, sample=sample, edge="O K")
+        names.append(measure(session, plan))
+        if token is not None:
+            session.RE.unsubscribe(token)
+    session.drain()
+    session.close()
+    why = "no image between 528.00 and 532.00 eV, where the edge area from 525.0 to 535.0 eV is integrated"
+    assert summary_of(Runs(tmp_path), names[1])["chemistry"]["status"] == why
+    outcome = analyse_runs(names, config=None, data_dir=tmp_path, output=tmp_path / "pooled.html")
+    assert [run["run"] for run in outcome["runs"]] == names[:1]
+    assert outcome["left_out"] == [{"run": names[1], "reason": f"LRNMC 257 mAh/g: {why}"}]
+    assert f"run {names[1][:8]} is left out: LRNMC 257 mAh/g: {why}" in (tmp_path / "pooled.html").read_text()
+    assert as_json("show", outcome["derived_uid"], "--data-dir", tmp_path)["left_out"] == outcome["left_out"]
+    with pytest.raises(BeamlineError, match=f"run {names[1][:8]}: LRNMC 257 mAh/g: {why}"):
+        analyse_runs(names[1:], config=None, data_dir=tmp_path, output=tmp_path / "none.html")
+
+
 def test_runs_of_two_series_are_pooled_on_one_energy_scale(series):
     folder, uids = series
     names = [uid for uid in uids if Runs(folder).find(uid).start[SERIES]["role"] == "sample"]

@@ -152,7 +152,11 @@ def test_too_few_pixels_are_refused_with_their_number():
     [
         (3, slice(None), "2 pixels are left, expected 40 or more for 2 end members"),
         (900, [0, 10, 20], "3 energies, expected 4 or more to tell a component from the noise"),
-        (900, [0, 1, 10, 20, 30], "end members look alike at 5 energies: nothing tells them apart"),
+        (
+            900,
+            [0, 1, 10, 20, 30],
+            "no image between 532.00 and 535.00 eV, where the edge area from 525.0 to 535.0 eV is integrated",
+        ),
     ],
 )
 def test_where_pixels_or_energies_are_too_few_it_is_not_said_that_they_are_noise(pixels, energies, words):
@@ -423,6 +427,38 @@ def test_stacks_of_different_energy_scales_are_pooled_on_one():
     fine = energies > 526.5
     np.testing.assert_allclose(second[0][fine], oxygen_spectra(energies)[0][fine], atol=2e-3)
     assert np.median(variance[0]) < 1e-4
+
+
+def test_no_energy_is_pooled_across_a_gap_of_a_stack():
+    images = np.ones((len(ENERGIES), 1, 4))
+    there = (ENERGIES < 528.3) | (ENERGIES > 530.2)
+    one = Stack("one", ENERGIES, images, images)
+    two = Stack("two", ENERGIES[there] - 0.1, images[there], images[there], offset=0.0)
+    energies, *_ = pool([one, two])
+    assert set(energies) == {energy for energy in ENERGIES[:-1] if not 528.2 < energy < 530.1}
+
+
+def test_an_offset_is_not_found_from_what_lies_in_a_gap_of_the_reference():
+    energies = np.arange(520.0, 545.0, 0.2)
+    reference, sigma = oxygen_spectra(energies)[0], np.full(len(energies), 0.01)
+    lost = (energies > 528.0) & (energies < 533.0)
+    reference[lost] = np.nan
+    spectrum = oxygen_spectra(energies + 0.1)[0]
+    found, uncertain, status = energy_offset(energies, spectrum, sigma, energies, reference)
+    assert status == "ok"
+    assert abs(found - 0.1) < 3 * uncertain
+    spectrum[lost] = 100.0
+    assert energy_offset(energies, spectrum, sigma, energies, reference) == (found, uncertain, status)
+
+
+@pytest.mark.parametrize("lost", [(528.3, 531.0), (532.0, 536.0), (524.9, 527.6)])
+def test_no_end_members_are_found_where_images_of_the_edge_are_missing(lost):
+    spectra, _, _ = mixtures(np.random.default_rng(3))
+    there = (lost[0] > ENERGIES) | (lost[1] < ENERGIES)
+    noise = np.full_like(spectra[:, there], NOISE**2)
+    status = analyse(ENERGIES[there], [spectra[:, there]], [noise], EDGE).status
+    assert status.startswith("no image between 5")
+    assert "where the edge area from 525.0 to 535.0 eV is integrated" in status
 
 
 def test_stacks_without_common_energies_are_refused():
