@@ -56,11 +56,12 @@ def until(what, timeout=60.0):
 
 
 @contextmanager
-def serving(folder, *options, endstation=None):
-    """Run the service of a folder, with the text of a configuration or the simulated endstation."""
+def serving(folder, *options, endstation=None, addresses=()):
+    """Run the service of a folder: the text of a configuration, or the simulated endstation; addresses of a proxy."""
     ports = {name: free_port() for name in ("page", "catalogue", "queue")}
     config = folder / "endstation.toml"
     table = "\n".join(f"{name}_port = {port}" for name, port in ports.items())
+    table += f"\naddresses = {json.dumps(list(addresses))}"
     config.write_text(f"{endstation or SIMULATED.read_text()}\n[service]\n{table}\n")
     command = ["beamline", "serve", "--config", str(config), "--data-dir", str(folder / "data"), *options]
     with (folder / "serve.out").open("w") as out:
