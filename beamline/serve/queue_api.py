@@ -50,6 +50,8 @@ CHECKED = ("/api/queue/item/add", "/api/queue/item/add/batch", "/api/queue/item/
 UNCHECKED = ("/api/queue/upload/spreadsheet",)  # nothing here reads what is in one
 EDIT = "write:queue:edit"
 LOGIN = "/api/auth/provider/"
+WITHOUT_KEY = (LOGIN, "/api/auth/session/refresh")
+UNGUARDED = {"/api/plans/existing": "read:resources"}  # bluesky-httpserver answers it to everybody
 
 
 class KeyAuthenticator(DictionaryAuthenticator):
@@ -108,6 +110,10 @@ class Checked:
             await refuse(scope, receive, send, 404, "not here")
         elif b"api_key=" in scope.get("query_string", b""):
             await refuse(scope, receive, send, 400, "a key does not belong into an address, where it gets into logs")
+        elif not path.startswith(WITHOUT_KEY) and not _authorization(scope):
+            await refuse(scope, receive, send, 401, "a key is needed: log in first")
+        elif path in UNGUARDED and not await self._may(scope, UNGUARDED[path]):
+            await refuse(scope, receive, send, 401, "not known, or not allowed")
         elif self._throttle.exceeded(address_of(scope)):
             await refuse(scope, receive, send, 429, "too many wrong keys from this address; wait a minute")
         elif scope["type"] == "http" and (refusal := why_too_large(scope)) is not None:
@@ -120,7 +126,7 @@ class Checked:
             await self.app(scope, receive, send)
             return
         body = await read_body(receive)
-        if await self._may_edit(scope):  # who may not is told so by the application, and costs no checks
+        if await self._may(scope, EDIT):  # who may not is told so by the application, and costs no checks
             try:
                 asked = json.loads(body)
                 for item in asked["items"] if scope["path"].endswith("/batch") else [asked["item"]]:
@@ -132,14 +138,14 @@ class Checked:
                 return
         await self.app(scope, again(body, receive), send)
 
-    async def _may_edit(self, scope: Scope) -> bool:
-        """Ask the application whether whoever sends a request may change the queue."""
-        keys = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
-        headers = {"authorization": keys[0]} if keys else {}
+    async def _may(self, scope: Scope, what: str) -> bool:
+        """Ask the application whether whoever sends a request may do something."""
         transport = httpx.ASGITransport(self.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://127.0.0.1", headers=_authorization(scope)
+        ) as client:
             told = await client.get("/api/auth/scopes")
-        return told.status_code == 200 and EDIT in told.json().get("scopes", ())
+        return told.status_code == 200 and what in told.json().get("scopes", ())
 
     def _counted(self, scope: Scope, send: Send) -> Send:
         async def counted(message: Message) -> None:
@@ -148,6 +154,12 @@ class Checked:
             await send(message)
 
         return counted if scope["path"].startswith(LOGIN) else send
+
+
+def _authorization(scope: Scope) -> dict[str, str]:
+    """Give the header that says who sends a request; empty where there is none."""
+    keys = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
+    return {"authorization": keys[0]} if keys and keys[0] else {}
 
 
 async def read_body(receive: Receive) -> bytes:

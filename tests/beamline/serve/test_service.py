@@ -216,6 +216,16 @@ def test_a_viewer_sees_and_cannot_queue(service, browser):
     assert httpx.get(f"{service.address('page')}/api/runs").status_code == 401
 
 
+@pytest.mark.parametrize("path", ["/api/plans/existing", "/api/auth/whoami", "/api/status"])
+def test_the_interface_of_the_queue_answers_nobody_without_a_key(service, path):
+    address = service.address("queue")
+    assert httpx.get(address + path).status_code == 401
+    assert httpx.get(address + path, headers={"authorization": "Bearer nothing"}).status_code == 401
+    form = {"username": "viewer", "password": service.key("viewer")}
+    token = httpx.post(f"{address}/api/auth/provider/keys/token", data=form).json()["access_token"]
+    assert httpx.get(address + path, headers={"authorization": f"Bearer {token}"}).status_code == 200
+
+
 def test_what_comes_from_another_page_or_names_another_host_is_refused(service):
     client = service.session("operator")
     order = {"do": "start"}
