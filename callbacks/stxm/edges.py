@@ -89,6 +89,13 @@ def gap_in(energies: NDArray[np.floating], window: Window) -> str:
     """Say where a window has no energies for so long that nothing can be integrated over it; "" where there are.
 
     That is over more than `MISSING_SHARE` of the window, as where the beam was lost, or a stack was ended early.
+
+    Parameters
+    ----------
+    energies : numpy.ndarray, shape (n,)
+        Of the images that are there, eV, ascending.
+    window : (float, float)
+        eV.
     """
     within = energies[inside(energies, window)]
     bounds = np.concatenate([[window[0]], within, [window[1]]])

@@ -108,6 +108,10 @@ def reached(energies: FloatArray, at: FloatArray) -> BoolArray:
     at : numpy.ndarray, shape (m,)
         eV, ascending, at which it is asked for.
 
+    Returns
+    -------
+    numpy.ndarray of bool, shape (m,)
+
     Notes
     -----
     A step is too wide where it is more than `WIDER` times as wide as both its neighbours and the steps of `at` there.
