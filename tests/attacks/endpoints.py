@@ -12,18 +12,17 @@ from pathlib import Path
 
 import httpx
 
-HELPERS = Path(__file__).parents[1] / "helpers"
-sys.path.insert(0, str(HELPERS))
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
-from services import STARTED, serving, until  # noqa: E402
+from services import STARTED, serving, until
 
-from beamline.endstation.config import load_config  # noqa: E402
-from beamline.serve.checking import PlanChecks  # noqa: E402
-from beamline.serve.keys import load_keys  # noqa: E402
-from beamline.serve.page.app import Page  # noqa: E402
-from beamline.serve.parts import Places  # noqa: E402
-from beamline.serve.queue_api import queue_app  # noqa: E402
-from beamline.storage.catalogue.embedded import served_app  # noqa: E402
+from beamline.endstation.config import load_config
+from beamline.serve.checking import PlanChecks
+from beamline.serve.keys import load_keys
+from beamline.serve.page.app import Page
+from beamline.serve.parts import Places
+from beamline.serve.queue_api import queue_app
+from beamline.storage.catalogue.embedded import served_app
 
 NOBODY, ROLES = "nobody", ("viewer", "user", "operator")
 REFUSED = (401, 403, 404, 405)

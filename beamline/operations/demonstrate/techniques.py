@@ -179,9 +179,9 @@ def measure_xas(session: Session) -> str:
     return measure(session, xas(session.endstation, XAS_REGIONS, 1.0, sample=SAMPLE, edge="O K"))
 
 
-def measure_stxm(session: Session, *, field: str = STXM_FIELD) -> str:
-    """Measure the reference spectra, then a stack that they are fitted to while it is measured."""
-    references = {
+def measure_references(session: Session) -> dict[str, str]:
+    """Measure the spectra of the phases; give their uids by name, as a session takes references."""
+    return {
         name: measure(
             session,
             stxm_line_spectrum(
@@ -190,6 +190,11 @@ def measure_stxm(session: Session, *, field: str = STXM_FIELD) -> str:
         )
         for name, sample in REFERENCE_SAMPLES.items()
     }
+
+
+def measure_stxm(session: Session, *, field: str = STXM_FIELD) -> str:
+    """Measure the reference spectra, then a stack that they are fitted to while it is measured."""
+    references = measure_references(session)
     wait_until_reduced(session)
     session.use_references(references)
     return measure(session, stxm_stack(session.endstation, STXM_ENERGIES, field, STXM_DWELL, sample=SAMPLE, edge="O K"))

@@ -15,12 +15,10 @@ from beamline.acquire.references import find_reference
 from beamline.acquire.session import Session, measure
 from beamline.operations.analyse import pool_runs
 from beamline.operations.demonstrate.techniques import (
-    REFERENCE_DWELL,
-    REFERENCE_LINE,
-    REFERENCE_SAMPLES,
     SAMPLE,
     STXM_ENERGIES,
     STXM_FIELD,
+    measure_references,
     on_pixels,
     simulated,
     true_fraction,
@@ -31,7 +29,7 @@ from beamline.storage.runs import Runs
 from callbacks.contract import StxmResult
 from callbacks.pipelines import StxmSettings
 from callbacks.stxm.edges import EDGES
-from plans import stxm_line_spectrum, stxm_stack
+from plans import stxm_stack
 
 DWELLS = (0.0005, 0.001, 0.002, 0.004)  # s
 JUMP = 0.3  # of a pixel that is counted
@@ -61,15 +59,7 @@ def of_world(seed, drift):
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         data_dir = Path(folder)
         with Session(simulated(seed, drift_scale=drift), data_dir) as session:
-            references = {
-                name: measure(
-                    session,
-                    stxm_line_spectrum(
-                        session.endstation, STXM_ENERGIES, REFERENCE_LINE, REFERENCE_DWELL, sample=sample, edge="O K"
-                    ),
-                )
-                for name, sample in REFERENCE_SAMPLES.items()
-            }
+            references = measure_references(session)
             wait_until_reduced(session)
             session.use_references(references)
             plan = (
