@@ -54,20 +54,9 @@ def page_of(service, browser, role, **options):
     page = context.new_page()
     problems, elsewhere = [], []
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on(
-        "console",
-        lambda said: (
-            said.type == "error" and not any(each in said.text for each in EXPECTED) and problems.append(said.text)
-        ),
-    )
-    page.on(
-        "request",
-        lambda request: (
-            None
-            if request.url.startswith(f"{service.address('page')}/") or request.url.startswith("data:")
-            else elsewhere.append(request.url)
-        ),
-    )
+    page.on("console", lambda said: problems.append(said.text) if is_problem(said) else None)
+    own = (f"{service.address('page')}/", "data:")
+    page.on("request", lambda asked: None if asked.url.startswith(own) else elsewhere.append(asked.url))
     page.goto(service.address("page"))
     page.fill("#key", service.key(role))
     page.click("text=Sign in")
