@@ -145,8 +145,15 @@ def _fractions(derived: GrowingRun, grid: StxmGrid) -> list[Panel]:
                 f"total {float(total):.3f} ± {float(spread):.3f}",
             )
     if derived.has_result("residual"):
-        made += _image("residual", "residual of the fit", np.asarray(derived.result("residual")), grid, scale="2-norm")
+        values = np.asarray(derived.result("residual"), dtype=float)
+        limits = (0.0, _quantile(values, 0.98))  # pixels that nothing fits are as bright as the scale goes
+        made += _image("residual", "residual of the fit", values, grid, scale="2-norm", limits=limits)
     return made
+
+
+def _quantile(values: FloatArray, share: float) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.quantile(finite, share)) if finite.size else 1.0
 
 
 def _shifts(derived: GrowingRun) -> Panel:
@@ -203,9 +210,9 @@ def _components(derived: GrowingRun, grid: StxmGrid) -> list[Panel]:
         made.append(lines("loadings", "loadings", curves, ENERGY, Axis("loading")))
         scores = np.asarray(derived.result("pca_scores"))
         for k, each in enumerate(scores[:3]):
-            made += _image(
-                f"score-{k + 1}", f"score of component {k + 1}", each, grid, scale="score", colours="diverging"
-            )
+            most = _quantile(np.abs(each), 0.98)
+            how: dict[str, Any] = {"scale": "score", "colours": "diverging", "limits": (-most, most)}  # white is 0
+            made += _image(f"score-{k + 1}", f"score of component {k + 1}", each, grid, **how)
     if derived.has_result("end_members", "end_member_names"):
         energy, members = np.asarray(derived.result("end_member_energy")), np.asarray(derived.result("end_members"))
         sigma, names = np.asarray(derived.result("end_members_sigma")), np.asarray(derived.result("end_member_names"))

@@ -67,10 +67,18 @@ export function written(value, digits = 4) {
   return String(Number(value.toPrecision(digits)));
 }
 
-// Ticks are short: 7.8e6, not 7800000.
-function tick(value) {
+// Ticks are short: 7.8e6, not 7800000; with as many digits as tell one from the next.
+function tick(value, step) {
   const size = Math.abs(value);
-  return size !== 0 && (size >= 1e5 || size < 1e-3) ? value.toExponential(2).replace(/\.?0+e/, "e").replace("e+", "e") : String(Number(value.toPrecision(6)));
+  if (size === 0 || (size < 1e5 && size >= 1e-3)) return String(Number(value.toPrecision(6)));
+  const digits = Number.isFinite(step) ? Math.ceil(Math.log10(size / step) - 1e-6) : 2;
+  return value.toExponential(Math.min(6, Math.max(2, digits))).replace(/\.?0+e/, "e").replace("e+", "e");
+}
+
+function tickTexts(values) {
+  const shown = values.filter((value) => value !== null);
+  const step = shown.length > 1 ? Math.min(...shown.slice(1).map((value, k) => value - shown[k])) : NaN;
+  return values.map((value) => (value === null ? "" : tick(value, step)));
 }
 
 const unit = (axis) => (axis.unit ? ` ${axis.unit}` : "");
@@ -512,14 +520,14 @@ export class LinesFigure extends Figure {
     const ink = colour("--ink");
     const axis = (of, size) => ({
       label: named(of), stroke: ink, grid: { stroke: colour("--grid"), width: 1 }, ticks: { stroke: colour("--grid") }, size, labelSize: 22,
-      font: "12px system-ui", labelFont: "12px system-ui", values: (_plot, values) => values.map((value) => (value === null ? "" : tick(value))),
+      font: "12px system-ui", labelFont: "12px system-ui", values: (_plot, values) => tickTexts(values),
     });
     this.plot = new uPlot(
       {
         width: Math.max(200, this.body.clientWidth),
         height: 260,
         cursor: { drag: { x: true, y: false } },
-        scales: { x: { time: false }, y: { distr: panel.log ? 3 : 1, range: panel.log ? undefined : (_plot, low, high) => this.limits(low, high) } },
+        scales: { x: { time: false, range: (_plot, low, high) => (low === null ? [0, 1] : low === high ? [low - 1, high + 1] : [low, high]) }, y: { distr: panel.log ? 3 : 1, range: panel.log ? undefined : (_plot, low, high) => this.limits(low, high) } },
         axes: [axis(panel.x, 38), axis(panel.y, 62)],
         series: [
           { label: named(panel.x), value: (_plot, value) => (value === null ? "" : written(value, 6)) },
