@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,8 @@ class LiveFigures:
 
     def __init__(self, data_dir: Path, put: Callable[[dict[str, bytes]], None], watched: Callable[[], bool]) -> None:
         self._data_dir, self._put, self._watched = data_dir, put, watched
-        self._ending = threading.Event()
+        self._ending, self._made = threading.Event(), threading.Event()
+        self._beside = ThreadPoolExecutor(1, "beside")  # for what takes longer than a frame may be late
         self._thread = threading.Thread(target=self._run, name="figures", daemon=True)
         self.raw: GrowingRun | None = None
         self.derived: GrowingRun | None = None
@@ -126,6 +128,7 @@ class LiveFigures:
         """End it."""
         self._ending.set()
         self._thread.join()
+        self._beside.shutdown()
 
     def _run(self) -> None:
         known = {self.raw.uid} if self.raw and self.raw.stop else set[str]()
@@ -142,6 +145,9 @@ class LiveFigures:
                 except BeamlineError as error:  # a damaged log; the others are followed
                     self.error = str(error)
                     changes.wait()
+                if self._made.is_set():
+                    self._made.clear()
+                    changed = True
                 now = time.monotonic()
                 due = drawn + max(SHORTEST, took / SHARE)
                 if changed and self._watched() and now >= due:
@@ -171,12 +177,19 @@ class LiveFigures:
         """Tell whether a run began after the one that is shown: logs are met in no order of time."""
         return self.raw is None or start["time"] > self.raw.start["time"]
 
+    def _later(self, work: Callable[[], Any]) -> Future[Any]:
+        """Do something beside; what is shown is drawn again when it is done."""
+        doing = self._beside.submit(work)
+        doing.add_done_callback(lambda _: self._made.set())
+        return doing
+
     def _draw(self) -> None:
         if self.raw is None:
             return
         began = time.monotonic()
         try:
-            made = panels_of(self.raw, self.derived)
+            is_rixs = VIEWS.get(str(self.raw.measurement.get("technique"))) is rixs_view.panels
+            made = panels_of(self.raw, self.derived, **({"later": self._later} if is_rixs else {}))
             self._put({panel.name: panel.packed() for panel in made})
             self.error = ""
         except Exception as error:  # the next figures may succeed

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,27 +25,43 @@ COLUMN, ROW = Axis("column", "pixel"), Axis("row", "pixel")
 PER_FLUX = "counts per column and 10⁶ counts of I0"
 
 
-def panels(raw: GrowingRun, derived: GrowingRun | None) -> list[Panel]:
-    """Give the figures of a map: the newest frame as it was read, and what the reduction has made of those before."""
+Later = Callable[[Callable[[], "Cleaned"]], "Future[Cleaned]"]
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """A frame without its hits: which it is, counted from 1, where they were, shape (hits, 2), and its figure."""
+
+    number: int
+    hits: FloatArray
+    panel: Panel
+
+
+def panels(raw: GrowingRun, derived: GrowingRun | None, *, later: Later | None = None) -> list[Panel]:
+    """Give the figures of a map: the newest frame as it was read, and what the reduction has made of those before.
+
+    Parameters
+    ----------
+    raw, derived : GrowingRun
+    later : callable, optional
+        Begins to take the hits out of a frame, which takes as long as the reduction itself needs, and does not wait for
+        it; the figures show the frame of before until it is done. Waited for where not given.
+    """
     if derived is None or not derived.count(Stream.FRAMES):
-        return []
+        first = _newest(raw, {}, None)
+        return [first] if first else []
     known = derived.count(Stream.FRAMES), derived.count(Stream.RESULT)
     if derived.cache.get("reduced", (None,))[0] != known:
-        derived.cache["reduced"] = known, _reduced(raw, derived)
+        derived.cache["reduced"] = known, _reduced(derived)
     reduced: list[Panel] = derived.cache["reduced"][1]
-    number = raw.count(Stream.PRIMARY)
-    if number <= int(derived.last(Stream.FRAMES)["frame"]):
-        return reduced
-    try:
-        newest = _raw_panel(raw, derived, number)
-    except (FrameReadError, KeyError, IndexError):  # its file is not that far yet
-        return reduced
-    return [newest, *(panel for panel in reduced if panel.name != newest.name)]
+    cleaned = _cleaned(raw, derived, later)
+    newest = _newest(raw, derived.last(Stream.FRAMES), cleaned)
+    return [*([newest] if newest else []), *([cleaned.panel] if cleaned else []), *reduced]
 
 
-def _reduced(raw: GrowingRun, derived: GrowingRun) -> list[Panel]:
+def _reduced(derived: GrowingRun) -> list[Panel]:
     calibration = _calibration(derived)
-    made = [*_frame(raw, derived), _spectrum(derived, calibration), *_maps(derived, calibration)]
+    made = [_spectrum(derived, calibration), *_maps(derived, calibration)]
     return [*made, *_lines(derived, calibration), _drift(derived)]
 
 
@@ -70,53 +90,81 @@ def _emission(calibration: Calibration | None, columns: int) -> Axis:
     return Axis("emission energy", "eV", calibration.energy(np.arange(columns, dtype=float)))
 
 
-def _frame(raw: GrowingRun, derived: GrowingRun) -> list[Panel]:
-    """Give the last frame that was reduced, as it was read, and without what the reduction took away."""
-    told = derived.last(Stream.FRAMES)
-    number = int(told["frame"])
-    try:
-        frame = _above_dark(raw, told, number)
-    except (FrameReadError, KeyError, IndexError):
-        return []
+def _cleaned(raw: GrowingRun, derived: GrowingRun, later: Later | None) -> Cleaned | None:
+    """Give the last frame that was reduced without its hits, or one before it; None where nothing can be cleaned."""
+    told, cache = derived.last(Stream.FRAMES), derived.cache
     if told["problem"] or not np.isfinite(told[RixsOutput.PHOTON_COUNTS]):
-        return [_raw_panel(raw, derived, number, frame)]
+        return None
+    if "cleaning" in cache and cache["cleaning"].done():
+        cache["cleaned"] = cache.pop("cleaning").result()
+    last: Cleaned | None = cache.get("cleaned")
+    if "cleaning" in cache or (last is not None and last.number == int(told["frame"])):
+        return last
+    try:
+        frame = _above_dark(raw, int(told["frame"])) - told[RixsOutput.PEDESTAL]
+    except (FrameReadError, KeyError, IndexError):
+        return last
     settings = RixsSettings.model_validate((derived.start.get("derivation") or {}).get("settings") or {})
+    work = partial(_without_hits, frame, told, settings)
+    if later is None:
+        cache["cleaned"] = last = work()
+    else:
+        cache["cleaning"] = later(work)
+    return last
+
+
+def _without_hits(frame: FloatArray, told: dict[str, Any], settings: RixsSettings) -> Cleaned:
     found = remove_cosmic_rays(
         frame,
         photon_counts=float(told[RixsOutput.PHOTON_COUNTS]),
         read_noise=float(told[RixsOutput.READ_NOISE]),
         threshold=settings.cosmic_rays.threshold,
     )
-    hits = np.argwhere(found.mask).astype(float)
-    removed = f"{told[RixsOutput.COSMIC_HITS]} hits, {told[RixsOutput.COSMIC_REMOVED_COUNTS]:.3g} counts removed"
+    number = int(told["frame"])
+    count = int(told[RixsOutput.COSMIC_HITS])
+    removed = f"{count} hit{'' if count == 1 else 's'}, {told[RixsOutput.COSMIC_REMOVED_COUNTS]:.3g} counts removed"
     title = f"frame {number}, {told[Key.ENERGY]:.2f} eV: cleaned"
-    cleaned = image("cleaned", title, found.frame, COLUMN, ROW, note=removed, **_charge(told))
-    return [_raw_panel(raw, derived, number, frame, hits), cleaned]
+    panel = image("cleaned", title, found.frame, COLUMN, ROW, note=removed, **_charge(told))
+    return Cleaned(number, np.argwhere(found.mask).astype(float), panel)
 
 
-def _raw_panel(
-    raw: GrowingRun,
-    derived: GrowingRun,
-    number: int,
-    frame: FloatArray | None = None,
-    hits: FloatArray | None = None,
-) -> Panel:
-    """Give a frame, counted from 1, as it was read; one not reduced yet above the pedestal of the last that is."""
-    told = derived.last(Stream.FRAMES)
+def _newest(raw: GrowingRun, told: dict[str, Any], cleaned: Cleaned | None) -> Panel | None:
+    """Give the newest frame as it was read, its hits marked where they are known; the one before where it is not there.
+
+    Above the pedestal of the last frame that is reduced, or its own median where none is.
+    """
+    reduced = int(told["frame"]) if told else 0
+    number = max(raw.count(Stream.PRIMARY), reduced)
+    is_marked = cleaned is not None and cleaned.number == number
+    panel: Panel | None
+    shown, panel = raw.cache.get("raw", (None, None))
+    if shown == (number, number == reduced, is_marked):
+        return panel
+    try:
+        values = _above_dark(raw, number)
+    except (FrameReadError, KeyError, IndexError):  # its file is not that far yet
+        return panel
+    if told and np.isfinite(told[RixsOutput.PEDESTAL]):
+        pedestal, charge = told[RixsOutput.PEDESTAL], _charge(told)
+    else:
+        pedestal = float(np.median(values))
+        noise = 1.4826 * float(np.median(np.abs(values - pedestal)))  # of a normal distribution
+        charge = _charge({RixsOutput.READ_NOISE: noise, RixsOutput.PHOTON_COUNTS: 0.0})
     energy = raw.number(Stream.PRIMARY, Key.ENERGY, number - 1)
-    is_reduced = number == int(told["frame"])
-    title = f"frame {number}, {energy:.2f} eV: as read{', hits marked' if hits is not None else ''}"
-    values = _above_dark(raw, told, number) if frame is None else frame
-    note = told["problem"] if is_reduced else ""
-    return image("raw", title, values, COLUMN, ROW, marks=hits, note=note, **_charge(told))
+    title = f"frame {number}, {energy:.2f} eV: as read{', hits marked' if is_marked else ''}"
+    hits = cleaned.hits if cleaned is not None and is_marked else None
+    note = str(told["problem"]) if number == reduced else ""
+    panel = image("raw", title, values - pedestal, COLUMN, ROW, marks=hits, note=note, **charge)
+    raw.cache["raw"] = (number, number == reduced, is_marked), panel
+    return panel
 
 
-def _above_dark(raw: GrowingRun, told: dict[str, Any], number: int) -> FloatArray:
+def _above_dark(raw: GrowingRun, number: int) -> FloatArray:
+    """Read a frame, counted from 1, less the mean of the dark frames where there are any."""
     frame = raw.read(Stream.PRIMARY, Key.CCD_IMAGE, number - 1).astype(float)
     dark = _dark(raw)
     if dark is not None and dark.shape == frame.shape:
         frame -= dark
-    frame -= told[RixsOutput.PEDESTAL]
     return frame
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 import tomllib
+from concurrent.futures import Future
 
 import event_model
 import numpy as np
@@ -67,6 +68,28 @@ def test_a_map_that_has_ended_is_shown_as_it_was_reduced(measured):
     hits = panels["raw"].arrays["marks"]
     changed = panels["raw"].arrays["values"] != panels["cleaned"].arrays["values"]
     assert np.count_nonzero(changed) == len(hits)
+
+
+def test_a_frame_is_shown_before_its_hits_are_found_and_marked_afterwards(measured):
+    raw, derived = loaded(measured, "rixs")
+    begun, doing = [], Future()
+
+    def later(work):
+        begun.append(work)
+        return doing
+
+    panels = by_name(panels_of(raw, derived, later=later))
+    assert "cleaned" not in panels
+    assert panels["raw"].title.endswith("as read")
+    panels_of(raw, derived, later=later)
+    assert len(begun) == 1
+    doing.set_result(begun[0]())
+    panels = by_name(panels_of(raw, derived, later=later))
+    assert len(begun) == 1
+    at_once = by_name(panels_of(*loaded(measured, "rixs")))
+    assert list(panels) == list(at_once)
+    for name, panel in panels.items():
+        assert panel.packed() == at_once[name].packed()
 
 
 def test_a_stack_that_has_ended_is_shown_as_it_was_reduced(measured):

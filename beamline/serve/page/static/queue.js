@@ -166,7 +166,7 @@ export class QueueView {
   }
 
   label(parameter, id) {
-    return make("label", { htmlFor: id }, parameter.name.replaceAll("_", " "), make("span", { className: "unit" }, `${parameter.unit ? ` (${parameter.unit})` : ""}${parameter.required ? "" : ", optional"}`));
+    return make("label", { htmlFor: id }, parameter.name.replaceAll("_", " "), make("span", { className: "unit" }, `${parameter.unit ? ` (${parameter.unit.replace(/^um$/, "µm")})` : ""}${parameter.required ? "" : ", optional"}`));
   }
 
   values() {

@@ -15,7 +15,7 @@ export class RunsView {
     this.filters.addEventListener("submit", (event) => event.preventDefault());
     this.body = make("tbody", {});
     this.problem = make("p", { className: "problem", role: "alert" });
-    const head = make("tr", {}, ...["scan", "time", "technique", "sample", "edge", "points", "status"].map((each) => make("th", { scope: "col" }, each)));
+    const head = make("tr", {}, ...["scan", "time", "technique", "sample", "edge", "points", "status"].map((each) => make("th", { scope: "col", className: each === "points" ? "number" : "" }, each)));
     this.about = make("div", {});
     this.grid = make("div", { className: "figures" });
     element.append(make("div", { className: "card" }, this.filters, this.problem, make("div", { className: "scroll" }, make("table", {}, make("thead", {}, head), this.body))), this.about, this.grid);
