@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Container, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
 
+import uvicorn
+
 from beamline.serve.keys import Keys, Role, User
 
 Scope = MutableMapping[str, Any]
@@ -20,6 +22,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LARGEST_REQUEST = 1_000_000  # bytes
 REFUSALS, WITHIN = 20, 60.0  # so many wrong keys in so many seconds from one address, and it waits
 HEALTH = "/healthz"
+CLOSED = ("/docs", "/redoc", "/openapi.json")  # what tells of an interface, and what lies below
 
 
 class Throttle:
@@ -147,3 +150,8 @@ async def answer_json(send: Send, status: int, value: Any) -> None:
         headers.append((b"www-authenticate", b"Apikey"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def run_server(app: Any, host: str, port: int) -> None:
+    """Run an application until ended; it logs no addresses."""
+    uvicorn.run(app, host=host, port=port, access_log=False, log_level="warning", server_header=False)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
-
-import uvicorn
 
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
-from beamline.serve.access import KeyRequired
+from beamline.serve.access import CLOSED, KeyRequired, run_server
 from beamline.serve.keys import load_keys
 from beamline.serve.parts import Places
 from beamline.storage.catalogue.embedded import served_app
 
 ABOUT = ("/api/v1", "/api/v1/")  # clients ask it for the version before they show their key
-CLOSED = ("/docs", "/redoc", "/openapi.json")  # and what lies below
 
 
 def main() -> None:
@@ -29,11 +25,6 @@ def main() -> None:
         raise SystemExit(str(error)) from error  # on standard error, which is its log: one line
     app = KeyRequired(served, keys, role="viewer", open_to_all=ABOUT, closed=CLOSED)
     run_server(app, config.service.host, config.service.catalogue_port)
-
-
-def run_server(app: Any, host: str, port: int) -> None:
-    """Run an application until ended; it logs no addresses."""
-    uvicorn.run(app, host=host, port=port, access_log=False, log_level="warning", server_header=False)
 
 
 if __name__ == "__main__":

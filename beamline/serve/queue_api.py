@@ -20,6 +20,7 @@ from bluesky_httpserver.config import construct_build_app_kwargs
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from beamline.serve.access import (
+    CLOSED,
     App,
     Message,
     Receive,
@@ -30,9 +31,9 @@ from beamline.serve.access import (
     answer,
     answer_json,
     refuse,
+    run_server,
     why_too_large,
 )
-from beamline.serve.catalogue_server import CLOSED, run_server
 from beamline.serve.checking import PlanChecks
 from beamline.serve.keys import Keys, Role, load_keys
 from beamline.serve.parts import Places

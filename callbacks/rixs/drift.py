@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.ndimage import gaussian_filter1d
-from scipy.signal import find_peaks, peak_prominences
 
 from callbacks.rixs.calibration import Displacements
 
@@ -169,6 +168,8 @@ def find_lines(spectrum: FloatArray, variance: FloatArray) -> list[slice]:
     spectrum, variance : numpy.ndarray, shape (columns,)
         Counts and counts².
     """
+    from scipy.signal import find_peaks, peak_prominences  # noqa: PLC0415 - it imports scipy.stats: half a second
+
     width = 2 * SMOOTHING
     smooth = gaussian_filter1d(spectrum, width, mode="nearest")
     noise = np.sqrt(gaussian_filter1d(variance, 2 * width, mode="nearest") / (2 * np.sqrt(np.pi) * width))

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-import xraydb
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -224,6 +223,8 @@ def tabulated_line(name: str) -> tuple[float, float]:
     Energies are those of W. T. Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem. 63 (2002) 121, of the elements;
     emission of compounds lies within about an electronvolt.
     """
+    import xraydb  # noqa: PLC0415 - it imports SQLAlchemy: half a second, and few runs name an element
+
     element, _, line = name.partition(" ")
     try:
         lines = xraydb.xray_lines(element)

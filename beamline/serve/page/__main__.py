@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from beamline.endstation.config import load_config
-from beamline.serve.catalogue_server import run_server
+from beamline.serve.access import run_server
 from beamline.serve.keys import load_keys
 from beamline.serve.page.app import Page
 from beamline.serve.parts import Places

@@ -14,8 +14,8 @@ from soft import Camera, Motor, Values
 from store import Store
 from tiled.client import from_uri
 
-from beamline.serve.access import KeyRequired
-from beamline.serve.catalogue_server import ABOUT, CLOSED
+from beamline.serve.access import CLOSED, KeyRequired
+from beamline.serve.catalogue_server import ABOUT
 from beamline.serve.keys import load_keys
 from beamline.storage.catalogue.documents import documents
 from beamline.storage.catalogue.embedded import served_app
