@@ -86,8 +86,8 @@ class Runs:
         Parameters
         ----------
         name : str
-            A uid, the unique beginning of one, a scan id (the newest run that has it), or -1, -2, ... for the newest
-            runs.
+            A uid, the unique beginning of one (eight characters, where all are digits), a scan id (the newest run
+            that has it), or -1, -2, ... for the newest runs.
 
         Raises
         ------
@@ -108,7 +108,8 @@ class Runs:
                 one = "another run has" if others == 1 else f"{others} other runs have"
                 logger.warning("run %s: %s this scan id, too; this is the newest, %s", name, one, by_scan_id[-1].uid)
             return by_scan_id[-1]
-        matching = [entry for entry in entries if name and entry.uid.startswith(name)]
+        is_scan_id = _names_a_scan(name, entries)  # which no run has, and some run's uid may well begin with
+        matching = [entry for entry in entries if name and not is_scan_id and entry.uid.startswith(name)]
         if len(matching) == 1:
             return matching[0]
         if matching:

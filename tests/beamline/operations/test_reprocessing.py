@@ -1,5 +1,6 @@
 """Many runs are reduced again on a cluster: equal to the local reduction, whatever happens to a worker."""
 
+import json
 import os
 import signal
 import threading
@@ -179,6 +180,18 @@ def test_a_query_that_selects_nothing_or_cannot_be_understood_is_refused_in_one_
     runs = record(tmp_path, 1)
     with pytest.raises(BeamlineError, match="^" + said.replace("(", r"\(")):
         select_runs(runs, query)
+
+
+def test_a_scan_id_that_no_run_has_is_not_taken_for_the_beginning_of_a_uid(tmp_path):
+    uid = "7f0c4a51-5a0e-4a53-9d2a-5b3f2f0b6a11"
+    documents = list(raw_run(write_frames(tmp_path / "frames.h5"), "stream"))
+    with closing(Recorder(tmp_path)) as recorder:
+        for name, doc in documents:
+            recorder(name, json.loads(json.dumps(doc).replace(documents[0][1]["uid"], uid)))
+    runs = Runs(tmp_path)
+    assert runs.find("7f").uid == uid
+    with pytest.raises(BeamlineError, match="run 7: no run has this uid or scan id"):
+        runs.find("7")
 
 
 def test_runs_that_are_no_measurements_and_a_scheduler_that_is_not_there_are_said_to_be(tmp_path, monkeypatch):
