@@ -184,6 +184,8 @@ def test_a_file_writer_that_stalls_ends_the_run_with_its_pv_and_file(session, do
 
 
 def test_an_i0_that_is_not_a_number_is_marked_and_taken_again_when_asked(session, documents):
+    session.endstation.feedback.patience_at_start = 1.0  # s: nothing reduces here, and the marks are enough
+
     def nan_once():
         switch("NanI0", "On")
         while not any(np.isnan(event["data"][Key.I0]) for event in documents.events()):
