@@ -223,7 +223,7 @@ def tabulated_line(name: str) -> tuple[float, float]:
     Energies are those of W. T. Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem. 63 (2002) 121, of the elements;
     emission of compounds lies within about an electronvolt.
     """
-    import xraydb  # noqa: PLC0415 - it imports SQLAlchemy: half a second, and few runs name an element
+    import xraydb  # noqa: PLC0415 - 1.3 s, and few runs name an element
 
     element, _, line = name.partition(" ")
     try:

@@ -13,9 +13,10 @@ from itertools import cycle
 from pathlib import Path
 
 import psutil
-from service_kills import FollowingProcess, is_ready, watched
+from service_kills import is_ready, watched
 from services import STARTED, serving, until
 
+from beamline.processes.followers import FollowingProcess
 from beamline.storage.runs import Runs
 
 SAMPLE = {"sample": "LRNMC 311 mAh/g", "edge": "O K"}
@@ -75,7 +76,7 @@ def main():
                     found.append(look(service, process))
                     told = ", ".join(f"{name} {size:.0f}" for name, size in found[-1].items())
                     print(f"{len(found)} min, {len(runs.raw())} runs: {told}", flush=True)
-                time.sleep(0.5)
+                time.sleep(0.5)  # it is looked at from outside, where nothing tells of a change
         print("told:", viewer.told or "nothing")
         for name, size in found[-1].items():
             before = found[min(AT_FIRST, len(found)) - 1][name]
