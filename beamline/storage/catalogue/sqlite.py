@@ -22,6 +22,8 @@ LIST_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 CHECK_PAGES = "PRAGMA quick_check(1)"
 TABLES_LIBRARY = "adbc_driver_sqlite"  # that Tiled reads and writes tables with
 
+NUMBER = b"real"  # in place of the text of a double; no quoted value is written so
+
 _empty: list[bytes] = []  # a database without runs, once it has been made
 
 
@@ -95,12 +97,13 @@ class SqliteDatabase(Database):
         for name, numbers in wanted.items():
             table = _quoted(name)
             columns = rows_of_tables(self._tables, f"SELECT name FROM pragma_table_info({table})")
-            values = ", ".join(f"CAST(quote({_quoted(column)}) AS BLOB)" for (column,) in columns)
+            values = ", ".join(_bytes_and_number(_quoted(column)) for (column,) in columns)
             only = f"WHERE _dataset_id = {numbers[0]}" if len(numbers) == 1 and numbers[0].isdecimal() else ""
             rows = rows_of_tables(self._tables, f"SELECT quote(_dataset_id), {values} FROM {table} {only}")
             for row in rows:
                 key = name, row[0]
-                found[key] = zlib.crc32(repr([*map(_value, row[1:])]).encode(), found.get(key, 0))
+                exact = [number if text == NUMBER else text for text, number in zip(row[1::2], row[2::2], strict=True)]
+                found[key] = zlib.crc32(repr(exact).encode(), found.get(key, 0))
         return found
 
     def create(self, folder: Path, data_dir: Path, catalogue_id: str, initialise: Initialise) -> None:
@@ -197,6 +200,13 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _value(quoted: bytes) -> bytes | float:
-    """Return the number that a quoted value is, as versions of SQLite write it with different digits."""
-    return quoted if quoted[:1] in b"'NX" or quoted.lstrip(b"-").isdigit() else float(quoted)
+def _bytes_and_number(column: str) -> str:
+    """Ask for a column as two, each of one type: what is no double as text in bytes, and what is one as it is.
+
+    Of a double, versions of SQLite write different digits, and some too few to tell which it is.
+    """
+    is_number = f"typeof({column}) = 'real'"
+    return (
+        f"CASE WHEN {is_number} THEN x'{NUMBER.hex()}' ELSE CAST(quote({column}) AS BLOB) END, "
+        f"CASE WHEN {is_number} THEN {column} ELSE 0.0 END"
+    )

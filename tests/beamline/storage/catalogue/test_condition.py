@@ -25,6 +25,7 @@ from beamline.storage.catalogue.embedded import create_catalogue
 from beamline.storage.catalogue.errors import CatalogueError, DamagedCatalogueError
 from beamline.storage.catalogue.find import derived_of, open_catalog
 from beamline.storage.catalogue.recovery import recover
+from beamline.storage.catalogue.sqlite import SqliteDatabase
 from beamline.storage.large_arrays import externalise
 from beamline.storage.layout import Layout
 from beamline.storage.recorder import Recorder, RecorderError
@@ -187,6 +188,30 @@ sys.stdin.read()
         with pytest.raises(CatalogueError, match=rf"^[^;]*{name}: .*database is locked$"):
             check_catalogue(layout.data_dir)
         other.stdin.close()
+
+
+def test_rows_have_the_checksum_by_either_copy_of_sqlite(tmp_path, monkeypatch):
+    layout = Layout(tmp_path)
+    layout.catalogue.mkdir()
+    rng = np.random.default_rng(3)
+    numbers = [497.92151893464097, 0.1 + 0.2, float("inf"), -0.0, 1e300, 5e-324, 3.0, *rng.normal(500, 1, 200).tolist()]
+    with closing(sqlite3.connect(layout.catalogue_tables)) as tables:
+        tables.execute("CREATE TABLE readings (_dataset_id INTEGER, value REAL, line BLOB, name TEXT, count INTEGER)")
+        rows = [(1, each, bytes(range(9)), "it's", 2**60) for each in numbers] + [(1, None, b"", "", None)]
+        tables.executemany("INSERT INTO readings VALUES (?, ?, ?, ?, ?)", rows)
+        tables.commit()
+    importlib.import_module("adbc_driver_sqlite.dbapi")
+
+    def checksum():
+        return SqliteDatabase(layout).crc_of_rows({"run": [("readings", "1")]})["readings", "1"]
+
+    of_tiled = checksum()
+    monkeypatch.setattr("beamline.storage.catalogue.sqlite.TABLES_LIBRARY", "no such library")
+    assert checksum() == of_tiled
+    with closing(sqlite3.connect(layout.catalogue_tables)) as tables:
+        tables.execute("UPDATE readings SET value = ? WHERE rowid = 1", (np.nextafter(numbers[0], 0),))
+        tables.commit()
+    assert checksum() != of_tiled
 
 
 def test_damage_that_no_look_at_the_tables_shows_is_found_page_by_page(tmp_path):
