@@ -119,15 +119,14 @@ class Assessment:
         plan, least = self.estimate, self.estimate.least
         end = (now or datetime.now()) + timedelta(seconds=self.duration)
         when = f"{end:%a %H:%M}" if self.duration < 6 * 86400 else f"{end:%a %d %b %H:%M}"
-        counts, exposure, duration = _counts(plan), _time(plan.counting_time), _time(self.duration)
+        exposure, duration = _time(plan.counting_time), _time(self.duration)
         most = ""
         if plan.spared_points:
             most = "at most "
-            counts = f"{least.points[Stream.PRIMARY]} to {counts}"
             exposure = f"{_time(least.counting_time)} to {exposure}"
             duration = f"{_time(self.least_duration)} to {duration}"
         parts = [
-            counts + (f" in {plan.runs} runs" if plan.runs > 1 else ""),
+            self.counts,
             f"{exposure} of exposure",
             f"about {duration} in all{self._paced} (ends {when}{most and ' at the latest'})",
             f"{most}{_size(self.bytes)} to write"
@@ -135,6 +134,13 @@ class Assessment:
             f"{_size(self.free)} free",
         ]
         return ", ".join(parts)
+
+    @property
+    def counts(self) -> str:
+        """Say how much is measured: "120 frames and 3 dark frames in 2 runs", "20 to 60 frames"."""
+        plan = self.estimate
+        least = f"{plan.least.points[Stream.PRIMARY]} to " if plan.spared_points else ""
+        return f"{least}{_counts(plan)}{f' in {plan.runs} runs' if plan.runs > 1 else ''}"
 
     @property
     def _paced(self) -> str:
@@ -150,6 +156,7 @@ class Assessment:
         """Return it as a dict for JSON: times in s, sizes in bytes."""
         plan = self.estimate
         return {
+            "counts": self.counts,
             "runs": plan.runs,
             "techniques": list(plan.techniques),
             "points": plan.points,

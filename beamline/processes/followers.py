@@ -135,7 +135,7 @@ class LogFollowing(ABC):
         """Say why nothing follows the logs now, empty where that is as it should be; None if something does."""
 
     @abstractmethod
-    def _has_ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Tell whether nothing more will come of it, as it was not started, or has ended as it was told to."""
 
     def wait_for(self, uid: str, timeout: float = PATIENCE) -> bool:
@@ -160,7 +160,7 @@ class LogFollowing(ABC):
         """
         done, deadline = self._progress(), time.monotonic() + timeout
         while not self.kind.is_done(self._data_dir, uid):
-            if self._has_ended():
+            if self.has_ended():
                 return self.kind.is_done(self._data_dir, uid)  # asked again, as it was just before it ended
             if (more := self._progress()) != done:
                 done, deadline = more, time.monotonic() + timeout
@@ -351,7 +351,8 @@ class FollowingProcess(LogFollowing):
             return None
         return (self._why_ended() or f"its process ended by {_how(code)}") if code else ""
 
-    def _has_ended(self) -> bool:
+    def has_ended(self) -> bool:
+        """Tell whether nothing more will come of it."""
         if self._watcher is None and self._process is None:
             return True
         ended = self._process is None or self._process.poll() is not None
@@ -488,7 +489,8 @@ class FollowingThread(LogFollowing):
     def _why_off(self) -> str | None:
         return None if self._thread is not None and self._thread.is_alive() else ""
 
-    def _has_ended(self) -> bool:
+    def has_ended(self) -> bool:
+        """Tell whether nothing more will come of it."""
         return self._thread is None or not self._thread.is_alive()
 
 

@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +31,7 @@ LOOK_INTERVAL = 0.5  # s
 CARE_INTERVAL = 1.0  # s
 ASK_AGAIN = 10.0  # s within which a second Ctrl-C ends what is measured
 ABORTED_WITHIN = 20.0  # s that a run may take to be closed
+LEFT_WITHIN = 30.0  # s for what is left to be reduced and to be taken into the catalogue; the next one does the rest
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,13 @@ class Told:
         Called with name, state and error of a process when these have changed.
     line : callable
         Called with one line that the user has to know.
+    ready : str
+        The line that is told as soon as all processes are well.
     """
 
     change: Callable[[str, str, str], None]
     line: Callable[[str], None]
+    ready: str = ""
 
 
 def serve(*, config: Path | None, data_dir: Path | None, told: Told, single: bool = False) -> None:
@@ -92,10 +96,12 @@ def serve(*, config: Path | None, data_dir: Path | None, told: Told, single: boo
                 lambda: queue.status.pid,
                 lambda: is_locked(places.worker_lock),
             )
-        told.line(f"page: http://{loaded.service.host}:{loaded.service.page_port}/  keys: {places.keys}")
         if not single and not has_redis():
             told.line("Redis is not installed: the queue is kept in memory, and is gone when the service ends")
-        _run(supervisor, care, folder, Measuring(client, places), told)
+        page = f"http://{loaded.service.host}:{loaded.service.page_port}/"
+        told.line(f"starting; the page will be at {page}")
+        ready = f"ready: {page} asks for a key; they are in {places.keys}"
+        _run(supervisor, care, folder, Measuring(client, places), replace(told, ready=ready))
 
 
 class Measuring:
@@ -116,18 +122,20 @@ class Measuring:
 
 def _run(supervisor: Supervisor, care: QueueCare | None, folder: Path, measuring: Measuring, told: Told) -> None:
     followers = {name: FollowingProcess(name, folder, log_failures=False) for name in KINDS}
-    ending = threading.Event()
+    ending, hurry = threading.Event(), threading.Event()
     asked: list[float] = []
 
     def told_to_end(number: int, _frame: object) -> None:
         now = time.monotonic()
-        if number == signal.SIGINT and not (asked and now < asked[-1] + ASK_AGAIN) and measuring:
+        if ending.is_set():
+            hurry.set()
+        elif number == signal.SIGINT and not (asked and now < asked[-1] + ASK_AGAIN) and measuring:
             asked.append(now)
             told.line(
                 f"a plan is being measured: Ctrl-C once more within {ASK_AGAIN:g} s aborts it and ends the service"
             )
-            return
-        ending.set()
+        else:
+            ending.set()
 
     before = {number: signal.signal(number, told_to_end) for number in (signal.SIGINT, signal.SIGTERM)}
     caring = threading.Thread(target=_care, args=(care, supervisor, ending), name="care", daemon=True)
@@ -140,20 +148,42 @@ def _run(supervisor: Supervisor, care: QueueCare | None, folder: Path, measuring
         while not ending.is_set():
             supervisor.note()
             found = {name: _of_follower(follower) for name, follower in followers.items()}
-            found |= {name: _of_part(each.status) for name, each in supervisor.supervised.items()}
+            parts = {name: _of_part(each.status) for name, each in supervisor.supervised.items()}
+            found |= parts
             for name, state in found.items():
                 if states.get(name) != state:
                     states[name] = state
                     told.change(name, *state)
+            if told.ready and all(state == "running" for state, _ in parts.values()):
+                told.line(told.ready)
+                told = replace(told, ready="")
             ending.wait(LOOK_INTERVAL)
+        told.line("aborting the plan, then ending" if measuring else "ending")
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         ending.set()
         caring.join()
         supervisor.stop()
-        for follower in followers.values():
-            follower.finish()
+        _do_what_is_left(followers, hurry, told)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    told.line("ended")
+
+
+def _do_what_is_left(followers: Mapping[str, FollowingProcess], hurry: threading.Event, told: Told) -> None:
+    """Let what follows the logs do what is left, but not for ever; then nothing runs any more."""
+    for follower in followers.values():
+        follower.finish()
+    own = {name: follower for name, follower in followers.items() if not follower.is_found}
+    deadline = time.monotonic() + LEFT_WITHIN
+    tell_at: float | None = time.monotonic() + LOOK_INTERVAL
+    while (left := [name for name, follower in own.items() if not follower.has_ended()]) and not hurry.wait(0.1):
+        if tell_at is not None and time.monotonic() > tell_at:
+            told.line(f"{' and '.join(left)}: doing what is left; Ctrl-C leaves it to the next `beamline serve`")
+            tell_at = None
+        if time.monotonic() > deadline:
+            break
+    for follower in own.values():
+        follower.stop()
 
 
 def _care(care: QueueCare | None, supervisor: Supervisor, ending: threading.Event) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from bluesky.utils import Msg, ensure_generator
 
 from callbacks.contract import MEASUREMENT, Stream
+from plans.checks.edges import why_elsewhere
 from plans.endstation import Endstation
 from plans.errors import PlanError
 
@@ -164,7 +165,7 @@ class _Walk:
     """Answers the messages of a plan, and counts."""
 
     def __init__(self, endstation: Endstation) -> None:
-        self._scanner, self._feedback = endstation.scanner, endstation.feedback
+        self._scanner, self._feedback, self._energy = endstation.scanner, endstation.feedback, endstation.energy
         self._exposures = {
             endstation.scaler: endstation.scaler.dwell,
             endstation.ccd: endstation.ccd.exposure_time,
@@ -185,6 +186,9 @@ class _Walk:
         self._counting = self._sleeping = self._now = 0.0
         self._frame_bytes = self._array_bytes = self._documents = self._runs = 0
         self._energy_follows_time = False  # of a RIXS map
+        self._edge = ""  # of the run that is open
+        self._energies: list[float] = []  # eV, to which it is set
+        self._elsewhere: dict[str, None] = {}  # why energies are not those of the edge that they are named for
         self._primary = 0.0  # s that the events of `primary` count for
         self._least: tuple[int, float] | None = None  # events of `primary`, and s, of a plan that reaches a precision
 
@@ -210,11 +214,12 @@ class _Walk:
         )
 
     def _warnings(self) -> Iterator[str]:
+        yield from filter(None, self._elsewhere)
         if self._energy_follows_time and self._counting > DRIFT_TIME:
             hours = self._counting / 3600
             yield (
-                f"order up: over {hours:.1f} h a drift of the spectrograph looks like another dispersion, unless"
-                " fluorescence shows it; random, or up_down with two frames an energy, tells them apart"
+                f"order up: over {hours:.1f} h a drift of the spectrograph cannot be told from another dispersion,"
+                " unless fluorescence shows it; with the order random, or up_down with two frames an energy, it can"
             )
 
     def answer(self, message: Msg) -> Any:
@@ -241,19 +246,28 @@ class _Walk:
                 self._sleeping += message.args[0]
                 self._now += message.args[0]
             case "open_run":
-                block = message.kwargs.get(MEASUREMENT, {})
-                self._techniques[block.get("technique", message.kwargs.get("plan_name", ""))] = None
-                self._energy_follows_time |= block.get("technique") == "rixs" and block.get("order") == "up"
-                if precision := block.get("precision"):
-                    self._least = (precision["least_points"], precision["least_time"])
-                self._runs += 1
-                self._documents += 2  # start and stop
+                self._open_run(message.kwargs)
                 return UID
             case "close_run":
+                self._close_run()
                 return UID
             case "stage" | "unstage":
                 return [message.obj]
         return None
+
+    def _open_run(self, metadata: Mapping[str, Any]) -> None:
+        block = metadata.get(MEASUREMENT, {})
+        self._techniques[block.get("technique", metadata.get("plan_name", ""))] = None
+        self._energy_follows_time |= block.get("technique") == "rixs" and block.get("order") == "up"
+        self._edge, self._energies = block.get("edge", ""), []
+        if precision := block.get("precision"):
+            self._least = (precision["least_points"], precision["least_time"])
+        self._runs += 1
+        self._documents += 2  # start and stop
+
+    def _close_run(self) -> None:
+        if self._energies:
+            self._elsewhere[why_elsewhere(self._edge, min(self._energies), max(self._energies))] = None
 
     def _set(self, device: Any, value: Any) -> None:
         # An object of the plan, like `HeldSettings`, or what the reduction tells: nothing that moves.
@@ -267,6 +281,8 @@ class _Walk:
             except ValueError as error:  # ophyd's LimitError is one
                 text = " ".join(str(error).split())
                 raise PlanError(text if device.name in text else f"{device.name}: {text}") from error
+        if device is self._energy:
+            self._energies.append(float(value))
         self._setpoints[device] = value
         self._moves[device.name] += 1
 

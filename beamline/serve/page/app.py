@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
 import math
@@ -48,7 +47,8 @@ from beamline.serve.keys import Keys, Role, User
 from beamline.serve.page.again import Again, settings_of, side_by_side
 from beamline.serve.page.live import Board, LiveFigures, load, panels_of
 from beamline.serve.page.panels import Panel, pack
-from beamline.serve.page.queue import Orders, Queue, texts_of
+from beamline.serve.page.queue import Orders, Queue
+from beamline.serve.page.sessions import WEEK, Sessions
 from beamline.serve.page.single import Single
 from beamline.serve.page.state import State
 from beamline.serve.page.stxm_view import region_spectrum
@@ -60,7 +60,6 @@ from callbacks.contract import MEASUREMENT, StxmGrid
 logger = logging.getLogger(__name__)
 
 NOW_INTERVAL = 0.5  # s between looks at what is going on
-WEEK = 7 * 24 * 3600  # s that a session lasts
 MOST_VIEWERS = 200
 LISTED_RUNS, MOST_RUNS = 100, 2000  # where nothing is said, and at most
 POLICY = (
@@ -94,7 +93,7 @@ class Page:
     def __init__(self, config: Config, data_dir: Path, places: Places, keys: Keys, *, single: bool = False) -> None:
         self._single = single
         self._config, self._data_dir, self._places, self._keys = config, data_dir, places, keys
-        self._users = {user.name: user for user in keys.users}
+        self._sessions = Sessions(keys.users, places.folder / "signed-out.json")
         self._again = Again(data_dir)
         self._checks = PlanChecks(config, data_dir)
         self._throttle = Throttle()
@@ -159,14 +158,9 @@ class Page:
             return f"the origin {origin[:80]!r} is not this page's"
         return ""
 
-    def _user(self, session: dict[str, Any]) -> User | None:
-        """Give who has signed in; a session ends with the key it was begun with."""
-        user = self._users.get(session.get("user", ""))
-        return user if user is not None and session.get("key") == _mark(user) else None
-
     def _for(self, role: Role, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
         async def checked(request: Request) -> Response:
-            user = self._user(request.session)
+            user = self._sessions.user_of(request.session)
             if user is None:
                 return JSONResponse({"detail": "sign in first"}, 401)
             if not user.may(role):
@@ -190,19 +184,18 @@ class Page:
         if user is None:
             self._throttle.note(address)
             return JSONResponse({"detail": "this is no key of this service"}, 401)
-        request.session.clear()
-        request.session.update({"user": user.name, "key": _mark(user)})
+        self._sessions.begin(request.session, user)
         return JSONResponse({"user": user.name, "role": user.role})
 
     async def _logout(self, request: Request) -> Response:
-        request.session.clear()
+        self._sessions.end(request.session)
         return JSONResponse({})
 
     async def _health(self, _request: Request) -> Response:
         return JSONResponse({"detail": "ok"})
 
     async def _index(self, request: Request) -> Response:
-        if self._user(request.session) is None:
+        if self._sessions.user_of(request.session) is None:
             return RedirectResponse("/login")
         return Response((files(__package__) / "static" / "index.html").read_text(), media_type="text/html")
 
@@ -244,7 +237,7 @@ class Page:
 
     async def _live(self, socket: WebSocket) -> None:
         """Send a viewer the newest, and no more before he has taken it."""
-        user = self._user(socket.session)
+        user = self._sessions.user_of(socket.session)
         if user is None or self._viewers >= MOST_VIEWERS:
             await socket.accept()
             await socket.close(4401 if user is None else 4429)
@@ -255,7 +248,7 @@ class Page:
         told = b""
         try:
             await socket.send_json({"you": {"name": user.name, "role": user.role}})
-            while True:
+            while self._sessions.user_of(socket.session) is not None:
                 fresh = self._board.news(seen)
                 if self._now != told:
                     told = self._now
@@ -269,6 +262,7 @@ class Page:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(NOW_INTERVAL):
                         await self._board.change()
+            await socket.close(4401)
         except (WebSocketDisconnect, RuntimeError):
             return
         finally:
@@ -403,8 +397,7 @@ class Page:
         )
 
     async def _check(self, request: Request, _user: User) -> Response:
-        asked = await _json(request)
-        return JSONResponse(await self._queue.check(str(asked.get("plan")), texts_of(asked)))
+        return JSONResponse(await self._queue.check(await _json(request)))
 
     async def _queue_action(self, request: Request, user: User) -> Response:
         return JSONResponse(await self._queue.do(user, await _json(request)))
@@ -502,11 +495,6 @@ async def _json(request: Request) -> dict[str, Any]:
     if not isinstance(asked, dict):
         raise BeamlineError("expected an object of JSON")
     return asked
-
-
-def _mark(user: User) -> str:
-    """Give what a session remembers of a key, which it does not tell."""
-    return hashlib.sha256(user.key.encode()).hexdigest()[:16]
 
 
 def _jsonable(value: Any) -> Any:

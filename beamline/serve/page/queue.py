@@ -21,7 +21,15 @@ logger = logging.getLogger(__name__)
 
 POLL_INTERVAL = 0.5  # s
 PATIENCE = 15.0  # s that a pause may take before a plan is aborted
+MOST_AT_ONCE = 100  # plans
 HISTORY = 50  # items that are shown, the newest
+# What the manager says of what a user may well meet, and what that means.
+IN_WORDS = {
+    "is not in the queue": "this plan is no longer in the queue: it has begun, or somebody took it out",
+    "is currently running": "this plan is being measured: it can no longer be changed",
+    "RE Manager is busy": "the queue is just beginning or ending a plan: ask again in a moment",
+    "Queue is empty": "the queue is empty: add a plan first",
+}
 USED = ("item_uid", "name", "kwargs", "user", "result")
 
 
@@ -48,21 +56,34 @@ class Orders(ABC):
             await self.refresh()
             await asyncio.sleep(POLL_INTERVAL)
 
-    async def check(self, plan: str, values: Mapping[str, str]) -> dict[str, Any]:
-        """Check a plan; nothing is queued.
+    async def check(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Check what a form asks for; nothing is queued.
 
         Raises
         ------
         BeamlineError
-            When it cannot be measured.
+            When one of it cannot be measured.
         """
-        _, estimate = await self._checked(plan, values)
-        return estimate
+        _, _, estimates = await self._checked(asked)
+        return estimates
 
-    async def _checked(self, plan: str, values: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Check a plan; give its parameters, and the estimate for JSON."""
-        parameters, assessment = await asyncio.to_thread(self._checks.check, plan, list(values.items()))
-        return parameters, {"estimate": assessment.as_dict()}
+    async def _checked(self, asked: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]], dict[str, Any]]:
+        """Check what a form asks for: a plan, once or several times; give name, parameters, and the estimates for JSON.
+
+        The first that cannot be measured is named, by what tells it from the others.
+        """
+        plan = str(asked.get("plan"))
+        forms = forms_of(asked)
+        parameters, estimates = [], []
+        for form in forms:
+            try:
+                found, assessment = await asyncio.to_thread(self._checks.check, plan, list(form.items()))
+            except BeamlineError as error:
+                which = ", ".join(f"{form[key]}" for key in ("sample", "edge") if form.get(key))
+                raise BeamlineError(f"{which}: {error}; none is queued" if len(forms) > 1 else str(error)) from error
+            parameters.append(found)
+            estimates.append(assessment.as_dict())
+        return plan, parameters, {"estimates": estimates}
 
     @abstractmethod
     async def refresh(self) -> None:
@@ -79,12 +100,15 @@ class Orders(ABC):
         """
 
 
-def texts_of(asked: Mapping[str, Any]) -> dict[str, str]:
-    """Give the values of a form, all of them text; `BeamlineError` where they are not."""
-    values = asked.get("values")
-    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
-        raise BeamlineError("expected the values of a plan as text, by name")
-    return values
+def forms_of(asked: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Give the values of each plan that is asked for, all of them text; `BeamlineError` where they are not."""
+    forms = asked.get("values")
+    if not isinstance(forms, list) or not 0 < len(forms) <= MOST_AT_ONCE:
+        raise BeamlineError(f"values: expected those of 1 to {MOST_AT_ONCE} plans")
+    for form in forms:
+        if not isinstance(form, dict) or not all(isinstance(value, str) for value in form.values()):
+            raise BeamlineError("values: expected those of a plan as text, by name")
+    return forms
 
 
 class Queue(Orders):
@@ -144,16 +168,17 @@ class Queue(Orders):
         return {}
 
     async def _take_up(self, user: User, asked: Mapping[str, Any], uid: str) -> dict[str, Any]:
-        """Check a plan, and queue it, or put it in the place of an item."""
-        plan = str(asked.get("plan"))
-        parameters, estimate = await self._checked(plan, texts_of(asked))
-        item = BPlan(plan, **parameters)
+        """Check plans, and queue all of them or none, or put one in the place of an item."""
+        plan, parameters, estimates = await self._checked(asked)
+        items = [BPlan(plan, **each) for each in parameters]
         if asked["do"] == "add":
-            await self._ask("item_add", item=item, pos="front" if asked.get("front") else "back", user=user)
+            await self._ask("item_add_batch", items=items, pos="front" if asked.get("front") else "back", user=user)
+        elif len(items) == 1:
+            items[0].item_uid = uid
+            await self._ask("item_update", item=items[0], user=user)
         else:
-            item.item_uid = uid
-            await self._ask("item_update", item=item, user=user)
-        return estimate
+            raise BeamlineError("one item stays one: expected one sample and one edge; add the others")
+        return estimates
 
     async def move(self, uid: str, after: str) -> None:
         """Move an item behind another, to the front where there is none."""
@@ -222,7 +247,8 @@ class Queue(Orders):
             answer = await getattr(self._manager, what)(**parameters)
         except Exception as error:
             reason = " ".join(str(error).split()).removeprefix("Request failed: ")
-            raise BeamlineError(reason[:300]) from error
+            words = next((words for said, words in IN_WORDS.items() if said in reason), reason[:300])
+            raise BeamlineError(words) from error
         await self.refresh()
         return answer
 

@@ -11,7 +11,9 @@ from typing import Any
 from beamline.errors import BeamlineError
 from beamline.serve.checking import PlanChecks
 from beamline.serve.keys import User
-from beamline.serve.page.queue import PATIENCE, Orders, texts_of
+from beamline.serve.page.queue import PATIENCE, Orders
+
+NO_QUEUE = "there is no queue in a service for one user: without --single there is one"
 
 
 class Single(Orders):
@@ -49,11 +51,12 @@ class Single(Orders):
         """Measure a plan at once, or pause, resume or abort what is measured."""
         match asked.get("do"):
             case "add":
-                plan = str(asked.get("plan"))
-                parameters, estimate = await self._checked(plan, texts_of(asked))
-                item = {"item_uid": str(uuid.uuid4()), "name": plan, "kwargs": parameters, "user": user.name}
+                plan, parameters, estimates = await self._checked(asked)
+                if len(parameters) > 1:
+                    raise BeamlineError(NO_QUEUE)
+                item = {"item_uid": str(uuid.uuid4()), "name": plan, "kwargs": parameters[0], "user": user.name}
                 await self._ask({"do": "run", **item})
-                return estimate
+                return estimates
             case "start":
                 await self._ask({"do": "resume"})
             case "pause":
@@ -61,7 +64,7 @@ class Single(Orders):
             case "abort" if not asked.get("keep"):
                 await self._abort()
             case _:
-                raise BeamlineError("there is no queue in a service for one user: without --single there is one")
+                raise BeamlineError(NO_QUEUE)
         return {}
 
     async def _abort(self) -> None:

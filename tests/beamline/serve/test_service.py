@@ -1,6 +1,7 @@
 """The service as its users meet it: in a browser, by the clients of the queue and of the catalogue, at its end."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ from beamline.storage.layout import Layout
 from beamline.storage.runs import Runs
 
 EXPECTED = ("400 (Bad Request)", "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE")  # of what a test asks for
+TOLD = ("starting", "ready", "ending", "ended")
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -80,7 +82,7 @@ def measured(service, browser):
     with page_of(service, browser, "user") as page:
         fill(page, "rixs_map", regions="526:542:2", exposure_time="900", sample="LRNMC 311 mAh/g", edge=HOSTILE)
         page.click("button[value=add]")
-        expect(page.locator(".answer.good")).to_contain_text("Queued: 9 points")
+        expect(page.locator(".answer.good")).to_contain_text("Queued: 9 frames")
         page.click("text=Start the queue")
         page.click("#tab-live")
         expect(page.locator("#state")).to_have_text("Measuring", timeout=30_000)
@@ -183,6 +185,37 @@ def test_several_samples_and_edges_are_queued_one_after_the_other_and_samples_ar
     client.queue_clear()
 
 
+def test_of_several_samples_of_which_one_is_not_there_none_is_queued(service, browser):
+    with page_of(service, browser, "user") as page:
+        fill(page, "xas", regions="525:545:0.5", sample="LRNMC 311 mAh/g; nothing like it")
+        page.click("button[value=add]")
+        expect(page.locator(".answer.bad").last).to_contain_text("nothing like it: sample: holds no", timeout=30_000)
+        expect(page.locator(".answer.bad").last).to_contain_text("none is queued")
+        expect(page.locator("#queue")).to_contain_text("Next (0)")
+
+
+def test_what_is_no_longer_in_the_queue_is_said_in_words(service):
+    answer = service.session("user").post("/api/queue", json={"do": "remove", "uid": "gone"})
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "this plan is no longer in the queue: it has begun, or somebody took it out"
+
+
+def test_who_signs_out_is_out_also_with_a_copy_of_the_cookie_and_a_socket_that_is_open(service, browser):
+    with page_of(service, browser, "viewer") as page:
+        (cookie,) = page.context.cookies()
+        copied = service.opened.enter_context(
+            httpx.Client(base_url=service.address("page"), cookies={cookie["name"]: cookie["value"]})
+        )
+        assert copied.get("/api/runs").status_code == 200
+        other = page.context.new_page()
+        other.goto(service.address("page"))
+        expect(other.locator("#who")).to_have_text("viewer")
+        page.click("#sign-out")
+        expect(page.locator("#key")).to_be_visible()
+        expect(other.locator("#key")).to_be_visible()
+        assert copied.get("/api/runs").status_code == 401
+
+
 def test_a_form_refuses_with_the_reason_and_says_how_long_what_it_takes_will_be(service, browser):
     with page_of(service, browser, "user") as page:
         fill(page, "xas", regions="52:54:0.5")
@@ -190,16 +223,17 @@ def test_a_form_refuses_with_the_reason_and_says_how_long_what_it_takes_will_be(
         expect(page.locator(".answer.bad").last).to_contain_text("52 eV is outside its limits 200 to 1500 eV")
         page.fill("#field-regions", "525:545:0.5")
         page.click("button[value=check]")
-        expect(page.locator(".answer.good")).to_contain_text("It can be measured: 41 points")
+        expect(page.locator(".answer.good")).to_contain_text("Can be measured: 41 points")
         expect(page.locator("#queue")).to_contain_text("Next (0)")
 
 
 def test_a_viewer_sees_and_cannot_queue(service, browser):
     with page_of(service, browser, "viewer") as page:
         page.click("#tab-queue")
-        expect(page.locator("text=Start the queue")).to_be_disabled()
+        for button in ("text=Start the queue", "button[value=check]", "button[value=add]", "button[value=front]"):
+            expect(page.locator(button)).to_be_disabled()
     client = service.session("viewer")
-    order = {"do": "add", "plan": "xas", "values": {"regions": "525:545:0.5"}}
+    order = {"do": "add", "plan": "xas", "values": [{"regions": "525:545:0.5"}]}
     assert client.post("/api/queue", json=order).status_code == 403
     assert client.get("/api/runs").status_code == 200
     assert httpx.get(f"{service.address('page')}/api/runs").status_code == 401
@@ -346,6 +380,13 @@ def test_a_second_service_in_the_folder_is_refused(service, tmp_path):
     assert done.stderr.strip().endswith("another `beamline serve` works here; `beamline status` tells of it")
 
 
+def processes_of(folder):
+    """Give the commands that name a folder."""
+    return [
+        each.info["cmdline"] for each in psutil.process_iter(["cmdline"]) if str(folder) in str(each.info["cmdline"])
+    ]
+
+
 def test_for_one_user_there_is_an_engine_in_place_of_the_queue_and_nothing_is_left_at_the_end(tmp_path, browser):
     with serving(tmp_path, "--single") as (service, _process):
         until(lambda: all(service.parts().get(name, {}).get("state") == "running" for name in ("engine", "page")))
@@ -355,5 +396,8 @@ def test_for_one_user_there_is_an_engine_in_place_of_the_queue_and_nothing_is_le
             page.click("button[value=add]")
             expect(page.locator("#queue")).to_contain_text("completed", timeout=60_000)
             expect(page.locator("#state")).to_have_text("Idle")
-    until(lambda: not any(lives(pid) for pid in pids))
+    assert not any(lives(pid) for pid in pids)
+    assert not processes_of(tmp_path)
+    words = [re.split("[;:]", line)[0] for line in (tmp_path / "serve.out").read_text().splitlines()]
+    assert [word for word in words if word in TOLD] == list(TOLD)
     assert len(Runs(service.folder).raw()) == 1

@@ -226,3 +226,20 @@ def test_a_map_whose_order_cannot_tell_drift_from_dispersion_is_warned_of(endsta
     planned = estimate(rixs_map(endstation, "528:536:1", seconds, dark_frames=0, **options), endstation)
     assert bool(planned.warnings) == warned
     assert all(warning.startswith("order up: over ") and "h a drift" in warning for warning in planned.warnings)
+
+
+@pytest.mark.parametrize(
+    ("edge", "energies", "warned"),
+    [
+        ("O K", "520:530:1", ""),  # the oxide's begins 15 eV below the element's
+        ("Co L3", "525:545:1", "edge Co L3: lies at 778.1 eV, and 525 to 545 eV are measured"),
+        ("Ni L", "525:545:1", "edge Ni L: lies at 852.7 to 1008.6 eV, and 525 to 545 eV are measured"),
+        ("Mn L2,3", "635:660:1", ""),
+        ("Xx K", "525:545:1", ""),
+        ("the edge", "525:545:1", ""),
+        ("", "525:545:1", ""),
+    ],
+)
+def test_energies_that_are_not_those_of_the_edge_are_warned_of(endstation, edge, energies, warned):
+    planned = estimate(xas(endstation, energies, 0.1, edge=edge), endstation)
+    assert planned.warnings == ((warned,) if warned else ())

@@ -68,7 +68,9 @@ function showNow(now) {
   $("state").textContent = word;
   $("state").className = `state ${kind}`;
   const what = [run.sample, run.edge, run.plan && `${run.plan} ${run.scan_id ?? ""}`].filter(Boolean).join(" · ");
-  $("what").textContent = run.held || (run.measuring || !run.uid ? what : `last: ${what}, ${run.exit_status === "success" ? "complete" : run.exit_status}`);
+  const reduction = run.behind ? `${run.behind} behind` : run.measuring ? "up to date" : "summing up";
+  const ended = run.exit_status === "success" ? (run.reduced ? "complete" : `measured; reduction ${reduction}`) : run.exit_status;
+  $("what").textContent = run.held || (run.measuring || !run.uid ? what : `last: ${what}, ${ended}`);
   $("progress").max = run.points || 1;
   $("progress").value = run.done || 0;
   $("done").textContent = run.points ? `${run.done} of ${run.points}` : "";
@@ -78,7 +80,7 @@ function showNow(now) {
     run.held && ["sample", what],
     ["queued", String(items)],
     run.ring !== undefined && run.ring !== null && ["ring", `${run.ring.toFixed(1)} mA`],
-    run.measuring && ["reduction", run.behind ? `${run.behind} behind` : "up to date"],
+    run.uid && (run.measuring || !run.reduced) && ["reduction", reduction],
     ["disk", `${now.free_gb} GB free`],
   ].filter(Boolean);
   $("numbers").replaceChildren(...numbers.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));

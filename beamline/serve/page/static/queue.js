@@ -53,6 +53,7 @@ export class QueueView {
     const key = JSON.stringify([queue.problem, queue.running, queue.items, queue.history, queue.status?.manager_state, queue.status?.queue_stop_pending, queue.status?.pause_pending, queue.status?.worker_environment_exists, this.you, run.measuring]);
     if (key === this.shown) return;
     this.shown = key;
+    this.permit();
     this.draw(queue);
   }
 
@@ -143,9 +144,15 @@ export class QueueView {
       ...fields,
       this.answer,
       make("div", { className: "buttons" },
-        make("button", { value: "check", disabled: !this.may && this.you.name }, "Check"),
+        make("button", { value: "check" }, "Check"),
         make("button", { value: "add", className: "main" }, uid ? "Save" : "Add"),
         uid ? make("button", { type: "button", onclick: () => this.build(name, this.values()) }, "Leave it as it was") : make("button", { value: "front" }, "Add to the front")));
+    this.permit();
+  }
+
+  // Whoever may only look cannot press what would be refused.
+  permit() {
+    for (const button of this.form.querySelectorAll("button")) button.disabled = !this.may;
   }
 
   field(parameter, value) {
@@ -183,14 +190,13 @@ export class QueueView {
     this.answer.className = "answer";
     this.answer.textContent = "checking …";
     try {
-      const said = [];
-      for (const one of each) {
-        const body = { plan: this.plan.name, values: one };
-        const answer = how === "check" ? await ask("/api/check", body) : await ask("/api/queue", this.edited ? { do: "replace", uid: this.edited, ...body } : { do: "add", front: how === "front", ...body });
-        said.push(this.estimate((await answer.json()).estimate));
-      }
+      const body = { plan: this.plan.name, values: each };
+      const answer = how === "check" ? await ask("/api/check", body) : await ask("/api/queue", this.edited ? { do: "replace", uid: this.edited, ...body } : { do: "add", front: how === "front", ...body });
+      const { estimates } = await answer.json();
+      const said = [...new Set(estimates.map((one) => this.estimate(one)))].join("; ");
+      const several = estimates.length > 1 ? `${estimates.length} plans, ${duration(estimates.reduce((sum, one) => sum + one.duration, 0))} in all: ` : "";
       this.answer.className = "answer good";
-      this.answer.textContent = `${how === "check" ? "It can be measured" : this.edited ? "Saved" : "Queued"}: ${[...new Set(said)].join("; ")}`;
+      this.answer.textContent = `${how === "check" ? "Can be measured" : this.edited ? "Saved" : "Queued"}: ${several}${said}`;
       if (this.edited && how !== "check") this.build(this.plan.name, values);
     } catch (error) {
       this.answer.className = "answer bad";
@@ -200,6 +206,6 @@ export class QueueView {
 
   estimate(found) {
     const size = found.bytes ? `, ${found.bytes < 1e9 ? `${Math.ceil(found.bytes / 1e6)} MB` : `${(found.bytes / 1e9).toFixed(1)} GB`}` : "";
-    return `${found.points.primary ?? 0} points, ${duration(found.duration)}${size}${found.warnings.length ? `. Beware: ${found.warnings.join("; ")}` : ""}`;
+    return `${found.counts}, ${duration(found.duration)}${size}${found.warnings.length ? `. Beware: ${found.warnings.join("; ")}` : ""}`;
   }
 }

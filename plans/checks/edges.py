@@ -1,0 +1,35 @@
+"""Whether the energies of a plan are those of the absorption edge that it names."""
+
+from __future__ import annotations
+
+NEAR_EDGE = 20.0  # eV: the O K absorption of oxides begins at 528, the binding energy that is tabulated is 543
+
+
+def why_elsewhere(edge: str, first: float, last: float) -> str:
+    """Say that energies are not those of the edge that they are named for; empty where they are, or nobody knows.
+
+    Parameters
+    ----------
+    edge : str
+        As a user names it; what is not an element, a space and one of its edges or shells says nothing.
+    first, last : float
+        Lowest and highest energy, eV.
+
+    Notes
+    -----
+    Binding energies are those of the elements, as xraydb tabulates them.
+    """
+    element, _, shell = edge.strip().partition(" ")
+    if not element.isalpha() or shell[:1] not in ("K", "L", "M"):
+        return ""
+    import xraydb  # noqa: PLC0415 - 1.3 s, and few plans name an edge
+
+    try:
+        known = xraydb.xray_edges(element)
+    except ValueError:
+        return ""
+    where = sorted(float(known[name].energy) for name in known if name.startswith(shell[:2]))
+    if not where or any(first - NEAR_EDGE <= at <= last + NEAR_EDGE for at in where):
+        return ""
+    at = " to ".join(f"{value:g}" for value in dict.fromkeys((where[0], where[-1])))
+    return f"edge {edge}: lies at {at} eV, and {first:g} to {last:g} eV are measured"
