@@ -51,7 +51,7 @@ from beamline.serve.page.queue import Orders, Queue
 from beamline.serve.page.sessions import WEEK, Sessions
 from beamline.serve.page.single import Single
 from beamline.serve.page.state import State
-from beamline.serve.page.stxm_view import region_spectrum
+from beamline.serve.page.stxm_view import region_spectrum, strongest
 from beamline.serve.parts import Places
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
@@ -313,6 +313,7 @@ class Page:
                 "exports": list(technique.exporters) if derived is not None else [],
                 "settings": settings_of(derived) if derived is not None else [],
                 "others": _others(runs, entry),
+                "strongest": strongest(derived.result.get("spectrum")) if stack and derived else None,
                 "energies": np.asarray(derived.result["stack_energy"], dtype=float) if stack and derived else [],
             }
 

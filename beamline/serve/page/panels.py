@@ -18,15 +18,27 @@ LARGEST_SIDE = 1100  # pixels of an image that is sent; a larger one is binned, 
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: its label and unit, and the centres of the pixels along it where it is one of an image."""
+    """An axis: its label and unit, and the centres of the pixels along it where it is one of an image.
+
+    Attributes
+    ----------
+    label, unit : str
+    values : numpy.ndarray, shape (n,), optional
+    shown : (float, float), optional
+        What of it is shown at first; all of it where not given.
+    whole : bool
+        Whether it counts, so that ticks are whole numbers.
+    """
 
     label: str
     unit: str = ""
     values: FloatArray | None = None
+    shown: tuple[float, float] | None = None
+    whole: bool = False
 
     def described(self) -> dict[str, Any]:
-        """Give what of it is text."""
-        return {"label": self.label, "unit": self.unit}
+        """Give what of it is no array."""
+        return {"label": self.label, "unit": self.unit, "shown": self.shown, "whole": self.whole}
 
 
 @dataclass(frozen=True)

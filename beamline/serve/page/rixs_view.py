@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from beamline.report.rixs import ABOVE_EXCITATION, BELOW_EXCITATION
 from beamline.serve.page.growing import GrowingRun
 from beamline.serve.page.panels import Axis, Curve, FloatArray, Panel, image, lines
 from callbacks.contract import Key, RixsOutput, Stream
@@ -234,13 +235,22 @@ def _maps(derived: GrowingRun, calibration: Calibration | None) -> list[Panel]:
     y = Axis("excitation energy", "eV", excitation)
     common: dict[str, Any] = {"scale": PER_FLUX, "gamma": GAMMA}
     limits = (0.0, float(np.nanquantile(intensity, 0.9995))) if np.isfinite(intensity).any() else None
-    axis = _emission(calibration, intensity.shape[1])
+    axis = _around(_emission(calibration, intensity.shape[1]), excitation) if calibration else COLUMN
     made = [image("map", "RIXS map", intensity, axis, y, limits=limits, diagonal=calibration is not None, **common)]
     if loss is not None and on_loss is not None and np.size(loss):
         shown = (np.asarray(loss) > -3) & (np.asarray(loss) < 15)
         x = Axis("energy loss", "eV", np.asarray(loss)[shown])
         made.append(image("map-loss", "RIXS map on energy loss", on_loss[:, shown], x, y, limits=limits, **common))
     return made
+
+
+def _around(emission: Axis, excitation: FloatArray) -> Axis:
+    """Show at first what of the emission lies about the excitation, as the reports do: most of a chip is dark."""
+    values = emission.values
+    assert values is not None
+    low = max(float(values.min()), float(excitation.min()) - BELOW_EXCITATION)
+    high = min(float(values.max()), float(excitation.max()) + ABOVE_EXCITATION)
+    return replace(emission, shown=(low, high)) if low < high else emission
 
 
 def _lines(derived: GrowingRun, calibration: Calibration | None) -> list[Panel]:
@@ -286,7 +296,7 @@ def _drift(derived: GrowingRun) -> Panel:
     else:
         pixels = derived.column(Stream.FRAMES, RixsOutput.DRIFT_PIXELS)
         sigma = derived.column(Stream.FRAMES, RixsOutput.DRIFT_SIGMA)
-        hours, x, note = np.arange(1.0, len(pixels) + 1), Axis("frame"), "as known when each frame came"
+        hours, x, note = np.arange(1.0, len(pixels) + 1), Axis("frame", whole=True), "as known when each frame came"
     return lines(
         "drift",
         "drift of the spectrograph",

@@ -12,7 +12,7 @@ from beamline.serve.page.panels import Axis, Curve, FloatArray, Panel, image, li
 from callbacks.contract import Key, Stream, StxmGrid
 from callbacks.external import FrameReadError
 
-ENERGY = Axis("energy", "eV")
+ENERGY, COMPONENT = Axis("energy", "eV"), Axis("component", whole=True)
 
 
 def panels(raw: GrowingRun, derived: GrowingRun | None, *, energy: int | None = None) -> list[Panel]:
@@ -22,7 +22,8 @@ def panels(raw: GrowingRun, derived: GrowingRun | None, *, energy: int | None = 
     ----------
     raw, derived : GrowingRun
     energy : int, optional
-        Number of the image whose optical density is shown; the newest where not given.
+        Number of the image whose optical density is shown; where not given the newest, and of a stack that is complete
+        that of the strongest absorption.
     """
     grid = StxmGrid.model_validate(raw.measurement["grid"]) if raw.measurement.get("grid") else None
     if grid is None:
@@ -84,8 +85,15 @@ def _image(name: str, title: str, values: FloatArray, grid: StxmGrid, **how: Any
     return made
 
 
+def strongest(spectrum: FloatArray | None) -> int | None:
+    """Give the number of the image with the strongest absorption; None where that is not known."""
+    return int(np.nanargmax(spectrum)) if spectrum is not None and np.isfinite(spectrum).any() else None
+
+
 def _density(derived: GrowingRun, grid: StxmGrid, energy: int | None) -> list[Panel]:
-    stack = derived.result("optical_density") if energy is not None else None
+    stack = derived.result("optical_density")
+    if stack is not None and energy is None:
+        energy = strongest(derived.result("spectrum"))
     if stack is not None and energy is not None:
         energies = np.asarray(derived.result("stack_energy"), dtype=float)
         number = int(np.clip(energy, 0, len(energies) - 1))
@@ -160,7 +168,7 @@ def _shifts(derived: GrowingRun) -> Panel:
     shift, sigma = (derived.column(Stream.IMAGES, key)[:, 0] for key in ("shift", "shift_sigma"))
     number = np.arange(1.0, len(shift) + 1)
     curves = [Curve(name, number, shift[:, axis], sigma[:, axis]) for axis, name in enumerate(("rows", "columns"))]
-    return lines("shift", "drift", curves, Axis("image"), Axis("shift", "pixel"))
+    return lines("shift", "drift", curves, Axis("image", whole=True), Axis("shift", "pixel"))
 
 
 def _flux(derived: GrowingRun) -> Panel:
@@ -184,7 +192,14 @@ def _scree(derived: GrowingRun) -> list[Panel]:
         else str(told.get("pca_status"))
     )
     return [
-        lines("scree", "principal components", [curve], Axis("component"), Axis("share of the variance"), note=note)
+        lines(
+            "scree",
+            "principal components",
+            [curve],
+            COMPONENT,
+            Axis("share of the variance"),
+            note=note,
+        )
     ]
 
 
@@ -203,7 +218,15 @@ def _components(derived: GrowingRun, grid: StxmGrid) -> list[Panel]:
         scree = Curve("eigenvalue", number[:20], values[:20], style="points")
         note = f"{above} above the noise, {gap} before the gap"
         made.append(
-            lines("scree", "principal components", [scree], Axis("component"), Axis("variance"), note=note, log=True)
+            lines(
+                "scree",
+                "principal components",
+                [scree],
+                COMPONENT,
+                Axis("variance"),
+                note=note,
+                log=True,
+            )
         )
         energy, loadings = np.asarray(derived.result("pca_energy")), np.asarray(derived.result("pca_components"))
         curves = [Curve(f"component {k + 1}", energy, each) for k, each in enumerate(loadings[:4])]

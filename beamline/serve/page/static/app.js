@@ -94,9 +94,9 @@ function showNow(now) {
 
 function showService(now) {
   const rows = Object.entries(now.parts).map(([name, part]) =>
-    make("tr", {}, make("td", {}, name), make("td", {}, part.does), make("td", { className: part.state === "running" ? "" : "warning" }, part.state), make("td", { className: "number" }, String(part.restarts)), make("td", {}, part.behind ? `${part.behind} bytes behind` : ""), make("td", {}, part.error)),
+    make("tr", {}, make("td", {}, name), make("td", { className: part.state === "running" ? "" : "warning" }, part.state), make("td", { className: "number" }, String(part.restarts)), make("td", {}, part.behind ? `${part.behind} bytes behind` : ""), make("td", {}, part.error), make("td", {}, part.does)),
   );
-  const head = make("tr", {}, ...["process", "does", "state", "restarts", "lag", "error"].map((each) => make("th", { scope: "col" }, each)));
+  const head = make("tr", {}, ...["process", "state", "restarts", "lag", "error", "does"].map((each) => make("th", { scope: "col" }, each)));
   $("service").replaceChildren(make("div", { className: "card scroll" }, make("h2", {}, `${now.endstation}: the processes of the service`), make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)), make("p", { className: "hint" }, `as of ${time(now.time)}`)));
 }
 

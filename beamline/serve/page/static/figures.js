@@ -172,7 +172,9 @@ export class ImageFigure extends Figure {
 
   get range() {
     const [x, y] = [this.xEdges, this.yEdges];
-    return this.view || { x: [Math.min(x[0], x[x.length - 1]), Math.max(x[0], x[x.length - 1])], y: [Math.min(y[0], y[y.length - 1]), Math.max(y[0], y[y.length - 1])] };
+    const whole = (bounds) => [Math.min(bounds[0], bounds[bounds.length - 1]), Math.max(bounds[0], bounds[bounds.length - 1])];
+    const first = this.all ? {} : { x: this.panel.x.shown, y: this.panel.y.shown };
+    return this.view || { x: first.x || whole(x), y: first.y || whole(y) };
   }
 
   draw() {
@@ -396,7 +398,7 @@ export class ImageFigure extends Figure {
       this.draw();
     });
     canvas.addEventListener("dblclick", () => {
-      this.view = null;
+      this.back();
       this.draw();
     });
     canvas.addEventListener("wheel", (event) => {
@@ -405,6 +407,12 @@ export class ImageFigure extends Figure {
       this.zoom(this.place(event), (event.deltaY || event.deltaX) > 0 ? 1.25 : 0.8);
     }, { passive: false });
     canvas.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  // To what was shown at first; from there to all there is, and back.
+  back() {
+    if (this.view) this.view = null;
+    else this.all = !this.all;
   }
 
   zoom([x, y], factor) {
@@ -423,7 +431,7 @@ export class ImageFigure extends Figure {
       const step = (bounds) => Math.abs(bounds[bounds.length - 1] - bounds[0]) / (bounds.length - 1);
       this.cursor = [this.cursor[0] + many * steps[0] * step(this.xEdges), this.cursor[1] + many * steps[1] * step(this.yEdges)];
     } else if (event.key === "+" || event.key === "-") this.zoom(this.cursor, event.key === "+" ? 0.8 : 1.25);
-    else if (event.key === "0" || event.key === "Escape") this.view = null;
+    else if (event.key === "0" || event.key === "Escape") this.back();
     else return;
     event.preventDefault();
     this.tell();
@@ -520,7 +528,7 @@ export class LinesFigure extends Figure {
     const ink = colour("--ink");
     const axis = (of, size) => ({
       label: named(of), stroke: ink, grid: { stroke: colour("--grid"), width: 1 }, ticks: { stroke: colour("--grid") }, size, labelSize: 22,
-      font: "12px system-ui", labelFont: "12px system-ui", values: (_plot, values) => tickTexts(values),
+      font: "12px system-ui", labelFont: "12px system-ui", incrs: of.whole ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000] : undefined, values: (_plot, values) => tickTexts(values),
     });
     this.plot = new uPlot(
       {

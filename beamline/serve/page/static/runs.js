@@ -79,7 +79,7 @@ export class RunsView {
   tell(uid, summary) {
     const lines = (summary.lines || []).map(([name, value]) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, value)));
     const links = [make("a", { href: `/api/runs/${uid}/report`, download: "" }, "Report"), ...(summary.exports || []).map((form) => make("a", { href: `/api/runs/${uid}/export/${form}`, download: "" }, FORMATS[form] || form))];
-    const slider = summary.energies?.length > 1 ? this.slider(uid, summary.energies) : null;
+    const slider = summary.energies?.length > 1 ? this.slider(uid, summary.energies, summary.strongest) : null;
     this.about.replaceChildren(make("div", { className: "card" },
       make("h2", {}, `${summary.title || uid}`),
       ...(summary.warnings || []).map((each) => make("p", { className: "warning" }, each)),
@@ -121,9 +121,10 @@ export class RunsView {
     return make("details", {}, make("summary", {}, "Reduce again with other settings"), make("p", { className: "hint" }, "What is kept is a new reduction, compared with this one; the measured data and this reduction stay as they are. Each setting is explained in the documentation."), form);
   }
 
-  slider(uid, energies) {
-    const out = make("output", {}, "newest");
-    const input = make("input", { type: "range", min: 0, max: energies.length - 1, value: energies.length - 1, "aria-label": "energy of the optical density" });
+  slider(uid, energies, strongest) {
+    const first = strongest ?? energies.length - 1;
+    const out = make("output", {}, `${energies[first].toFixed(2)} eV`);
+    const input = make("input", { type: "range", min: 0, max: energies.length - 1, value: first, "aria-label": "energy of the optical density" });
     input.addEventListener("input", () => { out.textContent = `${energies[input.value].toFixed(2)} eV`; });
     input.addEventListener("change", () => { this.energy = input.value; this.draw(uid); });
     return make("label", { className: "slider" }, "Optical density at", input, out);
