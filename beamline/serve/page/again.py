@@ -159,7 +159,7 @@ class Again:
 
 
 def side_by_side(shown: Sequence[Panel], others: Sequence[Panel], names: tuple[str, str]) -> list[Panel]:
-    """Show the figures of two runs: curves in one figure, images one after the other.
+    """Show the figures of two runs: first images, one beside the other, then curves, in one figure.
 
     Parameters
     ----------
@@ -177,7 +177,8 @@ def side_by_side(shown: Sequence[Panel], others: Sequence[Panel], names: tuple[s
             made.append(_joined(panel, other, names))
         else:
             made += [replace(panel, title=f"{panel.title} · {names[0]}"), _beside(other, names[1])]
-    return [*made, *(_beside(panel, names[1]) for panel in left.values())]
+    made += [_beside(panel, names[1]) for panel in left.values()]
+    return sorted(made, key=lambda panel: panel.kind == "lines")
 
 
 def _beside(panel: Panel, name: str) -> Panel:

@@ -27,7 +27,12 @@ export async function ask(path, body) {
   return answer;
 }
 
-export const time = (seconds) => new Date(1000 * seconds).toLocaleString(undefined, { hour12: false });
+// As all times of the service: 2026-11-27 14:05:09, in the time of whoever looks.
+export function time(seconds) {
+  const at = new Date(1000 * seconds);
+  const two = (number) => String(number).padStart(2, "0");
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+}
 
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "";

@@ -169,7 +169,7 @@ export class QueueView {
       if (parameter.name === "sample") input.setAttribute("list", "samples");
     }
     const several = parameter.name === "sample" ? SEVERAL : this.edges === parameter ? EDGES : "";
-    return make("div", { className: "field" }, this.label(parameter, id), input, make("small", {}, `${parameter.help}${several}`));
+    return make("div", { className: "field" }, this.label(parameter, id), input, make("small", {}, `${parameter.help.replace(/\bum\b/g, "µm")}${several}`));
   }
 
   label(parameter, id) {
