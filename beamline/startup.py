@@ -20,7 +20,6 @@ from beamline.storage.catalogue.errors import CatalogueError
 from beamline.storage.catalogue.find import derived_of, derived_runs, open_catalog
 from beamline.storage.layout import Layout
 from plans import PLANS
-from plans.endstation import DEVICE_NAMES
 
 _config = os.environ.get("BEAMLINE_CONFIG")
 _data_dir = os.environ.get("BEAMLINE_DATA_DIR")
@@ -33,7 +32,7 @@ atexit.register(session.close)
 RE = session.RE
 cat = open_catalog(session.data_dir)
 endstation = session.endstation
-devices = {name: getattr(endstation, name) for name in DEVICE_NAMES}
+devices = endstation.all_devices
 plans = {name: partial(plan.function, endstation) for name, plan in PLANS.items()}
 globals().update(devices | plans)
 

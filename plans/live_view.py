@@ -48,13 +48,13 @@ def live_view(
     check_count("frames", frames, most=MAX_POINTS)
     check_counting_time(frames * exposure_time)
     time = endstation.ccd.exposure_time if detector == "ccd" else endstation.scaler.dwell
-    devices: list[Any] = [endstation.ccd] if detector == "ccd" else [endstation.scaler, endstation.ring]
+    devices: list[Any] = [endstation.ccd] if detector == "ccd" else [endstation.scaler, *endstation.those("ring")]
     check_reachable(time, [exposure_time])
     sample = yield from check_beamline(endstation, "")
 
     def points(interruptions: Interruptions) -> MsgGenerator[None]:
         for _ in range(frames):
-            positions = [endstation.shutter, OPEN, time, exposure_time]
+            positions = [*endstation.positions("shutter", OPEN), time, exposure_time]
             yield from take_point(endstation, interruptions, positions, devices, stream=Stream.PRIMARY)
 
     metadata = {

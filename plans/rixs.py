@@ -8,13 +8,14 @@ from bluesky.utils import MsgGenerator
 
 from callbacks.rixs.calibration import FEWEST_LINES
 from callbacks.wording import number_of
-from plans.endstation import Endstation
+from plans.endstation import Endstation, needing, needs
 from plans.errors import PlanError
 from plans.options import complete, with_options
 from plans.regions import EnergyRegions
 from plans.rixs_scan import ELASTIC, RIXS, ElasticOptions, RixsOptions, RixsScan
 
 
+@needing(needs.RIXS)
 @with_options(RixsOptions, RIXS)
 def rixs_map(
     endstation: Endstation,
@@ -48,6 +49,7 @@ def rixs_map(
     return (yield from scan.check_and_measure(endstation))
 
 
+@needing(needs.RIXS)
 @with_options(ElasticOptions, ELASTIC)
 def elastic_scan(
     endstation: Endstation,

@@ -15,7 +15,15 @@ from bluesky.utils import MsgGenerator
 
 from callbacks.contract import Key, Measurement, Precision, Reason, RixsOutput, Stream
 from callbacks.incident_flux import check_flux
-from plans.checks import check_beamline, check_choice, check_count, check_counting_time, check_positive, check_reachable
+from plans.checks import (
+    check_beamline,
+    check_choice,
+    check_count,
+    check_counting_time,
+    check_dark,
+    check_positive,
+    check_reachable,
+)
 from plans.endstation import CLOSED, OPEN, Endstation
 from plans.errors import PlanError
 from plans.measuring import (
@@ -194,6 +202,7 @@ class RixsScan:
         )
         check_count("seed", self.seed, least=-LARGEST_SEED, most=LARGEST_SEED)
         check_count("dark_frames", self.dark_frames, least=0, most=MOST_DARK_FRAMES)
+        check_dark(endstation, "dark_frames", self.dark_frames, "shutter", "ccd_dark")
         check_choice("order", self.order, get_args(Order))
         if self.retake is not None:
             check_choice("retake", self.retake, get_args(Retake))
@@ -327,8 +336,8 @@ class _Frames:
             self._dark_exposure = seconds
         camera, scaler = endstation.ccd, endstation.scaler
         exposure = [camera.exposure_time, seconds, scaler.dwell, seconds]
-        positions = [endstation.shutter, OPEN, endstation.energy, self._energies[index], *exposure]
-        devices = [endstation.energy, scaler, endstation.ring, camera]
+        positions = [*endstation.positions("shutter", OPEN), endstation.energy, self._energies[index], *exposure]
+        devices = [endstation.energy, scaler, *endstation.those("ring"), camera]
         point = yield from take_point(endstation, self._interruptions, positions, devices, stream=Stream.PRIMARY)
         self._now = point.time
         self._indices.append(index)

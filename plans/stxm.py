@@ -8,7 +8,7 @@ from bluesky.utils import MsgGenerator
 
 from callbacks.contract import Key
 from plans.checks import check_positive
-from plans.endstation import Endstation
+from plans.endstation import Endstation, needing, needs
 from plans.errors import PlanError
 from plans.options import complete, with_options
 from plans.regions import Axis, EnergyRegions, StxmRegions, single_line
@@ -17,6 +17,7 @@ from plans.stxm_scan import FOCUS, STACK, STXM, FocusOptions, StackOptions, Stxm
 ZONE_PLATE_EXPECTED = "expected start:stop:step in um from the nominal focus, as in -20:20:2"
 
 
+@needing(needs.STXM)
 @with_options(StxmOptions, STXM)
 def stxm_image(
     endstation: Endstation,
@@ -65,6 +66,7 @@ def stxm_image(
     return (yield from scan.check_and_measure(endstation))
 
 
+@needing(needs.STXM)
 @with_options(StackOptions, STACK)
 def stxm_stack(
     endstation: Endstation,
@@ -107,6 +109,7 @@ def stxm_stack(
     return (yield from scan.check_and_measure(endstation))
 
 
+@needing(needs.STXM)
 @with_options(StxmOptions, STXM)
 def stxm_line_spectrum(
     endstation: Endstation,
@@ -157,6 +160,7 @@ def stxm_line_spectrum(
     return (yield from scan.check_and_measure(endstation))
 
 
+@needing(needs.FOCUS)
 @with_options(FocusOptions, FOCUS)
 def stxm_focus(
     endstation: Endstation,

@@ -12,7 +12,7 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 
 from callbacks.contract import ImageOutput, Key, Measurement, Stream, StxmGrid
-from plans.checks import check_beamline, check_count, check_counting_time, check_positive, check_reachable
+from plans.checks import check_beamline, check_count, check_counting_time, check_dark, check_positive, check_reachable
 from plans.endstation import CLOSED, OPEN, Endstation
 from plans.errors import PlanError
 from plans.measuring import (
@@ -187,6 +187,7 @@ class StxmScan:
             raise PlanError(f"mode: {self.mode!r} is none of {', '.join(get_args(Mode))}")
         check_positive(dwell=self.dwell)
         check_count("dark_lines", self.dark_lines, least=0, most=MOST_DARK_LINES)
+        check_dark(endstation, "dark_lines", self.dark_lines, "shutter")
         aim = self.aim
         if aim is not None:
             aim.check("until_fraction_sigma", endstation, largest=LARGEST_FRACTION_SIGMA)
@@ -195,7 +196,8 @@ class StxmScan:
         lines = grid.lines * len(grid.energies)
         check_count(f"{self.plan_name}: lines of all images", lines, most=MAX_LINES)
         check_reachable(endstation.energy, self.energies.points)
-        check_reachable(endstation.zone_plate, self.zone_plate or self._focus_positions(endstation))
+        if positions := self.zone_plate or self._focus_positions(endstation):
+            check_reachable(endstation.zone_plate, positions)
         scanner = endstation.scanner
         check_reachable(scanner.x_start, [region.x[0] for region in grid.regions])
         check_reachable(scanner.x_stop, [region.x[1] for region in grid.regions])
@@ -253,22 +255,29 @@ class StxmScan:
         return (yield from self.measure(endstation, measurement))
 
     def _focus_positions(self, endstation: Endstation) -> list[float]:
-        return [endstation.zone_plate.focus(energy) for energy, _ in self.visits] if self.follow_focus else []
+        if not self._follows(endstation):
+            return []
+        return [endstation.zone_plate.focus(energy) for energy, _ in self.visits]
+
+    def _follows(self, endstation: Endstation) -> bool:
+        """Tell whether the zone plate goes into focus at each energy."""
+        return self.follow_focus and "zone_plate" in endstation
 
     def _take_lines(self, endstation: Endstation, interruptions: Interruptions) -> MsgGenerator[None]:
-        devices = [endstation.energy, endstation.scanner, endstation.ring, endstation.zone_plate]
+        devices = [endstation.energy, endstation.scanner, *endstation.those("ring", "zone_plate")]
         held = HeldSettings(interruptions)
-        dark = [(endstation.shutter, CLOSED), *next(self._lines(endstation))]
         for _ in range(self.dark_lines):
+            dark = [(endstation.shutter, CLOSED), *next(self._lines(endstation))]
             yield from take_point(endstation, interruptions, held.positions(dark), devices, stream=Stream.DARK)
         decisions: Decisions | None = None
         if self.aim is not None and endstation.feedback is not None:
             decisions = Decisions(Teller(endstation.feedback, interruptions, self.aim.of, self.aim.stream), self.aim)
+        light = [(shutter, OPEN) for shutter in endstation.those("shutter")]
         passes = itertools.count(1)
 
         def take(index: int) -> MsgGenerator[None]:
             for line in self._lines(endstation):
-                positions = held.positions([(endstation.shutter, OPEN), *line])
+                positions = held.positions([*light, *line])
                 point = yield from take_point(endstation, interruptions, positions, devices, stream=Stream.PRIMARY)
             if decisions is not None:
                 decisions.took(index, number=next(passes) * len(self.energies), at=point.time)
@@ -280,9 +289,11 @@ class StxmScan:
 
     def _lines(self, endstation: Endstation) -> Iterator[list[Setting]]:
         """Give the settings of each line, in the order that `StxmGrid.place` counts them in."""
-        scanner, zone_plate = endstation.scanner, endstation.zone_plate
+        scanner = endstation.scanner
         for energy, dwell in self.visits:
-            focus: list[Setting] = [(zone_plate, zone_plate.focus(energy))] if self.follow_focus else []
+            focus: list[Setting] = []
+            if self._follows(endstation):
+                focus = [(endstation.zone_plate, endstation.zone_plate.focus(energy))]
             for region in self.regions.regions:
                 image: list[Setting] = [
                     (endstation.energy, energy),
@@ -294,6 +305,7 @@ class StxmScan:
                 ]
                 for y in region.y.points:
                     if self.zone_plate:
-                        yield from ([*image, (scanner.y, y), (zone_plate, position)] for position in self.zone_plate)
+                        plate = endstation.zone_plate
+                        yield from ([*image, (scanner.y, y), (plate, position)] for position in self.zone_plate)
                     else:
                         yield [*image, *focus, (scanner.y, y)]

@@ -8,7 +8,7 @@ from typing import Literal, Unpack
 from bluesky.utils import MsgGenerator
 
 from callbacks.contract import SERIES, Measurement, Series
-from plans.endstation import Endstation
+from plans.endstation import Endstation, needing, needs
 from plans.errors import PlanError
 from plans.options import complete, with_options
 from plans.regions import EdgeEnergies, EnergyRegions, StxmRegions
@@ -17,6 +17,7 @@ from plans.stxm import stack_scan
 from plans.stxm_scan import IMAGES, STACK, ImageOptions, StxmScan
 
 
+@needing(needs.STXM)
 @with_options(ImageOptions, IMAGES)
 def stack_series(
     endstation: Endstation,

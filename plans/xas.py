@@ -18,7 +18,7 @@ from plans.checks import (
     check_positive,
     check_reachable,
 )
-from plans.endstation import OPEN, Endstation
+from plans.endstation import OPEN, Endstation, needing, needs
 from plans.measuring import (
     Aim,
     Decisions,
@@ -60,6 +60,7 @@ class XasOptions(SampleOptions, total=False):
 XAS: XasOptions = {**SAMPLE, "until_relative_error": 0.0, "of_yield": "tey", "most_points": 20, "most_time": 0.0}
 
 
+@needing(needs.XAS)
 @with_options(XasOptions, XAS)
 def xas(
     endstation: Endstation,
@@ -112,11 +113,12 @@ def xas(
         if aim is not None and endstation.feedback is not None:
             decisions = Decisions(Teller(endstation.feedback, interruptions, aim.of, mark=XasOutput.POINT_MARK), aim)
         numbers = itertools.count(1)
+        light = endstation.positions("shutter", OPEN)
 
         def take(index: int) -> MsgGenerator[None]:
             energy, seconds = float(energies[index]), float(dwells[index])
-            positions = [endstation.shutter, OPEN, endstation.energy, energy, endstation.scaler.dwell, seconds]
-            devices = [endstation.energy, endstation.scaler, endstation.ring]
+            positions = [*light, endstation.energy, energy, endstation.scaler.dwell, seconds]
+            devices = [endstation.energy, endstation.scaler, *endstation.those("ring")]
             point = yield from take_point(endstation, interruptions, positions, devices, stream=Stream.PRIMARY)
             if decisions is not None:
                 decisions.took(index, number=next(numbers), at=point.time)

@@ -23,7 +23,7 @@ from beamline.acquire.references import processing_with_references
 from beamline.acquire.scan_numbers import ScanNumbers
 from beamline.acquire.suspenders import light_of, light_suspenders
 from beamline.acquire.watcher import Watcher
-from beamline.endstation.build import build_endstation
+from beamline.endstation.build import build_endstation, tables_by_name
 from beamline.endstation.config import Config
 from beamline.endstation.connect import disconnect
 from beamline.errors import BeamlineError
@@ -79,13 +79,14 @@ class Session:
         self.config = config
         self.data_dir = data_dir
         self._log = _log_to(layout.session_log)
+        self.RE = RunEngine(call_returns_result=True)  # first: devices of ophyd-async connect on its loop
         self.endstation: Any = with_feedback(build_endstation(config, frames_dir=layout.frames), data_dir, {})
-        self.RE = RunEngine(call_returns_result=True)
         self.RE.md["endstation"] = config.endstation.name
         self.RE.record_interruptions = True
         numbers = ScanNumbers(data_dir)
+        all_devices = self.endstation.all_devices
         self.RE.scan_id_source = lambda _md: numbers.next()
-        baseline = [getattr(self.endstation, name) for name, device in config.devices.items() if device.baseline]
+        baseline = [all_devices[name] for name, table in tables_by_name(config).items() if table.baseline]
         # Not SupplementalData, which passes every message through four more generators, for monitors and flyers.
         self.RE.preprocessors.append(partial(baseline_wrapper, devices=baseline))
         self.use_settings(processing_with_references(config, data_dir))
@@ -180,7 +181,7 @@ class Session:
             follower.finish()
         self.RE.clear_suspenders()
         if self.config.channel_access is not None:
-            disconnect(getattr(self.endstation, name) for name in self.config.devices)
+            disconnect(self.endstation.all_devices.values())
         for name in LOGGERS:
             logging.getLogger(name).removeHandler(self._log)
         self._log.close()

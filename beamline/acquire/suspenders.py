@@ -20,7 +20,7 @@ from bluesky.utils import MsgGenerator
 from beamline.endstation.config import Suspenders
 from beamline.endstation.connect import unanswering
 from callbacks.contract import Severity
-from plans.endstation import DEVICE_NAMES, OPEN, Endstation, Light, below
+from plans.endstation import OPEN, Endstation, Light, below
 
 logger = logging.getLogger(__name__)
 
@@ -233,7 +233,7 @@ def light_suspenders(settings: Suspenders, endstation: Endstation) -> list[Light
         Its signals `ring.current` and `front_end_shutter.state` are watched.
     """
     sleep = settings.settle_time
-    devices = [getattr(endstation, name) for name in DEVICE_NAMES]
+    devices = list(endstation.devices.values())
     suspenders: list[LightSuspender] = [
         RingCurrentSuspender(
             endstation.ring.current,

@@ -364,6 +364,12 @@ def print_check(outcome: Mapping[str, Any]) -> None:
         )
     if outcome["devices"]:
         _print_table(table)
+    for name, told in outcome["techniques"].items():
+        meant = {role: f" (is {near} that?)" for role, near in told["meant"].items()}
+        lacks = " and ".join(f"{role}{meant.get(role, '')}" for role in told["lacks"])
+        without = f", without {', '.join(told['without'])}" if told["without"] else ""
+        said = f"possible{without}" if told["possible"] else styled(f"not possible: no {lacks}", "yellow")
+        console.print(f"{name}: {said}", soft_wrap=True)
     if outcome["ok"]:
         number = len(outcome["devices"])
         console.print(f"{outcome['config']}: ok; {number} devices, data in {outcome['data_dir']}", soft_wrap=True)

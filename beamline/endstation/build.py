@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from beamline.endstation.config import Config, Device, resolve_class, unknown
+from bluesky.protocols import Subscribable
+
+from beamline.endstation.config import Config, resolve_class, unknown
+from beamline.endstation.config import Device as DeviceTable
 from beamline.endstation.connect import connect, look_often_whether_to_end, require, use_channel_access
 from beamline.errors import BeamlineError
 from callbacks.contract import Key
-from plans.endstation import DEVICE_NAMES, Endstation, Truth
+from plans.endstation import ROLES, TECHNIQUES, Endstation, Needs, Truth, kept
 
-NAMES = DEVICE_NAMES
-REQUIRED_KEYS = {  # data keys without which nothing can be reduced, by device
+REQUIRED_KEYS = {  # data keys without which nothing can be reduced, by role
     "energy": (Key.ENERGY, Key.ENERGY_SETPOINT),
     "scaler": (Key.I0, Key.TEY, Key.TFY, Key.DWELL),
     "ring": (Key.RING_CURRENT,),
@@ -23,6 +27,9 @@ REQUIRED_KEYS = {  # data keys without which nothing can be reduced, by device
     "zone_plate": (Key.ZONE_PLATE,),
     "scanner": (Key.STXM_COUNTS, Key.STXM_DWELL, Key.STXM_X, Key.STXM_Y),
 }
+
+
+HOW_READ = {"baseline", "points", "monitor"}  # keys of a device's table
 
 
 def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
@@ -38,7 +45,7 @@ def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
     Raises
     ------
     BeamlineError
-        When a device is missing or unknown, its class cannot be imported or does not take its options, or a process
+        When a role is unknown or given twice, a class cannot be imported or does not take its options, or a process
         variable does not answer; names the file, the device and what was expected.
     """
     devices, truth = _build_all(config)
@@ -47,13 +54,25 @@ def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
     if problems := lacking_keys(config, devices):
         raise BeamlineError(*problems)
     frames_dir.mkdir(parents=True, exist_ok=True)
-    for camera in ("ccd", "ccd_dark"):
-        devices[camera].write_path = str(frames_dir)
-    return Endstation(**devices, truth=truth)
+    endstation = Endstation(
+        {name: device for name, device in devices.items() if name in ROLES},
+        truth=truth,
+        added={name: device for name, device in devices.items() if name not in ROLES},
+        at_points=tuple(devices[name] for name, table in tables_by_name(config).items() if table.points),
+        monitored=tuple(
+            signal
+            for name, table in tables_by_name(config).items()
+            if table.monitor
+            for signal in _signals_of(config, name, devices[name])
+        ),
+    )
+    for camera in endstation.those("ccd", "ccd_dark"):
+        camera.write_path = str(frames_dir)
+    return endstation
 
 
 def build_devices(config: Config) -> dict[str, Any]:
-    """Build the devices of an endstation, by name; those on EPICS begin to connect.
+    """Build the devices of an endstation, by the name they have in documents; those on EPICS begin to connect.
 
     Raises
     ------
@@ -64,11 +83,19 @@ def build_devices(config: Config) -> dict[str, Any]:
 
 
 def device_problems(config: Config) -> list[str]:
-    """Return one line for each device that is missing or unknown, or whose class cannot be imported."""
-    problems = [
-        f"{config.path}: devices: {unknown('device', name, NAMES)}" for name in config.devices if name not in NAMES
-    ]
-    problems += [f"{config.path}: devices: {name} is missing" for name in NAMES if name not in config.devices]
+    """Return one line for each role that is unknown or given twice, and each class that cannot be imported."""
+    problems = []
+    for name, table in config.devices.items():
+        if (table.role or name) in ROLES or (not table.role and table.model_fields_set & HOW_READ):
+            continue
+        problem = unknown("role", table.role or name, ROLES)
+        hint = "" if table.role else "; a device without a role says how it is read: baseline, points or monitor"
+        problems.append(f"{config.path}: devices.{name}: {problem}{hint}")
+    names = Counter(table.role or name for name, table in config.devices.items())
+    problems += [f"{config.path}: devices: {name}: two devices have this role" for name in names if names[name] > 1]
+    if config.suspenders is not None:
+        needed = ["ring", *(["front_end_shutter"] if config.suspenders.front_end_shutter else [])]
+        problems += [f"{config.path}: suspenders: there is no device {name}" for name in needed if not names[name]]
     classes = {f"devices.{name}": device.class_path for name, device in config.devices.items()}
     if shared := config.endstation.shared:
         classes["endstation.shared"] = shared.class_path
@@ -80,14 +107,54 @@ def device_problems(config: Config) -> list[str]:
     return problems
 
 
+def tables_by_name(config: Config) -> dict[str, DeviceTable]:
+    """Give the tables of the devices by the name that each has in documents: its role, where it has one."""
+    return {table.role or name: table for name, table in config.devices.items()}
+
+
+def techniques(config: Config) -> dict[str, dict[str, Any]]:
+    """Tell which techniques the roles of a configuration suffice for.
+
+    Returns
+    -------
+    dict
+        By technique, for JSON: ``possible``; ``lacks`` and ``without``, the roles that it needs, and that it could use,
+        for which there is no device; ``meant``, by role that it lacks the table whose name is nearly that, if any.
+    """
+    names = tables_by_name(config)
+    added = [name for name in names if name not in ROLES]
+
+    def of(needs: Needs) -> dict[str, Any]:
+        lacks = [role for role in needs.needed if role not in names]
+        near = {role: difflib.get_close_matches(role, added, n=1, cutoff=0.75) for role in lacks}
+        return {
+            "possible": not lacks,
+            "lacks": lacks,
+            "without": [role for role in needs.used if role not in names],
+            "meant": {role: found[0] for role, found in near.items() if found},
+        }
+
+    return {needs.technique: of(needs) for needs in TECHNIQUES}
+
+
 def lacking_keys(config: Config, devices: Mapping[str, Any]) -> list[str]:
-    """Return one line for each device, all being connected, that does not read what the reduction needs of it."""
+    """Return one line for each device, all being connected, that does not read what the reduction needs of it.
+
+    Also where two devices read the same, which no event can hold.
+    """
     problems = []
-    for name, keys in REQUIRED_KEYS.items():
-        described = devices[name].describe()
+    tables = tables_by_name(config)
+    read_by: dict[str, str] = {}
+    for name, device in sorted(devices.items(), key=lambda item: item[0] not in ROLES):
+        described = kept(device.describe())
+        for key in described:
+            other = read_by.setdefault(key, name)
+            if other != name and {other, name} != {"ccd", "ccd_dark"}:
+                problems.append(f"{config.path}: devices.{name}: reads {key}, as {other} does: give it another name")
+        keys = REQUIRED_KEYS.get(name, ())
         if lacking := [str(key) for key in keys if key not in described]:
             problems.append(
-                f"{config.path}: devices.{name}: {config.devices[name].class_path} does not read {', '.join(lacking)};"
+                f"{config.path}: devices.{name}: {tables[name].class_path} does not read {', '.join(lacking)};"
                 f" it reads {', '.join(described)}"
             )
     return problems
@@ -101,16 +168,19 @@ def _build_all(config: Config) -> tuple[dict[str, Any], Truth | None]:
     shared = {}
     if table := config.endstation.shared:
         shared["shared"] = _build(config, "endstation.shared", table.class_path, (), given={}, own=table.options)
-    devices = {name: _build_device(config, name, device, shared) for name, device in config.devices.items()}
+    devices = {name: _build_device(config, name, table, shared) for name, table in tables_by_name(config).items()}
     if config.channel_access is not None:
-        for device in devices.values():
-            device.clock_tolerance = config.channel_access.clock_tolerance
+        for name in devices.keys() & ROLES.keys():
+            devices[name].clock_tolerance = config.channel_access.clock_tolerance
     return devices, getattr(shared.get("shared"), "truth", None)
 
 
-def _build_device(config: Config, name: str, device: Device, shared: dict[str, Any]) -> Any:
-    where, given = f"devices.{name}", {"name": name, **shared}
-    built = _build(config, where, device.class_path, (device.prefix,), given=given, own=device.options)
+def _build_device(config: Config, name: str, device: DeviceTable, shared: dict[str, Any]) -> Any:
+    where, given = f"devices.{name}", {"name": name}
+    if takes(resolve_class(device.class_path), "shared"):
+        given |= shared
+    prefix = (device.prefix,) if device.prefix or takes(resolve_class(device.class_path), "prefix") else ()
+    built = _build(config, where, device.class_path, prefix, given=given, own=device.options)
     if lacking := [method for method in ("read", "describe") if not callable(getattr(built, method, None))]:
         raise BeamlineError(f"{config.path}: {where}: {device.class_path} is no device: it has no {lacking[0]!r}")
     return built
@@ -137,6 +207,28 @@ def _build(
             if isinstance(error, TypeError) and name not in known:
                 raise BeamlineError(f"{config.path}: {where}.options: {unknown('option', name, known)}") from error
         raise BeamlineError(f"{config.path}: {where}: {str(error) or type(error).__name__}") from error
+
+
+def _signals_of(config: Config, name: str, device: Any) -> list[Any]:
+    """List what can be monitored of a device: itself where it is a signal, else those of its signals that it reads."""
+    from ophyd import Device  # noqa: PLC0415 - EPICS must not be in use before it is configured
+
+    if isinstance(device, Device):
+        within = [getattr(device, each) for each in device.read_attrs]
+        found = [each for each in within if not isinstance(each, Device)]
+    elif callable(children := getattr(device, "children", None)):
+        read = kept(device.describe())
+        found = [each for _, each in children() if isinstance(each, Subscribable) and each.name in read]
+    else:
+        found = [device] if isinstance(device, Subscribable) else []
+    if not found:
+        raise BeamlineError(f"{config.path}: devices.{name}: nothing of it can be monitored")
+    return found
+
+
+def takes(found: type, name: str) -> bool:
+    """Tell whether a class, or one that it is made of, takes a parameter of this name."""
+    return any(name in _parameters(base) for base in found.__mro__)
 
 
 def _parameters(found: type) -> list[str]:

@@ -59,12 +59,19 @@ class EndstationTable(_Table):
 
 
 class Device(_Table):
-    """Table `devices.NAME`: a device is built as ``class(prefix, name=NAME, **options)``."""
+    """Table `devices.NAME`: a device is built as ``class(prefix, name=NAME, **options)``.
+
+    A device with a role has the name of its role in documents: the name of its table, where it is one of
+    `plans.endstation.ROLES`, or what `role` says. One without is read, monitored or moved as it is asked to be.
+    """
 
     class_path: str = Field(alias="class")  # as "package.module.Class"
     prefix: str = ""  # of its EPICS process variables
     options: dict[str, Any] = {}  # keyword arguments
+    role: str = ""  # what it is to plans
     baseline: bool = True  # whether it is read before and after every run
+    points: bool = False  # whether it is read at each point as well
+    monitor: bool = False  # whether what changes of it during a run is kept, in a stream of its own
 
 
 class ChannelAccess(_Table):

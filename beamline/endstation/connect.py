@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import threading
@@ -12,9 +13,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from bluesky import RunEngine
+from bluesky.run_engine import get_bluesky_event_loop
+
 from beamline.endstation.config import ChannelAccess
 from beamline.errors import BeamlineError
 from callbacks.contract import Severity, alarm_key, severity_key
+from plans.endstation import kept
 
 POLL = 0.01  # s
 ASKED = 10.0  # s that an answer which is awaited may take, before channels are cleared
@@ -86,10 +91,14 @@ def connect(devices: Mapping[str, Any], settings: ChannelAccess | None, *, read:
         One for each device, in their order.
     """
     settings = settings or ChannelAccess()
-    signals_of = {name: _epics_signals(device) for name, device in devices.items()}
+    promising = {name: device for name, device in devices.items() if inspect.iscoroutinefunction(_connecting(device))}
+    signals_of = {name: _epics_signals(device) for name, device in devices.items() if name not in promising}
     connected = _connect_all(signals_of, settings.timeout)
     answers = []
     for name, device in devices.items():
+        if name in promising:
+            answers.append(_connect_promising(name, device, settings.timeout, read=read))
+            continue
         signals, seconds = signals_of[name], connected.get(name, settings.timeout)
         missing = [] if name in connected else [signal.pvname for signal in signals if not signal.connected]
         took, problem = None, ""
@@ -107,7 +116,7 @@ def connect(devices: Mapping[str, Any], settings: ChannelAccess | None, *, read:
 
 def require(answers: list[Answer]) -> None:
     """Raise BeamlineError if a device did not answer, with a line for each such device."""
-    if lines := [f"{answer.device}: {answer.problem}" for answer in answers if answer.missing]:
+    if lines := [f"{answer.device}: {answer.problem}" for answer in answers if answer.problem]:
         raise BeamlineError(*lines)
 
 
@@ -127,7 +136,8 @@ def disconnect(devices: Iterable[Any]) -> None:
     """Disconnect the process variables of devices."""
     with _nothing_asked():
         for device in devices:
-            device.destroy()
+            if hasattr(device, "destroy"):  # those of ophyd-async end with the loop
+                device.destroy()
 
 
 @contextmanager
@@ -168,6 +178,31 @@ def _hold(schedulers: Sequence[Callable[[Callable[[], None]], None]], go_on: thr
     for schedule in schedulers:
         schedule(hold)
     wait()
+
+
+def _connecting(device: Any) -> Any:
+    return getattr(device, "connect", None)
+
+
+def _connect_promising(name: str, device: Any, timeout: float, *, read: bool) -> Answer:
+    """Connect to a device of ophyd-async, on the loop of Bluesky's engine, which it is used on afterwards."""
+    _run_loop()
+    began, took, problem = time.monotonic(), None, ""
+    try:
+        kept(device.connect(timeout=timeout), 2 * timeout)
+    except Exception as error:  # noqa: BLE001 - NotConnectedError with a line for each signal, or what the device raises
+        problem = f"is not connected: {' '.join(str(error).split())[:300] or type(error).__name__}"
+    seconds = time.monotonic() - began
+    if read and not problem:
+        took, problem = _read(device)
+    return Answer(name, 0, [], seconds, took, problem)
+
+
+def _run_loop() -> None:
+    """Run the loop of Bluesky's engine, where no engine does yet."""
+    loop = get_bluesky_event_loop()
+    if loop is None or not loop.is_running():
+        RunEngine(context_managers=[])
 
 
 def _epics_signals(device: Any) -> list[Any]:
@@ -217,10 +252,10 @@ def _ask_again(signals: Iterable[Any]) -> None:
 def _read(device: Any) -> tuple[float | None, str]:
     began = time.monotonic()
     try:
-        device.describe()
-        device.describe_configuration()
+        kept(device.describe())
+        kept(device.describe_configuration())
         began = time.monotonic()
-        reading = device.read()
+        reading = kept(device.read())
     except Exception as error:  # noqa: BLE001 - any error is the answer that the user asked for
         return None, f"cannot be read: {' '.join(str(error).split())}"
     return time.monotonic() - began, _not_ready(device, reading)
@@ -230,7 +265,7 @@ def _not_ready(device: Any, reading: Mapping[str, Any]) -> str:
     """Say for which alarm what a device read is not known; of a detector nothing is, before it is triggered."""
     from ophyd import Device  # noqa: PLC0415 - as above
 
-    is_detector = getattr(type(device), "trigger", None) is not Device.trigger
+    is_detector = getattr(type(device), "trigger", Device.trigger) is not Device.trigger
     severity = reading.get(severity_key(device.name), {"value": Severity.NO_ALARM})["value"]
     if is_detector or severity < Severity.INVALID:
         return ""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from beamline.acquire.references import find_calibration, find_reference
-from beamline.endstation.build import build_devices, device_problems, lacking_keys
+from beamline.endstation.build import build_devices, device_problems, lacking_keys, techniques
 from beamline.endstation.config import Config, load_config
 from beamline.endstation.connect import Answer, connect, disconnect, use_channel_access
 from beamline.errors import BeamlineError
@@ -53,7 +53,8 @@ def check(config: Path | None) -> dict[str, Any]:
     Returns
     -------
     dict
-        For JSON: `config`, `ok`, `problems` (one line each), `devices` (how each answered), `data_dir`.
+        For JSON: `config`, `ok`, `problems` (one line each), `devices` (how each answered), `techniques` (which are
+        possible, and what the others lack), `data_dir`.
     """
     loaded = load_config(config)
     use_channel_access(loaded.channel_access)
@@ -73,4 +74,5 @@ def check(config: Path | None) -> dict[str, Any]:
         "problems": problems,
         "data_dir": str(loaded.storage.data_dir),
         "devices": [asdict(answer) for answer in answers],
+        "techniques": techniques(loaded),
     }

@@ -6,6 +6,7 @@ from plans.checks.preflight import (
     check_choice,
     check_count,
     check_counting_time,
+    check_dark,
     check_positive,
     check_reachable,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_counting_time",
+    "check_dark",
     "check_positive",
     "check_reachable",
     "estimate",

@@ -13,7 +13,7 @@ from bluesky.utils import Msg, ensure_generator
 
 from callbacks.contract import MEASUREMENT, Stream
 from plans.checks.edges import why_elsewhere
-from plans.endstation import Endstation
+from plans.endstation import Endstation, kept
 from plans.errors import PlanError
 
 POINT_OVERHEAD = 1.0  # s a frame or point: a step of the monochromator, its settling, the camera's readout
@@ -165,12 +165,11 @@ class _Walk:
     """Answers the messages of a plan, and counts."""
 
     def __init__(self, endstation: Endstation) -> None:
-        self._scanner, self._feedback, self._energy = endstation.scanner, endstation.feedback, endstation.energy
-        self._exposures = {
-            endstation.scaler: endstation.scaler.dwell,
-            endstation.ccd: endstation.ccd.exposure_time,
-            endstation.ccd_dark: endstation.ccd_dark.exposure_time,
-        }
+        self._scanner: Any = endstation.devices.get("scanner", _NEVER_SET)
+        self._energy = endstation.devices.get("energy", _NEVER_SET)
+        self._feedback = endstation.feedback
+        self._exposures = {device: device.dwell for device in endstation.those("scaler")}
+        self._exposures |= {device: device.exposure_time for device in endstation.those("ccd", "ccd_dark")}
         self._setpoints: dict[Any, Any] = {}  # device -> last setpoint
         self._data: dict[tuple[Any, int], _Data] = {}  # by device and pixels of a line
         self._keys: dict[Any, dict[str, Any]] = {}  # device -> its data keys
@@ -237,7 +236,7 @@ class _Walk:
                 self._read.append(message.obj)
                 return {NO_KEY: {"value": math.nan, "timestamp": self._now}}
             case "read":
-                return message.obj.read()
+                return kept(message.obj.read())
             case "save":
                 self._save()
             case "drop":
@@ -296,7 +295,7 @@ class _Walk:
     def _setting(self, device: Any) -> Any:
         """Give the setpoint, or the value read where the plan set none."""
         if device not in self._setpoints:
-            (self._setpoints[device],) = (reading["value"] for reading in device.read().values())
+            (self._setpoints[device],) = (reading["value"] for reading in kept(device.read()).values())
         return self._setpoints[device]
 
     def _expose(self) -> None:
@@ -348,7 +347,7 @@ class _Walk:
     def _describe(self, device: Any) -> dict[str, Any]:
         if device not in self._keys:
             try:
-                self._keys[device] = device.describe()
+                self._keys[device] = kept(device.describe())
             except Exception:  # noqa: BLE001 - whatever a device raises that must be staged first; see `undescribed`
                 self._keys[device] = {}
                 self._undescribed[device.name] = None

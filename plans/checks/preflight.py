@@ -10,7 +10,7 @@ import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
 from callbacks.contract import alarm_key
-from plans.endstation import OPEN, Endstation, Positioner
+from plans.endstation import OPEN, Endstation, Positioner, lacking
 from plans.errors import PlanError
 
 DAY = 86400.0  # s
@@ -59,6 +59,12 @@ def check_counting_time(seconds: float) -> None:
         )
 
 
+def check_dark(endstation: Endstation, name: str, count: int, *roles: str) -> None:
+    """Check that what is measured without light can be; `PlanError` names what the endstation lacks for it."""
+    if count and (missing := [role for role in roles if role not in endstation]):
+        raise PlanError(f"{name}: {count}, but {lacking(*missing)}; expected 0")
+
+
 def check_beamline(endstation: Endstation, sample: str) -> MsgGenerator[str]:
     """Check that light can reach the endstation and that the sample is on the holder.
 
@@ -67,7 +73,7 @@ def check_beamline(endstation: Endstation, sample: str) -> MsgGenerator[str]:
     endstation : Endstation
         The devices.
     sample : str
-        Name of a sample; where empty, the one in the beam.
+        Name of a sample; where empty, the one in the beam. Any name where there is no sample holder.
 
     Returns
     -------
@@ -80,12 +86,15 @@ def check_beamline(endstation: Endstation, sample: str) -> MsgGenerator[str]:
         When the front-end shutter is not open, or the holder has no such sample.
     """
     # The default values are for plans whose messages are only listed, without an engine.
-    state = yield from bps.rd(endstation.front_end_shutter, default_value=OPEN)
-    if state != OPEN:
-        shutter = endstation.front_end_shutter
+    for shutter in endstation.those("front_end_shutter"):
+        state = yield from bps.rd(shutter, default_value=OPEN)
+        if state == OPEN:
+            continue
         alarm = ((yield from bps.read(shutter)) or {}).get(alarm_key(shutter.name), {"value": ""})["value"]
         seen = f"{state!r} ({alarm})" if alarm else repr(state)
         raise PlanError(f"{shutter.name}: is {seen}, expected {OPEN!r}; there is no light")
+    if "sample" not in endstation:
+        return sample
     if not sample:
         result: str = yield from bps.rd(endstation.sample, default_value="")
         return result

@@ -1,5 +1,6 @@
 """What plans measure with: the devices of an endstation, what is asked of each, and when there is light."""
 
+from plans.endstation import needs
 from plans.endstation.devices import (
     CLOSED,
     OPEN,
@@ -13,20 +14,23 @@ from plans.endstation.devices import (
     Scaler,
     ZonePlate,
 )
-from plans.endstation.endstation import DEVICE_NAMES, Devices, Endstation
+from plans.endstation.endstation import ROLES, Endstation, lacking
 from plans.endstation.light import Light, below
+from plans.endstation.needs import TECHNIQUES, Needs, needing
+from plans.endstation.promised import kept
 from plans.endstation.truth import Truth
 
 __all__ = [
     "CLOSED",
-    "DEVICE_NAMES",
     "OPEN",
+    "ROLES",
+    "TECHNIQUES",
     "Ccd",
-    "Devices",
     "Endstation",
     "Feedback",
     "Light",
     "LineScanner",
+    "Needs",
     "Positioner",
     "Question",
     "Ring",
@@ -35,4 +39,8 @@ __all__ = [
     "Truth",
     "ZonePlate",
     "below",
+    "kept",
+    "lacking",
+    "needing",
+    "needs",
 ]

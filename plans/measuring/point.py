@@ -93,8 +93,7 @@ def take_point(
         When a position was not known twice: names the device, and quotes its alarm.
     """
     light = endstation.light if stream is Stream.PRIMARY else None
-    if light is not None:  # the ring first: where there was no light, nothing else has been read yet
-        devices = sorted(devices, key=lambda device: device is not endstation.ring)
+    devices = _in_order(endstation, devices, stream)
     connection_was_lost = position_was_lost = False
     while True:
         yield from checkpoint(interruptions)
@@ -129,6 +128,17 @@ def take_point(
         else:
             position_was_lost = True
             yield from _let_reconnect()
+
+
+def _in_order(endstation: Endstation, devices: Sequence[Readable[Any]], stream: Stream) -> Sequence[Readable[Any]]:
+    """Give what is read, with what the endstation reads at each point before it: cameras are read last."""
+    if stream is not Stream.PRIMARY:
+        return devices
+    devices = [*(device for device in endstation.at_points if device not in devices), *devices]
+    if endstation.light is None:
+        return devices
+    # The ring first: where there was no light, nothing else has been read yet.
+    return sorted(devices, key=lambda device: device not in endstation.those("ring"))
 
 
 def checkpoint(interruptions: Interruptions) -> MsgGenerator[None]:
@@ -216,7 +226,8 @@ def _wait_for_light(endstation: Endstation, interruptions: Interruptions, light:
         yield from checkpoint(interruptions)
         yield Msg("sleep", None, LIGHT_POLL)
         reading = (yield Msg("read", endstation.ring)) or {}
-        state = yield from bps.rd(endstation.front_end_shutter, default_value=OPEN)
-        open_again = state == OPEN or not light.front_end_shutter
-        if open_again and not light.awaited({key: each["value"] for key, each in reading.items()}):
+        is_open = True
+        if light.front_end_shutter and "front_end_shutter" in endstation:
+            is_open = (yield from bps.rd(endstation.front_end_shutter, default_value=OPEN)) == OPEN
+        if is_open and not light.awaited({key: each["value"] for key, each in reading.items()}):
             return

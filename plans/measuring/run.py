@@ -45,15 +45,21 @@ def run_with_light(
     """
     interruptions = Interruptions()
 
+    def closed() -> MsgGenerator[None]:
+        if "shutter" in endstation:
+            yield from bps.mv(endstation.shutter, CLOSED)
+
     def measure() -> MsgGenerator[str]:
-        yield from bps.mv(endstation.shutter, CLOSED)
-        if move_to_sample:
+        yield from closed()
+        if move_to_sample and "sample" in endstation:
             yield from bps.mv(endstation.sample, move_to_sample)
         result: str = yield from bpp.stage_wrapper(opened(), detectors)
         return result
 
     def opened() -> MsgGenerator[str]:  # as `bpp.run_wrapper`, which tells the uid when the run is over
         interruptions.run = yield from bps.open_run(metadata)
+        for signal in endstation.monitored:
+            yield from bps.monitor(signal, name=f"{signal.name}_monitor")
         yield from bpp.contingency_wrapper(taken(), except_plan=closed_after, else_plan=bps.close_run)
         return interruptions.run
 
@@ -70,7 +76,7 @@ def run_with_light(
             interruptions.allow_replay()
         yield from checkpoint(interruptions)  # a pause while the run is being closed repeats no point
 
-    result: str = yield from bpp.finalize_wrapper(measure(), lambda: bps.mv(endstation.shutter, CLOSED))
+    result: str = yield from bpp.finalize_wrapper(measure(), closed)
     return result
 
 

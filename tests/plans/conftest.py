@@ -170,23 +170,24 @@ def endstation():
         for name, key in (("ccd", Key.CCD_IMAGE), ("ccd_dark", Key.CCD_DARK_IMAGE))
     )
     ccd.exposure_time, ccd_dark.exposure_time = ccd.time, ccd_dark.time
-    return Endstation(
-        energy=energy,
-        scaler=scaler,
-        ring=Device("ring", clock, 500.0),
-        front_end_shutter=Device("front_end_shutter", clock, "open"),
-        shutter=Shutter("shutter", clock, "closed"),
-        sample=Sample("sample", clock, "carbon"),
-        exit_slit=Positioner("exit_slit", clock, 20.0),
-        spectrograph=Device("spectrograph", clock, 525.0),
-        ccd=ccd,
-        ccd_dark=ccd_dark,
-        zone_plate=ZonePlate(str(Key.ZONE_PLATE), clock, -1300.0),
-        order_sorting_aperture=Device("order_sorting_aperture", clock, -1000.0),
-        coarse_x=Positioner("coarse_x", clock),
-        coarse_y=Positioner("coarse_y", clock),
-        scanner=Scanner("scanner", clock),
-    )
+    devices = {
+        "energy": energy,
+        "scaler": scaler,
+        "ring": Device("ring", clock, 500.0),
+        "front_end_shutter": Device("front_end_shutter", clock, "open"),
+        "shutter": Shutter("shutter", clock, "closed"),
+        "sample": Sample("sample", clock, "carbon"),
+        "exit_slit": Positioner("exit_slit", clock, 20.0),
+        "spectrograph": Device("spectrograph", clock, 525.0),
+        "ccd": ccd,
+        "ccd_dark": ccd_dark,
+        "zone_plate": ZonePlate(str(Key.ZONE_PLATE), clock, -1300.0),
+        "order_sorting_aperture": Device("order_sorting_aperture", clock, -1000.0),
+        "coarse_x": Positioner("coarse_x", clock),
+        "coarse_y": Positioner("coarse_y", clock),
+        "scanner": Scanner("scanner", clock),
+    }
+    return Endstation(devices)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from beamline.endstation.build import build_endstation
 from beamline.endstation.config import load_config
 from callbacks.contract import MEASUREMENT, UNITS, DecisionKey, Key, Measurement, Reason, RixsOutput, Stream
 from plans.checks import estimate
-from plans.endstation import Endstation
 from plans.errors import PlanError
 from plans.measuring import point as point_module
 from plans.rixs import rixs_map
@@ -67,7 +67,7 @@ class Told:
 
 
 def with_feedback(endstation, told):
-    return Endstation(**{**vars(endstation), "feedback": told})
+    return replace(endstation, feedback=told)
 
 
 def measured(documents):

@@ -17,7 +17,7 @@ from beamline.acquire.suspenders import FrontEndShutterSuspender, RingCurrentSus
 from beamline.endstation.config import Suspenders, load_config
 from beamline.operations.demonstrate.techniques import simulated
 from plans import xas
-from plans.endstation import DEVICE_NAMES, Light
+from plans.endstation import Endstation, Light
 
 SETTINGS = Suspenders(ring_current_low=400.0, ring_current_resume=450.0, settle_time=0.1)
 
@@ -227,7 +227,7 @@ def test_a_removed_suspender_holds_nothing(engine, ring, suspender, lines):
 
 def test_a_configuration_gives_both_suspenders_and_the_limits_of_the_plans(ring):
     devices = {"front_end_shutter": Shutter(name="front_end_shutter"), "ring": SimpleNamespace(current=ring)}
-    endstation = SimpleNamespace(**(dict.fromkeys(DEVICE_NAMES) | devices))
+    endstation = Endstation(devices)
     both = light_suspenders(SETTINGS, endstation)
     assert [type(each) for each in both] == [RingCurrentSuspender, FrontEndShutterSuspender]
     assert [each.settle_time for each in both] == [0.1, 0.1]

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from beamline.endstation.build import NAMES, REQUIRED_KEYS, build_endstation, device_problems
+from beamline.endstation.build import REQUIRED_KEYS, build_endstation, device_problems, techniques
 from beamline.endstation.config import SIMULATED, load_config
 from beamline.errors import BeamlineError
 from beamline.operations.check import config_problems
-from plans.endstation import Endstation
+from plans import rixs_map
+from plans.endstation import ROLES, Endstation
+from plans.errors import PlanError
 
 
 class World:
@@ -33,9 +35,14 @@ class Device:
         return {key: {} for key in REQUIRED_KEYS.get(self.name, ())}
 
 
+class Second(Device):
+    def describe(self):
+        return {"i0": {}}
+
+
 @pytest.fixture
 def file(tmp_path):
-    devices = "".join(f'[devices.{name}]\nclass = "{__name__}.Device"\nprefix = "BL:{name}"\n' for name in NAMES)
+    devices = "".join(f'[devices.{name}]\nclass = "{__name__}.Device"\nprefix = "BL:{name}"\n' for name in ROLES)
     shared = f'[endstation.shared]\nclass = "{__name__}.World"\noptions = {{ seed = 3 }}\n'
     path = tmp_path / "endstation.toml"
     path.write_text(f'[endstation]\nname = "test"\n{shared}{devices}')
@@ -51,7 +58,7 @@ def test_each_device_has_its_name_its_prefix_its_options_and_the_shared_object(f
     edit(file, 'prefix = "BL:scaler"', 'prefix = "BL:scaler"\noptions = { gain = 2.5 }')
     endstation = build_endstation(load_config(file), frames_dir=tmp_path / "data" / "frames")
     assert isinstance(endstation, Endstation)
-    for name in NAMES:
+    for name in ROLES:
         device = getattr(endstation, name)
         assert (device.name, device.prefix) == (name, f"BL:{name}")
         assert device.shared is endstation.energy.shared
@@ -73,8 +80,13 @@ def test_without_a_shared_object_devices_are_built_without(file, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[devices.scaler]", "[devices.scalar]", "devices: unknown device 'scalar'; did you mean 'scaler'?"),
-        ("[devices.scaler]", "[devices.scalar]", "devices: scaler is missing"),
+        (
+            "[devices.scaler]",
+            "[devices.scalar]",
+            "devices.scalar: unknown role 'scalar'; did you mean 'scaler'?; a device",
+        ),
+        ("[devices.scaler]", '[devices.counter]\nrole = "scalar"', "devices.counter: unknown role 'scalar'; did you"),
+        ("[devices.scaler]", '[devices.counter]\nrole = "ring"', "devices: ring: two devices have this role"),
         ("World", "Wrld", f"endstation.shared: class '{__name__}.Wrld': unknown class of {__name__} 'Wrld'; did you"),
         (f"{__name__}.Device", "no.Device", "devices.energy: class 'no.Device': module 'no' cannot be imported"),
         ("seed = 3", "seed = -3", "endstation.shared: seed: -3 is below zero"),
@@ -123,9 +135,37 @@ def test_problems_are_found_without_building_anything(file):
     assert device_problems(load_config(file)) == []
     edit(file, "[devices.ccd]", "[devices.detector]")
     assert device_problems(load_config(file)) == [
-        f"{file}: devices: unknown device 'detector'",
-        f"{file}: devices: ccd is missing",
+        f"{file}: devices.detector: unknown role 'detector'; a device without a role says how it is read: baseline,"
+        " points or monitor",
     ]
+
+
+def test_a_device_has_the_name_of_its_role_in_documents(file, tmp_path):
+    edit(file, "[devices.scaler]", '[devices.keithley]\nrole = "scaler"')
+    endstation = build_endstation(load_config(file), frames_dir=tmp_path / "frames")
+    assert (endstation.scaler.name, endstation.scaler.prefix) == ("scaler", "BL:scaler")
+
+
+def test_what_an_endstation_has_not_is_refused_in_one_line_and_said_by_check(file, tmp_path):
+    edit(file, "[devices.ccd]", "[devices.ccd1]\nbaseline = false")
+    config = load_config(file)
+    endstation = build_endstation(config, frames_dir=tmp_path / "frames")
+    assert [name for name in ROLES if name not in endstation] == ["ccd"]
+    assert list(endstation.added) == ["ccd1"]
+    with pytest.raises(PlanError) as error:
+        list(rixs_map(endstation, "520:530:1", 1.0))
+    assert str(error.value) == "rixs_map: the endstation has no ccd (what takes frames of what is emitted)"
+    told = techniques(config)
+    assert {name: each["possible"] for name, each in told.items()} == {"xas": True, "rixs": False, "stxm": True}
+    assert told["rixs"]["lacks"] == ["ccd"]
+    assert told["rixs"]["meant"] == {"ccd": "ccd1"}
+    assert told["stxm"]["without"] == []
+
+
+def test_two_devices_cannot_read_the_same(file, tmp_path):
+    edit(file, "[devices.scaler]", f'[devices.second]\nclass = "{__name__}.Second"\npoints = true\n\n[devices.scaler]')
+    with pytest.raises(BeamlineError, match=r"devices\.second: reads i0, as scaler does: give it another name"):
+        build_endstation(load_config(file), frames_dir=tmp_path / "frames")
 
 
 def test_the_shipped_configuration_has_no_problems_and_builds(tmp_path):
@@ -133,7 +173,7 @@ def test_the_shipped_configuration_has_no_problems_and_builds(tmp_path):
     assert config.path == SIMULATED
     assert config_problems(config) == []
     endstation = build_endstation(config, frames_dir=tmp_path / "frames")
-    assert [getattr(endstation, name).name for name in NAMES] == list(NAMES)
+    assert [getattr(endstation, name).name for name in ROLES] == list(ROLES)
     assert Path(endstation.ccd.write_path) == tmp_path / "frames"
 
 

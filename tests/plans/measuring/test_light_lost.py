@@ -21,7 +21,7 @@ from beamline.endstation.config import load_config
 from beamline.techniques import pipelines
 from callbacks.contract import Key
 from callbacks.reduction import Reducer
-from plans.endstation import DEVICE_NAMES, Light
+from plans.endstation import ROLES, Light
 from plans.live_view import live_view
 from plans.measuring import point as point_module
 from plans.measuring.interruptions import Interruptions
@@ -63,7 +63,7 @@ class Ring:
 def lit(endstation, monkeypatch):
     """An endstation that looks at its light."""
     monkeypatch.setattr(point_module, "LIGHT_POLL", 0.02)
-    return dataclasses.replace(endstation, ring=Ring(), light=LIGHT)
+    return dataclasses.replace(endstation, devices={**endstation.devices, "ring": Ring()}, light=LIGHT)
 
 
 def energies(documents, stream="primary"):
@@ -396,8 +396,8 @@ def test_a_wait_for_light_can_be_paused_and_aborted(engine, documents, lit):
 
 
 def test_an_endstation_keeps_its_limits_when_a_device_is_replaced(lit):
-    assert dataclasses.replace(lit, ring=None).light is LIGHT
-    assert "light" not in DEVICE_NAMES
+    assert dataclasses.replace(lit, devices={}).light is LIGHT
+    assert "light" not in ROLES
 
 
 @pytest.mark.parametrize(

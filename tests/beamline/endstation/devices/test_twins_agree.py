@@ -5,7 +5,7 @@ import pytest
 
 from beamline.endstation.build import build_devices
 from beamline.endstation.config import load_config
-from plans.endstation import DEVICE_NAMES as NAMES
+from plans.endstation import ROLES
 
 COMPARED = ("units", "dtype", "dtype_numpy", "shape", "external")
 
@@ -34,7 +34,7 @@ def twins():
     return build_devices(load_config())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ROLES)
 def test_a_device_and_its_twin_describe_the_same(name, twins, session):
     real, soft = of_both(twins, session, name)
     assert describe(real) == describe(soft)
@@ -42,7 +42,7 @@ def test_a_device_and_its_twin_describe_the_same(name, twins, session):
     assert real.name == soft.name
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("ccd")])
+@pytest.mark.parametrize("name", [name for name in ROLES if not name.startswith("ccd")])
 def test_a_device_and_its_twin_read_the_same_kinds_of_values(name, twins, session):
     real, soft = (device.read() for device in of_both(twins, session, name))
     assert real.keys() == soft.keys()
