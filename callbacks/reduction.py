@@ -13,9 +13,11 @@ import numpy as np
 
 from callbacks.alarms import AlarmMarks, unknown_dark, unknown_quantity
 from callbacks.contract import (
+    ADDED,
     DERIVATION,
     MEASUREMENT,
     PROCESSING,
+    SERIES,
     UNITS,
     Account,
     DataKey,
@@ -146,6 +148,9 @@ class RunReduction:
         self._n_frames = 0
         self._problems: list[tuple[int, str]] = []
         self._alarms = AlarmMarks()
+        self._added: frozenset[str] = frozenset()  # data keys of devices without a role, which are carried along
+        self._added_keys: dict[str, list[str]] = {}  # those in an event, by uid of its descriptor
+        self._units = dict(UNITS)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -167,7 +172,7 @@ class RunReduction:
             case "start":
                 self._start(doc)
             case "descriptor":
-                self._descriptors[doc["uid"]] = doc
+                self._descriptor(doc)
             case "resource":
                 self._files.resource(doc)
             case "datum":
@@ -188,7 +193,8 @@ class RunReduction:
                 self._stop(doc)
 
     def _start(self, doc: dict[str, Any]) -> None:
-        carried = {key: doc[key] for key in ("sample", MEASUREMENT) if key in doc}
+        carried = {key: doc[key] for key in ("sample", MEASUREMENT, SERIES, ADDED) if key in doc}
+        self._added = frozenset(key for keys in doc.get(ADDED, {}).values() for key in keys)
         self._run = event_model.compose_run(
             uid=self._uid, metadata={**carried, DERIVATION: self.derivation(doc["uid"])}
         )
@@ -197,8 +203,14 @@ class RunReduction:
         if self.chain.behind is not None:
             self._behind = self._stream(self.chain.behind)
 
+    def _descriptor(self, doc: dict[str, Any]) -> None:
+        self._descriptors[doc["uid"]] = doc
+        described = {key: doc["data_keys"][key] for key in doc["data_keys"] if key in self._added}
+        self._units |= {key: one.get("units") or "" for key, one in described.items()}
+        self._added_keys[doc["uid"]] = [key for key, one in described.items() if not one.get("external")]
+
     def _stream(self, chain: Chain) -> _DerivedStream:
-        return _DerivedStream(chain, self._run, self._emit, self._observer)
+        return _DerivedStream(chain, self._run, self._emit, self._observer, self._units)
 
     def _event(self, doc: Mapping[str, Any]) -> None:
         match self._descriptors[doc["descriptor"]]["name"]:
@@ -239,7 +251,7 @@ class RunReduction:
         values = self._values(doc)
         self._alarms.take(values)
         problem = str(values.get(Key.FRAME_PROBLEM, "")) or unknown_quantity(values) or self._fill(doc, values)
-        carried = {str(key): values[key] for key in CARRIED if key in values}
+        carried = {str(key): values[key] for key in (*CARRIED, *self._added_keys[doc["descriptor"]]) if key in values}
         self._push(self._frames, values, carried | {"frame": doc["seq_num"]}, doc["time"], problem=problem)
         self._push_closed(doc["time"])
 
@@ -295,8 +307,9 @@ class RunReduction:
 class _DerivedStream:
     """A stream of a derived run that has one event for each event that a chain is given."""
 
-    def __init__(self, chain: Chain, run: Any, emit: Emit, observer: Observer | None) -> None:
+    def __init__(self, chain: Chain, run: Any, emit: Emit, observer: Observer | None, units: Mapping[str, str]) -> None:
         self._chain = chain
+        self._units = units
         self._run = run
         self._emit = emit
         self._observer = observer
@@ -327,7 +340,7 @@ class _DerivedStream:
         self._waiting.clear()
 
     def _open(self, event: Mapping[str, Any]) -> None:
-        units = UNITS | {key: described.get("units", "") for key, described in self._chain.described.items()}
+        units = {**self._units} | {key: described.get("units", "") for key, described in self._chain.described.items()}
         self._composer = self._run.compose_descriptor(
             name=str(self._chain.stream),
             data_keys={key: data_key(value, units.get(key, "")) for key, value in event.items()},

@@ -13,8 +13,10 @@ from plans.errors import PlanError
 from plans.options import complete, with_options
 from plans.regions import EnergyRegions
 from plans.rixs_scan import ELASTIC, RIXS, ElasticOptions, RixsOptions, RixsScan
+from plans.scanned import scannable
 
 
+@scannable
 @needing(needs.RIXS)
 @with_options(RixsOptions, RIXS)
 def rixs_map(
@@ -49,6 +51,7 @@ def rixs_map(
     return (yield from scan.check_and_measure(endstation))
 
 
+@scannable
 @needing(needs.RIXS)
 @with_options(ElasticOptions, ELASTIC)
 def elastic_scan(

@@ -12,11 +12,13 @@ from plans.endstation import Endstation, needing, needs
 from plans.errors import PlanError
 from plans.options import complete, with_options
 from plans.regions import Axis, EnergyRegions, StxmRegions, single_line
+from plans.scanned import scannable
 from plans.stxm_scan import FOCUS, STACK, STXM, FocusOptions, StackOptions, StxmOptions, StxmScan
 
 ZONE_PLATE_EXPECTED = "expected start:stop:step in um from the nominal focus, as in -20:20:2"
 
 
+@scannable
 @needing(needs.STXM)
 @with_options(StxmOptions, STXM)
 def stxm_image(
@@ -66,6 +68,7 @@ def stxm_image(
     return (yield from scan.check_and_measure(endstation))
 
 
+@scannable
 @needing(needs.STXM)
 @with_options(StackOptions, STACK)
 def stxm_stack(
@@ -109,6 +112,7 @@ def stxm_stack(
     return (yield from scan.check_and_measure(endstation))
 
 
+@scannable
 @needing(needs.STXM)
 @with_options(StxmOptions, STXM)
 def stxm_line_spectrum(
@@ -160,6 +164,7 @@ def stxm_line_spectrum(
     return (yield from scan.check_and_measure(endstation))
 
 
+@scannable
 @needing(needs.FOCUS)
 @with_options(FocusOptions, FOCUS)
 def stxm_focus(

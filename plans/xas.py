@@ -32,6 +32,7 @@ from plans.measuring import (
 from plans.options import SAMPLE, SampleOptions, complete, with_options
 from plans.regions import EnergyRegions
 from plans.regions.energy import MAX_POINTS
+from plans.scanned import scannable
 
 Yield = Literal["tey", "tfy"]
 LARGEST_RELATIVE_ERROR = 0.5  # beyond it, a yield is less than two of its sigmas off nothing
@@ -60,6 +61,7 @@ class XasOptions(SampleOptions, total=False):
 XAS: XasOptions = {**SAMPLE, "until_relative_error": 0.0, "of_yield": "tey", "most_points": 20, "most_time": 0.0}
 
 
+@scannable
 @needing(needs.XAS)
 @with_options(XasOptions, XAS)
 def xas(

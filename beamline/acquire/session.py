@@ -33,7 +33,8 @@ from beamline.storage import Layout, Recorder
 from beamline.storage.catalogue.place import use_catalogue
 from beamline.storage.layout import INGEST, PROCESSES, REDUCTION
 from beamline.techniques.settings import processing_problems, settings_problems
-from callbacks.contract import PROCESSING
+from callbacks.contract import ADDED, PROCESSING
+from plans.endstation import kept
 from plans.errors import PlanError
 
 LOGGERS = ("beamline", "bluesky", "callbacks", "ophyd", "plans")
@@ -85,6 +86,8 @@ class Session:
         self.RE.record_interruptions = True
         numbers = ScanNumbers(data_dir)
         all_devices = self.endstation.all_devices
+        if self.endstation.added:
+            self.RE.md[ADDED] = {name: list(kept(each.describe())) for name, each in self.endstation.added.items()}
         self.RE.scan_id_source = lambda _md: numbers.next()
         baseline = [all_devices[name] for name, table in tables_by_name(config).items() if table.baseline]
         # Not SupplementalData, which passes every message through four more generators, for monitors and flyers.

@@ -16,7 +16,15 @@ from rich.table import Column
 from rich.table import Table as TextTable
 from rich.text import Text
 
-from beamline.operations.runs import counted, decision_lines, local_time, marked_ranges, summary_lines, summary_warnings
+from beamline.operations.runs import (
+    added_lines,
+    counted,
+    decision_lines,
+    local_time,
+    marked_ranges,
+    summary_lines,
+    summary_warnings,
+)
 from beamline.storage.runs import UNREADABLE_REDUCTION
 from beamline.text import clean, encodable, shortened
 from callbacks.wording import number_of
@@ -234,8 +242,11 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     unreadable = any(problem.startswith(UNREADABLE_REDUCTION) for problem in summary["problems"])
     none = "none that can be read" if unreadable else "none: the run has not been reduced"
     table.add_row("derived run", summary["derived_uid"] or none)
-    if series := summary.get("series"):
-        table.add_row("last of the runs", ", ".join(uid[:8] for uid in series))
+    if runs := summary.get("runs"):
+        table.add_row("last of the runs", ", ".join(uid[:8] for uid in runs))
+    if (series := summary.get("series")) and series.get("axis"):
+        at = f"{shortened(series['axis'])} at {series['position']:g} {series['unit']}".strip()
+        table.add_row("series", f"{at}, {series['index'] + 1} of {series['runs']}")
     for uid in summary.get("imported_before", []):
         table.add_row("imported before", f"as run {uid}")
     table.add_row("ended", f"{summary['exit_status']}" + (f": {summary['reason']}" if summary["reason"] else ""))
@@ -247,7 +258,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         table.add_row(f"held {local_time(held['time'])[11:19]}", styled(held["reason"], "yellow"))
     for label, reason in marked_ranges(summary):
         table.add_row(label, styled(reason, "yellow"))
-    for label, text in decision_lines(summary):
+    for label, text in [*added_lines(summary), *decision_lines(summary)]:
         table.add_row(label, text)
     found = summary_lines(summary)
     for label, text in found:

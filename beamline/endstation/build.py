@@ -58,6 +58,7 @@ def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
         {name: device for name, device in devices.items() if name in ROLES},
         truth=truth,
         added={name: device for name, device in devices.items() if name not in ROLES},
+        units={name: _unit(device) for name, device in devices.items()},
         at_points=tuple(devices[name] for name, table in tables_by_name(config).items() if table.points),
         monitored=tuple(
             signal
@@ -207,6 +208,14 @@ def _build(
             if isinstance(error, TypeError) and name not in known:
                 raise BeamlineError(f"{config.path}: {where}.options: {unknown('option', name, known)}") from error
         raise BeamlineError(f"{config.path}: {where}: {str(error) or type(error).__name__}") from error
+
+
+def _unit(device: Any) -> str:
+    """Give the unit of a device: of what its hints name first, else of the first that it reads."""
+    described = kept(device.describe())
+    hinted = (getattr(device, "hints", None) or {}).get("fields", [])
+    key = next((key for key in hinted if key in described), next(iter(described), None))
+    return str(described[key].get("units") or "") if key is not None else ""
 
 
 def _signals_of(config: Config, name: str, device: Any) -> list[Any]:

@@ -105,7 +105,7 @@ def run_plan(
     Returns
     -------
     dict
-        The summary of the last run, with ``estimate``, ``series``, the uids, where there are several, and
+        The summary of the last run, with ``estimate``, ``runs``, the uids, where there are several, and
         ``not_in_catalogue`` and ``not_reduced``, why a run did not come into the catalogue, or was not reduced, empty
         where all did.
 
@@ -135,7 +135,7 @@ def run_plan(
             logger.error("the live reduction of run %s: %s", uid, reason)
     summary = summarise_run(raw, derived)
     summary |= {"estimate": estimate, "not_in_catalogue": late, "not_reduced": unreduced}
-    return summary if len(uids) == 1 else summary | {"series": list(uids)}
+    return summary if len(uids) == 1 else summary | {"runs": list(uids)}
 
 
 def _why_not_in_catalogue(session: Session, *uids: str) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from beamline.acquire.safety import IMPORTED
@@ -20,7 +21,7 @@ from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques import TECHNIQUES, Technique
 from beamline.text import file_name_of, shortened
-from callbacks.contract import MEASUREMENT, Account, DecisionKey, Marks, Measurement, Reason, Stream
+from callbacks.contract import ADDED, MEASUREMENT, SERIES, Account, DecisionKey, Marks, Measurement, Reason, Stream
 from callbacks.pipelines import RIXS
 from callbacks.wording import number_of
 
@@ -200,6 +201,8 @@ def summarise_run(raw: Run, derived: Run | None) -> dict[str, Any]:
         "problems": problems_of(raw, held),
         "interruptions": held,
         "decisions": decisions(raw),
+        "added": added_readings(raw),
+        "series": raw.start.get(SERIES),
     }
     if derived is None or technique is None or not derived.result:
         return summary
@@ -267,6 +270,40 @@ def decisions(raw: Run) -> list[dict[str, Any]]:
                 "reason": reason,
             }
     return [found[index] for index in sorted(found)]
+
+
+def added_readings(raw: Run) -> dict[str, dict[str, Any]]:
+    """Sum up what the devices without a role read: lowest and highest of each number, the last of each text.
+
+    Returns
+    -------
+    dict
+        By data key, for JSON: ``unit``, and ``lowest`` and ``highest``, or ``last``.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    keys = [key for keys in raw.start.get(ADDED, {}).values() for key in keys]
+    for table in raw.streams.values():
+        for key in (key for key in keys if key in table.columns and np.ndim(table.columns[key]) == 1):
+            values = np.asarray(table.columns[key])
+            one = found.setdefault(key, {"unit": table.units.get(key, "")})
+            if values.dtype.kind not in "fiu":
+                one["last"] = str(values[-1])
+            elif np.isfinite(values).any():
+                one["lowest"] = min(float(np.nanmin(values)), one.get("lowest", math.inf))
+                one["highest"] = max(float(np.nanmax(values)), one.get("highest", -math.inf))
+    return found
+
+
+def added_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say what the devices without a role read, as (label, text)."""
+    lines = []
+    for key, one in summary.get("added", {}).items():
+        if "lowest" in one:
+            ends = dict.fromkeys(f"{one[end]:.6g}" for end in ("lowest", "highest"))
+            lines.append((key, f"{' to '.join(ends)} {one['unit']}".strip()))
+        elif one.get("last"):
+            lines.append((key, one["last"]))
+    return lines
 
 
 def decision_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ Plans, devices, importers, simulators, steps and reports import these; nothing e
 """
 
 from callbacks.contract.blocks import (
+    ADDED,
     DERIVATION,
     MEASUREMENT,
     PROCESSING,
@@ -63,6 +64,7 @@ from callbacks.contract.stxm import (
 from callbacks.contract.xas import XasOutput, XasResult
 
 __all__ = [
+    "ADDED",
     "CCD",
     "CCD_DARK",
     "DERIVATION",

@@ -99,6 +99,9 @@ class Series(_Block):
     index: int  # from 0
     runs: int
     role: Literal["reference", "sample"]
+    axis: str = ""  # the device that is at another position in each run
+    position: float | None = None  # of it
+    unit: str = ""
 
 
 MEASUREMENT = "measurement"  # keys of the blocks in a start document
@@ -106,6 +109,7 @@ SERIES = "series"
 DERIVATION = "derivation"
 # The pipelines of what is derived from several runs as if they were one.
 STXM_POOLED, RIXS_POOLED = "stxm_pooled", "rixs_pooled"
+ADDED = "added_devices"  # of a raw run: data keys of the devices that have no role, by name
 PROCESSING = "processing"  # of a raw run: the settings of the reduction when it began, by pipeline
 
 

@@ -66,6 +66,8 @@ class Endstation:
         What the live reduction tells plans that measure until a precision is reached; None where nothing reduces.
     added : mapping of str to device
         By name; those that have no role. Plans read, monitor or move them where they are asked to.
+    units : mapping of str to str
+        Of the position of each device that has one, by name.
     at_points : tuple of device
         Read at each point of the stream `primary`, whichever the plan.
     monitored : tuple of signal
@@ -77,6 +79,7 @@ class Endstation:
     truth: Truth | None = None
     feedback: Feedback | None = None
     added: Mapping[str, Any] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
     at_points: tuple[Any, ...] = ()
     monitored: tuple[Any, ...] = ()
 
