@@ -68,7 +68,7 @@ class Keys:
         """Give whose key it is; None for nobody's. It takes as long for a key that is nearly right."""
         found = None
         for user in self.users:
-            if hmac.compare_digest(user.key.encode(), key.encode()):
+            if hmac.compare_digest(user.key.encode(), key.encode(errors="replace")):
                 found = user
         return found
 

@@ -61,7 +61,7 @@ class KeyAuthenticator(DictionaryAuthenticator):
     async def authenticate(self, username: str, password: str) -> Any:
         """Let in who has the key of that name."""
         key = self._users_to_passwords.get(username, "")
-        if key and hmac.compare_digest(key.encode(), password.encode()):
+        if key and hmac.compare_digest(key.encode(), password.encode(errors="replace")):
             return username
         return None
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import math
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -61,6 +62,7 @@ logger = logging.getLogger(__name__)
 
 NOW_INTERVAL = 0.5  # s between looks at what is going on
 MOST_VIEWERS = 200
+NUMBER = re.compile("[0-9]{1,9}")  # of runs or images, in an address
 LISTED_RUNS, MOST_RUNS = 100, 2000  # where nothing is said, and at most
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -179,7 +181,10 @@ class Page:
         address = request.client.host if request.client else ""
         if self._throttle.exceeded(address):
             return JSONResponse({"detail": "too many wrong keys from this address; wait a minute"}, 429)
-        key = str((await _json(request)).get("key", "")).strip()
+        try:
+            key = str((await _json(request)).get("key", "")).strip()
+        except BeamlineError as error:
+            return JSONResponse({"detail": str(error)}, 400)
         user = self._keys.user_of(key)
         if user is None:
             self._throttle.note(address)
@@ -279,7 +284,7 @@ class Page:
     async def _runs(self, request: Request, _user: User) -> Response:
         asked = {key: value.strip().lower() for key, value in request.query_params.items() if value.strip()}
         last = asked.get("last", "")
-        number = min(int(last), MOST_RUNS) if last.isdigit() else LISTED_RUNS
+        number = min(int(last), MOST_RUNS) if NUMBER.fullmatch(last) else LISTED_RUNS
 
         def wanted(run: dict[str, Any]) -> bool:
             text = " ".join(str(each) for each in run.values()).lower()
@@ -454,7 +459,7 @@ def _panels(runs: Runs, entry: Entry, energy: str) -> list[Panel]:
     """Give the figures of a run with its newest reduction, or of a reduction."""
     raw, derived = load(runs, entry)
     is_stack = derived is not None and "stxm" in str(raw.measurement.get("technique"))
-    panels = panels_of(raw, derived, **({"energy": int(energy)} if energy.isdigit() and is_stack else {}))
+    panels = panels_of(raw, derived, **({"energy": int(energy)} if NUMBER.fullmatch(energy) and is_stack else {}))
     for run in (raw, derived):
         if run is not None:
             run.close()
@@ -491,7 +496,7 @@ def _one_file(make: Callable[[Runs, str, Path], list[Path]], runs: Runs, uid: st
 async def _json(request: Request) -> dict[str, Any]:
     try:
         asked = json.loads(await request.body())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BeamlineError("expected JSON") from error
     if not isinstance(asked, dict):
         raise BeamlineError("expected an object of JSON")

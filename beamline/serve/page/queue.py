@@ -74,12 +74,14 @@ class Orders(ABC):
         """
         plan = str(asked.get("plan"))
         forms = forms_of(asked)
-        parameters, estimates = [], []
+        parameters: list[dict[str, Any]] = []
+        estimates: list[dict[str, Any]] = []
         for form in forms:
             try:
                 found, assessment = await asyncio.to_thread(self._checks.check, plan, list(form.items()))
             except BeamlineError as error:
                 which = ", ".join(f"{form[key]}" for key in ("sample", "edge") if form.get(key))
+                which = which or f"plan {len(parameters) + 1} of {len(forms)}"
                 raise BeamlineError(f"{which}: {error}; none is queued" if len(forms) > 1 else str(error)) from error
             parameters.append(found)
             estimates.append(assessment.as_dict())
@@ -109,6 +111,12 @@ def forms_of(asked: Mapping[str, Any]) -> list[dict[str, str]]:
         if not isinstance(form, dict) or not all(isinstance(value, str) for value in form.values()):
             raise BeamlineError("values: expected those of a plan as text, by name")
     return forms
+
+
+def refuse_another(running: Mapping[str, Any], uid: str) -> None:
+    """Refuse with `BeamlineError` where another item than the one that is meant runs; "" means whichever runs."""
+    if uid and running.get("item_uid") != uid:
+        raise BeamlineError("what you meant to abort has ended, and another plan is being measured: it goes on")
 
 
 class Queue(Orders):
@@ -160,7 +168,7 @@ class Queue(Orders):
             case "pause":
                 await self.pause(now=bool(asked.get("now")))
             case "abort":
-                await self.abort(user, keep=bool(asked.get("keep")))
+                await self.abort(user, uid, keep=bool(asked.get("keep")))
             case "clear-history" if user.may("operator"):
                 await self.clear_history()
             case other:
@@ -169,6 +177,8 @@ class Queue(Orders):
 
     async def _take_up(self, user: User, asked: Mapping[str, Any], uid: str) -> dict[str, Any]:
         """Check plans, and queue all of them or none, or put one in the place of an item."""
+        if asked["do"] == "replace" and not uid:
+            raise BeamlineError("uid: expected that of the item to replace")
         plan, parameters, estimates = await self._checked(asked)
         items = [BPlan(plan, **each) for each in parameters]
         if asked["do"] == "add":
@@ -201,17 +211,27 @@ class Queue(Orders):
         """Pause the plan that runs: now, or after the point under way."""
         await self._ask("re_pause", option="immediate" if now else "deferred")
 
-    async def abort(self, user: User, *, keep: bool) -> None:
+    async def abort(self, user: User, uid: str = "", *, keep: bool) -> None:
         """Abort the plan that runs: pause it, then end it; its item goes back to the front of the queue, or is dropped.
+
+        Parameters
+        ----------
+        user : User
+        uid : str
+            Of the item that is meant; "" for whichever runs.
+        keep : bool
+            Whether its item goes back to the queue.
 
         Raises
         ------
         BeamlineError
-            When nothing runs, somebody else's item does, or it does not end.
+            When nothing runs, another item than the one that is meant, or somebody else's does, or it does not end.
         """
+        await self.refresh()  # what was known may be of the plan before
         running = dict(self.state["running"])
         if not running:
             raise BeamlineError("nothing is being measured")
+        refuse_another(running, uid)
         if running.get("user") != user.name and not user.may("operator"):
             raise BeamlineError(f"{running.get('user')} measures this: they or an operator may abort it")
         if self.state["status"].get("manager_state") != "paused":

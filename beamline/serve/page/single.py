@@ -11,7 +11,7 @@ from typing import Any
 from beamline.errors import BeamlineError
 from beamline.serve.checking import PlanChecks
 from beamline.serve.keys import User
-from beamline.serve.page.queue import PATIENCE, Orders
+from beamline.serve.page.queue import PATIENCE, Orders, refuse_another
 
 NO_QUEUE = "there is no queue in a service for one user: without --single there is one"
 
@@ -62,6 +62,9 @@ class Single(Orders):
             case "pause":
                 await self._ask({"do": "pause", "now": bool(asked.get("now"))})
             case "abort" if not asked.get("keep"):
+                await self.refresh()
+                if running := self.state["running"]:
+                    refuse_another(running, str(asked.get("uid", "")))
                 await self._abort()
             case _:
                 raise BeamlineError(NO_QUEUE)

@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -198,6 +198,46 @@ def test_what_is_no_longer_in_the_queue_is_said_in_words(service):
     answer = service.session("user").post("/api/queue", json={"do": "remove", "uid": "gone"})
     assert answer.status_code == 400
     assert answer.json()["detail"] == "this plan is no longer in the queue: it has begun, or somebody took it out"
+
+
+def test_an_abort_of_a_plan_that_has_ended_leaves_the_one_that_came_after_it_alone(service, measured):
+    session = service.session("user")
+
+    def ask(**asked):
+        return session.post("/api/queue", json=asked)
+
+    with closing(service.client("user")) as client:
+        values = [{"regions": "520:620:0.1", "exposure_time": "900"}]
+        assert ask(do="add", plan="rixs_map", values=values).status_code == 200
+        assert ask(do="start").status_code == 200
+        until(lambda: client.status(reload=True)["re_state"] == "running")
+        refused = ask(do="abort", uid="of the plan before")
+        assert (refused.status_code, client.status(reload=True)["re_state"]) == (400, "running")
+        assert refused.json()["detail"].startswith("what you meant to abort has ended")
+        uid = client.queue_get(reload=True)["running_item"]["item_uid"]
+        assert ask(do="abort", uid=uid).status_code == 200
+        assert client.queue_get(reload=True)["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "said"),
+    [
+        ("/api/check", "[" * 100_000, 400, "expected JSON"),
+        ("/login", "[" * 100_000, 400, "expected JSON"),
+        ("/login", r'{"key": "\ud800"}', 401, "this is no key of this service"),
+        ("/api/queue", '{"do": "replace", "plan": "xas", "values": [{"regions": "525"}]}', 400, "uid: expected"),
+        ("/api/check", '{"plan": "xas", "values": [{"regions": "525"}, {"regions": "x"}]}', 400, "plan 2 of 2: energy"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_line(service, path, body, status, said):
+    answer = service.session("user").post(path, content=body)
+    assert (answer.status_code, answer.json()["detail"][: len(said)]) == (status, said)
+
+
+@pytest.mark.parametrize("last", ["\N{SUPERSCRIPT TWO}", "9" * 5000])
+def test_a_number_of_runs_that_is_none_lists_as_many_as_where_nothing_is_said(service, last):
+    session = service.session("viewer")
+    assert session.get("/api/runs", params={"last": last}).json() == session.get("/api/runs").json()
 
 
 def test_who_signs_out_is_out_also_with_a_copy_of_the_cookie_and_a_socket_that_is_open(service, browser):

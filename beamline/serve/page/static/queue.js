@@ -126,7 +126,7 @@ export class QueueView {
       ["keep", "Abort, and put it back to the front", "danger"],
       ["", "Let it run"],
     ]);
-    if (choice) await this.act({ do: "abort", keep: choice === "keep" });
+    if (choice) await this.act({ do: "abort", uid: running.item_uid, keep: choice === "keep" });
   }
 
   build(name, values, uid = null) {
