@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
@@ -122,51 +122,81 @@ class Measuring:
 
 def _run(supervisor: Supervisor, care: QueueCare | None, folder: Path, measuring: Measuring, told: Told) -> None:
     followers = {name: FollowingProcess(name, folder, log_failures=False) for name in KINDS}
-    ending, hurry = threading.Event(), threading.Event()
-    asked: list[float] = []
+    signals = _Signals()
+    caring = threading.Thread(target=_care, args=(care, supervisor, signals.ending), name="care", daemon=True)
+    states: dict[str, tuple[str, str]] = {}
+    with signals:
+        try:
+            for follower in followers.values():
+                follower.start()
+            supervisor.start()
+            caring.start()
+            while not signals.ending.is_set():
+                supervisor.note()
+                parts = {name: _of_part(each.status) for name, each in supervisor.supervised.items()}
+                for name, state in ({name: _of_follower(each) for name, each in followers.items()} | parts).items():
+                    if states.get(name) != state:
+                        states[name] = state
+                        told.change(name, *state)
+                if told.ready and all(state == "running" for state, _ in parts.values()):
+                    told.line(told.ready)
+                    told = replace(told, ready="")
+                if signals.asked.wait(LOOK_INTERVAL):
+                    signals.decide(measuring, told)
+            told.line("aborting the plan, then ending" if measuring else "ending")
+        finally:
+            signals.ending.set()
+            caring.join()
+            supervisor.stop()
+            _do_what_is_left(followers, signals.again, told)
+    told.line("ended")
 
-    def told_to_end(number: int, _frame: object) -> None:
-        now = time.monotonic()
-        if ending.is_set():
-            hurry.set()
-        elif number == signal.SIGINT and not (asked and now < asked[-1] + ASK_AGAIN) and measuring:
-            asked.append(now)
+
+class _Signals:
+    """What SIGINT and SIGTERM ask for; a handler only notes them, as it may come amid anything.
+
+    Attributes
+    ----------
+    asked : threading.Event
+        Set where one came that was not decided upon.
+    ending : threading.Event
+        Set where all is to end.
+    again : threading.Event
+        Set where it was asked for once more while all ends.
+    """
+
+    def __init__(self) -> None:
+        self.asked, self.ending, self.again = threading.Event(), threading.Event(), threading.Event()
+        self._came: list[int] = []
+        self._until = 0.0  # monotonic, s: when a second Ctrl-C counts as another first
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: object) -> None:
+        if self.ending.is_set():
+            self.again.set()
+        self._came.append(number)
+        self.asked.set()
+
+    def decide(self, measuring: Measuring, told: Told) -> None:
+        """End, unless it is the first Ctrl-C while a plan is measured: then a second one is asked for."""
+        self.asked.clear()
+        came, self._came = self._came, []
+        first = came == [signal.SIGINT] and time.monotonic() > self._until
+        if first and measuring:
+            self._until = time.monotonic() + ASK_AGAIN
             told.line(
                 f"a plan is being measured: Ctrl-C once more within {ASK_AGAIN:g} s aborts it and ends the service"
             )
         else:
-            ending.set()
-
-    before = {number: signal.signal(number, told_to_end) for number in (signal.SIGINT, signal.SIGTERM)}
-    caring = threading.Thread(target=_care, args=(care, supervisor, ending), name="care", daemon=True)
-    states: dict[str, tuple[str, str]] = {}
-    try:
-        for follower in followers.values():
-            follower.start()
-        supervisor.start()
-        caring.start()
-        while not ending.is_set():
-            supervisor.note()
-            found = {name: _of_follower(follower) for name, follower in followers.items()}
-            parts = {name: _of_part(each.status) for name, each in supervisor.supervised.items()}
-            found |= parts
-            for name, state in found.items():
-                if states.get(name) != state:
-                    states[name] = state
-                    told.change(name, *state)
-            if told.ready and all(state == "running" for state, _ in parts.values()):
-                told.line(told.ready)
-                told = replace(told, ready="")
-            ending.wait(LOOK_INTERVAL)
-        told.line("aborting the plan, then ending" if measuring else "ending")
-    finally:
-        ending.set()
-        caring.join()
-        supervisor.stop()
-        _do_what_is_left(followers, hurry, told)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    told.line("ended")
+            self.ending.set()
 
 
 def _do_what_is_left(followers: Mapping[str, FollowingProcess], hurry: threading.Event, told: Told) -> None:
@@ -176,12 +206,12 @@ def _do_what_is_left(followers: Mapping[str, FollowingProcess], hurry: threading
     own = {name: follower for name, follower in followers.items() if not follower.is_found}
     deadline = time.monotonic() + LEFT_WITHIN
     tell_at: float | None = time.monotonic() + LOOK_INTERVAL
-    while (left := [name for name, follower in own.items() if not follower.has_ended()]) and not hurry.wait(0.1):
+    while left := [name for name, each in own.items() if not each.has_ended() and each.status().waiting]:
+        if hurry.wait(0.1) or time.monotonic() > deadline:
+            break
         if tell_at is not None and time.monotonic() > tell_at:
             told.line(f"{' and '.join(left)}: doing what is left; Ctrl-C leaves it to the next `beamline serve`")
             tell_at = None
-        if time.monotonic() > deadline:
-            break
     for follower in own.values():
         follower.stop()
 

@@ -263,7 +263,8 @@ class Page:
                 for item in fresh.values():
                     await socket.send_bytes(item)
                 await socket.send_json({"done": True})
-                await socket.receive_text()  # he has drawn it
+                if (await socket.receive())["type"] == "websocket.disconnect":  # else he has drawn it
+                    return
                 with suppress(TimeoutError):
                     async with asyncio.timeout(NOW_INTERVAL):
                         await self._board.change()

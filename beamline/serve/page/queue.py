@@ -16,6 +16,7 @@ from beamline.errors import BeamlineError
 from beamline.serve.checking import PlanChecks
 from beamline.serve.keys import User
 from plans import PLANS
+from plans.regions.energy import MAX_POINTS
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,10 @@ IN_WORDS = {
     "is currently running": "this plan is being measured: it can no longer be changed",
     "RE Manager is busy": "the queue is just beginning or ending a plan: ask again in a moment",
     "Queue is empty": "the queue is empty: add a plan first",
+    "Queue is not running": "nothing is being measured",
+    "Manager state: MState.IDLE": "nothing is being measured",
+    "can be paused only in": "what is measured is pausing, or paused, already",
+    "RE Manager is not paused": "what is measured is not paused: it goes on, or has ended",
 }
 USED = ("item_uid", "name", "kwargs", "user", "result")
 
@@ -76,6 +81,7 @@ class Orders(ABC):
         forms = forms_of(asked)
         parameters: list[dict[str, Any]] = []
         estimates: list[dict[str, Any]] = []
+        points = 0  # of all plans: to go through many long ones would keep others waiting
         for form in forms:
             try:
                 found, assessment = await asyncio.to_thread(self._checks.check, plan, list(form.items()))
@@ -83,6 +89,9 @@ class Orders(ABC):
                 which = ", ".join(f"{form[key]}" for key in ("sample", "edge") if form.get(key))
                 which = which or f"plan {len(parameters) + 1} of {len(forms)}"
                 raise BeamlineError(f"{which}: {error}; none is queued" if len(forms) > 1 else str(error)) from error
+            points += assessment.estimate.events
+            if points > MAX_POINTS:
+                raise BeamlineError(f"the plans have more than {MAX_POINTS} points together; none is queued")
             parameters.append(found)
             estimates.append(assessment.as_dict())
         return plan, parameters, {"estimates": estimates}
@@ -201,6 +210,7 @@ class Queue(Orders):
 
     async def start(self) -> None:
         """Begin with the first item, or go on with what is paused."""
+        await self.refresh()
         await self._ask("re_resume" if self.state["status"].get("manager_state") == "paused" else "queue_start")
 
     async def stop_after(self, *, stop: bool) -> None:
