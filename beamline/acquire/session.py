@@ -25,7 +25,7 @@ from beamline.acquire.suspenders import light_of, light_suspenders
 from beamline.acquire.watcher import Watcher
 from beamline.endstation.build import build_endstation, tables_by_name
 from beamline.endstation.config import Config
-from beamline.endstation.connect import disconnect
+from beamline.endstation.connect import disconnect, use_channel_access
 from beamline.errors import BeamlineError
 from beamline.processes.followers import FollowingProcess, FollowingThread, LogFollowing
 from beamline.processes.processors import allow, keep_to_the_first, threads
@@ -80,6 +80,7 @@ class Session:
         self.config = config
         self.data_dir = data_dir
         self._log = _log_to(layout.session_log)
+        use_channel_access(config.channel_access)
         self.RE = RunEngine(call_returns_result=True)  # first: devices of ophyd-async connect on its loop
         self.endstation: Any = with_feedback(build_endstation(config, frames_dir=layout.frames), data_dir, {})
         self.RE.md["endstation"] = config.endstation.name

@@ -171,8 +171,9 @@ def _build_all(config: Config) -> tuple[dict[str, Any], Truth | None]:
         shared["shared"] = _build(config, "endstation.shared", table.class_path, (), given={}, own=table.options)
     devices = {name: _build_device(config, name, table, shared) for name, table in tables_by_name(config).items()}
     if config.channel_access is not None:
-        for name in devices.keys() & ROLES.keys():
-            devices[name].clock_tolerance = config.channel_access.clock_tolerance
+        for device in devices.values():
+            if hasattr(device, "clock_tolerance"):  # of our own classes
+                device.clock_tolerance = config.channel_access.clock_tolerance
     return devices, getattr(shared.get("shared"), "truth", None)
 
 

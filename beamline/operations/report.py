@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from beamline.operations.runs import (
     summary_warnings,
     technique_of,
 )
+from beamline.report.figures import Drawn, Member
 from beamline.report.page import write_page
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
+from beamline.techniques import Technique
 from beamline.techniques.technique import not_reduced
 from beamline.text import shortened
+from callbacks.contract import SERIES, Series
 
 MOST_WARNINGS = 20  # marked frames that are named one by one
 
@@ -59,10 +63,27 @@ def write_report(runs: Runs, name: str, output: Path | None) -> Path:
             verdict=_verdict(summary),
             warnings=_warnings(summary),
             remarks=_remarks(summary),
-            drawn=technique.figures(raw, derived, runs.documents(entry), title),
+            drawn=chain(
+                technique.figures(raw, derived, runs.documents(entry), title), _of_series(runs, raw, technique)
+            ),
             provenance=_provenance(raw, derived),
         )
     return path
+
+
+def _of_series(runs: Runs, raw: Run, technique: Technique) -> Iterable[Drawn]:
+    """Draw what compares the runs of a series, measured at positions of a device; nothing of another run."""
+    if SERIES not in raw.start or not (series := Series.model_validate(raw.start[SERIES])).axis:
+        return ()
+    members: list[Member] = []
+    for entry in runs.raw():
+        block = entry.start.get(SERIES) or {}
+        if block.get("uid") == series.uid and block.get("position") is not None:
+            _, derived = runs.load_with_derived(entry.uid)
+            if derived is not None and derived.result:
+                members.append(Member(float(block["position"]), derived))
+    axis = f"{series.axis} ({series.unit})" if series.unit else series.axis
+    return technique.series_figures(sorted(members, key=lambda member: member.position), axis)
 
 
 def _title(raw: Run, technique: str) -> str:

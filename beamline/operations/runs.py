@@ -21,7 +21,18 @@ from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques import TECHNIQUES, Technique
 from beamline.text import file_name_of, shortened
-from callbacks.contract import ADDED, MEASUREMENT, SERIES, Account, DecisionKey, Marks, Measurement, Reason, Stream
+from callbacks.contract import (
+    ADDED,
+    MEASUREMENT,
+    SERIES,
+    Account,
+    DecisionKey,
+    Marks,
+    Measurement,
+    Reason,
+    Stream,
+    severity_key,
+)
 from callbacks.pipelines import RIXS
 from callbacks.wording import number_of
 
@@ -281,7 +292,8 @@ def added_readings(raw: Run) -> dict[str, dict[str, Any]]:
         By data key, for JSON: ``unit``, and ``lowest`` and ``highest``, or ``last``.
     """
     found: dict[str, dict[str, Any]] = {}
-    keys = [key for keys in raw.start.get(ADDED, {}).values() for key in keys]
+    added = raw.start.get(ADDED, {})
+    keys = [key for name, keys in added.items() for key in keys if key != severity_key(name)]  # an alarm has words
     for table in raw.streams.values():
         for key in (key for key in keys if key in table.columns and np.ndim(table.columns[key]) == 1):
             values = np.asarray(table.columns[key])

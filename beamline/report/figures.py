@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from textwrap import fill
 
@@ -22,6 +23,15 @@ IntArray = NDArray[np.integer]
 BoolArray = NDArray[np.bool_]
 
 Drawn = tuple[str, str, Figure]  # heading, caption, figure
+
+
+@dataclass(frozen=True)
+class Member:
+    """A run of a series: where what was moved is, and its reduction."""
+
+    position: float
+    derived: Run
+
 
 MOST_LINES = 3  # of a text in a figure
 CHARACTER_WIDTH = 0.6  # of the size of a font, on average and a little more

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from beamline.report.figures import ACCEPTED, Drawn, FloatArray, incident_flux
+from beamline.report.figures import ACCEPTED, Drawn, FloatArray, Member, incident_flux
 from beamline.storage import Run
 from callbacks.contract import XasResult
 
@@ -42,6 +44,54 @@ def spectrum_figures(raw: Run, derived: Run, title: str) -> Iterable[Drawn]:
             absorption(result.xas_energy, refused, title=title, label="yield over I0"),
         )
     yield from incident_flux(raw, result.marked_frames)
+
+
+def series_figures(members: Sequence[Member], axis: str) -> Iterable[Drawn]:
+    """Draw the spectra of a series, coloured by the position of what was moved, and what changes from the first.
+
+    Parameters
+    ----------
+    members : sequence of Member
+        By position.
+    axis : str
+        What was moved, with its unit.
+    """
+    for name, title in (("tey", "TEY"), ("tfy", "TFY")):
+        kept = []
+        for member in members:
+            result = member.derived.read(XasResult)
+            if getattr(result, f"{name}_status") == "ok":
+                kept.append(
+                    (member.position, result.xas_energy, *(getattr(result, f"{name}{end}") for end in ("", "_sigma")))
+                )
+        if len(kept) > 1:
+            yield (
+                f"{title} of the series",
+                f"{len(kept)} of {len(members)} runs, normalised. Below: less the first of them, with 68 % bands.",
+                _series(kept, f"normalised {title}", axis),
+            )
+
+
+def _series(kept: Sequence[tuple[float, FloatArray, FloatArray, FloatArray]], label: str, axis: str) -> Figure:
+    figure = Figure(figsize=(9.0, 6.2), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    colours = ScalarMappable(Normalize(min(each[0] for each in kept), max(each[0] for each in kept)), "viridis")
+    _, first_energy, first, first_sigma = kept[0]
+    for position, energy, values, sigma in kept:
+        colour = colours.to_rgba(np.asarray(position))
+        above.plot(energy, values, color=colour, lw=1.2)
+        left = values - np.interp(energy, first_energy, first)
+        band = np.hypot(sigma, np.interp(energy, first_energy, first_sigma))
+        if energy is not first_energy:
+            below.fill_between(energy, left - band, left + band, color=colour, alpha=0.25, lw=0)
+            below.plot(energy, left, color=colour, lw=1.2)
+    above.set_ylabel(label)
+    below.set_ylabel("less the first")
+    below.set_xlabel("excitation energy (eV)")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    figure.colorbar(colours, ax=(above, below), label=axis, ticks=[each[0] for each in kept[:: -(-len(kept) // 10)]])
+    return figure
 
 
 def absorption(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from beamline.storage.results import Documents, Run
 from callbacks.pipelines import Pipeline
 
 if TYPE_CHECKING:  # it imports matplotlib, which takes time
-    from beamline.report.figures import Drawn
+    from beamline.report.figures import Drawn, Member
 
 Summary = Mapping[str, Any]
 NOT_KNOWN = "not known: nothing was measured, or the step has no result"  # where a result has no status
@@ -46,6 +46,9 @@ class Technique:
     exporters : mapping of str to callable
         By the name of the format. Called with the file or folder, the documents of the raw run, the raw run and the
         derived run or None; gives the files written.
+    series_figures : callable
+        Called with the runs of a series, by the position of what was moved, and what that is with its unit; gives what
+        compares them, as `figures`.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Technique:
     warnings: Callable[[Summary], Iterable[str]]
     figures: Callable[[Run, Run, Documents, str], Iterable[Drawn]]
     exporters: Mapping[str, Exporter]
+    series_figures: Callable[[Sequence[Member], str], Iterable[Drawn]] = lambda _members, _axis: ()
 
 
 def not_reduced(raw: Run) -> BeamlineError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from beamline.formats.exporters.columns import Table
@@ -13,7 +13,7 @@ from callbacks.contract import XasResult
 from callbacks.pipelines import XAS as PIPELINE
 
 if TYPE_CHECKING:
-    from beamline.report.figures import Drawn
+    from beamline.report.figures import Drawn, Member
 
 
 def summarise(derived: Run) -> dict[str, Any]:
@@ -43,6 +43,13 @@ def figures(raw: Run, derived: Run, _documents: Documents, title: str) -> Iterab
     from beamline.report.xas import spectrum_figures  # noqa: PLC0415 - matplotlib takes time to import
 
     return spectrum_figures(raw, derived, title)
+
+
+def series_figures(members: Sequence[Member], axis: str) -> Iterable[Drawn]:
+    """Draw the spectra of a series."""
+    from beamline.report.xas import series_figures as drawn  # noqa: PLC0415 - as above
+
+    return drawn(members, axis)
 
 
 def tables(derived: Run) -> Iterator[Table]:
@@ -84,5 +91,6 @@ XAS = Technique(
     lines=lines,
     warnings=warnings,
     figures=figures,
+    series_figures=series_figures,
     exporters={"nexus": nexus_exporter(plots), "columns": columns_exporter(tables)},
 )

@@ -22,6 +22,7 @@ from simulated_devices.ioc.area_detector import SimulatedCamera
 from simulated_devices.ioc.axes import motors
 from simulated_devices.ioc.bench import Bench
 from simulated_devices.ioc.channels import Enum, Integer, Pvs, Text, choice, number
+from simulated_devices.ioc.environment import Potentiostat
 from simulated_devices.ioc.instruments import LineScanner, Ring, Scaler, Shutter
 from simulated_devices.ioc.repeater import repeat_beacons
 from simulated_devices.ports import LOOPBACK, free_port
@@ -78,7 +79,8 @@ class Ioc:
         self._running: asyncio.Task[None] | None = None
         self._down_for: float | None = None  # s
         self._dumped_at: float | None = None  # s since 1970, where the fault switch dumped the beam
-        instruments: list[Any] = [self._ring, Shutter(self.bench, prefix), Scaler(self.bench, prefix)]
+        self._published: list[Any] = [self._ring, Potentiostat(self.bench, prefix)]  # again and again
+        instruments = [*self._published, Shutter(self.bench, prefix), Scaler(self.bench, prefix)]
         self.pvdb: Pvs = {f"{prefix}Ready": self._ready}
         self._alarms = AlarmSwitch(prefix, self.pvdb)
         self.pvdb |= self._faults()
@@ -129,7 +131,7 @@ class Ioc:
             loop.add_signal_handler(name, self._running.cancel)
         if until_stdin_closes:
             loop.add_reader(sys.stdin.fileno(), self._at_end_of_input)
-        shown = asyncio.create_task(self._ring.run())
+        shown = [asyncio.create_task(each.run()) for each in self._published]
         for motor in self._motors:
             await motor.is_set_up.wait()
         await self._ready.write(1)
@@ -141,7 +143,8 @@ class Ioc:
         except asyncio.CancelledError:
             pass
         finally:
-            shown.cancel()
+            for task in shown:
+                task.cancel()
             self._disconnect_clients()
             repeater.cancel()
             await self._camera.close()

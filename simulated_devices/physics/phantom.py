@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from simulated_devices.physics.materials import MATERIALS, optical_density_per_um
-from simulated_devices.physics.samples import SAMPLES, Sample
+from simulated_devices.physics.samples import Sample, sample_called
 
 FloatArray = NDArray[np.floating]
 Window = tuple[float, float]
@@ -95,9 +95,9 @@ def phantom_of(sample: str) -> Phantom:
     Parameters
     ----------
     sample : str
-        A name of `SAMPLES`.
+        A name that `sample_called` takes.
     """
-    made_of = SAMPLES[sample]
+    made_of = sample_called(sample)
     side = round(2 * HALF_FIELD / STEP) + 1
     axis = np.linspace(-HALF_FIELD, HALF_FIELD, side)
     x, y = np.meshgrid(axis, axis)

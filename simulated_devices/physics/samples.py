@@ -19,6 +19,7 @@ FloatArray = NDArray[np.floating]
 
 OXIDISED_ABSORPTION, OXIDISED_EMISSION = 530.8, 523.75  # eV
 EDGE = 535.0  # eV; onset of the 4sp band
+OPERANDO = "LRNMC operando"
 RESONANT_SHARE, RESONANT_LOSS = 0.06, 0.9  # of the hybridised states' emission; eV
 
 
@@ -124,7 +125,7 @@ def binder_o_k(energy: ArrayLike) -> FloatArray:
     return result
 
 
-def _charged(capacity: float) -> Sample:
+def charged(capacity: float) -> Sample:
     """Li-rich NMC charged to a capacity, mAh/g: oxygen is oxidised on the plateau, from about 120 to 311 mAh/g."""
     plateau = np.clip((capacity - 120.0) / (311.0 - 120.0), 0.0, 1.0)
     return Sample(oxidised=float(plateau), hybridised=1.0 + 0.25 * min(capacity, 120.0) / 120.0)
@@ -132,12 +133,23 @@ def _charged(capacity: float) -> Sample:
 
 SAMPLES: dict[str, Sample] = {
     "LRNMC pristine": Sample(),
-    **{f"LRNMC {capacity} mAh/g": _charged(capacity) for capacity in (131, 179, 230, 257, 280, 311)},
+    **{f"LRNMC {capacity} mAh/g": charged(capacity) for capacity in (131, 179, 230, 257, 280, 311)},
     "LRNMC powder reference": Sample(carbon=0.0, shell=0.0, form="slab"),
     "LRNMC oxidised reference": Sample(carbon=0.0, oxidised=1.0, hybridised=1.25, shell=0.0, form="slab"),
     "carbon": Sample(oxide=0.02, carbon=1.0, shell=0.0, form="slab"),
+    OPERANDO: Sample(),  # charged as the potentiostat has it
 }
 # Positions of the manipulator at which each is in the beam, mm along x, y and z: two columns of a copper holder.
 PLACES: dict[str, tuple[float, float, float]] = {
     name: (4.0 * (index % 2) - 2.0, 5.0 * (index // 2) - 10.0, 0.0) for index, name in enumerate(SAMPLES)
 }
+
+
+def sample_called(name: str) -> Sample:
+    """Give a sample by its name: one of `SAMPLES`, or "LRNMC 150 mAh/g" at any charge; `KeyError` for another."""
+    if name in SAMPLES:
+        return SAMPLES[name]
+    words = name.split()
+    if len(words) != 3 or words[::2] != ["LRNMC", "mAh/g"]:
+        raise KeyError(name)
+    return charged(float(words[1]))

@@ -9,6 +9,7 @@ from simulated_devices.twins.counters import Scaler
 from simulated_devices.twins.energy import Energy
 from simulated_devices.twins.motors import CoarseStage, ExitSlit, OrderSortingAperture, ZonePlate
 from simulated_devices.twins.optics import FrontEndShutter, Ring, Shutter, Spectrograph
+from simulated_devices.twins.potentiostat import Potentiostat
 from simulated_devices.twins.sample import Sample
 from simulated_devices.twins.scanner import LineScanner
 
@@ -21,6 +22,7 @@ __all__ = [
     "FrontEndShutter",
     "LineScanner",
     "OrderSortingAperture",
+    "Potentiostat",
     "Ring",
     "Sample",
     "Scaler",

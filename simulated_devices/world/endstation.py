@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
+from simulated_devices.physics.cell import Cell
 from simulated_devices.physics.lineshapes import line
 from simulated_devices.physics.microscope import (
     ENCODER_NOISE,
@@ -20,7 +21,7 @@ from simulated_devices.physics.microscope import (
     MicroscopeTruth,
 )
 from simulated_devices.physics.ring import FULL_CURRENT, StorageRing
-from simulated_devices.physics.samples import SAMPLES
+from simulated_devices.physics.samples import OPERANDO, SAMPLES, sample_called
 from simulated_devices.physics.spectrograph import ChipDrift, SpectrographModel
 from simulated_devices.physics.undulator import gap_of, tuning
 from simulated_devices.world.clock import Clock
@@ -95,8 +96,14 @@ class SimulatedEndstation:
         self.gap = gap_of(self.energy)  # mm, of the undulator
         self.slit = FULL_SLIT  # um
         self.sample = "LRNMC pristine"
+        self.cell = Cell(since=self.clock.start)  # that the sample "LRNMC operando" is in
         self.shutter_open = False
         self.front_end_open = True
+
+    @property
+    def sample_in_beam(self) -> str:
+        """Name of the sample in the beam, with its charge now where it is in the cell."""
+        return f"LRNMC {self.cell.at(self.clock.now()):.1f} mAh/g" if self.sample == OPERANDO else self.sample
 
     def rng(self, device: str) -> np.random.Generator:
         """Give the source of noise for the next reading of a device."""
@@ -133,7 +140,7 @@ class SimulatedEndstation:
             true_energy = self.energy + self.truth.energy_offset
             flux = FLUX * self.ring.current(moments) / FULL_CURRENT * self.slit / FULL_SLIT * self._throughput()
             flux = flux * (1 + FLUX_NOISE * rng.standard_normal())
-            rate = flux * self.microscope.transmission(self.sample, true_energy, at_x, at_y, moments)
+            rate = flux * self.microscope.transmission(self.sample_in_beam, true_energy, at_x, at_y, moments)
         return self.microscope.count(rate, dwells, rng), dwells, at_x, at_y
 
     def counts(self, begin: float, end: float) -> dict[str, float]:
@@ -141,7 +148,7 @@ class SimulatedEndstation:
         rng = self.rng("scaler")
         dose = self.dose(begin, end)
         on_sample = dose if self.shutter_open else 0.0
-        absorption = float(SAMPLES[self.sample].absorption(self.energy + self.truth.energy_offset))
+        absorption = float(sample_called(self.sample_in_beam).absorption(self.energy + self.truth.energy_offset))
         expected = {
             "i0": I0_RATE * dose,  # the mesh is upstream of the sample shutter
             "tey": TEY_RATE * on_sample * absorption,
@@ -161,7 +168,7 @@ class SimulatedEndstation:
         dose = self.dose(begin, end) if self.shutter_open else 0.0
         frames = dose / 300.0
         true_energy = self.energy + self.truth.energy_offset
-        sample, elastic = SAMPLES[self.sample], self._elastic_scale * ELASTIC_PHOTONS
+        sample, elastic = sample_called(self.sample_in_beam), self._elastic_scale * ELASTIC_PHOTONS
         bandwidth = 0.12 * self.slit / FULL_SLIT  # eV
         foreign = frames / (1 + SCREENING * float(sample.absorption(true_energy)))
 
