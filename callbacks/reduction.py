@@ -26,6 +26,7 @@ from callbacks.contract import (
     Measurement,
     Result,
     Stream,
+    parts_before,
 )
 from callbacks.external import ExternalFrames, FrameReadError
 from callbacks.pipelines import Pipeline
@@ -157,10 +158,10 @@ class RunReduction:
         """What is known from the events so far."""
         return self._alarms.add_to(self.chain.result)
 
-    def derivation(self, raw_uid: str) -> dict[str, Any]:
+    def derivation(self, *raw_uids: str) -> dict[str, Any]:
         """Give the block of the derived run's start document that says what it was made from, and how."""
         return Derivation(
-            raw_uids=[raw_uid],
+            raw_uids=list(raw_uids),
             pipeline=self._pipeline.name,
             settings=self._settings.model_dump(mode="json"),
             software=_software(),
@@ -196,7 +197,7 @@ class RunReduction:
         carried = {key: doc[key] for key in ("sample", MEASUREMENT, SERIES, ADDED) if key in doc}
         self._added = frozenset(key for keys in doc.get(ADDED, {}).values() for key in keys)
         self._run = event_model.compose_run(
-            uid=self._uid, metadata={**carried, DERIVATION: self.derivation(doc["uid"])}
+            uid=self._uid, metadata={**carried, DERIVATION: self.derivation(*parts_before(doc), doc["uid"])}
         )
         self._emit("start", self._run.start_doc)
         self._frames = self._stream(self.chain)

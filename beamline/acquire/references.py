@@ -143,5 +143,5 @@ def reference_of(derived: Run, where: str) -> dict[str, Any]:
         "energy": energy.tolist(),
         "optical_density": density.tolist(),
         "sigma": sigma.tolist(),
-        "source": f"run {derived.derivation.raw_uids[0]}",
+        "source": f"run {derived.derivation.raw_uids[-1]}",
     }

@@ -200,6 +200,43 @@ def run(
         raise SystemExit(1)
 
 
+@app.command("continue", context_settings=TAKES_RUN)
+def continue_(
+    run: RunName = "-1",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is missing, and how long it takes, and start nothing.")
+    ] = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what a run that was interrupted still lacks, and of a series along an axis the runs behind it."""
+    from beamline.cli import printing
+    from beamline.cli.progress import progress_bar
+    from beamline.operations.measure import assess_missing, continue_run
+
+    if dry_run:
+        assessment = assess_missing(run, config=config, data_dir=data_dir)
+        if as_json:
+            printing.print_json({"estimate": assessment.as_dict()})
+        else:
+            printing.print_assessment(assessment)
+        return
+    with progress_bar(quiet=as_json) as progress:
+        summary = continue_run(
+            run,
+            config=config,
+            data_dir=data_dir,
+            progress=progress,
+            on_assessment=lambda one: None if as_json else printing.print_assessment(one, to_stderr=True),
+            on_pause=progress.hidden()(printing.ask_to_resume),
+        )
+    _show(summary, as_json=as_json)
+    _check_catalogue(summary)
+    if summary["exit_status"] != "success":
+        raise SystemExit(1)
+
+
 @app.command()
 def runs(
     last: Annotated[int, typer.Option("-n", "--last", min=1, help="How many, newest first.")] = 20,

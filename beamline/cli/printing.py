@@ -126,6 +126,8 @@ def print_runs(entries: list[dict[str, Any]], where: str) -> None:
             "" if entry[name] is None else shortened(entry[name]) for name in ("scan_id", "technique", "sample")
         )
         problems = styled(len(entry["problems"]) or "", "yellow")
+        if entry.get("continued_by"):  # what it lacks is there
+            problems = styled(f"see {entry['continued_by'][:8]}", "default")
         table.add_row(entry["uid"][:8], scan, entry["time"][:16], technique, sample, _points(entry), problems)
     if entries:
         _print_table(table)
@@ -247,6 +249,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     if (series := summary.get("series")) and series.get("axis"):
         at = f"{shortened(series['axis'])} at {series['position']:g} {series['unit']}".strip()
         table.add_row("series", f"{at}, {series['index'] + 1} of {series['runs']}")
+    for uid in summary.get("continues", []):
+        table.add_row("goes on with", f"run {uid}")
     for uid in summary.get("imported_before", []):
         table.add_row("imported before", f"as run {uid}")
     table.add_row("ended", f"{summary['exit_status']}" + (f": {summary['reason']}" if summary["reason"] else ""))

@@ -58,7 +58,7 @@ def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
         {name: device for name, device in devices.items() if name in ROLES},
         truth=truth,
         added={name: device for name, device in devices.items() if name not in ROLES},
-        units={name: _unit(device) for name, device in devices.items()},
+        units={name: _unit(device, _described(config, name, device)) for name, device in devices.items()},
         at_points=tuple(devices[name] for name, table in tables_by_name(config).items() if table.points),
         monitored=tuple(
             signal
@@ -85,7 +85,11 @@ def build_devices(config: Config) -> dict[str, Any]:
 
 def device_problems(config: Config) -> list[str]:
     """Return one line for each role that is unknown or given twice, and each class that cannot be imported."""
-    problems = []
+    problems = [
+        f"{config.path}: devices: {name!r}: expected a name without '.' and '/', as documents have it"
+        for name in config.devices
+        if not name or set(name) & set("./")
+    ]
     for name, table in config.devices.items():
         if (table.role or name) in ROLES or (not table.role and table.model_fields_set & HOW_READ):
             continue
@@ -147,7 +151,7 @@ def lacking_keys(config: Config, devices: Mapping[str, Any]) -> list[str]:
     tables = tables_by_name(config)
     read_by: dict[str, str] = {}
     for name, device in sorted(devices.items(), key=lambda item: item[0] not in ROLES):
-        described = kept(device.describe())
+        described = _described(config, name, device)
         for key in described:
             other = read_by.setdefault(key, name)
             if other != name and {other, name} != {"ccd", "ccd_dark"}:
@@ -181,7 +185,11 @@ def _build_device(config: Config, name: str, device: DeviceTable, shared: dict[s
     where, given = f"devices.{name}", {"name": name}
     if takes(resolve_class(device.class_path), "shared"):
         given |= shared
-    prefix = (device.prefix,) if device.prefix or takes(resolve_class(device.class_path), "prefix") else ()
+    prefix: tuple[str, ...] = ()
+    if takes(resolve_class(device.class_path), "prefix"):
+        given["prefix"] = device.prefix
+    elif device.prefix:
+        prefix = (device.prefix,)
     built = _build(config, where, device.class_path, prefix, given=given, own=device.options)
     if lacking := [method for method in ("read", "describe") if not callable(getattr(built, method, None))]:
         raise BeamlineError(f"{config.path}: {where}: {device.class_path} is no device: it has no {lacking[0]!r}")
@@ -211,9 +219,18 @@ def _build(
         raise BeamlineError(f"{config.path}: {where}: {str(error) or type(error).__name__}") from error
 
 
-def _unit(device: Any) -> str:
+def _described(config: Config, name: str, device: Any) -> dict[str, Any]:
+    """Give what a device says of what it reads; `BeamlineError` where it cannot."""
+    try:
+        described: dict[str, Any] = kept(device.describe())
+    except Exception as error:  # of whatever others have written
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise BeamlineError(f"{config.path}: devices.{name}: cannot be described: {text}") from error
+    return described
+
+
+def _unit(device: Any, described: Mapping[str, Any]) -> str:
     """Give the unit of a device: of what its hints name first, else of the first that it reads."""
-    described = kept(device.describe())
     hinted = (getattr(device, "hints", None) or {}).get("fields", [])
     key = next((key for key in hinted if key in described), next(iter(described), None))
     return str(described[key].get("units") or "") if key is not None else ""
@@ -237,8 +254,17 @@ def _signals_of(config: Config, name: str, device: Any) -> list[Any]:
 
 
 def takes(found: type, name: str) -> bool:
-    """Tell whether a class, or one that it is made of, takes a parameter of this name."""
-    return any(name in _parameters(base) for base in found.__mro__)
+    """Tell whether a class takes a parameter of this name, itself or by handing on what it is given."""
+    for base in found.__mro__:
+        made = vars(base).get("__init__")
+        if not inspect.isfunction(made):
+            continue
+        parameters = inspect.signature(made).parameters
+        if name in parameters:
+            return True
+        if all(each.kind is not each.VAR_KEYWORD for each in parameters.values()):
+            return False
+    return False
 
 
 def _parameters(found: type) -> list[str]:

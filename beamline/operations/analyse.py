@@ -36,6 +36,7 @@ from callbacks.contract import (
     RixsPooledResult,
     Series,
     StxmResult,
+    parts_before,
 )
 from callbacks.pipelines import RIXS, RixsSettings, StxmSettings
 from callbacks.stxm.density.masks import GOOD
@@ -130,6 +131,9 @@ def _runs_of_one_pipeline(names: list[str], data_dir: Path) -> tuple[list[str], 
             if of_one_scan(raw.start, other.start):
                 told = f"runs {other.uid[:8]} and {raw.uid[:8]} were imported from the same scan"
                 raise BeamlineError(f"{told}; what it holds would count twice")
+    for raw in raws:
+        for part in {other.uid for other in raws} & set(parts_before(raw.start)):
+            raise BeamlineError(f"run {raw.uid[:8]} goes on with {part[:8]}, and holds it: name the first alone")
     pipelines = {technique_of(raw).pipeline.name: raw for raw in raws}
     if RIXS.name in pipelines and len(pipelines) > 1:
         told = ", ".join(f"{technique_of(raw).title} ({raw.uid[:8]})" for raw in pipelines.values())

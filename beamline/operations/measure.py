@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ from beamline.acquire.references import processing_with_references
 from beamline.acquire.safety import Assessment, assess
 from beamline.acquire.session import Session, measure_all
 from beamline.endstation.build import build_endstation
-from beamline.endstation.config import load_config
+from beamline.endstation.config import Config, load_config
 from beamline.errors import BeamlineError
+from beamline.operations.continuing import Missing, what_is_missing
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import data_folder, summarise_run
 from beamline.storage.layout import Layout
 from beamline.storage.runs import Runs
 from beamline.techniques.settings import processing_problems
 from plans import PLANS, PlanError, find_plan
+from plans.continued import continued
 
 logger = logging.getLogger(__name__)
 
@@ -67,16 +70,8 @@ def assess_plan(name: str, arguments: Sequence[str], *, config: Path | None, dat
         When it cannot finish, or the configuration is wrong.
     """
     loaded = load_config(config)
-    data_dir = data_folder(data_dir, loaded)
     plan, parameters = _parsed(name, arguments)
-    if problems := processing_problems(loaded):  # as the session says
-        raise BeamlineError(*problems)
-    built = build_endstation(loaded, frames_dir=Layout(data_dir).frames)
-    endstation = with_feedback(built, data_dir, processing_with_references(loaded, data_dir))
-    made = plan.function(endstation, **parameters)
-    assessment = assess(made, endstation, data_dir, loaded.storage.minimum_free_gb)
-    assessment.refuse()
-    return assessment
+    return _assessed(lambda endstation: plan.function(endstation, **parameters), loaded, data_folder(data_dir, loaded))
 
 
 def run_plan(
@@ -114,18 +109,101 @@ def run_plan(
     BeamlineError
         One line on why the plan could not be started, or not be finished.
     """
-    loaded = load_config(config)
     plan, parameters = _parsed(name, arguments)
+    return _measured(
+        lambda endstation: plan.function(endstation, **parameters),
+        load_config(config),
+        data_dir,
+        progress=progress,
+        on_assessment=on_assessment,
+        on_pause=on_pause,
+    )
+
+
+def continue_run(
+    name: str,
+    *,
+    config: Path | None,
+    data_dir: Path | None,
+    progress: Progress = no_progress,
+    on_assessment: Callable[[Assessment], None] = lambda _assessment: None,
+    on_pause: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Measure what a run still lacks, and sum up the whole.
+
+    Parameters
+    ----------
+    name : str
+        The run.
+    config, data_dir, progress, on_assessment, on_pause
+        As of `run_plan`.
+
+    Returns
+    -------
+    dict
+        As of `run_plan`; of all parts together.
+
+    Raises
+    ------
+    BeamlineError
+        One line on why it cannot be continued, or not be finished.
+    """
+    loaded = load_config(config)
+    missing = what_is_missing(Runs(data_folder(data_dir, loaded)), name)
+    return _measured(
+        partial(_missing, missing),
+        loaded,
+        data_dir,
+        progress=progress,
+        on_assessment=on_assessment,
+        on_pause=on_pause,
+    )
+
+
+def assess_missing(name: str, *, config: Path | None, data_dir: Path | None) -> Assessment:
+    """Say what it takes to measure what a run still lacks; see `continue_run`."""
+    loaded = load_config(config)
+    data_dir = data_folder(data_dir, loaded)
+    missing = what_is_missing(Runs(data_dir), name)
+    return _assessed(partial(_missing, missing), loaded, data_dir)
+
+
+def _missing(missing: Missing, endstation: Any) -> Any:
+    plan = find_plan(missing.plan).function(endstation, **missing.parameters)
+    return continued(plan, missing.done)
+
+
+def _assessed(make: Callable[[Any], Any], loaded: Config, data_dir: Path) -> Assessment:
+    """Find out what the plan that is made for an endstation will do; nothing moves."""
+    if problems := processing_problems(loaded):  # as the session says
+        raise BeamlineError(*problems)
+    built = build_endstation(loaded, frames_dir=Layout(data_dir).frames)
+    endstation = with_feedback(built, data_dir, processing_with_references(loaded, data_dir))
+    assessment = assess(make(endstation), endstation, data_dir, loaded.storage.minimum_free_gb)
+    assessment.refuse()
+    return assessment
+
+
+def _measured(
+    make: Callable[[Any], Any],
+    loaded: Config,
+    data_dir: Path | None,
+    *,
+    progress: Progress,
+    on_assessment: Callable[[Assessment], None],
+    on_pause: Callable[[], bool],
+) -> dict[str, Any]:
+    """Run the plan that is made for an endstation, and sum up its run."""
     data_dir = data_folder(data_dir, loaded)
     with redirect_stdout(sys.stderr), Session(loaded, data_dir) as session:  # the engine's suspenders print
         # Made twice: the estimate uses up the first.
-        made = plan.function(session.endstation, **parameters)
+        made = make(session.endstation)
         assessment = assess(made, session.endstation, session.data_dir, loaded.storage.minimum_free_gb)
         assessment.refuse()
         estimate = assessment.as_dict()
         on_assessment(assessment)
         session.watch(EventCounter(progress), "progress")
-        uids = measure_all(session, plan.function(session.endstation, **parameters), on_pause=on_pause)
+        uids = measure_all(session, make(session.endstation), on_pause=on_pause)
         unreduced = session.drain()
         raw, derived = Runs(session.data_dir).load_with_derived(uids[-1])
         late = _why_not_in_catalogue(session, *uids, *([derived.uid] if derived else []))

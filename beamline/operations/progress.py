@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from callbacks.contract import MEASUREMENT, Stream
+from callbacks.contract import MEASUREMENT, Stream, points_before
 
 Progress = Callable[[str, int, int | None], None]  # is given what is under way, how much is done, and of how much
 
@@ -35,8 +35,8 @@ class EventCounter:
             case "start" if MEASUREMENT in doc:
                 block = doc[MEASUREMENT]
                 self._what = f"{block['technique']} of {block['sample']}"
-                self._done, self._planned = 0, block["points"]
-                self._progress(self._what, 0, self._planned)
+                self._done, self._planned = points_before(doc), block["points"]
+                self._progress(self._what, self._done, self._planned)
             case "descriptor" if doc["name"] == Stream.PRIMARY:
                 self._primary = doc["uid"]
             case "event" if doc["descriptor"] == self._primary and self._planned:

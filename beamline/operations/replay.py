@@ -16,6 +16,7 @@ from beamline.processes.followers import ingest_now
 from beamline.storage.catalogue import documents as replays
 from beamline.storage.catalogue.find import RunNotFoundError, open_catalog, resolve_run
 from beamline.storage.derived import DerivedRuns
+from beamline.storage.joined import joined
 from beamline.storage.log import Document
 from beamline.storage.results import collect, differences
 from beamline.storage.runs import Entry, Runs
@@ -113,9 +114,14 @@ def documents_of(runs: Runs, entry: Entry, source: Source) -> Iterator[Document]
         When the catalogue does not have the run.
     """
     if source == "log":
-        return replays.logged_documents(entry.path)
-    try:
-        run = resolve_run(open_catalog(runs.data_dir), entry.uid)
-    except RunNotFoundError as error:
-        raise BeamlineError(f"{error}; `beamline recover` takes it in") from error
-    return replays.documents(run)
+        return joined(replays.logged_documents(entry.path), lambda uid: replays.logged_documents(runs.find(uid).path))
+    catalogue = open_catalog(runs.data_dir)
+
+    def catalogued(uid: str) -> Iterator[Document]:
+        try:
+            run = resolve_run(catalogue, uid)
+        except RunNotFoundError as error:
+            raise BeamlineError(f"{error}; `beamline recover` takes it in") from error
+        return replays.documents(run)
+
+    return joined(catalogued(entry.uid), catalogued)

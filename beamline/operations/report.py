@@ -26,7 +26,7 @@ from beamline.storage.runs import Runs
 from beamline.techniques import Technique
 from beamline.techniques.technique import not_reduced
 from beamline.text import shortened
-from callbacks.contract import SERIES, Series
+from callbacks.contract import SERIES, Series, parts_before, points_before
 
 MOST_WARNINGS = 20  # marked frames that are named one by one
 
@@ -118,11 +118,17 @@ def _remarks(summary: Mapping[str, Any]) -> list[str]:
     return marks[:MOST_WARNINGS] + ([f"and {more} more {counted(summary)}"] if more > 0 else [])
 
 
+def _parts(raw: Run) -> str:
+    """Say which runs a run goes on with, and which points are theirs."""
+    return f"run {', '.join(parts_before(raw.start))}, of which the first {points_before(raw.start)} points are"
+
+
 def _provenance(raw: Run, derived: Run) -> list[tuple[str, str]]:
     derivation = derived.derivation
     assert derivation is not None
     return [
         ("raw run", raw.uid),
+        *([("goes on with", _parts(raw))] if parts_before(raw.start) else []),
         ("derived run", derived.uid),
         ("pipeline", derivation.pipeline),
         ("software", ", ".join(f"{name} {version}" for name, version in derivation.software.items())),

@@ -31,6 +31,7 @@ from callbacks.contract import (
     Measurement,
     Reason,
     Stream,
+    parts_before,
     severity_key,
 )
 from callbacks.pipelines import RIXS
@@ -106,11 +107,15 @@ def list_runs(
     list of dict
         For JSON: `uid`, `scan_id`, `time`, `technique`, `sample`, `edge`, `points` (planned; at least, where
         `until_precise` says that a precision is to be reached), `measured` (None where the run cannot be read),
-        `exit_status` (empty until it has ended) and `problems` of each.
+        `exit_status` (empty until it has ended) and `problems` of each, and `continued_by`, the uid of the run that
+        goes on with it last; "" where none does.
     """
     found: list[dict[str, Any]] = []
+    last_part: dict[str, str] = {}  # by uid of a part
     before = {} if known is None else known
     for entry in reversed(runs.raw()):
+        for uid in parts_before(entry.start):
+            last_part.setdefault(uid, entry.uid)
         if len(found) == last:
             break
         listed = before.get(entry.uid) or _of_start(entry)
@@ -120,7 +125,7 @@ def list_runs(
             listed |= _of_documents(runs, entry)
             if listed["exit_status"]:
                 before[entry.uid] = listed
-        found.append(listed)
+        found.append(listed | {"continued_by": last_part.get(entry.uid, "")})
     return found
 
 
@@ -214,6 +219,7 @@ def summarise_run(raw: Run, derived: Run | None) -> dict[str, Any]:
         "decisions": decisions(raw),
         "added": added_readings(raw),
         "series": raw.start.get(SERIES),
+        "continues": parts_before(raw.start),
     }
     if derived is None or technique is None or not derived.result:
         return summary

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from typing import Any
 from beamline.errors import BeamlineError
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.follow import BATCH_DOCUMENTS, NewLogs
+from beamline.storage.joined import Joining
 from beamline.storage.layout import Layout
-from beamline.storage.log import Doc, LogError, LogReader, find_log, is_being_written, read_start
+from beamline.storage.log import Doc, Document, LogError, LogReader, find_log, is_being_written, read_start
 from beamline.storage.recorder import OtherRunError
 from beamline.storage.reductions import is_complete, is_measurement, live_uid
 from beamline.storage.relocation import relocate
@@ -47,6 +48,7 @@ class _Run:
     reader: LogReader | None = None  # of the current attempt, as the next two; None between attempts
     reduction: RunReduction | None = None
     store: DerivedRuns | None = None
+    joining: Joining | None = None  # of the runs that it goes on with
     at_end: bool = False  # the end of the log was reached; it may still grow
     errors: int = 0  # documents that could not be reduced
     error: str = ""  # the latest
@@ -228,6 +230,7 @@ class Reduction:
         run.left_at = None
         run.reduction = RunReduction(pipeline, measurement, settings, _to(run), uid=uid)
         run.store = DerivedRuns(self._data_dir)
+        run.joining = Joining(self._earlier)
         if run.anew:
             run.store.drop(uid)
         elif path is not None:
@@ -246,7 +249,9 @@ class Reduction:
             if document is None:
                 run.at_end = True
                 break
-            self._reduce(run, *document)
+            assert run.joining is not None
+            for each in run.joining.take(*document):
+                self._reduce(run, *each)
             if document[0] == "stop":
                 self._finish(run)
                 return True
@@ -257,6 +262,11 @@ class Reduction:
             run.left_at = _size(run.path)
             run.close()
         return number > first
+
+    def _earlier(self, uid: str) -> Iterator[Document]:
+        """Read the documents of a run that another goes on with."""
+        with LogReader(find_log(self._data_dir, uid)) as reader:
+            yield from reader
 
     def _is_written(self, run: _Run) -> bool:
         """Tell whether the log of a run is being written, wherever it lies now."""

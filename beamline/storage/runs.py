@@ -11,12 +11,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from beamline.errors import BeamlineError
+from beamline.storage.joined import joined
 from beamline.storage.large_arrays import internalise
 from beamline.storage.layout import Layout, is_ingested
 from beamline.storage.log import Doc, Document, LogError, LogReader, is_being_written, read_start
 from beamline.storage.relocation import relocated
 from beamline.storage.results import EXTERNAL_FIELDS, FIELDS, DocumentsError, Run, checked, collect
-from callbacks.contract import DERIVATION, Stream, reduction_of
+from callbacks.contract import CONTINUES, DERIVATION, Stream, reduction_of
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ class Runs:
         BeamlineError
             When its documents cannot be read, or do not fit together, as those of a foreign log may.
         """
-        documents, problems = self._read(entry)
+        documents, problems = self._read_joined(entry)
         try:
             if entry.raw_uids:
                 run = collect(internalise(checked(documents, FIELDS | EXTERNAL_FIELDS)))
@@ -159,8 +160,11 @@ class Runs:
         return run
 
     def documents(self, entry: Entry) -> list[Document]:
-        """Read the documents of a run as they were emitted, as far as they can be read; see `load`."""
-        return self._read(entry)[0]
+        """Read the documents of a run as they were emitted, as far as they can be read; see `load`.
+
+        Those of a run that goes on with others are preceded by theirs; see `beamline.storage.joined`.
+        """
+        return self._read_joined(entry)[0]
 
     def _start(self, path: Path) -> Doc | None:
         """Read the start document of a log, or take it from the catalogue; None if it is in neither."""
@@ -186,6 +190,23 @@ class Runs:
         else:
             logger.warning("%s; skipped", error)
         return None
+
+    def _read_joined(self, entry: Entry) -> tuple[list[Document], list[str]]:
+        """Read the documents of a run, with those of the runs that it goes on with; tell what cannot be read."""
+        documents, problems = self._read(entry)
+        if CONTINUES not in entry.start:
+            return documents, problems
+
+        def earlier(uid: str) -> list[Document]:
+            found, more = self._read(self.find(uid))
+            problems.extend(more)
+            return found
+
+        return list(joined(documents, earlier)), problems
+
+    def own_documents(self, entry: Entry) -> list[Document]:
+        """Read the documents of a run without those of the runs that it goes on with."""
+        return self._read(entry)[0]
 
     def _read(self, entry: Entry) -> tuple[list[Document], list[str]]:
         """Read the documents of a run, from the catalogue where its log is damaged; tell what cannot be read."""

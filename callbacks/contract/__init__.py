@@ -5,18 +5,22 @@ Plans, devices, importers, simulators, steps and reports import these; nothing e
 
 from callbacks.contract.blocks import (
     ADDED,
+    CONTINUES,
     DERIVATION,
     MEASUREMENT,
     PROCESSING,
     RIXS_POOLED,
     SERIES,
     STXM_POOLED,
+    Continues,
     Derivation,
     Measurement,
     Precision,
     Series,
     StxmGrid,
     StxmRegion,
+    parts_before,
+    points_before,
     reduction_of,
 )
 from callbacks.contract.keys import (
@@ -67,6 +71,7 @@ __all__ = [
     "ADDED",
     "CCD",
     "CCD_DARK",
+    "CONTINUES",
     "DERIVATION",
     "ENERGY",
     "MEASUREMENT",
@@ -83,6 +88,7 @@ __all__ = [
     "AnalysisResult",
     "CalibrationResult",
     "CcdConfig",
+    "Continues",
     "DataKey",
     "DecisionKey",
     "DensityResult",
@@ -119,6 +125,8 @@ __all__ = [
     "XasOutput",
     "XasResult",
     "alarm_key",
+    "parts_before",
+    "points_before",
     "reduction_of",
     "severity_key",
 ]

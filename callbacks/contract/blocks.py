@@ -92,6 +92,13 @@ class Derivation(_Block):
     software: dict[str, str]  # package -> version
 
 
+class Continues(_Block):
+    """Block `continues` of the start document of a run that goes on with others, which were interrupted."""
+
+    uids: list[str]  # in the order they were measured
+    points: int  # events of the stream `primary` that they have together
+
+
 class Series(_Block):
     """Block `series` of the start documents of runs that belong together."""
 
@@ -109,6 +116,7 @@ SERIES = "series"
 DERIVATION = "derivation"
 # The pipelines of what is derived from several runs as if they were one.
 STXM_POOLED, RIXS_POOLED = "stxm_pooled", "rixs_pooled"
+CONTINUES = "continues"
 ADDED = "added_devices"  # of a raw run: data keys of the devices that have no role, by name
 PROCESSING = "processing"  # of a raw run: the settings of the reduction when it began, by pipeline
 
@@ -116,9 +124,22 @@ PROCESSING = "processing"  # of a raw run: the settings of the reduction when it
 def reduction_of(start: Mapping[str, Any]) -> str:
     """Give the uid of the raw run that a run is the reduction of, by its start document; empty if it is none.
 
-    A pooled analysis is no reduction, also where it was made of one run.
+    Of several, as a run that goes on with others is reduced with them, it is the last. A pooled analysis is no
+    reduction, also where it was made of one run.
     """
     match start.get(DERIVATION):
-        case {"raw_uids": [str(uid)], "pipeline": pipeline} if pipeline not in (STXM_POOLED, RIXS_POOLED):
+        case {"raw_uids": [*_, str(uid)], "pipeline": pipeline} if pipeline not in (STXM_POOLED, RIXS_POOLED):
             return uid
     return ""
+
+
+def parts_before(start: Mapping[str, Any]) -> list[str]:
+    """Give the uids of the runs that a run goes on with, by its start document; none where it begins by itself."""
+    block = start.get(CONTINUES)
+    return Continues.model_validate(block).uids if block else []
+
+
+def points_before(start: Mapping[str, Any]) -> int:
+    """Give how many points the runs have that a run goes on with."""
+    block = start.get(CONTINUES)
+    return Continues.model_validate(block).points if block else 0

@@ -18,6 +18,7 @@ from beamline.serve.page import rixs_view, stxm_view, xas_view
 from beamline.serve.page.growing import GrowingRun
 from beamline.serve.page.panels import Panel
 from beamline.storage.follow import POLL_INTERVAL, LogChanges, LogFollower
+from beamline.storage.joined import Joining
 from beamline.storage.runs import Entry, Runs
 from callbacks.contract import DERIVATION, MEASUREMENT, reduction_of
 
@@ -111,6 +112,7 @@ class LiveFigures:
         self._thread = threading.Thread(target=self._run, name="figures", daemon=True)
         self.raw: GrowingRun | None = None
         self.derived: GrowingRun | None = None
+        self._joining = Joining(lambda _uid: ())
         self.error = ""
 
     def start(self) -> None:
@@ -163,15 +165,24 @@ class LiveFigures:
             if self.raw is not None and reduction_of(doc) == self.raw.uid:
                 self.derived = GrowingRun(doc)
             elif MEASUREMENT in doc and DERIVATION not in doc and self._is_newer(doc):
-                self.raw, self.derived = GrowingRun(doc), None
+                self._begin(doc)
             else:
                 return False
             return True
         for run in (self.raw, self.derived):
             if run is not None and run.owns(name, doc):
-                run.take(name, doc)
+                for each in self._joining.take(name, doc) if run is self.raw else [(name, doc)]:
+                    run.take(*each)
                 return name in ("event", "stop")
         return False
+
+    def _begin(self, start: dict[str, Any]) -> None:
+        """Begin with a run that is measured, and with what those have that it goes on with."""
+        runs = Runs(self._data_dir)
+        self.raw, self.derived = GrowingRun(start), None
+        self._joining = Joining(lambda uid: runs.own_documents(runs.find(uid)))
+        for name, doc in self._joining.take("start", start):
+            self.raw.take(name, doc)
 
     def _is_newer(self, start: dict[str, Any]) -> bool:
         """Tell whether a run began after the one that is shown: logs are met in no order of time."""

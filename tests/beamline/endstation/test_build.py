@@ -162,6 +162,29 @@ def test_what_an_endstation_has_not_is_refused_in_one_line_and_said_by_check(fil
     assert told["stxm"]["without"] == []
 
 
+@pytest.mark.parametrize("name", ["a/b", "a.b", ""])
+def test_a_name_that_no_document_can_hold_is_refused(file, name):
+    edit(
+        file, "[devices.scaler]", f'[devices."{name}"]\nclass = "{__name__}.Device"\npoints = true\n\n[devices.scaler]'
+    )
+    (problem,) = device_problems(load_config(file))
+    assert problem == f"{file}: devices: {name!r}: expected a name without '.' and '/', as documents have it"
+
+
+@pytest.mark.parametrize("class_path", ["ophyd.sim.SynAxis", "ophyd.sim.SynPeriodicSignal", "ophyd.Signal"])
+def test_devices_of_others_are_built_with_what_they_take(file, tmp_path, class_path):
+    edit(file, "[devices.scaler]", f'[devices.axis]\nclass = "{class_path}"\nbaseline = true\n\n[devices.scaler]')
+    endstation = build_endstation(load_config(file), frames_dir=tmp_path / "frames")
+    assert endstation.added["axis"].name == "axis"
+
+
+def test_one_that_cannot_be_described_is_named(file, tmp_path):
+    added = '[devices.odd]\nclass = "ophyd.Signal"\noptions = { value = { a = 1 } }\nbaseline = true\n\n'
+    edit(file, "[devices.scaler]", f"{added}[devices.scaler]")
+    with pytest.raises(BeamlineError, match=r"devices\.odd: cannot be described: "):
+        build_endstation(load_config(file), frames_dir=tmp_path / "frames")
+
+
 def test_two_devices_cannot_read_the_same(file, tmp_path):
     edit(file, "[devices.scaler]", f'[devices.second]\nclass = "{__name__}.Second"\npoints = true\n\n[devices.scaler]')
     with pytest.raises(BeamlineError, match=r"devices\.second: reads i0, as scaler does: give it another name"):

@@ -1,0 +1,125 @@
+"""Continue: find what a run, or the series it is of, still lacks, with the parameters it was begun with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from beamline.acquire.safety import IMPORTED
+from beamline.errors import BeamlineError
+from beamline.operations.problems import planned_points, precision_of
+from beamline.operations.runs import sample_of
+from beamline.storage.log import is_being_written
+from beamline.storage.runs import Entry, Runs
+from callbacks.contract import SERIES, Stream, parts_before
+from plans import PlanError, find_plan
+from plans.continued import Done
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What is still to be measured, and by which plan.
+
+    Attributes
+    ----------
+    plan : str
+        Its name.
+    parameters : dict
+        Its arguments by name.
+    done : tuple of Done
+        Of its runs, in order.
+    """
+
+    plan: str
+    parameters: dict[str, Any]
+    done: tuple[Done, ...]
+
+
+def what_is_missing(runs: Runs, name: str) -> Missing:
+    """Find what a run still lacks; of a series along an axis, also the runs behind it.
+
+    Parameters
+    ----------
+    runs : Runs
+    name : str
+        The run, or one that it was continued by.
+
+    Raises
+    ------
+    BeamlineError
+        When nothing is missing, or it cannot be told what is.
+    """
+    entry = _newest_part(runs, runs.find(name))
+    start = entry.start
+    try:
+        plan = find_plan(str(start.get("plan_name", "")))
+    except PlanError as error:
+        raise BeamlineError(f"run {entry.uid} cannot be continued: {error}") from error
+    arguments = {
+        key: value
+        for key, value in start.get("plan_args", {}).items()
+        if key in plan.parameters and value not in (None, "")
+    }
+    if why := _why_not(start, arguments):
+        raise BeamlineError(f"run {entry.uid} cannot be continued: {why}")
+    if "sample" in plan.parameters and (sample := sample_of(start)):  # also where it was the one that was there
+        arguments["sample"] = sample
+    try:
+        parameters = plan.convert([(key, str(value)) for key, value in arguments.items()])
+    except PlanError as error:
+        raise BeamlineError(f"run {entry.uid} cannot be continued: {error}") from error
+    done = [_done(runs, each) for each in _of_plan(runs, entry)]
+    if all(each.complete for each in done) and len(done) == _number_of_runs(start):
+        raise BeamlineError(f"run {entry.uid} lacks nothing: all its points were measured")
+    return Missing(plan.name, parameters, tuple(done))
+
+
+def _why_not(start: dict[str, Any], arguments: Mapping[str, Any]) -> str:
+    """Say why nobody can tell what a run lacks; empty where it can be told."""
+    if IMPORTED in start:
+        return "it was imported"
+    if precision_of(start):
+        return "it is measured until a precision is reached; measure what it lacks by a run of its own"
+    if arguments.get("retake", "no") != "no":
+        return "frames are taken again in it (retake); measure the energies that it lacks by a run of its own"
+    return ""
+
+
+def _newest_part(runs: Runs, entry: Entry) -> Entry:
+    """Find the run that goes on with a run last; the run itself where none does."""
+    for other in reversed(runs.raw()):
+        if entry.uid in parts_before(other.start):
+            return other
+    return entry
+
+
+def _of_plan(runs: Runs, entry: Entry) -> list[Entry]:
+    """List the runs of the plan that a run is of, in order, of those that were continued the newest part."""
+    block = entry.start.get(SERIES)
+    if not block or not block.get("axis"):
+        return [entry]
+    newest: dict[int, Entry] = {}
+    for other in runs.raw():
+        if (other.start.get(SERIES) or {}).get("uid") == block["uid"]:
+            newest[int(other.start[SERIES]["index"])] = _newest_part(runs, other)
+    return [newest[index] for index in sorted(newest)]
+
+
+def _number_of_runs(start: Mapping[str, Any]) -> int:
+    block = start.get(SERIES)
+    return int(block["runs"]) if block and block.get("axis") else 1
+
+
+def _done(runs: Runs, entry: Entry) -> Done:
+    run = runs.load(entry)
+    if run.stop is None:
+        if is_being_written(entry.path):
+            raise BeamlineError(f"run {entry.uid} is being measured: it can be continued once it has ended")
+        raise BeamlineError(f"run {entry.uid} is not closed, as its process died: `beamline recover` closes it")
+    points = len(run.streams[Stream.PRIMARY]) if Stream.PRIMARY in run.streams else 0
+    planned = planned_points(run.start)
+    if planned is None:
+        raise BeamlineError(f"run {entry.uid} cannot be continued: it does not say how many points it was to have")
+    uids = (*parts_before(run.start), entry.uid)
+    return Done(uids, points, complete=points >= planned, series=run.start.get(SERIES))
