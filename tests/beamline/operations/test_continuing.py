@@ -202,7 +202,7 @@ def test_a_series_of_which_whole_runs_are_there_is_continued(tmp_path):
 
 def test_what_a_killed_process_left_is_closed_and_continued(tmp_path):
     data = tmp_path / "data"
-    command = ["beamline", "run", "rixs_map", "--data-dir", str(data), "--regions", "526:545:0.5"]
+    command = ["beamline", "run", "rixs_map", "--data-dir", str(data), "--regions", "526:537:1"]
     command += ["--exposure-time", "1000", "--dark-frames", "1", "--edge", "O K"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 90
@@ -223,8 +223,8 @@ def test_what_a_killed_process_left_is_closed_and_continued(tmp_path):
     assert '"exit_status": "success"' in done.stdout
     runs = Runs(data)
     raw, derived = runs.load_with_derived("-1")
-    assert len(raw.streams[Stream.PRIMARY]) == len(derived.frames) == raw.measurement.points == 39
-    assert raw.start[CONTINUES]["points"] == 39 - left
+    assert len(raw.streams[Stream.PRIMARY]) == len(derived.frames) == raw.measurement.points == 12
+    assert raw.start[CONTINUES]["points"] == 12 - left
     assert list_runs(runs, last=1)[0]["problems"] == []
     assert replay(runs, "-1", config=None, source="catalogue", keep=False)["equal"]
 
