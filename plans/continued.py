@@ -72,6 +72,9 @@ def continued(plan: MsgGenerator[Any], done: Sequence[Done]) -> MsgGenerator[Any
             else:
                 answer = yield message
                 passing.was_done(message)
+        except GeneratorExit:
+            messages.close()
+            raise
         except BaseException as raised:  # noqa: BLE001 - thrown into the plan, as an engine does
             error = raised
 
