@@ -26,7 +26,7 @@ from beamline.storage.recorder import OtherRunError
 from beamline.storage.reductions import is_complete, is_measurement, live_uid
 from beamline.storage.relocation import relocate
 from beamline.techniques import pipelines
-from callbacks.contract import MEASUREMENT, PROCESSING, Measurement, reduction_of
+from callbacks.contract import MEASUREMENT, PROCESSING, Measurement, parts_before, reduction_of
 from callbacks.pipelines import Pipeline
 from callbacks.reduction import RunReduction, pipeline_of
 
@@ -230,7 +230,7 @@ class Reduction:
         run.left_at = None
         run.reduction = RunReduction(pipeline, measurement, settings, _to(run), uid=uid)
         run.store = DerivedRuns(self._data_dir)
-        run.joining = Joining(self._earlier)
+        run.joining = Joining(self._earlier) if parts_before(run.start) else None
         if run.anew:
             run.store.drop(uid)
         elif path is not None:
@@ -249,8 +249,7 @@ class Reduction:
             if document is None:
                 run.at_end = True
                 break
-            assert run.joining is not None
-            for each in run.joining.take(*document):
+            for each in [document] if run.joining is None else run.joining.take(*document):
                 self._reduce(run, *each)
             if document[0] == "stop":
                 self._finish(run)

@@ -18,7 +18,7 @@ PLANS = {
         endstation, "520:530:2", "x=-1:1:0.25 y=-1:1:0.25", edge="O K", sample="LRNMC 311 mAh/g"
     ),
     "operando": lambda endstation: xas(
-        endstation, "520:526:1, 526:550:0.5", 1.0, edge="O K", sample="LRNMC operando", scan="potentiostat=20"
+        endstation, "520:526:1, 526:550:0.5", 1.0, edge="O K", sample="LRNMC operando", scan="potentiostat=2"
     ),
 }
 OTHERS = {

@@ -17,7 +17,7 @@ def test_one_measures_what_it_is_for(kind, ioc, tmp_path):
     assert config_problems(load_config(path)) == []
     raw, _ = measured(on_port(load_config(path), ioc.port), kind, tmp_path)
     if kind == "operando":
-        assert raw.streams["primary"]["potentiostat_charge"] == pytest.approx(20.0, abs=0.5)
+        assert raw.streams["primary"]["potentiostat_charge"] == pytest.approx(2.0, abs=0.5)
 
 
 @pytest.fixture
@@ -37,17 +37,17 @@ def test_the_potentiostat_and_its_twin_describe_the_same_and_go_where_they_are_t
     assert describe(real) == describe(soft)
     assert real.hints == soft.hints
     for device in potentiostats:
-        device.set(30.0).wait(20)
+        device.set(3.0).wait(20)
         reading = {key: each["value"] for key, each in device.read().items()}
-        assert reading["potentiostat_charge"] == pytest.approx(30.0, abs=0.5)
-        assert reading["potentiostat_voltage"] == pytest.approx(3.8, abs=0.05)
+        assert reading["potentiostat_charge"] == pytest.approx(3.0, abs=0.5)
+        assert reading["potentiostat_voltage"] == pytest.approx(3.35, abs=0.05)
         with pytest.raises(ValueError, match="potentiostat: 400 mAh/g is outside its limits 0 to 320 mAh/g"):
             device.set(400.0)
 
 
 def test_a_cell_that_is_stopped_is_held_where_it_is(potentiostats):
     for device in potentiostats:
-        device.set(10.0).wait(20)
+        device.set(1.0).wait(20)
         status = device.set(300.0)
         device.stop()
         with pytest.raises(Exception, match="stopped"):
