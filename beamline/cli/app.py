@@ -7,12 +7,15 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from beamline.cli.terminal import drop_output, fail, fail_unexpected, readable_output, show_traceback
 from beamline.errors import BeamlineError
+
+if TYPE_CHECKING:  # its module takes time to import
+    from beamline.acquire.safety import Assessment
 
 app = typer.Typer(
     help="Run a soft X-ray STXM/RIXS endstation and reduce its data live.",
@@ -169,8 +172,9 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a plan: beamline run rixs_map --regions "526:536:0.2" --exposure-time 300."""
+    from functools import partial
+
     from beamline.cli import printing
-    from beamline.cli.progress import progress_bar
     from beamline.operations.measure import assess_plan, list_plans, run_plan
 
     if show_list or plan is None:
@@ -178,26 +182,9 @@ def run(
         printing.print_json(plans) if as_json else printing.print_plans(plans)
         return
     if dry_run:
-        assessment = assess_plan(plan, context.args, config=config, data_dir=data_dir)
-        if as_json:
-            printing.print_json({"estimate": assessment.as_dict()})
-        else:
-            printing.print_assessment(assessment)
-        return
-    with progress_bar(quiet=as_json) as progress:
-        summary = run_plan(
-            plan,
-            context.args,
-            config=config,
-            data_dir=data_dir,
-            progress=progress,
-            on_assessment=lambda one: None if as_json else printing.print_assessment(one, to_stderr=True),
-            on_pause=progress.hidden()(printing.ask_to_resume),
-        )
-    _show(summary, as_json=as_json)
-    _check_catalogue(summary)
-    if summary["exit_status"] != "success":
-        raise SystemExit(1)
+        _assessed(assess_plan(plan, context.args, config=config, data_dir=data_dir), as_json=as_json)
+    else:
+        _measured(partial(run_plan, plan, context.args, config=config, data_dir=data_dir), as_json=as_json)
 
 
 @app.command("continue", context_settings=TAKES_RUN)
@@ -211,22 +198,30 @@ def continue_(
     as_json: Json = False,
 ) -> None:
     """Measure what a run that was interrupted still lacks, and of a series along an axis the runs behind it."""
-    from beamline.cli import printing
-    from beamline.cli.progress import progress_bar
+    from functools import partial
+
     from beamline.operations.measure import assess_missing, continue_run
 
     if dry_run:
-        assessment = assess_missing(run, config=config, data_dir=data_dir)
-        if as_json:
-            printing.print_json({"estimate": assessment.as_dict()})
-        else:
-            printing.print_assessment(assessment)
-        return
+        _assessed(assess_missing(run, config=config, data_dir=data_dir), as_json=as_json)
+    else:
+        _measured(partial(continue_run, run, config=config, data_dir=data_dir), as_json=as_json)
+
+
+def _assessed(assessment: Assessment, *, as_json: bool) -> None:
+    """Print what will be done."""
+    from beamline.cli import printing
+
+    printing.print_json({"estimate": assessment.as_dict()}) if as_json else printing.print_assessment(assessment)
+
+
+def _measured(measure: Callable[..., dict[str, Any]], *, as_json: bool) -> None:
+    """Measure with a progress bar, and show what came of it."""
+    from beamline.cli import printing
+    from beamline.cli.progress import progress_bar
+
     with progress_bar(quiet=as_json) as progress:
-        summary = continue_run(
-            run,
-            config=config,
-            data_dir=data_dir,
+        summary = measure(
             progress=progress,
             on_assessment=lambda one: None if as_json else printing.print_assessment(one, to_stderr=True),
             on_pause=progress.hidden()(printing.ask_to_resume),

@@ -106,10 +106,14 @@ def test_each_point_is_measured_once_and_all_are_one_measurement(both, tmp_path)
         assert 0.5 < np.nanstd(left) < 1.5
     elif kind == "rixs":
         np.testing.assert_allclose(result.excitation_energy, expected.excitation_energy, atol=0.02)
-        np.testing.assert_allclose(result.map.sum(axis=1), expected.map.sum(axis=1), rtol=0.1)
+        sums = [np.nansum(each.map, axis=1) for each in (result, expected)]
+        assert min(sums[1]) > 0
+        np.testing.assert_allclose(*sums, rtol=0.1)
     else:
         assert len(result.stack_energy) == len(expected.stack_energy)
-        np.testing.assert_allclose(result.spectrum, expected.spectrum, atol=0.1)
+        densities = [[np.nanmean(image) for image in each.optical_density] for each in (result, expected)]
+        assert np.isfinite(densities).all()
+        np.testing.assert_allclose(*densities, atol=0.1)
     assert replay(runs, parts[-1], config=None, source="log", keep=False)["equal"]
     (path,) = export(runs, parts[-1], "nexus", tmp_path / "run.nxs")
     with h5py.File(path) as file:
