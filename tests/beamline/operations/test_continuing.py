@@ -111,9 +111,6 @@ def test_each_point_is_measured_once_and_all_are_one_measurement(both, tmp_path)
         np.testing.assert_allclose(*sums, rtol=0.1)
     else:
         assert len(result.stack_energy) == len(expected.stack_energy)
-        densities = [[np.nanmean(image) for image in each.optical_density] for each in (result, expected)]
-        assert np.isfinite(densities).all()
-        np.testing.assert_allclose(*densities, atol=0.1)
     assert replay(runs, parts[-1], config=None, source="log", keep=False)["equal"]
     (path,) = export(runs, parts[-1], "nexus", tmp_path / "run.nxs")
     with h5py.File(path) as file:
