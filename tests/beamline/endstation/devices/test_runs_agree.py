@@ -29,6 +29,8 @@ def taken_on(config, folder):
     documents = Documents(session.RE)
     runs = {}
     try:
+        session.endstation.coarse_x.set(0.0).wait(60)  # other tests may have left the served stage elsewhere
+        session.endstation.coarse_y.set(0.0).wait(60)
         for name, plan in PLANS.items():
             documents.all.clear()
             measure(session, plan(session.endstation))
