@@ -16,6 +16,7 @@ class IncidentFluxSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    i0: str = Field("i0", min_length=1)  # data key of the monitor that is divided by
     neighbours: int = Field(5, ge=1)  # frames on either side that make the trend; it follows drift and top-up steps
     lost_below: float = Field(0.05, gt=0, lt=1)  # of the run's median flux
     # Of the trend; by as many times above it, I0 is high. The flux of a beamline bends by less over a few points.

@@ -28,7 +28,7 @@ from callbacks.stxm.steps.lines import ImageAssembly, LineCorrection, LineSettin
 from callbacks.stxm.steps.registration import Registration
 from callbacks.stxm.unmixing.analysis import AnalysisSettings
 from callbacks.stxm.unmixing.references import ChemistrySettings
-from callbacks.xas.spectrum import XasPoint, XasSettings, XasSpectrum
+from callbacks.xas.spectrum import XasPoint, XasSettings, XasSpectrum, channels_of
 
 
 class _Settings(BaseModel):
@@ -78,9 +78,10 @@ def rixs_map(settings: RixsSettings, _measurement: Measurement) -> Chain:
     )
 
 
-def xas_spectrum(settings: XasSettings, _measurement: Measurement) -> Chain:
+def xas_spectrum(settings: XasSettings, measurement: Measurement) -> Chain:
     """Build the steps of an absorption spectrum."""
-    return Chain({"xas_point": XasPoint(settings), "xas_spectrum": XasSpectrum(settings)})
+    channels = channels_of(measurement)
+    return Chain({"xas_point": XasPoint(settings, channels), "xas_spectrum": XasSpectrum(settings, channels)})
 
 
 def stxm_stack(settings: StxmSettings, measurement: Measurement) -> Chain:

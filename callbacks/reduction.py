@@ -139,6 +139,7 @@ class RunReduction:
         self._pipeline = pipeline
         self._settings = pipeline.settings_model.model_validate(settings)
         self.chain = pipeline.build(self._settings, measurement)
+        self._channels = [channel.name for channel in measurement.channels]
         self._emit = emit
         self._observer = observer
         self._files = ExternalFrames()
@@ -206,9 +207,12 @@ class RunReduction:
 
     def _descriptor(self, doc: dict[str, Any]) -> None:
         self._descriptors[doc["uid"]] = doc
-        described = {key: doc["data_keys"][key] for key in doc["data_keys"] if key in self._added}
-        self._units |= {key: one.get("units") or "" for key, one in described.items()}
-        self._added_keys[doc["uid"]] = [key for key, one in described.items() if not one.get("external")]
+        data_keys = doc["data_keys"]
+        carried = self._added.union(self._channels)
+        self._units |= {key: one.get("units") or "" for key, one in data_keys.items() if key in carried}
+        self._added_keys[doc["uid"]] = [
+            key for key, one in data_keys.items() if key in self._added and not one.get("external")
+        ]
 
     def _stream(self, chain: Chain) -> _DerivedStream:
         return _DerivedStream(chain, self._run, self._emit, self._observer, self._units)
@@ -252,7 +256,8 @@ class RunReduction:
         values = self._values(doc)
         self._alarms.take(values)
         problem = str(values.get(Key.FRAME_PROBLEM, "")) or unknown_quantity(values) or self._fill(doc, values)
-        carried = {str(key): values[key] for key in (*CARRIED, *self._added_keys[doc["descriptor"]]) if key in values}
+        wanted = (*CARRIED, *self._channels, *self._added_keys[doc["descriptor"]])
+        carried = {str(key): values[key] for key in wanted if key in values}
         self._push(self._frames, values, carried | {"frame": doc["seq_num"]}, doc["time"], problem=problem)
         self._push_closed(doc["time"])
 

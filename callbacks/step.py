@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -28,10 +28,10 @@ class Step(ABC):
     Attributes
     ----------
     kept : tuple of Output
-        Those of its outputs that are kept in the derived run.
+        Those of its outputs that are kept in the derived run; of a step whose outputs depend on the run, its own.
     """
 
-    kept: ClassVar[tuple[Output, ...]] = ()
+    kept: tuple[Output, ...] = ()
 
     @abstractmethod
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:

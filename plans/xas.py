@@ -1,15 +1,16 @@
-"""X-ray absorption: electron and fluorescence yield against excitation energy."""
+"""X-ray absorption: what the counters measure against excitation energy."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from typing import Annotated, Literal, Unpack, get_args
+from collections.abc import Sequence
+from typing import Annotated, Unpack
 
 import numpy as np
 from bluesky.utils import MsgGenerator
 
-from callbacks.contract import Measurement, Stream, XasOutput
+from callbacks.contract import Channel, Measurement, Stream, XasOutput, relative_error
 from plans.checks import (
     check_beamline,
     check_choice,
@@ -34,9 +35,7 @@ from plans.regions import EnergyRegions
 from plans.regions.energy import MAX_POINTS
 from plans.scanned import scannable
 
-Yield = Literal["tey", "tfy"]
 LARGEST_RELATIVE_ERROR = 0.5  # beyond it, a yield is less than two of its sigmas off nothing
-RELATIVE_ERRORS = {"tey": XasOutput.TEY_RELATIVE_ERROR, "tfy": XasOutput.TFY_RELATIVE_ERROR}
 
 
 class XasOptions(SampleOptions, total=False):
@@ -44,10 +43,10 @@ class XasOptions(SampleOptions, total=False):
 
     until_relative_error: Annotated[
         float,
-        "Add points at each energy until the relative standard uncertainty of a yield over I0 is at most this, as"
+        "Add points at each energy until the relative standard uncertainty of a channel over I0 is at most this, as"
         " 0.005; 0: one point. Needs the live reduction.",
     ]
-    of_yield: Annotated[Yield, "Of which yield; with until_relative_error."]
+    of_yield: Annotated[str, "Of which channel, as tey; with until_relative_error."]
     most_points: Annotated[
         int, "Points at an energy at most, also where the reduction is late; with until_relative_error."
     ]
@@ -70,7 +69,7 @@ def xas(
     dwell: float = 1.0,
     **options: Unpack[XasOptions],
 ) -> MsgGenerator[str]:
-    """Measure an absorption spectrum: I0, TEY and TFY at each energy.
+    """Measure an absorption spectrum: I0 and all other channels, as TEY and TFY, at each energy.
 
     Parameters
     ----------
@@ -100,9 +99,9 @@ def xas(
     dwells = np.where(np.isnan(regions.dwell), dwell, regions.dwell)
     check_positive(dwell=dwell)
     check_reachable(endstation.energy, energies)
-    check_reachable(endstation.scaler.dwell, dwells)
-    check_choice("of_yield", options["of_yield"], get_args(Yield))
-    aim = _aim(options)
+    for counter in endstation.counters:
+        check_reachable(counter.dwell, dwells)
+    aim = _aim(options, endstation.channels)
     if aim is not None:
         aim.check("until_relative_error", endstation, largest=LARGEST_RELATIVE_ERROR)
     most = 1 if aim is None else aim.most
@@ -119,8 +118,9 @@ def xas(
 
         def take(index: int) -> MsgGenerator[None]:
             energy, seconds = float(energies[index]), float(dwells[index])
-            positions = [*light, endstation.energy, energy, endstation.scaler.dwell, seconds]
-            devices = [endstation.energy, endstation.scaler, *endstation.those("ring")]
+            times = [item for counter in endstation.counters for item in (counter.dwell, seconds)]
+            positions = [*light, endstation.energy, energy, *times]
+            devices = [endstation.energy, *endstation.counters, *endstation.those("ring")]
             point = yield from take_point(endstation, interruptions, positions, devices, stream=Stream.PRIMARY)
             if decisions is not None:
                 decisions.took(index, number=next(numbers), at=point.time)
@@ -138,6 +138,7 @@ def xas(
         energy_regions=str(regions),
         points=len(energies) * most,
         exposure_time=dwell,
+        channels=list(endstation.channels),
         precision=None if aim is None else aim.block(least_points=len(energies), least_time=float(dwells.sum())),
     )
     plan_args = {"regions": str(regions), "dwell": dwell, **options}
@@ -145,19 +146,21 @@ def xas(
         yield from run_with_light(
             endstation,
             points,
-            detectors=[endstation.scaler],
+            detectors=endstation.counters,
             metadata=start_metadata("xas", plan_args, measurement),
             move_to_sample=sample,
         )
     )
 
 
-def _aim(options: XasOptions) -> Aim | None:
+def _aim(options: XasOptions, channels: Sequence[Channel]) -> Aim | None:
     """Give what is to be reached at each energy; None where one point is taken."""
+    names = [channel.name for channel in channels if channel.form != "monitor"]
+    check_choice("of_yield", options["of_yield"], names or ["tey", "tfy"])
     if options["until_relative_error"] == 0:
         return None
     return Aim(
-        RELATIVE_ERRORS[options["of_yield"]],
+        relative_error(options["of_yield"]),
         options["until_relative_error"],
         least=1,
         most=options["most_points"],

@@ -15,12 +15,13 @@ from beamline.endstation.config import Config, resolve_class, unknown
 from beamline.endstation.config import Device as DeviceTable
 from beamline.endstation.connect import connect, look_often_whether_to_end, require, use_channel_access
 from beamline.errors import BeamlineError
-from callbacks.contract import Key
-from plans.endstation import ROLES, TECHNIQUES, Endstation, Needs, Truth, kept
+from callbacks.contract import UNITS, Channel, Key
+from callbacks.xas import CHANNELS
+from plans.endstation import COUNTERS, ROLES, TECHNIQUES, Endstation, Needs, Truth, kept
 
 REQUIRED_KEYS = {  # data keys without which nothing can be reduced, by role
     "energy": (Key.ENERGY, Key.ENERGY_SETPOINT),
-    "scaler": (Key.I0, Key.TEY, Key.TFY, Key.DWELL),
+    "scaler": (Key.DWELL,),
     "ring": (Key.RING_CURRENT,),
     "ccd": (Key.CCD_IMAGE, Key.EXPOSURE_TIME),
     "ccd_dark": (Key.CCD_DARK_IMAGE, Key.EXPOSURE_TIME),
@@ -53,6 +54,7 @@ def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
     require(connect(devices, config.channel_access))
     if problems := lacking_keys(config, devices):
         raise BeamlineError(*problems)
+    channels = _channels(config, devices)
     frames_dir.mkdir(parents=True, exist_ok=True)
     endstation = Endstation(
         {name: device for name, device in devices.items() if name in ROLES},
@@ -66,6 +68,7 @@ def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
             if table.monitor
             for signal in _signals_of(config, name, devices[name])
         ),
+        channels=channels,
     )
     for camera in endstation.those("ccd", "ccd_dark"):
         camera.write_path = str(frames_dir)
@@ -217,6 +220,30 @@ def _build(
             if isinstance(error, TypeError) and name not in known:
                 raise BeamlineError(f"{config.path}: {where}.options: {unknown('option', name, known)}") from error
         raise BeamlineError(f"{config.path}: {where}: {str(error) or type(error).__name__}") from error
+
+
+def _channels(config: Config, devices: Mapping[str, Any]) -> tuple[Channel, ...]:
+    """Give what the counters measure, in their order, as the tables `channels` say; errors as `build_endstation`."""
+    known = {channel.name: channel for channel in CHANNELS}
+    found: dict[str, Channel] = {}
+    for role in COUNTERS:
+        described = _described(config, role, devices[role]) if role in devices else {}
+        for name in getattr(devices.get(role), "channels", [name for name in known if name in described]):
+            table = config.channels.get(name)
+            own = table.model_dump() if table else known[name].model_dump() if name in known else {}
+            own["title"] = own.get("title") or (known[name].title if name in known else "")
+            found[name] = Channel(**own | {"name": name, "is_rate": described[name].get("units") != UNITS[Key.I0]})
+    for name, table in config.channels.items():
+        for each in filter(None, (name, table.over)):
+            if each not in found:
+                raise BeamlineError(f"{config.path}: channels.{name}: {unknown('channel', each, found)}")
+    i0 = config.processing.get("xas", {}).get("i0", Key.I0)
+    if found and i0 not in found:
+        raise BeamlineError(
+            f"{config.path}: devices: no counter measures {i0}, which is divided by: give a channel this name, or say"
+            f" in processing.xas.i0 which of {', '.join(found)} it is"
+        )
+    return tuple(found.values())
 
 
 def _described(config: Config, name: str, device: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType
-from typing import Any, Self, TypeVar, get_args, get_origin
+from typing import Any, Literal, Self, TypeVar, get_args, get_origin
 
 from platformdirs import user_data_path
 from pydantic import (
@@ -72,6 +72,14 @@ class Device(_Table):
     baseline: bool = True  # whether it is read before and after every run
     points: bool = False  # whether it is read at each point as well
     monitor: bool = False  # whether what changes of it during a run is kept, in a stream of its own
+
+
+class ChannelTable(_Table):
+    """Table `channels.NAME`: what a counter measures under this name."""
+
+    title: str = ""  # in words; those of i0, tey and tfy are known
+    form: Literal["monitor", "yield", "transmission"] = "yield"  # light that comes in, or that a sample gives or lets
+    over: str = ""  # the channel that it is divided by, as one behind another sample; I0 where not given
 
 
 class ChannelAccess(_Table):
@@ -216,6 +224,7 @@ class Config(ReductionConfig):
 
     endstation: EndstationTable
     devices: dict[str, Device]
+    channels: dict[str, ChannelTable] = {}
     channel_access: ChannelAccess | None = None
     ioc: SimulatedIoc | None = None
     suspenders: Suspenders | None = None

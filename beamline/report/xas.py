@@ -15,18 +15,15 @@ from callbacks.contract import XasResult
 
 
 def spectrum_figures(raw: Run, derived: Run, title: str) -> Iterable[Drawn]:
-    """Draw the spectra of the yields, those that could not be normalised over I0 only, and the incident flux."""
+    """Draw the spectra of the channels, those that could not be normalised over I0 only, and the incident flux."""
     result = derived.read(XasResult)
-    normalised: dict[str, tuple[FloatArray, FloatArray]] = {}
-    refused: dict[str, tuple[FloatArray, FloatArray]] = {}
-    if result.tey_status == "ok":
-        normalised["TEY"] = result.tey, result.tey_sigma
-    else:
-        refused["TEY"] = result.tey_over_i0_spectrum, result.tey_over_i0_spectrum_sigma
-    if result.tfy_status == "ok":
-        normalised["TFY"] = result.tfy, result.tfy_sigma
-    else:
-        refused["TFY"] = result.tfy_over_i0_spectrum, result.tfy_over_i0_spectrum_sigma
+    spectra = {name.upper(): spectrum for name, spectrum in result.spectra.items()}
+    normalised = {name: (each.normalised, each.sigma) for name, each in spectra.items() if each.status == "ok"}
+    refused = {
+        name: (each.over_i0_spectrum, each.over_i0_spectrum_sigma)
+        for name, each in spectra.items()
+        if name not in normalised
+    }
     if not result.xas_energy.size:  # no point was measured, or the step has no result
         yield from incident_flux(raw, result.marked_frames)
         return
@@ -34,14 +31,14 @@ def spectrum_figures(raw: Run, derived: Run, title: str) -> Iterable[Drawn]:
         yield (
             "Absorption spectra",
             "Normalised to I0, pre-edge subtracted, edge normalised; with 68 % bands.",
-            absorption(result.xas_energy, normalised, title=title, label="normalised yield"),
+            absorption(result.xas_energy, normalised, title=title, label="normalised absorption"),
         )
     if refused:
-        reasons = {"TEY": result.tey_status, "TFY": result.tfy_status}
+        reasons = "; ".join(f"{name}: {spectra[name].status}" for name in refused)
         yield (
-            "Yields over I0",
-            "Not normalised: " + "; ".join(f"{name}: {reasons[name]}" for name in refused) + ". With 68 % bands.",
-            absorption(result.xas_energy, refused, title=title, label="yield over I0"),
+            "Counts over I0",
+            f"Not normalised: {reasons}. With 68 % bands.",
+            absorption(result.xas_energy, refused, title=title, label="counts over I0"),
         )
     yield from incident_flux(raw, result.marked_frames)
 
@@ -56,19 +53,18 @@ def series_figures(members: Sequence[Member], axis: str) -> Iterable[Drawn]:
     axis : str
         What was moved, with its unit.
     """
-    for name, title in (("tey", "TEY"), ("tfy", "TFY")):
-        kept = []
-        for member in members:
-            result = member.derived.read(XasResult)
-            if getattr(result, f"{name}_status") == "ok":
-                kept.append(
-                    (member.position, result.xas_energy, *(getattr(result, f"{name}{end}") for end in ("", "_sigma")))
-                )
+    results = [(member.position, member.derived.read(XasResult)) for member in members]
+    for name in dict.fromkeys(name for _, result in results for name in result.spectra):
+        kept = [
+            (position, result.xas_energy, spectrum.normalised, spectrum.sigma)
+            for position, result in results
+            if (spectrum := result.spectra.get(name)) is not None and spectrum.status == "ok"
+        ]
         if len(kept) > 1:
             yield (
-                f"{title} of the series",
+                f"{name.upper()} of the series",
                 f"{len(kept)} of {len(members)} runs, normalised. Below: less the first of them, with 68 % bands.",
-                _series(kept, f"normalised {title}", axis),
+                _series(kept, f"normalised {name.upper()}", axis),
             )
 
 

@@ -1,4 +1,4 @@
-"""X-ray absorption spectra, by total electron yield and total fluorescence yield."""
+"""X-ray absorption spectra, of any number of channels."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 
 def summarise(derived: Run) -> dict[str, Any]:
-    """Say of each yield whether it could be normalised, and its edge jump."""
-    result = derived.read(XasResult)
+    """Say of each channel whether it could be normalised, and its edge jump."""
+    spectra = derived.read(XasResult).spectra
     return {
         "spectra": {
-            "tey": {"status": result.tey_status or NOT_KNOWN, "edge_jump": result.tey_edge_jump},
-            "tfy": {"status": result.tfy_status or NOT_KNOWN, "edge_jump": result.tfy_edge_jump},
+            name: {"status": spectrum.status or NOT_KNOWN, "edge_jump": spectrum.edge_jump}
+            for name, spectrum in spectra.items()
         }
     }
 
 
 def lines(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Describe each yield."""
+    """Describe each channel."""
     for name, spectrum in summary["spectra"].items():
         yield name.upper(), spectrum["status"]
 
 
 def warnings(_summary: Summary) -> Iterator[str]:
-    """Warn of nothing: a yield that could not be normalised has its line."""
+    """Warn of nothing: a channel that could not be normalised has its line."""
     return iter(())
 
 
@@ -53,33 +53,38 @@ def series_figures(members: Sequence[Member], axis: str) -> Iterable[Drawn]:
 
 
 def tables(derived: Run) -> Iterator[Table]:
-    """Give the spectra as one table, with what they are made of: the yields over I0, and I0."""
+    """Give the spectra as one table, with what they are made of: the channels over I0, and I0."""
     result = derived.read(XasResult)
     if not result.xas_energy.size:
         return
     spectra = [
         ("energy_eV", result.xas_energy),
-        ("tey", result.tey),
-        ("tey_sigma", result.tey_sigma),
-        ("tfy", result.tfy),
-        ("tfy_sigma", result.tfy_sigma),
-        ("tey_over_i0", result.tey_over_i0_spectrum),
-        ("tey_over_i0_sigma", result.tey_over_i0_spectrum_sigma),
-        ("tfy_over_i0", result.tfy_over_i0_spectrum),
-        ("tfy_over_i0_sigma", result.tfy_over_i0_spectrum_sigma),
+        *(
+            column
+            for name, spectrum in result.spectra.items()
+            for column in ((name, spectrum.normalised), (f"{name}_sigma", spectrum.sigma))
+        ),
+        *(
+            column
+            for name, spectrum in result.spectra.items()
+            for column in (
+                (f"{name}_over_i0", spectrum.over_i0_spectrum),
+                (f"{name}_over_i0_sigma", spectrum.over_i0_spectrum_sigma),
+            )
+        ),
         ("i0_counts", result.i0_counts),
     ]
     yield Table("xas", [column for column in spectra if len(column[1]) == len(result.xas_energy)])
 
 
 def plots(derived: Run) -> Iterator[Plot]:
-    """Give the normalised yields."""
+    """Give the normalised spectra."""
     result = derived.read(XasResult)
     if not result.xas_energy.size:
         return
     energy = Axis("energy", result.xas_energy, "eV", "excitation energy")
-    yield Plot("tey", "tey", result.tey, result.tey_sigma, "", (energy,))
-    yield Plot("tfy", "tfy", result.tfy, result.tfy_sigma, "", (energy,))
+    for name, spectrum in result.spectra.items():
+        yield Plot(name, name, spectrum.normalised, spectrum.sigma, "", (energy,))
 
 
 XAS = Technique(

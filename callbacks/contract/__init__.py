@@ -12,6 +12,7 @@ from callbacks.contract.blocks import (
     RIXS_POOLED,
     SERIES,
     STXM_POOLED,
+    Channel,
     Continues,
     Derivation,
     Measurement,
@@ -65,7 +66,7 @@ from callbacks.contract.stxm import (
     StackResult,
     StxmResult,
 )
-from callbacks.contract.xas import XasOutput, XasResult
+from callbacks.contract.xas import ChannelSpectrum, XasOutput, XasResult, channel_keys, ratio_outputs, relative_error
 
 __all__ = [
     "ADDED",
@@ -88,6 +89,8 @@ __all__ = [
     "AnalysisResult",
     "CalibrationResult",
     "CcdConfig",
+    "Channel",
+    "ChannelSpectrum",
     "Continues",
     "DataKey",
     "DecisionKey",
@@ -125,8 +128,11 @@ __all__ = [
     "XasOutput",
     "XasResult",
     "alarm_key",
+    "channel_keys",
     "parts_before",
     "points_before",
+    "ratio_outputs",
     "reduction_of",
+    "relative_error",
     "severity_key",
 ]

@@ -68,6 +68,16 @@ class Precision(_Block):
     most_time: float | None = None  # s in which more are taken; None: no limit
 
 
+class Channel(_Block):
+    """What a detector without pixels measures at each point."""
+
+    name: str  # its data key; where events have one of this name and `_sigma`, that is its uncertainty, else it counts
+    title: str = ""
+    form: Literal["monitor", "yield", "transmission"] = "yield"  # of light that comes in, that a sample gives, or lets
+    over: str = ""  # the channel that it is divided by, as one behind another sample; I0 where not given
+    is_rate: bool = False  # a mean over the dwell, as a current is, and not a sum
+
+
 class Measurement(_Block):
     """Block `measurement` of a raw run's start document: what was asked for."""
 
@@ -80,6 +90,7 @@ class Measurement(_Block):
     frames_per_energy: int = 1
     order: Literal["up", "up_down", "random"] = "up"
     grid: StxmGrid | None = None  # of STXM
+    channels: list[Channel] = []  # of XAS; none in older runs, which have I0, TEY and TFY
     precision: Precision | None = None  # of what is measured until it is reached
 
 

@@ -2,53 +2,107 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Self, cast
 
-from callbacks.contract.outputs import NAN, NOT_KNOWN_1D, Account, Described, Floats, Marks, Output
+from pydantic import Field
+
+from callbacks.contract.outputs import (
+    NAN,
+    NO_TEXTS,
+    NOT_KNOWN_1D,
+    Account,
+    Described,
+    Floats,
+    Marks,
+    Output,
+    Result,
+    Texts,
+)
 
 
 class XasOutput(Output):
-    """What the steps of an absorption spectrum give for each point."""
+    """What the steps of an absorption spectrum give for each point, beside what they give for each channel."""
 
-    TEY_OVER_I0 = "tey_over_i0", "number", "", "total electron yield over I0"
-    TEY_OVER_I0_SIGMA = "tey_over_i0_sigma", "number", "", "its standard uncertainty"
-    TFY_OVER_I0 = "tfy_over_i0", "number", "", "total fluorescence yield over I0"
-    TFY_OVER_I0_SIGMA = "tfy_over_i0_sigma", "number", "", "its standard uncertainty"
-    TEY_RELATIVE_ERROR = (
-        "tey_relative_error",
-        "number",
-        "",
-        "sigma over value, of all points at this energy so far",
-    )
-    TFY_RELATIVE_ERROR = (
-        "tfy_relative_error",
-        "number",
-        "",
-        "sigma over value, of all points at this energy so far",
-    )
     POINT_MARK = "point_mark", "string", "", "why the point is not to be trusted as the others are"
 
 
+def ratio_outputs(channel: str) -> tuple[Output, Output]:
+    """Give the outputs of a channel's counts over I0 at a point, and of their standard uncertainty."""
+    key = f"{channel}_over_i0"
+    return _output(key, f"{channel} over I0"), _output(f"{key}_sigma", "its standard uncertainty")
+
+
+def relative_error(channel: str) -> Output:
+    """Give the output that says how well a channel over I0 is known at an energy: sigma over value, of all points."""
+    return _output(f"{channel}_relative_error", "sigma over value, of all points at this energy so far")
+
+
+def _output(key: str, meaning: str) -> Output:
+    made: type[Output] = cast("Any", Output)("ChannelOutput", {"VALUE": (key, "number", "", meaning)})
+    return next(iter(made))
+
+
+class ChannelSpectrum(Result):
+    """The spectrum of one channel, by ascending energy; in documents each name has the channel's in front.
+
+    Normalised: background subtracted, edge jump 1. What is normalised is the ratio to I0, of a transmission its
+    negative logarithm.
+    """
+
+    normalised: Annotated[Floats, Described("normalised absorption", "", ("energies",))] = NOT_KNOWN_1D
+    sigma: Annotated[Floats, Described("its standard uncertainty", "", ("energies",))] = NOT_KNOWN_1D
+    status: Annotated[str, Described("ok, or why it is not normalised")] = ""
+    edge_jump: Annotated[float, Described("edge jump of what is normalised")] = NAN
+    edge_jump_sigma: Annotated[float, Described("its standard uncertainty")] = NAN
+    over_i0_spectrum: Annotated[Floats, Described("counts over I0", "", ("energies",))] = NOT_KNOWN_1D
+    over_i0_spectrum_sigma: Annotated[Floats, Described("its standard uncertainty", "", ("energies",))] = NOT_KNOWN_1D
+
+
 class XasResult(Account, Marks):
-    """The spectra, by ascending energy. Normalised: background subtracted, edge jump 1."""
+    """The spectra, by ascending energy, of each channel by its name."""
 
     xas_energy: Annotated[Floats, Described("energy, as read back", "eV", ("energies",))] = NOT_KNOWN_1D
     i0_counts: Annotated[Floats, Described("I0, added up where it is not lost", "counts", ("energies",))] = NOT_KNOWN_1D
-    tey: Annotated[Floats, Described("normalised total electron yield", "", ("energies",))] = NOT_KNOWN_1D
-    tey_sigma: Annotated[Floats, Described("its standard uncertainty", "", ("energies",))] = NOT_KNOWN_1D
-    tey_status: Annotated[str, Described("ok, or why it is not normalised")] = ""
-    tey_edge_jump: Annotated[float, Described("edge jump of the yield over I0")] = NAN
-    tey_edge_jump_sigma: Annotated[float, Described("its standard uncertainty")] = NAN
-    tey_over_i0_spectrum: Annotated[Floats, Described("yield over I0", "", ("energies",))] = NOT_KNOWN_1D
-    tey_over_i0_spectrum_sigma: Annotated[Floats, Described("its standard uncertainty", "", ("energies",))] = (
-        NOT_KNOWN_1D
-    )
-    tfy: Annotated[Floats, Described("normalised total fluorescence yield", "", ("energies",))] = NOT_KNOWN_1D
-    tfy_sigma: Annotated[Floats, Described("its standard uncertainty", "", ("energies",))] = NOT_KNOWN_1D
-    tfy_status: Annotated[str, Described("ok, or why it is not normalised")] = ""
-    tfy_edge_jump: Annotated[float, Described("edge jump of the yield over I0")] = NAN
-    tfy_edge_jump_sigma: Annotated[float, Described("its standard uncertainty")] = NAN
-    tfy_over_i0_spectrum: Annotated[Floats, Described("yield over I0", "", ("energies",))] = NOT_KNOWN_1D
-    tfy_over_i0_spectrum_sigma: Annotated[Floats, Described("its standard uncertainty", "", ("energies",))] = (
-        NOT_KNOWN_1D
-    )
+    channels: Annotated[Texts, Described("names of the channels", shape=("channels",))] = NO_TEXTS
+    spectra: dict[str, ChannelSpectrum] = Field(default_factory=dict)
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Read the result; runs that were reduced before channels had names have TEY and TFY."""
+        found = super().read(values)
+        names = [str(name) for name in found.channels] or [name for name in ("tey", "tfy") if name in values]
+        spectra = {name: ChannelSpectrum.read(_of_channel(values, name)) for name in names}
+        return found.model_copy(update={"spectra": spectra})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the fields that the step knows, those of the spectra by the names of their channels."""
+        own = super().as_dict()
+        own.pop("spectra", None)
+        for name, spectrum in self.spectra.items():
+            own |= {_key(name, field): value for field, value in spectrum.as_dict().items()}
+        return own
+
+    @classmethod
+    def describe(cls) -> dict[str, Described]:
+        """Give meaning, unit and axes of every field, but of the spectra, which have neither unit nor fixed names."""
+        return {
+            name: next(each for each in field.metadata if isinstance(each, Described))
+            for name, field in cls.model_fields.items()
+            if name != "spectra"
+        }
+
+
+def channel_keys(channel: str) -> Iterable[str]:
+    """Give the names that the results of a channel have in documents."""
+    return [_key(channel, field) for field in ChannelSpectrum.model_fields]
+
+
+def _key(channel: str, field: str) -> str:
+    return channel if field == "normalised" else f"{channel}_{field}"
+
+
+def _of_channel(values: Mapping[str, Any], channel: str) -> dict[str, Any]:
+    return {
+        field: values[_key(channel, field)] for field in ChannelSpectrum.model_fields if _key(channel, field) in values
+    }

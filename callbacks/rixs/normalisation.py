@@ -51,7 +51,7 @@ class Normalisation(Step):
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take a frame's I0 and times; give its normalisation."""
-        i0 = _number(event.get(Key.I0))
+        i0 = _number(event.get(self._settings.i0))
         exposure = _number(event.get(Key.EXPOSURE_TIME))
         dwell = _number(event.get(Key.DWELL, exposure))
         if math.isnan(dwell) and not is_known(event, SCALER):

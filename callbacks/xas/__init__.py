@@ -3,18 +3,30 @@
 from callbacks.fitting.linear_combination import LinearCombination, fit_linear_combination
 from callbacks.xas.edge_position import EdgePosition, edge_position
 from callbacks.xas.mlls import Mlls, fit_mlls
-from callbacks.xas.spectrum import Spectrum, XasPoint, XasSettings, XasSpectrum, normalise_spectrum
+from callbacks.xas.spectrum import (
+    CHANNELS,
+    OpenBeam,
+    Spectrum,
+    XasPoint,
+    XasSettings,
+    XasSpectrum,
+    channels_of,
+    normalise_spectrum,
+)
 from callbacks.xas.white_lines import WhiteLines, white_line_ratio
 
 __all__ = [
+    "CHANNELS",
     "EdgePosition",
     "LinearCombination",
     "Mlls",
+    "OpenBeam",
     "Spectrum",
     "WhiteLines",
     "XasPoint",
     "XasSettings",
     "XasSpectrum",
+    "channels_of",
     "edge_position",
     "fit_linear_combination",
     "fit_mlls",

@@ -2,24 +2,77 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from callbacks.alarms import is_known
-from callbacks.contract import SCALER, Key, XasOutput, XasResult
-from callbacks.incident_flux import FluxCheck, IncidentFluxSettings, check_flux, relative_variance
+from callbacks.contract import (
+    SCALER,
+    Channel,
+    ChannelSpectrum,
+    Key,
+    Measurement,
+    Output,
+    XasOutput,
+    XasResult,
+    ratio_outputs,
+    relative_error,
+)
+from callbacks.incident_flux import FluxCheck, IncidentFluxSettings, check_flux
 from callbacks.step import Step
 from callbacks.wording import number_of
 from callbacks.xas.background import SIGMAS, background, jump_weight, windows
 
 FloatArray = NDArray[np.floating]
-YIELDS = (Key.TEY, Key.TFY)
+# Of runs that do not say what they count.
+CHANNELS = (
+    Channel(name=Key.I0, title="incident flux", form="monitor"),
+    Channel(name=Key.TEY, title="total electron yield"),
+    Channel(name=Key.TFY, title="total fluorescence yield"),
+)
+
+
+def channels_of(measurement: Measurement) -> Sequence[Channel]:
+    """Give what an absorption spectrum is measured with."""
+    return measurement.channels or CHANNELS
+
+
+class OpenBeam(BaseModel):
+    """What a detector in the open beam measured over I0: the response of the I0 monitor, inverted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    energy: list[float] = Field(min_length=2)  # eV, ascending
+    ratio: list[float]
+    sigma: list[float]
+    source: str = ""  # where it comes from
+
+    @model_validator(mode="after")
+    def _is_a_curve(self) -> Self:
+        if not len(self.energy) == len(self.ratio) == len(self.sigma):
+            raise ValueError("energy, ratio and sigma have different lengths")
+        if not all(low < high for low, high in itertools.pairwise(self.energy)):
+            raise ValueError("the energies do not ascend")
+        if not all(value > 0 for value in self.ratio):
+            raise ValueError("a ratio is not above zero")
+        return self
+
+    def at(self, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Give the ratio at energies and its variance, interpolated; NaN beyond what was measured."""
+        at, known = np.asarray(self.energy), np.asarray(energy, dtype=float)
+        place = np.searchsorted(at, known).clip(1, len(at) - 1)
+        share = (known - at[place - 1]) / (at[place] - at[place - 1])
+        share = np.where((share >= 0) & (share <= 1), share, np.nan)
+        ratio, variance = np.asarray(self.ratio), np.asarray(self.sigma) ** 2
+        low, high = 1 - share, share
+        return low * ratio[place - 1] + high * ratio[place], low**2 * variance[place - 1] + high**2 * variance[place]
 
 
 class XasSettings(IncidentFluxSettings):
@@ -30,6 +83,13 @@ class XasSettings(IncidentFluxSettings):
     normalise: Literal["edge", "area"] = "edge"
     post_edge: tuple[float, float] | None = None  # the edge jump is the mean here; with "area" the area is taken here
     fewest_points: int = Field(3, ge=2)  # in a window
+    # A second monitor that I0 is compared with; none where not given. A point is marked where their ratio departs from
+    # its trend by more than the share below and by five of its sigmas.
+    compared_with: str = ""
+    differ_above: float = Field(0.01, gt=0, lt=1)
+    # Of the light itself, by which the monitor's own structure is taken out: what another detector sees of it over I0,
+    # by energy, as `beamline.acquire.references` reads it from a run without a sample.
+    open_beam: OpenBeam | None = None
 
 
 @dataclass(frozen=True)
@@ -110,24 +170,115 @@ def _refused(energy: FloatArray, reason: str) -> Spectrum:
     return Spectrum(nothing, nothing.copy(), math.nan, math.nan, reason)
 
 
+@dataclass(frozen=True)
+class _Amount:
+    """What a channel measured in a time: a sum, with its variance."""
+
+    value: float
+    variance: float
+    is_counted: bool  # so that nothing is uncertain by one
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any], channel: Channel) -> _Amount:
+        """Read it from an event: counts have the variance of their number, others that of the sigma beside them."""
+        value, dwell = _number(event.get(channel.name)), _number(event.get(Key.DWELL))
+        sigma = event.get(f"{channel.name}_sigma")
+        if sigma is None and not channel.is_rate:
+            return cls(value, value, is_counted=True)
+        times = dwell if channel.is_rate else 1.0
+        return cls(value * times, (_number(sigma) * times) ** 2, is_counted=False)
+
+
+NOTHING = _Amount(math.nan, math.nan, is_counted=False)
+
+
+def _sum(amounts: Sequence[_Amount]) -> _Amount:
+    """Add up what was measured at several points; not known of none."""
+    if not amounts:
+        return NOTHING
+    value, variance = sum(each.value for each in amounts), sum(each.variance for each in amounts)
+    return _Amount(value, variance, is_counted=amounts[0].is_counted)
+
+
+def _ratio(above: _Amount, below: _Amount, noise: float) -> tuple[float, float]:
+    """Give a ratio and its standard uncertainty; NaN where it is divided by nothing.
+
+    Parameters
+    ----------
+    noise : float
+        Relative, of what is divided by, beyond its own variance.
+    """
+    if not below.value > 0 or not math.isfinite(above.value):
+        return math.nan, math.nan
+    ratio = above.value / below.value
+    own = max(above.variance, 1.0) if above.is_counted else above.variance
+    return ratio, math.sqrt(own / below.value**2 + ratio**2 * (below.variance / below.value**2 + noise**2))
+
+
+class _Ratios:
+    """Divides the channels of points by their I0, or by the channel that stands for it."""
+
+    def __init__(self, settings: XasSettings, channels: Sequence[Channel]) -> None:
+        self.settings = settings
+        self.channels = {each.name: each for each in channels}
+        self.channels.setdefault(settings.i0, Channel(name=settings.i0, form="monitor"))
+        self.divided = [each for each in channels if each.form != "monitor" and each.name != settings.i0]
+
+    def amounts(self, event: Mapping[str, Any]) -> dict[str, _Amount]:
+        """Read what all channels measured."""
+        return {name: _Amount.of(event, channel) for name, channel in self.channels.items()}
+
+    def of(self, channel: Channel, amounts: Mapping[str, _Amount], departure: float = 0.0) -> tuple[float, float]:
+        """Give the ratio of a channel and its standard uncertainty.
+
+        Parameters
+        ----------
+        departure : float
+            By how much I0 departs from its trend, relative.
+        """
+        below = amounts.get(channel.over or self.settings.i0, NOTHING)
+        return _ratio(amounts[channel.name], below, math.hypot(self.settings.monitor_noise, departure))
+
+
 class XasPoint(Step):
-    """Normalise the yields of each point to I0."""
+    """Divide what each channel measured at a point by I0.
 
-    kept = (
-        XasOutput.TEY_OVER_I0,
-        XasOutput.TEY_OVER_I0_SIGMA,
-        XasOutput.TFY_OVER_I0,
-        XasOutput.TFY_OVER_I0_SIGMA,
-    )
+    Parameters
+    ----------
+    settings : XasSettings
+    channels : sequence of Channel
+        What is measured.
+    """
 
-    def __init__(self, settings: XasSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: XasSettings, channels: Sequence[Channel] = CHANNELS) -> None:
+        self._ratios = _Ratios(settings, channels)
+        self._outputs = {channel.name: ratio_outputs(channel.name) for channel in self._ratios.divided}
+        self.kept: tuple[Output, ...] = tuple(output for pair in self._outputs.values() for output in pair)
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Take a point; give its yields over I0."""
-        i0 = _number(event.get(Key.I0))
-        tey, tfy = (_ratio(_number(event.get(key)), i0, self._settings.monitor_noise) for key in YIELDS)
-        return dict(zip(self.kept, (*tey, *tfy), strict=True))
+        """Take a point; give its channels over I0."""
+        amounts = self._ratios.amounts(event)
+        given: dict[str, Any] = {}
+        for channel in self._ratios.divided:
+            given |= zip(self._outputs[channel.name], self._ratios.of(channel, amounts), strict=True)
+        return given
+
+
+@dataclass(frozen=True)
+class _Total:
+    """What was measured at an energy, of one point or of several."""
+
+    energy: float
+    amounts: Mapping[str, _Amount]
+    departure: float  # of I0 from its trend, relative
+
+
+@dataclass(frozen=True)
+class _Point(_Total):
+    """A point of the spectrum."""
+
+    number: int
+    dwell: float
 
 
 class XasSpectrum(Step):
@@ -135,88 +286,133 @@ class XasSpectrum(Step):
 
     During the run a point is compared with those before it, and again as more come; the `result` compares it with those
     on both sides.
+
+    Parameters
+    ----------
+    settings : XasSettings
+    channels : sequence of Channel
+        What is measured.
     """
 
-    kept = (XasOutput.TEY_RELATIVE_ERROR, XasOutput.TFY_RELATIVE_ERROR, XasOutput.POINT_MARK)
-
-    def __init__(self, settings: XasSettings) -> None:
+    def __init__(self, settings: XasSettings, channels: Sequence[Channel] = CHANNELS) -> None:
         self._settings = settings
-        self._points: list[dict[str, float]] = []
+        self._ratios = _Ratios(settings, channels)
+        self._errors = [relative_error(channel.name) for channel in self._ratios.divided]
+        self.kept: tuple[Output, ...] = (*self._errors, XasOutput.POINT_MARK)
+        self._points: list[_Point] = []
         self._by_energy: dict[float, list[int]] = {}  # places of the points by setpoint
         self._departures: list[float] = []  # of the points from their trend, as far as it is known by now
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Take a point; say how well the yields at its energy are known by now, and what is wrong with the point."""
-        point = {str(key): _number(event.get(key)) for key in (Key.ENERGY, Key.I0, Key.DWELL, *YIELDS)}
-        point["setpoint"] = _number(event.get(Key.ENERGY_SETPOINT, event[Key.ENERGY]))
-        point["seq_num"] = event["seq_num"]
-        if math.isnan(point[Key.DWELL]) and not is_known(event, SCALER):
-            point[Key.I0] = math.nan  # counted for a time that is not known
-        self._points.append(point)
-        places = self._by_energy.setdefault(point["setpoint"], [])
+        """Take a point; say how well each channel at its energy is known by now, and what is wrong with the point."""
+        energy, dwell = _number(event.get(Key.ENERGY)), _number(event.get(Key.DWELL))
+        amounts = self._ratios.amounts(event)
+        if math.isnan(dwell) and not is_known(event, SCALER):
+            amounts[self._settings.i0] = NOTHING  # counted for a time that is not known
+        self._points.append(_Point(energy, amounts, 0.0, event["seq_num"], dwell))
+        setpoint = _number(event.get(Key.ENERGY_SETPOINT, event[Key.ENERGY]))
+        places = self._by_energy.setdefault(setpoint, [])
         places.append(len(self._points) - 1)
         newest = self._points[-2 * self._settings.neighbours - 1 :]
-        judged = check_flux([_flux(each) for each in newest], self._settings)
+        judged = check_flux([self._flux(each) for each in newest], self._settings)
         self._departures[len(self._points) - len(newest) :] = _departures(judged)
-        total = _sum_of([(self._points[place], self._departures[place]) for place in places])
-        ratios = [self._ratio_of(total, key) for key in YIELDS]
-        errors = [sigma / ratio if ratio > 0 else math.nan for ratio, sigma in ratios]
+        total = _add_up([replace(self._points[place], departure=self._departures[place]) for place in places])
+        found = [self._ratios.of(channel, total.amounts, total.departure) for channel in self._ratios.divided]
+        errors = [sigma / ratio if ratio > 0 else math.nan for ratio, sigma in found]
         return dict(zip(self.kept, [*errors, judged.reasons[-1]], strict=True))
 
     @property
     def result(self) -> XasResult:
         """The spectra so far."""
-        judged = check_flux([_flux(point) for point in self._points], self._settings)
-        numbers = np.array([point["seq_num"] for point in self._points], dtype=int)
-        marked = np.array([bool(reason) for reason in judged.reasons], dtype=bool)
-        energy, sums = self._add_up(judged)
-        (tey, tey_ratio, tey_sigma), (tfy, tfy_ratio, tfy_sigma) = (self._spectrum(key, energy, sums) for key in YIELDS)
+        judged = check_flux([self._flux(point) for point in self._points], self._settings)
+        reasons = [
+            "; ".join(filter(None, pair)) for pair in zip(judged.reasons, self._differences(judged), strict=True)
+        ]
+        totals = self._totals(judged)
+        energy = np.array([total.energy for total in totals])
+        numbers = np.array([point.number for point in self._points], dtype=int)
         return XasResult(
             xas_energy=energy,
-            marked_frames=numbers[marked],
-            marks=np.array([reason for reason in judged.reasons if reason], dtype=str),
-            i0_counts=np.array([total[Key.I0] for total in sums]),
-            tey=tey.normalised,
-            tey_sigma=tey.sigma,
-            tey_status=tey.status,
-            tey_edge_jump=tey.jump,
-            tey_edge_jump_sigma=tey.jump_sigma,
-            tey_over_i0_spectrum=tey_ratio,
-            tey_over_i0_spectrum_sigma=tey_sigma,
-            tfy=tfy.normalised,
-            tfy_sigma=tfy.sigma,
-            tfy_status=tfy.status,
-            tfy_edge_jump=tfy.jump,
-            tfy_edge_jump_sigma=tfy.jump_sigma,
-            tfy_over_i0_spectrum=tfy_ratio,
-            tfy_over_i0_spectrum_sigma=tfy_sigma,
+            marked_frames=numbers[np.array([bool(reason) for reason in reasons], dtype=bool)],
+            marks=np.array([reason for reason in reasons if reason], dtype=str),
+            i0_counts=np.array([total.amounts[self._settings.i0].value for total in totals]),
+            channels=np.array([channel.name for channel in self._ratios.divided], dtype=str),
+            spectra={channel.name: self._spectrum(channel, energy, totals) for channel in self._ratios.divided},
         )
 
-    def _spectrum(
-        self, key: Key, energy: FloatArray, sums: list[dict[str, float]]
-    ) -> tuple[Spectrum, FloatArray, FloatArray]:
-        """Give the normalised spectrum of a yield, and the yield over I0 with its standard uncertainty."""
-        pairs = [self._ratio_of(total, key) for total in sums]
-        ratio, sigma = np.array(pairs).reshape(-1, 2).T
-        return normalise_spectrum(energy, ratio, sigma**2, self._settings), ratio, sigma
+    def _spectrum(self, channel: Channel, energy: FloatArray, totals: Sequence[_Total]) -> ChannelSpectrum:
+        """Give the spectrum of a channel over I0, and normalised."""
+        pairs = [self._ratios.of(channel, total.amounts, total.departure) for total in totals]
+        ratio, sigma = np.array(pairs, dtype=float).reshape(-1, 2).T
+        beyond = ""
+        if self._settings.open_beam is not None and not channel.over:
+            ratio, sigma = _over_open_beam(energy, ratio, sigma, self._settings.open_beam)
+            if np.isnan(self._settings.open_beam.at(energy)[0]).all():
+                beyond = "the open beam was measured at none of its energies"
+        absorbed, variance = ratio, sigma**2
+        if channel.form == "transmission":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                absorbed, variance = np.where(ratio > 0, -np.log(ratio), np.nan), (sigma / ratio) ** 2
+        found = normalise_spectrum(energy, absorbed, variance, self._settings)
+        return ChannelSpectrum(
+            normalised=found.normalised,
+            sigma=found.sigma,
+            status=beyond or found.status,
+            edge_jump=found.jump,
+            edge_jump_sigma=found.jump_sigma,
+            over_i0_spectrum=ratio,
+            over_i0_spectrum_sigma=sigma,
+        )
 
-    def _ratio_of(self, total: Mapping[str, float], key: str) -> tuple[float, float]:
-        """Give a yield over I0 of points added up, and its standard uncertainty."""
-        return _ratio(total[key], total[Key.I0], math.hypot(self._settings.monitor_noise, total["departure"]))
+    def _differences(self, judged: FluxCheck) -> list[str]:
+        """Say of each point where the second monitor does not go with I0; "" where it does, or there is none."""
+        name = self._settings.compared_with
+        if not name or not self._points:
+            return [""] * len(self._points)
+        pairs = [
+            _ratio(
+                point.amounts.get(name, NOTHING),
+                point.amounts[self._settings.i0],
+                math.sqrt(2) * self._settings.monitor_noise,
+            )
+            for point in self._points
+        ]
+        ratio, sigma = np.array(pairs).T
+        compared = check_flux(np.where(judged.lost, np.nan, ratio), self._settings)
+        away = np.abs(compared.relative - 1)
+        differs = (away > self._settings.differ_above) & (away > 5 * sigma / ratio)
+        return [
+            f"{self._settings.i0} and {name} differ: their ratio is {each:.3f} of its trend" if wrong else ""
+            for each, wrong in zip(compared.relative, differs, strict=True)
+        ]
 
-    def _add_up(self, judged: FluxCheck) -> tuple[FloatArray, list[dict[str, float]]]:
-        """Add the counts of points at the same energy, by ascending energy."""
+    def _flux(self, point: _Point) -> float:
+        i0 = point.amounts[self._settings.i0].value
+        return i0 / point.dwell if point.dwell > 0 else i0
+
+    def _totals(self, judged: FluxCheck) -> list[_Total]:
+        """Add up points at the same energy, by ascending energy."""
         departures = _departures(judged)
         totals = [
-            _sum_of([(self._points[place], departures[place]) for place in places])
+            _add_up([replace(self._points[place], departure=departures[place]) for place in places])
             for places in self._by_energy.values()
         ]
-        totals.sort(key=lambda total: total["energy"])
-        return np.array([total["energy"] for total in totals]), totals
+        return sorted(totals, key=lambda total: total.energy)
 
 
-def _flux(point: Mapping[str, float]) -> float:
-    return point[Key.I0] / point[Key.DWELL] if point[Key.DWELL] > 0 else point[Key.I0]
+def _over_open_beam(
+    energy: FloatArray, ratio: FloatArray, sigma: FloatArray, open_beam: OpenBeam
+) -> tuple[FloatArray, FloatArray]:
+    """Divide a channel over I0 by what the open beam is over I0 (double normalisation).
+
+    Notes
+    -----
+    What is shared by neighbours, as they are interpolated between the same energies of the open beam, is counted as
+    that of each: the open beam is to be measured with less noise than the sample.
+    """
+    light, variance = open_beam.at(energy)
+    divided = ratio / light
+    return divided, np.sqrt((sigma / light) ** 2 + divided**2 * variance / light**2)
 
 
 def _departures(judged: FluxCheck) -> list[float]:
@@ -224,27 +420,20 @@ def _departures(judged: FluxCheck) -> list[float]:
     return [math.inf if gone else float(each) for gone, each in zip(judged.lost, judged.departure, strict=True)]
 
 
-def _sum_of(points: Sequence[tuple[Mapping[str, float], float]]) -> dict[str, float]:
-    """Add the counts of points at one energy, each with its departure.
+def _add_up(points: Sequence[_Point]) -> _Total:
+    """Add up what was measured in the points at one energy.
 
     Those whose I0 is lost count for nothing, and those whose I0 departs from its trend only where there are no others.
     """
-    least = min(departure for _, departure in points)
-    good = [(point, departure) for point, departure in points if math.isfinite(departure)]
+    least = min(point.departure for point in points)
+    good = [point for point in points if math.isfinite(point.departure)]
     if least == 0.0:
-        good = [(point, departure) for point, departure in good if departure == 0.0]
-    total = {str(key): sum(point[key] for point, _ in good) if good else math.nan for key in (Key.I0, *YIELDS)}
-    total["energy"] = float(np.mean([point[Key.ENERGY] for point, _ in points]))
-    total["departure"] = max((departure for _, departure in good), default=0.0)
-    return total
-
-
-def _ratio(counts: float, i0: float, monitor_noise: float) -> tuple[float, float]:
-    """Give counts over I0 and its standard uncertainty; NaN where I0 is not above zero."""
-    if not i0 > 0 or not math.isfinite(counts):
-        return math.nan, math.nan
-    ratio = counts / i0
-    return ratio, math.sqrt(max(counts, 1.0) / i0**2 + ratio**2 * relative_variance(i0, monitor_noise=monitor_noise))
+        good = [point for point in good if point.departure == 0.0]
+    return _Total(
+        energy=float(np.mean([point.energy for point in points])),
+        amounts={name: _sum([point.amounts[name] for point in good]) for name in points[0].amounts},
+        departure=max((point.departure for point in good), default=0.0),
+    )
 
 
 def _number(value: Any) -> float:

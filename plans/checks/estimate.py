@@ -168,7 +168,7 @@ class _Walk:
         self._scanner: Any = endstation.devices.get("scanner", _NEVER_SET)
         self._energy = endstation.devices.get("energy", _NEVER_SET)
         self._feedback = endstation.feedback
-        self._exposures = {device: device.dwell for device in endstation.those("scaler")}
+        self._exposures = {device: device.dwell for device in endstation.counters}
         self._exposures |= {device: device.exposure_time for device in endstation.those("ccd", "ccd_dark")}
         self._setpoints: dict[Any, Any] = {}  # device -> last setpoint
         self._data: dict[tuple[Any, int], _Data] = {}  # by device and pixels of a line

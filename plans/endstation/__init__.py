@@ -5,16 +5,16 @@ from plans.endstation.devices import (
     CLOSED,
     OPEN,
     Ccd,
+    Counter,
     Feedback,
     LineScanner,
     Positioner,
     Question,
     Ring,
     SampleHolder,
-    Scaler,
     ZonePlate,
 )
-from plans.endstation.endstation import ROLES, Endstation, lacking
+from plans.endstation.endstation import COUNTERS, ROLES, Endstation, lacking
 from plans.endstation.light import Light, below
 from plans.endstation.needs import TECHNIQUES, Needs, needing
 from plans.endstation.promised import kept
@@ -22,10 +22,12 @@ from plans.endstation.truth import Truth
 
 __all__ = [
     "CLOSED",
+    "COUNTERS",
     "OPEN",
     "ROLES",
     "TECHNIQUES",
     "Ccd",
+    "Counter",
     "Endstation",
     "Feedback",
     "Light",
@@ -35,7 +37,6 @@ __all__ = [
     "Question",
     "Ring",
     "SampleHolder",
-    "Scaler",
     "Truth",
     "ZonePlate",
     "below",

@@ -30,8 +30,8 @@ class SampleHolder(Movable[str], Readable[str], Protocol):
         ...
 
 
-class Scaler(Triggerable, Stageable, Readable[Any], Protocol):
-    """Counts I0, TEY and TFY for `dwell` s."""
+class Counter(Triggerable, Stageable, Readable[Any], Protocol):
+    """Counts for `dwell` s, or averages: a scaler, an electrometer, a detector of fluorescence."""
 
     dwell: Positioner
 

@@ -8,12 +8,14 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 from bluesky.protocols import Movable, Readable
 
-from plans.endstation.devices import Ccd, Feedback, LineScanner, Positioner, Ring, SampleHolder, Scaler, ZonePlate
+from callbacks.contract import Channel
+from plans.endstation.devices import Ccd, Counter, Feedback, LineScanner, Positioner, Ring, SampleHolder, ZonePlate
 from plans.endstation.light import Light
 from plans.endstation.truth import Truth
 from plans.errors import PlanError
 
 DeviceT = TypeVar("DeviceT")
+COUNTERS = ("scaler",)  # roles
 
 
 class Role(Generic[DeviceT]):
@@ -72,6 +74,8 @@ class Endstation:
         Read at each point of the stream `primary`, whichever the plan.
     monitored : tuple of signal
         What of each changes during a run goes into a stream of its own.
+    channels : tuple of Channel
+        What the counters measure.
     """
 
     devices: Mapping[str, Any] = field(default_factory=dict)
@@ -82,9 +86,10 @@ class Endstation:
     units: Mapping[str, str] = field(default_factory=dict)
     at_points: tuple[Any, ...] = ()
     monitored: tuple[Any, ...] = ()
+    channels: tuple[Channel, ...] = ()
 
     energy = Role[Positioner]("sets the excitation energy")  # eV
-    scaler = Role[Scaler]("counts incident flux and yields")
+    scaler = Role[Counter]("counts incident flux and yields")
     ring = Role[Ring]("reads the ring current")
     front_end_shutter = Role[Readable[str]]("tells whether the facility gives light")  # plans only read it
     shutter = Role[Movable[str]]("keeps the light from the sample")  # "open" or "closed"
@@ -111,6 +116,11 @@ class Endstation:
     def those(self, *roles: str) -> list[Any]:
         """Give the devices of these roles that there are, in this order."""
         return [self.devices[role] for role in roles if role in self.devices]
+
+    @property
+    def counters(self) -> list[Counter]:
+        """The devices that count at each point of a spectrum."""
+        return self.those(*COUNTERS)
 
     def positions(self, role: str, value: Any) -> list[Any]:
         """Give a move as plans take it, device and value; nothing where there is no device of this role."""

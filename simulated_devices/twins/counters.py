@@ -1,21 +1,45 @@
-"""Twin of the scaler."""
+"""Twins of the devices that count."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from ophyd import Component, Kind
 
+from beamline.endstation.devices.counters import with_channels
 from beamline.endstation.devices.task import TaskStatus
 from callbacks.contract import UNITS, Key
 from simulated_devices.twins.base import SoftSignal, Twin
 
+COUNTED = ("i0", "tey", "tfy")
+
 
 class Scaler(Twin):
-    """Counts I0, TEY and TFY for `dwell` s."""
+    """Counts I0, TEY, TFY and what else the world has, for `dwell` s.
 
-    i0 = Component(SoftSignal, value=0.0, key=str(Key.I0), units=UNITS[Key.I0], kind=Kind.hinted)
-    tey = Component(SoftSignal, value=0.0, key=str(Key.TEY), units=UNITS[Key.TEY], kind=Kind.hinted)
-    tfy = Component(SoftSignal, value=0.0, key=str(Key.TFY), units=UNITS[Key.TFY], kind=Kind.hinted)
+    Parameters
+    ----------
+    prefix, name, shared
+        As of `Twin`.
+    channels : sequence of str
+        Of those that `SimulatedEndstation.counts` gives.
+    """
+
     dwell = Component(SoftSignal, value=1.0, key=str(Key.DWELL), units="s", limits=(0.001, 36000.0), kind=Kind.normal)
+
+    def __new__(cls, _prefix: str = "", *, channels: Sequence[str] = COUNTED, **_kwargs: Any) -> Scaler:
+        """Make a scaler with these channels."""
+
+        def counted(name: str) -> Component[Any]:
+            return Component(SoftSignal, value=0.0, key=name, units=UNITS[Key.I0], kind=Kind.hinted)
+
+        made: Scaler = with_channels(cls, channels, counted)
+        return made
+
+    def __init__(self, prefix: str = "", *, channels: Sequence[str] = COUNTED, **kwargs: Any) -> None:
+        self.channels = tuple(channels)
+        super().__init__(prefix, **kwargs)
 
     def trigger(self) -> TaskStatus:
         """Count."""
@@ -24,7 +48,8 @@ class Scaler(Twin):
 
         def count() -> None:
             self.wait_until(end)
-            for name, value in self.world.counts(begin, end).items():
-                self.put(getattr(self, name), value)
+            counts = self.world.counts(begin, end)
+            for name in self.channels:
+                self.put(getattr(self, f"channel_{name}"), counts[name])
 
         return self.in_background(count)

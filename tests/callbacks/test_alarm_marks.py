@@ -8,7 +8,7 @@ from stxm_documents import stxm_documents
 from beamline.storage.results import collect, differences
 from beamline.techniques import pipelines
 from callbacks.alarms import AlarmMarks
-from callbacks.contract import Key, LineOutput, alarm_key, severity_key
+from callbacks.contract import Key, LineOutput, Measurement, alarm_key, severity_key
 from callbacks.pipelines import XAS
 from callbacks.reduction import Reducer
 from callbacks.stxm.steps.lines import LineCorrection, LineSettings
@@ -148,7 +148,7 @@ def with_alarms_of_dark(documents, number):
 
 
 def test_a_point_whose_yield_is_not_known_is_nan_with_the_reason():
-    chain = XAS.build(XAS.settings_model(), None)
+    chain = XAS.build(XAS.settings_model(), Measurement(technique="xas", sample="", points=4, exposure_time=1.0))
     alarms = AlarmMarks()
     for number in range(1, 5):
         event = {Key.ENERGY: 530.0 + number, Key.I0: 1e6, Key.TEY: 100.0, Key.TFY: 50.0, Key.DWELL: 1.0}

@@ -243,15 +243,16 @@ def _drift_found(result: RixsResult, truth: Truth, first: int) -> list[tuple[str
 
 def _xas_found(_raw: Run, derived: Run, truth: Truth) -> list[tuple[str, str, str, str]]:
     result = derived.read(XasResult)
+    tey = result.spectra[Key.TEY]
     sample = truth.samples[SAMPLE]
     expected = sample.absorption(result.xas_energy + truth.energy_offset)
     rows = []
     for energy in (528.8, 530.8, 537.5):
         at = int(np.abs(result.xas_energy - energy).argmin())
-        scale = result.tey_edge_jump / np.median(result.tey_over_i0_spectrum / expected)
+        scale = tey.edge_jump / np.median(tey.over_i0_spectrum / expected)
         background = np.polyval(np.polyfit(result.xas_energy[:12], expected[:12], 1), result.xas_energy[at])
         true = (expected[at] - background) / scale
-        rows.append(_row(f"TEY at {energy} eV", result.tey[at], result.tey_sigma[at], float(true), "of the edge"))
+        rows.append(_row(f"TEY at {energy} eV", tey.normalised[at], tey.sigma[at], float(true), "of the edge"))
     return rows
 
 

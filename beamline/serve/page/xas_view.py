@@ -6,18 +6,21 @@ import numpy as np
 
 from beamline.serve.page.growing import GrowingRun
 from beamline.serve.page.panels import Axis, Curve, Panel, lines
-from callbacks.contract import Key, Stream
-
-CHANNELS = {"tey": "total electron yield", "tfy": "total fluorescence yield"}
+from callbacks.contract import Key, Measurement, Stream
+from callbacks.xas import channels_of
 
 
 def panels(raw: GrowingRun, derived: GrowingRun | None) -> list[Panel]:
     """Give the figures of a spectrum."""
     if derived is None or not derived.count(Stream.FRAMES):
         return []
+    channels = channels_of(Measurement.model_validate(raw.measurement))
     energy = derived.column(Stream.FRAMES, Key.ENERGY)
     x, made = Axis("energy", "eV"), []
-    for channel, name in CHANNELS.items():
+    for each in channels:
+        if each.form == "monitor":
+            continue
+        channel, name = each.name, each.title or each.name
         over, sigma = (derived.column(Stream.FRAMES, f"{channel}_over_i0{end}") for end in ("", "_sigma"))
         if len(over):
             made.append(lines(channel, f"{name} over I0", [Curve(name, energy, over, sigma)], x, Axis("ratio")))

@@ -189,7 +189,7 @@ def test_a_spectrum_has_the_precision_that_was_asked_for(session):
     count, reason, reached = decided(raw)
     assert set(reason) == {Reason.REACHED}
     result = derived.read(XasResult)
-    found = result.tey_over_i0_spectrum_sigma / result.tey_over_i0_spectrum
+    found = result.spectra["tey"].over_i0_spectrum_sigma / result.spectra["tey"].over_i0_spectrum
     assert np.all(np.abs(found / asked - 1) < 0.1)
     assert np.allclose(found, reached)
     assert count.sum() == len(raw.streams["primary"])

@@ -16,6 +16,6 @@ def test_a_spectrum_that_is_too_short_to_be_normalised_is_shown_over_i0_with_the
         uid = measure(session, xas(session.endstation, "528:532:0.5", 0.2))
         session.drain()
     page = write_report(Runs(tmp_path), uid, tmp_path / "report.html").read_text()
-    assert "Yields over I0" in page
+    assert "Counts over I0" in page
     assert "Not normalised: TEY: " in page
     assert "Absorption spectra" not in page

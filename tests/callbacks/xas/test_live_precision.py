@@ -23,7 +23,8 @@ def test_the_relative_error_falls_with_the_points_at_an_energy_and_ends_as_that_
     assert np.allclose(errors[:9] * np.sqrt(np.arange(1, 10)), errors[0], rtol=0.05)
     assert np.isclose(errors[9], errors[0], rtol=0.05)
     result = step.result
-    assert np.isclose(errors[10], result.tey_over_i0_spectrum_sigma[0] / result.tey_over_i0_spectrum[0])
+    tey = result.spectra["tey"]
+    assert np.isclose(errors[10], tey.over_i0_spectrum_sigma[0] / tey.over_i0_spectrum[0])
     assert found[10]["tfy_relative_error"] > found[10]["tey_relative_error"]
 
 

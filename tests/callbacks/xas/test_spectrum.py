@@ -131,17 +131,17 @@ def test_points_without_flux_are_marked_and_not_divided_by():
     kept, result = push_all(points)
     assert np.isnan(kept[40]["tey_over_i0"])
     assert result.marked_frames.tolist() == [41]
-    assert np.isnan(result.tey[40])
-    assert np.isfinite(np.delete(result.tey, 40)).all()
-    assert result.tfy_status.startswith("no edge")
+    assert np.isnan(result.spectra["tey"].normalised[40])
+    assert np.isfinite(np.delete(result.spectra["tey"].normalised, 40)).all()
+    assert result.spectra["tfy"].status.startswith("no edge")
 
 
 def test_repeated_energies_are_added():
     once = [{Key.ENERGY: e, Key.I0: 1e6, Key.TEY: 5e4 * (0.2 + truth(e)), Key.TFY: 1e4} for e in ENERGY]
     _, single = push_all(once)
     _, double = push_all(once + once[::-1])
-    np.testing.assert_allclose(double.tey, single.tey, atol=1e-5)
-    np.testing.assert_allclose(double.tey_sigma, single.tey_sigma / np.sqrt(2), rtol=0.03)
+    np.testing.assert_allclose(double.spectra["tey"].normalised, single.spectra["tey"].normalised, atol=1e-5)
+    np.testing.assert_allclose(double.spectra["tey"].sigma, single.spectra["tey"].sigma / np.sqrt(2), rtol=0.03)
     np.testing.assert_array_equal(double.i0_counts, 2e6)
 
 
@@ -150,7 +150,7 @@ def test_a_point_whose_i0_departs_from_its_trend_counts_only_where_there_is_no_o
     points.append({**points[5], Key.I0: 5e5})
     points[9] = {**points[9], Key.I0: 5e5}
     _, result = push_all(points)
-    ratio, sigma = result.tey_over_i0_spectrum, result.tey_over_i0_spectrum_sigma
+    ratio, sigma = result.spectra["tey"].over_i0_spectrum, result.spectra["tey"].over_i0_spectrum_sigma
     np.testing.assert_allclose(np.delete(ratio, 9), 0.01)
     assert sigma[5] == sigma[4]
     assert ratio[9] - sigma[9] == pytest.approx(0.01, rel=0.01)

@@ -222,7 +222,7 @@ def test_counts_that_are_those_of_the_point_before_are_named(session):
 
 
 def test_an_instrument_that_counts_no_counts_is_not_believed(session):
-    pv = session.endstation.scaler.i0.pvname
+    pv = session.endstation.scaler.channel_i0.pvname
     scaler = session.endstation.scaler
     for value, said in ((-5.0, f"{pv} is -5, below zero"), (np.inf, f"{pv} is inf"), (np.nan, f"{pv} is nan")):
         assert epics.caput(pv, value, wait=True, timeout=5) == 1
