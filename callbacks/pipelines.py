@@ -17,7 +17,7 @@ from callbacks.rixs.integration import Integration, IntegrationSettings
 from callbacks.rixs.normalisation import Normalisation, NormalisationSettings
 from callbacks.rixs.repeats import RepeatedFrames, RepeatedFramesSettings
 from callbacks.rixs.rixs_map import RixsMap, RixsMapSettings
-from callbacks.step import Chain
+from callbacks.step import Chain, Step
 from callbacks.stxm.alignment.registration import RegistrationSettings
 from callbacks.stxm.edges import edge_of
 from callbacks.stxm.steps.absorbance import Absorbance, AbsorbanceSettings
@@ -29,6 +29,7 @@ from callbacks.stxm.steps.registration import Registration
 from callbacks.stxm.unmixing.analysis import AnalysisSettings
 from callbacks.stxm.unmixing.references import ChemistrySettings
 from callbacks.xas.spectrum import XasPoint, XasSettings, XasSpectrum, channels_of
+from callbacks.xas.windows import WHOLE, FluorescenceWindows, window_channels
 
 
 class _Settings(BaseModel):
@@ -80,8 +81,13 @@ def rixs_map(settings: RixsSettings, _measurement: Measurement) -> Chain:
 
 def xas_spectrum(settings: XasSettings, measurement: Measurement) -> Chain:
     """Build the steps of an absorption spectrum."""
-    channels = channels_of(measurement)
-    return Chain({"xas_point": XasPoint(settings, channels), "xas_spectrum": XasSpectrum(settings, channels)})
+    channels = [channel for channel in channels_of(measurement) if channel.form != "spectrum"]
+    steps: dict[str, Step] = {}
+    if len(channels) < len(channels_of(measurement)):
+        windows = settings.windows or WHOLE
+        steps["fluorescence"] = FluorescenceWindows(windows)
+        channels += window_channels(windows)
+    return Chain(steps | {"xas_point": XasPoint(settings, channels), "xas_spectrum": XasSpectrum(settings, channels)})
 
 
 def stxm_stack(settings: StxmSettings, measurement: Measurement) -> Chain:

@@ -233,6 +233,8 @@ def _channels(config: Config, devices: Mapping[str, Any]) -> tuple[Channel, ...]
             own = table.model_dump() if table else known[name].model_dump() if name in known else {}
             own["title"] = own.get("title") or (known[name].title if name in known else "")
             found[name] = Channel(**own | {"name": name, "is_rate": described[name].get("units") != UNITS[Key.I0]})
+        if Key.FLUORESCENCE in described:
+            found[Key.FLUORESCENCE] = Channel(name=Key.FLUORESCENCE, title="fluorescence", form="spectrum")
     for name, table in config.channels.items():
         for each in filter(None, (name, table.over)):
             if each not in found:

@@ -34,6 +34,7 @@ from callbacks.contract.keys import (
     UNITS,
     CcdConfig,
     DecisionKey,
+    FluorescenceConfig,
     Key,
     Reason,
     ScannerConfig,
@@ -66,7 +67,15 @@ from callbacks.contract.stxm import (
     StackResult,
     StxmResult,
 )
-from callbacks.contract.xas import ChannelSpectrum, XasOutput, XasResult, channel_keys, ratio_outputs, relative_error
+from callbacks.contract.xas import (
+    ChannelSpectrum,
+    XasOutput,
+    XasResult,
+    channel_keys,
+    counts_outputs,
+    ratio_outputs,
+    relative_error,
+)
 
 __all__ = [
     "ADDED",
@@ -97,6 +106,7 @@ __all__ = [
     "DensityResult",
     "Derivation",
     "Described",
+    "FluorescenceConfig",
     "FocusOutput",
     "FocusResult",
     "ImageOutput",
@@ -129,6 +139,7 @@ __all__ = [
     "XasResult",
     "alarm_key",
     "channel_keys",
+    "counts_outputs",
     "parts_before",
     "points_before",
     "ratio_outputs",

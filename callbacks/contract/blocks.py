@@ -73,7 +73,8 @@ class Channel(_Block):
 
     name: str  # its data key; where events have one of this name and `_sigma`, that is its uncertainty, else it counts
     title: str = ""
-    form: Literal["monitor", "yield", "transmission"] = "yield"  # of light that comes in, that a sample gives, or lets
+    # Of light that comes in, that a sample gives, or lets through; spectra of it, of which windows are channels.
+    form: Literal["monitor", "yield", "transmission", "spectrum"] = "yield"
     over: str = ""  # the channel that it is divided by, as one behind another sample; I0 where not given
     is_rate: bool = False  # a mean over the dwell, as a current is, and not a sum
 

@@ -28,6 +28,9 @@ class Key(StrEnum):
     TEY = "tey"  # total electron yield
     TFY = "tfy"  # total fluorescence yield
     DWELL = "dwell"  # time the three above were integrated for
+    FLUORESCENCE = "fluorescence_spectrum"  # (bins,), of a silicon drift detector
+    FLUORESCENCE_REAL_TIME = "fluorescence_real_time"
+    FLUORESCENCE_LIVE_TIME = "fluorescence_live_time"  # less, as it is blind behind each photon
     RING_CURRENT = "ring_current"
     UNDULATOR_GAP = "undulator_gap"  # optional
     EXPOSURE_TIME = "ccd_exposure_time"
@@ -89,6 +92,13 @@ class CcdConfig(StrEnum):
     MODEL = "ccd_model"
 
 
+class FluorescenceConfig(StrEnum):
+    """Configuration keys of the detector of fluorescence, in the configuration of the object `fluorescence`."""
+
+    FIRST = "fluorescence_first"  # energy of the middle of the first bin
+    WIDTH = "fluorescence_width"  # of a bin
+
+
 class ScannerConfig(StrEnum):
     """Configuration keys of the line scanner, in the descriptor's configuration of the object `scanner`."""
 
@@ -104,6 +114,9 @@ UNITS: dict[str, str] = {
     Key.TEY: "counts",
     Key.TFY: "counts",
     Key.DWELL: "s",
+    Key.FLUORESCENCE: "counts",
+    Key.FLUORESCENCE_REAL_TIME: "s",
+    Key.FLUORESCENCE_LIVE_TIME: "s",
     Key.RING_CURRENT: "mA",
     Key.UNDULATOR_GAP: "mm",
     Key.EXPOSURE_TIME: "s",
@@ -131,6 +144,8 @@ UNITS: dict[str, str] = {
     CcdConfig.FULL_SCALE: "counts",
     CcdConfig.TEMPERATURE: "degC",
     CcdConfig.TEMPERATURE_SETPOINT: "degC",
+    FluorescenceConfig.FIRST: "eV",
+    FluorescenceConfig.WIDTH: "eV",
     ScannerConfig.DEAD_TIME: "s",
     ScannerConfig.DARK_RATE: "counts/s",
     ScannerConfig.COUNTER_DIVIDER: "",

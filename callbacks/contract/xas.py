@@ -33,6 +33,11 @@ def ratio_outputs(channel: str) -> tuple[Output, Output]:
     return _output(key, f"{channel} over I0"), _output(f"{key}_sigma", "its standard uncertainty")
 
 
+def counts_outputs(channel: str) -> tuple[Output, Output]:
+    """Give the outputs of a channel that is made from what a detector measured, and of its standard uncertainty."""
+    return _output(channel, channel), _output(f"{channel}_sigma", "its standard uncertainty")
+
+
 def relative_error(channel: str) -> Output:
     """Give the output that says how well a channel over I0 is known at an energy: sigma over value, of all points."""
     return _output(f"{channel}_relative_error", "sigma over value, of all points at this energy so far")

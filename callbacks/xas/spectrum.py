@@ -87,6 +87,8 @@ class XasSettings(IncidentFluxSettings):
     # its trend by more than the share below and by five of its sigmas.
     compared_with: str = ""
     differ_above: float = Field(0.01, gt=0, lt=1)
+    # Channels cut out of the spectra of a detector that tells energies apart: from and to, eV; of none, the whole.
+    windows: dict[str, tuple[float, float]] = Field(default_factory=dict)
     # Of the light itself, by which the monitor's own structure is taken out: what another detector sees of it over I0,
     # by energy, as `beamline.acquire.references` reads it from a run without a sample.
     open_beam: OpenBeam | None = None
@@ -349,6 +351,8 @@ class XasSpectrum(Step):
             ratio, sigma = _over_open_beam(energy, ratio, sigma, self._settings.open_beam)
             if np.isnan(self._settings.open_beam.at(energy)[0]).all():
                 beyond = "the open beam was measured at none of its energies"
+        if len(ratio) and np.isfinite(ratio).any() and not np.isfinite(sigma).any():
+            beyond = f"no {channel.name}_sigma is recorded, and it is no number of counts"
         absorbed, variance = ratio, sigma**2
         if channel.form == "transmission":
             with np.errstate(divide="ignore", invalid="ignore"):

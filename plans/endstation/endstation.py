@@ -15,7 +15,7 @@ from plans.endstation.truth import Truth
 from plans.errors import PlanError
 
 DeviceT = TypeVar("DeviceT")
-COUNTERS = ("scaler",)  # roles
+COUNTERS = ("scaler", "electrometer", "fluorescence")  # roles
 
 
 class Role(Generic[DeviceT]):
@@ -90,6 +90,8 @@ class Endstation:
 
     energy = Role[Positioner]("sets the excitation energy")  # eV
     scaler = Role[Counter]("counts incident flux and yields")
+    electrometer = Role[Counter]("reads currents")  # beside the scaler; alone it has its role
+    fluorescence = Role[Counter]("takes spectra of the fluorescence")
     ring = Role[Ring]("reads the ring current")
     front_end_shutter = Role[Readable[str]]("tells whether the facility gives light")  # plans only read it
     shutter = Role[Movable[str]]("keeps the light from the sample")  # "open" or "closed"

@@ -12,9 +12,11 @@ import numpy as np
 from beamline.endstation.devices.scanner import MODES
 from simulated_devices.ioc.bench import Bench
 from simulated_devices.ioc.channels import Integer, Pvs, array, choice, number
+from simulated_devices.physics.drift_detector import BINS
 
 SHUTTER_TIME = 0.1  # s
 RING_PERIOD = 0.1  # s of wall-clock time between readings of the ring current
+CURRENTS = ("mesh", "drain", "reference", "diode")  # of the electrometer, channels 1 to 4
 LONGEST_LINE = 4000  # pixels
 CLOSED_OPEN = ("Closed", "Open")
 CHANNELS = {"i0": 2, "tey": 3, "tfy": 4}  # of the scaler; 1 is its clock
@@ -81,6 +83,10 @@ class BusyRecord:
         """Whether the work that has this event was followed by other work."""
         return stop is not self._stop
 
+    async def stop(self) -> None:
+        """Stop the work under way."""
+        self._stop.set()
+
     async def _put(self, value: int) -> None:
         self._stop.set()
         if not value:
@@ -124,6 +130,75 @@ class Scaler:
         await self._channels["clock"].write(np.rint((end - begin) * CLOCK_RATE))
         for name, value_counted in counts.items():
             await self._channels[name].write(value_counted)
+
+
+class Electrometer:
+    """An electrometer of four channels, as quadEM serves it."""
+
+    def __init__(self, bench: Bench, prefix: str) -> None:
+        self._bench = bench
+        self._acquire = BusyRecord(bench, self._run)
+        self._time = number(bench, 1.0, units="s")
+        self._averaged = Integer(bench, value=0)
+        self._means = {name: number(bench, 0.0, units="nA") for name in CURRENTS}
+        self._spreads = {name: number(bench, 0.0, units="nA") for name in CURRENTS}
+        self.pvdb: Pvs = {
+            f"{prefix}QuadEM:Acquire": self._acquire.channel,
+            f"{prefix}QuadEM:AcquireMode": choice(bench, "Continuous", ("Continuous", "Multiple", "Single")),
+            f"{prefix}QuadEM:AveragingTime": self._time,
+            f"{prefix}QuadEM:NumAveraged_RBV": self._averaged,
+        }
+        for index, name in enumerate(CURRENTS, start=1):
+            self.pvdb[f"{prefix}QuadEM:Current{index}:MeanValue_RBV"] = self._means[name]
+            self.pvdb[f"{prefix}QuadEM:Current{index}:Sigma_RBV"] = self._spreads[name]
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        """Average for the time that is set, or until stopped."""
+        begin = self._bench.now()
+        await self._bench.until(begin + self._time.value, stop)
+        if self._acquire.was_restarted(stop):
+            return
+        for name, (mean, spread, samples) in self._bench.world.currents(begin, self._bench.now()).items():
+            await self._averaged.write(samples)
+            await self._spreads[name].write(spread)
+            await self._means[name].write(mean)
+
+
+class DriftDetector:
+    """A silicon drift detector behind an MCA record."""
+
+    def __init__(self, bench: Bench, prefix: str) -> None:
+        self._bench = bench
+        self._start = BusyRecord(bench, self._run)
+        self._preset = number(bench, 1.0, units="s")
+        self._times = [number(bench, 0.0, units="s") for _ in range(2)]
+        self._spectrum = array(bench, BINS, units="counts")
+        self._spectrum.preset(np.zeros(BINS))
+        real, live = self._times
+        record = f"{prefix}SDD:mca1"
+        self.pvdb: Pvs = {
+            f"{record}.ERST": self._start.channel,
+            f"{record}.STOP": Integer(bench, value=0, on_put=self._end),
+            f"{record}.PRTM": self._preset,
+            f"{record}.ERTM": real,
+            f"{record}.ELTM": live,
+            f"{record}.VAL": self._spectrum,
+        }
+
+    async def _end(self, _value: int) -> None:
+        await self._start.stop()
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        """Take a spectrum in the preset time, or until stopped."""
+        begin = self._bench.now()
+        await self._bench.until(begin + self._preset.value, stop)
+        if self._start.was_restarted(stop):
+            return
+        end = self._bench.now()
+        counts, live_time = self._bench.world.fluorescence(begin, end)
+        await self._times[0].write(end - begin)
+        await self._times[1].write(live_time)
+        await self._spectrum.write(counts)
 
 
 class LineScanner:

@@ -18,8 +18,10 @@ from simulated_devices.physics.lineshapes import line, peak, step
 FloatArray = NDArray[np.floating]
 
 OXIDISED_ABSORPTION, OXIDISED_EMISSION = 530.8, 523.75  # eV
+RUTILE = (530.7, 533.3)  # eV; lines of the reference
 EDGE = 535.0  # eV; onset of the 4sp band
 OPERANDO = "LRNMC operando"
+OPEN_BEAM = "open beam"  # a place of the holder where there is nothing
 RESONANT_SHARE, RESONANT_LOSS = 0.06, 0.9  # of the hybridised states' emission; eV
 
 
@@ -125,6 +127,18 @@ def binder_o_k(energy: ArrayLike) -> FloatArray:
     return result
 
 
+def rutile_o_k(energy: ArrayLike) -> FloatArray:
+    """Give the O K absorption of rutile, a reference, relative to its step.
+
+    The two lines of its 3d states, split by the crystal field, and broad ones of 4sp above them; nothing depends on how
+    well they stand for a measured spectrum.
+    """
+    e = np.asarray(energy, dtype=float)
+    lines = 1.3 * peak(e, RUTILE[0], 0.9) + 1.1 * peak(e, RUTILE[1], 1.3)
+    result: FloatArray = 0.1 + lines + step(e, 536.0, 1.5) + 0.5 * peak(e, 540.0, 3.0) + 0.4 * peak(e, 545.5, 4.0)
+    return result
+
+
 def charged(capacity: float) -> Sample:
     """Li-rich NMC charged to a capacity, mAh/g: oxygen is oxidised on the plateau, from about 120 to 311 mAh/g."""
     plateau = np.clip((capacity - 120.0) / (311.0 - 120.0), 0.0, 1.0)
@@ -138,6 +152,7 @@ SAMPLES: dict[str, Sample] = {
     "LRNMC oxidised reference": Sample(carbon=0.0, oxidised=1.0, hybridised=1.25, shell=0.0, form="slab"),
     "carbon": Sample(oxide=0.02, carbon=1.0, shell=0.0, form="slab"),
     OPERANDO: Sample(),  # charged as the potentiostat has it
+    OPEN_BEAM: Sample(oxide=0.0, carbon=0.0, shell=0.0, form="slab"),
 }
 # Positions of the manipulator at which each is in the beam, mm along x, y and z: two columns of a copper holder.
 PLACES: dict[str, tuple[float, float, float]] = {

@@ -5,7 +5,7 @@ No hardware and no network are needed. Each module is named as the one in `beaml
 
 from simulated_devices.twins.base import SoftSignal, Twin
 from simulated_devices.twins.ccd import Ccd, CcdDark
-from simulated_devices.twins.counters import Scaler
+from simulated_devices.twins.counters import Electrometer, FluorescenceDetector, Scaler
 from simulated_devices.twins.energy import Energy
 from simulated_devices.twins.motors import CoarseStage, ExitSlit, OrderSortingAperture, ZonePlate
 from simulated_devices.twins.optics import FrontEndShutter, Ring, Shutter, Spectrograph
@@ -17,8 +17,10 @@ __all__ = [
     "Ccd",
     "CcdDark",
     "CoarseStage",
+    "Electrometer",
     "Energy",
     "ExitSlit",
+    "FluorescenceDetector",
     "FrontEndShutter",
     "LineScanner",
     "OrderSortingAperture",

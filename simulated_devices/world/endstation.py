@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import zlib
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simulated_devices.physics import drift_detector
 from simulated_devices.physics.cell import Cell
 from simulated_devices.physics.lineshapes import line
 from simulated_devices.physics.microscope import (
@@ -21,7 +23,7 @@ from simulated_devices.physics.microscope import (
     MicroscopeTruth,
 )
 from simulated_devices.physics.ring import FULL_CURRENT, StorageRing
-from simulated_devices.physics.samples import OPERANDO, SAMPLES, sample_called
+from simulated_devices.physics.samples import OPEN_BEAM, OPERANDO, SAMPLES, Sample, rutile_o_k, sample_called
 from simulated_devices.physics.spectrograph import ChipDrift, SpectrographModel
 from simulated_devices.physics.undulator import gap_of, tuning
 from simulated_devices.world.clock import Clock
@@ -29,6 +31,11 @@ from simulated_devices.world.truth import Truth
 
 I0_RATE = 9.3e4  # counts/s at 500 mA, 30 um and the best energy: 2.8e7 in a frame of 300 s
 TEY_RATE, TFY_RATE = 4.0e4, 1.5e4  # counts/s for an absorption of 1
+# Currents of the electrometer, nA at full flux (the yields for an absorption of 1); its samples a second, what they
+# vary by, nA rms, and relative to the current.
+CURRENTS = {"mesh": 0.9, "drain": 0.35, "reference": 0.12, "diode": 240.0}
+SAMPLE_RATE, CURRENT_NOISE, CURRENT_FLICKER = 1000.0, 0.01, 0.01
+OXYGEN_RATE, CARBON_RATE, SCATTER_RATE = 2.0e4, 6.0e3, 400.0  # photons/s in the drift detector, at full flux
 FULL_SLIT = 30.0  # um
 EMISSION_PHOTONS = 14_000.0  # in a frame of 300 s for `Sample.emission` of area 1
 ELASTIC_PHOTONS = 320.0  # in a frame of 300 s
@@ -148,7 +155,9 @@ class SimulatedEndstation:
         rng = self.rng("scaler")
         dose = self.dose(begin, end)
         on_sample = dose if self.shutter_open else 0.0
-        absorption = float(sample_called(self.sample_in_beam).absorption(self.energy + self.truth.energy_offset))
+        is_open = self.sample == OPEN_BEAM
+        true_energy = self.energy + self.truth.energy_offset
+        absorption = 0.0 if is_open else float(sample_called(self.sample_in_beam).absorption(true_energy))
         expected = {
             "i0": I0_RATE * dose,  # the mesh is upstream of the sample shutter
             "tey": TEY_RATE * on_sample * absorption,
@@ -160,6 +169,49 @@ class SimulatedEndstation:
             counts = float(rng.poisson(mean + dark))
             counted[name] = max(0.0, np.rint(counts * (1 + 0.0005 * rng.standard_normal())))
         return counted
+
+    def currents(self, begin: float, end: float) -> dict[str, tuple[float, float, int]]:
+        """Average currents between two moments: mean and standard deviation of the samples, nA, and their number.
+
+        ``mesh`` is a second monitor, ``drain`` what flows off the sample, ``reference`` what flows off a reference
+        sample, rutile, in a part of the beam, and ``diode`` sees the beam where no sample is in it.
+        """
+        rng = self.rng("electrometer")
+        seconds = end - begin
+        samples = max(1, round(seconds * SAMPLE_RATE))
+        flux = self.dose(begin, end) / seconds if seconds > 0 else 0.0
+        on_sample = flux if self.shutter_open else 0.0
+        energy = self.energy + self.truth.energy_offset
+        is_open = self.sample == OPEN_BEAM
+        absorption = 0.0 if is_open else float(sample_called(self.sample_in_beam).absorption(energy))
+        expected = {
+            "mesh": CURRENTS["mesh"] * flux,
+            "drain": CURRENTS["drain"] * on_sample * absorption,
+            "reference": CURRENTS["reference"] * flux * float(rutile_o_k(energy)),
+            "diode": CURRENTS["diode"] * on_sample * is_open,
+        }
+        found = {}
+        for name, current in expected.items():
+            spread = math.hypot(CURRENT_NOISE, CURRENT_FLICKER * current)
+            mean = current + spread / math.sqrt(samples) * rng.standard_normal()
+            measured = spread * math.sqrt(rng.chisquare(samples - 1) / (samples - 1)) if samples > 1 else 0.0
+            found[name] = (mean, measured, samples)
+        return found
+
+    def fluorescence(self, begin: float, end: float) -> tuple[NDArray[np.floating], float]:
+        """Take a spectrum of the fluorescence between two moments: counts, shape (BINS,), and live time, s."""
+        seconds = end - begin
+        flux = self.dose(begin, end) / seconds if self.shutter_open and seconds > 0 else 0.0
+        energy = self.energy + self.truth.energy_offset
+        sample = Sample(oxide=0.0, carbon=0.0) if self.sample == OPEN_BEAM else sample_called(self.sample_in_beam)
+        absorption = float(sample.absorption(energy))
+        oxygen = absorption - float(Sample(oxide=0.0, carbon=0.0).absorption(energy))
+        rates = {
+            drift_detector.OXYGEN: OXYGEN_RATE * flux * oxygen / (1 + 0.15 * absorption),
+            drift_detector.CARBON: CARBON_RATE * flux * sample.carbon,
+            energy: SCATTER_RATE * flux,
+        }
+        return drift_detector.spectrum(rates, seconds, self.rng("drift detector"))
 
     def frame(self, begin: float, end: float) -> NDArray[np.uint16]:
         """Expose a frame between two moments."""

@@ -17,17 +17,19 @@ TAKEN = {str(key) for key in Key} - {Key.I0, Key.TEY, Key.TFY}  # data keys that
 MARGIN = 10.0  # s that counting may take beyond its preset time
 
 
-def with_channels(kind: type[Device], channels: Iterable[str], component: Callable[[str], Component[Any]]) -> Any:
-    """Make the object of a class of devices that has a signal for each channel, which the configuration names.
+def with_channels(
+    kind: type[Device], channels: Iterable[str], parts: Callable[[str], Mapping[str, Component[Any]]]
+) -> Any:
+    """Make the object of a class of devices that has signals for each channel, which the configuration names.
 
     Parameters
     ----------
     kind : type
         The class, from whose ``__new__`` this is called.
     channels : iterable of str
-        Data keys; the attribute of a channel is its name behind ``channel_``.
-    component : callable
-        Makes the signal of a channel.
+        Data keys.
+    parts : callable
+        Gives the signals of a channel, by their names; as attributes they have ``channel_`` in front.
 
     Raises
     ------
@@ -40,7 +42,8 @@ def with_channels(kind: type[Device], channels: Iterable[str], component: Callab
     for name in names:
         if not name.isidentifier() or name in TAKEN:
             raise ValueError(f"channels: {name!r}: expected a name of letters, digits and _ that nothing else has")
-    return object.__new__(type(kind.__name__, (kind,), {f"channel_{name}": component(name) for name in names}))
+    signals = {f"channel_{part}": made for name in names for part, made in parts(name).items()}
+    return object.__new__(type(kind.__name__, (kind,), signals))
 
 
 class Scaler(TaskDevice):
@@ -65,11 +68,11 @@ class Scaler(TaskDevice):
     def __new__(cls, _prefix: str = "", *, channels: Mapping[str, int], **_kwargs: Any) -> Scaler:
         """Make a scaler with these channels."""
 
-        def counted(name: str) -> Component[Any]:
-            suffix = f".S{channels[name]}"
-            return Component(Reading, suffix, key=name, units=UNITS[Key.I0], counts=True, is_new=True, kind=Kind.hinted)
+        def parts(name: str) -> dict[str, Component[Any]]:
+            suffix, units = f".S{channels[name]}", UNITS[Key.I0]
+            return {name: Component(Reading, suffix, key=name, units=units, counts=True, is_new=True, kind=Kind.hinted)}
 
-        made: Scaler = with_channels(cls, channels, counted)
+        made: Scaler = with_channels(cls, channels, parts)
         return made
 
     def __init__(

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from ophyd import Component, EpicsSignal, Kind
 
-from beamline.endstation.devices.signals import Reading, Setting, SoftSetting
-from beamline.endstation.devices.task import DeviceError, TaskDevice, TaskStatus
+from beamline.endstation.devices.signals import Numbers, Setting, SoftSetting
+from beamline.endstation.devices.task import TaskDevice, TaskStatus
 from beamline.endstation.devices.waits import put_and_wait, put_without_waiting
 from callbacks.contract import UNITS, Key, ScannerConfig, Severity
 
@@ -20,45 +20,20 @@ POINT_TIME = 1.0  # s more that a pixel may take in point mode, where the stage 
 MARGIN = 10.0  # s that a line may take beyond the time of its pixels
 
 
-class Pixels(Reading):
-    """An array with a value for each pixel of a line, cut to its length: NaN before the first line.
+class Pixels(Numbers):
+    """An array with a value for each pixel of a line, cut to its length: NaN before the first line."""
 
-    A pixel whose value is no number, or of counts below zero, is NaN, and named as a MAJOR alarm; the whole line where
-    the array is not known. `DeviceError` where there are fewer values than pixels in the line that was flown.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, is_new=True, **kwargs)
+    each = "pixel"
 
     @property
-    def unknown(self) -> Any:
-        """What it reads where the line is not known."""
-        return np.full(self._wanted, np.nan)
-
-    @property
-    def _wanted(self) -> int:
+    def expected(self) -> int:
+        """Pixels of the line."""
         return int(self.parent.columns.last_setpoint)
 
     def _convert(self, value: Any) -> tuple[Any, Severity, str]:
-        wanted = self._wanted
-        try:
-            values = np.atleast_1d(np.array(value, dtype=float))
-        except (TypeError, ValueError):
-            raise DeviceError(f"{self.parent.name}: {self.pvname} is no array of numbers, expected {wanted}") from None
         if not self.parent.has_flown:
             return self.unknown, Severity.NO_ALARM, ""
-        if len(values) < wanted:
-            raise DeviceError(
-                f"{self.parent.name}: {self.pvname} has {len(values)} values, expected {wanted}, one a pixel"
-            )
-        values = values[:wanted]
-        with np.errstate(invalid="ignore"):
-            bad = ~np.isfinite(values) | (self._counts & (values < 0))
-        values[bad] = np.nan
-        if not bad.any():
-            return values, Severity.NO_ALARM, ""
-        severity = Severity.INVALID if bad.all() else Severity.MAJOR
-        return values, severity, f"has no {'counts' if self._counts else 'number'} for {bad.sum()} of {wanted} pixels"
+        return super()._convert(value)
 
 
 class Mode(Setting):

@@ -170,6 +170,52 @@ class Reading(_Sampled, EpicsSignalRO):
         super()._read_changed(value=taken, **kwargs | {"char_value": taken})
 
 
+class Numbers(Reading):
+    """An array of so many numbers as its device expects: what is no number, or of counts below zero, is NaN and named.
+
+    All of it is NaN where the array is not known; `DeviceError` where there are fewer numbers.
+    """
+
+    each = "value"  # what a number stands for
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, is_new=True, **kwargs)
+
+    @property
+    def expected(self) -> int:
+        """How many numbers there are; others behind them are of no concern."""
+        return int(self.parent.expected)
+
+    @property
+    def unknown(self) -> Any:
+        """What it reads where it is not known."""
+        return np.full(self.expected, np.nan)
+
+    def describe(self) -> dict[str, Any]:
+        """Describe it as an array."""
+        described = super().describe()
+        described[self.name] |= {"dtype": "array", "dtype_numpy": "<f8", "shape": [self.expected]}
+        return described
+
+    def _convert(self, value: Any) -> tuple[Any, Severity, str]:
+        wanted, whose = self.expected, self.parent.name
+        try:
+            values = np.atleast_1d(np.array(value, dtype=float))
+        except (TypeError, ValueError):
+            raise DeviceError(f"{whose}: {self.pvname} is no array of numbers, expected {wanted}") from None
+        if len(values) < wanted:
+            raise DeviceError(f"{whose}: {self.pvname} has {len(values)} values, expected {wanted}, one a {self.each}")
+        values = values[:wanted]
+        with np.errstate(invalid="ignore"):
+            bad = ~np.isfinite(values) | (self._counts & (values < 0))
+        values[bad] = np.nan
+        if not bad.any():
+            return values, Severity.NO_ALARM, ""
+        severity = Severity.INVALID if bad.all() else Severity.MAJOR
+        what = "counts" if self._counts else "number"
+        return values, severity, f"has no {what} for {bad.sum()} of {wanted} {self.each}s"
+
+
 class Whole(Reading):
     """A PV that is read as a whole number; -1 where it is not known."""
 
