@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from beamline.endstation.config import ReductionConfig
+from beamline.endstation.config import CalibrationTable, ReductionConfig, unknown
 from beamline.errors import BeamlineError
 from beamline.storage import Run, Runs
-from callbacks.contract import RIXS_POOLED, CalibrationResult, RixsResult
+from beamline.storage.layout import Layout
+from callbacks.contract import RIXS_POOLED, CalibrationResult, EnergyCalibration, RixsResult, XasResult
 
 LARGEST_FILE = 10_000_000  # bytes of a file of two columns: some 400,000 energies
 
@@ -37,7 +38,7 @@ def processing_with_references(config: ReductionConfig, data_dir: Path) -> dict[
         stxm = processing.get("stxm", {})
         chemistry = stxm.get("chemistry", {}) | {"references": references}
         processing = processing | {"stxm": stxm | {"chemistry": chemistry}}
-    if config.calibration is not None:
+    if config.calibration is not None and config.calibration.rixs:
         rixs = processing.get("rixs", {})
         line = rixs.get("elastic_line", {})
         if "loaded" in line:
@@ -46,7 +47,79 @@ def processing_with_references(config: ReductionConfig, data_dir: Path) -> dict[
             )
         line = line | {"loaded": find_calibration(config.calibration.rixs, data_dir)}
         processing = processing | {"rixs": rixs | {"elastic_line": line}}
+    if config.calibration is not None and (found := _of_spectra(config.calibration, data_dir)):
+        xas = processing.get("xas", {})
+        if twice := found.keys() & xas.keys():
+            raise BeamlineError(f"{config.path}: calibration and processing.xas.{min(twice)}: expected one of the two")
+        processing = processing | {"xas": xas | found}
     return processing
+
+
+def _of_spectra(table: CalibrationTable, data_dir: Path) -> dict[str, Any]:
+    """Give the settings of spectra that a table names."""
+    found: dict[str, Any] = {}
+    if table.open_beam:
+        found["open_beam"] = find_open_beam(table.open_beam, table.open_beam_channel, data_dir)
+    if table.energy and (newest := newest_calibration(data_dir)) is not None:
+        found["energy_calibration"] = newest.model_dump()
+    return found
+
+
+def newest_calibration(data_dir: Path) -> EnergyCalibration | None:
+    """Read the newest calibration of the energy that a data folder keeps; None where it has none.
+
+    Raises
+    ------
+    BeamlineError
+        When the file in which they are kept cannot be read.
+    """
+    path = Layout(data_dir).energy_calibrations
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return EnergyCalibration.model_validate_json(lines[-1]) if lines else None
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise BeamlineError(f"{path}: its last line is no calibration of the energy: {reason}") from error
+
+
+def find_open_beam(where: str, channel: str, data_dir: Path) -> dict[str, Any]:
+    """Read what a channel saw of the open beam over I0 into the form that the settings have; its mean is 1.
+
+    Parameters
+    ----------
+    where : str
+        A reduced absorption spectrum, as runs are named.
+    channel : str
+        A detector without structure of its own.
+    data_dir : Path
+        The data folder.
+
+    Raises
+    ------
+    BeamlineError
+        When it is none, has no such channel, or was itself divided by an open beam.
+    """
+    raw, derived = Runs(data_dir).load_with_derived(where)
+    if derived is None:
+        raise BeamlineError(f"open beam {where}: run {raw.uid} has not been reduced")
+    result = derived.read(XasResult)
+    if channel not in result.spectra:
+        raise BeamlineError(f"open beam {where}: {unknown('channel', channel, result.spectra)}")
+    assert derived.derivation is not None
+    if derived.derivation.settings.get("open_beam"):
+        raise BeamlineError(f"open beam {where}: it was itself divided by one; replay it without")
+    spectrum = result.spectra[channel]
+    known = np.isfinite(spectrum.over_i0_spectrum_sigma) & (spectrum.over_i0_spectrum > 0)
+    if known.sum() < 2:
+        raise BeamlineError(f"open beam {where}: {channel} saw no light in it")
+    applied = result.energy_offset if np.isfinite(result.energy_offset) else 0.0
+    mean = float(spectrum.over_i0_spectrum[known].mean())
+    return {
+        "energy": (result.xas_energy[known] - applied).tolist(),
+        "ratio": (spectrum.over_i0_spectrum[known] / mean).tolist(),
+        "sigma": (spectrum.over_i0_spectrum_sigma[known] / mean).tolist(),
+        "source": f"run {derived.derivation.raw_uids[-1]}",
+    }
 
 
 def find_calibration(where: str, data_dir: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from bluesky.utils import FailedStatus, RunEngineInterrupted
 
 from beamline.acquire.alarm_log import AlarmLog
 from beamline.acquire.feedback import with_feedback
-from beamline.acquire.references import processing_with_references
+from beamline.acquire.references import newest_calibration, processing_with_references
 from beamline.acquire.scan_numbers import ScanNumbers
 from beamline.acquire.suspenders import light_of, light_suspenders
 from beamline.acquire.watcher import Watcher
@@ -33,7 +33,7 @@ from beamline.storage import Layout, Recorder
 from beamline.storage.catalogue.place import use_catalogue
 from beamline.storage.layout import INGEST, PROCESSES, REDUCTION
 from beamline.techniques.settings import processing_problems, settings_problems
-from callbacks.contract import ADDED, PROCESSING
+from callbacks.contract import ADDED, ENERGY_CALIBRATION, PROCESSING
 from plans.endstation import kept
 from plans.errors import PlanError
 
@@ -89,7 +89,7 @@ class Session:
         all_devices = self.endstation.all_devices
         if self.endstation.added:
             self.RE.md[ADDED] = {name: list(kept(each.describe())) for name, each in self.endstation.added.items()}
-        self.RE.scan_id_source = lambda _md: numbers.next()
+        self.RE.scan_id_source = lambda _md: self._at_beginning(numbers)
         baseline = [all_devices[name] for name, table in tables_by_name(config).items() if table.baseline]
         # Not SupplementalData, which passes every message through four more generators, for monitors and flyers.
         self.RE.preprocessors.append(partial(baseline_wrapper, devices=baseline))
@@ -125,6 +125,17 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _at_beginning(self, numbers: ScanNumbers) -> int:
+        """Give the number of a run that begins, and keep with it how the energy is calibrated by now."""
+        newest = newest_calibration(self.data_dir)
+        block = None if newest is None else newest.model_dump()
+        if block != self.RE.md.get(ENERGY_CALIBRATION):
+            self.RE.md[ENERGY_CALIBRATION] = block
+            if self.config.calibration is not None and self.config.calibration.energy:
+                xas = self.RE.md[PROCESSING].get("xas", {})
+                self.use_settings(self.RE.md[PROCESSING] | {"xas": xas | {"energy_calibration": block}})
+        return numbers.next()
 
     def use_references(self, references: dict[str, str]) -> None:
         """Fit these reference spectra to the stacks that are measured from now on.

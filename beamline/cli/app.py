@@ -429,6 +429,40 @@ def analyse(
     _check_catalogue(outcome)
 
 
+@app.command(context_settings=TAKES_RUN)
+def calibrate(
+    run: RunName = "-1",
+    channel: Annotated[str, typer.Option(metavar="NAME", help="Of the run. Default: reference, else tey.")] = "",
+    reference: Annotated[
+        str, typer.Option(metavar="FILE", help="Spectrum of the same substance: energy (eV) and absorption.")
+    ] = "",
+    peak: Annotated[float | None, typer.Option(metavar="EV", help="Tabulated energy of its highest line.")] = None,
+    edge: Annotated[float | None, typer.Option(metavar="EV", help="Tabulated energy of half its edge jump.")] = None,
+    sigma: Annotated[float, typer.Option(metavar="EV", help="Uncertainty of what is tabulated.", min=0.0)] = 0.0,
+    largest: Annotated[float, typer.Option(metavar="EV", help="Offset to either side that is looked for.")] = 2.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Find the offset, and do not keep it.")] = False,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Find by how much the monochromator is off, by a spectrum of a reference, and keep it for the runs that follow."""
+    from beamline.cli import printing
+    from beamline.operations import calibrating
+    from beamline.operations.runs import open_runs
+
+    found = calibrating.calibrate(
+        open_runs(data_dir),
+        run,
+        channel=channel,
+        reference=reference,
+        peak=peak,
+        edge=edge,
+        sigma=sigma,
+        largest=largest,
+        keep=not dry_run,
+    )
+    printing.print_json(found) if as_json else printing.print_calibration(found)
+
+
 @app.command()
 def recover(
     rebuild: Annotated[

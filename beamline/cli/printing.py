@@ -444,6 +444,18 @@ def print_seed_demo(outcome: Mapping[str, Any]) -> None:
     console.print(f"report: {outcome['report']}  ({outcome['seconds']:.0f} s)", soft_wrap=True)
 
 
+def print_calibration(found: Mapping[str, Any]) -> None:
+    """Print how far the scale of the monochromator is off, and where that is kept."""
+    table = _table("what", "value", free=("value",))
+    table.show_header = False
+    table.add_row("photon energy", f"what the monochromator says {found['said']}")
+    table.add_row("found at", f"{found['at']:.2f} eV, in {found['channel']}; reduced chi square {found['misfit']:.2f}")
+    if found["before"]:
+        table.add_row("before", f"{found['before']:+.4f} eV was added to the energies of the run; it is replaced")
+    table.add_row("kept", found["kept"] or "not")
+    _print_table(table)
+
+
 def print_paths(*paths: object) -> None:
     """Print paths, one a line."""
     for path in paths:

@@ -167,9 +167,18 @@ class Suspenders(_Table):
 
 
 class CalibrationTable(_Table):
-    """Table `calibration`: what is known of the spectrograph from before; see `beamline.acquire.references`."""
+    """Table `calibration`: what is known of the instruments from before; see `beamline.acquire.references`."""
 
-    rixs: str = Field(min_length=1)  # a pooled analysis of maps, or a run with a calibration of its own
+    rixs: str = ""  # of the spectrograph: a pooled analysis of maps, or a run with a calibration of its own
+    open_beam: str = ""  # of the I0 monitor: a spectrum without a sample, by whose channel its structure is taken out
+    open_beam_channel: str = "diode"
+    energy: bool = False  # of the monochromator: whether the newest of `beamline calibrate` is applied to spectra
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not (self.rixs or self.open_beam or self.energy):
+            raise ValueError("expected rixs, open_beam or energy")
+        return self
 
 
 class Service(_Table):

@@ -74,6 +74,11 @@ class Layout:
         return None
 
     @property
+    def energy_calibrations(self) -> Path:
+        """File of the calibrations of the monochromator's scale, a line each (JSON), the newest last."""
+        return self.data_dir / "energy_calibrations.jsonl"
+
+    @property
     def frames(self) -> Path:
         """Folder that cameras write their frames to."""
         return self.data_dir / "frames"

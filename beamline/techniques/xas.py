@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 def summarise(derived: Run) -> dict[str, Any]:
     """Say of each channel whether it could be normalised, and its edge jump."""
-    spectra = derived.read(XasResult).spectra
-    return {
+    result = derived.read(XasResult)
+    spectra = result.spectra
+    calibrated = {"energy_calibration": result.energy_calibration} if result.energy_calibration else {}
+    return calibrated | {
         "spectra": {
             name: {"status": spectrum.status or NOT_KNOWN, "edge_jump": spectrum.edge_jump}
             for name, spectrum in spectra.items()
@@ -31,11 +33,14 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
     """Describe each channel."""
     for name, spectrum in summary["spectra"].items():
         yield name.upper(), spectrum["status"]
+    if said := summary.get("energy_calibration"):
+        yield "energy scale", said
 
 
-def warnings(_summary: Summary) -> Iterator[str]:
-    """Warn of nothing: a channel that could not be normalised has its line."""
-    return iter(())
+def warnings(summary: Summary) -> Iterator[str]:
+    """Warn of an old calibration of the energy; a channel that could not be normalised has its line."""
+    if " days " in (said := summary.get("energy_calibration", "")):
+        yield f"the energy scale is calibrated by what is {said}"
 
 
 def figures(raw: Run, derived: Run, _documents: Documents, title: str) -> Iterable[Drawn]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -111,6 +112,23 @@ class Continues(_Block):
     points: int  # events of the stream `primary` that they have together
 
 
+class EnergyCalibration(_Block):
+    """Block `energy_calibration`: by how much the photon energy is more than what the monochromator says."""
+
+    offset: float  # eV
+    sigma: float  # eV
+    at: float  # eV, by the monochromator, where it was found
+    time: float  # s since 1970, when the reference was measured
+    run: str  # uid of that run
+    channel: str
+    reference: str  # what it is known by, in words
+
+    def __str__(self) -> str:
+        """Say how far the scale is off, since when, and by what."""
+        when = datetime.fromtimestamp(self.time, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return f"{self.offset:+.4f} ± {self.sigma:.4f} eV of {when}, by {self.reference} (run {self.run[:8]})"
+
+
 class Series(_Block):
     """Block `series` of the start documents of runs that belong together."""
 
@@ -129,6 +147,7 @@ DERIVATION = "derivation"
 # The pipelines of what is derived from several runs as if they were one.
 STXM_POOLED, RIXS_POOLED = "stxm_pooled", "rixs_pooled"
 CONTINUES = "continues"
+ENERGY_CALIBRATION = "energy_calibration"
 ADDED = "added_devices"  # of a raw run: data keys of the devices that have no role, by name
 PROCESSING = "processing"  # of a raw run: the settings of the reduction when it began, by pipeline
 

@@ -67,7 +67,10 @@ class ChannelSpectrum(Result):
 class XasResult(Account, Marks):
     """The spectra, by ascending energy, of each channel by its name."""
 
-    xas_energy: Annotated[Floats, Described("energy, as read back", "eV", ("energies",))] = NOT_KNOWN_1D
+    xas_energy: Annotated[Floats, Described("energy, as read or calibrated", "eV", ("energies",))] = NOT_KNOWN_1D
+    energy_offset: Annotated[float, Described("added to the energy, as calibrated; NaN: it is not", "eV")] = NAN
+    energy_offset_sigma: Annotated[float, Described("its standard uncertainty", "eV")] = NAN
+    energy_calibration: Annotated[str, Described("by what, and whether that is long ago")] = ""
     i0_counts: Annotated[Floats, Described("I0, added up where it is not lost", "counts", ("energies",))] = NOT_KNOWN_1D
     channels: Annotated[Texts, Described("names of the channels", shape=("channels",))] = NO_TEXTS
     spectra: dict[str, ChannelSpectrum] = Field(default_factory=dict)

@@ -17,6 +17,7 @@ from callbacks.contract import (
     SCALER,
     Channel,
     ChannelSpectrum,
+    EnergyCalibration,
     Key,
     Measurement,
     Output,
@@ -31,6 +32,7 @@ from callbacks.wording import number_of
 from callbacks.xas.background import SIGMAS, background, jump_weight, windows
 
 FloatArray = NDArray[np.floating]
+HALF_STEP = 0.5  # by which an energy read back may lie beyond the last of the open beam, whose value it then has
 # Of runs that do not say what they count.
 CHANNELS = (
     Channel(name=Key.I0, title="incident flux", form="monitor"),
@@ -65,11 +67,11 @@ class OpenBeam(BaseModel):
         return self
 
     def at(self, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Give the ratio at energies and its variance, interpolated; NaN beyond what was measured."""
+        """Give the ratio at energies and its variance, interpolated; NaN beyond half a step of what was measured."""
         at, known = np.asarray(self.energy), np.asarray(energy, dtype=float)
         place = np.searchsorted(at, known).clip(1, len(at) - 1)
         share = (known - at[place - 1]) / (at[place] - at[place - 1])
-        share = np.where((share >= 0) & (share <= 1), share, np.nan)
+        share = np.where((share >= -HALF_STEP) & (share <= 1 + HALF_STEP), share.clip(0.0, 1.0), np.nan)
         ratio, variance = np.asarray(self.ratio), np.asarray(self.sigma) ** 2
         low, high = 1 - share, share
         return low * ratio[place - 1] + high * ratio[place], low**2 * variance[place - 1] + high**2 * variance[place]
@@ -92,6 +94,10 @@ class XasSettings(IncidentFluxSettings):
     # Of the light itself, by which the monitor's own structure is taken out: what another detector sees of it over I0,
     # by energy, as `beamline.acquire.references` reads it from a run without a sample.
     open_beam: OpenBeam | None = None
+    # Of the monochromator's scale, added to the energies; one that is older is named: a week is longer than most beam
+    # times, in which it is measured anew.
+    energy_calibration: EnergyCalibration | None = None
+    calibration_holds: float = Field(7.0, gt=0)  # days
 
 
 @dataclass(frozen=True)
@@ -303,12 +309,15 @@ class XasSpectrum(Step):
         self.kept: tuple[Output, ...] = (*self._errors, XasOutput.POINT_MARK)
         self._points: list[_Point] = []
         self._by_energy: dict[float, list[int]] = {}  # places of the points by setpoint
+        self._begin = math.nan  # s since 1970, of the first point
         self._departures: list[float] = []  # of the points from their trend, as far as it is known by now
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take a point; say how well each channel at its energy is known by now, and what is wrong with the point."""
         energy, dwell = _number(event.get(Key.ENERGY)), _number(event.get(Key.DWELL))
         amounts = self._ratios.amounts(event)
+        if not self._points:
+            self._begin = _number(event.get("time"))
         if math.isnan(dwell) and not is_known(event, SCALER):
             amounts[self._settings.i0] = NOTHING  # counted for a time that is not known
         self._points.append(_Point(energy, amounts, 0.0, event["seq_num"], dwell))
@@ -332,18 +341,35 @@ class XasSpectrum(Step):
         ]
         totals = self._totals(judged)
         energy = np.array([total.energy for total in totals])
+        calibration = self._settings.energy_calibration
+        calibrated = energy + (calibration.offset if calibration else 0.0)
         numbers = np.array([point.number for point in self._points], dtype=int)
         return XasResult(
-            xas_energy=energy,
+            xas_energy=calibrated,
+            energy_offset=calibration.offset if calibration else math.nan,
+            energy_offset_sigma=calibration.sigma if calibration else math.nan,
+            energy_calibration=self._said_of(calibration),
             marked_frames=numbers[np.array([bool(reason) for reason in reasons], dtype=bool)],
             marks=np.array([reason for reason in reasons if reason], dtype=str),
             i0_counts=np.array([total.amounts[self._settings.i0].value for total in totals]),
             channels=np.array([channel.name for channel in self._ratios.divided], dtype=str),
-            spectra={channel.name: self._spectrum(channel, energy, totals) for channel in self._ratios.divided},
+            spectra={
+                channel.name: self._spectrum(channel, energy, calibrated, totals) for channel in self._ratios.divided
+            },
         )
 
-    def _spectrum(self, channel: Channel, energy: FloatArray, totals: Sequence[_Total]) -> ChannelSpectrum:
-        """Give the spectrum of a channel over I0, and normalised."""
+    def _said_of(self, calibration: EnergyCalibration | None) -> str:
+        """Say what the energies are calibrated by; empty where they are not."""
+        if calibration is None:
+            return ""
+        days = (self._begin - calibration.time) / 86400.0
+        old = f"{abs(days):.0f} days {'old' if days > 0 else 'younger than the run'}: "
+        return f"{old if abs(days) > self._settings.calibration_holds else ''}{calibration}"
+
+    def _spectrum(
+        self, channel: Channel, energy: FloatArray, calibrated: FloatArray, totals: Sequence[_Total]
+    ) -> ChannelSpectrum:
+        """Give the spectrum of a channel over I0, and normalised, by energies as read back and as calibrated."""
         pairs = [self._ratios.of(channel, total.amounts, total.departure) for total in totals]
         ratio, sigma = np.array(pairs, dtype=float).reshape(-1, 2).T
         beyond = ""
@@ -357,7 +383,7 @@ class XasSpectrum(Step):
         if channel.form == "transmission":
             with np.errstate(divide="ignore", invalid="ignore"):
                 absorbed, variance = np.where(ratio > 0, -np.log(ratio), np.nan), (sigma / ratio) ** 2
-        found = normalise_spectrum(energy, absorbed, variance, self._settings)
+        found = normalise_spectrum(calibrated, absorbed, variance, self._settings)
         return ChannelSpectrum(
             normalised=found.normalised,
             sigma=found.sigma,

@@ -23,7 +23,15 @@ from simulated_devices.physics.microscope import (
     MicroscopeTruth,
 )
 from simulated_devices.physics.ring import FULL_CURRENT, StorageRing
-from simulated_devices.physics.samples import OPEN_BEAM, OPERANDO, SAMPLES, Sample, rutile_o_k, sample_called
+from simulated_devices.physics.samples import (
+    OPEN_BEAM,
+    OPERANDO,
+    SAMPLES,
+    Sample,
+    binder_o_k,
+    rutile_o_k,
+    sample_called,
+)
 from simulated_devices.physics.spectrograph import ChipDrift, SpectrographModel
 from simulated_devices.physics.undulator import gap_of, tuning
 from simulated_devices.world.clock import Clock
@@ -36,6 +44,7 @@ TEY_RATE, TFY_RATE = 4.0e4, 1.5e4  # counts/s for an absorption of 1
 CURRENTS = {"mesh": 0.9, "drain": 0.35, "reference": 0.12, "diode": 240.0}
 SAMPLE_RATE, CURRENT_NOISE, CURRENT_FLICKER = 1000.0, 0.01, 0.01
 OXYGEN_RATE, CARBON_RATE, SCATTER_RATE = 2.0e4, 6.0e3, 400.0  # photons/s in the drift detector, at full flux
+MONITOR_OXYGEN = 0.02
 FULL_SLIT = 30.0  # um
 EMISSION_PHOTONS = 14_000.0  # in a frame of 300 s for `Sample.emission` of area 1
 ELASTIC_PHOTONS = 320.0  # in a frame of 300 s
@@ -67,6 +76,8 @@ class SimulatedEndstation:
         Of the thermal drift of the microscope; 0 for none.
     spectrograph_drift_scale : float
         Of the thermal drift of the spectrograph, which moves by up to 2 columns an hour; 0 for none.
+    monitor_oxygen : float
+        Of what has condensed on the mesh that gives I0: its yield at the O K edge over that of the mesh; 0 for none.
     kept_truths : int
         Frames whose truth is kept, the newest.
     """
@@ -82,6 +93,7 @@ class SimulatedEndstation:
         dump_after: float | None = None,
         drift_scale: float = 1.0,
         spectrograph_drift_scale: float = 1.0,
+        monitor_oxygen: float = MONITOR_OXYGEN,
         kept_truths: int = 200,
     ) -> None:
         self._seed = seed
@@ -95,6 +107,7 @@ class SimulatedEndstation:
         begin = self.clock.start + dump_after
         self.ring.dumps.append((begin, begin + 1500.0))
         self._elastic_scale = elastic_scale
+        self._monitor_oxygen = monitor_oxygen
         self.microscope = Microscope(Drift.by_chance(self.clock.start, self.rng("drift"), drift_scale))
         self.truth = Truth(SpectrographModel(rows=frame_rows), energy_offset, SAMPLES, MicroscopeTruth(self.microscope))
         self._chip_drift = ChipDrift.by_chance(self.clock.start, self.rng("chip drift"), spectrograph_drift_scale)
@@ -159,7 +172,8 @@ class SimulatedEndstation:
         true_energy = self.energy + self.truth.energy_offset
         absorption = 0.0 if is_open else float(sample_called(self.sample_in_beam).absorption(true_energy))
         expected = {
-            "i0": I0_RATE * dose,  # the mesh is upstream of the sample shutter
+            # The mesh is upstream of the sample shutter, and not clean.
+            "i0": I0_RATE * dose * (1 + self._monitor_oxygen * float(binder_o_k(true_energy))),
             "tey": TEY_RATE * on_sample * absorption,
             "tfy": TFY_RATE * on_sample * (0.05 + absorption / (1 + 0.15 * absorption)),  # self-absorption flattens it
         }

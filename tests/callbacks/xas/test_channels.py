@@ -127,7 +127,7 @@ def test_the_structure_of_a_monitor_is_taken_out_by_the_open_beam_with_its_varia
 
 
 def test_beyond_the_open_beam_a_spectrum_is_not_known():
-    light = OpenBeam(energy=[500.0, 540.0], ratio=[1.0, 1.0], sigma=[0.0, 0.0])
+    light = OpenBeam(energy=[500.0, 539.9, 540.0], ratio=[1.0] * 3, sigma=[0.0] * 3)
     found = result_of(events(4), SETTINGS.model_copy(update={"open_beam": light})).spectra["drain"]
     assert np.isnan(found.over_i0_spectrum).tolist() == (ENERGY > 540).tolist()
     elsewhere = OpenBeam(energy=[500.0, 510.0], ratio=[1.0, 1.0], sigma=[0.0, 0.0])

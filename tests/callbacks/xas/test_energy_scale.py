@@ -1,0 +1,78 @@
+"""The monochromator's scale: an offset is found within its interval, and not where the reference is another one."""
+
+import numpy as np
+import pytest
+
+from callbacks.xas.energy_scale import by_edge, by_peak, by_spectrum
+from simulated_devices.physics.samples import RUTILE, binder_o_k, rutile_o_k
+
+ENERGY = np.arange(520.0, 552.0, 0.2)
+LIBRARY = np.arange(515.0, 560.0, 0.1)
+OFFSET = 0.18
+TRIALS = 250
+
+
+def measured(seed, noise=0.002, shape=rutile_o_k):
+    truth = 0.12 * shape(ENERGY + OFFSET)
+    sigma = noise * np.sqrt(truth / 0.1)
+    return ENERGY, truth + sigma * np.random.default_rng(seed).standard_normal(len(ENERGY)), sigma**2
+
+
+@pytest.mark.parametrize(
+    "find",
+    [
+        lambda *spectrum: by_spectrum(*spectrum, LIBRARY, rutile_o_k(LIBRARY)),
+        lambda *spectrum: by_peak(*spectrum, RUTILE[0]),
+    ],
+)
+def test_the_offset_holds_the_truth_within_its_interval(find):
+    found = [find(*measured(seed)) for seed in range(TRIALS)]
+    assert {each.status for each in found} == {"ok"}
+    pulls = np.array([(each.offset - OFFSET) / each.sigma for each in found])
+    assert 0.62 <= np.mean(np.abs(pulls) <= 1) <= 0.76
+    assert np.mean([each.misfit for each in found]) == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_spectrum_of_lower_resolution_is_uncertain_by_more_than_its_noise():
+    kernel = np.exp(-0.5 * (np.arange(-20, 21) * 0.1 / 0.5) ** 2)
+    blurred = np.convolve(np.pad(rutile_o_k(LIBRARY), 20, mode="edge"), kernel / kernel.sum(), mode="valid")
+    sharp, soft = (by_spectrum(*measured(1), LIBRARY, known) for known in (rutile_o_k(LIBRARY), blurred))
+    assert soft.status == "ok"
+    assert soft.misfit > 10
+    assert soft.sigma > 2 * sharp.sigma
+    assert abs(soft.offset - OFFSET) < 2 * soft.sigma
+
+
+def test_an_edge_gives_it_too():
+    def edge(energy):
+        return 0.5 + np.arctan((energy - 535.0) / 0.4) / np.pi
+
+    pulls = [
+        (found.offset - OFFSET) / found.sigma
+        for found in (by_edge(*measured(seed, shape=edge), 535.0) for seed in range(TRIALS))
+    ]
+    assert np.mean(np.abs(pulls) <= 1) > 0.5
+    assert abs(np.median(pulls)) < 1  # a line through four points of an arctan is bent a little
+
+
+def test_a_tabulated_energy_is_as_uncertain_as_it_says():
+    bare, doubted = (by_peak(*measured(2), RUTILE[0], expected_sigma=sigma) for sigma in (0.0, 0.05))
+    assert doubted.sigma == pytest.approx(np.hypot(bare.sigma, 0.05))
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (lambda: by_spectrum(*measured(3, shape=binder_o_k), LIBRARY, rutile_o_k(LIBRARY)), "does not look like"),
+        (lambda: by_spectrum(*measured(3), LIBRARY + 100, rutile_o_k(LIBRARY)), "0 energies are within those of the"),
+        (lambda: by_spectrum(*measured(3), LIBRARY, rutile_o_k(LIBRARY), largest=20.0), "are too few to look for"),
+        (lambda: by_peak(*measured(3), 600.0), "0 energies are within 2 eV of the line at 600 eV"),
+        (lambda: by_peak(*measured(3), 524.0), "no line"),
+        (lambda: by_peak(*measured(3), RUTILE[0], half_width=0.3), "expected more than 5"),
+        (lambda: by_edge(*measured(3), 522.5), "no crossing"),
+    ],
+)
+def test_where_there_is_no_such_reference_there_is_no_offset_and_a_reason(found, reason):
+    outcome = found()
+    assert reason in outcome.status
+    assert np.isnan([outcome.offset, outcome.sigma]).all()
