@@ -37,7 +37,7 @@ class Device:
 
 class Second(Device):
     def describe(self):
-        return {"i0": {}}
+        return {"dwell": {}}
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_one_that_cannot_be_described_is_named(file, tmp_path):
 
 def test_two_devices_cannot_read_the_same(file, tmp_path):
     edit(file, "[devices.scaler]", f'[devices.second]\nclass = "{__name__}.Second"\npoints = true\n\n[devices.scaler]')
-    with pytest.raises(BeamlineError, match=r"devices\.second: reads i0, as scaler does: give it another name"):
+    with pytest.raises(BeamlineError, match=r"devices\.second: reads dwell, as scaler does: give it another name"):
         build_endstation(load_config(file), frames_dir=tmp_path / "frames")
 
 
@@ -202,7 +202,7 @@ def test_the_shipped_configuration_has_no_problems_and_builds(tmp_path):
 
 def test_the_baseline_of_the_shipped_configuration_is_everything_but_the_detectors():
     without = {name for name, device in load_config().devices.items() if not device.baseline}
-    assert without == {"scaler", "ccd", "ccd_dark", "scanner"}
+    assert without == {"scaler", "electrometer", "fluorescence", "ccd", "ccd_dark", "scanner"}
 
 
 def test_a_device_in_the_place_of_another_is_named_with_what_it_does_not_read(tmp_path):

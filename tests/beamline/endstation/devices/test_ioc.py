@@ -36,7 +36,7 @@ def test_check_says_what_answered_and_how_fast(file):
     found = as_json("check", "--config", file)
     assert found["ok"] is True
     devices = {device["device"]: device for device in found["devices"]}
-    assert len(devices) == 15
+    assert len(devices) == 17
     assert devices["energy"]["pvs"] == 16
     assert all(
         0 < device["connect_seconds"] < PATIENCE and 0 < device["read_seconds"] < PATIENCE
