@@ -464,6 +464,44 @@ def calibrate(
 
 
 @app.command()
+def campaign(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Samples, spectra, and what follows (TOML).")],
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Go on with the energies that are proposed, without asking.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", parser=_path, metavar="FILE", help="Report. Default: beside the file."),
+    ] = None,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Measure spectra of all samples, propose the energies of their maps, measure these, and report on all."""
+    from functools import partial
+
+    from beamline.cli import printing
+    from beamline.cli.progress import progress_bar
+    from beamline.operations.campaign import run_campaign
+
+    with progress_bar(quiet=as_json) as progress:
+        outcome = run_campaign(
+            file,
+            config=config,
+            data_dir=data_dir,
+            output=output,
+            progress=progress,
+            on_estimate=lambda steps: None if as_json else printing.print_campaign_estimate(steps),
+            on_assessment=lambda what, one: None if as_json else printing.print_step(what, one),
+            on_proposal=partial(progress.hidden()(printing.ask_to_go_on), yes=yes, quiet=as_json),
+            on_pause=progress.hidden()(printing.ask_to_resume),
+        )
+    printing.print_json(outcome) if as_json else printing.print_campaign(outcome)
+    if outcome["ended"]:
+        raise SystemExit(1)
+
+
+@app.command()
 def recover(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Make the catalogue anew from the logs, also if nothing is wrong with it.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from callbacks.wording import number_of
 
 if TYPE_CHECKING:  # their modules take time to import, and whoever prints one has it
     from beamline.acquire.safety import Assessment
+    from beamline.operations.campaign_proposal import Proposal
     from beamline.operations.demonstrate.epics import EpicsOutcome
     from beamline.operations.demonstrate.techniques import Outcome
     from beamline.processes.followers import FollowerStatus
@@ -104,6 +105,51 @@ def print_assessment(assessment: Assessment, *, to_stderr: bool = False) -> None
     to.print(assessment.text(), soft_wrap=True)
     for warning in assessment.estimate.warnings:
         to.print(styled(f"warning: {warning}", "yellow"), soft_wrap=True)
+
+
+def print_step(what: str, assessment: Assessment) -> None:
+    """Print which run of a campaign comes next, and what it will do."""
+    PlainConsole(stderr=True).print(f"{what}: {assessment.text()}", soft_wrap=True)
+    for warning in assessment.estimate.warnings:
+        PlainConsole(stderr=True).print(styled(f"warning: {warning}", "yellow"), soft_wrap=True)
+
+
+def print_campaign_estimate(steps: Sequence[tuple[str, Assessment]]) -> None:
+    """Print how much of a campaign is left to measure."""
+    hours = sum(assessment.duration for _, assessment in steps) / 3600.0
+    text = f"{number_of(len(steps), 'run')} to measure, about {hours:.1f} h in all; maps at the energies of the spectra"
+    PlainConsole(stderr=True).print(text if steps else "all of it is measured", soft_wrap=True)
+
+
+def ask_to_go_on(proposal: Proposal, *, yes: bool, quiet: bool) -> bool:
+    """Show the energies of a campaign's maps, and ask at the terminal whether to go on with them.
+
+    Not where the answer is `yes` already, or they stand in a file and were seen; without a terminal it is no.
+    """
+    from beamline.operations.campaign_proposal import proposal_lines
+
+    to = PlainConsole(stderr=True)
+    for name, text in () if quiet else proposal_lines(proposal):
+        to.print(f"{shortened(name)}: {text}", soft_wrap=True)
+    if yes or proposal.changed:
+        return True
+    if quiet or not sys.stdin.isatty():
+        return False
+    try:
+        return Confirm.ask(Text("measure at these energies?"), default=True, console=to)
+    except (KeyboardInterrupt, EOFError):
+        return False
+
+
+def print_campaign(outcome: Mapping[str, Any]) -> None:
+    """Print the runs of a campaign, and its report."""
+    table = _table("run", "uid")
+    for name, uid in outcome["runs"].items():
+        table.add_row(shortened(name), uid)
+    _print_table(table)
+    console.print(f"report: {clean(outcome['report'])}", soft_wrap=True)
+    if outcome["ended"]:
+        PlainConsole(stderr=True).print(styled(outcome["ended"], "yellow"), soft_wrap=True)
 
 
 def print_plans(plans: Iterable[Mapping[str, Any]]) -> None:

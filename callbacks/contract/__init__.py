@@ -5,6 +5,7 @@ Plans, devices, importers, simulators, steps and reports import these; nothing e
 
 from callbacks.contract.blocks import (
     ADDED,
+    CAMPAIGN,
     CONTINUES,
     DERIVATION,
     ENERGY_CALIBRATION,
@@ -13,6 +14,7 @@ from callbacks.contract.blocks import (
     RIXS_POOLED,
     SERIES,
     STXM_POOLED,
+    CampaignPart,
     Channel,
     Continues,
     Derivation,
@@ -81,6 +83,7 @@ from callbacks.contract.xas import (
 
 __all__ = [
     "ADDED",
+    "CAMPAIGN",
     "CCD",
     "CCD_DARK",
     "CONTINUES",
@@ -100,6 +103,7 @@ __all__ = [
     "AlignmentResult",
     "AnalysisResult",
     "CalibrationResult",
+    "CampaignPart",
     "CcdConfig",
     "Channel",
     "ChannelSpectrum",

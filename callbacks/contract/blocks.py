@@ -129,6 +129,14 @@ class EnergyCalibration(_Block):
         return f"{self.offset:+.4f} ± {self.sigma:.4f} eV of {when}, by {self.reference} (run {self.run[:8]})"
 
 
+class CampaignPart(_Block):
+    """Block `campaign` of the start documents of the runs of a campaign."""
+
+    name: str
+    part: int  # 0: its spectra; else the place of the plan among those behind them, from 1
+    sample: str
+
+
 class Series(_Block):
     """Block `series` of the start documents of runs that belong together."""
 
@@ -147,6 +155,7 @@ DERIVATION = "derivation"
 # The pipelines of what is derived from several runs as if they were one.
 STXM_POOLED, RIXS_POOLED = "stxm_pooled", "rixs_pooled"
 CONTINUES = "continues"
+CAMPAIGN = "campaign"
 ENERGY_CALIBRATION = "energy_calibration"
 ADDED = "added_devices"  # of a raw run: data keys of the devices that have no role, by name
 PROCESSING = "processing"  # of a raw run: the settings of the reduction when it began, by pipeline

@@ -1,0 +1,104 @@
+"""The report of a campaign: its spectra with their features, and a figure of each run behind them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from beamline.errors import BeamlineError
+from beamline.operations.analyse_rixs import pool_maps
+from beamline.operations.campaign_proposal import Proposal, proposal_lines
+from beamline.operations.outputs import new_file
+from beamline.operations.problems import problems_of
+from beamline.operations.runs import interruptions, technique_of
+from beamline.report.campaign import Spectrum, spectra_figure
+from beamline.report.figures import Drawn
+from beamline.report.page import write_page
+from beamline.report.rixs_pooled import pooled_figures
+from beamline.storage.runs import Runs
+from callbacks.contract import XasResult
+from callbacks.pipelines import RIXS, XAS, RixsSettings
+
+OF_EACH = 1  # figures of a run: its own report has all of them
+
+
+def write_campaign(path: Path, runs: Runs, name: str, proposal: Proposal, uids: Sequence[str]) -> None:
+    """Write the report of a campaign.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML file.
+    runs : Runs
+    name : str
+        Of the campaign.
+    proposal : Proposal
+        With what its spectra tell.
+    uids : sequence of str
+        Of all its runs.
+    """
+    loaded = [runs.load_with_derived(uid) for uid in uids]
+    problems = [
+        f"run {raw.uid[:8]} ({raw.measurement.sample}): {problem}"
+        for raw, _ in loaded
+        for problem in problems_of(raw, interruptions(raw))
+    ]
+    scale = f"offset of the monochromator {proposal.offset:+.4f} ± {proposal.offset_sigma:.4f} eV; "
+    if not math.isfinite(proposal.offset):
+        scale = ""
+    with new_file(path, runs.data_dir) as part:
+        write_page(
+            part,
+            title=f"campaign {name}",
+            subtitle=f"{len(uids)} runs in {runs.data_dir}",
+            verdict=f"{scale}{len(proposal.found)} spectra, {len(uids) - len(proposal.found)} runs behind them.",
+            warnings=[],
+            remarks=problems,
+            drawn=_drawn(runs, proposal, uids),
+            provenance=[*proposal_lines(proposal), ("runs", ", ".join(uids))],
+        )
+
+
+def _drawn(runs: Runs, proposal: Proposal, uids: Sequence[str]) -> Iterator[Drawn]:
+    spectra = []
+    for each in proposal.found:
+        _, derived = runs.load_with_derived(each.run)
+        assert derived is not None
+        result = derived.read(XasResult)
+        spectra.append(Spectrum(each.sample, result, each.features))
+    yield (
+        "Spectra and their features",
+        "Normalised, each above the one before; with 68 % bands. Lines: features, with their uncertainties, which are"
+        " narrower than the lines where they are not seen. Energies as the monochromator says"
+        + (
+            f"; the photon energy is {proposal.offset:+.3f} ± {proposal.offset_sigma:.3f} eV more."
+            if math.isfinite(proposal.offset)
+            else "."
+        ),
+        spectra_figure(spectra),
+    )
+    maps = []
+    for uid in uids:
+        raw, derived = runs.load_with_derived(uid)
+        technique = technique_of(raw)
+        if derived is None or technique.pipeline.name == XAS.name:
+            continue
+        title = f"{technique.title} of {raw.measurement.sample}"
+        for heading, caption, figure in islice(
+            technique.figures(raw, derived, runs.documents(runs.find(uid)), title), OF_EACH
+        ):
+            yield f"{title}: {heading.lower()}", caption, figure
+        maps += [uid] if technique.pipeline.name == RIXS.name else []
+    if len(maps) > 1:
+        yield from _together(runs, maps)
+
+
+def _together(runs: Runs, maps: list[str]) -> Iterator[Drawn]:
+    """Draw how the maps differ on one axis; nothing where they have no calibration together."""
+    try:
+        pooled = pool_maps(maps, RixsSettings(), runs.data_dir)
+    except BeamlineError:  # fewer than two of them have a calibration, as their own figures say
+        return
+    yield from pooled_figures(pooled.result, [run.measurement.sample for run in pooled.runs])

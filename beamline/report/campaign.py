@@ -1,0 +1,58 @@
+"""The figure of a campaign's spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from beamline.report.figures import ACCEPTED, MARKED
+from callbacks.contract import XasResult
+from callbacks.xas.features import Feature
+
+APART = 1.2  # edge jumps by which one spectrum stands above the other
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """A spectrum of a sample, with its features."""
+
+    sample: str
+    result: XasResult
+    features: Sequence[Feature]
+
+
+def spectra_figure(spectra: Sequence[Spectrum], channel: str = "tey") -> Figure:
+    """Draw spectra above one another, with their features.
+
+    Parameters
+    ----------
+    spectra : sequence of Spectrum
+    channel : str
+    """
+    figure = Figure(figsize=(9.0, 2.4 + 1.3 * len(spectra)), layout="constrained")
+    axes = figure.subplots()
+    for place, each in enumerate(spectra):
+        drawn = each.result.spectra[channel]
+        offset = each.result.energy_offset if np.isfinite(each.result.energy_offset) else 0.0
+        energy, level = each.result.xas_energy - offset, APART * place
+        axes.fill_between(
+            energy, level + drawn.normalised - drawn.sigma, level + drawn.normalised + drawn.sigma, alpha=0.3, lw=0,
+            color=ACCEPTED,
+        )  # fmt: skip
+        axes.plot(energy, level + drawn.normalised, color=ACCEPTED, lw=1.2)
+        axes.text(energy[0], level + 0.08, each.sample, fontsize=9, va="bottom")
+        for feature in each.features:
+            if feature.status == "ok":
+                top = level + feature.height
+                axes.axvspan(
+                    feature.energy - feature.sigma, feature.energy + feature.sigma, color=MARKED, alpha=0.15, lw=0
+                )
+                axes.plot([feature.energy] * 2, [level, top], color=MARKED, lw=0.8)
+                label = f"{feature.energy:.2f}"
+                axes.annotate(label, (feature.energy, top), (0, 3), textcoords="offset points", fontsize=7, ha="center")
+    axes.set(xlabel="excitation energy (eV)", ylabel=f"normalised {channel.upper()}, one above the other")
+    axes.grid(alpha=0.3)
+    return figure
