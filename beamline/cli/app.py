@@ -469,6 +469,9 @@ def campaign(
     yes: Annotated[
         bool, typer.Option("--yes", help="Go on with the energies that are proposed, without asking.")
     ] = False,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Let the queue of the service measure it; repeat when it has.")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", parser=_path, metavar="FILE", help="Report. Default: beside the file."),
@@ -483,7 +486,17 @@ def campaign(
     from beamline.cli import printing
     from beamline.cli.progress import progress_bar
     from beamline.operations.campaign import run_campaign
+    from beamline.operations.runs import open_runs
 
+    if queue:
+        try:
+            from beamline.serve.queued_campaign import queue_campaign
+        except ModuleNotFoundError as error:
+            raise BeamlineError(_not_installed(error)) from error
+        agree = partial(printing.ask_to_go_on, yes=yes, quiet=as_json)
+        queued = queue_campaign(file, open_runs(data_dir), output=output, on_proposal=agree)
+        printing.print_json(queued) if as_json else printing.print_queued_campaign(queued)
+        return
     with progress_bar(quiet=as_json) as progress:
         outcome = run_campaign(
             file,
@@ -559,12 +572,13 @@ def serve(
     try:
         from beamline.serve import running
     except ModuleNotFoundError as error:
-        raise BeamlineError(
-            f"the service is not installed ({error.name} is missing): `pip install 'stxm-rixs-beamline[service]'`;"
-            " `beamline serve --processes` needs nothing more"
-        ) from error
+        raise BeamlineError(f"{_not_installed(error)}; `beamline serve --processes` needs nothing more") from error
     told = running.Told(partial(printing.print_part, as_json=as_json), partial(printing.print_line, as_json=as_json))
     running.serve(config=config, data_dir=data_dir, told=told, single=single)
+
+
+def _not_installed(error: ModuleNotFoundError) -> str:
+    return f"the service is not installed ({error.name} is missing): `pip install 'stxm-rixs-beamline[service]'`"
 
 
 @app.command()

@@ -152,6 +152,16 @@ def print_campaign(outcome: Mapping[str, Any]) -> None:
         PlainConsole(stderr=True).print(styled(outcome["ended"], "yellow"), soft_wrap=True)
 
 
+def print_queued_campaign(outcome: Mapping[str, Any]) -> None:
+    """Print what of a campaign was queued."""
+    for item in outcome["queued"]:
+        console.print(f"queued: {shortened(item)}", soft_wrap=True)
+    if outcome["waiting"]:
+        console.print(f"{number_of(outcome['waiting'], 'plan')} queued before; repeat when they are measured")
+    if outcome["report"]:
+        console.print(f"report: {clean(outcome['report'])}", soft_wrap=True)
+
+
 def print_plans(plans: Iterable[Mapping[str, Any]]) -> None:
     """Print the plans and their parameters."""
     for plan in plans:

@@ -89,6 +89,14 @@ class _Step:
         return f"{self.plan} of {self.part.sample}"
 
     @property
+    def as_item(self) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        plain = {
+            name: value if isinstance(value, bool | int | float | str) else str(value)
+            for name, value in self.parameters.items()
+        }
+        return self.plan, plain, {CAMPAIGN: self.part.model_dump()}
+
+    @property
     def parameters(self) -> dict[str, Any]:
         return find_plan(self.plan).convert((name, str(value)) for name, value in self.arguments.items())
 
@@ -164,12 +172,7 @@ def run_campaign(
         on_estimate(work.check([*spectra, *_then(campaign, path, str(campaign.spectra.get(REGIONS, "")))]))
         done = [work.measured(step) for step in spectra]
         work.reduced()
-        offset, offset_sigma = _calibrated(campaign, runs, done, folder)
-        found = [
-            found_in(runs, uid, step.part.sample, campaign.channel) for uid, step in zip(done, spectra, strict=True)
-        ]
-        measured = str(campaign.spectra.get(REGIONS, ""))
-        proposal = propose(path, found, (offset, offset_sigma), measured, campaign.excitations)
+        proposal = _proposal(campaign, path, runs, done)
         ended = "" if on_proposal(proposal) else f"the energies were not agreed to; change {proposal.path} and repeat"
         steps = [] if ended else list(_then(campaign, path, proposal.regions))
         later = [work.measured(step) for step in steps]
@@ -182,6 +185,84 @@ def run_campaign(
         "report": str(report),
         "ended": ended,
     }
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What of a campaign can be measured now, by whoever measures it.
+
+    Attributes
+    ----------
+    plans : list of (str, dict, dict)
+        Name of each plan, its parameters, and the metadata by which its run is found again.
+    proposal : Proposal or None
+        The energies of the maps; None as long as a spectrum is missing.
+    report : str
+        File of the report, once all is measured.
+    """
+
+    plans: list[tuple[str, dict[str, Any], dict[str, Any]]]
+    proposal: Proposal | None
+    report: str = ""
+
+
+def what_waits(
+    path: Path,
+    runs: Runs,
+    *,
+    output: Path | None = None,
+    on_proposal: Callable[[Proposal], bool] = lambda _proposal: True,
+) -> Waiting:
+    """Say which plans of a campaign can be measured now; write its report once all are measured.
+
+    Parameters
+    ----------
+    path, output, on_proposal
+        As of `run_campaign`.
+    runs : Runs
+        In which what was measured is looked for.
+
+    Raises
+    ------
+    BeamlineError
+        As of `run_campaign`; when the energies were not agreed to.
+    """
+    campaign = load_campaign(path)
+    spectra = list(_spectra(campaign, path))
+    if left := [step for step in spectra if _uid_of(runs, step) is None]:
+        return Waiting([step.as_item for step in left], None)
+    done = [uid for step in spectra if (uid := _uid_of(runs, step))]
+    proposal = _proposal(campaign, path, runs, done)
+    if not on_proposal(proposal):
+        raise BeamlineError(f"the energies were not agreed to; change {proposal.path} and repeat")
+    steps = list(_then(campaign, path, proposal.regions))
+    if left := [step for step in steps if _uid_of(runs, step) is None]:
+        return Waiting([step.as_item for step in left], proposal)
+    later = [uid for step in steps if (uid := _uid_of(runs, step))]
+    report = output or path.with_suffix(".html")
+    write_campaign(report, runs, campaign.name, proposal, done + later)
+    return Waiting([], proposal, str(report))
+
+
+def _uid_of(runs: Runs, step: _Step) -> str | None:
+    """Give the uid of the run that a step was measured in; None where it was not, or not to its end."""
+    entry = _entry(runs, step)
+    return entry.uid if entry is not None and _has_succeeded(runs, entry) else None
+
+
+def _entry(runs: Runs, step: _Step) -> Entry | None:
+    """Find the newest run of a step."""
+    block = step.part.model_dump()
+    found = [entry for entry in runs.raw() if entry.start.get(CAMPAIGN) == block]
+    return found[-1] if found else None
+
+
+def _proposal(campaign: Campaign, path: Path, runs: Runs, done: Sequence[str]) -> Proposal:
+    """Calibrate, find the features of the spectra, and propose the energies of the maps."""
+    offset = _calibrated(campaign, runs, done)
+    samples = zip(done, campaign.in_order, strict=True)
+    found = [found_in(runs, uid, sample, campaign.channel) for uid, sample in samples]
+    return propose(path, found, offset, str(campaign.spectra.get(REGIONS, "")), campaign.excitations)
 
 
 class _Work:
@@ -203,17 +284,15 @@ class _Work:
         for step in steps:
             assessment = self._assessed(step, None)
             assessment.refuse()
-            entry = self._entry(step)
-            if entry is None or not _has_succeeded(self._runs, entry):
+            if _uid_of(self._runs, step) is None:
                 found.append((step.said, assessment))
         return found
 
     def measured(self, step: _Step) -> str:
         """Measure a step, or what it still lacks; give the uid of its run, or of the last of its runs."""
-        entry = self._entry(step)
-        missing = None if entry is None else self._missing(entry)
-        if entry is not None and missing is None and _has_succeeded(self._runs, entry):
-            return entry.uid
+        if uid := _uid_of(self._runs, step):
+            return uid
+        missing = self._missing(step)
         assessment = self._assessed(step, missing)
         assessment.refuse()
         self._on_assessment(step.said, assessment)
@@ -233,14 +312,9 @@ class _Work:
         if why := self._session.drain():
             raise BeamlineError(why)
 
-    def _entry(self, step: _Step) -> Entry | None:
-        """Find the newest run of a step."""
-        block = step.part.model_dump()
-        found = [entry for entry in self._runs.raw() if entry.start.get(CAMPAIGN) == block]
-        return found[-1] if found else None
-
-    def _missing(self, entry: Entry) -> Missing | None:
-        if _has_succeeded(self._runs, entry):
+    def _missing(self, step: _Step) -> Missing | None:
+        """Find what a run of a step lacks that was interrupted; None where there is none to go on with."""
+        if (entry := _entry(self._runs, step)) is None:
             return None
         try:
             return what_is_missing(self._runs, entry.uid)
@@ -291,15 +365,15 @@ def _step(campaign: Campaign, part: int, plan: str, sample: str, arguments: dict
     return _Step(block, plan, common | arguments)
 
 
-def _calibrated(campaign: Campaign, runs: Runs, done: Sequence[str], data_dir: Path) -> tuple[float, float]:
+def _calibrated(campaign: Campaign, runs: Runs, done: Sequence[str]) -> tuple[float, float]:
     """Calibrate the monochromator by a spectrum of the campaign; NaN where it does not say by what."""
     table = campaign.calibration
     if table is None:
         return math.nan, math.nan
     run = done[campaign.in_order.index(table.sample)] if table.sample in campaign.in_order else done[0]
-    kept = newest_calibration(data_dir)
+    kept = newest_calibration(runs.data_dir)
     if kept is None or kept.run != run:
         calibrate(runs, run, **table.model_dump(exclude={"sample"}))
-        kept = newest_calibration(data_dir)
+        kept = newest_calibration(runs.data_dir)
     assert kept is not None
     return kept.offset, kept.sigma

@@ -1,5 +1,6 @@
 """The service as its users meet it: in a browser, by the clients of the queue and of the catalogue, at its end."""
 
+import json
 import os
 import re
 import shutil
@@ -385,6 +386,35 @@ def test_the_catalogue_is_read_with_a_key_and_nothing_else(service, measured):
     assert [name for name, _ in documents][:2] == ["start", "descriptor"]
     with pytest.raises(Exception, match=r"401|403|405"):
         catalogue.create_container("mine")
+
+
+def test_a_campaign_is_queued_part_by_part_each_once(service, tmp_path):
+    file, runs = tmp_path / "one.toml", Runs(service.folder)
+    file.write_text(
+        'name = "one sample"\nsamples = ["LRNMC 311 mAh/g"]\n[spectra]\nregions = "520:526:1, 526:550:0.5"\n'
+        '[[then]]\nplan = "rixs_map"\nexposure_time = 100.0\n'
+    )
+
+    def queued():
+        command = ["beamline", "campaign", file, "--queue", "--yes", "--json", "--data-dir", service.folder]
+        return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+    assert queued()["queued"] == ["xas of LRNMC 311 mAh/g"]
+    again = queued()
+    assert (again["queued"], again["waiting"], again["report"]) == ([], 1, "")
+    user = service.client("user")
+    user.queue_start()
+    until(lambda: is_reduced(runs, "one sample"), timeout=90)
+    assert queued()["queued"] == ["rixs_map of LRNMC 311 mAh/g"]
+    items = user.queue_get(reload=True)["items"]
+    assert [(item["name"], item["meta"]["campaign"]["part"]) for item in items] == [("rixs_map", 1)]
+    assert items[0]["kwargs"]["regions"] in file.with_suffix(".energies.toml").read_text()
+    user.item_remove(uid=items[0]["item_uid"])
+
+
+def is_reduced(runs, campaign):
+    measured = [entry for entry in runs.raw() if (entry.start.get("campaign") or {}).get("name") == campaign]
+    return bool(measured and (pair := runs.load_with_derived(measured[-1].uid))[1] and pair[1].result)
 
 
 def test_nothing_listens_beyond_loopback(service):
