@@ -33,6 +33,8 @@ class Key(StrEnum):
     FLUORESCENCE_LIVE_TIME = "fluorescence_live_time"  # less, as it is blind behind each photon
     RING_CURRENT = "ring_current"
     UNDULATOR_GAP = "undulator_gap"  # optional
+    POLARISATION = "polarisation"  # as `callbacks.contract.polarisation` names it, "" for none of those; optional
+    UNDULATOR_PHASE = "undulator_phase"  # optional
     EXPOSURE_TIME = "ccd_exposure_time"
     CCD_IMAGE = "ccd_image"  # external, (rows, columns), emission energy along the columns
     CCD_DARK_IMAGE = "ccd_dark_image"  # external, of the stream `dark`: shutter closed, same exposure time
@@ -99,6 +101,14 @@ class FluorescenceConfig(StrEnum):
     WIDTH = "fluorescence_width"  # of a bin
 
 
+class PolarisationConfig(StrEnum):
+    """Configuration keys of the polarisation, in the descriptor's configuration of the object `polarisation`."""
+
+    CIRCULAR_DEGREE = "circular_degree"  # of C+ and C- at the sample, 1 at most; NaN: not known
+    CIRCULAR_DEGREE_SIGMA = "circular_degree_sigma"  # its standard uncertainty; NaN: not known
+    ENERGY_SIGMA = "polarisation_energy_sigma"  # by which the photon energies of two polarisations may differ, rms
+
+
 class ScannerConfig(StrEnum):
     """Configuration keys of the line scanner, in the descriptor's configuration of the object `scanner`."""
 
@@ -119,6 +129,8 @@ UNITS: dict[str, str] = {
     Key.FLUORESCENCE_LIVE_TIME: "s",
     Key.RING_CURRENT: "mA",
     Key.UNDULATOR_GAP: "mm",
+    Key.POLARISATION: "",
+    Key.UNDULATOR_PHASE: "mm",
     Key.EXPOSURE_TIME: "s",
     Key.CCD_IMAGE: "counts",
     Key.CCD_DARK_IMAGE: "counts",
@@ -146,6 +158,9 @@ UNITS: dict[str, str] = {
     CcdConfig.TEMPERATURE_SETPOINT: "degC",
     FluorescenceConfig.FIRST: "eV",
     FluorescenceConfig.WIDTH: "eV",
+    PolarisationConfig.CIRCULAR_DEGREE: "",
+    PolarisationConfig.CIRCULAR_DEGREE_SIGMA: "",
+    PolarisationConfig.ENERGY_SIGMA: "eV",
     ScannerConfig.DEAD_TIME: "s",
     ScannerConfig.DARK_RATE: "counts/s",
     ScannerConfig.COUNTER_DIVIDER: "",
@@ -155,6 +170,7 @@ UNITS: dict[str, str] = {
 CCD = "ccd"
 CCD_DARK = "ccd_dark"
 ENERGY = "energy"
+POLARISATION = "polarisation"
 RING = "ring"
 SCALER = "scaler"
 SCANNER = "scanner"

@@ -1,4 +1,4 @@
-"""Absorption of the materials under the microscope: reduced and oxidised oxide, and binder with carbon.
+"""Absorption of the materials under the microscope: reduced and oxidised oxide, binder with carbon, and iron.
 
 The continuum is Elam's, from xraydb (W. T. Elam, B. D. Ravel, J. R. Sieber, Radiat. Phys. Chem. 63 (2002) 121). Each
 tabulated edge, a sharp jump, is replaced by an arctan with the near-edge structure of the material, so that the area
@@ -17,14 +17,16 @@ import xraydb
 from numpy.typing import ArrayLike, NDArray
 
 from simulated_devices.physics.lineshapes import peak, step
-from simulated_devices.physics.samples import binder_o_k, oxide_o_k
+from simulated_devices.physics.samples import IRON_STEPS, binder_o_k, iron_l, oxide_o_k
+from simulated_devices.physics.undulator import HORIZONTAL, Stokes
 
 FloatArray = NDArray[np.floating]
-Material = Literal["reduced", "oxidised", "binder"]
+Shape = Callable[[FloatArray, Stokes], FloatArray]
+Material = Literal["reduced", "oxidised", "binder", "iron"]
 
 MATERIALS: tuple[Material, ...] = get_args(Material)
 ENERGIES = (280.0, 900.0)  # eV
-OXIDE_DENSITY, BINDER_DENSITY = 4.3, 1.7  # g/cm3
+OXIDE_DENSITY, BINDER_DENSITY, IRON_DENSITY = 4.3, 1.7, 7.87  # g/cm3
 OXIDE = {"Li": 1.2, "Mn": 0.54, "Co": 0.13, "Ni": 0.13, "O": 2.0}  # atoms
 BINDER = {"C": 0.70, "O": 0.23, "Na": 0.05, "H": 0.02}  # by mass: carbon black and as much carboxymethyl cellulose
 
@@ -35,16 +37,21 @@ class _NearEdge:
 
     element: str
     edge: str
-    shape: Callable[[FloatArray], FloatArray]
+    shape: Shape
 
 
-def _white_lines(onset: float, width: float, *lines: tuple[float, float, float]) -> Callable[[FloatArray], FloatArray]:
+def _alike(shape: Callable[[FloatArray], FloatArray]) -> Shape:
+    """Give a shape that is the same for all light."""
+    return lambda energy, _light: shape(energy)
+
+
+def _white_lines(onset: float, width: float, *lines: tuple[float, float, float]) -> Shape:
     """Give an arctan onset with peaks, each of (centre in eV, FWHM in eV, height in steps)."""
 
     def shape(energy: FloatArray) -> FloatArray:
         return sum((height * peak(energy, at, fwhm) for at, fwhm, height in lines), step(energy, onset, width))
 
-    return shape
+    return _alike(shape)
 
 
 _L_EDGES_REDUCED = (
@@ -66,29 +73,36 @@ _L_EDGES_OXIDISED = (
 )
 _NEAR_EDGES: dict[Material, tuple[_NearEdge, ...]] = {
     "reduced": (
-        _NearEdge("O", "K", lambda e: oxide_o_k(e, oxidised=0.0, hybridised=1.0)),
+        _NearEdge("O", "K", _alike(lambda e: oxide_o_k(e, oxidised=0.0, hybridised=1.0))),
         *_L_EDGES_REDUCED,
     ),
     "oxidised": (
-        _NearEdge("O", "K", lambda e: oxide_o_k(e, oxidised=1.0, hybridised=1.25)),
+        _NearEdge("O", "K", _alike(lambda e: oxide_o_k(e, oxidised=1.0, hybridised=1.25))),
         *_L_EDGES_OXIDISED,
     ),
     "binder": (
         _NearEdge("C", "K", _white_lines(289.0, 1.5, (285.3, 1.0, 0.8), (291.8, 1.4, 0.9), (297.0, 8.0, 0.4))),
-        _NearEdge("O", "K", lambda e: 2.0 * binder_o_k(e)),  # of which the step is a half
+        _NearEdge("O", "K", _alike(lambda e: 2.0 * binder_o_k(e))),  # of which the step is a half
+    ),
+    "iron": (  # magnetised; each edge relative to its own step
+        _NearEdge("Fe", "L3", lambda e, light: iron_l(e, light)[0] / IRON_STEPS[0]),
+        _NearEdge("Fe", "L2", lambda e, light: iron_l(e, light)[1] / IRON_STEPS[1]),
     ),
 }
 
 
-def optical_density_per_um(material: Material, energy: ArrayLike) -> FloatArray:
+def optical_density_per_um(material: Material, energy: ArrayLike, light: Stokes = HORIZONTAL) -> FloatArray:
     """Give the optical density, -ln(transmission), of 1 um of a material.
 
     Parameters
     ----------
-    material : {"reduced", "oxidised", "binder"}
-        Li1.2Mn0.54Co0.13Ni0.13O2 as it is made, the same with oxidised oxygen and metals, or binder with carbon.
+    material : {"reduced", "oxidised", "binder", "iron"}
+        Li1.2Mn0.54Co0.13Ni0.13O2 as it is made, the same with oxidised oxygen and metals, binder with carbon, or iron
+        that is magnetised along the beam.
     energy : array_like
         Photon energy, eV.
+    light : Stokes
+        How it is polarised.
 
     Returns
     -------
@@ -108,7 +122,7 @@ def optical_density_per_um(material: Material, energy: ArrayLike) -> FloatArray:
         raise ValueError(
             f"energy is {e.min():g} to {e.max():g} eV, the materials are known from {low:g} to {high:g} eV"
         )
-    values = _optical_density(material, e.tobytes())
+    values = _optical_density(material, e.tobytes(), light if material == "iron" else HORIZONTAL)
     return values.reshape(e.shape).copy()
 
 
@@ -128,7 +142,7 @@ def step_per_um(material: Material, element: str, edge: str) -> float:
 
 
 @lru_cache(maxsize=256)
-def _optical_density(material: Material, energies: bytes) -> FloatArray:
+def _optical_density(material: Material, energies: bytes, light: Stokes) -> FloatArray:
     e = np.frombuffer(energies)
     density, shares = _mass_shares(material)
     total = np.zeros_like(e)
@@ -137,7 +151,7 @@ def _optical_density(material: Material, energies: bytes) -> FloatArray:
     for near in _NEAR_EDGES[material]:
         at, height = _edge_of(near.element, near.edge)
         # the sharp jump is replaced by the measured shape; both decay above the edge like the continuum
-        total += shares[near.element] * height * (at / e) ** 2.5 * (near.shape(e) - (e >= at))
+        total += shares[near.element] * height * (at / e) ** 2.5 * (near.shape(e, light) - (e >= at))
     return total * density * 1e-4  # cm2/g times g/cm3, per um
 
 
@@ -160,5 +174,7 @@ def _mass_shares(material: Material) -> tuple[float, dict[str, float]]:
     """Give density, g/cm3, and the share of each element by mass."""
     if material == "binder":
         return BINDER_DENSITY, BINDER
+    if material == "iron":
+        return IRON_DENSITY, {"Fe": 1.0}
     masses = {element: atoms * xraydb.atomic_mass(element) for element, atoms in OXIDE.items()}
     return OXIDE_DENSITY, {element: mass / sum(masses.values()) for element, mass in masses.items()}

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from simulated_devices.physics.lineshapes import FWHM_PER_SIGMA
 from simulated_devices.physics.phantom import HALF_FIELD, STEP, Phantom, phantom_of
+from simulated_devices.physics.undulator import HORIZONTAL, Stokes
 
 FloatArray = NDArray[np.floating]
 
@@ -93,13 +94,22 @@ class Microscope:
     zone_plate: float = field(default_factory=lambda: focal_length(530.0))
     aperture: tuple[float, float] = (0.0, 0.0)
     coarse: dict[str, float] = field(default_factory=lambda: {"x": 0.0, "y": 0.0})
-    _views: OrderedDict[tuple[str, float, float], FloatArray] = field(default_factory=OrderedDict)
+    _views: OrderedDict[tuple[str, float, float, Stokes], FloatArray] = field(default_factory=OrderedDict)
 
     def displacement(self, moment: FloatArray) -> FloatArray:
         """Give the displacement of the image from the stage's coordinates, shape (2, n): um along y and x."""
         return self.drift.at(moment) + np.array(RUN_OUT)[:, None] * (self.zone_plate - RUN_OUT_FROM)
 
-    def transmission(self, sample: str, energy: float, x: FloatArray, y: FloatArray, moment: FloatArray) -> FloatArray:
+    def transmission(
+        self,
+        sample: str,
+        energy: float,
+        x: FloatArray,
+        y: FloatArray,
+        moment: FloatArray,
+        *,
+        light: Stokes = HORIZONTAL,
+    ) -> FloatArray:
         """Give the transmission at positions of the fine stage, stray light included.
 
         Parameters
@@ -111,13 +121,15 @@ class Microscope:
             um, of the fine stage.
         moment : numpy.ndarray, shape (n,)
             s since 1970.
+        light : Stokes
+            How it is polarised.
         """
         if np.hypot(*self.aperture) > APERTURE:
             return np.zeros(len(x))
         blur = probe_sigma(self.zone_plate - focal_length(energy) - FOCUS_OFFSET, energy)
         moved_y, moved_x = self.displacement(moment)
         places = np.array([y + self.coarse["y"] - moved_y, x + self.coarse["x"] - moved_x])
-        view = self._view(sample, energy, blur)
+        view = self._view(sample, energy, blur, light)
         through = ndimage.map_coordinates(view, (places + HALF_FIELD) / STEP, order=3, prefilter=False, mode="nearest")
         result: FloatArray = (1 - STRAY) * through + STRAY
         return result
@@ -130,11 +142,11 @@ class Microscope:
         counts = np.where(mean > 100, np.rint(mean + sigma * rng.standard_normal(len(mean))), rng.poisson(mean))
         return np.maximum(counts, 0.0)
 
-    def _view(self, sample: str, energy: float, blur: float) -> FloatArray:
+    def _view(self, sample: str, energy: float, blur: float, light: Stokes) -> FloatArray:
         """Give the spline coefficients of the sample as the probe sees it."""
-        key = (sample, round(energy, 5), round(blur, 5))
+        key = (sample, round(energy, 5), round(blur, 5), light)
         if key not in self._views:
-            self._views[key] = ndimage.spline_filter(phantom_of(sample).transmission(energy, blur))
+            self._views[key] = ndimage.spline_filter(phantom_of(sample).transmission(energy, blur, light))
             while len(self._views) > KEPT_VIEWS:
                 self._views.popitem(last=False)
         return self._views[key]

@@ -10,16 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from simulated_devices.physics.materials import MATERIALS, optical_density_per_um
+from simulated_devices.physics.materials import MATERIALS, Material, optical_density_per_um
 from simulated_devices.physics.samples import Sample, sample_called
+from simulated_devices.physics.undulator import HORIZONTAL, Stokes
 
 FloatArray = NDArray[np.floating]
 Window = tuple[float, float]
 
+OF_PARTICLES = ("reduced", "oxidised", "binder")
 HALF_FIELD, STEP = 3.0, 0.01  # um: the maps reach from -3 to 3 both ways
 EMPTY_BELOW = -0.9  # um: no sample at smaller x
 PARTICLES, AGGLOMERATES = 90, 12
 SLAB, SLAB_BEGINS = 0.22, -0.6  # um thick, of binder 2.5 times as much, and where it begins along x
+FILM = 0.03  # um of iron: thin enough that some light gets through at its white line
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,11 @@ class Phantom:
 
     thickness: dict[str, FloatArray]
 
-    def transmission(self, energy: float, blur: float) -> FloatArray:
+    @property
+    def _materials(self) -> list[Material]:
+        return [name for name in MATERIALS if name in self.thickness]
+
+    def transmission(self, energy: float, blur: float, light: Stokes = HORIZONTAL) -> FloatArray:
         """Give the transmission as a probe sees it.
 
         Parameters
@@ -43,13 +50,15 @@ class Phantom:
             eV.
         blur : float
             Sigma of the probe, um.
+        light : Stokes
+            How it is polarised.
 
         Returns
         -------
         numpy.ndarray, shape (rows, columns)
         """
         density = sum(
-            (optical_density_per_um(name, energy) * self.thickness[name] for name in MATERIALS),
+            (optical_density_per_um(name, energy, light) * self.thickness[name] for name in self._materials),
             np.zeros(self.thickness["reduced"].shape),
         )
         result: FloatArray = ndimage.gaussian_filter(np.exp(-density), blur / STEP, truncate=4.0)
@@ -74,7 +83,7 @@ class Phantom:
         """
         below, inside = ((energies >= low) & (energies <= high) for low, high in (background, area))
         found: dict[str, FloatArray] = {}
-        for name in MATERIALS:
+        for name in self._materials:
             density = optical_density_per_um(name, energies)
             above = float(np.trapezoid(density[inside] - density[below].mean(), energies[inside]))
             found[name] = above * ndimage.gaussian_filter(self.thickness[name], blur / STEP)
@@ -82,7 +91,7 @@ class Phantom:
 
     def reduced_fraction(self, blur: float) -> FloatArray:
         """Give the share of reduced oxide in all oxide under a probe; NaN where there is none."""
-        reduced, oxidised = (ndimage.gaussian_filter(self.thickness[name], blur / STEP) for name in MATERIALS[:2])
+        reduced, oxidised = (ndimage.gaussian_filter(self.thickness[name], blur / STEP) for name in OF_PARTICLES[:2])
         total = reduced + oxidised
         result: FloatArray = np.divide(reduced, total, out=np.full(total.shape, np.nan), where=total > 1e-6)
         return result
@@ -111,12 +120,14 @@ def _slab(made_of: Sample, x: FloatArray) -> Phantom:
     rim = 0.5 * (1 + np.tanh((x - SLAB_BEGINS) / 0.05))
     oxide = SLAB * rim if made_of.oxide > 0.5 else np.zeros_like(x)
     binder = 2.5 * SLAB * rim if made_of.oxide <= 0.5 else np.zeros_like(x)
+    if made_of.iron:
+        return Phantom({**dict.fromkeys(OF_PARTICLES, np.zeros_like(x)), "iron": FILM * rim})
     return Phantom({"reduced": (1 - made_of.oxidised) * oxide, "oxidised": made_of.oxidised * oxide, "binder": binder})
 
 
 def _particles(made_of: Sample, x: FloatArray, y: FloatArray, rng: np.random.Generator) -> Phantom:
     """Draw agglomerates of particles with oxidised cores, and binder around them."""
-    maps: dict[str, FloatArray] = {name: np.zeros(x.shape) for name in MATERIALS}
+    maps: dict[str, FloatArray] = {name: np.zeros(x.shape) for name in OF_PARTICLES}
     centres = rng.uniform((-0.5, -2.4), (2.4, 2.4), (AGGLOMERATES, 2))
     for number in range(PARTICLES):
         centre = centres[number % AGGLOMERATES] + rng.normal(0.0, 0.42, 2)

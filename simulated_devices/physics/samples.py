@@ -1,8 +1,12 @@
-"""The samples on the holder: absorption and emission spectra of a Li-rich oxide at several states of charge.
+"""The samples on the holder: spectra of a Li-rich oxide at several states of charge, and of a magnetised iron film.
 
 Positions follow the supplement of the reference paper: hybridised metal-oxygen states at 528 to 533 eV, the band of
 the metals' 4sp states above 535 eV, valence emission at 522 to 526 eV, and, along the charge plateau, the oxidised
 oxygen: absorption at 530.8 eV with a narrow emission at 523.75 eV.
+
+The dichroism of the iron film is that of its moments, by the sum rules, with the values of C. T. Chen et al., Phys.
+Rev. Lett. 75 (1995) 152: with p and q the integrals of the difference C+ less C- over L3, and over both edges, and r
+that of the sum over both, the orbital moment is -4/3 q/r of the holes, and that of the spin -(6p - 4q)/r of them.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from simulated_devices.physics.lineshapes import line, peak, step
+from simulated_devices.physics.lineshapes import FWHM_PER_SIGMA, line, peak, step
+from simulated_devices.physics.undulator import HORIZONTAL, Stokes
 
 FloatArray = NDArray[np.floating]
 
@@ -22,6 +27,12 @@ RUTILE = (530.7, 533.3)  # eV; lines of the reference
 EDGE = 535.0  # eV; onset of the 4sp band
 OPERANDO = "LRNMC operando"
 OPEN_BEAM = "open beam"  # a place of the holder where there is nothing
+IRON = "Fe film"
+IRON_L3, IRON_L2 = (707.9, 1.7, 4.5), (720.9, 2.6, 1.7)  # white lines: centre and FWHM, eV, height in steps
+IRON_ONSETS, IRON_STEPS = (707.9, 720.9), (2 / 3, 1 / 3)  # eV; shares of the step, as of the electrons at each edge
+HOLES, SPIN_MOMENT, ORBITAL_MOMENT = 3.39, 1.98, 0.085  # of an iron atom, moments in Bohr magnetons
+# Of L3, in steps, for horizontal less vertical light: magnetic linear dichroism, some per cent of the white line.
+LINEAR_DICHROISM, LINEAR_SPLITTING = 0.12, 1.1  # and eV between its two signs
 RESONANT_SHARE, RESONANT_LOSS = 0.06, 0.9  # of the hybridised states' emission; eV
 
 
@@ -43,6 +54,8 @@ class Sample:
         Mean thickness of the reduced layer at the surface of the particles, um.
     form : {"particles", "slab"}
         What the microscope sees: agglomerates with binder, or a flat piece of one material beside nothing.
+    iron : float
+        Share of iron, magnetised along the beam, to saturation.
     """
 
     oxide: float = 1.0
@@ -51,19 +64,24 @@ class Sample:
     hybridised: float = 1.0
     shell: float = 0.02
     form: Literal["particles", "slab"] = "particles"
+    iron: float = 0.0
 
-    def absorption(self, energy: ArrayLike) -> FloatArray:
-        """Absorption near the O K edge, relative to the oxide's step.
+    def absorption(self, energy: ArrayLike, light: Stokes = HORIZONTAL) -> FloatArray:
+        """Absorption near the O K edge, relative to the oxide's step; of iron near its L edges, to their step.
 
         Parameters
         ----------
         energy : array_like
             Photon energy, eV.
+        light : Stokes
+            How it is polarised.
         """
         e = np.asarray(energy, dtype=float)
         background = 0.12 * (520.0 / e) ** 3
         oxide = oxide_o_k(e, oxidised=self.oxidised, hybridised=self.hybridised)
         result: FloatArray = background + self.oxide * oxide + self.carbon * binder_o_k(e)
+        if self.iron:
+            result = result + self.iron * sum(iron_l(e, light))
         return result
 
     def emission(self, excitation: float, emission: ArrayLike) -> FloatArray:
@@ -139,6 +157,28 @@ def rutile_o_k(energy: ArrayLike) -> FloatArray:
     return result
 
 
+def iron_l(energy: ArrayLike, light: Stokes) -> tuple[FloatArray, FloatArray]:
+    """Give the absorption of magnetised iron at L3 and at L2, relative to the step of both."""
+    e = np.asarray(energy, dtype=float)
+    circular, linear = light.circular / 2, light.horizontal / 2  # half of the difference each
+    found = []
+    for line_shape, onset, share, area in zip((IRON_L3, IRON_L2), IRON_ONSETS, IRON_STEPS, iron_areas(), strict=True):
+        centre, fwhm, height = line_shape
+        own = share * step(e, onset, 0.8) + height * peak(e, centre, fwhm)
+        found.append(own + circular * area * line(e, centre, 0.9 * fwhm))
+    at, width, _ = IRON_L3
+    lower, upper = (peak(e, at + sign * LINEAR_SPLITTING / 2, width / 2) for sign in (-1, 1))
+    return found[0] + linear * LINEAR_DICHROISM * (lower - upper), found[1]
+
+
+def iron_areas() -> tuple[float, float]:
+    """Give the areas of C+ less C- at L3 and L2, eV steps, that the sum rules ask for."""
+    both = 2 * sum(height * fwhm for _, fwhm, height in (IRON_L3, IRON_L2)) * np.sqrt(2 * np.pi) / FWHM_PER_SIGMA
+    q = -3 / 4 * ORBITAL_MOMENT / HOLES * both
+    p = (4 * q - SPIN_MOMENT / HOLES * both) / 6
+    return float(p), float(q - p)
+
+
 def charged(capacity: float) -> Sample:
     """Li-rich NMC charged to a capacity, mAh/g: oxygen is oxidised on the plateau, from about 120 to 311 mAh/g."""
     plateau = np.clip((capacity - 120.0) / (311.0 - 120.0), 0.0, 1.0)
@@ -153,6 +193,7 @@ SAMPLES: dict[str, Sample] = {
     "carbon": Sample(oxide=0.02, carbon=1.0, shell=0.0, form="slab"),
     OPERANDO: Sample(),  # charged as the potentiostat has it
     OPEN_BEAM: Sample(oxide=0.0, carbon=0.0, shell=0.0, form="slab"),
+    IRON: Sample(oxide=0.0, carbon=0.0, shell=0.0, form="slab", iron=1.0),
 }
 # Positions of the manipulator at which each is in the beam, mm along x, y and z: two columns of a copper holder.
 PLACES: dict[str, tuple[float, float, float]] = {

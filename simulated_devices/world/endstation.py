@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import zlib
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ from simulated_devices.physics.samples import (
     sample_called,
 )
 from simulated_devices.physics.spectrograph import ChipDrift, SpectrographModel
-from simulated_devices.physics.undulator import gap_of, tuning
+from simulated_devices.physics.undulator import Setting, Stokes, gap_of, stokes_of, tuning
 from simulated_devices.world.clock import Clock
 from simulated_devices.world.truth import Truth
 
@@ -52,6 +53,13 @@ STRAY_PHOTONS_PER_EV = 0.8  # in a frame of 300 s
 # Fluorescence of elements whose edge is elsewhere: energy and FWHM (eV), photons in a frame of 300 s. The nickel's is
 # excited by the second harmonic, and seen in second order: at half its energy.
 TITANIUM_LINE, NICKEL_LINE = (452.2, 3.5, 350.0), (851.5 / 2, 2.5, 120.0)
+# What the beamline makes of the polarisation. The mirrors shift and weaken the vertical field against the horizontal
+# one: circular light becomes elliptical, by a degree that is known to some per cent, and vertical light is weaker. The
+# axis of the two helicities is not quite the same: their photon energies differ by some meV on the same grating, their
+# fluxes by a per cent, and what the mesh counts of each by tenths of one. All but the degree are drawn for each seed.
+CIRCULAR_DEGREE, CIRCULAR_DEGREE_SIGMA = 0.95, 0.02
+VERTICAL_FLUX = 0.85
+HELICITY_ENERGY, HELICITY_FLUX, HELICITY_MESH = 0.003, 0.01, 0.002  # eV, relative: rms of C+ less C-
 SCREENING = 0.4  # by how much the edge takes away from these, for an absorption of 1
 
 
@@ -78,6 +86,8 @@ class SimulatedEndstation:
         Of the thermal drift of the spectrograph, which moves by up to 2 columns an hour; 0 for none.
     monitor_oxygen : float
         Of what has condensed on the mesh that gives I0: its yield at the O K edge over that of the mesh; 0 for none.
+    polarisation_scale : float
+        Of what differs between the two helicities beside their sign; 0 for none.
     kept_truths : int
         Frames whose truth is kept, the newest.
     """
@@ -94,6 +104,7 @@ class SimulatedEndstation:
         drift_scale: float = 1.0,
         spectrograph_drift_scale: float = 1.0,
         monitor_oxygen: float = MONITOR_OXYGEN,
+        polarisation_scale: float = 1.0,
         kept_truths: int = 200,
     ) -> None:
         self._seed = seed
@@ -111,14 +122,47 @@ class SimulatedEndstation:
         self.microscope = Microscope(Drift.by_chance(self.clock.start, self.rng("drift"), drift_scale))
         self.truth = Truth(SpectrographModel(rows=frame_rows), energy_offset, SAMPLES, MicroscopeTruth(self.microscope))
         self._chip_drift = ChipDrift.by_chance(self.clock.start, self.rng("chip drift"), spectrograph_drift_scale)
+        chance = self.rng("polarisation").standard_normal(4)
+        self.circular_degree = CIRCULAR_DEGREE + CIRCULAR_DEGREE_SIGMA * float(chance[0])
+        self._helicity = polarisation_scale * np.array([HELICITY_ENERGY, HELICITY_FLUX, HELICITY_MESH]) * chance[1:]
         # Positions, which the devices change.
         self.energy = 530.0  # eV, as the monochromator says
         self.gap = gap_of(self.energy)  # mm, of the undulator
+        self.phase, self.antiparallel = 0.0, False  # mm, and which way its rows are shifted
         self.slit = FULL_SLIT  # um
         self.sample = "LRNMC pristine"
         self.cell = Cell(since=self.clock.start)  # that the sample "LRNMC operando" is in
         self.shutter_open = False
         self.front_end_open = True
+
+    @property
+    def undulator(self) -> Setting:
+        """How the undulator stands."""
+        return Setting(self.gap, self.phase, "antiparallel" if self.antiparallel else "parallel")
+
+    @undulator.setter
+    def undulator(self, setting: Setting) -> None:
+        self.gap, self.phase, self.antiparallel = setting.gap, setting.phase, setting.mode == "antiparallel"
+
+    @property
+    def light(self) -> Stokes:
+        """How the light is polarised at the sample."""
+        emitted = stokes_of(self.undulator)
+        return Stokes(emitted.horizontal, emitted.diagonal, self.circular_degree * emitted.circular)
+
+    @property
+    def true_energy(self) -> float:
+        """Photon energy, eV."""
+        return (
+            self.energy + self.truth.energy_offset + float(self._helicity[0]) / 2 * stokes_of(self.undulator).circular
+        )
+
+    @property
+    def absorption(self) -> float:
+        """What the sample in the beam absorbs of the light, relative to the step of its edge."""
+        if self.sample == OPEN_BEAM:
+            return 0.0
+        return float(sample_called(self.sample_in_beam).absorption(self.true_energy, self.light))
 
     @property
     def sample_in_beam(self) -> str:
@@ -157,10 +201,10 @@ class SimulatedEndstation:
         at_x, at_y = x + ENCODER_NOISE * rng.standard_normal(pixels), y + ENCODER_NOISE * rng.standard_normal(pixels)
         rate = np.zeros(pixels)
         if self.shutter_open and self.front_end_open:
-            true_energy = self.energy + self.truth.energy_offset
             flux = FLUX * self.ring.current(moments) / FULL_CURRENT * self.slit / FULL_SLIT * self._throughput()
             flux = flux * (1 + FLUX_NOISE * rng.standard_normal())
-            rate = flux * self.microscope.transmission(self.sample_in_beam, true_energy, at_x, at_y, moments)
+            sample, light = self.sample_in_beam, self.light
+            rate = flux * self.microscope.transmission(sample, self.true_energy, at_x, at_y, moments, light=light)
         return self.microscope.count(rate, dwells, rng), dwells, at_x, at_y
 
     def counts(self, begin: float, end: float) -> dict[str, float]:
@@ -168,12 +212,11 @@ class SimulatedEndstation:
         rng = self.rng("scaler")
         dose = self.dose(begin, end)
         on_sample = dose if self.shutter_open else 0.0
-        is_open = self.sample == OPEN_BEAM
-        true_energy = self.energy + self.truth.energy_offset
-        absorption = 0.0 if is_open else float(sample_called(self.sample_in_beam).absorption(true_energy))
+        absorption = self.absorption
+        mesh = 1 + float(self._helicity[2]) / 2 * stokes_of(self.undulator).circular
         expected = {
             # The mesh is upstream of the sample shutter, and not clean.
-            "i0": I0_RATE * dose * (1 + self._monitor_oxygen * float(binder_o_k(true_energy))),
+            "i0": I0_RATE * dose * mesh * (1 + self._monitor_oxygen * float(binder_o_k(self.true_energy))),
             "tey": TEY_RATE * on_sample * absorption,
             "tfy": TFY_RATE * on_sample * (0.05 + absorption / (1 + 0.15 * absorption)),  # self-absorption flattens it
         }
@@ -195,13 +238,11 @@ class SimulatedEndstation:
         samples = max(1, round(seconds * SAMPLE_RATE))
         flux = self.dose(begin, end) / seconds if seconds > 0 else 0.0
         on_sample = flux if self.shutter_open else 0.0
-        energy = self.energy + self.truth.energy_offset
-        is_open = self.sample == OPEN_BEAM
-        absorption = 0.0 if is_open else float(sample_called(self.sample_in_beam).absorption(energy))
+        absorption, is_open = self.absorption, self.sample == OPEN_BEAM
         expected = {
             "mesh": CURRENTS["mesh"] * flux,
             "drain": CURRENTS["drain"] * on_sample * absorption,
-            "reference": CURRENTS["reference"] * flux * float(rutile_o_k(energy)),
+            "reference": CURRENTS["reference"] * flux * float(rutile_o_k(self.true_energy)),
             "diode": CURRENTS["diode"] * on_sample * is_open,
         }
         found = {}
@@ -216,10 +257,10 @@ class SimulatedEndstation:
         """Take a spectrum of the fluorescence between two moments: counts, shape (BINS,), and live time, s."""
         seconds = end - begin
         flux = self.dose(begin, end) / seconds if self.shutter_open and seconds > 0 else 0.0
-        energy = self.energy + self.truth.energy_offset
+        energy = self.true_energy
         sample = Sample(oxide=0.0, carbon=0.0) if self.sample == OPEN_BEAM else sample_called(self.sample_in_beam)
-        absorption = float(sample.absorption(energy))
-        oxygen = absorption - float(Sample(oxide=0.0, carbon=0.0).absorption(energy))
+        absorption = float(sample.absorption(energy, self.light))
+        oxygen = float(replace(sample, iron=0.0).absorption(energy) - Sample(oxide=0.0, carbon=0.0).absorption(energy))
         rates = {
             drift_detector.OXYGEN: OXYGEN_RATE * flux * oxygen / (1 + 0.15 * absorption),
             drift_detector.CARBON: CARBON_RATE * flux * sample.carbon,
@@ -233,15 +274,15 @@ class SimulatedEndstation:
             number, self._frames = self._frames, self._frames + 1
         dose = self.dose(begin, end) if self.shutter_open else 0.0
         frames = dose / 300.0
-        true_energy = self.energy + self.truth.energy_offset
+        true_energy, light = self.true_energy, self.light
         sample, elastic = sample_called(self.sample_in_beam), self._elastic_scale * ELASTIC_PHOTONS
         bandwidth = 0.12 * self.slit / FULL_SLIT  # eV
-        foreign = frames / (1 + SCREENING * float(sample.absorption(true_energy)))
+        foreign = frames / (1 + SCREENING * float(sample.absorption(true_energy, light)))
 
         def photons_per_ev(emission: NDArray[np.floating]) -> NDArray[np.floating]:
-            light = elastic * line(emission, true_energy, bandwidth) + STRAY_PHOTONS_PER_EV
-            light = frames * (light + EMISSION_PHOTONS * sample.emission(true_energy, emission))
-            result: NDArray[np.floating] = light + foreign * TITANIUM_LINE[2] * line(emission, *TITANIUM_LINE[:2])
+            near = elastic * line(emission, true_energy, bandwidth) + STRAY_PHOTONS_PER_EV
+            near = frames * (near + EMISSION_PHOTONS * sample.emission(true_energy, emission))
+            result: NDArray[np.floating] = near + foreign * TITANIUM_LINE[2] * line(emission, *TITANIUM_LINE[:2])
             return result
 
         def second_order(emission: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -263,4 +304,7 @@ class SimulatedEndstation:
         """Flux at the present energy and gap, 1 at best: oxygen on the mirrors absorbs above its own edge."""
         broad = np.exp(-0.5 * ((self.energy - 600.0) / 350.0) ** 2)
         mirrors = 1 - 0.06 * (0.5 + np.arctan((self.energy - 532.0) / 0.8) / np.pi)
-        return float(broad * mirrors * tuning(self.energy, self.gap))
+        emitted = stokes_of(self.undulator)
+        polarised = 1 - (1 - VERTICAL_FLUX) * (1 - emitted.horizontal) / 2
+        polarised *= 1 + float(self._helicity[1]) / 2 * emitted.circular
+        return float(broad * mirrors * tuning(self.energy, self.undulator) * polarised)
