@@ -22,6 +22,7 @@ from plans.endstation import COUNTERS, ROLES, TECHNIQUES, Endstation, Needs, Tru
 REQUIRED_KEYS = {  # data keys without which nothing can be reduced, by role
     "energy": (Key.ENERGY, Key.ENERGY_SETPOINT),
     "scaler": (Key.DWELL,),
+    "polarisation": (Key.POLARISATION,),
     "ring": (Key.RING_CURRENT,),
     "ccd": (Key.CCD_IMAGE, Key.EXPOSURE_TIME),
     "ccd_dark": (Key.CCD_DARK_IMAGE, Key.EXPOSURE_TIME),
@@ -30,6 +31,7 @@ REQUIRED_KEYS = {  # data keys without which nothing can be reduced, by role
 }
 
 
+GIVEN = {"polarisation": ("energy",)}  # roles whose devices are given to that of a role, where it takes them
 HOW_READ = {"baseline", "points", "monitor"}  # keys of a device's table
 
 
@@ -176,7 +178,10 @@ def _build_all(config: Config) -> tuple[dict[str, Any], Truth | None]:
     shared = {}
     if table := config.endstation.shared:
         shared["shared"] = _build(config, "endstation.shared", table.class_path, (), given={}, own=table.options)
-    devices = {name: _build_device(config, name, table, shared) for name, table in tables_by_name(config).items()}
+    tables = tables_by_name(config)
+    devices: dict[str, Any] = dict.fromkeys(tables)
+    for name in sorted(tables, key=lambda name: name in GIVEN):  # first those that are given to others
+        devices[name] = _build_device(config, name, tables[name], shared, devices)
     if config.channel_access is not None:
         for device in devices.values():
             if hasattr(device, "clock_tolerance"):  # of our own classes
@@ -184,8 +189,16 @@ def _build_all(config: Config) -> tuple[dict[str, Any], Truth | None]:
     return devices, getattr(shared.get("shared"), "truth", None)
 
 
-def _build_device(config: Config, name: str, device: DeviceTable, shared: dict[str, Any]) -> Any:
-    where, given = f"devices.{name}", {"name": name}
+def _build_device(
+    config: Config, name: str, device: DeviceTable, shared: dict[str, Any], others: Mapping[str, Any]
+) -> Any:
+    where = f"devices.{name}"
+    given: dict[str, Any] = {"name": name}
+    for role in GIVEN.get(name, ()):
+        if takes(resolve_class(device.class_path), role):
+            if role not in others:
+                raise BeamlineError(f"{config.path}: {where}: there is no device {role}, which this one moves with")
+            given[role] = others[role]
     if takes(resolve_class(device.class_path), "shared"):
         given |= shared
     prefix: tuple[str, ...] = ()

@@ -30,6 +30,22 @@ class SampleHolder(Movable[str], Readable[str], Protocol):
         ...
 
 
+class Polarisation(Movable[str], Readable[Any], Protocol):
+    """Sets the polarisation of the light: LH, LV, C+, C- or an angle; see `callbacks.contract.polarisation`."""
+
+    def check_value(self, value: str) -> None:
+        """Raise ValueError for a polarisation that it cannot give."""
+        ...
+
+    def check_energy(self, polarisation: str, energy: float) -> None:
+        """Raise ValueError where an energy, eV, is out of reach with a polarisation; "" is the present one."""
+        ...
+
+    def change_time(self, before: str, after: str) -> float:
+        """Give the time that a change takes, s; `before` is "" for the present polarisation."""
+        ...
+
+
 class Counter(Triggerable, Stageable, Readable[Any], Protocol):
     """Counts for `dwell` s, or averages: a scaler, an electrometer, a detector of fluorescence."""
 

@@ -9,7 +9,17 @@ from typing import Any, Generic, Self, TypeVar, overload
 from bluesky.protocols import Movable, Readable
 
 from callbacks.contract import Channel
-from plans.endstation.devices import Ccd, Counter, Feedback, LineScanner, Positioner, Ring, SampleHolder, ZonePlate
+from plans.endstation.devices import (
+    Ccd,
+    Counter,
+    Feedback,
+    LineScanner,
+    Polarisation,
+    Positioner,
+    Ring,
+    SampleHolder,
+    ZonePlate,
+)
 from plans.endstation.light import Light
 from plans.endstation.truth import Truth
 from plans.errors import PlanError
@@ -89,6 +99,7 @@ class Endstation:
     channels: tuple[Channel, ...] = ()
 
     energy = Role[Positioner]("sets the excitation energy")  # eV
+    polarisation = Role[Polarisation]("sets how the light is polarised")
     scaler = Role[Counter]("counts incident flux and yields")
     electrometer = Role[Counter]("reads currents")  # beside the scaler; alone it has its role
     fluorescence = Role[Counter]("takes spectra of the fluorescence")

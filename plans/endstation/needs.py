@@ -14,7 +14,7 @@ from plans.errors import PlanError
 
 P = ParamSpec("P")
 
-BEAM = ("ring", "front_end_shutter", "shutter", "sample")
+BEAM = ("polarisation", "ring", "front_end_shutter", "shutter", "sample")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 from simulated_devices.ioc.bench import Bench
 from simulated_devices.ioc.motor import MotorRecord
 from simulated_devices.physics.samples import PLACES
-from simulated_devices.twins import Energy
+from simulated_devices.physics.undulator import HALF_PERIOD
+from simulated_devices.twins import Energy, polarisation
 
 IN_BEAM = 0.5  # mm: a sample within this of its position is in the beam
 
@@ -63,7 +64,25 @@ def _beamline(bench: Bench, make: MakeMotor) -> list[MotorRecord]:
             resolution=1e-4,
             on_place=energy,
         ),
-        make("ID:Gap", world.gap, 1.0, (9.0, 60.0), units="mm", resolution=1e-4, on_place=partial(_set, world, "gap")),
+        make(
+            "ID:Gap",
+            world.gap,
+            1.0,
+            (polarisation.SMALLEST_GAP, 60.0),
+            units="mm",
+            resolution=1e-4,
+            on_place=partial(_set, world, "gap"),
+        ),
+        make(
+            "ID:Phase",
+            world.phase,
+            polarisation.SPEED,
+            (-HALF_PERIOD, HALF_PERIOD),
+            units="mm",
+            settle=polarisation.SETTLE_TIME,
+            resolution=1e-4,
+            on_place=partial(_set, world, "phase"),
+        ),
         make("ExitSlit", world.slit, 50.0, (5.0, 200.0), settle=0.5, on_place=partial(_set, world, "slit")),
         make("Spectrograph:Energy", 525.0, 1.0, (200.0, 1500.0), units="eV", resolution=1e-3),
     ]

@@ -19,6 +19,7 @@ RING_PERIOD = 0.1  # s of wall-clock time between readings of the ring current
 CURRENTS = ("mesh", "drain", "reference", "diode")  # of the electrometer, channels 1 to 4
 LONGEST_LINE = 4000  # pixels
 CLOSED_OPEN = ("Closed", "Open")
+UNDULATOR_MODES = ("Parallel", "Antiparallel")
 CHANNELS = {"i0": 2, "tey": 3, "tfy": 4}  # of the scaler; 1 is its clock
 CLOCK_RATE = 1e7  # Hz
 
@@ -62,6 +63,18 @@ class Shutter:
         await self._bench.until(self._bench.now() + SHUTTER_TIME)
         self._bench.world.shutter_open = word == "Open"
         await self._state.write(CLOSED_OPEN[self._bench.world.shutter_open])
+
+
+class UndulatorMode:
+    """Which way the rows of the undulator are shifted by its phase."""
+
+    def __init__(self, bench: Bench, prefix: str) -> None:
+        self._bench = bench
+        now = UNDULATOR_MODES[bench.world.antiparallel]
+        self.pvdb: Pvs = {f"{prefix}ID:Mode": choice(bench, now, UNDULATOR_MODES, on_put=self._set)}
+
+    async def _set(self, word: str) -> None:
+        self._bench.world.antiparallel = word == UNDULATOR_MODES[1]
 
 
 class BusyRecord:

@@ -23,7 +23,15 @@ from simulated_devices.ioc.axes import motors
 from simulated_devices.ioc.bench import Bench
 from simulated_devices.ioc.channels import Enum, Integer, Pvs, Text, choice, number
 from simulated_devices.ioc.environment import Potentiostat
-from simulated_devices.ioc.instruments import DriftDetector, Electrometer, LineScanner, Ring, Scaler, Shutter
+from simulated_devices.ioc.instruments import (
+    DriftDetector,
+    Electrometer,
+    LineScanner,
+    Ring,
+    Scaler,
+    Shutter,
+    UndulatorMode,
+)
 from simulated_devices.ioc.repeater import repeat_beacons
 from simulated_devices.ports import LOOPBACK, free_port
 from simulated_devices.world import SimulatedEndstation
@@ -80,8 +88,8 @@ class Ioc:
         self._down_for: float | None = None  # s
         self._dumped_at: float | None = None  # s since 1970, where the fault switch dumped the beam
         self._published: list[Any] = [self._ring, Potentiostat(self.bench, prefix)]  # again and again
-        instruments = [*self._published, Shutter(self.bench, prefix), Scaler(self.bench, prefix)]
-        instruments += [Electrometer(self.bench, prefix), DriftDetector(self.bench, prefix)]
+        still = (UndulatorMode, Shutter, Scaler, Electrometer, DriftDetector)
+        instruments = [*self._published, *(part(self.bench, prefix) for part in still)]
         self.pvdb: Pvs = {f"{prefix}Ready": self._ready}
         self._alarms = AlarmSwitch(prefix, self.pvdb)
         self.pvdb |= self._faults()

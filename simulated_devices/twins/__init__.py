@@ -9,6 +9,7 @@ from simulated_devices.twins.counters import Electrometer, FluorescenceDetector,
 from simulated_devices.twins.energy import Energy
 from simulated_devices.twins.motors import CoarseStage, ExitSlit, OrderSortingAperture, ZonePlate
 from simulated_devices.twins.optics import FrontEndShutter, Ring, Shutter, Spectrograph
+from simulated_devices.twins.polarisation import Polarisation
 from simulated_devices.twins.potentiostat import Potentiostat
 from simulated_devices.twins.sample import Sample
 from simulated_devices.twins.scanner import LineScanner
@@ -24,6 +25,7 @@ __all__ = [
     "FrontEndShutter",
     "LineScanner",
     "OrderSortingAperture",
+    "Polarisation",
     "Potentiostat",
     "Ring",
     "Sample",

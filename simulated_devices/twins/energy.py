@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ophyd import Component, Kind
 
 from beamline.endstation.devices.task import TaskStatus
 from callbacks.contract import Key
-from simulated_devices.physics.undulator import gap_of
+from simulated_devices.physics.undulator import gap_of, setting_for
 from simulated_devices.twins.base import SoftSignal
 from simulated_devices.twins.motors import Positioner
 
@@ -21,6 +23,10 @@ class Energy(Positioner):
     units = "eV"
     speed, settle_time, jitter = 5.0, 0.8, 0.002  # eV/s, s, eV rms
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.polarisation = "LH"  # that the undulator is set to
+
     def set(self, value: float) -> TaskStatus:
         """Move to an energy; done when it has settled."""
         value = float(value)
@@ -30,8 +36,13 @@ class Energy(Positioner):
 
         def move() -> None:
             self.wait_until(self.world.clock.now() + distance / self.speed + self.settle_time)
-            self.world.energy, self.world.gap = value, gap_of(value)
-            self.put(self.gap, self.world.gap)
+            self.world.energy = value
+            self.tune()
             self.put(self.readback, value + self.jitter * self.world.rng("energy").standard_normal())
 
         return self.in_background(move)
+
+    def tune(self) -> None:
+        """Bring gap and phase to where they are for energy and polarisation."""
+        self.world.undulator = setting_for(self.world.energy, self.polarisation)
+        self.put(self.gap, self.world.gap)

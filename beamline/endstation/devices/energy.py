@@ -3,64 +3,43 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
 
-import numpy as np
 from ophyd import FormattedComponent, Kind
-from scipy.interpolate import PchipInterpolator
 
+from beamline.endstation.devices.curves import Curve, PolarisedCurve
 from beamline.endstation.devices.motors import MARGIN, Motor
 from beamline.endstation.devices.signals import check_limits
-from beamline.endstation.devices.task import StoppedError, TaskDevice, TaskStatus
+from beamline.endstation.devices.task import DeviceError, StoppedError, TaskDevice, TaskStatus
 from beamline.endstation.devices.waits import in_parallel
 from callbacks.contract import UNITS, Key
 
+POLL = 0.1  # s, in which a stop is noticed
 
-class Curve:
-    """A quantity as a function of energy: a polynomial, or a table interpolated without overshoot.
 
-    Parameters
-    ----------
-    name : str
-        Name of the quantity, for errors.
-    polynomial : list of float, optional
-        Coefficients of energy in eV, the constant first.
-    table : list of (float, float), optional
-        Energy in eV and value, the energies ascending; valid from the first to the last.
+class Follower(Protocol):
+    """What moves with the undulator's gap: the phase of one whose polarisation can be set."""
 
-    Raises
-    ------
-    ValueError
-        When not exactly one of the two is given, or the table is not valid.
-    """
+    def follow(self, energy: float, polarisation: str, stopped: threading.Event) -> None:
+        """Move to where it is for an energy, eV, and wait until it is there."""
+        ...
 
-    def __init__(
-        self, name: str, *, polynomial: list[float] | None = None, table: list[list[float]] | None = None
-    ) -> None:
-        if (polynomial is None) == (table is None):
-            raise ValueError(f"{name}: expected either polynomial = [...] or table = [[energy, value], ...]")
-        self.name = name
-        self.range = (-np.inf, np.inf)
-        if polynomial is not None:
-            self._evaluate = np.polynomial.Polynomial(np.asarray(polynomial, dtype=float))
-            return
-        points = np.asarray(table, dtype=float)
-        if points.ndim != 2 or points.shape[1] != 2 or len(points) < 2 or not (np.diff(points[:, 0]) > 0).all():
-            raise ValueError(f"{name}: expected a table of at least two [energy, value], the energies ascending")
-        self.range = (float(points[0, 0]), float(points[-1, 0]))
-        self._evaluate = PchipInterpolator(points[:, 0], points[:, 1])
+    def seen(self) -> str:
+        """Give the polarisation as it stands; "" where it is none of the tables."""
+        ...
 
-    def __call__(self, energy: float) -> float:
-        """Give the value at an energy, eV; `LimitError` outside the table."""
-        check_limits(f"{self.name} table", energy, self.range, "eV")
-        return float(self._evaluate(energy))
+    def halt(self) -> None:
+        """Stop it."""
+        ...
 
 
 class Energy(TaskDevice):
     """Monochromator and undulator: excitation energy, eV.
 
-    Both move at the same time; a move is done when both have arrived, the settling time has passed, and the
-    monochromator still reads the energy wanted.
+    Both move at the same time, and the phase of the undulator with them where it has one; a move is done when all have
+    arrived, the settling time has passed, and the monochromator still reads the energy wanted.
 
     Parameters
     ----------
@@ -70,7 +49,7 @@ class Energy(TaskDevice):
     monochromator, undulator : str
         Motor records of the energy, eV, and of the gap, mm.
     gap : dict
-        Gap, mm, against the energy the undulator is set for, as `Curve` takes it.
+        Gap, mm, against the energy the undulator is set for, and its polarisation, as `PolarisedCurve` takes it.
     offset : dict, optional
         Added to the energy before the gap is looked up, eV, against energy, as `Curve` takes it: the maximum of
         flux is not at the peak of the harmonic.
@@ -115,7 +94,11 @@ class Energy(TaskDevice):
         **kwargs: Any,
     ) -> None:
         self._monochromator, self._undulator = monochromator, undulator
-        self._gap = Curve(f"{name}: gap", **gap)
+        self._gap = PolarisedCurve(f"{name}: gap", gap)
+        self.last_polarisation = ""  # that was set
+        self._goal: float | None = None
+        self._follower: Follower | None = None
+        self._one_mover = threading.Lock()  # of the undulator
         self._offset = Curve(f"{name}: offset", **(offset or {"polynomial": [0.0]}))
         low, high = grating
         self.grating = (float(low), float(high))
@@ -131,15 +114,72 @@ class Energy(TaskDevice):
         result: float = self.monochromator.position
         return result
 
-    def gap_for(self, energy: float) -> float:
-        """Give the gap, mm, for an energy, eV; `LimitError` outside the table."""
-        return self._gap(energy + self._offset(energy))
+    @property
+    def polarisation(self) -> str:
+        """The polarisation that the undulator is set to; before it is set, as it stands. "" where it has but one.
+
+        Raises
+        ------
+        DeviceError
+            Where the phase is that of no polarisation.
+        """
+        if not self._gap.names:
+            return ""
+        found = self.last_polarisation or (self._follower.seen() if self._follower is not None else "")
+        if not found:
+            raise DeviceError(
+                f"{self.name}: the undulator has no polarisation of its tables, expected one of"
+                f" {', '.join(self._gap.names)}: set it"
+            )
+        return found
+
+    @property
+    def goal(self) -> float:
+        """Energy, eV, that it was set to last; before that, as it is read back."""
+        return self.position if self._goal is None else self._goal
+
+    def move_with(self, follower: Follower, polarisations: Sequence[str]) -> None:
+        """Let something move with the gap.
+
+        Raises
+        ------
+        ValueError
+            Where there is no gap for one of its polarisations.
+        """
+        for each in polarisations:
+            self._gap.check(each)
+        self._follower = follower
+
+    def gap_for(self, energy: float, polarisation: str = "") -> float:
+        """Give the gap, mm, for an energy, eV, and a polarisation, the present one where "".
+
+        Raises
+        ------
+        LimitError
+            Outside the table.
+        """
+        return self._gap(energy + self._offset(energy), polarisation or self.polarisation)
 
     def check_value(self, value: float, **_kwargs: Any) -> None:
-        """Raise LimitError where the energy is out of reach of grating, monochromator or undulator."""
+        """Raise LimitError where the energy is out of reach of grating, monochromator, or undulator however polarised.
+
+        Whether it is in reach with one polarisation, `check_with` says.
+        """
         check_limits(self.name, float(value), self.grating, "eV")
         self.monochromator.check_value(value)
-        self.undulator.check_value(self.gap_for(float(value)))
+        problems = []
+        for polarisation in self._gap.names or [""]:
+            try:
+                self.check_with(polarisation, float(value))
+            except ValueError as error:  # LimitError is one
+                problems.append(error)
+            else:
+                return
+        raise problems[0]
+
+    def check_with(self, polarisation: str, energy: float) -> None:
+        """Raise LimitError where no gap gives an energy, eV, with a polarisation, the present one where ""."""
+        self.undulator.check_value(self.gap_for(energy, polarisation))
 
     def set(self, value: float) -> TaskStatus:
         """Move to an energy; done when it has settled there."""
@@ -147,12 +187,36 @@ class Energy(TaskDevice):
         self.check_value(value)
         return self.work(lambda stopped: self._move(value, stopped))
 
-    def _move(self, energy: float, stopped: threading.Event) -> None:
+    def halt(self) -> None:
+        """Stop monochromator and undulator."""
+        super().halt()
+        if self._follower is not None:
+            self._follower.halt()
+
+    @contextmanager
+    def undulator_alone(self, stopped: threading.Event) -> Iterator[None]:
+        """Move the undulator while nobody else does; waits until nobody does, `StoppedError` where stopped before."""
+        while not self._one_mover.acquire(timeout=POLL):
+            if stopped.is_set():
+                raise StoppedError(f"{self.name}: stopped")
+        try:
+            yield
+        finally:
+            self._one_mover.release()
+
+    def move_gap(self, energy: float, stopped: threading.Event) -> None:
+        """Move the gap to where it is for an energy, eV, with the present polarisation, unless it is there."""
         gap = self.gap_for(energy)
-        moves = [lambda: self.monochromator.move(energy, stopped)]
         if not abs(gap - self.undulator.position) <= self.undulator.tolerance:  # also where it is not known (NaN)
-            moves.append(lambda: self.undulator.move(gap, stopped))
-        in_parallel(*moves)
+            self.undulator.move(gap, stopped)
+
+    def _move(self, energy: float, stopped: threading.Event) -> None:
+        with self.undulator_alone(stopped):
+            self._goal = energy
+            moves = [lambda: self.monochromator.move(energy, stopped), lambda: self.move_gap(energy, stopped)]
+            if (follower := self._follower) is not None:
+                moves.append(lambda: follower.follow(energy, self.polarisation, stopped))
+            in_parallel(*moves)
         if self._settle_time:
             if stopped.wait(self._settle_time):
                 raise StoppedError(f"{self.name}: stopped")
