@@ -33,6 +33,11 @@ class SampleHolder(Movable[str], Readable[str], Protocol):
 class Polarisation(Movable[str], Readable[Any], Protocol):
     """Sets the polarisation of the light: LH, LV, C+, C- or an angle; see `callbacks.contract.polarisation`."""
 
+    @property
+    def position(self) -> str:
+        """The present polarisation; "" where it is none of those that it knows."""
+        ...
+
     def check_value(self, value: str) -> None:
         """Raise ValueError for a polarisation that it cannot give."""
         ...

@@ -25,7 +25,7 @@ class Energy(Positioner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.polarisation = "LH"  # that the undulator is set to
+        self.polarisation = self.tuned = "LH"  # that the undulator is to have, and has
 
     def set(self, value: float) -> TaskStatus:
         """Move to an energy; done when it has settled."""
@@ -44,5 +44,6 @@ class Energy(Positioner):
 
     def tune(self) -> None:
         """Bring gap and phase to where they are for energy and polarisation."""
+        self.tuned = self.polarisation
         self.world.undulator = setting_for(self.world.energy, self.polarisation)
         self.put(self.gap, self.world.gap)

@@ -45,8 +45,8 @@ class Polarisation(Twin):
 
     @property
     def position(self) -> str:
-        """The polarisation that it is set to."""
-        return self._energy.polarisation
+        """The polarisation that the undulator has."""
+        return self._energy.tuned
 
     def read(self) -> OrderedDict[str, dict[str, Any]]:
         """Read the polarisation, and the phase, which follows the energy."""
@@ -77,11 +77,14 @@ class Polarisation(Twin):
     def set(self, value: str) -> TaskStatus:
         """Change the polarisation at the present energy; done when gap and phase have settled."""
         named = self._called(value)
-        self.check_energy(named, self.world.energy)
+        self._energy.polarisation = named  # also for an energy that is set meanwhile
 
         def change() -> None:
+            try:
+                self.check_energy(named, self.world.energy)
+            except ValueError:  # it follows with the next energy
+                return
             self.wait_until(self.world.clock.now() + self.change_time("", named))
-            self._energy.polarisation = named
             self._energy.tune()
 
         return self.in_background(change)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections import OrderedDict
@@ -18,6 +19,8 @@ from beamline.endstation.devices.task import StoppedError, TaskDevice, TaskStatu
 from beamline.endstation.devices.waits import ANSWER_TIMEOUT, present, put_and_wait
 from callbacks.contract import UNITS, Key, PolarisationConfig, polarisation_called
 
+log = logging.getLogger(__name__)
+
 MODES = PARALLEL, ANTIPARALLEL = "parallel", "antiparallel"
 UNKNOWN = "unknown"
 
@@ -30,8 +33,8 @@ class Polarisation(TaskDevice):
     """Polarisation of an undulator by the phase of its rows, a motor record: LH, LV, C+ or C-.
 
     A change moves the phase and then the gap to where they are for the present energy, and waits until they have
-    settled. While the energy moves, both follow it. Who moves both at once, energy and polarisation, gets both: one
-    waits for the other.
+    settled; where this energy is out of reach with the new polarisation, they go there with the next energy. While the
+    energy moves, both follow it. Energy and polarisation may be set at once: one waits for the other.
 
     Parameters
     ----------
@@ -117,7 +120,7 @@ class Polarisation(TaskDevice):
 
     def change_time(self, before: str, after: str) -> float:
         """Give the time that a change takes at the present energy, s; `before` is "" for the present polarisation."""
-        energy = self._energy.position
+        energy = self._energy.goal
         begin = self._phases(energy, before) if before else self.phase.position
         distance = abs(self._phases(energy, self._possible(after)) - begin)
         velocity = self.phase.velocity.last
@@ -128,6 +131,7 @@ class Polarisation(TaskDevice):
     def set(self, value: str) -> TaskStatus:
         """Change the polarisation at the present energy; done when phase and gap have settled."""
         named = self._possible(value)
+        self._energy.last_polarisation = named  # also for an energy that is set meanwhile
         return self.work(lambda stopped: self._change(named, stopped))
 
     def halt(self) -> None:
@@ -136,7 +140,7 @@ class Polarisation(TaskDevice):
         self._energy.undulator.halt()
 
     def follow(self, energy: float, polarisation: str, stopped: threading.Event) -> None:
-        """Move the phase to where it is for an energy, eV, unless it is there."""
+        """Move the phase to where it is for an energy, eV, and a polarisation, unless it is there."""
         goal = self._phases(energy, polarisation)
         if not abs(goal - self.phase.position) <= self.phase.tolerance:  # also where it is not known (NaN)
             self.phase.move(goal, stopped)
@@ -147,17 +151,16 @@ class Polarisation(TaskDevice):
 
     def _change(self, polarisation: str, stopped: threading.Event) -> None:
         with self._energy.undulator_alone(stopped):
-            energy = self._energy.position
-            self.check_energy(polarisation, energy)
-            self._energy.last_polarisation = polarisation
-            self._shift(energy, polarisation, stopped)
+            energy = self._energy.goal
+            try:
+                self.check_energy(polarisation, energy)
+            except ValueError as error:
+                log.info("%s: the undulator follows with the next energy: %s", self.name, error)
+                return
+            self.follow(energy, polarisation, stopped)
             self._energy.move_gap(energy, stopped)
             if self._settle_time and stopped.wait(self._settle_time):
                 raise StoppedError(f"{self.name}: stopped")
-
-    def _shift(self, energy: float, polarisation: str, stopped: threading.Event) -> None:
-        """Shift the rows to a polarisation."""
-        self.follow(energy, polarisation, stopped)
 
     def _seen(self, phase: float) -> str:
         # At the energy that was set last, where one was: the phase is for it, and a point needs no further reading.
@@ -210,13 +213,14 @@ class AngledPolarisation(Polarisation):
         self._mode = mode
         super().__init__(*args, **kwargs)
 
-    def _shift(self, energy: float, polarisation: str, stopped: threading.Event) -> None:
+    def follow(self, energy: float, polarisation: str, stopped: threading.Event) -> None:
+        """Move the phase to where it is for an energy, eV, and a polarisation, after the mode, unless it is there."""
         wanted = _mode_of(polarisation)
         if self._present_mode() != wanted:
             self.phase.move(0.0, stopped)
             number = MODES.index(wanted)
             put_and_wait(self.mode_setting, number, timeout=ANSWER_TIMEOUT, wanted=wanted, stopped=stopped)
-        super()._shift(energy, polarisation, stopped)
+        super().follow(energy, polarisation, stopped)
 
     def _present_mode(self) -> str:
         number = present(self.mode_setting)

@@ -65,6 +65,20 @@ def test_both_set_at_once_end_where_they_belong_together(real, twins):
     assert counted(real) == pytest.approx(counted(twins), rel=0.03)
 
 
+def test_from_an_energy_that_the_new_polarisation_cannot_reach_both_go_where_it_can(real, twins):
+    for devices in (real, twins):
+        for polarisation, energy, gap in (("LH", 250.0, 11.7012), ("LV", 700.0, 15.148), ("LH", 250.0, 11.7012)):
+            statuses = [devices["polarisation"].set(polarisation), devices["energy"].set(energy)]
+            for status in statuses:
+                status.wait(30)
+            assert read(devices["polarisation"])[Key.POLARISATION] == polarisation
+            assert read(devices["energy"])[Key.UNDULATOR_GAP] == pytest.approx(gap, abs=0.01)
+        devices["polarisation"].set("LV").wait(30)  # no gap gives it: nothing moves before the next energy
+        assert read(devices["polarisation"])[Key.POLARISATION] == "LH"
+        devices["energy"].set(700.0).wait(30)
+        assert read(devices["polarisation"])[Key.POLARISATION] == "LV"
+
+
 def test_a_polarisation_at_an_energy_that_no_gap_gives_is_refused_in_one_line(real, twins):
     with pytest.raises(ValueError, match="energy: gap LV table: 250 eV is outside its limits 290 to 1500 eV"):
         real["polarisation"].check_energy("LV", 250.0)
