@@ -38,7 +38,18 @@ Emit = Callable[[str, dict[str, Any]], None]
 SOFTWARE = ("stxm-rixs-beamline", "numpy", "scipy", "event-model", "h5py", "scikit-image", "scikit-learn")
 
 # Kept of every raw event, so that a derived run can be read by itself.
-CARRIED = (Key.ENERGY, Key.ENERGY_SETPOINT, Key.I0, Key.TEY, Key.TFY, Key.DWELL, Key.RING_CURRENT, Key.EXPOSURE_TIME)
+CARRIED = (
+    Key.ENERGY,
+    Key.ENERGY_SETPOINT,
+    Key.POLARISATION,
+    Key.UNDULATOR_PHASE,
+    Key.I0,
+    Key.TEY,
+    Key.TFY,
+    Key.DWELL,
+    Key.RING_CURRENT,
+    Key.EXPOSURE_TIME,
+)
 
 
 class Reducer:

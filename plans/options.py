@@ -20,14 +20,23 @@ Plan = TypeVar("Plan", bound=Callable[..., Any])
 Options = TypeVar("Options", bound=Mapping[str, Any])
 
 
-class SampleOptions(TypedDict, total=False):
+class PolarisationOptions(TypedDict, total=False):
+    """With what light it is measured."""
+
+    polarisation: Annotated[
+        str,
+        "How the light is polarised: LH, LV, C+, C- or degrees from the horizontal; as it is when left out.",
+    ]
+
+
+class SampleOptions(PolarisationOptions, total=False):
     """What is measured."""
 
     sample: Annotated[str, "Sample to move into the beam; the one that is there when left out."]
     edge: Annotated[str, 'Absorption edge, kept with the data, as in "Co L3".']
 
 
-SAMPLE: SampleOptions = {"sample": "", "edge": ""}
+SAMPLE: SampleOptions = {"sample": "", "edge": "", "polarisation": ""}
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Annotated, Any, Literal, TypedDict, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from bluesky.utils import MsgGenerator
 
-from callbacks.contract import Key, Measurement, Precision, Reason, RixsOutput, Stream
+from callbacks.contract import Key, Measurement, Precision, Reason, RixsOutput, Stream, polarisation_called
 from callbacks.incident_flux import check_flux
 from plans.checks import (
     check_beamline,
@@ -21,6 +21,7 @@ from plans.checks import (
     check_count,
     check_counting_time,
     check_dark,
+    check_polarisation,
     check_positive,
     check_reachable,
 )
@@ -37,7 +38,7 @@ from plans.measuring import (
     take_point,
     take_until,
 )
-from plans.options import SAMPLE, SampleOptions
+from plans.options import SAMPLE, PolarisationOptions, SampleOptions
 from plans.regions import EnergyRegions
 from plans.regions.energy import MAX_POINTS
 
@@ -51,7 +52,7 @@ MOST_DARK_FRAMES = 1000  # taken at a time; beyond it, the number was mistyped
 LARGEST_RELATIVE_ERROR = 0.2
 
 
-class ElasticOptions(TypedDict, total=False):
+class ElasticOptions(PolarisationOptions, total=False):
     """What is measured, and with which frames."""
 
     sample: Annotated[str, "Sample to move into the beam; the one that is there when left out."]
@@ -92,7 +93,13 @@ class RixsOptions(SampleOptions, ElasticOptions, total=False):
     ]
 
 
-ELASTIC: ElasticOptions = {"sample": "", "frames_per_energy": 1, "dark_frames": 3, "dark_ttl": 3600.0}
+ELASTIC: ElasticOptions = {
+    "sample": "",
+    "polarisation": "",
+    "frames_per_energy": 1,
+    "dark_frames": 3,
+    "dark_ttl": 3600.0,
+}
 RIXS: RixsOptions = {
     **SAMPLE,
     "frames_per_energy": 1,
@@ -120,6 +127,8 @@ class RixsScan:
     exposure_time : float
         s a frame.
     sample, edge : str
+    polarisation : str
+        "" to leave it as it is.
     frames_per_energy : int
     order : str
         As `visit_order` explains them.
@@ -144,6 +153,7 @@ class RixsScan:
     exposure_time: float
     sample: str
     edge: str = ""
+    polarisation: str = ""
     frames_per_energy: int = 1
     order: Order = "up"
     seed: int = 0
@@ -213,6 +223,7 @@ class RixsScan:
         check_count("frames", len(self.regions) * most, most=MAX_POINTS)
         check_counting_time(most * float(self.exposures.sum()))
         check_reachable(endstation.energy, self.regions.points)
+        polarisations = check_polarisation(endstation, self.polarisation, self.regions.points)
         check_reachable(endstation.scaler.dwell, self.exposures)
         check_reachable(endstation.ccd.exposure_time, self.exposures)
         visits = self.visits if aim is None else visit_order(len(self.regions), most, "up", seed=0)
@@ -227,6 +238,7 @@ class RixsScan:
             exposure_time=self.exposure_time,
             frames_per_energy=self.frames_per_energy,
             order=self.order,
+            polarisations=polarisations,
             precision=None if aim is None else self._precision(aim),
         )
 
@@ -303,6 +315,8 @@ class _Frames:
         self._endstation = endstation
         self._interruptions = interruptions
         self._energies, self._exposures = scan.regions.points.tolist(), scan.exposures.tolist()
+        named = [polarisation_called(scan.polarisation)] if scan.polarisation else []
+        self._polarised = [item for name in named for item in endstation.positions("polarisation", name)]
         self._dark_exposure, self._dark_time, self._now = 0.0, 0.0, 0.0  # by the camera's clock, which may be fast
         self._indices: list[int] = []  # of the energies of the points
         self.points: list[Point] = []
@@ -336,8 +350,9 @@ class _Frames:
             self._dark_exposure = seconds
         camera, scaler = endstation.ccd, endstation.scaler
         exposure = [camera.exposure_time, seconds, scaler.dwell, seconds]
-        positions = [*endstation.positions("shutter", OPEN), endstation.energy, self._energies[index], *exposure]
-        devices = [endstation.energy, scaler, *endstation.those("ring"), camera]
+        light = [*endstation.positions("shutter", OPEN), *self._polarised]
+        positions = [*light, endstation.energy, self._energies[index], *exposure]
+        devices = [*endstation.those("energy", "polarisation"), scaler, *endstation.those("ring"), camera]
         point = yield from take_point(endstation, self._interruptions, positions, devices, stream=Stream.PRIMARY)
         self._now = point.time
         self._indices.append(index)

@@ -6,13 +6,21 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypedDict, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from bluesky.utils import MsgGenerator
 
-from callbacks.contract import ImageOutput, Key, Measurement, Stream, StxmGrid
-from plans.checks import check_beamline, check_count, check_counting_time, check_dark, check_positive, check_reachable
+from callbacks.contract import ImageOutput, Key, Measurement, Stream, StxmGrid, polarisation_called
+from plans.checks import (
+    check_beamline,
+    check_count,
+    check_counting_time,
+    check_dark,
+    check_polarisation,
+    check_positive,
+    check_reachable,
+)
 from plans.endstation import CLOSED, OPEN, Endstation
 from plans.errors import PlanError
 from plans.measuring import (
@@ -28,7 +36,7 @@ from plans.measuring import (
     take_point,
     take_until,
 )
-from plans.options import SAMPLE, SampleOptions
+from plans.options import SAMPLE, PolarisationOptions, SampleOptions
 from plans.regions import EnergyRegions, StxmRegions, blank_in
 
 Mode = Literal["line", "point"]
@@ -37,7 +45,7 @@ MOST_DARK_LINES = 1000
 LARGEST_FRACTION_SIGMA = 0.29  # of a fraction of which nothing is known but that it lies from 0 to 1: 1 / sqrt(12)
 
 
-class FocusOptions(TypedDict, total=False):
+class FocusOptions(PolarisationOptions, total=False):
     """How a focus scan is measured."""
 
     sample: Annotated[str, "Sample to move into the beam; the one that is there when left out."]
@@ -45,7 +53,7 @@ class FocusOptions(TypedDict, total=False):
     dark_lines: Annotated[int, "Lines to take first with the shutter closed; 0 for none."]
 
 
-class ImageOptions(TypedDict, total=False):
+class ImageOptions(PolarisationOptions, total=False):
     """How the lines of images are measured."""
 
     mode: Annotated[Mode, "line: the fine stage flies along a line. point: it stops at each pixel."]
@@ -78,8 +86,8 @@ class StackOptions(StxmOptions, total=False):
     ]
 
 
-FOCUS: FocusOptions = {"sample": "", "mode": "line", "dark_lines": 0}
-IMAGES: ImageOptions = {"mode": "line", "follow_focus": True, "blank": "", "dark_lines": 3}
+FOCUS: FocusOptions = {"sample": "", "polarisation": "", "mode": "line", "dark_lines": 0}
+IMAGES: ImageOptions = {"polarisation": "", "mode": "line", "follow_focus": True, "blank": "", "dark_lines": 3}
 STXM: StxmOptions = {**SAMPLE, **IMAGES}
 STACK: StackOptions = {**STXM, "until_fraction_sigma": 0.0, "most_passes": 5, "most_time": 0.0}
 
@@ -100,6 +108,8 @@ class StxmScan:
     dwell : float
         s a pixel.
     sample, edge : str
+    polarisation : str
+        "" to leave it as it is.
     mode : str
         ``line`` or ``point``.
     follow_focus : bool
@@ -125,6 +135,7 @@ class StxmScan:
     dwell: float
     sample: str
     edge: str = ""
+    polarisation: str = ""
     mode: Mode = "line"
     follow_focus: bool = True
     zone_plate: tuple[float, ...] = ()
@@ -196,6 +207,7 @@ class StxmScan:
         lines = grid.lines * len(grid.energies)
         check_count(f"{self.plan_name}: lines of all images", lines, most=MAX_LINES)
         check_reachable(endstation.energy, self.energies.points)
+        polarisations = check_polarisation(endstation, self.polarisation, self.energies.points)
         if positions := self.zone_plate or self._focus_positions(endstation):
             check_reachable(endstation.zone_plate, positions)
         scanner = endstation.scanner
@@ -214,6 +226,7 @@ class StxmScan:
             energy_regions=str(self.energies),
             points=lines,
             exposure_time=self.dwell,
+            polarisations=polarisations,
             grid=grid,
             precision=None
             if aim is None
@@ -264,7 +277,7 @@ class StxmScan:
         return self.follow_focus and "zone_plate" in endstation
 
     def _take_lines(self, endstation: Endstation, interruptions: Interruptions) -> MsgGenerator[None]:
-        devices = [endstation.energy, endstation.scanner, *endstation.those("ring", "zone_plate")]
+        devices = [*endstation.those("energy", "polarisation", "scanner", "ring", "zone_plate")]
         held = HeldSettings(interruptions)
         for _ in range(self.dark_lines):
             dark = [(endstation.shutter, CLOSED), *next(self._lines(endstation))]
@@ -290,12 +303,16 @@ class StxmScan:
     def _lines(self, endstation: Endstation) -> Iterator[list[Setting]]:
         """Give the settings of each line, in the order that `StxmGrid.place` counts them in."""
         scanner = endstation.scanner
+        polarised: list[Setting] = []
+        if self.polarisation:
+            polarised = [(endstation.polarisation, polarisation_called(self.polarisation))]
         for energy, dwell in self.visits:
             focus: list[Setting] = []
             if self._follows(endstation):
                 focus = [(endstation.zone_plate, endstation.zone_plate.focus(energy))]
             for region in self.regions.regions:
                 image: list[Setting] = [
+                    *polarised,
                     (endstation.energy, energy),
                     (scanner.x_start, region.x.ends[0]),
                     (scanner.x_stop, region.x.ends[1]),

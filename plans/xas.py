@@ -16,10 +16,13 @@ from plans.checks import (
     check_choice,
     check_count,
     check_counting_time,
+    check_polarisation,
     check_positive,
     check_reachable,
 )
+from plans.checks.polarisation import PAIR
 from plans.endstation import OPEN, Endstation, needing, needs
+from plans.errors import PlanError
 from plans.measuring import (
     Aim,
     Decisions,
@@ -81,6 +84,9 @@ def xas(
         Counting time a point, where the region has none of its own.
     edge : str
         Absorption edge, kept with the data, as in "O K".
+    polarisation : str
+        How the light is polarised: LH, LV, C+, C- or an angle in degrees from the horizontal; as it is when left out.
+        Of two, as in C+,C- or LH,LV, both are measured at each energy, in turns first the one and the other.
 
     Returns
     -------
@@ -99,14 +105,18 @@ def xas(
     dwells = np.where(np.isnan(regions.dwell), dwell, regions.dwell)
     check_positive(dwell=dwell)
     check_reachable(endstation.energy, energies)
+    polarisations = check_polarisation(endstation, options["polarisation"], energies, most=PAIR)
     for counter in endstation.counters:
         check_reachable(counter.dwell, dwells)
     aim = _aim(options, endstation.channels)
+    if aim is not None and len(polarisations) > 1:
+        raise PlanError("until_relative_error: expected one polarisation, or none; it is not decided for two at a time")
     if aim is not None:
         aim.check("until_relative_error", endstation, largest=LARGEST_RELATIVE_ERROR)
     most = 1 if aim is None else aim.most
-    check_count("points", len(energies) * most, most=MAX_POINTS)
-    check_counting_time(most * float(dwells.sum()))
+    visits = alternating(len(energies), polarisations)
+    check_count("points", len(visits) * most, most=MAX_POINTS)
+    check_counting_time(most * max(1, len(polarisations)) * float(dwells.sum()))
     measured_sample = yield from check_beamline(endstation, sample)
 
     def points(interruptions: Interruptions) -> MsgGenerator[None]:
@@ -116,28 +126,31 @@ def xas(
         numbers = itertools.count(1)
         light = endstation.positions("shutter", OPEN)
 
-        def take(index: int) -> MsgGenerator[None]:
+        def take(index: int, polarisation: str) -> MsgGenerator[None]:
             energy, seconds = float(energies[index]), float(dwells[index])
+            polarised = endstation.positions("polarisation", polarisation) if polarisation else []
             times = [item for counter in endstation.counters for item in (counter.dwell, seconds)]
-            positions = [*light, endstation.energy, energy, *times]
-            devices = [endstation.energy, *endstation.counters, *endstation.those("ring")]
+            positions = [*light, *polarised, endstation.energy, energy, *times]
+            devices = [*endstation.those("energy", "polarisation"), *endstation.counters, *endstation.those("ring")]
             point = yield from take_point(endstation, interruptions, positions, devices, stream=Stream.PRIMARY)
             if decisions is not None:
                 decisions.took(index, number=next(numbers), at=point.time)
 
         if decisions is not None:
-            yield from take_until(decisions, [[index] for index in range(len(energies))], take)
+            groups = [[index] for index, _ in visits]
+            yield from take_until(decisions, groups, lambda index: take(*visits[index]))
         else:
-            for index in range(len(energies)):
-                yield from take(index)
+            for visit in visits:
+                yield from take(*visit)
 
     measurement = Measurement(
         technique="xas",
         sample=measured_sample,
         edge=edge,
         energy_regions=str(regions),
-        points=len(energies) * most,
+        points=len(visits) * most,
         exposure_time=dwell,
+        polarisations=polarisations,
         channels=list(endstation.channels),
         precision=None if aim is None else aim.block(least_points=len(energies), least_time=float(dwells.sum())),
     )
@@ -167,3 +180,23 @@ def _aim(options: XasOptions, channels: Sequence[Channel]) -> Aim | None:
         most_time=math.inf if options["most_time"] == 0 else options["most_time"],
         counted="points",
     )
+
+
+def alternating(energies: int, polarisations: Sequence[str]) -> list[tuple[int, str]]:
+    """Give the order in which points are taken.
+
+    Parameters
+    ----------
+    energies : int
+        Number of energies.
+    polarisations : sequence of str
+        None, one, or two, of which the last at an energy is the first at the next: half of the changes are spared, and
+        what drifts evenly is in the difference with one sign and the other.
+
+    Returns
+    -------
+    list of (int, str)
+        Index of the energy, and the polarisation, "" where none is set.
+    """
+    pair = list(polarisations) or [""]
+    return [(index, each) for index in range(energies) for each in (pair if index % 2 == 0 else reversed(pair))]

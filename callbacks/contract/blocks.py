@@ -92,6 +92,7 @@ class Measurement(_Block):
     frames_per_energy: int = 1
     order: Literal["up", "up_down", "random"] = "up"
     grid: StxmGrid | None = None  # of STXM
+    polarisations: list[str] = []  # that were set, XAS alternates between two; none: as it was
     channels: list[Channel] = []  # of XAS; none in older runs, which have I0, TEY and TFY
     precision: Precision | None = None  # of what is measured until it is reached
 

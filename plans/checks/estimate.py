@@ -41,6 +41,8 @@ class Estimate:
         s; of each event, the longest exposure of what is triggered for it.
     sleeping : float
         s that the plan waits.
+    polarising : float
+        s that changes of the polarisation take.
     moves : dict of str to int
         Device -> how often its setpoint changes; settings of detectors are devices, too.
     frame_bytes : int
@@ -67,6 +69,7 @@ class Estimate:
     lines: dict[str, int]
     counting_time: float
     sleeping: float
+    polarising: float
     moves: dict[str, int]
     frame_bytes: int
     document_bytes: int
@@ -110,10 +113,11 @@ class Estimate:
         overhead : float, optional
             s an event beside its counting time; `LINE_OVERHEAD` and `POINT_OVERHEAD` where it is not known.
         """
+        known = self.counting_time + self.sleeping + self.polarising
         if overhead is None:
             lines = sum(self.lines.values())
-            return self.counting_time + self.sleeping + lines * LINE_OVERHEAD + (self.events - lines) * POINT_OVERHEAD
-        return self.counting_time + self.sleeping + self.events * overhead
+            return known + lines * LINE_OVERHEAD + (self.events - lines) * POINT_OVERHEAD
+        return known + self.events * overhead
 
 
 def estimate(plan: Iterable[Msg], endstation: Endstation) -> Estimate:
@@ -167,6 +171,7 @@ class _Walk:
     def __init__(self, endstation: Endstation) -> None:
         self._scanner: Any = endstation.devices.get("scanner", _NEVER_SET)
         self._energy = endstation.devices.get("energy", _NEVER_SET)
+        self._polarisation = endstation.devices.get("polarisation", _NEVER_SET)
         self._feedback = endstation.feedback
         self._exposures = {device: device.dwell for device in endstation.counters}
         self._exposures |= {device: device.exposure_time for device in endstation.those("ccd", "ccd_dark")}
@@ -182,7 +187,7 @@ class _Walk:
         self._stream = ""  # of the event that is open, if one is
         self._read: list[Any] = []  # devices in it
         self._exposure = 0.0  # longest of what was triggered since the last event, s
-        self._counting = self._sleeping = self._now = 0.0
+        self._counting = self._sleeping = self._polarising = self._now = 0.0
         self._frame_bytes = self._array_bytes = self._documents = self._runs = 0
         self._energy_follows_time = False  # of a RIXS map
         self._edge = ""  # of the run that is open
@@ -201,6 +206,7 @@ class _Walk:
             lines=dict(self._lines),
             counting_time=self._counting,
             sleeping=self._sleeping,
+            polarising=self._polarising,
             moves=dict(self._moves),
             frame_bytes=self._frame_bytes,
             document_bytes=self._array_bytes + self._documents * DOCUMENT_BYTES,
@@ -282,6 +288,10 @@ class _Walk:
                 raise PlanError(text if device.name in text else f"{device.name}: {text}") from error
         if device is self._energy:
             self._energies.append(float(value))
+        if device is self._polarisation:
+            seconds = device.change_time(self._setpoints.get(device, ""), value)
+            self._polarising += seconds
+            self._now += seconds
         self._setpoints[device] = value
         self._moves[device.name] += 1
 

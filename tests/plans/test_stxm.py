@@ -121,6 +121,7 @@ def test_the_start_document_says_what_was_asked_for(engine, documents, endstatio
         "dwell": 0.001,
         "sample": "NMC charged",
         "edge": "O K",
+        "polarisation": "",
         "mode": "point",
         "follow_focus": True,
         "blank": "x=0.4:1 y=0:0.2",
