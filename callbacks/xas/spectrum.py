@@ -85,6 +85,7 @@ class XasSettings(IncidentFluxSettings):
     normalise: Literal["edge", "area"] = "edge"
     post_edge: tuple[float, float] | None = None  # the edge jump is the mean here; with "area" the area is taken here
     fewest_points: int = Field(3, ge=2)  # in a window
+    match_polarisations: bool = True  # whether spectra of two polarisations are scaled to agree before the edge
     # A second monitor that I0 is compared with; none where not given. A point is marked where their ratio departs from
     # its trend by more than the share below and by five of its sigmas.
     compared_with: str = ""
