@@ -87,7 +87,8 @@ def xas_spectrum(settings: XasSettings, measurement: Measurement) -> Chain:
         windows = settings.windows or WHOLE
         steps["fluorescence"] = FluorescenceWindows(windows)
         channels += window_channels(windows)
-    return Chain(steps | {"xas_point": XasPoint(settings, channels), "xas_spectrum": XasSpectrum(settings, channels)})
+    spectrum = XasSpectrum(settings, channels, measurement.polarisations)
+    return Chain(steps | {"xas_point": XasPoint(settings, channels), "xas_spectrum": spectrum})
 
 
 def stxm_stack(settings: StxmSettings, measurement: Measurement) -> Chain:

@@ -11,6 +11,7 @@ from callbacks.contract.outputs import (
     NAN,
     NO_TEXTS,
     NOT_KNOWN_1D,
+    NOT_KNOWN_2D,
     Account,
     Described,
     Floats,
@@ -62,6 +63,28 @@ class ChannelSpectrum(Result):
     edge_jump_sigma: Annotated[float, Described("its standard uncertainty")] = NAN
     over_i0_spectrum: Annotated[Floats, Described("counts over I0", "", ("energies",))] = NOT_KNOWN_1D
     over_i0_spectrum_sigma: Annotated[Floats, Described("its standard uncertainty", "", ("energies",))] = NOT_KNOWN_1D
+    # Of two polarisations only; what stands above is then of their mean.
+    polarised: Annotated[
+        Floats, Described("counts over I0, of each polarisation", "", ("polarisations", "energies"))
+    ] = NOT_KNOWN_2D
+    polarised_sigma: Annotated[Floats, Described("its standard uncertainty", "", ("polarisations", "energies"))] = (
+        NOT_KNOWN_2D
+    )
+    dichroism: Annotated[
+        Floats, Described("first polarisation less the second, of the edge jump", "", ("energies",))
+    ] = NOT_KNOWN_1D
+    dichroism_sigma: Annotated[Floats, Described("its standard uncertainty", "", ("energies",))] = NOT_KNOWN_1D
+    dichroism_per_degree: Annotated[
+        Floats, Described("the same over the degree of circular polarisation", "", ("energies",))
+    ] = NOT_KNOWN_1D
+    dichroism_per_degree_sigma: Annotated[Floats, Described("its standard uncertainty", "", ("energies",))] = (
+        NOT_KNOWN_1D
+    )
+    dichroism_status: Annotated[str, Described("ok, or why there is none")] = ""
+    matched_by: Annotated[
+        float, Described("what the second was multiplied by, to agree before the edge; to a density it is added")
+    ] = NAN
+    matched_by_sigma: Annotated[float, Described("its standard uncertainty")] = NAN
 
 
 class XasResult(Account, Marks):
@@ -73,6 +96,9 @@ class XasResult(Account, Marks):
     energy_calibration: Annotated[str, Described("by what, and whether that is long ago")] = ""
     i0_counts: Annotated[Floats, Described("I0, added up where it is not lost", "counts", ("energies",))] = NOT_KNOWN_1D
     channels: Annotated[Texts, Described("names of the channels", shape=("channels",))] = NO_TEXTS
+    polarisations: Annotated[Texts, Described("the two of a dichroism; none otherwise", shape=("polarisations",))] = (
+        NO_TEXTS
+    )
     spectra: dict[str, ChannelSpectrum] = Field(default_factory=dict)
 
     @classmethod

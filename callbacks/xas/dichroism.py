@@ -49,8 +49,9 @@ class Dichroism:
         The difference over the degree of polarisation; NaN where that is not known.
     jump, jump_sigma : float
         What was divided by.
-    scale, scale_sigma : float
-        What the second spectrum was multiplied by, so that both agree before the edge; 1 and 0 where they were left.
+    matched_by, matched_by_sigma : float
+        What the second spectrum was multiplied by, so that both agree before the edge, or what was added to it; 1 (or
+        0) and 0 where they were left.
     status : str
         "ok", or why nothing is known; everything else is NaN then.
     """
@@ -63,8 +64,8 @@ class Dichroism:
     per_degree_sigma: FloatArray
     jump: float
     jump_sigma: float
-    scale: float
-    scale_sigma: float
+    matched_by: float
+    matched_by_sigma: float
     status: str
 
 
@@ -109,6 +110,8 @@ def dichroism(
     second: tuple[FloatArray, FloatArray],
     settings: XasSettings,
     light: Light | None = None,
+    *,
+    shifted: bool = False,
 ) -> Dichroism:
     """Give the difference and the mean of the spectra of two polarisations.
 
@@ -121,6 +124,8 @@ def dichroism(
     settings : XasSettings
         Windows and background, as of one spectrum.
     light : Light, optional
+    shifted : bool
+        Whether the two are made to agree by a shift: what is given is the logarithm of a transmission.
 
     Returns
     -------
@@ -130,10 +135,10 @@ def dichroism(
     -----
     As in X-ray magnetic circular dichroism (C. T. Chen et al., Phys. Rev. Lett. 75 (1995) 152; J. Stohr and H. C.
     Siegmann, Magnetism, Springer 2006, chapter 10): what is equal for both, flux and efficiency, is taken out by a
-    factor f that makes the two agree before the edge, where there is no dichroism (``match_polarisations``); background
-    and edge jump J are those of the mean m = (a + f b) / 2, and the difference is (a - f b) / J. Both are functions of
-    all points, through f, background and jump; the uncertainty goes through the whole Jacobian, which is that of each
-    point plus one of low rank, so that work and memory are linear in the number of points.
+    factor f, or a shift, that makes the two agree before the edge, where there is no dichroism
+    (``match_polarisations``); background and edge jump J are those of the mean m = (a + f b) / 2, and the difference is
+    (a - f b) / J. Both are functions of all points, through f, background and jump; the uncertainty goes through the
+    whole Jacobian, which is that of each point plus one of low rank: work and memory are linear in their number.
 
     Photon energies that differ by d at the same setpoint leave d dm/dE in the difference: its variance is added, point
     by point, though all points have the same d.
@@ -151,21 +156,23 @@ def dichroism(
                 f" of both polarisations, expected {settings.fewest_points} or more",
             )
     pair = _Pair(*(np.where(measured, each, 0.0) for each in (first[0], second[0], first[1], second[1])))
-    factor, by_first, by_second = _match(pair, in_pre, scaled=settings.match_polarisations)
+    match = _match(pair, in_pre, shifted=shifted) if settings.match_polarisations else _left(pair, shifted=shifted)
+    factor, by_first, by_second = match.factor, match.by_first, match.by_second
     if not factor > 0:
         return not_known(len(energy), "a spectrum is not above zero before the edge: the two cannot be scaled alike")
-    mean = (pair.first + factor * pair.second) / 2
+    matched = factor * pair.second + np.where(measured, match.offset, 0.0)
+    mean = (pair.first + matched) / 2
     before = background(energy, pair.first_variance + pair.second_variance, in_pre, settings.background)
     row = before.after_off(jump_weight(energy, in_post, settings.normalise))
     jump = float(row @ mean)
     # how jump and mean change with the two spectra, through the factor too
-    turned = float(row @ pair.second) / 2
+    turned = float(row @ match.moves) / 2
     jump_first, jump_second = row / 2 + turned * by_first, factor * row / 2 + turned * by_second
     jump_sigma = pair.sigma_of(jump_first, jump_second)
     if not jump > SIGMAS * jump_sigma:
         return not_known(len(energy), f"no edge: the jump is {jump:.3g} ± {jump_sigma:.3g}")
-    normalised, difference = before.off(mean) / jump, (pair.first - factor * pair.second) / jump
-    columns = np.column_stack([before.off(pair.second) / 2, -normalised, -before.columns]) / jump
+    normalised, difference = before.off(mean) / jump, (pair.first - matched) / jump
+    columns = np.column_stack([before.off(match.moves) / 2, -normalised, -before.columns]) / jump
     mean_sigma = pair.sigma(
         (0.5 / jump, 0.5 * factor / jump),
         columns,
@@ -174,7 +181,7 @@ def dichroism(
     )
     difference_sigma = pair.sigma(
         (1.0 / jump, -factor / jump),
-        np.column_stack([-pair.second, -difference]) / jump,
+        np.column_stack([-match.moves, -difference]) / jump,
         np.vstack([by_first, jump_first]),
         np.vstack([by_second, jump_second]),
     )
@@ -196,8 +203,8 @@ def dichroism(
         per_degree_sigma=known(per_degree_sigma),
         jump=jump,
         jump_sigma=jump_sigma,
-        scale=factor,
-        scale_sigma=pair.sigma_of(by_first, by_second),
+        matched_by=match.offset if shifted else factor,
+        matched_by_sigma=pair.sigma_of(by_first, by_second),
         status="ok",
     )
 
@@ -213,22 +220,47 @@ def not_known(number: int, reason: str) -> Dichroism:
         per_degree_sigma=np.full(number, np.nan),
         jump=math.nan,
         jump_sigma=math.nan,
-        scale=math.nan,
-        scale_sigma=math.nan,
+        matched_by=math.nan,
+        matched_by_sigma=math.nan,
         status=reason,
     )
 
 
-def _match(pair: _Pair, inside: NDArray[np.bool_], *, scaled: bool) -> tuple[float, FloatArray, FloatArray]:
-    """Give the factor of the second spectrum, and how it changes with the first and the second."""
+@dataclass(frozen=True)
+class _Match:
+    """What is done to the second spectrum: factor and offset, and how the one that is found changes with the spectra.
+
+    Attributes
+    ----------
+    by_first, by_second : numpy.ndarray, shape (n,)
+        Derivatives of factor or offset by the first spectrum and the second.
+    moves : numpy.ndarray, shape (n,)
+        Derivative of the second spectrum, as it is used, by factor or offset.
+    """
+
+    factor: float
+    offset: float
+    by_first: FloatArray
+    by_second: FloatArray
+    moves: FloatArray
+
+
+def _left(pair: _Pair, *, shifted: bool) -> _Match:
+    """Leave the second spectrum as it is."""
     nothing = np.zeros(len(pair.first))
-    if not scaled:
-        return 1.0, nothing, nothing
+    return _Match(1.0, 0.0, nothing, nothing, np.ones(len(nothing)) if shifted else pair.second)
+
+
+def _match(pair: _Pair, inside: NDArray[np.bool_], *, shifted: bool) -> _Match:
+    """Make the two agree before the edge; the factor is NaN where none does."""
     first, second = float(pair.first[inside].sum()), float(pair.second[inside].sum())
-    if not second > 0:
-        return math.nan, nothing, nothing
-    factor = first / second
-    return factor, np.where(inside, 1.0 / second, 0.0), np.where(inside, -factor / second, 0.0)
+    number = int(inside.sum())
+    if shifted:
+        each = np.where(inside, 1.0 / number, 0.0)
+        return _Match(1.0, (first - second) / number, each, -each, np.ones(len(each)))
+    factor = first / second if second > 0 else math.nan
+    by_first = np.where(inside, 1.0 / second if second > 0 else math.nan, 0.0)
+    return _Match(factor, 0.0, by_first, -factor * by_first, pair.second)
 
 
 def _slope(energy: FloatArray, values: FloatArray, measured: NDArray[np.bool_]) -> FloatArray:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from callbacks.alarms import is_known
 from callbacks.contract import (
+    CIRCULAR,
     SCALER,
     Channel,
     ChannelSpectrum,
@@ -21,6 +22,7 @@ from callbacks.contract import (
     Key,
     Measurement,
     Output,
+    PolarisationConfig,
     XasOutput,
     XasResult,
     ratio_outputs,
@@ -30,6 +32,7 @@ from callbacks.incident_flux import FluxCheck, IncidentFluxSettings, check_flux
 from callbacks.step import Step
 from callbacks.wording import number_of
 from callbacks.xas.background import SIGMAS, background, jump_weight, windows
+from callbacks.xas.dichroism import Light, dichroism
 
 FloatArray = NDArray[np.floating]
 HALF_STEP = 0.5  # by which an energy read back may lie beyond the last of the open beam, whose value it then has
@@ -246,7 +249,7 @@ class _Ratios:
             By how much I0 departs from its trend, relative.
         """
         below = amounts.get(channel.over or self.settings.i0, NOTHING)
-        return _ratio(amounts[channel.name], below, math.hypot(self.settings.monitor_noise, departure))
+        return _ratio(amounts.get(channel.name, NOTHING), below, math.hypot(self.settings.monitor_noise, departure))
 
 
 class XasPoint(Step):
@@ -282,6 +285,9 @@ class _Total:
     departure: float  # of I0 from its trend, relative
 
 
+NO_TOTAL = _Total(math.nan, {}, 0.0)  # of an energy that was not measured
+
+
 @dataclass(frozen=True)
 class _Point(_Total):
     """A point of the spectrum."""
@@ -290,123 +296,56 @@ class _Point(_Total):
     dwell: float
 
 
-class XasSpectrum(Step):
-    """Put the points together: ordered by energy, repeats added, background subtracted, normalised.
+class _Points:
+    """Points that are compared with one another, and added up by energy."""
 
-    During the run a point is compared with those before it, and again as more come; the `result` compares it with those
-    on both sides.
-
-    Parameters
-    ----------
-    settings : XasSettings
-    channels : sequence of Channel
-        What is measured.
-    """
-
-    def __init__(self, settings: XasSettings, channels: Sequence[Channel] = CHANNELS) -> None:
+    def __init__(self, settings: XasSettings) -> None:
         self._settings = settings
-        self._ratios = _Ratios(settings, channels)
-        self._errors = [relative_error(channel.name) for channel in self._ratios.divided]
-        self.kept: tuple[Output, ...] = (*self._errors, XasOutput.POINT_MARK)
-        self._points: list[_Point] = []
+        self.points: list[_Point] = []
         self._by_energy: dict[float, list[int]] = {}  # places of the points by setpoint
-        self._begin = math.nan  # s since 1970, of the first point
         self._departures: list[float] = []  # of the points from their trend, as far as it is known by now
 
-    def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Take a point; say how well each channel at its energy is known by now, and what is wrong with the point."""
-        energy, dwell = _number(event.get(Key.ENERGY)), _number(event.get(Key.DWELL))
-        amounts = self._ratios.amounts(event)
-        if not self._points:
-            self._begin = _number(event.get("time"))
-        if math.isnan(dwell) and not is_known(event, SCALER):
-            amounts[self._settings.i0] = NOTHING  # counted for a time that is not known
-        self._points.append(_Point(energy, amounts, 0.0, event["seq_num"], dwell))
-        setpoint = _number(event.get(Key.ENERGY_SETPOINT, event[Key.ENERGY]))
+    def add(self, point: _Point, setpoint: float) -> tuple[_Total, str]:
+        """Take a point; give what is known at its energy by now, and what is wrong with its flux."""
+        self.points.append(point)
         places = self._by_energy.setdefault(setpoint, [])
-        places.append(len(self._points) - 1)
-        newest = self._points[-2 * self._settings.neighbours - 1 :]
+        places.append(len(self.points) - 1)
+        newest = self.points[-2 * self._settings.neighbours - 1 :]
         judged = check_flux([self._flux(each) for each in newest], self._settings)
-        self._departures[len(self._points) - len(newest) :] = _departures(judged)
-        total = _add_up([replace(self._points[place], departure=self._departures[place]) for place in places])
-        found = [self._ratios.of(channel, total.amounts, total.departure) for channel in self._ratios.divided]
-        errors = [sigma / ratio if ratio > 0 else math.nan for ratio, sigma in found]
-        return dict(zip(self.kept, [*errors, judged.reasons[-1]], strict=True))
+        self._departures[len(self.points) - len(newest) :] = _departures(judged)
+        total = _add_up([replace(self.points[place], departure=self._departures[place]) for place in places])
+        return total, judged.reasons[-1]
 
-    @property
-    def result(self) -> XasResult:
-        """The spectra so far."""
-        judged = check_flux([self._flux(point) for point in self._points], self._settings)
-        reasons = [
-            "; ".join(filter(None, pair)) for pair in zip(judged.reasons, self._differences(judged), strict=True)
-        ]
-        totals = self._totals(judged)
-        energy = np.array([total.energy for total in totals])
-        calibration = self._settings.energy_calibration
-        calibrated = energy + (calibration.offset if calibration else 0.0)
-        numbers = np.array([point.number for point in self._points], dtype=int)
-        return XasResult(
-            xas_energy=calibrated,
-            energy_offset=calibration.offset if calibration else math.nan,
-            energy_offset_sigma=calibration.sigma if calibration else math.nan,
-            energy_calibration=self._said_of(calibration),
-            marked_frames=numbers[np.array([bool(reason) for reason in reasons], dtype=bool)],
-            marks=np.array([reason for reason in reasons if reason], dtype=str),
-            i0_counts=np.array([total.amounts[self._settings.i0].value for total in totals]),
-            channels=np.array([channel.name for channel in self._ratios.divided], dtype=str),
-            spectra={
-                channel.name: self._spectrum(channel, energy, calibrated, totals) for channel in self._ratios.divided
-            },
-        )
+    def judged(self) -> FluxCheck:
+        """Compare the flux of each point with those on both sides."""
+        return check_flux([self._flux(point) for point in self.points], self._settings)
 
-    def _said_of(self, calibration: EnergyCalibration | None) -> str:
-        """Say what the energies are calibrated by; empty where they are not."""
-        if calibration is None:
-            return ""
-        days = (self._begin - calibration.time) / 86400.0
-        old = f"{abs(days):.0f} days {'old' if days > 0 else 'younger than the run'}: "
-        return f"{old if abs(days) > self._settings.calibration_holds else ''}{calibration}"
+    def totals(self, judged: FluxCheck) -> dict[float, _Total]:
+        """Add up points at the same energy, by setpoint."""
+        departures = _departures(judged)
+        return {
+            setpoint: _add_up([replace(self.points[place], departure=departures[place]) for place in places])
+            for setpoint, places in self._by_energy.items()
+        }
 
-    def _spectrum(
-        self, channel: Channel, energy: FloatArray, calibrated: FloatArray, totals: Sequence[_Total]
-    ) -> ChannelSpectrum:
-        """Give the spectrum of a channel over I0, and normalised, by energies as read back and as calibrated."""
-        pairs = [self._ratios.of(channel, total.amounts, total.departure) for total in totals]
-        ratio, sigma = np.array(pairs, dtype=float).reshape(-1, 2).T
-        beyond = ""
-        if self._settings.open_beam is not None and not channel.over:
-            ratio, sigma = _over_open_beam(energy, ratio, sigma, self._settings.open_beam)
-            if np.isnan(self._settings.open_beam.at(energy)[0]).all():
-                beyond = "the open beam was measured at none of its energies"
-        if len(ratio) and np.isfinite(ratio).any() and not np.isfinite(sigma).any():
-            beyond = f"no {channel.name}_sigma is recorded, and it is no number of counts"
-        absorbed, variance = ratio, sigma**2
-        if channel.form == "transmission":
-            with np.errstate(divide="ignore", invalid="ignore"):
-                absorbed, variance = np.where(ratio > 0, -np.log(ratio), np.nan), (sigma / ratio) ** 2
-        found = normalise_spectrum(calibrated, absorbed, variance, self._settings)
-        return ChannelSpectrum(
-            normalised=found.normalised,
-            sigma=found.sigma,
-            status=beyond or found.status,
-            edge_jump=found.jump,
-            edge_jump_sigma=found.jump_sigma,
-            over_i0_spectrum=ratio,
-            over_i0_spectrum_sigma=sigma,
-        )
+    def marks(self, judged: FluxCheck) -> dict[int, str]:
+        """Say by number what is wrong with points."""
+        pairs = zip(judged.reasons, self._differences(judged), strict=True)
+        reasons = ["; ".join(filter(None, pair)) for pair in pairs]
+        return {point.number: reason for point, reason in zip(self.points, reasons, strict=True) if reason}
 
     def _differences(self, judged: FluxCheck) -> list[str]:
         """Say of each point where the second monitor does not go with I0; "" where it does, or there is none."""
         name = self._settings.compared_with
-        if not name or not self._points:
-            return [""] * len(self._points)
+        if not name or not self.points:
+            return [""] * len(self.points)
         pairs = [
             _ratio(
                 point.amounts.get(name, NOTHING),
                 point.amounts[self._settings.i0],
                 math.sqrt(2) * self._settings.monitor_noise,
             )
-            for point in self._points
+            for point in self.points
         ]
         ratio, sigma = np.array(pairs).T
         compared = check_flux(np.where(judged.lost, np.nan, ratio), self._settings)
@@ -421,14 +360,196 @@ class XasSpectrum(Step):
         i0 = point.amounts[self._settings.i0].value
         return i0 / point.dwell if point.dwell > 0 else i0
 
-    def _totals(self, judged: FluxCheck) -> list[_Total]:
-        """Add up points at the same energy, by ascending energy."""
-        departures = _departures(judged)
-        totals = [
-            _add_up([replace(self._points[place], departure=departures[place]) for place in places])
-            for places in self._by_energy.values()
-        ]
-        return sorted(totals, key=lambda total: total.energy)
+
+@dataclass(frozen=True)
+class _Absorbed:
+    """A channel over I0 at each energy, and what is normalised of it."""
+
+    ratio: FloatArray
+    sigma: FloatArray
+    absorbed: FloatArray
+    variance: FloatArray
+    beyond: str  # why it cannot be; "" where it can
+
+
+class XasSpectrum(Step):
+    """Put the points together: ordered by energy, repeats added, background subtracted, normalised.
+
+    During the run a point is compared with those before it, and again as more come; the `result` compares it with those
+    on both sides. Points of two polarisations are kept apart: each is compared with those of its own, and the two
+    spectra make a mean, which is given as the spectrum, and a difference.
+
+    Parameters
+    ----------
+    settings : XasSettings
+    channels : sequence of Channel
+        What is measured.
+    polarisations : sequence of str
+        That were asked for: none, one, or two.
+    """
+
+    def __init__(
+        self, settings: XasSettings, channels: Sequence[Channel] = CHANNELS, polarisations: Sequence[str] = ()
+    ) -> None:
+        self._settings = settings
+        self._ratios = _Ratios(settings, channels)
+        self._errors = [relative_error(channel.name) for channel in self._ratios.divided]
+        self.kept: tuple[Output, ...] = (*self._errors, XasOutput.POINT_MARK)
+        self._asked = tuple(polarisations)
+        self._is_pair = len(self._asked) > 1
+        self._points = {name: _Points(settings) for name in (self._asked if self._is_pair else ("",))}
+        self._strays: dict[int, str] = {}  # points of another polarisation, by number, and what is said of them
+        self._light = Light()  # of a pair
+        self._begin = math.nan  # s since 1970, of the first point
+
+    def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a point; say how well each channel at its energy is known by now, and what is wrong with the point."""
+        energy, dwell = _number(event.get(Key.ENERGY)), _number(event.get(Key.DWELL))
+        amounts = self._ratios.amounts(event)
+        if math.isnan(self._begin):
+            self._begin = _number(event.get("time"))
+        if math.isnan(dwell) and not is_known(event, SCALER):
+            amounts[self._settings.i0] = NOTHING  # counted for a time that is not known
+        if stray := self._stray(event):
+            self._strays[event["seq_num"]] = stray
+            if self._is_pair:  # it belongs to neither
+                return dict(zip(self.kept, [*[math.nan] * len(self._errors), stray], strict=True))
+        if self._is_pair:
+            self._light = light_of(event, self._asked)
+        points = self._points[str(event[Key.POLARISATION]) if self._is_pair else ""]
+        setpoint = _number(event.get(Key.ENERGY_SETPOINT, event[Key.ENERGY]))
+        total, reason = points.add(_Point(energy, amounts, 0.0, event["seq_num"], dwell), setpoint)
+        found = [self._ratios.of(channel, total.amounts, total.departure) for channel in self._ratios.divided]
+        errors = [sigma / ratio if ratio > 0 else math.nan for ratio, sigma in found]
+        return dict(zip(self.kept, [*errors, "; ".join(filter(None, (reason, stray)))], strict=True))
+
+    @property
+    def result(self) -> XasResult:
+        """The spectra so far."""
+        marks, spectra = [self._strays], []
+        for points in self._points.values():
+            judged = points.judged()
+            marks.append(points.marks(judged))
+            spectra.append(points.totals(judged))
+        setpoints = list(dict.fromkeys(setpoint for totals in spectra for setpoint in totals))
+        at = {each: float(np.mean([totals[each].energy for totals in spectra if each in totals])) for each in setpoints}
+        setpoints.sort(key=at.__getitem__)
+        energy = np.array([at[each] for each in setpoints])
+        calibration = self._settings.energy_calibration
+        calibrated = energy + (calibration.offset if calibration else 0.0)
+        totals = [[found.get(each, NO_TOTAL) for each in setpoints] for found in spectra]
+        numbers = sorted({number for each in marks for number in each})
+        i0 = np.array([[each.amounts.get(self._settings.i0, NOTHING).value for each in one] for one in totals])
+        pair: dict[str, Any] = {"polarisations": np.array(self._asked, dtype=str)} if self._is_pair else {}
+        return XasResult(
+            xas_energy=calibrated,
+            energy_offset=calibration.offset if calibration else math.nan,
+            energy_offset_sigma=calibration.sigma if calibration else math.nan,
+            energy_calibration=self._said_of(calibration),
+            marked_frames=np.array(numbers, dtype=int),
+            marks=np.array(
+                ["; ".join(each[number] for each in marks if number in each) for number in numbers], dtype=str
+            ),
+            i0_counts=i0.sum(axis=0),
+            channels=np.array([channel.name for channel in self._ratios.divided], dtype=str),
+            spectra={
+                channel.name: self._spectrum(channel, energy, calibrated, totals) for channel in self._ratios.divided
+            },
+            **pair,
+        )
+
+    def _said_of(self, calibration: EnergyCalibration | None) -> str:
+        """Say what the energies are calibrated by; empty where they are not."""
+        if calibration is None:
+            return ""
+        days = (self._begin - calibration.time) / 86400.0
+        old = f"{abs(days):.0f} days {'old' if days > 0 else 'younger than the run'}: "
+        return f"{old if abs(days) > self._settings.calibration_holds else ''}{calibration}"
+
+    def _stray(self, event: Mapping[str, Any]) -> str:
+        """Say where a point has another polarisation than was asked for; "" where it has not, or none was."""
+        found = event.get(Key.POLARISATION)
+        if not self._asked or found in self._asked:
+            return ""
+        shown = f"{found}" if found else "none that is known"
+        return f"polarisation: {shown}, expected {' or '.join(self._asked)}"
+
+    def _spectrum(
+        self, channel: Channel, energy: FloatArray, calibrated: FloatArray, totals: Sequence[Sequence[_Total]]
+    ) -> ChannelSpectrum:
+        """Give the spectrum of a channel over I0, and normalised; of two polarisations their mean and difference.
+
+        By energies as read back, and as calibrated.
+        """
+        each = [self._absorbed(channel, energy, one) for one in totals]
+        if self._is_pair:
+            return self._dichroic(channel, calibrated, each)
+        (only,) = each
+        found = normalise_spectrum(calibrated, only.absorbed, only.variance, self._settings)
+        return ChannelSpectrum(
+            normalised=found.normalised,
+            sigma=found.sigma,
+            status=only.beyond or found.status,
+            edge_jump=found.jump,
+            edge_jump_sigma=found.jump_sigma,
+            over_i0_spectrum=only.ratio,
+            over_i0_spectrum_sigma=only.sigma,
+        )
+
+    def _absorbed(self, channel: Channel, energy: FloatArray, totals: Sequence[_Total]) -> _Absorbed:
+        """Give a channel over I0, and of a transmission its negative logarithm."""
+        pairs = [self._ratios.of(channel, total.amounts, total.departure) for total in totals]
+        ratio, sigma = np.array(pairs, dtype=float).reshape(-1, 2).T
+        beyond = ""
+        if self._settings.open_beam is not None and not channel.over:
+            ratio, sigma = _over_open_beam(energy, ratio, sigma, self._settings.open_beam)
+            if np.isnan(self._settings.open_beam.at(energy)[0]).all():
+                beyond = "the open beam was measured at none of its energies"
+        if len(ratio) and np.isfinite(ratio).any() and not np.isfinite(sigma).any():
+            beyond = f"no {channel.name}_sigma is recorded, and it is no number of counts"
+        absorbed, variance = ratio, sigma**2
+        if channel.form == "transmission":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                absorbed, variance = np.where(ratio > 0, -np.log(ratio), np.nan), (sigma / ratio) ** 2
+        return _Absorbed(ratio, sigma, absorbed, variance, beyond)
+
+    def _dichroic(self, channel: Channel, energy: FloatArray, each: Sequence[_Absorbed]) -> ChannelSpectrum:
+        first, second = ((one.absorbed, one.variance) for one in each)
+        shifted = channel.form == "transmission"  # what is a factor of it is added to its logarithm
+        found = dichroism(energy, first, second, self._settings, self._light, shifted=shifted)
+        status = next((one.beyond for one in each if one.beyond), found.status)
+        return ChannelSpectrum(
+            normalised=found.mean,
+            sigma=found.mean_sigma,
+            status=status,
+            edge_jump=found.jump,
+            edge_jump_sigma=found.jump_sigma,
+            over_i0_spectrum=(each[0].ratio + each[1].ratio) / 2,
+            over_i0_spectrum_sigma=np.hypot(each[0].sigma, each[1].sigma) / 2,
+            polarised=np.array([one.ratio for one in each]),
+            polarised_sigma=np.array([one.sigma for one in each]),
+            dichroism=found.difference,
+            dichroism_sigma=found.difference_sigma,
+            dichroism_per_degree=found.per_degree,
+            dichroism_per_degree_sigma=found.per_degree_sigma,
+            dichroism_status=status,
+            matched_by=found.matched_by,
+            matched_by_sigma=found.matched_by_sigma,
+        )
+
+
+def light_of(event: Mapping[str, Any], polarisations: Sequence[str]) -> Light:
+    """Give what an event's configuration says of the light of two polarisations."""
+    circular = all(each in CIRCULAR for each in polarisations)
+    degree, sigma, energy = (
+        _number(event.get(key))
+        for key in (
+            PolarisationConfig.CIRCULAR_DEGREE,
+            PolarisationConfig.CIRCULAR_DEGREE_SIGMA,
+            PolarisationConfig.ENERGY_SIGMA,
+        )
+    )
+    return Light(degree if circular else math.nan, sigma if circular else math.nan, energy)
 
 
 def _over_open_beam(

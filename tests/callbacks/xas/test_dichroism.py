@@ -70,19 +70,20 @@ def test_what_is_left_of_an_efficiency_that_is_not_matched_is_in_the_difference(
     after = ENERGY > 730
     assert abs(np.mean((matched.per_degree - exact)[after])) < 0.003
     assert np.mean((plain.per_degree - exact)[after]) == pytest.approx(0.02 * 1.15 / DEGREE, abs=0.004)
-    assert matched.scale == pytest.approx(1.02, abs=0.002)
-    assert (plain.scale, plain.scale_sigma) == (1.0, 0.0)
+    assert matched.matched_by == pytest.approx(1.02, abs=0.002)
+    assert (plain.matched_by, plain.matched_by_sigma) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(
     "changed", [{}, {"background": "linear"}, {"normalise": "area"}, {"match_polarisations": False}]
 )
-def test_sigma_is_that_of_the_whole_jacobian(changed):
+@pytest.mark.parametrize("shifted", [False, True])
+def test_sigma_is_that_of_the_whole_jacobian(changed, shifted):
     settings = XasSettings(**SETTINGS.model_dump() | changed)
     first, second = measured(3, i0=1e6)
     first[0][20] = np.nan
     plain = Light()
-    found = dichroism(ENERGY, first, second, settings, plain)
+    found = dichroism(ENERGY, first, second, settings, plain, shifted=shifted)
     spectra = [first, second]
     for point in (3, 40, 100):
         variance = {"difference": 0.0, "mean": 0.0}
@@ -94,12 +95,21 @@ def test_sigma_is_that_of_the_whole_jacobian(changed):
                     values = [each[0].copy() for each in spectra]
                     values[which][other] += sign * step
                     pair = [(value, each[1]) for value, each in zip(values, spectra, strict=True)]
-                    moved.append(dichroism(ENERGY, *pair, settings, plain))
+                    moved.append(dichroism(ENERGY, *pair, settings, plain, shifted=shifted))
                 for name in variance:
                     slope = (getattr(moved[0], name)[point] - getattr(moved[1], name)[point]) / (2 * step)
                     variance[name] += slope**2 * spectra[which][1][other]
         for name, expected in variance.items():
             assert getattr(found, f"{name}_sigma")[point] == pytest.approx(np.sqrt(expected), rel=1e-4), name
+
+
+def test_the_densities_of_a_transmission_agree_before_the_edge_by_a_shift():
+    first, second = measured(2, i0=1e9)
+    weaker = (second[0] + 0.05, second[1])
+    plain, shifted = (dichroism(ENERGY, first, each, SETTINGS, LIGHT, shifted=True) for each in (second, weaker))
+    assert shifted.matched_by == pytest.approx(plain.matched_by - 0.05, abs=1e-12)
+    assert shifted.difference == pytest.approx(plain.difference, abs=1e-9)
+    assert shifted.difference_sigma == pytest.approx(plain.difference_sigma, rel=1e-9)
 
 
 def test_a_point_that_one_polarisation_lacks_is_not_known():
