@@ -9,9 +9,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from beamline.report.figures import ACCEPTED, Drawn, FloatArray, Member, incident_flux
+from beamline.report.figures import ACCEPTED, MARKED, Drawn, FloatArray, Member, incident_flux
 from beamline.storage import Run
-from callbacks.contract import XasResult
+from callbacks.contract import ChannelSpectrum, XasResult
 
 
 def spectrum_figures(raw: Run, derived: Run, title: str) -> Iterable[Drawn]:
@@ -28,11 +28,14 @@ def spectrum_figures(raw: Run, derived: Run, title: str) -> Iterable[Drawn]:
         yield from incident_flux(raw, result.marked_frames)
         return
     if normalised:
+        of_two = f" Mean of {' and '.join(result.polarisations)}." if result.polarisations.size else ""
         yield (
             "Absorption spectra",
-            "Normalised to I0, pre-edge subtracted, edge normalised; with 68 % bands.",
+            f"Normalised to I0, pre-edge subtracted, edge normalised; with 68 % bands.{of_two}",
             absorption(result.xas_energy, normalised, title=title, label="normalised absorption"),
         )
+    if result.polarisations.size:
+        yield from _dichroism_figures(result, title)
     if refused:
         reasons = "; ".join(f"{name}: {spectra[name].status}" for name in refused)
         yield (
@@ -41,6 +44,54 @@ def spectrum_figures(raw: Run, derived: Run, title: str) -> Iterable[Drawn]:
             absorption(result.xas_energy, refused, title=title, label="counts over I0"),
         )
     yield from incident_flux(raw, result.marked_frames)
+
+
+def _dichroism_figures(result: XasResult, title: str) -> Iterable[Drawn]:
+    first, second = (str(each) for each in result.polarisations)
+    for name, spectrum in result.spectra.items():
+        if spectrum.dichroism_status == "ok":
+            per = " Of the same per degree of circular polarisation, the uncertainty of that degree is a part."
+            yield (
+                f"Dichroism: {name.upper()}",
+                f"{first} and {second} over I0, matched before the edge and divided by the edge jump of their mean;"
+                " below their difference, with 68 % bands."
+                + (per if np.isfinite(spectrum.dichroism_per_degree_sigma).any() else ""),
+                dichroism(result.xas_energy, spectrum, (first, second), title=f"{title}: {name.upper()}"),
+            )
+
+
+def dichroism(energy: FloatArray, spectrum: ChannelSpectrum, polarisations: tuple[str, str], *, title: str) -> Figure:
+    """Draw the spectra of two polarisations and their difference.
+
+    Parameters
+    ----------
+    energy : numpy.ndarray, shape (n,)
+        eV.
+    spectrum : ChannelSpectrum
+        With its dichroism.
+    polarisations : (str, str)
+    title : str
+    """
+    figure = Figure(figsize=(9.0, 6.2), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    for polarisation, sign, colour in zip(polarisations, (0.5, -0.5), (ACCEPTED, MARKED), strict=True):
+        values = spectrum.normalised + sign * spectrum.dichroism
+        above.plot(energy, values, ".-", ms=3, lw=1.0, color=colour, label=polarisation)
+    first, second = polarisations
+    drawn = [(spectrum.dichroism, spectrum.dichroism_sigma, ACCEPTED, f"{first} less {second}")]
+    if np.isfinite(spectrum.dichroism_per_degree_sigma).any():
+        per_degree = spectrum.dichroism_per_degree, spectrum.dichroism_per_degree_sigma
+        drawn.append((*per_degree, MARKED, "per degree of polarisation"))
+    for values, sigma, colour, label in drawn:
+        below.fill_between(energy, values - sigma, values + sigma, color=colour, alpha=0.25, lw=0)
+        below.plot(energy, values, lw=1.0, color=colour, label=label)
+    below.axhline(0.0, color="0.6", lw=0.8)
+    above.set(title=title, ylabel="normalised absorption")
+    below.set(xlabel="excitation energy (eV)", ylabel="difference (edge jumps)")
+    for axes in (above, below):
+        axes.legend(loc="upper right", fontsize=9)
+        axes.grid(alpha=0.3)
+    return figure
 
 
 def series_figures(members: Sequence[Member], axis: str) -> Iterable[Drawn]:

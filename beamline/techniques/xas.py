@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
 from beamline.storage.results import Documents, Run
 from beamline.techniques.technique import NOT_KNOWN, Summary, Technique, columns_exporter, nexus_exporter
 from callbacks.contract import XasResult
 from callbacks.pipelines import XAS as PIPELINE
+
+FloatArray = NDArray[np.floating]
 
 if TYPE_CHECKING:
     from beamline.report.figures import Drawn, Member
@@ -21,18 +26,48 @@ def summarise(derived: Run) -> dict[str, Any]:
     result = derived.read(XasResult)
     spectra = result.spectra
     calibrated = {"energy_calibration": result.energy_calibration} if result.energy_calibration else {}
-    return calibrated | {
-        "spectra": {
-            name: {"status": spectrum.status or NOT_KNOWN, "edge_jump": spectrum.edge_jump}
-            for name, spectrum in spectra.items()
+    return (
+        calibrated
+        | _dichroism(result)
+        | {
+            "spectra": {
+                name: {"status": spectrum.status or NOT_KNOWN, "edge_jump": spectrum.edge_jump}
+                for name, spectrum in spectra.items()
+            }
         }
-    }
+    )
+
+
+def _dichroism(result: XasResult) -> dict[str, Any]:
+    """Say where the difference of two polarisations is strongest, by channel; nothing where there is but one."""
+    if not result.polarisations.size:
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for name, spectrum in result.spectra.items():
+        found[name] = {"status": spectrum.dichroism_status or NOT_KNOWN}
+        known = np.flatnonzero(np.isfinite(spectrum.dichroism) & (spectrum.dichroism_sigma > 0))
+        if known.size:
+            strongest = known[np.argmax(np.abs(spectrum.dichroism / spectrum.dichroism_sigma)[known])]
+            found[name] |= {
+                "energy": float(result.xas_energy[strongest]),
+                "difference": float(spectrum.dichroism[strongest]),
+                "sigma": float(spectrum.dichroism_sigma[strongest]),
+                "per_degree": float(spectrum.dichroism_per_degree[strongest]),
+                "per_degree_sigma": float(spectrum.dichroism_per_degree_sigma[strongest]),
+            }
+    return {"dichroism": {"polarisations": [str(each) for each in result.polarisations], "channels": found}}
 
 
 def lines(summary: Summary) -> Iterator[tuple[str, str]]:
     """Describe each channel."""
     for name, spectrum in summary["spectra"].items():
         yield name.upper(), spectrum["status"]
+    if two := summary.get("dichroism"):
+        first, second = two["polarisations"]
+        for name, each in two["channels"].items():
+            if each["status"] == "ok":  # else the channel's own line says why
+                size = with_sigma(each["difference"], each["sigma"])
+                yield f"{first} less {second}, {name.upper()}", f"{size} of the edge jump at {each['energy']:.2f} eV"
     if said := summary.get("energy_calibration"):
         yield "energy scale", said
 
@@ -57,6 +92,12 @@ def series_figures(members: Sequence[Member], axis: str) -> Iterable[Drawn]:
     return drawn(members, axis)
 
 
+def with_sigma(value: float, sigma: float) -> str:
+    """Show a value with its standard uncertainty, which has two digits."""
+    digits = max(0, 1 - int(np.floor(np.log10(sigma)))) if sigma > 0 else 4
+    return f"{value:.{digits}f} ± {sigma:.{digits}f}"
+
+
 def tables(derived: Run) -> Iterator[Table]:
     """Give the spectra as one table, with what they are made of: the channels over I0, and I0."""
     result = derived.read(XasResult)
@@ -77,9 +118,23 @@ def tables(derived: Run) -> Iterator[Table]:
                 (f"{name}_over_i0_sigma", spectrum.over_i0_spectrum_sigma),
             )
         ),
+        *_of_two(result),
         ("i0_counts", result.i0_counts),
     ]
     yield Table("xas", [column for column in spectra if len(column[1]) == len(result.xas_energy)])
+
+
+def _of_two(result: XasResult) -> Iterator[tuple[str, FloatArray]]:
+    """Give the columns of a spectrum of two polarisations."""
+    for name, spectrum in result.spectra.items():
+        for number, polarisation in enumerate(result.polarisations):
+            if len(spectrum.polarised) == result.polarisations.size:
+                yield f"{name}_over_i0_{polarisation}", spectrum.polarised[number]
+                yield f"{name}_over_i0_{polarisation}_sigma", spectrum.polarised_sigma[number]
+        yield f"{name}_dichroism", spectrum.dichroism
+        yield f"{name}_dichroism_sigma", spectrum.dichroism_sigma
+        yield f"{name}_dichroism_per_degree", spectrum.dichroism_per_degree
+        yield f"{name}_dichroism_per_degree_sigma", spectrum.dichroism_per_degree_sigma
 
 
 def plots(derived: Run) -> Iterator[Plot]:
@@ -90,6 +145,9 @@ def plots(derived: Run) -> Iterator[Plot]:
     energy = Axis("energy", result.xas_energy, "eV", "excitation energy")
     for name, spectrum in result.spectra.items():
         yield Plot(name, name, spectrum.normalised, spectrum.sigma, "", (energy,))
+    for name, spectrum in result.spectra.items() if result.polarisations.size else ():
+        title = f"{name}_dichroism"
+        yield Plot(title, title, spectrum.dichroism, spectrum.dichroism_sigma, "", (energy,))
 
 
 XAS = Technique(

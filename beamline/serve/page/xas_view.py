@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from beamline.serve.page.growing import GrowingRun
 from beamline.serve.page.panels import Axis, Curve, Panel, lines
@@ -14,7 +17,8 @@ def panels(raw: GrowingRun, derived: GrowingRun | None) -> list[Panel]:
     """Give the figures of a spectrum."""
     if derived is None or not derived.count(Stream.FRAMES):
         return []
-    channels = channels_of(Measurement.model_validate(raw.measurement))
+    measurement = Measurement.model_validate(raw.measurement)
+    channels, two = channels_of(measurement), measurement.polarisations if len(measurement.polarisations) > 1 else []
     energy = derived.column(Stream.FRAMES, Key.ENERGY)
     x, made = Axis("energy", "eV"), []
     for each in channels:
@@ -23,14 +27,36 @@ def panels(raw: GrowingRun, derived: GrowingRun | None) -> list[Panel]:
         channel, name = each.name, each.title or each.name
         over, sigma = (derived.column(Stream.FRAMES, f"{channel}_over_i0{end}") for end in ("", "_sigma"))
         if len(over):
-            made.append(lines(channel, f"{name} over I0", [Curve(name, energy, over, sigma)], x, Axis("ratio")))
+            apart = kept_apart(derived, two)
+            curves = [Curve(each or name, energy[those], over[those], sigma[those]) for each, those in apart]
+            made.append(lines(channel, f"{name} over I0", curves, x, Axis("ratio")))
         if derived.has_result(f"{channel}_status") and str(derived.result(f"{channel}_status")) == "ok":
             at, value, spread = (
                 np.asarray(derived.result(key), dtype=float) for key in ("xas_energy", channel, f"{channel}_sigma")
             )
             title = f"{name}, normalised to the edge jump"
             made.append(lines(f"{channel}-normalised", title, [Curve(name, at, value, spread)], x, Axis("normalised")))
+            made += dichroism(derived, channel, name, two)
     flux = derived.column(Stream.FRAMES, Key.I0)
     if len(flux):
         made.append(lines("i0", "incident flux", [Curve("I0", energy, flux)], x, Axis("I0", "counts")))
     return made
+
+
+def kept_apart(derived: GrowingRun, two: Sequence[str]) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Give two polarisations, and which points have each; one name, "", and all points where there are not two."""
+    if not two:
+        return [("", np.ones(derived.count(Stream.FRAMES), dtype=bool))]
+    seen = derived.column(Stream.FRAMES, Key.POLARISATION)
+    return [(each, seen == each) for each in two]
+
+
+def dichroism(derived: GrowingRun, channel: str, name: str, two: Sequence[str]) -> list[Panel]:
+    """Give the figure of the difference of two polarisations; none where there are not two."""
+    keys = ("xas_energy", f"{channel}_dichroism", f"{channel}_dichroism_sigma")
+    if not two or not derived.has_result(*keys):
+        return []
+    at, value, spread = (np.asarray(derived.result(key), dtype=float) for key in keys)
+    title = f"{name}: {two[0]} less {two[1]}"
+    x, y = Axis("energy", "eV"), Axis("difference", "edge jumps")
+    return [lines(f"{channel}-dichroism", title, [Curve(f"{two[0]} less {two[1]}", at, value, spread)], x, y)]
