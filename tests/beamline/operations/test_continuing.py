@@ -125,6 +125,29 @@ def test_each_point_is_measured_once_and_all_are_one_measurement(both, tmp_path)
         analyse_runs([parts[0], parts[2]], config=None, data_dir=tmp_path, output=tmp_path / "pooled.html")
 
 
+def test_a_spectrum_of_two_polarisations_is_continued_where_it_was(tmp_path):
+    with Session(simulated(3), tmp_path, in_process=True) as session:
+        runs = Runs(tmp_path)
+
+        def plan():
+            regions = "690:702:3, 704:710:0.5, 713:740:3"
+            return xas(session.endstation, regions, 1.0, sample="Fe film", edge="Fe L3", polarisation="C+,C-")
+
+        first = interrupted(session, plan(), 15)  # between the two of an energy
+        session.endstation.polarisation.set("LV").wait(10)  # as somebody else might, meanwhile
+        (second,) = go_on(session, runs, first)
+        whole = measure(session, plan())
+        assert session.drain() == ""
+    parts, at_once = (runs.load_with_derived(uid) for uid in (second, whole))
+    for key in ("energy_setpoint", "polarisation"):
+        np.testing.assert_array_equal(parts[0].streams[Stream.PRIMARY][key], at_once[0].streams[Stream.PRIMARY][key])
+    one, other = (derived.read(XasResult).spectra["tey"] for _, derived in (parts, at_once))
+    assert one.dichroism_status == other.dichroism_status == "ok"
+    left = (one.dichroism - other.dichroism) / np.hypot(one.dichroism_sigma, other.dichroism_sigma)
+    assert 0.5 < np.nanstd(left) < 1.5
+    assert replay(runs, second, config=None, source="log", keep=False)["equal"]
+
+
 def test_a_series_is_continued_with_the_runs_behind_it(tmp_path):
     config = load_config(load_config().path.with_name("simulated_operando.toml"))
     with Session(config, tmp_path, in_process=True) as session:

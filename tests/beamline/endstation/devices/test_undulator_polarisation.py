@@ -7,6 +7,8 @@ from beamline.endstation.build import build_devices
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from callbacks.contract import Key
+from plans import xas
+from plans.errors import PlanError
 
 
 def read(device):
@@ -124,3 +126,19 @@ def test_a_polarisation_without_a_gap_is_refused_when_it_is_built(config):
     del energy.options["gap"]["LV"]
     with pytest.raises(BeamlineError, match="energy: gap: has nothing for LV, only for LH, C"):
         build_devices(config.model_copy(update={"devices": config.devices | {"energy": energy}}))
+
+
+def test_a_spectrum_alternates_over_channel_access(session, documents, real):
+    plan = xas(session.endstation, "706:709:1", 0.2, sample="Fe film", polarisation="C+,C-")
+    session.RE(plan)
+    events = [event["data"] for event in documents.events("primary")]
+    order = [(706.0, "C+"), (706.0, "C-"), (707.0, "C-"), (707.0, "C+"), (708.0, "C+"), (708.0, "C-")]
+    order += [(709.0, "C-"), (709.0, "C+")]
+    assert [(each[Key.ENERGY_SETPOINT], each[Key.POLARISATION]) for each in events] == order
+    for each in events:
+        assert each[Key.UNDULATOR_PHASE] == pytest.approx(16.28 if each[Key.POLARISATION] == "C+" else -16.28, abs=0.05)
+        assert each[Key.I0] > 0.2 * 7e4
+    minus, plus = (each["tey"] / each["i0"] for each in events[5:3:-1])
+    assert plus < 0.9 * minus  # at L3
+    with pytest.raises(PlanError, match="energy: gap LV table: 250 eV is outside its limits 290 to 1500 eV"):
+        session.RE(xas(session.endstation, "250:252:1", 0.2, polarisation="LV"))
