@@ -149,3 +149,9 @@ def test_a_polarisation_that_is_none_of_those_known_is_refused(simulator, twins,
     with pytest.raises(PlanError, match="polarisation: the undulator has no polarisation that it knows, expected one"):
         simulator.simulate_plan(PLANS["xas"](twins, ""))
     assert simulator.simulate_plan(PLANS["xas"](twins, "LH"))
+
+
+def test_two_are_not_measured_until_a_precision_is_reached(simulator, twins):
+    plan = xas(twins, "706:708:1", polarisation="C+,C-", until_relative_error=0.01)
+    with pytest.raises(PlanError, match="until_relative_error: expected one polarisation, or none"):
+        simulator.simulate_plan(plan)

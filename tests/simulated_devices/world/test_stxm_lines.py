@@ -11,6 +11,7 @@ from simulated_devices.physics.microscope import (
     probe_sigma,
 )
 from simulated_devices.physics.phantom import HALF_FIELD, STEP, phantom_of
+from simulated_devices.physics.undulator import setting_for
 from simulated_devices.world import SimulatedEndstation
 
 SAMPLE = "LRNMC 311 mAh/g"
@@ -92,3 +93,19 @@ def test_the_maps_lie_where_the_stage_says():
     assert sampled[0, 0] == pytest.approx(0.0, abs=1e-6)
     assert sampled[0, 1] == stage.max()
     assert stage.shape[0] == round(2 * HALF_FIELD / STEP) + 1
+
+
+def test_a_magnetised_film_transmits_the_two_helicities_differently_and_others_do_not():
+    def transmitted(sample, polarisation, energy=707.7):
+        made = SimulatedEndstation(seed=1, polarisation_scale=0.0)
+        made.shutter_open, made.sample, made.energy = True, sample, energy
+        made.undulator = setting_for(energy, polarisation)
+        made.microscope.zone_plate = focal_length(energy)
+        counts, *_ = made.line(made.clock.now(), np.linspace(0.5, 1.5, 50), 0.0, 0.01, point=False)
+        return counts.mean()
+
+    plus, minus = (transmitted("Fe film", each) for each in ("C+", "C-"))
+    assert plus > 1.1 * minus  # it absorbs more of C- at L3
+    assert transmitted("Fe film", "C+", 690.0) == pytest.approx(transmitted("Fe film", "C-", 690.0), rel=0.002)
+    others = [transmitted("LRNMC powder reference", each) for each in ("C+", "C-")]
+    assert others[0] == pytest.approx(others[1], rel=0.002)
