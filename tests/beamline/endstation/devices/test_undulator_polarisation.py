@@ -22,11 +22,13 @@ def twins():
 
 @pytest.fixture
 def real(session):
-    """The devices on EPICS; the undulator is left as the other tests expect it."""
+    """The devices on EPICS; they are left as the other tests expect them."""
     devices = session.endstation.devices
     yield devices
     devices["polarisation"].set("LH").wait(30)
     devices["energy"].set(530.0).wait(30)
+    devices["sample"].set("LRNMC pristine").wait(30)
+    devices["scaler"].dwell.set(1.0).wait(10)
 
 
 def counted(devices):
