@@ -65,6 +65,7 @@ def data(documents, key):
 
 def test_a_value_that_is_not_known_reads_nan_with_its_severity_and_status(session):
     scaler = session.endstation.scaler
+    scaler.dwell.set(10.0).wait(10)  # 20 dark counts: one second may have none
     for alarm in ("Scaler.S2 INVALID", "Scaler.S3 MAJOR", "Scaler.S4 UNPROCESSED"):
         switch("Alarm", alarm)
     scaler.trigger().wait(10)
