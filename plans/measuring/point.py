@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import bluesky.plan_stubs as bps
-from bluesky.protocols import Movable, Readable
+from bluesky.protocols import Movable, Readable, Status
 from bluesky.utils import Msg, MsgGenerator, short_uid
 
 from callbacks.contract import Severity, Stream, alarm_key, severity_key
@@ -20,6 +20,7 @@ from plans.measuring.interruptions import Interruptions
 logger = logging.getLogger(__name__)
 
 LIGHT_POLL = 0.5  # s
+ENDING, ENDING_POLLS = 10.0, 200  # s that a device may take to end once it is stopped
 RECONNECT, RECONNECT_POLLS = 2.0, 4  # s that a connection may take to recover
 
 
@@ -58,6 +59,7 @@ def take_point(
     devices: Sequence[Readable[Any]],
     *,
     stream: Stream,
+    keep_part: bool = False,
 ) -> MsgGenerator[Point]:
     """Move, trigger all devices together, and read them into one event.
 
@@ -81,6 +83,9 @@ def take_point(
         What is read, those with external frames last; those that can be triggered are, together.
     stream : Stream
         Of the event.
+    keep_part : bool
+        Whether the devices know what they had measured when they were stopped: what an interruption leaves of the point
+        then goes into the stream `interrupted`, before it is measured again.
 
     Returns
     -------
@@ -98,8 +103,10 @@ def take_point(
     while True:
         yield from checkpoint(interruptions)
         try:
-            yield from _move_and_trigger(positions, devices)
+            is_whole = yield from _move_and_trigger(interruptions, positions, devices, keep_part=keep_part)
             interruptions.refuse_replay()
+            if not is_whole:
+                continue
             point, missing = yield from read_event(interruptions, devices, stream, light)
             if missing:
                 point, _ = yield from read_event(interruptions, devices, Stream.INTERRUPTED, None)
@@ -148,18 +155,54 @@ def checkpoint(interruptions: Interruptions) -> MsgGenerator[None]:
     yield Msg("checkpoint", interruptions)
 
 
-def _move_and_trigger(positions: Sequence[Any], devices: Sequence[Readable[Any]]) -> MsgGenerator[None]:
-    """Move all at once, then trigger all that can be, and wait for them."""
+def _move_and_trigger(
+    interruptions: Interruptions, positions: Sequence[Any], devices: Sequence[Readable[Any]], *, keep_part: bool
+) -> MsgGenerator[bool]:
+    """Move all at once, then trigger all that can be, and wait for them.
+
+    Returns
+    -------
+    bool
+        Whether all have measured to their end. They have without `keep_part`: after an interruption the engine replays
+        these messages. With it, it does not, once the devices are triggered, and what they have is put into the stream
+        `interrupted`.
+    """
     # Plain messages: each plan stub of Bluesky formats a stack trace, a millisecond for a few of them.
     moved, triggered = short_uid("move"), short_uid("trigger")
     for device, value in zip(positions[::2], positions[1::2], strict=True):
         yield Msg("set", device, value, group=moved)
     yield Msg("wait", None, group=moved)
-    to_be_triggered = [device for device in devices if hasattr(device, "trigger")]
-    for device in to_be_triggered:
-        yield Msg("trigger", device, group=triggered)
-    if to_be_triggered:
+    if keep_part:
+        interruptions.refuse_replay()
+    before = interruptions.count
+    statuses = []
+    for device in devices:
+        if hasattr(device, "trigger"):
+            status = yield Msg("trigger", device, group=triggered)
+            statuses.append(status)
+    if statuses:
         yield Msg("wait", None, group=triggered)
+    if not keep_part or interruptions.count == before:
+        return True
+    logger.warning("a point is taken again: it was interrupted")
+    if None not in statuses:  # of one that was not triggered, what it reads is of the point before
+        yield from _keep_part(interruptions, devices, statuses)
+    return False
+
+
+def _keep_part(
+    interruptions: Interruptions, devices: Sequence[Readable[Any]], statuses: Sequence[Status]
+) -> MsgGenerator[None]:
+    """Put what devices have measured until they were stopped into the stream `interrupted`."""
+    for _ in range(ENDING_POLLS):
+        if all(status.done for status in statuses):
+            break
+        yield Msg("sleep", None, ENDING / ENDING_POLLS)
+    else:
+        return
+    point, _ = yield from read_event(interruptions, devices, Stream.INTERRUPTED, None)
+    if point is not None:
+        yield Msg("save")
 
 
 def _is_lost_connection(error: BaseException) -> bool:
