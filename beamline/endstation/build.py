@@ -23,6 +23,7 @@ REQUIRED_KEYS = {  # data keys without which nothing can be reduced, by role
     "energy": (Key.ENERGY, Key.ENERGY_SETPOINT),
     "scaler": (Key.DWELL,),
     "polarisation": (Key.POLARISATION,),
+    "energy_sweep": (Key.SWEEP_BIN_TIMES, Key.SWEEP_ENERGIES, Key.SWEEP_ENERGY_TIMES),
     "ring": (Key.RING_CURRENT,),
     "ccd": (Key.CCD_IMAGE, Key.EXPOSURE_TIME),
     "ccd_dark": (Key.CCD_DARK_IMAGE, Key.EXPOSURE_TIME),

@@ -80,6 +80,29 @@ class Channel(_Block):
     is_rate: bool = False  # a mean over the dwell, as a current is, and not a sum
 
 
+class SweepRegion(_Block):
+    """Energies that are flown over at one velocity."""
+
+    energies: list[float]  # eV, ascending and evenly spaced: each is counted half a step to either side
+    dwell: float  # s that each is counted for, in all sweeps together
+
+
+class SweepGrid(_Block):
+    """What a spectrum that is flown covers; every other sweep goes down, from the last region to the first.
+
+    One event of the stream `primary` is one sweep over one region.
+    """
+
+    regions: list[SweepRegion]
+    sweeps: int
+
+    def place(self, seq_num: int) -> tuple[int, bool]:
+        """Give the region (from 0) of an event of the stream `primary`, and whether it was flown upwards."""
+        sweep, passed = divmod(seq_num - 1, len(self.regions))
+        up = sweep % 2 == 0
+        return (passed if up else len(self.regions) - 1 - passed), up
+
+
 class Measurement(_Block):
     """Block `measurement` of a raw run's start document: what was asked for."""
 
@@ -93,6 +116,7 @@ class Measurement(_Block):
     order: Literal["up", "up_down", "random"] = "up"
     grid: StxmGrid | None = None  # of STXM
     polarisations: list[str] = []  # that were set, XAS alternates between two; none: as it was
+    flown: SweepGrid | None = None  # of XAS, where the monochromator does not stop
     channels: list[Channel] = []  # of XAS; none in older runs, which have I0, TEY and TFY
     precision: Precision | None = None  # of what is measured until it is reached
 
@@ -158,6 +182,7 @@ STXM_POOLED, RIXS_POOLED = "stxm_pooled", "rixs_pooled"
 CONTINUES = "continues"
 CAMPAIGN = "campaign"
 ENERGY_CALIBRATION = "energy_calibration"
+REMARK = "remark"  # of a raw run: what of it was measured in another way than asked for, and why; optional
 ADDED = "added_devices"  # of a raw run: data keys of the devices that have no role, by name
 PROCESSING = "processing"  # of a raw run: the settings of the reduction when it began, by pipeline
 

@@ -15,6 +15,7 @@ class Stream(StrEnum):
     DECISION = "decision"  # whether the precision that was asked for is reached, and why a plan went on or did not
     # of a derived run
     FRAMES = "frames"  # one event a raw event
+    POINTS = "points"  # one event an energy of a sweep, of a spectrum that was flown
     IMAGES = "images"  # one event a STXM image, as it closes
     RESULT = "result"  # one event, when the raw run closes
 
@@ -46,6 +47,12 @@ class Key(StrEnum):
     STXM_X = "stxm_x"  # (pixels,), encoder of the fine stage
     STXM_Y = "stxm_y"  # (pixels,)
     ZONE_PLATE = "zone_plate"  # position along the beam
+    # One event is one sweep over a region of energies. Its counts have the keys that `sweep_key` gives.
+    SWEEP_BIN_TIMES = "sweep_bin_times"  # (bins,), how long each time bin was, as the counter timed it
+    SWEEP_ENERGIES = "sweep_energies"  # (samples,), of the monochromator, read back while it moved
+    SWEEP_ENERGY_TIMES = (
+        "sweep_energy_times"  # (samples,), since the first time bin began, by the monochromator's clock
+    )
 
 
 class DecisionKey(StrEnum):
@@ -109,6 +116,12 @@ class PolarisationConfig(StrEnum):
     ENERGY_SIGMA = "polarisation_energy_sigma"  # by which the photon energies of two polarisations may differ, rms
 
 
+class SweepConfig(StrEnum):
+    """Configuration keys of the device that flies, in the descriptor's configuration of the object `energy_sweep`."""
+
+    LAG = "sweep_lag"  # by which the times of readbacks are late; NaN: not known
+
+
 class ScannerConfig(StrEnum):
     """Configuration keys of the line scanner, in the descriptor's configuration of the object `scanner`."""
 
@@ -140,6 +153,9 @@ UNITS: dict[str, str] = {
     Key.STXM_X: "um",
     Key.STXM_Y: "um",
     Key.ZONE_PLATE: "um",
+    Key.SWEEP_BIN_TIMES: "s",
+    Key.SWEEP_ENERGIES: "eV",
+    Key.SWEEP_ENERGY_TIMES: "s",
     DecisionKey.EVENT: "",
     DecisionKey.REACHED: "",
     DecisionKey.MARK: "",
@@ -161,6 +177,7 @@ UNITS: dict[str, str] = {
     PolarisationConfig.CIRCULAR_DEGREE: "",
     PolarisationConfig.CIRCULAR_DEGREE_SIGMA: "",
     PolarisationConfig.ENERGY_SIGMA: "eV",
+    SweepConfig.LAG: "s",
     ScannerConfig.DEAD_TIME: "s",
     ScannerConfig.DARK_RATE: "counts/s",
     ScannerConfig.COUNTER_DIVIDER: "",
@@ -174,6 +191,12 @@ POLARISATION = "polarisation"
 RING = "ring"
 SCALER = "scaler"
 SCANNER = "scanner"
+ENERGY_SWEEP = "energy_sweep"
+
+
+def sweep_key(channel: str) -> str:
+    """Give the data key of what a channel counted in each time bin of a sweep, shape (bins,)."""
+    return f"sweep_{channel}"
 
 
 class Severity(IntEnum):

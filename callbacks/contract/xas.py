@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self, cast
 
 from pydantic import Field
 
+from callbacks.contract.flown import FlownResult
 from callbacks.contract.outputs import (
     NAN,
     NO_TEXTS,
@@ -87,7 +88,7 @@ class ChannelSpectrum(Result):
     matched_by_sigma: Annotated[float, Described("its standard uncertainty")] = NAN
 
 
-class XasResult(Account, Marks):
+class XasResult(Account, Marks, FlownResult):
     """The spectra, by ascending energy, of each channel by its name."""
 
     xas_energy: Annotated[Floats, Described("energy, as read or calibrated", "eV", ("energies",))] = NOT_KNOWN_1D

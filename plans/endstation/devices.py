@@ -91,6 +91,20 @@ class LineScanner(Triggerable, Stageable, Readable[Any], Protocol):
     mode: Positioner
 
 
+class EnergySweep(Triggerable, Stageable, Readable[Any], Protocol):
+    """Flies from `start` to `stop_at` (eV, the ends of what is counted) in `bins` time bins of `bin_time` s each."""
+
+    channels: Sequence[str]  # those of the counters that it counts
+    start: Positioner
+    stop_at: Positioner
+    bins: Positioner
+    bin_time: Positioner
+
+    def check_sweep(self, start: float, stop: float, seconds: float) -> None:
+        """Raise ValueError naming device, velocity and limits where a range, eV, cannot be flown over in a time, s."""
+        ...
+
+
 @dataclass(frozen=True)
 class Question:
     """What a plan asks of the reduction of its run.

@@ -12,6 +12,7 @@ from callbacks.contract import Channel
 from plans.endstation.devices import (
     Ccd,
     Counter,
+    EnergySweep,
     Feedback,
     LineScanner,
     Polarisation,
@@ -115,6 +116,7 @@ class Endstation:
     order_sorting_aperture = Role[Readable[Any]]("keeps unfocused light from the sample")
     coarse_x = Role[Positioner]("moves the sample of the microscope by much")  # um, as the next
     coarse_y = Role[Positioner]("moves the sample of the microscope by much")
+    energy_sweep = Role[EnergySweep]("moves the energy while it counts")
     scanner = Role[LineScanner]("scans lines of the sample, and counts what it transmits")
 
     def __contains__(self, role: str) -> bool:

@@ -39,7 +39,7 @@ class Needs:
         return [role for role in self.needed if role not in endstation]
 
 
-XAS = Needs("xas", ("energy", "scaler"), (*BEAM, "electrometer", "fluorescence"))
+XAS = Needs("xas", ("energy", "scaler"), (*BEAM, "electrometer", "fluorescence", "energy_sweep"))
 RIXS = Needs("rixs", ("energy", "scaler", "ccd"), (*BEAM, "ccd_dark", "spectrograph", "exit_slit"))
 STXM = Needs("stxm", ("energy", "scanner"), (*BEAM, "zone_plate", "order_sorting_aperture", "coarse_x", "coarse_y"))
 FOCUS = Needs("stxm focus", (*STXM.needed, "zone_plate"), BEAM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,7 +65,8 @@ class Bench:
         bool
             False when `stopped` was set before.
         """
-        seconds = self.world.clock.seconds_to(moment)
+        clock = self.world.clock
+        begin, began, seconds = clock.now(), time.monotonic(), clock.seconds_to(moment)
         if stopped is None:
             await asyncio.sleep(seconds)
         else:
@@ -73,6 +75,7 @@ class Bench:
             except TimeoutError:
                 pass
             else:
+                clock.reach(min(moment, begin + (time.monotonic() - began) * clock.speed_up))
                 return False
         self.world.clock.reach(moment)
         return True

@@ -1,10 +1,11 @@
-"""The process variables of ring, shutters, scaler and line scanner."""
+"""The process variables of ring, shutters, scaler, line scanner and the monochromator that flies."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,15 @@ import numpy as np
 from beamline.endstation.devices.scanner import MODES
 from simulated_devices.ioc.bench import Bench
 from simulated_devices.ioc.channels import Integer, Pvs, array, choice, number
+from simulated_devices.ioc.motor import MotorRecord
 from simulated_devices.physics.drift_detector import BINS
+from simulated_devices.twins import Energy
 
 SHUTTER_TIME = 0.1  # s
 RING_PERIOD = 0.1  # s of wall-clock time between readings of the ring current
 CURRENTS = ("mesh", "drain", "reference", "diode")  # of the electrometer, channels 1 to 4
 LONGEST_LINE = 4000  # pixels
+MOST_BINS = 100_000  # of a sweep
 CLOSED_OPEN = ("Closed", "Open")
 UNDULATOR_MODES = ("Parallel", "Antiparallel")
 CHANNELS = {"i0": 2, "tey": 3, "tfy": 4}  # of the scaler; 1 is its clock
@@ -255,3 +259,54 @@ class LineScanner:
 
     def _line(self, begin: float, places: np.ndarray, y: float, dwell: float, point: bool) -> Any:
         return self._bench.world.line(begin, places, y, dwell, point=point)
+
+
+class EnergySweep:
+    """The controller that flies monochromator and undulator, and the multichannel scaler that it starts.
+
+    Parameters
+    ----------
+    bench : Bench
+    prefix : str
+    monochromator, undulator : MotorRecord
+        The records that show where both are.
+    """
+
+    def __init__(self, bench: Bench, prefix: str, *, monochromator: MotorRecord, undulator: MotorRecord) -> None:
+        self._bench, self._monochromator, self._undulator = bench, monochromator, undulator
+        mono, mcs = f"{prefix}Sweep:Mono:", f"{prefix}Sweep:MCS:"
+        self._ends = tuple(number(bench, energy, units="eV", limits=Energy.limits) for energy in (520.0, 530.0))
+        self._bins = Integer(bench, value=100, lower_ctrl_limit=2, upper_ctrl_limit=MOST_BINS)
+        self._bin_time = number(bench, 0.01, units="s", limits=(1e-4, 100.0))
+        self._fly = BusyRecord(bench, self._run)
+        self._arrays = {name: array(bench, MOST_BINS, units="counts") for name in CHANNELS}
+        self._arrays |= {name: array(bench, MOST_BINS, units="s") for name in ("bin_times", "energy_times")}
+        self._arrays["energies"] = array(bench, MOST_BINS, units="eV")
+        self.pvdb: Pvs = {
+            f"{prefix}Sweep:Fly": self._fly.channel,
+            f"{mono}Start": self._ends[0],
+            f"{mono}Stop": self._ends[1],
+            f"{mono}Energies": self._arrays["energies"],
+            f"{mono}EnergyTimes": self._arrays["energy_times"],
+            f"{mcs}Channels": self._bins,
+            f"{mcs}Dwell": self._bin_time,
+            f"{mcs}DwellTimes": self._arrays["bin_times"],
+            **{f"{mcs}{name.upper()}": self._arrays[name] for name in CHANNELS},
+        }
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        """Fly a range; where it is stopped, the arrays have what was counted until then."""
+        world = self._bench.world
+        start, end = (channel.value for channel in self._ends)
+        bins, bin_time = self._bins.value, self._bin_time.value
+        begin = self._bench.now()
+        flown = await self._bench.until(begin + world.sweep_time(start, end, bins * bin_time), stop)
+        ended = math.inf if flown else self._bench.now()
+        sweep = partial(world.sweep, begin, start, end, bins=bins, bin_time=bin_time, ended=ended)
+        found = await self._bench.compute(sweep)
+        await self._monochromator.carried_to(world.energy)
+        await self._undulator.carried_to(world.gap)
+        if self._bench.faults.nan_i0:
+            found["i0"][:] = math.nan
+        for name, channel in self._arrays.items():
+            await channel.write(found[name])

@@ -73,6 +73,11 @@ class MotorRecord(PVGroup):
         """End the move under way."""
         self._stop.set()
 
+    async def carried_to(self, place: float) -> None:
+        """Show the position to which a controller has moved the motor, past its record."""
+        await self._set_position(self.record.field_inst, place)
+        await self.record.write(place, verify_value=False, timestamp=self._bench.stamp())
+
     async def _start(self, instance: Any, _library: Any) -> None:
         """Set the record's fields up."""
         fields = instance.field_inst

@@ -26,6 +26,7 @@ from simulated_devices.ioc.environment import Potentiostat
 from simulated_devices.ioc.instruments import (
     DriftDetector,
     Electrometer,
+    EnergySweep,
     LineScanner,
     Ring,
     Scaler,
@@ -93,7 +94,9 @@ class Ioc:
         self.pvdb: Pvs = {f"{prefix}Ready": self._ready}
         self._alarms = AlarmSwitch(prefix, self.pvdb)
         self.pvdb |= self._faults()
-        for part in [*instruments, LineScanner(self.bench, prefix), self._camera, *self._motors]:
+        named = {motor.name_of_motor: motor for motor in self._motors}
+        sweep = EnergySweep(self.bench, prefix, monochromator=named["Mono:Energy"], undulator=named["ID:Gap"])
+        for part in [*instruments, LineScanner(self.bench, prefix), sweep, self._camera, *self._motors]:
             self.pvdb |= part.pvdb
 
     def run(self, port: int, ready: Callable[[int, int], None], *, until_stdin_closes: bool = False) -> None:

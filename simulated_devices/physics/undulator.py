@@ -10,10 +10,11 @@ step: linear light at an angle; a negative phase stands for the other two rows, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
 from callbacks.contract import CIRCULAR, angle_of
@@ -96,8 +97,20 @@ def setting_for(energy: float, polarisation: str) -> Setting:
 
 def tuning(energy: float, setting: Setting) -> float:
     """Give the fraction of the flux at an energy, eV, with the undulator as it stands; 1 when it is tuned."""
-    harmonic = energy_of(setting.gap, setting.phase, setting.mode)
-    return float(np.exp(-0.5 * ((harmonic - energy) / WIDTH) ** 2))
+    return float(beside(energy, energy_of(setting.gap, setting.phase, setting.mode)))
+
+
+def beside(energy: ArrayLike, harmonic: ArrayLike) -> NDArray[np.floating]:
+    """Give the fraction of the flux at an energy where the harmonic is at another, both eV; 1 where they are one."""
+    off = np.asarray(harmonic, dtype=float) - np.asarray(energy, dtype=float)
+    result: NDArray[np.floating] = np.exp(-0.5 * (off / WIDTH) ** 2)
+    return result
+
+
+def follow(energy: float, setting: Setting) -> Setting:
+    """Give the setting at which the first harmonic has an energy, eV, with the phase left where it is."""
+    gap = brentq(lambda gap: energy_of(gap, setting.phase, setting.mode) - energy, SHORTEST_GAP, LONGEST_GAP, xtol=1e-9)
+    return replace(setting, gap=float(gap))
 
 
 def stokes_of(setting: Setting) -> Stokes:

@@ -13,6 +13,7 @@ from simulated_devices.twins.polarisation import Polarisation
 from simulated_devices.twins.potentiostat import Potentiostat
 from simulated_devices.twins.sample import Sample
 from simulated_devices.twins.scanner import LineScanner
+from simulated_devices.twins.sweep import EnergySweep
 
 __all__ = [
     "Ccd",
@@ -20,6 +21,7 @@ __all__ = [
     "CoarseStage",
     "Electrometer",
     "Energy",
+    "EnergySweep",
     "ExitSlit",
     "FluorescenceDetector",
     "FrontEndShutter",

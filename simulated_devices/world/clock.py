@@ -32,9 +32,10 @@ class Clock:
         bool
             False when it was stopped.
         """
+        begin, began = self.now(), time.monotonic()
         finished = not stopped.wait(self.seconds_to(moment))
-        if finished:
-            self.reach(moment)
+        passed = (time.monotonic() - began) * self.speed_up
+        self.reach(moment if finished else min(moment, begin + passed))
         return finished
 
     def seconds_to(self, moment: float) -> float:

@@ -8,10 +8,19 @@ import zlib
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from simulated_devices.physics import drift_detector
 from simulated_devices.physics.cell import Cell
+from simulated_devices.physics.flight import (
+    CLOCK_NOISE,
+    LAG,
+    POSITIONING,
+    RAMP,
+    READBACK_NOISE,
+    Flight,
+    captured_times,
+)
 from simulated_devices.physics.lineshapes import line
 from simulated_devices.physics.microscope import (
     ENCODER_NOISE,
@@ -34,7 +43,7 @@ from simulated_devices.physics.samples import (
     sample_called,
 )
 from simulated_devices.physics.spectrograph import ChipDrift, SpectrographModel
-from simulated_devices.physics.undulator import Setting, Stokes, gap_of, stokes_of, tuning
+from simulated_devices.physics.undulator import Setting, Stokes, beside, follow, gap_of, stokes_of, tuning
 from simulated_devices.world.clock import Clock
 from simulated_devices.world.truth import Truth
 
@@ -60,6 +69,7 @@ TITANIUM_LINE, NICKEL_LINE = (452.2, 3.5, 350.0), (851.5 / 2, 2.5, 120.0)
 CIRCULAR_DEGREE, CIRCULAR_DEGREE_SIGMA = 0.95, 0.02
 VERTICAL_FLUX = 0.85
 HELICITY_ENERGY, HELICITY_FLUX, HELICITY_MESH = 0.003, 0.01, 0.002  # eV, relative: rms of C+ less C-
+COUNTER_DARK_RATE = 2.0  # counts/s
 SCREENING = 0.4  # by how much the edge takes away from these, for an absorption of 1
 
 
@@ -125,6 +135,7 @@ class SimulatedEndstation:
         chance = self.rng("polarisation").standard_normal(4)
         self.circular_degree = CIRCULAR_DEGREE + CIRCULAR_DEGREE_SIGMA * float(chance[0])
         self._helicity = polarisation_scale * np.array([HELICITY_ENERGY, HELICITY_FLUX, HELICITY_MESH]) * chance[1:]
+        self.readback_lag = float(self.rng("readback lag").normal(*LAG))  # s by which readbacks are stamped late
         # Positions, which the devices change.
         self.energy = 530.0  # eV, as the monochromator says
         self.gap = gap_of(self.energy)  # mm, of the undulator
@@ -179,11 +190,7 @@ class SimulatedEndstation:
         """Give the incident light between two moments, as s of full flux."""
         if not self.front_end_open or end <= begin:
             return 0.0
-        moments = np.linspace(begin, end, 65)
-        drift = 1 + 0.01 * np.sin(2 * np.pi * (moments - self.clock.start) / (5 * 3600.0))
-        current = self.ring.current(moments) / FULL_CURRENT
-        mean = float(np.mean(current * drift))
-        return (end - begin) * mean * self.slit / FULL_SLIT * self._throughput()
+        return (end - begin) * float(np.mean(self._beam(np.linspace(begin, end, 65)))) * self._throughput()
 
     def line_time(self, pixels: int, dwell: float, *, point: bool) -> float:
         """Give the time that a line takes, s."""
@@ -210,19 +217,9 @@ class SimulatedEndstation:
     def counts(self, begin: float, end: float) -> dict[str, float]:
         """Count I0, TEY and TFY between two moments."""
         rng = self.rng("scaler")
-        dose = self.dose(begin, end)
-        on_sample = dose if self.shutter_open else 0.0
-        absorption = self.absorption
-        mesh = 1 + float(self._helicity[2]) / 2 * stokes_of(self.undulator).circular
-        expected = {
-            # The mesh is upstream of the sample shutter, and not clean.
-            "i0": I0_RATE * dose * mesh * (1 + self._monitor_oxygen * float(binder_o_k(self.true_energy))),
-            "tey": TEY_RATE * on_sample * absorption,
-            "tfy": TFY_RATE * on_sample * (0.05 + absorption / (1 + 0.15 * absorption)),  # self-absorption flattens it
-        }
         counted = {}
-        for name, mean in expected.items():
-            dark = 2.0 * (end - begin)
+        for name, mean in self._expected(self.dose(begin, end), self.energy).items():
+            dark = COUNTER_DARK_RATE * (end - begin)
             counts = float(rng.poisson(mean + dark))
             counted[name] = max(0.0, np.rint(counts * (1 + 0.0005 * rng.standard_normal())))
         return counted
@@ -268,6 +265,56 @@ class SimulatedEndstation:
         }
         return drift_detector.spectrum(rates, seconds, self.rng("drift detector"))
 
+    def sweep_time(self, start: float, stop: float, duration: float) -> float:
+        """Give the time that a sweep over a range takes, s: to where it sets off, and both ramps."""
+        velocity = (stop - start) / duration
+        return abs(self.energy - (start - velocity * RAMP / 2)) / POSITIONING + duration + 2 * RAMP
+
+    def sweep(
+        self, begin: float, start: float, stop: float, *, bins: int, bin_time: float, ended: float = math.inf
+    ) -> dict[str, NDArray[np.floating]]:
+        """Fly monochromator and undulator over a range of energies, eV, and count I0, TEY and TFY in time bins.
+
+        Parameters
+        ----------
+        begin : float
+            s since 1970, at which the monochromator leaves for where it sets off.
+        start, stop : float
+            eV
+        bins : int
+        bin_time : float
+            s
+        ended : float
+            s since 1970, at which it was stopped: time bins and readbacks behind are NaN.
+
+        Returns
+        -------
+        dict of str to array, shape (bins,)
+            ``i0``, ``tey``, ``tfy``: counts. ``bin_times``: s, as they were timed. ``energies`` and ``energy_times``:
+            readbacks, eV, and when they are stamped, s since the first time bin began.
+        """
+        rng = self.rng("sweep")
+        flight = Flight.by_chance(start, stop, bins * bin_time, rng)
+        lengths = bin_time * (1 + CLOCK_NOISE * rng.standard_normal(bins))
+        moments = np.cumsum(lengths) - lengths / 2
+        counting_from = begin + self.sweep_time(start, stop, flight.duration) - flight.duration - RAMP
+        energy = flight.energy(moments)
+        flux = self._flux(counting_from + moments, energy) * beside(energy, flight.undulator_energy(moments))
+        # A bin holds so few counts that the noise of the amplifiers, 0.05 %, is less than one of them.
+        found: dict[str, NDArray[np.floating]] = {
+            name: rng.poisson(mean + COUNTER_DARK_RATE * lengths).astype(float)
+            for name, mean in self._expected(flux * lengths, energy).items()
+        }
+        times = captured_times(flight.duration, bins)
+        energies = flight.energy(times - self.readback_lag) + READBACK_NOISE * rng.standard_normal(bins)
+        passed = ended - counting_from
+        self.energy = float(flight.energy(np.array(min(passed, flight.duration + RAMP))))
+        self.undulator = follow(self.energy, self.undulator)
+        for values in (*found.values(), lengths):
+            values[moments > passed] = np.nan
+        energies[times > passed] = np.nan
+        return found | {"bin_times": lengths, "energies": energies, "energy_times": times}
+
     def frame(self, begin: float, end: float) -> NDArray[np.uint16]:
         """Expose a frame between two moments."""
         with self._lock:
@@ -300,11 +347,47 @@ class SimulatedEndstation:
         self.truth.frames.pop(number - self._kept_truths, None)
         return image
 
+    def _beam(self, moments: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Give what comes out of the slit at moments, 1 at best, beside what depends on the energy."""
+        drift = 1 + 0.01 * np.sin(2 * np.pi * (moments - self.clock.start) / (5 * 3600.0))
+        result: NDArray[np.floating] = self.ring.current(moments) / FULL_CURRENT * drift * self.slit / FULL_SLIT
+        return result
+
+    def _flux(self, moments: NDArray[np.floating], energy: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Give the flux at moments and energies, 1 at best, with the undulator tuned."""
+        flux: NDArray[np.floating] = self._beam(moments) * _transport(energy) * self._polarised
+        return flux if self.front_end_open else np.zeros(len(moments))
+
+    def _expected(self, dose: ArrayLike, energy: ArrayLike) -> dict[str, NDArray[np.floating]]:
+        """Give the expected counts of each channel for incident light, s of full flux, at energies, eV."""
+        light = np.asarray(dose, dtype=float)
+        on_sample = light if self.shutter_open else np.zeros_like(light)
+        true_energy = np.asarray(energy) + (self.true_energy - self.energy)
+        is_open, sample = self.sample == OPEN_BEAM, self.sample_in_beam
+        absorption = 0.0 * true_energy if is_open else sample_called(sample).absorption(true_energy, self.light)
+        mesh = 1 + float(self._helicity[2]) / 2 * stokes_of(self.undulator).circular
+        return {
+            # The mesh is upstream of the sample shutter, and not clean.
+            "i0": I0_RATE * light * mesh * (1 + self._monitor_oxygen * binder_o_k(true_energy)),
+            "tey": TEY_RATE * on_sample * absorption,
+            "tfy": TFY_RATE * on_sample * (0.05 + absorption / (1 + 0.15 * absorption)),  # self-absorption flattens it
+        }
+
     def _throughput(self) -> float:
-        """Flux at the present energy and gap, 1 at best: oxygen on the mirrors absorbs above its own edge."""
-        broad = np.exp(-0.5 * ((self.energy - 600.0) / 350.0) ** 2)
-        mirrors = 1 - 0.06 * (0.5 + np.arctan((self.energy - 532.0) / 0.8) / np.pi)
+        """Flux at the present energy and gap, 1 at best."""
+        return float(_transport(self.energy) * tuning(self.energy, self.undulator)) * self._polarised
+
+    @property
+    def _polarised(self) -> float:
+        """Flux by the polarisation, 1 for horizontal light."""
         emitted = stokes_of(self.undulator)
-        polarised = 1 - (1 - VERTICAL_FLUX) * (1 - emitted.horizontal) / 2
-        polarised *= 1 + float(self._helicity[1]) / 2 * emitted.circular
-        return float(broad * mirrors * tuning(self.energy, self.undulator) * polarised)
+        flux = 1 - (1 - VERTICAL_FLUX) * (1 - emitted.horizontal) / 2
+        return flux * (1 + float(self._helicity[1]) / 2 * emitted.circular)
+
+
+def _transport(energy: ArrayLike) -> NDArray[np.floating]:
+    """Give the flux that mirrors let through at energies, eV, 1 at best: their oxygen absorbs above its own edge."""
+    at = np.asarray(energy, dtype=float)
+    broad = np.exp(-0.5 * ((at - 600.0) / 350.0) ** 2)
+    result: NDArray[np.floating] = broad * (1 - 0.06 * (0.5 + np.arctan((at - 532.0) / 0.8) / np.pi))
+    return result

@@ -60,6 +60,7 @@ def quick(config):
         "ccd": {"readout_time": 2.0, "write_timeout": 2.0},
         "ccd_dark": {"readout_time": 2.0, "write_timeout": 2.0},
         "energy": {"margin": 2.0},
+        "energy_sweep": {"margin": 5.0},
     }.items():
         config.devices[name].options.update(options)
     assert config.suspenders is not None

@@ -7,6 +7,7 @@ from beamline.endstation.build import build_devices
 from beamline.endstation.config import load_config
 from plans.endstation import ROLES
 
+LENGTHS = {"scanner": "columns", "energy_sweep": "bins"}  # what sets the length of the arrays of those that fly
 COMPARED = ("units", "dtype", "dtype_numpy", "shape", "external")
 
 
@@ -23,9 +24,9 @@ def describe(device):
 
 def of_both(twins, session, name):
     real, soft = getattr(session.endstation, name), twins[name]
-    if name == "scanner":
+    if name in LENGTHS:
         for device in (real, soft):
-            device.columns.set(40).wait(5)
+            getattr(device, LENGTHS[name]).set(40).wait(5)
     return real, soft
 
 
@@ -47,8 +48,8 @@ def test_a_device_and_its_twin_read_the_same_kinds_of_values(name, twins, sessio
     real, soft = (device.read() for device in of_both(twins, session, name))
     assert real.keys() == soft.keys()
     for key, reading in real.items():
-        # The line scanner's twin has an array of one value before its first line.
+        # A twin that flies has arrays of one value before its first flight.
         shapes = np.shape(reading["value"]), np.shape(soft[key]["value"])
-        assert shapes[0] == shapes[1] or name == "scanner", key
+        assert shapes[0] == shapes[1] or name in LENGTHS, key
         assert isinstance(reading["value"], str) == isinstance(soft[key]["value"], str), key
         assert reading["timestamp"] > 0
