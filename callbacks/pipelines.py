@@ -28,6 +28,7 @@ from callbacks.stxm.steps.lines import ImageAssembly, LineCorrection, LineSettin
 from callbacks.stxm.steps.registration import Registration
 from callbacks.stxm.unmixing.analysis import AnalysisSettings
 from callbacks.stxm.unmixing.references import ChemistrySettings
+from callbacks.xas.flown import Sweeps
 from callbacks.xas.spectrum import XasPoint, XasSettings, XasSpectrum, channels_of
 from callbacks.xas.windows import WHOLE, FluorescenceWindows, window_channels
 
@@ -80,7 +81,7 @@ def rixs_map(settings: RixsSettings, _measurement: Measurement) -> Chain:
 
 
 def xas_spectrum(settings: XasSettings, measurement: Measurement) -> Chain:
-    """Build the steps of an absorption spectrum."""
+    """Build the steps of an absorption spectrum: of its points, and where it was flown of the sweeps before them."""
     channels = [channel for channel in channels_of(measurement) if channel.form != "spectrum"]
     steps: dict[str, Step] = {}
     if len(channels) < len(channels_of(measurement)):
@@ -88,7 +89,10 @@ def xas_spectrum(settings: XasSettings, measurement: Measurement) -> Chain:
         steps["fluorescence"] = FluorescenceWindows(windows)
         channels += window_channels(windows)
     spectrum = XasSpectrum(settings, channels, measurement.polarisations)
-    return Chain(steps | {"xas_point": XasPoint(settings, channels), "xas_spectrum": spectrum})
+    steps |= {"xas_point": XasPoint(settings, channels), "xas_spectrum": spectrum}
+    if measurement.flown is None:
+        return Chain(steps)
+    return Chain({"sweeps": Sweeps(settings, channels, measurement.flown)}, behind=Chain(steps, stream=Stream.POINTS))
 
 
 def stxm_stack(settings: StxmSettings, measurement: Measurement) -> Chain:

@@ -50,6 +50,8 @@ CARRIED = (
     Key.RING_CURRENT,
     Key.EXPOSURE_TIME,
 )
+# What the number of an event behind others is of, by its stream.
+NUMBERED = {Stream.IMAGES: "image", Stream.POINTS: "sweep"}
 
 
 class Reducer:
@@ -118,7 +120,8 @@ class RunReduction:
     """Reduce one raw run.
 
     The derived run has a stream `frames`, one event for each event of the raw run's stream `primary`; of STXM also a
-    stream `images`, one event for each image as it closes; and a stream `result` with one event when the raw run ends.
+    stream `images`, one event for each image as it closes; of a spectrum that was flown also a stream `points`, one
+    event for each energy of a sweep; and a stream `result` with one event when the raw run ends.
     Callable with (name, document).
 
     Parameters
@@ -158,6 +161,7 @@ class RunReduction:
         self._run: Any = None
         self._frames: _DerivedStream | None = None
         self._behind: _DerivedStream | None = None
+        self._closed_as = ""
         self._n_frames = 0
         self._problems: list[tuple[int, str]] = []
         self._alarms = AlarmMarks()
@@ -215,6 +219,7 @@ class RunReduction:
         self._frames = self._stream(self.chain)
         if self.chain.behind is not None:
             self._behind = self._stream(self.chain.behind)
+            self._closed_as = NUMBERED[self.chain.behind.stream]
 
     def _descriptor(self, doc: dict[str, Any]) -> None:
         self._descriptors[doc["uid"]] = doc
@@ -275,7 +280,8 @@ class RunReduction:
     def _push_closed(self, time: float, *, final: bool = False) -> None:
         """Hand what has come together of several events to the steps behind."""
         for closed in self.chain.take_closed(final=final):
-            self._push(self._behind, closed, {"image": closed["seq_num"]}, time)
+            carried = {str(key): closed[key] for key in (*CARRIED, *self._channels) if key in closed}
+            self._push(self._behind, closed, carried | {self._closed_as: closed["seq_num"]}, time)
 
     def _push(
         self,

@@ -95,6 +95,8 @@ class XasSettings(IncidentFluxSettings):
     differ_above: float = Field(0.01, gt=0, lt=1)
     # Channels cut out of the spectra of a detector that tells energies apart: from and to, eV; of none, the whole.
     windows: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    # s by which the times of energies read back in flight are late; the device's own, or found, where not given
+    lag: float | None = None
     # Of the light itself, by which the monitor's own structure is taken out: what another detector sees of it over I0,
     # by energy, as `beamline.acquire.references` reads it from a run without a sample.
     open_beam: OpenBeam | None = None
