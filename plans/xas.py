@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Annotated, Unpack
+from typing import Annotated, Literal, Unpack, get_args
 
 import numpy as np
 from bluesky.utils import MsgGenerator
 
-from callbacks.contract import Channel, Measurement, Stream, XasOutput, relative_error
+from callbacks.contract import REMARK, Channel, Key, Measurement, Stream, XasOutput, relative_error
 from plans.checks import (
     check_beamline,
     check_choice,
@@ -21,7 +21,7 @@ from plans.checks import (
     check_reachable,
 )
 from plans.checks.polarisation import PAIR
-from plans.endstation import OPEN, Endstation, needing, needs
+from plans.endstation import OPEN, Endstation, lacking, needing, needs
 from plans.errors import PlanError
 from plans.measuring import (
     Aim,
@@ -37,12 +37,24 @@ from plans.options import SAMPLE, SampleOptions, complete, with_options
 from plans.regions import EnergyRegions
 from plans.regions.energy import MAX_POINTS
 from plans.scanned import scannable
+from plans.xas_flight import Flight
 
+DIMENSIONS = ((Key.ENERGY,), (Key.SWEEP_ENERGIES,))  # that events run along, of steps and in flight
 LARGEST_RELATIVE_ERROR = 0.5  # beyond it, a yield is less than two of its sigmas off nothing
 
 
+Mode = Literal["step", "fly"]
+
+
 class XasOptions(SampleOptions, total=False):
-    """What is measured, and until when."""
+    """What is measured, how, and until when."""
+
+    mode: Annotated[
+        Mode,
+        "step: the monochromator stops at each energy. fly: it moves all the time, while counts are binned; in steps"
+        " where the endstation has no energy_sweep.",
+    ]
+    sweeps: Annotated[int, "Sweeps of a flight, up and down in turn, that share the dwell; with mode fly."]
 
     until_relative_error: Annotated[
         float,
@@ -60,7 +72,15 @@ class XasOptions(SampleOptions, total=False):
     ]
 
 
-XAS: XasOptions = {**SAMPLE, "until_relative_error": 0.0, "of_yield": "tey", "most_points": 20, "most_time": 0.0}
+XAS: XasOptions = {
+    **SAMPLE,
+    "mode": "step",
+    "sweeps": 2,
+    "until_relative_error": 0.0,
+    "of_yield": "tey",
+    "most_points": 20,
+    "most_time": 0.0,
+}
 
 
 @scannable
@@ -81,7 +101,7 @@ def xas(
     regions : EnergyRegions, eV
         Excitation energies as start:stop:step, separated by commas; @seconds gives a region its own dwell.
     dwell : float, s
-        Counting time a point, where the region has none of its own.
+        Counting time a point, where the region has none of its own; of all sweeps together.
     edge : str
         Absorption edge, kept with the data, as in "O K".
     polarisation : str
@@ -104,6 +124,7 @@ def xas(
     energies = regions.points
     dwells = np.where(np.isnan(regions.dwell), dwell, regions.dwell)
     check_positive(dwell=dwell)
+    check_choice("mode", options["mode"], get_args(Mode))
     check_reachable(endstation.energy, energies)
     polarisations = check_polarisation(endstation, options["polarisation"], energies, most=PAIR)
     for counter in endstation.counters:
@@ -111,6 +132,7 @@ def xas(
     aim = _aim(options, endstation.channels)
     if aim is not None and len(polarisations) > 1:
         raise PlanError("until_relative_error: expected one polarisation, or none; it is not decided for two at a time")
+    flight = _flight(endstation, regions, dwell, options)
     if aim is not None:
         aim.check("until_relative_error", endstation, largest=LARGEST_RELATIVE_ERROR)
     most = 1 if aim is None else aim.most
@@ -120,6 +142,9 @@ def xas(
     measured_sample = yield from check_beamline(endstation, sample)
 
     def points(interruptions: Interruptions) -> MsgGenerator[None]:
+        if flight is not None:
+            yield from flight.take(endstation, interruptions, polarisations)
+            return
         decisions: Decisions | None = None
         if aim is not None and endstation.feedback is not None:
             decisions = Decisions(Teller(endstation.feedback, interruptions, aim.of, mark=XasOutput.POINT_MARK), aim)
@@ -148,22 +173,48 @@ def xas(
         sample=measured_sample,
         edge=edge,
         energy_regions=str(regions),
-        points=len(visits) * most,
+        points=len(visits) * most if flight is None else flight.events,
         exposure_time=dwell,
+        flown=None if flight is None else flight.grid,
         polarisations=polarisations,
-        channels=list(endstation.channels),
+        channels=list(endstation.channels if flight is None else _flown_channels(endstation)),
         precision=None if aim is None else aim.block(least_points=len(energies), least_time=float(dwells.sum())),
     )
+    is_fallback = options["mode"] == "fly" and flight is None
+    remark = {REMARK: f"mode fly: {lacking('energy_sweep')}; it is measured in steps"} if is_fallback else {}
+    options["mode"] = "step" if flight is None else "fly"  # as whoever goes on with it is to measure
     plan_args = {"regions": str(regions), "dwell": dwell, **options}
     return (
         yield from run_with_light(
             endstation,
             points,
-            detectors=endstation.counters,
-            metadata=start_metadata("xas", plan_args, measurement),
+            detectors=endstation.counters if flight is None else [endstation.energy_sweep],
+            metadata=start_metadata("xas", plan_args, measurement, dimensions=DIMENSIONS[flight is not None]) | remark,
             move_to_sample=sample,
         )
     )
+
+
+def _flight(endstation: Endstation, regions: EnergyRegions, dwell: float, options: XasOptions) -> Flight | None:
+    """Give how it is flown; None where it is measured in steps."""
+    if options["mode"] == "step" or "energy_sweep" not in endstation:
+        return None
+    if options["until_relative_error"] != 0:
+        raise PlanError("until_relative_error: is for mode step; expected 0 with mode fly")
+    if "," in options["polarisation"]:
+        raise PlanError(
+            f"polarisation: {options['polarisation']!r}, expected one with mode fly; fly each by its own run"
+        )
+    flight = Flight.over(regions, dwell, options["sweeps"])
+    flight.check(endstation)
+    return flight
+
+
+def _flown_channels(endstation: Endstation) -> list[Channel]:
+    """Give the channels that are counted in flight: of the counters', those that the device counts."""
+    known = {channel.name: channel for channel in endstation.channels}
+    counted = endstation.energy_sweep.channels
+    return [known.get(name, Channel(name=name)).model_copy(update={"is_rate": False}) for name in counted]
 
 
 def _aim(options: XasOptions, channels: Sequence[Channel]) -> Aim | None:

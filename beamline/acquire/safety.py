@@ -162,6 +162,7 @@ class Assessment:
             "points": plan.points,
             "frames": plan.frames,
             "lines": plan.lines,
+            "sweeps": plan.sweeps,
             "moves": plan.moves,
             "least_points": plan.least.points,
             "counting_time": plan.counting_time,
@@ -239,6 +240,8 @@ def learn_pace(data_dir: Path, planned: Estimate) -> Pace:
         of = entry.start.get(MEASUREMENT, {}).get("technique", entry.start.get("plan_name"))
         if of != planned.techniques[0] or IMPORTED in entry.start:
             continue
+        if bool(entry.start.get(MEASUREMENT, {}).get("flown")) != bool(planned.sweeps):
+            continue
         try:
             found = _intervals(entry.path)
         except LogError:  # its log was moved since it was listed; another run will do
@@ -276,7 +279,8 @@ def _intervals(log: Path) -> list[tuple[float, float]]:
 def _counting_time(data: Mapping[str, Any]) -> float:
     """Return the counting time of an event, s, as its detectors report it."""
     line = float(sum(data.get(Key.STXM_DWELL, ())))
-    return max(line, *(float(data.get(key, 0.0)) for key in (Key.EXPOSURE_TIME, Key.DWELL)))
+    sweep = float(sum(data.get(Key.SWEEP_BIN_TIMES, ())))
+    return max(line, sweep, *(float(data.get(key, 0.0)) for key in (Key.EXPOSURE_TIME, Key.DWELL)))
 
 
 def _existing(folder: Path) -> Path:
@@ -289,7 +293,8 @@ def _counts(plan: Estimate) -> str:
     parts = []
     for stream in sorted(plan.points, key=lambda stream: stream != Stream.PRIMARY):
         number = plan.points[stream]
-        unit = "frame" if stream in plan.frames else "line" if stream in plan.lines else "point"
+        kinds = {"frame": plan.frames, "line": plan.lines, "sweep": plan.sweeps}
+        unit = next((unit for unit, of in kinds.items() if stream in of), "point")
         kind = "" if stream == Stream.PRIMARY else f"{stream} "
         parts.append(f"{number} {kind}{unit}{'' if number == 1 else 's'}")
     return " and ".join(parts) or "no points"

@@ -99,7 +99,7 @@ def _gaps(raw: Run, interruptions: list[float]) -> list[str]:
 def _times(table: Table) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Give the time of each event and how long it was counted for, s."""
     counting = np.zeros(len(table))
-    for key in (Key.EXPOSURE_TIME, Key.DWELL, Key.STXM_DWELL):
+    for key in (Key.EXPOSURE_TIME, Key.DWELL, Key.STXM_DWELL, Key.SWEEP_BIN_TIMES):
         if key in table and (column := np.asarray(table[key])).dtype.kind in "fiu":
             counting = np.fmax(counting, np.nansum(column.reshape(len(table), -1), axis=1))
     return np.asarray(table.time, dtype=float), counting

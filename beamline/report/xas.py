@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from beamline.report.figures import ACCEPTED, MARKED, Drawn, FloatArray, Member, incident_flux
 from beamline.storage import Run
-from callbacks.contract import ChannelSpectrum, XasResult
+from beamline.storage.results import Table
+from callbacks.contract import ChannelSpectrum, Key, Stream, XasResult
 
 
 def spectrum_figures(raw: Run, derived: Run, title: str) -> Iterable[Drawn]:
@@ -44,6 +45,23 @@ def spectrum_figures(raw: Run, derived: Run, title: str) -> Iterable[Drawn]:
             absorption(result.xas_energy, refused, title=title, label="counts over I0"),
         )
     yield from incident_flux(raw, result.marked_frames)
+    if Stream.POINTS in derived.streams:
+        yield (
+            "Sweeps",
+            f"Incident flux in each sweep, by the energy at which it was counted. {lag_text(result)}.",
+            _sweeps(derived.streams[Stream.POINTS], str(derived.settings["xas"].get("i0", Key.I0))),
+        )
+
+
+def lag_text(result: XasResult) -> str:
+    """Say by how much the times of the energies are late that were read back in flight."""
+    late = "The energies are read back"
+    if result.lag_status == "ok":
+        value, sigma = 1e3 * result.lag, 1e3 * result.lag_sigma
+        return f"{late} {value:.2f} ± {sigma:.2f} ms late, found in {result.lag_channel.upper()} up against down"
+    if result.lag_status == "configured":
+        return f"{late} {1e3 * result.lag:.2f} ms late, as configured"
+    return f"How late energies are read back is not known, and taken as 0: {result.lag_status}"
 
 
 def _dichroism_figures(result: XasResult, title: str) -> Iterable[Drawn]:
@@ -138,6 +156,29 @@ def _series(kept: Sequence[tuple[float, FloatArray, FloatArray, FloatArray]], la
     for axes in (above, below):
         axes.grid(alpha=0.3)
     figure.colorbar(colours, ax=(above, below), label=axis, ticks=[each[0] for each in kept[:: -(-len(kept) // 10)]])
+    return figure
+
+
+def _sweeps(points: Table, i0: str) -> Figure:
+    """Draw I0 over the time it was counted for in each sweep."""
+    figure = Figure(figsize=(9.0, 3.4), layout="constrained")
+    axes = figure.subplots()
+    sweep = np.asarray(points["sweep"])
+    for number in np.unique(sweep):
+        of_it = sweep == number
+        energy, counts, dwell = (np.asarray(points[key])[of_it] for key in (Key.ENERGY, i0, Key.DWELL))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            axes.plot(
+                energy,
+                np.where(dwell > 0, counts / dwell, np.nan),
+                color="C0" if energy[0] < energy[-1] else "C3",
+                lw=0.8,
+            )
+    for label, colour in (("up", "C0"), ("down", "C3")):
+        axes.plot([], [], color=colour, label=label)
+    axes.set(xlabel="excitation energy (eV)", ylabel="I0 (counts/s)")
+    axes.legend(fontsize=9)
+    axes.grid(alpha=0.3)
     return figure
 
 

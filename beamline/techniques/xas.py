@@ -22,20 +22,24 @@ if TYPE_CHECKING:
 
 
 def summarise(derived: Run) -> dict[str, Any]:
-    """Say of each channel whether it could be normalised, and its edge jump."""
+    """Say of each channel whether it could be normalised, and its edge jump; of the energies what they rest on."""
     result = derived.read(XasResult)
-    spectra = result.spectra
-    calibrated = {"energy_calibration": result.energy_calibration} if result.energy_calibration else {}
-    return (
-        calibrated
-        | _dichroism(result)
-        | {
-            "spectra": {
-                name: {"status": spectrum.status or NOT_KNOWN, "edge_jump": spectrum.edge_jump}
-                for name, spectrum in spectra.items()
-            }
+    summary: dict[str, Any] = _dichroism(result) | {
+        "spectra": {
+            name: {"status": spectrum.status or NOT_KNOWN, "edge_jump": spectrum.edge_jump}
+            for name, spectrum in result.spectra.items()
         }
-    )
+    }
+    if result.energy_calibration:
+        summary["energy_calibration"] = result.energy_calibration
+    if result.lag_status:
+        summary["lag"] = {
+            "value": result.lag,
+            "sigma": result.lag_sigma,
+            "status": result.lag_status,
+            "channel": result.lag_channel,
+        }
+    return summary
 
 
 def _dichroism(result: XasResult) -> dict[str, Any]:
@@ -70,12 +74,20 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
                 yield f"{first} less {second}, {name.upper()}", f"{size} of the edge jump at {each['energy']:.2f} eV"
     if said := summary.get("energy_calibration"):
         yield "energy scale", said
+    if lag := summary.get("lag"):
+        found = (
+            f" ± {1e3 * lag['sigma']:.2f} ms, found in {lag['channel']}" if lag["status"] == "ok" else " ms, configured"
+        )
+        yield "lag", f"{1e3 * lag['value']:.2f}{found}" if lag["status"] in ("ok", "configured") else "none, taken as 0"
 
 
 def warnings(summary: Summary) -> Iterator[str]:
-    """Warn of an old calibration of the energy; a channel that could not be normalised has its line."""
+    """Warn of energies that may be off; a channel that could not be normalised has its line."""
     if " days " in (said := summary.get("energy_calibration", "")):
         yield f"the energy scale is calibrated by what is {said}"
+    lag = summary.get("lag")
+    if lag and lag["status"] not in ("ok", "configured"):
+        yield f"how late energies are read back in flight is not known, and taken as 0: {lag['status']}"
 
 
 def figures(raw: Run, derived: Run, _documents: Documents, title: str) -> Iterable[Drawn]:

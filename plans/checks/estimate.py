@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from bluesky.utils import Msg, ensure_generator
 
-from callbacks.contract import MEASUREMENT, Stream
+from callbacks.contract import MEASUREMENT, REMARK, Stream
 from plans.checks.edges import why_elsewhere
 from plans.endstation import Endstation, kept
 from plans.errors import PlanError
 
-POINT_OVERHEAD = 1.0  # s a frame or point: a step of the monochromator, its settling, the camera's readout
+# s a frame or point: a step of the monochromator, its settling, the camera's readout; of a sweep, its way to where it
+# sets off, and its ramps
+POINT_OVERHEAD = 1.0
 LINE_OVERHEAD = 0.1  # s a line: the fine stage flies back
 DRIFT_TIME = 1800.0  # s of exposure in which a spectrograph may drift by a column
 DOCUMENT_BYTES = 2000  # of a document, beside its arrays
@@ -37,6 +39,8 @@ class Estimate:
         Stream -> frames of cameras.
     lines : dict of str to int
         Stream -> events that are a line of the microscope.
+    sweeps : dict of str to int
+        Stream -> events that are a sweep of the monochromator.
     counting_time : float
         s; of each event, the longest exposure of what is triggered for it.
     sleeping : float
@@ -67,6 +71,7 @@ class Estimate:
     points: dict[str, int]
     frames: dict[str, int]
     lines: dict[str, int]
+    sweeps: dict[str, int]
     counting_time: float
     sleeping: float
     polarising: float
@@ -170,17 +175,19 @@ class _Walk:
 
     def __init__(self, endstation: Endstation) -> None:
         self._scanner: Any = endstation.devices.get("scanner", _NEVER_SET)
+        self._sweep: Any = endstation.devices.get("energy_sweep", _NEVER_SET)
         self._energy = endstation.devices.get("energy", _NEVER_SET)
         self._polarisation = endstation.devices.get("polarisation", _NEVER_SET)
         self._feedback = endstation.feedback
         self._exposures = {device: device.dwell for device in endstation.counters}
         self._exposures |= {device: device.exposure_time for device in endstation.those("ccd", "ccd_dark")}
         self._setpoints: dict[Any, Any] = {}  # device -> last setpoint
-        self._data: dict[tuple[Any, int], _Data] = {}  # by device and pixels of a line
+        self._data: dict[tuple[Any, int], _Data] = {}  # by device and pixels of a line, or time bins of a sweep
         self._keys: dict[Any, dict[str, Any]] = {}  # device -> its data keys
         self._points: Counter[str] = Counter()
         self._frames: Counter[str] = Counter()
         self._lines: Counter[str] = Counter()
+        self._sweeps: Counter[str] = Counter()
         self._moves: Counter[str] = Counter()
         self._techniques: dict[str, None] = {}
         self._undescribed: dict[str, None] = {}
@@ -192,6 +199,7 @@ class _Walk:
         self._energy_follows_time = False  # of a RIXS map
         self._edge = ""  # of the run that is open
         self._energies: list[float] = []  # eV, to which it is set
+        self._remarks: dict[str, None] = {}  # what plans say of themselves
         self._elsewhere: dict[str, None] = {}  # why energies are not those of the edge that they are named for
         self._primary = 0.0  # s that the events of `primary` count for
         self._least: tuple[int, float] | None = None  # events of `primary`, and s, of a plan that reaches a precision
@@ -204,6 +212,7 @@ class _Walk:
             points=dict(self._points),
             frames=dict(self._frames),
             lines=dict(self._lines),
+            sweeps=dict(self._sweeps),
             counting_time=self._counting,
             sleeping=self._sleeping,
             polarising=self._polarising,
@@ -219,6 +228,7 @@ class _Walk:
         )
 
     def _warnings(self) -> Iterator[str]:
+        yield from self._remarks
         yield from filter(None, self._elsewhere)
         if self._energy_follows_time and self._counting > DRIFT_TIME:
             hours = self._counting / 3600
@@ -265,6 +275,10 @@ class _Walk:
         self._techniques[block.get("technique", metadata.get("plan_name", ""))] = None
         self._energy_follows_time |= block.get("technique") == "rixs" and block.get("order") == "up"
         self._edge, self._energies = block.get("edge", ""), []
+        if remark := metadata.get(REMARK):
+            self._remarks[remark] = None
+        if flown := block.get("flown"):
+            self._energies += [energy for region in flown["regions"] for energy in region["energies"]]
         if precision := block.get("precision"):
             self._least = (precision["least_points"], precision["least_time"])
         self._runs += 1
@@ -299,6 +313,8 @@ class _Walk:
         """Give the time that a detector counts for, s."""
         if device is self._scanner:
             return float(self._setting(device.columns)) * float(self._setting(device.dwell))
+        if device is self._sweep:
+            return float(self._setting(device.bins)) * float(self._setting(device.bin_time))
         setting = self._exposures.get(device)
         return 0.0 if setting is None else float(self._setting(setting))
 
@@ -322,9 +338,10 @@ class _Walk:
         self._documents += stream not in self._points  # its descriptor
         self._points[stream] += 1
         self._documents += 1
-        is_line = False
+        is_line = is_sweep = False
         for device in self._read:
             is_line = is_line or device is self._scanner
+            is_sweep = is_sweep or device is self._sweep
             data = self._data_of(device)
             self._frame_bytes += data.frame_bytes
             self._array_bytes += data.array_bytes
@@ -333,11 +350,15 @@ class _Walk:
                 self._documents += data.frames  # what refers to it
         if is_line:
             self._lines[stream] += 1
+        if is_sweep:
+            self._sweeps[stream] += 1
         self._now += LINE_OVERHEAD if is_line else POINT_OVERHEAD
         self._stream = ""
 
     def _data_of(self, device: Any) -> _Data:
-        pixels = int(self._setting(device.columns)) if device is self._scanner else 0
+        pixels = 0
+        if device is self._scanner or device is self._sweep:
+            pixels = int(self._setting(device.columns if device is self._scanner else device.bins))
         if (known := self._data.get((device, pixels))) is not None:
             return known
         frames = frame_bytes = array_bytes = 0
@@ -349,7 +370,7 @@ class _Walk:
                     self._undescribed[device.name] = None
                 frame_bytes += math.prod(shape) * _itemsize(key)
             elif shape:
-                # The scanner describes the line of its last setpoints, and here it is not set.
+                # What flies describes the arrays of its last setpoints, and here it is not set.
                 array_bytes += (pixels or math.prod(shape)) * _itemsize(key)
         data = self._data[device, pixels] = _Data(frames, frame_bytes, array_bytes)
         return data

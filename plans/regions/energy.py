@@ -112,6 +112,16 @@ class EnergyRegions:
         """Dwell of each point in s, shape (n,); NaN where its region has none of its own."""
         return np.array([float("nan") if dwell is None else float(dwell) for _, dwell in self._visits()])
 
+    @property
+    def parts(self) -> list[tuple[EnergyRegion, np.ndarray]]:
+        """Each region with the energies that are visited in it, eV: without those that the region before has."""
+        seen: set[Decimal] = set()
+        found = []
+        for region in self.regions:
+            found.append((region, np.array([float(energy) for energy in region if energy not in seen])))
+            seen.update(region)
+        return found
+
     def __len__(self) -> int:
         """Count the energies to visit."""
         return len(self._visits())

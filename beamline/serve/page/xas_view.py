@@ -15,19 +15,20 @@ from callbacks.xas import channels_of
 
 def panels(raw: GrowingRun, derived: GrowingRun | None) -> list[Panel]:
     """Give the figures of a spectrum."""
-    if derived is None or not derived.count(Stream.FRAMES):
-        return []
     measurement = Measurement.model_validate(raw.measurement)
+    points = Stream.FRAMES if measurement.flown is None else Stream.POINTS
+    if derived is None or not derived.count(points):
+        return []
     channels, two = channels_of(measurement), measurement.polarisations if len(measurement.polarisations) > 1 else []
-    energy = derived.column(Stream.FRAMES, Key.ENERGY)
+    energy = derived.column(points, Key.ENERGY)
     x, made = Axis("energy", "eV"), []
     for each in channels:
         if each.form == "monitor":
             continue
         channel, name = each.name, each.title or each.name
-        over, sigma = (derived.column(Stream.FRAMES, f"{channel}_over_i0{end}") for end in ("", "_sigma"))
+        over, sigma = (derived.column(points, f"{channel}_over_i0{end}") for end in ("", "_sigma"))
         if len(over):
-            apart = kept_apart(derived, two)
+            apart = kept_apart(derived, points, two)
             curves = [Curve(each or name, energy[those], over[those], sigma[those]) for each, those in apart]
             made.append(lines(channel, f"{name} over I0", curves, x, Axis("ratio")))
         if derived.has_result(f"{channel}_status") and str(derived.result(f"{channel}_status")) == "ok":
@@ -37,17 +38,17 @@ def panels(raw: GrowingRun, derived: GrowingRun | None) -> list[Panel]:
             title = f"{name}, normalised to the edge jump"
             made.append(lines(f"{channel}-normalised", title, [Curve(name, at, value, spread)], x, Axis("normalised")))
             made += dichroism(derived, channel, name, two)
-    flux = derived.column(Stream.FRAMES, Key.I0)
+    flux = derived.column(points, Key.I0)
     if len(flux):
         made.append(lines("i0", "incident flux", [Curve("I0", energy, flux)], x, Axis("I0", "counts")))
     return made
 
 
-def kept_apart(derived: GrowingRun, two: Sequence[str]) -> list[tuple[str, NDArray[np.bool_]]]:
+def kept_apart(derived: GrowingRun, points: Stream, two: Sequence[str]) -> list[tuple[str, NDArray[np.bool_]]]:
     """Give two polarisations, and which points have each; one name, "", and all points where there are not two."""
     if not two:
-        return [("", np.ones(derived.count(Stream.FRAMES), dtype=bool))]
-    seen = derived.column(Stream.FRAMES, Key.POLARISATION)
+        return [("", np.ones(derived.count(points), dtype=bool))]
+    seen = derived.column(points, Key.POLARISATION)
     return [(each, seen == each) for each in two]
 
 

@@ -14,6 +14,7 @@ from plans import rixs_map, stxm_line_spectrum, xas
 SAMPLE = "LRNMC 311 mAh/g"
 PLANS = {
     "xas": lambda endstation: xas(endstation, "524:546:0.5", 1.0, sample=SAMPLE, edge="O K"),
+    "flown": lambda endstation: xas(endstation, "524:546:0.5", 1.0, mode="fly", sweeps=4, sample=SAMPLE, edge="O K"),
     "rixs": lambda endstation: rixs_map(endstation, "526:544:1", 500.0, sample=SAMPLE, edge="O K"),
     "stxm": lambda endstation: stxm_line_spectrum(
         endstation, "520:546:1", "x=-1.8:1.8:0.03 y=0", 0.05, sample="LRNMC powder reference", edge="O K"
@@ -88,9 +89,10 @@ def pull(reduced, value, sigma):
     return difference[np.isfinite(difference)]
 
 
-def test_absorption_spectra_agree_within_their_noise(reduced):
+@pytest.mark.parametrize("kind", ["xas", "flown"])
+def test_absorption_spectra_agree_within_their_noise(reduced, kind):
     for spectrum in ("tey_over_i0_spectrum", "tfy_over_i0_spectrum"):
-        pulls = pull(reduced["xas"], spectrum, f"{spectrum}_sigma")
+        pulls = pull(reduced[kind], spectrum, f"{spectrum}_sigma")
         assert len(pulls) == 45
         assert abs(pulls.mean()) < 4 / np.sqrt(len(pulls))
         assert 0.6 < np.sqrt(np.mean(pulls**2)) < 1.4
