@@ -9,7 +9,6 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -21,6 +20,7 @@ from beamline.endstation.config import Suspenders
 from beamline.endstation.connect import unanswering
 from callbacks.contract import Severity
 from plans.endstation import OPEN, Endstation, Light, below
+from plans.errors import PlanError
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +41,16 @@ class LightSuspender(SuspenderBase):
         Time to wait once the light is back, s.
     devices : iterable of device
         Those that have to be connected before the plan goes on.
+    give_up_after : float, optional
+        s without light after which the plan is ended with `PlanError`; without it, it waits.
     """
 
-    def __init__(self, signal: Any, *, sleep: float = 0.0, devices: Iterable[Any] = ()) -> None:
-        self.before_resuming = partial(_until_connected, list(devices))
+    def __init__(
+        self, signal: Any, *, sleep: float = 0.0, devices: Iterable[Any] = (), give_up_after: float | None = None
+    ) -> None:
+        self._devices, self._give_up_after = list(devices), give_up_after
+        self._given_up = ""  # why there was no light, once it is given up
+        self._timer: threading.Timer | None = None
         super().__init__(signal, sleep=sleep, post_plan=self.before_resuming)
         self._signal, self._settle_time = signal, sleep
         self._value: Any = None
@@ -59,6 +65,47 @@ class LightSuspender(SuspenderBase):
     def __repr__(self) -> str:
         """Return the name of the signal, which the engine prints."""
         return str(self._signal.name)
+
+    def before_resuming(self) -> MsgGenerator[None]:
+        """Wait until all devices are connected, as plan; end it where the light was given up.
+
+        Raises
+        ------
+        PlanError
+        """
+        if why := self._given_up:
+            self._given_up = ""
+            raise PlanError(f"{why}; there was no light for {self._give_up_after:g} s, after which the run is ended")
+        yield from _until_connected(self._devices)
+
+    def _give_up(self) -> None:
+        """Let the engine go on to `before_resuming`, though there is no light."""
+        with self._lock:
+            if self._ev is None or self.RE is None or not self.tripped:
+                return
+            self._given_up = self.missing(self._value) or self._shown()
+            logger.info("%s; given up after %g s", self._given_up, self._give_up_after)
+            self.RE.loop.call_soon_threadsafe(self._ev.set)
+
+    def get_futures(self) -> tuple[list[Any], str]:
+        """Give what the next plan has to wait for, also where the one before gave it up."""
+        if self._give_up_after is not None and self.tripped:
+            with self._lock:
+                if self._ev is not None:
+                    self._ev.clear()
+            self._begin_to_wait()
+        futures: tuple[list[Any], str] = super().get_futures()
+        return futures
+
+    def _begin_to_wait(self) -> None:
+        """Give up after the time that was asked for, from now on."""
+        self._given_up = ""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._give_up_after is not None:
+            self._timer = threading.Timer(self._give_up_after, self._give_up)
+            self._timer.daemon = True
+            self._timer.start()
 
     def install(self, RE: RunEngine, *, event_type: str | None = None) -> None:
         """Watch the signal's value and its connection on behalf of `RE`."""
@@ -78,11 +125,15 @@ class LightSuspender(SuspenderBase):
         """Take a new value of the signal."""
         before = self.tripped
         self._value, self._alarm = value, _alarm_of(self._signal)
+        if not before and self._should_suspend(value):  # first, as the engine may be slow to answer
+            self._begin_to_wait()
         self._trip_or_release(value, **kwargs)
         if self.tripped and not before:
             self._since = time.monotonic()
             logger.info("suspended: %s", self._get_justification())
         elif before and not self.tripped:
+            if self._timer is not None:
+                self._timer.cancel()
             lasted = time.monotonic() - self._since
             logger.info("%s: back after %.1f s; resumes in %g s", self._shown(), lasted, self.settle_time)
 
@@ -147,16 +198,12 @@ class RingCurrentSuspender(LightSuspender):
         The ring current, mA.
     low, resume : float
         Limits, mA.
-    sleep : float
-        Time to wait once the current is back, s.
-    devices : iterable of device
-        Those that have to be connected before the plan goes on.
+    **options
+        As of `LightSuspender`.
     """
 
-    def __init__(
-        self, signal: Any, *, low: float, resume: float, sleep: float = 0.0, devices: Iterable[Any] = ()
-    ) -> None:
-        super().__init__(signal, sleep=sleep, devices=devices)
+    def __init__(self, signal: Any, *, low: float, resume: float, **options: Any) -> None:
+        super().__init__(signal, **options)
         self._low, self._resume = low, resume
 
     def _missing(self, value: Any) -> str:
@@ -179,10 +226,8 @@ class FrontEndShutterSuspender(LightSuspender):
     ----------
     signal : ophyd.Signal
         Its state, "open" or another.
-    sleep : float
-        Time to wait once it is open again, s.
-    devices : iterable of device
-        Those that have to be connected before the plan goes on.
+    **options
+        As of `LightSuspender`.
     """
 
     def _missing(self, value: Any) -> str:
@@ -232,26 +277,30 @@ def light_suspenders(settings: Suspenders, endstation: Endstation) -> list[Light
     endstation : Endstation
         Its signals `ring.current` and `front_end_shutter.state` are watched.
     """
-    sleep = settings.settle_time
-    devices = list(endstation.devices.values())
+    options: dict[str, Any] = {
+        "sleep": settings.settle_time,
+        "devices": list(endstation.devices.values()),
+        "give_up_after": settings.give_up_after,
+    }
     suspenders: list[LightSuspender] = [
         RingCurrentSuspender(
             endstation.ring.current,
             low=settings.ring_current_low,
             resume=settings.ring_current_resume,
-            sleep=sleep,
-            devices=devices,
+            **options,
         )
     ]
     if settings.front_end_shutter:
         shutter: Any = endstation.front_end_shutter
-        suspenders.append(FrontEndShutterSuspender(shutter.state, sleep=sleep, devices=devices))
+        suspenders.append(FrontEndShutterSuspender(shutter.state, **options))
     return suspenders
 
 
 def light_of(settings: Suspenders) -> Light:
     """Return the limits by which plans decide whether a point had light."""
-    return Light(settings.ring_current_low, settings.ring_current_resume, settings.front_end_shutter)
+    return Light(
+        settings.ring_current_low, settings.ring_current_resume, settings.front_end_shutter, settings.give_up_after
+    )
 
 
 def _alarm_of(signal: Any) -> str:

@@ -155,6 +155,7 @@ class Suspenders(_Table):
     ring_current_resume: PositiveFloat  # mA; it resumes from here on
     settle_time: NonNegativeFloat = Field(10.0, le=86400.0)  # s to wait once the light is back
     front_end_shutter: bool = True  # whether to suspend as well while the shutter is not open
+    give_up_after: PositiveFloat | None = None  # s without light after which the run is ended; None: it waits
 
     @model_validator(mode="after")
     def _resume_above_low(self) -> Self:

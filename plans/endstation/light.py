@@ -21,11 +21,14 @@ class Light:
         mA; once lost, the light is back above this. `ring_current_low` where it is None.
     front_end_shutter : bool
         Whether the front-end shutter has to be open again, too.
+    give_up_after : float, optional
+        s without light after which a run is ended; it waits without end where it is None.
     """
 
     ring_current_low: float | None = None
     ring_current_resume: float | None = None
     front_end_shutter: bool = True
+    give_up_after: float | None = None
 
     def missing(self, values: Mapping[str, Any]) -> str:
         """Say what light is missing in a point.

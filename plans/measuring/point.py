@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -265,7 +266,10 @@ def _missing(device: Readable[Any], values: Mapping[str, Any], light: Light | No
 
 def _wait_for_light(endstation: Endstation, interruptions: Interruptions, light: Light | None) -> MsgGenerator[None]:
     """Wait until ring current and front-end shutter show that the light is back; a suspender may have waited before."""
+    began = time.monotonic()
     while light is not None:
+        if light.give_up_after is not None and time.monotonic() - began > light.give_up_after:
+            raise PlanError(f"there was no light for {light.give_up_after:g} s, after which the run is ended")
         yield from checkpoint(interruptions)
         yield Msg("sleep", None, LIGHT_POLL)
         reading = (yield Msg("read", endstation.ring)) or {}

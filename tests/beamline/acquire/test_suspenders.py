@@ -15,9 +15,11 @@ from beamline.acquire import suspenders
 from beamline.acquire.session import Session, measure
 from beamline.acquire.suspenders import FrontEndShutterSuspender, RingCurrentSuspender, light_of, light_suspenders
 from beamline.endstation.config import Suspenders, load_config
+from beamline.errors import BeamlineError
 from beamline.operations.demonstrate.techniques import simulated
 from plans import xas
 from plans.endstation import Endstation, Light
+from plans.errors import PlanError
 
 SETTINGS = Suspenders(ring_current_low=400.0, ring_current_resume=450.0, settle_time=0.1)
 
@@ -252,11 +254,23 @@ def test_a_session_installs_them_and_gives_the_plans_their_limits(tmp_path):
     assert "ring_current: 500 mA: back after 0.0 s; resumes in 0.1 s" in log
 
 
+def test_light_that_does_not_come_back_is_given_up_where_that_is_asked_for(engine, ring, lines):
+    patient = RingCurrentSuspender(ring, low=400.0, resume=450.0, sleep=0.05, give_up_after=0.3)
+    engine.install_suspender(patient)
+    said = "ring_current: 0 mA is below 400 mA; there was no light for 0.3 s, after which the run is ended"
+    with pytest.raises(PlanError, match=f"^{said}$"):
+        run_while(engine, steps(200), lambda: (time.sleep(0.05), ring.put(0.0)))
+    assert lines()[-1] == "ring_current: 0 mA is below 400 mA; given up after 0.3 s"
+    assert engine.state == "idle"
+    assert run_while(engine, steps(5), lambda: (time.sleep(0.1), ring.put(500.0))) > 0.1  # the next run waits for it
+    assert run_while(engine, steps(20), lambda: (ring.put(0.0), time.sleep(0.15), ring.put(500.0))) < 5.0
+
+
 class OnTwins:
     """A session on soft twins with suspenders, and what it measures."""
 
-    def __init__(self, folder):
-        self.session = Session(simulated(1).model_copy(update={"suspenders": SETTINGS}), folder)
+    def __init__(self, folder, settings=SETTINGS):
+        self.session = Session(simulated(1).model_copy(update={"suspenders": settings}), folder)
         self.world = self.session.endstation.energy.world
         self.documents = []
         self.session.RE.subscribe(lambda name, doc: self.documents.append((name, doc)))
@@ -308,6 +322,20 @@ def test_a_run_on_the_twins_waits_for_a_beam_that_was_dumped_and_is_whole(twins)
     assert twins.assert_whole(520.0) == 11
     names = {doc["name"] for name, doc in twins.documents if name == "descriptor"}
     assert "interruptions" in names or "interrupted" in names
+
+
+def test_a_run_without_beam_is_ended_after_the_time_that_is_asked_for_and_keeps_its_points(tmp_path):
+    twins = OnTwins(tmp_path, SETTINGS.model_copy(update={"give_up_after": 0.5}))
+    twins.after_event(4, lambda: twins.dump(1e9))
+    try:
+        with pytest.raises(BeamlineError, match=r"there was no light for 0\.5 s, after which the run is ended$"):
+            measure(twins.session, xas(twins.session.endstation, "520:530:1", 100.0))
+        assert 0 < twins.assert_whole(520.0) < 11
+        assert twins.documents[-1][1]["exit_status"] == "fail"
+        assert "no light for 0.5 s" in twins.documents[-1][1]["reason"]
+        assert twins.session.endstation.shutter.state.get() == "closed"
+    finally:
+        twins.session.close()
 
 
 def test_a_run_that_is_resumed_without_beam_waits_for_it(twins):
