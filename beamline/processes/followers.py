@@ -389,11 +389,13 @@ class FollowingProcess(LogFollowing):
             if self._process is None:
                 self._stopping.wait(WATCH_INTERVAL)
                 if not self._works_elsewhere() and not self._launch_again():
-                    return
+                    break
             else:
                 code = self._process.wait()  # which also avoids a zombie
                 if self._stopping.is_set() or not self._restart(code):
                     return
+        if self._process is not None:  # that `finish` has started
+            self._process.wait()
 
     def _restart(self, code: int) -> bool:
         """Start the process again, which ended with this code; False if it is not to be."""

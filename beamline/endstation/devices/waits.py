@@ -25,6 +25,7 @@ NO_ANSWER = (
     epics.ca.ChannelAccessException,
     epics.ca.ChannelAccessGetFailure,
     epics.ca.CASeverityException,
+    KeyError,  # to pyepics a channel that was lost just now is of type -1, which it looks up
 )
 ANSWER_TIMEOUT = 5.0  # s; a connected PV that has not answered by then will not
 NO_WAIT_TIMEOUT = 1.0  # s that a put may take to be sent
