@@ -219,6 +219,7 @@ class _LogWriter:
     def _create(self, content: bytes) -> None:
         """Make the file; it gets its name once it is locked and complete, so that no reader sees less."""
         new = self.path.with_name(f".{self.path.name}.new")
+        _remove_unfinished(new)
         self._fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX)
@@ -305,6 +306,17 @@ class _LogWriter:
             ) from error
         os.close(old)
         return True
+
+
+def _remove_unfinished(new: Path) -> None:
+    """Remove what a process left that died while it made a log of this name: a reduction's is made again."""
+    with suppress(FileNotFoundError):
+        left = os.open(new, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where it lives, and holds it
+            new.unlink()
+        finally:
+            os.close(left)
 
 
 class _Reserve:

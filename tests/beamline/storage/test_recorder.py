@@ -1,6 +1,7 @@
 """What the recorder acknowledged is on disk, whatever happens afterwards."""
 
 import copy
+import fcntl
 import os
 import pickle
 import resource
@@ -69,6 +70,22 @@ def test_a_log_gives_every_document_back_as_it_was_emitted(tmp_path, engine):
     event = next(doc for name, doc in read_log(path) if name == "event")
     assert event["data"]["i0"].dtype == np.float32
     assert event["data"]["line"].flags.writeable
+
+
+def test_a_log_is_begun_where_a_process_died_that_made_one_of_the_same_name_and_not_where_it_lives(tmp_path):
+    start = event_model.compose_run().start_doc
+    left = Layout(tmp_path).logs / f".{start['uid']}.log.new"
+    recorder = Recorder(tmp_path)
+    left.write_bytes(b"beg")
+    with left.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(RecorderError, match="no log can be opened"):
+            recorder("start", start)
+        assert left.exists()
+    recorder("start", start)
+    recorder.close()
+    assert not left.exists()
+    assert [name for name, _ in read_log(Layout(tmp_path).log(start["uid"]))] == ["start"]
 
 
 def test_documents_of_two_open_runs_go_to_their_own_logs(tmp_path):
