@@ -115,7 +115,7 @@ def _calibration(found: EnergyOffset, start: dict[str, Any], channel: str, refer
 
 
 def _append(path: Path, calibration: EnergyCalibration) -> None:
-    """Add a line to the file of calibrations, whole or not at all."""
+    """Add a line to the file of calibrations, and have it on the disk."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(f"{calibration.model_dump_json()}\n")

@@ -25,8 +25,8 @@ class Found:
 
     Attributes
     ----------
-    sample, run : str
-        Its uid.
+    sample, run, channel : str
+        Name of the sample, uid of the run, and the channel in which features were looked for.
     onset : float
         eV of the monochromator.
     features : list of Feature
@@ -35,6 +35,7 @@ class Found:
 
     sample: str
     run: str
+    channel: str
     onset: float
     features: list[Feature]
 
@@ -98,6 +99,7 @@ def found_in(runs: Runs, uid: str, sample: str, channel: str) -> Found:
     return Found(
         sample=sample,
         run=raw.uid,
+        channel=channel,
         onset=onset(energy, spectrum.normalised, spectrum.sigma),
         features=find_features(energy, spectrum.normalised, spectrum.sigma),
     )

@@ -67,7 +67,8 @@ def _drawn(runs: Runs, proposal: Proposal, uids: Sequence[str]) -> Iterator[Draw
         _, derived = runs.load_with_derived(each.run)
         assert derived is not None
         result = derived.read(XasResult)
-        spectra.append(Spectrum(each.sample, result, each.features))
+        offset = result.energy_offset if math.isfinite(result.energy_offset) else 0.0
+        spectra.append(Spectrum(each.sample, result.xas_energy - offset, result.spectra[each.channel], each.features))
     yield (
         "Spectra and their features",
         "Normalised, each above the one before; with 68 % bands. Lines: features, with their uncertainties, which are"
@@ -77,7 +78,7 @@ def _drawn(runs: Runs, proposal: Proposal, uids: Sequence[str]) -> Iterator[Draw
             if math.isfinite(proposal.offset)
             else "."
         ),
-        spectra_figure(spectra),
+        spectra_figure(spectra, proposal.found[0].channel),
     )
     maps = []
     for uid in uids:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from beamline.report.figures import ACCEPTED, MARKED
-from callbacks.contract import XasResult
+from beamline.report.figures import ACCEPTED, MARKED, FloatArray
+from callbacks.contract import ChannelSpectrum
 from callbacks.xas.features import Feature
 
 APART = 1.2  # edge jumps by which one spectrum stands above the other
@@ -17,27 +16,27 @@ APART = 1.2  # edge jumps by which one spectrum stands above the other
 
 @dataclass(frozen=True)
 class Spectrum:
-    """A spectrum of a sample, with its features."""
+    """A spectrum of a sample, with its features; energies, eV, as the monochromator says."""
 
     sample: str
-    result: XasResult
+    energy: FloatArray
+    spectrum: ChannelSpectrum
     features: Sequence[Feature]
 
 
-def spectra_figure(spectra: Sequence[Spectrum], channel: str = "tey") -> Figure:
+def spectra_figure(spectra: Sequence[Spectrum], channel: str) -> Figure:
     """Draw spectra above one another, with their features.
 
     Parameters
     ----------
     spectra : sequence of Spectrum
     channel : str
+        Of all of them.
     """
     figure = Figure(figsize=(9.0, 2.4 + 1.3 * len(spectra)), layout="constrained")
     axes = figure.subplots()
     for place, each in enumerate(spectra):
-        drawn = each.result.spectra[channel]
-        offset = each.result.energy_offset if np.isfinite(each.result.energy_offset) else 0.0
-        energy, level = each.result.xas_energy - offset, APART * place
+        drawn, energy, level = each.spectrum, each.energy, APART * place
         axes.fill_between(
             energy, level + drawn.normalised - drawn.sigma, level + drawn.normalised + drawn.sigma, alpha=0.3, lw=0,
             color=ACCEPTED,

@@ -21,6 +21,7 @@ name = "two states"
 samples = ["LRNMC 311 mAh/g", "LRNMC powder reference"]
 references = ["LRNMC powder reference"]
 edge = "O K"
+channel = "drain"
 [spectra]
 regions = "520:526:1, 526:534:0.2, 534:550:0.5"
 dwell = 4.0
@@ -70,6 +71,7 @@ def test_a_campaign_proposes_waits_takes_changed_energies_goes_on_after_an_abort
     (proposal,) = shown
     assert abs(proposal.offset - 0.18) < 3 * proposal.offset_sigma
     lines = proposal.found[1].features
+    assert {each.channel for each in proposal.found} == {"drain"}
     assert abs(lines[0].energy + proposal.offset - 529.0) < 0.05
     assert proposal.regions in proposal.path.read_text()
     proposal.path.write_text('regions = "526:532:1, 537"\n')
