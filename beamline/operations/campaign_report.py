@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from beamline.errors import BeamlineError
-from beamline.operations.analyse_rixs import pool_maps
+from beamline.operations.analyse_rixs import PooledMaps, pool_maps
 from beamline.operations.campaign_proposal import Proposal, proposal_lines
 from beamline.operations.outputs import new_file
 from beamline.operations.problems import problems_of
@@ -45,6 +45,8 @@ def write_campaign(path: Path, runs: Runs, name: str, proposal: Proposal, uids: 
         for raw, _ in loaded
         for problem in problems_of(raw, interruptions(raw))
     ]
+    maps = [raw.uid for raw, derived in loaded if derived and technique_of(raw).pipeline.name == RIXS.name]
+    pooled, apart = _compared(runs, maps)
     scale = f"offset of the monochromator {proposal.offset:+.4f} ± {proposal.offset_sigma:.4f} eV; "
     if not math.isfinite(proposal.offset):
         scale = ""
@@ -55,13 +57,14 @@ def write_campaign(path: Path, runs: Runs, name: str, proposal: Proposal, uids: 
             subtitle=f"{len(uids)} runs in {runs.data_dir}",
             verdict=f"{scale}{len(proposal.found)} spectra, {len(uids) - len(proposal.found)} runs behind them.",
             warnings=[],
-            remarks=problems,
-            drawn=_drawn(runs, proposal, uids),
+            remarks=[*problems, *([apart] if apart else [])],
+            drawn=_drawn(runs, proposal, uids, pooled),
             provenance=[*proposal_lines(proposal), ("runs", ", ".join(uids))],
         )
 
 
-def _drawn(runs: Runs, proposal: Proposal, uids: Sequence[str]) -> Iterator[Drawn]:
+def _drawn(runs: Runs, proposal: Proposal, uids: Sequence[str], pooled: PooledMaps | None) -> Iterator[Drawn]:
+    """Draw the spectra, a figure of each run behind them, and how maps that were pooled differ."""
     spectra = []
     for each in proposal.found:
         _, derived = runs.load_with_derived(each.run)
@@ -80,7 +83,6 @@ def _drawn(runs: Runs, proposal: Proposal, uids: Sequence[str]) -> Iterator[Draw
         ),
         spectra_figure(spectra, proposal.found[0].channel),
     )
-    maps = []
     for uid in uids:
         raw, derived = runs.load_with_derived(uid)
         technique = technique_of(raw)
@@ -91,15 +93,15 @@ def _drawn(runs: Runs, proposal: Proposal, uids: Sequence[str]) -> Iterator[Draw
             technique.figures(raw, derived, runs.documents(runs.find(uid)), title), OF_EACH
         ):
             yield f"{title}: {heading.lower()}", caption, figure
-        maps += [uid] if technique.pipeline.name == RIXS.name else []
-    if len(maps) > 1:
-        yield from _together(runs, maps)
+    if pooled is not None:
+        yield from pooled_figures(pooled.result, [run.measurement.sample for run in pooled.runs])
 
 
-def _together(runs: Runs, maps: list[str]) -> Iterator[Drawn]:
-    """Draw how the maps differ on one axis; nothing where they have no calibration together."""
+def _compared(runs: Runs, maps: Sequence[str]) -> tuple[PooledMaps | None, str]:
+    """Pool maps, so that they can be compared on one axis; else say why they cannot be."""
+    if len(maps) < 2:
+        return None, ""
     try:
-        pooled = pool_maps(maps, RixsSettings(), runs.data_dir)
-    except BeamlineError:  # fewer than two of them have a calibration, as their own figures say
-        return
-    yield from pooled_figures(pooled.result, [run.measurement.sample for run in pooled.runs])
+        return pool_maps(list(maps), RixsSettings(), runs.data_dir), ""
+    except BeamlineError as error:
+        return None, f"the maps are not compared: {error}"
