@@ -13,11 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bluesky import RunEngine
 from bluesky.preprocessors import baseline_wrapper
 from bluesky.utils import FailedStatus, RunEngineInterrupted
 
 from beamline.acquire.alarm_log import AlarmLog
+from beamline.acquire.engine import Engine
 from beamline.acquire.feedback import with_feedback
 from beamline.acquire.references import newest_calibration, processing_with_references
 from beamline.acquire.scan_numbers import ScanNumbers
@@ -81,7 +81,7 @@ class Session:
         self.data_dir = data_dir
         self._log = _log_to(layout.session_log)
         use_channel_access(config.channel_access)
-        self.RE = RunEngine(call_returns_result=True)  # first: devices of ophyd-async connect on its loop
+        self.RE = Engine(call_returns_result=True)  # first: devices of ophyd-async connect on its loop
         self.endstation: Any = with_feedback(build_endstation(config, frames_dir=layout.frames), data_dir, {})
         self.RE.md["endstation"] = config.endstation.name
         self.RE.record_interruptions = True
