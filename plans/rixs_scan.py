@@ -14,7 +14,7 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 
 from callbacks.contract import Key, Measurement, Precision, Reason, RixsOutput, Stream, polarisation_called
-from callbacks.incident_flux import check_flux
+from callbacks.incident_flux import IncidentFluxSettings, check_flux
 from plans.checks import (
     check_beamline,
     check_choice,
@@ -371,9 +371,11 @@ class _Frames:
 
     def _flux_marks(self) -> list[str]:
         """Say of each frame what is wrong with its incident flux; nothing where a plan's messages are only listed."""
-        if not any(Key.I0 in point.values for point in self.points):
+        told = self._endstation.feedback
+        settings = IncidentFluxSettings() if told is None else told.flux
+        if not any(settings.i0 in point.values for point in self.points):
             return [""] * len(self.points)
-        return check_flux([_flux(point) for point in self.points]).reasons
+        return check_flux([_flux(point, settings.i0) for point in self.points], settings).reasons
 
     def _mark(self, number: int, mark: str) -> MsgGenerator[str]:
         """Say why a frame is not to be trusted, by its flux or by the reduction; keep it in the stream `decision`."""
@@ -429,7 +431,7 @@ def visit_order(energies: int, frames_per_energy: int, order: Order, *, seed: in
             raise PlanError(f"order: {order!r} is none of {', '.join(get_args(Order))}")
 
 
-def _flux(point: Point) -> float:
-    """Give the incident flux of a point, counts/s; NaN where it was not recorded."""
+def _flux(point: Point, i0: str) -> float:
+    """Give the incident flux of a point by its monitor `i0`, counts/s; NaN where it was not recorded."""
     dwell = float(point.values.get(Key.DWELL, math.nan))
-    return float(point.values.get(Key.I0, math.nan)) / dwell if dwell > 0 else math.nan
+    return float(point.values.get(i0, math.nan)) / dwell if dwell > 0 else math.nan

@@ -18,7 +18,9 @@ from beamline.storage.layout import Layout
 from beamline.storage.log import LogReader
 from beamline.storage.reductions import live_uid
 from callbacks.contract import UNITS, DecisionKey, ImageOutput, Output, Stream
-from callbacks.pipelines import STXM
+from callbacks.incident_flux import IncidentFluxSettings
+from callbacks.pipelines import RIXS, STXM
+from callbacks.rixs.normalisation import NormalisationSettings
 from callbacks.stxm.unmixing.references import ChemistrySettings
 from plans.endstation import Endstation, Question
 from plans.measuring.held import AllDone
@@ -85,6 +87,11 @@ class Feedback:
         self._told: _Told | None = None
         self._answer = NOTHING
         self._one = threading.Lock()  # looks at the log at a time: a wait that was cut short may still look
+
+    @property
+    def flux(self) -> IncidentFluxSettings:
+        """When the I0 of a RIXS frame counts as lost, partial or high, as the reduction has it."""
+        return NormalisationSettings.model_validate(self.settings.get(RIXS.name, {}).get("normalisation", {}))
 
     def why_not(self, of: Output) -> str:
         """Say why the reduction will not tell of an output, whatever is measured; empty where it will."""

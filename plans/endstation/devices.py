@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from bluesky.protocols import Movable, Readable, Stageable, Triggerable
 
 from callbacks.contract import Output, Stream
+from callbacks.incident_flux import IncidentFluxSettings
 
 OPEN, CLOSED = "open", "closed"  # states of both shutters
 
@@ -139,6 +140,11 @@ class Feedback(Movable[Question], Triggerable, Readable[Any], Protocol):
     It is set to a `Question`. Its trigger always ends and never fails: when the reduction has told of that run and at
     least of that number, or after a time. Its data keys are the first of `callbacks.contract.DecisionKey`.
     """
+
+    @property
+    def flux(self) -> IncidentFluxSettings:
+        """When the I0 of a RIXS frame counts as lost, partial or high, as the reduction has it."""
+        ...
 
     def why_not(self, of: Output) -> str:
         """Say why the reduction will not tell of an output, whatever is measured; empty where it will."""

@@ -13,6 +13,7 @@ from ophyd.status import Status
 from beamline.endstation.build import build_endstation
 from beamline.endstation.config import load_config
 from callbacks.contract import MEASUREMENT, UNITS, DecisionKey, Key, Measurement, Reason, RixsOutput, Stream
+from callbacks.incident_flux import IncidentFluxSettings
 from plans.checks import estimate
 from plans.errors import PlanError
 from plans.measuring import point as point_module
@@ -26,7 +27,7 @@ SMALL = "x=-1:1:0.5 y=0:0.2:0.1"
 class Told:
     """A feedback that answers as it is told to; `answers` gives reached, mark and late of a question."""
 
-    name, parent = "feedback", None
+    name, parent, flux = "feedback", None, IncidentFluxSettings()
 
     def __init__(self, answers, problem=""):
         self.answers, self.problem = answers, problem
@@ -171,6 +172,22 @@ def test_a_frame_that_the_reduction_marks_is_taken_again_at_once_and_once(engine
     assert measured(documents) == [520.0, 521.0, 521.0, 522.0, 523.0, 523.0]
     found = decisions(documents, DecisionKey.ENERGY_INDEX, DecisionKey.REASON, DecisionKey.AGAIN)
     assert found == [(1, Reason.MARKED, marks[2]), (3, Reason.MARKED, marks[5])]
+
+
+def test_a_frame_is_taken_again_by_the_thresholds_of_the_configuration(engine, documents, endstation, monkeypatch):
+    read = endstation.scaler.read
+    for partial_below, taken in ((0.8, 1), (0.9, 2)):
+        counted = iter([1e6, 1e6, 0.85e6, 1e6, 1e6])
+        monkeypatch.setattr(endstation.scaler, "read", lambda counted=counted: with_i0(read(), next(counted)))
+        told = Told(lambda question: (math.nan, "", 0))
+        told.flux = IncidentFluxSettings(partial_below=partial_below)
+        documents.all.clear()
+        engine(rixs_map(with_feedback(endstation, told), "520:523:1", 10.0, retake="at_once", dark_frames=0))
+        assert measured(documents).count(522.0) == taken
+
+
+def with_i0(reading, counts):
+    return reading | {str(Key.I0): reading[Key.I0] | {"value": counts}}
 
 
 def test_marked_frames_are_taken_again_at_the_end_and_do_not_count_as_one_of_the_most(engine, documents, endstation):
