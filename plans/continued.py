@@ -1,4 +1,7 @@
-"""Go on with a plan whose runs were interrupted: what has been measured is passed over, the rest is measured."""
+"""Go on with a plan whose runs were interrupted: what has been measured is passed over, the rest is measured.
+
+Points that have been measured are measured again where that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +29,25 @@ class Done:
     points : int
         Events of the stream `primary` in all of them.
     complete : bool
-        Whether nothing is missing.
+        Whether nothing is to be measured.
     series : dict, optional
         Block of the series that they belong to.
+    again : tuple of int
+        Numbers of the points that are to be taken again, from 1, ascending.
     """
 
     uids: tuple[str, ...]
     points: int
     complete: bool
     series: dict[str, Any] | None = None
+    again: tuple[int, ...] = ()
+
+    def has(self, number: int) -> bool:
+        """Tell whether a point needs not be measured."""
+        return number <= self.points and number not in self.again
+
+
+NOTHING = Done((), 0, complete=False)
 
 
 def continued(plan: MsgGenerator[Any], done: Sequence[Done]) -> MsgGenerator[Any]:
@@ -91,7 +104,8 @@ class _Passing:
     def __init__(self, done: Sequence[Done]) -> None:
         self._done = list(done)
         self._series = next((each.series["uid"] for each in done if each.series), "")
-        self._left = 0  # points of the run that is open, which are passed over
+        self._open = NOTHING  # of the run that is open
+        self._next = 1  # number of its next point
         self._stream = ""  # of the event that is open
         self._moves = False  # whether the plan has begun to move: what it reads before is read
         self._interruptions: Interruptions | None = None
@@ -102,10 +116,9 @@ class _Passing:
         whole = bool(self._done) and self._done[0].complete
         match message.command:
             case "open_run" if self._done and not whole:
-                before = self._done.pop(0)
-                self._left = before.points
+                self._open, self._next = self._done.pop(0), 1
                 self.passes = False
-                return message._replace(kwargs=_with(message.kwargs, before))
+                return message._replace(kwargs=_with(message.kwargs, self._open))
             case "open_run" if self._series and SERIES in message.kwargs:  # behind those: of the same series
                 series = {**message.kwargs[SERIES], "uid": self._series}
                 message = message._replace(kwargs={**message.kwargs, SERIES: series})
@@ -116,7 +129,8 @@ class _Passing:
         if message.command == "create":
             self._stream = message.kwargs["name"]
         outside = message.command == "read" and not self._stream  # of an event: what a plan checks is read
-        self.passes = (whole and self._moves and not outside) or (self._left > 0 and message.command not in DONE)
+        has = self._open.has(self._next) and message.command not in DONE
+        self.passes = (whole and self._moves and not outside) or has
         return message
 
     def answer(self, message: Msg) -> Any:
@@ -127,11 +141,13 @@ class _Passing:
             case "close_run":
                 self._done.pop(0)
             case "read":
-                # Late at the last point, so that dark frames are too old for the first that is measured.
-                late = self._left == 1 and self._stream == Stream.PRIMARY
+                # Late before a point that is measured, so that dark frames are too old for it.
+                late = self._stream == Stream.PRIMARY and not self._open.has(self._next + 1)
                 return {"": {"value": math.nan, "timestamp": math.inf if late else 0.0}}
             case "save":
                 self._saved()
+                if not self._open.has(self._next) and self._interruptions is not None:
+                    self._interruptions.count += 1  # so that what was not set is
             case "drop":
                 self._stream = ""
             case "stage" | "unstage":
@@ -140,18 +156,20 @@ class _Passing:
 
     def was_done(self, message: Msg) -> None:
         """Note that a message was not passed over."""
-        if message.command in ("save", "drop"):
-            self._stream = ""
+        match message.command:
+            case "save":
+                self._saved()
+            case "drop":
+                self._stream = ""
+            case "close_run":
+                self._open = NOTHING
 
     def _saved(self) -> None:
-        if self._stream == Stream.PRIMARY and self._left:
-            self._left -= 1
-            if not self._left and self._interruptions is not None:
-                self._interruptions.count += 1  # so that what was not set is
+        self._next += self._stream == Stream.PRIMARY
         self._stream = ""
 
 
 def _with(metadata: dict[str, Any], before: Done) -> dict[str, Any]:
     """Give the metadata of a run that goes on with others."""
-    block = Continues(uids=list(before.uids), points=before.points)
+    block = Continues(uids=list(before.uids), points=before.points, again=list(before.again))
     return {**metadata, CONTINUES: block.model_dump()} | ({SERIES: before.series} if before.series else {})

@@ -193,6 +193,9 @@ def continue_(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what is missing, and how long it takes, and start nothing.")
     ] = False,
+    again: Annotated[
+        str, typer.Option(metavar="POINTS", help="Take points again: `marked`, or their numbers, as in 3,7-9.")
+    ] = "",
     config: ConfigFile = None,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -203,9 +206,9 @@ def continue_(
     from beamline.operations.measure import assess_missing, continue_run
 
     if dry_run:
-        _assessed(assess_missing(run, config=config, data_dir=data_dir), as_json=as_json)
+        _assessed(assess_missing(run, again=again, config=config, data_dir=data_dir), as_json=as_json)
     else:
-        _measured(partial(continue_run, run, config=config, data_dir=data_dir), as_json=as_json)
+        _measured(partial(continue_run, run, again=again, config=config, data_dir=data_dir), as_json=as_json)
 
 
 def _assessed(assessment: Assessment, *, as_json: bool) -> None:

@@ -1,9 +1,12 @@
-"""Continue: find what a run, or the series it is of, still lacks, with the parameters it was begun with."""
+"""Continue: find what a run, or the series it is of, still lacks, with the parameters it was begun with.
+
+What it has can be taken again: the points that the reduction marks, or any that are named.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from beamline.acquire.safety import IMPORTED
@@ -36,7 +39,10 @@ class Missing:
     done: tuple[Done, ...]
 
 
-def what_is_missing(runs: Runs, name: str) -> Missing:
+MARKED = "marked"
+
+
+def what_is_missing(runs: Runs, name: str, *, again: str = "") -> Missing:
     """Find what a run still lacks; of a series along an axis, also the runs behind it.
 
     Parameters
@@ -44,6 +50,9 @@ def what_is_missing(runs: Runs, name: str) -> Missing:
     runs : Runs
     name : str
         The run, or one that it was continued by.
+    again : str
+        Which of its points to take again as well: those that its reduction marks (``marked``), or by their numbers, as
+        in ``3, 7-9``.
 
     Raises
     ------
@@ -69,10 +78,43 @@ def what_is_missing(runs: Runs, name: str) -> Missing:
         parameters = plan.convert([(key, str(value)) for key, value in arguments.items()])
     except PlanError as error:
         raise BeamlineError(f"run {entry.uid} cannot be continued: {error}") from error
-    done = [_done(runs, each) for each in _of_plan(runs, entry)]
+    of_plan = _of_plan(runs, entry)
+    done = [_done(runs, each) for each in of_plan]
+    if again:
+        index = [each.uid for each in of_plan].index(entry.uid)
+        numbers = _again(runs, entry, again, done[index].points, flies=arguments.get("mode") == "fly")
+        done[index] = replace(done[index], complete=False, again=numbers)
     if all(each.complete for each in done) and len(done) == _number_of_runs(start):
         raise BeamlineError(f"run {entry.uid} lacks nothing: all its points were measured")
     return Missing(plan.name, parameters, tuple(done))
+
+
+def _again(runs: Runs, entry: Entry, again: str, points: int, *, flies: bool) -> tuple[int, ...]:
+    """Give the numbers of the points that are to be taken again, ascending."""
+    if flies:
+        raise BeamlineError(f"run {entry.uid} was flown: what of it is to be measured again needs a run of its own")
+    if again.strip() == MARKED:
+        _, derived = runs.load_with_derived(entry.uid)
+        if derived is None or derived.stop is None:
+            raise BeamlineError(
+                f"run {entry.uid} is not reduced: `beamline replay {entry.uid[:8]} --keep` marks its points"
+            )
+        numbers = {int(number) for number in derived.result.get("marked_frames", ())}
+        if not numbers:
+            raise BeamlineError(f"run {entry.uid}: its reduction marks no point; name those to take again, as in 3,7-9")
+    else:
+        numbers = set()
+        for part in again.split(","):
+            first, dash, last = part.partition("-")
+            try:
+                numbers |= set(range(int(first), int(last if dash else first) + 1))
+            except ValueError:
+                raise BeamlineError(
+                    f"again: {again!r} is neither {MARKED!r} nor numbers of points, as in 3,7-9"
+                ) from None
+    if strangers := sorted(number for number in numbers if not 1 <= number <= points):
+        raise BeamlineError(f"again: the run has no point {strangers[0]}, expected 1 to {points}")
+    return tuple(sorted(numbers))
 
 
 def _why_not(start: dict[str, Any], arguments: Mapping[str, Any]) -> str:

@@ -123,6 +123,7 @@ def run_plan(
 def continue_run(
     name: str,
     *,
+    again: str = "",
     config: Path | None,
     data_dir: Path | None,
     progress: Progress = no_progress,
@@ -135,6 +136,8 @@ def continue_run(
     ----------
     name : str
         The run.
+    again : str
+        Points that are taken again; see `what_is_missing`.
     config, data_dir, progress, on_assessment, on_pause
         As of `run_plan`.
 
@@ -149,7 +152,7 @@ def continue_run(
         One line on why it cannot be continued, or not be finished.
     """
     loaded = load_config(config)
-    missing = what_is_missing(Runs(data_folder(data_dir, loaded)), name)
+    missing = what_is_missing(Runs(data_folder(data_dir, loaded)), name, again=again)
     return _measured(
         partial(_missing, missing),
         loaded,
@@ -160,11 +163,11 @@ def continue_run(
     )
 
 
-def assess_missing(name: str, *, config: Path | None, data_dir: Path | None) -> Assessment:
+def assess_missing(name: str, *, again: str = "", config: Path | None, data_dir: Path | None) -> Assessment:
     """Say what it takes to measure what a run still lacks; see `continue_run`."""
     loaded = load_config(config)
     data_dir = data_folder(data_dir, loaded)
-    missing = what_is_missing(Runs(data_dir), name)
+    missing = what_is_missing(Runs(data_dir), name, again=again)
     return _assessed(partial(_missing, missing), loaded, data_dir)
 
 

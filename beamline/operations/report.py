@@ -26,7 +26,7 @@ from beamline.storage.runs import Runs
 from beamline.techniques import Technique
 from beamline.techniques.technique import not_reduced
 from beamline.text import shortened
-from callbacks.contract import SERIES, Series, parts_before, points_before
+from callbacks.contract import SERIES, Series, parts_before, points_before, taken_again
 
 MOST_WARNINGS = 20  # marked frames that are named one by one
 
@@ -120,7 +120,13 @@ def _remarks(summary: Mapping[str, Any]) -> list[str]:
 
 def _parts(raw: Run) -> str:
     """Say which runs a run goes on with, and which points are theirs."""
-    return f"run {', '.join(parts_before(raw.start))}, of which the first {points_before(raw.start)} points are"
+    again = taken_again(raw.start)
+    but = (
+        f", but for {', '.join(map(str, again))}, which {'was' if len(again) == 1 else 'were'} taken again"
+        if again
+        else ""
+    )
+    return f"run {', '.join(parts_before(raw.start))}, of which the first {points_before(raw.start)} points are{but}"
 
 
 def _provenance(raw: Run, derived: Run) -> list[tuple[str, str]]:

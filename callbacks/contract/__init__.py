@@ -30,6 +30,7 @@ from callbacks.contract.blocks import (
     parts_before,
     points_before,
     reduction_of,
+    taken_again,
 )
 from callbacks.contract.flown import FlownResult, SweepOutput
 from callbacks.contract.keys import (
@@ -178,4 +179,5 @@ __all__ = [
     "relative_error",
     "severity_key",
     "sweep_key",
+    "taken_again",
 ]

@@ -135,6 +135,7 @@ class Continues(_Block):
 
     uids: list[str]  # in the order they were measured
     points: int  # events of the stream `primary` that they have together
+    again: list[int] = []  # numbers of those that this run takes again, ascending: its first events stand for them
 
 
 class EnergyCalibration(_Block):
@@ -203,6 +204,12 @@ def parts_before(start: Mapping[str, Any]) -> list[str]:
     """Give the uids of the runs that a run goes on with, by its start document; none where it begins by itself."""
     block = start.get(CONTINUES)
     return Continues.model_validate(block).uids if block else []
+
+
+def taken_again(start: Mapping[str, Any]) -> list[int]:
+    """Give the numbers of the points of the runs before that a run takes again; none where there are none."""
+    block = start.get(CONTINUES)
+    return Continues.model_validate(block).again if block else []
 
 
 def points_before(start: Mapping[str, Any]) -> int:
