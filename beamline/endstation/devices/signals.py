@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from numbers import Real
 from typing import Any
 
 import numpy as np
+from epics import ca
 from ophyd import EpicsSignal, EpicsSignalRO, Signal
 from ophyd.signal import EpicsSignalBase
 from ophyd.utils.errors import LimitError
@@ -67,12 +69,28 @@ class _Sampled(_Keyed, EpicsSignalBase):
         self.last_alarm = Alarm(Severity.NO_ALARM, "", 0.0)  # of the last value that came, read or monitored
         self._stamp: Any = None  # time of the last value, as its record gave it
         self._old_stamp: Any = None  # that a value must not have any more
+        self._asked: int | None = None  # the type that the server was asked for; None where it was not
         super().__init__(*args, **kwargs)
 
     @property
     def unknown(self) -> Any:
         """What it reads where its value is not known."""
         return "" if self._string else math.nan
+
+    def ask(self) -> None:
+        """Ask the server for the value without waiting: the next `sample` waits for this answer.
+
+        So the answers for many signals come together. What does not answer, `sample` says.
+        """
+        if self.connected and not self._string:  # pyepics makes text of an answer only where it waits for it
+            with suppress(*NO_ANSWER):
+                asked = ca.promote_type(self._read_pv.chid, use_time=True)
+                ca.get_with_metadata(self._read_pv.chid, ftype=asked, wait=False)
+                self._asked = asked
+
+    def forget(self) -> None:
+        """Ask anew at the next `sample`."""
+        self._asked = None
 
     def sample(self) -> Sample:
         """Read value and alarm from the server, both of one answer.
@@ -86,10 +104,22 @@ class _Sampled(_Keyed, EpicsSignalBase):
         """
         with naming_the_pv(self):
             # Not ophyd's `get`: with a monitor, its alarm and time are those of the monitor, not those of the value.
-            answer = self._get_with_timeout(
+            answer = self._answer() or self._get_with_timeout(
                 self._read_pv, self.timeout, self.connection_timeout, None, self._string, "time", False
             )
         return self._take(answer)
+
+    def _answer(self) -> Mapping[str, Any] | None:
+        """Wait for what was asked; None where nothing was, or the connection was lost meanwhile: ask again then."""
+        asked, self._asked = self._asked, None
+        if asked is None or not self.connected:
+            return None
+        with suppress(*NO_ANSWER):
+            answer: Mapping[str, Any] | None = ca.get_complete_with_metadata(
+                self._read_pv.chid, ftype=asked, timeout=self.timeout
+            )
+            return answer
+        return None
 
     def expect_renewal(self) -> None:
         """Take a value with the time of the last one as not renewed, from now on: it is about to be measured."""

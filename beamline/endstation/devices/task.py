@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import epics
@@ -66,7 +66,14 @@ class TaskDevice(Device):
 
     def read(self) -> OrderedDict[str, dict[str, Any]]:
         """Read it; of one that is no part of another, also the alarms of all that is read."""
-        reading: OrderedDict[str, dict[str, Any]] = super().read()
+        asked = [] if self.parent is not None else list(_asked_together(self))
+        for signal in asked:
+            signal.ask()
+        try:
+            reading: OrderedDict[str, dict[str, Any]] = super().read()
+        finally:
+            for signal in asked:  # one that did not answer ends the reading
+                signal.forget()
         if self.parent is None:
             reading.update(alarms_of_device(self.name, reading))
         return reading
@@ -128,6 +135,13 @@ class TaskDevice(Device):
 
         self._task = in_background(self, work, stop)
         return self._task
+
+
+def _asked_together(device: Device) -> Iterator[Any]:
+    """Give the signals among those that a device reads which can be asked before they are read."""
+    for name in device.read_attrs:
+        if hasattr(part := getattr(device, name), "ask"):
+            yield part
 
 
 def in_background(device: Any, task: Callable[[], None], stop: Stop) -> TaskStatus:
