@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,8 @@ def problems_of(raw: Run, interruptions: list[dict[str, Any]]) -> list[str]:
     measured, planned = len(primary) if primary else 0, planned_points(raw.start)
     if planned is not None and measured < planned:
         least = "at least " if precision_of(raw.start) else ""
-        found.append(f"{measured} of {least}{planned} points measured" + ("" if raw.stop else " so far"))
+        what = "sweeps" if _block(raw.start).get("flown") else "points"
+        found.append(f"{measured} of {least}{planned} {what} measured" + ("" if raw.stop else " so far"))
     return found + _gaps(raw, [held["time"] for held in interruptions])
 
 
@@ -57,16 +58,21 @@ def planned_points(start: dict[str, Any]) -> int | None:
     """
     if precision := precision_of(start):
         return int(precision["least_points"])
-    block = start.get(MEASUREMENT)
-    points = block.get("points") if isinstance(block, dict) else start.get("num_points")
+    block = _block(start)
+    points = block.get("points") if block else start.get("num_points")
     return points if isinstance(points, int) else None
 
 
 def precision_of(start: dict[str, Any]) -> dict[str, Any]:
     """Give the block `precision` of a measurement: what is to be reached; empty where nothing is."""
-    block = start.get(MEASUREMENT)
-    precision = block.get("precision") if isinstance(block, dict) else None
+    precision = _block(start).get("precision")
     return precision if isinstance(precision, dict) and isinstance(precision.get("least_points"), int) else {}
+
+
+def _block(start: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the block `measurement`; empty where there is none, or one of a foreign run that is no block."""
+    block = start.get(MEASUREMENT)
+    return block if isinstance(block, dict) else {}
 
 
 def _gaps(raw: Run, interruptions: list[float]) -> list[str]:

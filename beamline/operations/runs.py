@@ -214,6 +214,7 @@ def summarise_run(raw: Run, derived: Run | None) -> dict[str, Any]:
         "exit_status": raw.stop.get("exit_status", "not recorded") if raw.stop else "open",
         "reason": raw.stop.get("reason", "") if raw.stop else "",
         "frames": len(primary) if primary else 0,
+        "flown": bool(block.get("flown")),
         "problems": problems_of(raw, held),
         "interruptions": held,
         "decisions": decisions(raw),
@@ -369,7 +370,9 @@ def marked_ranges(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def counted(summary: Mapping[str, Any]) -> str:
-    """Give what the events of a run are, in the plural: frames, points or lines."""
+    """Give what the events of a run are, in the plural: frames, points, sweeps or lines."""
+    if summary.get("flown"):
+        return "sweeps"
     technique = TECHNIQUES.get(summary["technique"])
     return technique.counted if technique else "frames"
 

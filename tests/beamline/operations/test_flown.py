@@ -183,7 +183,7 @@ def test_whole_sweeps_outlive_a_process_that_is_killed_in_one(tmp_path):
         assert np.isfinite(raw.streams[Stream.PRIMARY][key]).all()
     result = derived.read(XasResult)
     assert result.exposure.sum() == pytest.approx(201 * 40.0 * whole / 8, rel=0.001)
-    assert f"{whole} of 8 points measured" in summary_of(runs, "-1")["problems"]
+    assert f"{whole} of 8 sweeps measured" in summary_of(runs, "-1")["problems"]
 
 
 def swept(data):
