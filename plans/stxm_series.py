@@ -72,10 +72,19 @@ def stack_series(
             scan = stack_scan(edge_energies, regions, dwell, {**STACK, **options, "sample": sample, "edge": edge})
             stacks.append((scan, (yield from scan.check(endstation))))
 
-    series, uids = str(uuid.uuid4()), []
+    asked = {
+        "samples": samples,
+        "energies": str(edges),
+        "regions": str(regions),
+        "dwell": dwell,
+        "reference": reference,
+    }
+    block = Series(uid=str(uuid.uuid4()), index=0, runs=len(stacks), role="sample", plan="stack_series")
+    block = block.model_copy(update={"arguments": {**asked, **options}})
+    uids = []
     for index, (scan, measurement) in enumerate(stacks):
         role: Literal["reference", "sample"] = "reference" if scan.sample == reference else "sample"
-        link = Series(uid=series, index=index, runs=len(stacks), role=role)
+        link = block.model_copy(update={"index": index, "role": role})
         uids.append((yield from scan.measure(endstation, measurement, {SERIES: link.model_dump()})))
     return tuple(uids)
 

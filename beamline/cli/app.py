@@ -200,7 +200,7 @@ def continue_(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Measure what a run that was interrupted still lacks, and of a series along an axis the runs behind it."""
+    """Measure what a run that was interrupted still lacks, and of a series the runs behind it."""
     from functools import partial
 
     from beamline.operations.measure import assess_missing, continue_run

@@ -43,7 +43,7 @@ MARKED = "marked"
 
 
 def what_is_missing(runs: Runs, name: str, *, again: str = "") -> Missing:
-    """Find what a run still lacks; of a series along an axis, also the runs behind it.
+    """Find what a run still lacks; of a series that one plan measures, also the runs behind it.
 
     Parameters
     ----------
@@ -61,15 +61,13 @@ def what_is_missing(runs: Runs, name: str, *, again: str = "") -> Missing:
     """
     entry = _newest_part(runs, runs.find(name))
     start = entry.start
+    series = start.get(SERIES) or {}
     try:
-        plan = find_plan(str(start.get("plan_name", "")))
+        plan = find_plan(str(series.get("plan") or start.get("plan_name", "")))
     except PlanError as error:
         raise BeamlineError(f"run {entry.uid} cannot be continued: {error}") from error
-    arguments = {
-        key: value
-        for key, value in start.get("plan_args", {}).items()
-        if key in plan.parameters and value not in (None, "")
-    }
+    asked = series["arguments"] if series.get("plan") else start.get("plan_args", {})
+    arguments = {key: value for key, value in asked.items() if key in plan.parameters and value not in (None, "")}
     if why := _why_not(start, arguments):
         raise BeamlineError(f"run {entry.uid} cannot be continued: {why}")
     if "sample" in plan.parameters and (sample := sample_of(start)):  # also where it was the one that was there
@@ -139,7 +137,7 @@ def _newest_part(runs: Runs, entry: Entry) -> Entry:
 def _of_plan(runs: Runs, entry: Entry) -> list[Entry]:
     """List the runs of the plan that a run is of, in order, of those that were continued the newest part."""
     block = entry.start.get(SERIES)
-    if not block or not block.get("axis"):
+    if not block or not _is_of_a_plan(block):
         return [entry]
     newest: dict[int, Entry] = {}
     for other in runs.raw():
@@ -150,7 +148,12 @@ def _of_plan(runs: Runs, entry: Entry) -> list[Entry]:
 
 def _number_of_runs(start: Mapping[str, Any]) -> int:
     block = start.get(SERIES)
-    return int(block["runs"]) if block and block.get("axis") else 1
+    return int(block["runs"]) if block and _is_of_a_plan(block) else 1
+
+
+def _is_of_a_plan(block: Mapping[str, Any]) -> bool:
+    """Tell whether one plan measures all runs of a series."""
+    return bool(block.get("axis") or block.get("plan"))
 
 
 def _done(runs: Runs, entry: Entry) -> Done:

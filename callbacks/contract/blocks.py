@@ -173,6 +173,8 @@ class Series(_Block):
     axis: str = ""  # the device that is at another position in each run
     position: float | None = None  # of it
     unit: str = ""
+    plan: str = ""  # that measures them all, where that is another one than the plan of each, and its arguments
+    arguments: dict[str, Any] = {}
 
 
 MEASUREMENT = "measurement"  # keys of the blocks in a start document

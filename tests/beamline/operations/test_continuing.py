@@ -24,7 +24,7 @@ from beamline.operations.runs import list_runs, summary_of
 from beamline.storage.layout import Layout
 from beamline.storage.runs import Runs
 from callbacks.contract import CONTINUES, SERIES, RixsResult, Stream, StxmResult, XasResult
-from plans import PLANS, elastic_scan, rixs_map, stxm_stack, xas
+from plans import PLANS, elastic_scan, rixs_map, stack_series, stxm_stack, xas
 from plans.continued import continued
 
 SAMPLE = {"sample": "LRNMC 311 mAh/g", "edge": "O K"}
@@ -301,6 +301,22 @@ def test_a_series_of_which_whole_runs_are_there_is_continued(tmp_path):
         assert one.drain() == ""
     assert [runs.find(uid).start[SERIES]["index"] for uid in uids] == [3]
     assert len(runs.raw()) == 5
+
+
+def test_stacks_of_several_samples_are_continued_with_those_behind(tmp_path):
+    with Session(simulated(3), tmp_path, in_process=True) as session:
+        runs = Runs(tmp_path)
+        field = "x=-1:1:0.25 y=-1:1:0.25"
+        samples = "LRNMC 131 mAh/g, LRNMC 311 mAh/g"
+        plan = stack_series(session.endstation, samples, "O K=528:530:1", field, reference="carbon", dark_lines=2)
+        interrupted(session, plan, 27 + 4)  # amid the second of three
+        uids = go_on(session, runs, "-1")
+        assert session.drain() == ""
+    raw = [runs.load(runs.find(uid)) for uid in uids]
+    assert [run.start[SERIES]["index"] for run in raw] == [1, 2]
+    assert [run.measurement.sample for run in raw] == ["LRNMC 131 mAh/g", "LRNMC 311 mAh/g"]
+    assert [len(run.streams[Stream.PRIMARY]) for run in raw] == [27, 27]
+    assert len({entry.start[SERIES]["uid"] for entry in runs.raw()}) == 1
 
 
 def test_what_a_killed_process_left_is_closed_and_continued(tmp_path):
