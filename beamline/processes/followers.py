@@ -420,9 +420,9 @@ class FollowingProcess(LogFollowing):
             return not self._stopping.is_set() and self._launch()
 
     def _fail(self, reason: str) -> None:
-        self._failed = reason
         if self._log_failures:
             logger.error("%s; see %s", reason, self._layout.process_log(self.kind.name))
+        self._failed = reason  # last: who sees it finds it in the log
 
     def _has_worked(self) -> bool:
         """Tell whether the process, which has ended, had got so far as to ingest."""
