@@ -8,6 +8,7 @@ from beamline.errors import BeamlineError
 from beamline.operations.exporting import export
 from beamline.operations.replay import replay
 from beamline.operations.report import write_report
+from beamline.storage.layout import REDUCTION
 from beamline.storage.runs import Runs
 from plans import rixs_map, stxm_stack, xas
 
@@ -30,7 +31,7 @@ OTHERS = {
 
 def measured(config, kind, folder):
     """Measure what an endstation is for, replay, report and export it, and refuse what the endstation is not for."""
-    with Session(config, folder / "data", in_process=True) as session:
+    with Session(config, folder / "data", in_process=True, followers=[REDUCTION]) as session:
         other, refusal = OTHERS[kind]
         with pytest.raises(BeamlineError, match=refusal):
             measure(session, other(session.endstation))

@@ -12,6 +12,7 @@ from beamline.operations.exporting import export
 from beamline.operations.replay import replay
 from beamline.operations.report import write_report
 from beamline.operations.runs import added_lines, summary_of
+from beamline.storage.layout import REDUCTION
 from beamline.storage.runs import Runs
 from callbacks.contract import ADDED, Stream
 from plans import xas
@@ -44,7 +45,7 @@ def file(tmp_path):
 @pytest.fixture
 def measured(file, tmp_path):
     """A spectrum at three temperatures."""
-    with Session(load_config(file), tmp_path / "data", in_process=True) as session:
+    with Session(load_config(file), tmp_path / "data", in_process=True, followers=[REDUCTION]) as session:
         plan = xas(session.endstation, "520:526:1, 526:550:0.5", 1.0, edge="O K", scan="cryostat=20:80:30")
         uids = measure_all(session, plan)
         assert session.drain() == ""
@@ -108,13 +109,13 @@ def test_check_names_them_and_what_the_others_lack(file):
 def test_one_that_does_not_answer_is_named(file, tmp_path):
     file.write_text(XAS_WITH_A_CRYOSTAT.replace("added_devices.Cryostat", "added_devices.Missing"))
     with pytest.raises(BeamlineError, match="cryostat: is not connected: no answer from ca://COLD:T"):
-        Session(load_config(file), tmp_path / "data", in_process=True)
+        Session(load_config(file), tmp_path / "data", in_process=True, followers=[REDUCTION])
 
 
 def test_what_cannot_be_monitored_is_named(file, tmp_path):
     file.write_text(f'{XAS_WITH_A_CRYOSTAT}nothing = {{ class = "{__name__}.Nothing", monitor = true }}\n')
     with pytest.raises(BeamlineError, match=r"devices\.nothing: nothing of it can be monitored"):
-        Session(load_config(file), tmp_path / "data", in_process=True)
+        Session(load_config(file), tmp_path / "data", in_process=True, followers=[REDUCTION])
 
 
 class Nothing:

@@ -13,7 +13,7 @@ from beamline.errors import BeamlineError
 from beamline.operations.calibrating import calibrate
 from beamline.operations.replay import replay
 from beamline.operations.runs import summary_of
-from beamline.storage.layout import Layout
+from beamline.storage.layout import REDUCTION, Layout
 from beamline.storage.runs import Runs
 from beamline.techniques.xas import XAS
 from callbacks.contract import ENERGY_CALIBRATION, XasResult
@@ -43,7 +43,7 @@ def configured(tmp_path_factory):
 
 def measured(config, data, **options):
     """Measure a spectrum."""
-    with Session(config, data, in_process=True) as session:
+    with Session(config, data, in_process=True, followers=[REDUCTION]) as session:
         uid = measure(session, xas(session.endstation, REGIONS, 1.0, **{"sample": SAMPLE, "edge": "O K", **options}))
         assert session.drain() == ""
     return uid

@@ -21,7 +21,7 @@ from beamline.operations.recover import recover
 from beamline.operations.replay import replay
 from beamline.operations.report import write_report
 from beamline.operations.runs import list_runs, summary_of
-from beamline.storage.layout import Layout
+from beamline.storage.layout import REDUCTION, Layout
 from beamline.storage.runs import Runs
 from callbacks.contract import CONTINUES, SERIES, RixsResult, Stream, StxmResult, XasResult
 from plans import PLANS, elastic_scan, rixs_map, stack_series, stxm_stack, xas
@@ -70,7 +70,7 @@ def go_on(session, runs, uid):
 @pytest.fixture(params=MADE)
 def both(request, tmp_path):
     """A measurement that was aborted twice and continued twice, and one that was not interrupted."""
-    with Session(simulated(3), tmp_path, in_process=True) as session:
+    with Session(simulated(3), tmp_path, in_process=True, followers=[REDUCTION]) as session:
         runs, plan = Runs(tmp_path), MADE[request.param]
         first = interrupted(session, plan(session.endstation), STOP_AFTER[request.param])
         missing = what_is_missing(runs, first)
@@ -141,7 +141,7 @@ SMALL = {
 
 @pytest.mark.parametrize("kind", SMALL)
 def test_points_are_taken_again_in_their_places_also_of_a_complete_run(kind, tmp_path):
-    with Session(simulated(3), tmp_path, in_process=True) as session:
+    with Session(simulated(3), tmp_path, in_process=True, followers=[REDUCTION]) as session:
         runs = Runs(tmp_path)
         plan = SMALL[kind](session.endstation)
         first = measure(session, plan)
@@ -174,7 +174,7 @@ def test_points_are_taken_again_in_their_places_also_of_a_complete_run(kind, tmp
 
 
 def test_what_is_to_be_taken_again_is_what_the_reduction_marks(tmp_path):
-    with Session(simulated(3), tmp_path, in_process=True) as session:
+    with Session(simulated(3), tmp_path, in_process=True, followers=[REDUCTION]) as session:
         runs, scaler = Runs(tmp_path), session.endstation.scaler
         read, counted = scaler.read, []
 
@@ -204,7 +204,7 @@ def test_what_is_to_be_taken_again_is_what_the_reduction_marks(tmp_path):
 
 
 def test_a_spectrum_of_two_polarisations_is_continued_where_it_was(tmp_path):
-    with Session(simulated(3), tmp_path, in_process=True) as session:
+    with Session(simulated(3), tmp_path, in_process=True, followers=[REDUCTION]) as session:
         runs = Runs(tmp_path)
 
         def plan():
@@ -228,7 +228,7 @@ def test_a_spectrum_of_two_polarisations_is_continued_where_it_was(tmp_path):
 
 def test_a_series_is_continued_with_the_runs_behind_it(tmp_path):
     config = load_config(load_config().path.with_name("simulated_operando.toml"))
-    with Session(config, tmp_path, in_process=True) as session:
+    with Session(config, tmp_path, in_process=True, followers=[REDUCTION]) as session:
         runs = Runs(tmp_path)
         scan = "potentiostat=0:3:1"
         plan = xas(session.endstation, "520:526:1, 526:550:2", 1.0, edge="O K", sample="LRNMC operando", scan=scan)
@@ -251,7 +251,7 @@ def test_dark_frames_precede_what_is_measured_and_monitors_go_on(tmp_path):
     text = path.read_text().replace("points = true", "points = true, monitor = true")
     (tmp_path / "endstation.toml").write_text(text)
     data = tmp_path / "data"
-    with Session(load_config(tmp_path / "endstation.toml"), data, in_process=True) as session:
+    with Session(load_config(tmp_path / "endstation.toml"), data, in_process=True, followers=[REDUCTION]) as session:
         runs = Runs(data)
         plan = rixs_map(session.endstation, "528:533:1", 300.0, order="random", frames_per_energy=2, dark_frames=2)
         interrupted(session, plan, 4)
@@ -269,7 +269,7 @@ def test_dark_frames_precede_what_is_measured_and_monitors_go_on(tmp_path):
 
 
 def test_the_sample_that_was_there_is_moved_in_again(tmp_path):
-    with Session(simulated(3), tmp_path, in_process=True) as session:
+    with Session(simulated(3), tmp_path, in_process=True, followers=[REDUCTION]) as session:
         interrupted(session, xas(session.endstation, "520:530:1", 1.0), 3)
         session.endstation.sample.set("carbon").wait(10)
         (uid,) = go_on(session, Runs(tmp_path), "-1")
@@ -279,7 +279,7 @@ def test_the_sample_that_was_there_is_moved_in_again(tmp_path):
 
 
 def test_a_calibration_scan_is_continued_and_what_cannot_be_told_is_refused(tmp_path):
-    with Session(simulated(3), tmp_path, in_process=True) as session:
+    with Session(simulated(3), tmp_path, in_process=True, followers=[REDUCTION]) as session:
         runs = Runs(tmp_path)
         interrupted(session, elastic_scan(session.endstation, "512:520:1", 300.0), 4)
         (uid,) = go_on(session, runs, "-1")
@@ -291,9 +291,8 @@ def test_a_calibration_scan_is_continued_and_what_cannot_be_told_is_refused(tmp_
 
 
 def test_a_series_of_which_whole_runs_are_there_is_continued(tmp_path):
-    with Session(
-        load_config(load_config().path.with_name("simulated_operando.toml")), tmp_path, in_process=True
-    ) as one:
+    config = load_config(load_config().path.with_name("simulated_operando.toml"))
+    with Session(config, tmp_path, in_process=True, followers=[REDUCTION]) as one:
         runs = Runs(tmp_path)
         plan = xas(one.endstation, "520:530:1", 1.0, scan="potentiostat=3:0:-1")
         interrupted(one, plan, 3 * 11 + 2)
@@ -304,7 +303,7 @@ def test_a_series_of_which_whole_runs_are_there_is_continued(tmp_path):
 
 
 def test_stacks_of_several_samples_are_continued_with_those_behind(tmp_path):
-    with Session(simulated(3), tmp_path, in_process=True) as session:
+    with Session(simulated(3), tmp_path, in_process=True, followers=[REDUCTION]) as session:
         runs = Runs(tmp_path)
         field = "x=-1:1:0.25 y=-1:1:0.25"
         samples = "LRNMC 131 mAh/g, LRNMC 311 mAh/g"

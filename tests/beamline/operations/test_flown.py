@@ -16,6 +16,7 @@ from beamline.operations.recover import recover
 from beamline.operations.replay import reduce_documents, replay
 from beamline.operations.report import write_report
 from beamline.operations.runs import summary_lines, summary_of, summary_warnings
+from beamline.storage.layout import REDUCTION
 from beamline.storage.results import collect
 from beamline.storage.runs import Runs
 from callbacks.contract import CONTINUES, Stream, XasResult
@@ -31,7 +32,7 @@ def taken(folder, seed, regions, dwell, *, speed_up=1000.0, readback_lag=None, *
     """Measure with the sample in the beam; give run, result, simulated time (s) and the world."""
     config = simulated(seed)
     config.endstation.shared.options.update({"speed_up": speed_up, "monitor_oxygen": 0.0})  # I0 without structure
-    with Session(config, folder, in_process=True) as session:
+    with Session(config, folder, in_process=True, followers=[REDUCTION]) as session:
         endstation = session.endstation
         world = endstation.energy.world
         world.readback_lag = world.readback_lag if readback_lag is None else readback_lag
@@ -135,7 +136,7 @@ def test_a_flight_is_replayed_reported_and_its_lag_is_shown(tmp_path):
 
 
 def test_a_flight_that_was_aborted_in_a_sweep_is_continued_with_each_sweep_once(tmp_path):
-    with Session(simulated(9), tmp_path, in_process=True) as session:
+    with Session(simulated(9), tmp_path, in_process=True, followers=[REDUCTION]) as session:
         seen, asked = [], []
 
         def abort_in_third(name, doc):

@@ -1,14 +1,70 @@
 """The shipped endstations of one technique over EPICS, and the potentiostat and its twin."""
 
+import h5py
 import pytest
 from shipped import FOLDER, PLANS, measured
 from test_twins_agree import describe
 
+from beamline.acquire.session import Session, measure_all
 from beamline.endstation.build import build_devices
 from beamline.endstation.config import load_config
 from beamline.endstation.connect import connect, disconnect
 from beamline.operations.check import config_problems
 from beamline.operations.demonstrate.epics import on_port
+from beamline.operations.exporting import export
+from beamline.operations.replay import replay
+from beamline.operations.report import write_report
+from beamline.storage.layout import REDUCTION
+from beamline.storage.runs import Runs
+from plans import xas
+
+# Nothing else: no undulator, no ring; the cryostat is one of ophyd-async, beside devices of ophyd on EPICS.
+XAS_WITH_A_CRYOSTAT = """
+[endstation]
+name = "XAS with a cryostat"
+
+[channel_access]
+clock_tolerance = 2592000.0
+
+[devices.mono]
+class = "beamline.endstation.devices.motors.Motor"
+prefix = "SIM:Mono:Energy"
+role = "energy"
+options = { setpoint_key = "energy_setpoint", units = "eV", tolerance = 0.02 }
+
+[devices.scaler]
+class = "beamline.endstation.devices.counters.Scaler"
+prefix = "SIM:Scaler"
+options = { channels = { i0 = 2, tey = 3, tfy = 4 } }
+baseline = false
+
+[devices]
+shutter = { class = "beamline.endstation.devices.optics.Shutter", prefix = "SIM:Shutter:" }
+cryostat = { class = "added_devices.Cryostat", points = true, monitor = true }
+"""
+
+
+def test_an_absorption_endstation_with_a_cryostat_of_ophyd_async(ioc, tmp_path):
+    file = tmp_path / "endstation.toml"
+    file.write_text(XAS_WITH_A_CRYOSTAT)
+    config = on_port(load_config(file), ioc.port)
+    assert config_problems(config) == []
+    with Session(config, tmp_path / "data", in_process=True, followers=[REDUCTION]) as session:
+        plan = xas(session.endstation, "526:534:1", 100.0, edge="O K", scan="cryostat=20:80:60")
+        uids = measure_all(session, plan)
+        assert session.drain() == ""
+    runs = Runs(tmp_path / "data")
+    for uid, temperature in zip(uids, (20.0, 80.0), strict=True):
+        raw, derived = runs.load_with_derived(uid)
+        assert raw.stop["exit_status"] == "success"
+        assert raw.streams["primary"]["energy"] == pytest.approx(raw.streams["primary"]["energy_setpoint"], abs=0.02)
+        assert set(derived.frames["cryostat-temperature"]) == {temperature}
+        assert raw.streams["cryostat-temperature_monitor"]["cryostat-temperature"][0] == temperature
+        assert replay(runs, uid, config=None, source="log", keep=False)["equal"]
+    assert write_report(runs, uids[1], tmp_path / "report.html").stat().st_size > 10_000
+    (path,) = export(runs, uids[1], "nexus", tmp_path / "run.nxs")
+    with h5py.File(path) as exported:
+        assert set(exported["entry/raw_primary/cryostat-temperature"][()]) == {80.0}
 
 
 @pytest.mark.parametrize("kind", PLANS)
