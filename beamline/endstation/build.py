@@ -16,7 +16,7 @@ from beamline.endstation.config import Device as DeviceTable
 from beamline.endstation.connect import connect, look_often_whether_to_end, require, use_channel_access
 from beamline.errors import BeamlineError
 from callbacks.contract import UNITS, Channel, Key
-from callbacks.xas import CHANNELS
+from callbacks.xas import CHANNELS, XasSettings
 from plans.endstation import COUNTERS, ROLES, TECHNIQUES, Endstation, Needs, Truth, kept
 
 REQUIRED_KEYS = {  # data keys without which nothing can be reduced, by role
@@ -57,7 +57,7 @@ def build_endstation(config: Config, *, frames_dir: Path) -> Endstation:
     require(connect(devices, config.channel_access))
     if problems := lacking_keys(config, devices):
         raise BeamlineError(*problems)
-    channels = _channels(config, devices)
+    channels = channels_of(config, devices)
     frames_dir.mkdir(parents=True, exist_ok=True)
     endstation = Endstation(
         {name: device for name, device in devices.items() if name in ROLES},
@@ -236,8 +236,14 @@ def _build(
         raise BeamlineError(f"{config.path}: {where}: {str(error) or type(error).__name__}") from error
 
 
-def _channels(config: Config, devices: Mapping[str, Any]) -> tuple[Channel, ...]:
-    """Give what the counters measure, in their order, as the tables `channels` say; errors as `build_endstation`."""
+def channels_of(config: Config, devices: Mapping[str, Any]) -> tuple[Channel, ...]:
+    """Give what the counters measure, in their order, as the tables `channels` say.
+
+    Raises
+    ------
+    BeamlineError
+        Where a table or a setting of the reduction names a channel that nothing measures, or one that is taken.
+    """
     known = {channel.name: channel for channel in CHANNELS}
     found: dict[str, Channel] = {}
     for role in COUNTERS:
@@ -253,7 +259,19 @@ def _channels(config: Config, devices: Mapping[str, Any]) -> tuple[Channel, ...]
         for each in filter(None, (name, table.over)):
             if each not in found:
                 raise BeamlineError(f"{config.path}: channels.{name}: {unknown('channel', each, found)}")
-    i0 = config.processing.get("xas", {}).get("i0", Key.I0)
+        if table.over == name:
+            raise BeamlineError(f"{config.path}: channels.{name}: over: it would be divided by itself")
+    settings = XasSettings.model_validate(config.processing.get("xas", {}))
+    for name in settings.windows:
+        if name in found:
+            raise BeamlineError(
+                f"{config.path}: processing.xas.windows.{name}: a counter has this name, expected a new one"
+            )
+    against = settings.compared_with
+    if found and against and (against not in found or against == settings.i0):
+        others = ", ".join(name for name in found if name != settings.i0)
+        raise BeamlineError(f"{config.path}: processing.xas.compared_with: {against!r}, expected one of {others}")
+    i0 = settings.i0
     if found and i0 not in found:
         raise BeamlineError(
             f"{config.path}: devices: no counter measures {i0}, which is divided by: give a channel this name, or say"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from beamline.acquire.references import find_calibration, find_reference
-from beamline.endstation.build import build_devices, device_problems, lacking_keys, techniques
+from beamline.endstation.build import build_devices, channels_of, device_problems, lacking_keys, techniques
 from beamline.endstation.config import Config, load_config
 from beamline.endstation.connect import Answer, connect, disconnect, use_channel_access
 from beamline.errors import BeamlineError
@@ -34,6 +35,15 @@ def _reference_problems(config: Config) -> list[str]:
         except BeamlineError as error:
             problems += [f"{config.path}: calibration.rixs: {problem}" for problem in error.problems]
     return problems
+
+
+def _channel_problems(config: Config, devices: Mapping[str, Any]) -> list[str]:
+    """Say what is wrong with the channels of the counters."""
+    try:
+        channels_of(config, devices)
+    except BeamlineError as error:
+        return list(error.problems)
+    return []
 
 
 def _catalogue_problems(config: Config) -> list[str]:
@@ -64,7 +74,7 @@ def check(config: Path | None) -> dict[str, Any]:
         devices = build_devices(loaded)
         answers = connect(devices, loaded.channel_access, read=True)
         if not any(answer.problem for answer in answers):
-            problems = lacking_keys(loaded, devices)
+            problems = lacking_keys(loaded, devices) or _channel_problems(loaded, devices)
         if loaded.channel_access is not None:
             disconnect(devices.values())
         problems += [f"{answer.device}: {answer.problem}" for answer in answers if answer.problem]

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from callbacks.alarms import is_known
 from callbacks.contract import (
@@ -104,6 +104,16 @@ class XasSettings(IncidentFluxSettings):
     # times, in which it is measured anew.
     energy_calibration: EnergyCalibration | None = None
     calibration_holds: float = Field(7.0, gt=0)  # days
+
+    @field_validator("windows")
+    @classmethod
+    def _windows(cls, windows: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for name, (low, high) in windows.items():
+            if not name.isidentifier():
+                raise ValueError(f"{name!r}: expected a name of letters, digits and _")
+            if not low < high:
+                raise ValueError(f"{name}: {low:g} to {high:g} eV, expected the lower end first")
+        return windows
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,17 @@ from beamline.endstation.devices.task import TaskStatus
 from callbacks.contract import SCALER, UNITS, FluorescenceConfig, Key
 from simulated_devices.physics.drift_detector import BINS, FIRST, WIDTH
 from simulated_devices.twins.base import SoftSignal, Twin
+from simulated_devices.world.endstation import CURRENTS
 
 COUNTED = ("i0", "tey", "tfy")
 LIMITS = (0.001, 36000.0)  # s
+
+
+def check_channels(channels: Sequence[str], known: Sequence[str]) -> None:
+    """Raise ValueError where the simulation does not measure a channel."""
+    for name in channels:
+        if name not in known:
+            raise ValueError(f"channels: the simulation has no {name!r} here, expected {', '.join(known)}")
 
 
 class Scaler(Twin):
@@ -35,6 +43,7 @@ class Scaler(Twin):
 
     def __new__(cls, _prefix: str = "", *, channels: Sequence[str] = COUNTED, **_kwargs: Any) -> Scaler:
         """Make a scaler with these channels."""
+        check_channels(channels, COUNTED)
 
         def parts(name: str) -> dict[str, Component[Any]]:
             return {name: Component(SoftSignal, value=0.0, key=name, units=UNITS[Key.I0], kind=Kind.hinted)}
@@ -75,6 +84,7 @@ class Electrometer(Twin):
 
     def __new__(cls, _prefix: str = "", *, channels: Sequence[str], **_kwargs: Any) -> Electrometer:
         """Make an electrometer with these channels."""
+        check_channels(channels, list(CURRENTS))
 
         def parts(name: str) -> dict[str, Component[Any]]:
             return {

@@ -16,7 +16,7 @@ from beamline.endstation.devices.task import StoppedError, TaskStatus
 from callbacks.contract import UNITS, Key, SweepConfig, sweep_key
 from simulated_devices.physics.flight import POSITIONING
 from simulated_devices.twins.base import SoftSignal, Twin
-from simulated_devices.twins.counters import COUNTED
+from simulated_devices.twins.counters import COUNTED, check_channels
 from simulated_devices.twins.scanner import Setting
 
 ENERGIES = (200.0, 1500.0)  # eV
@@ -51,6 +51,7 @@ class EnergySweep(Twin):
 
     def __new__(cls, _prefix: str = "", *, channels: Sequence[str] = COUNTED, **_kwargs: Any) -> EnergySweep:
         """Make one with these channels."""
+        check_channels(channels, COUNTED)
         made: EnergySweep = with_channels(cls, channels, lambda name: {name: _array(sweep_key(name), UNITS[Key.I0])})
         return made
 

@@ -7,7 +7,7 @@ import pytest
 from beamline.endstation.build import REQUIRED_KEYS, build_endstation, device_problems, techniques
 from beamline.endstation.config import SIMULATED, load_config
 from beamline.errors import BeamlineError
-from beamline.operations.check import config_problems
+from beamline.operations.check import check, config_problems
 from plans import rixs_map
 from plans.endstation import ROLES, Endstation
 from plans.errors import PlanError
@@ -213,3 +213,49 @@ def test_a_device_in_the_place_of_another_is_named_with_what_it_does_not_read(tm
         match=r"devices\.energy: simulated_devices\.twins\.Shutter does not read energy_setpoint; it reads",
     ):
         build_endstation(load_config(file), frames_dir=tmp_path / "frames")
+
+
+MESH, OXYGEN = 'compared_with = "mesh"', "windows = {"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (MESH, 'compared_with = "nosuch"', "processing.xas.compared_with: 'nosuch', expected one of"),
+        (MESH, f'i0 = "mesh"\n{MESH}', "processing.xas.compared_with: 'mesh', expected one of"),
+        (MESH, 'i0 = "nosuch"', "no counter measures nosuch, which is divided by"),
+        (OXYGEN, "windows = { tey = [460.0, 590.0],", "xas.windows.tey: a counter has this name"),
+        (OXYGEN, "windows = { a = [590.0, 460.0],", "a: 590 to 460 eV, expected the lower end first"),
+        (OXYGEN, 'windows = { "a/b" = [460.0, 590.0],', "'a/b': expected a name of letters, digits and _"),
+        ("drain = { title", 'drain = { over = "drain", title', "channels.drain: over: it would be divided by itself"),
+    ],
+)
+def test_channels_that_cannot_be_are_named_by_check_before_anything_is_measured(tmp_path, old, new, problem):
+    outcome = check(changed(tmp_path, old, new))
+    assert not outcome["ok"]
+    assert any(problem in each for each in outcome["problems"]), outcome["problems"]
+
+
+@pytest.mark.parametrize("device", ["electrometer", "scaler"])
+def test_a_channel_that_the_simulation_does_not_measure_is_named(tmp_path, device):
+    old = '["mesh", "drain", "reference"]'
+    path = changed(tmp_path, old, '["mesh", "banana"]')
+    if device == "scaler":
+        path = changed(
+            tmp_path,
+            'simulated_devices.twins.Scaler"',
+            'simulated_devices.twins.Scaler"\noptions.channels = ["i0", "banana"]',
+        )
+    with pytest.raises(
+        BeamlineError, match=f"devices.{device}: channels: the simulation has no 'banana' here, expected"
+    ):
+        check(path)
+
+
+def changed(folder, old, new):
+    """Write the configuration of the simulated endstation with a change."""
+    text = SIMULATED.read_text()
+    assert old in text
+    path = folder / "endstation.toml"
+    path.write_text(text.replace(old, new, 1))
+    return path
