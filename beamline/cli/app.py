@@ -194,7 +194,11 @@ def continue_(
         bool, typer.Option("--dry-run", help="Say what is missing, and how long it takes, and start nothing.")
     ] = False,
     again: Annotated[
-        str, typer.Option(metavar="POINTS", help="Take points again: `marked`, or their numbers, as in 3,7-9.")
+        str,
+        typer.Option(
+            metavar="POINTS",
+            help="Take points again: `marked`, or numbers from 1 in the order measured, as 3,7-9.",
+        ),
     ] = "",
     config: ConfigFile = None,
     data_dir: DataDir = None,

@@ -183,7 +183,7 @@ def print_runs(entries: list[dict[str, Any]], where: str) -> None:
         )
         problems = styled(len(entry["problems"]) or "", "yellow")
         if entry.get("continued_by"):  # what it lacks is there
-            problems = styled(f"see {entry['continued_by'][:8]}", "default")
+            problems = styled(f"goes on in {entry['continued_by'][:8]}", "default")
         table.add_row(entry["uid"][:8], scan, entry["time"][:16], technique, sample, _points(entry), problems)
     if entries:
         _print_table(table)
@@ -293,7 +293,8 @@ def print_line(text: str, *, as_json: bool) -> None:
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print the summary of a run."""
     scan = f"scan {shortened(summary['scan_id'])}" if summary["scan_id"] is not None else "run"
-    what = f"{shortened(summary['technique'])} of {shortened(summary['sample'])}  ({shortened(summary['plan'])})"
+    of = f" of {shortened(summary['sample'])}" if summary["sample"] else ""
+    what = f"{shortened(summary['technique'])}{of}  ({shortened(summary['plan'])})"
     console.print(Text.assemble((scan, "bold"), "  ", what))
     table = TextTable.grid(padding=(0, 2))
     table.add_row("raw run", summary["raw_uid"])
@@ -305,13 +306,14 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     if (series := summary.get("series")) and series.get("axis"):
         at = f"{shortened(series['axis'])} at {series['position']:g} {series['unit']}".strip()
         table.add_row("series", f"{at}, {series['index'] + 1} of {series['runs']}")
-    for uid in summary.get("continues", []):
-        table.add_row("goes on with", f"run {uid}")
+    for uid, points in summary.get("parts", {}).items():
+        table.add_row("part", f"run {uid}: {points}")
     for uid in summary.get("imported_before", []):
         table.add_row("imported before", f"as run {uid}")
     table.add_row("ended", f"{summary['exit_status']}" + (f": {summary['reason']}" if summary["reason"] else ""))
     events = counted(summary)
-    table.add_row(events, str(summary["frames"]))
+    over = f", of {number_of(summary['regions_flown'], 'region')}" if summary.get("regions_flown") else ""
+    table.add_row(events, f"{summary['frames']}{over}")
     for problem in summary["problems"]:
         table.add_row("problem", styled(problem, "yellow"))
     for held in summary.get("interruptions", []):
@@ -505,9 +507,13 @@ def print_calibration(found: Mapping[str, Any]) -> None:
     table = _table("what", "value", free=("value",))
     table.show_header = False
     table.add_row("photon energy", f"what the monochromator says {found['said']}")
-    table.add_row("found at", f"{found['at']:.2f} eV, in {found['channel']}; reduced chi square {found['misfit']:.2f}")
+    table.add_row(
+        "centred at", f"{found['at']:.2f} eV, in {found['channel']}; reduced chi square {found['misfit']:.2f}"
+    )
     if found["before"]:
         table.add_row("before", f"{found['before']:+.4f} eV was added to the energies of the run; it is replaced")
+    if found["own"]:
+        table.add_row("", styled("by the sample's own yield, as no channel `reference` was measured", "yellow"))
     table.add_row("kept", found["kept"] or "not")
     _print_table(table)
 

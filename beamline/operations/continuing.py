@@ -105,13 +105,14 @@ def _again(runs: Runs, entry: Entry, again: str, points: int, *, flies: bool) ->
         for part in again.split(","):
             first, dash, last = part.partition("-")
             try:
-                numbers |= set(range(int(first), int(last if dash else first) + 1))
+                low, high = int(first), int(last if dash else first)
             except ValueError:
-                raise BeamlineError(
-                    f"again: {again!r} is neither {MARKED!r} nor numbers of points, as in 3,7-9"
-                ) from None
-    if strangers := sorted(number for number in numbers if not 1 <= number <= points):
-        raise BeamlineError(f"again: the run has no point {strangers[0]}, expected 1 to {points}")
+                low, high = 1, 0
+            if low > high:
+                raise BeamlineError(f"again: {again!r} is neither {MARKED!r} nor numbers of points, as in 3,7-9")
+            if low < 1 or high > points:
+                raise BeamlineError(f"again: the run has no point {low if low < 1 else high}, expected 1 to {points}")
+            numbers |= set(range(low, high + 1))
     return tuple(sorted(numbers))
 
 

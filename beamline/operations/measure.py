@@ -19,7 +19,7 @@ from beamline.endstation.config import Config, load_config
 from beamline.errors import BeamlineError
 from beamline.operations.continuing import Missing, what_is_missing
 from beamline.operations.progress import EventCounter, Progress, no_progress
-from beamline.operations.runs import data_folder, summarise_run
+from beamline.operations.runs import data_folder, summary_of
 from beamline.storage.layout import Layout
 from beamline.storage.runs import Runs
 from beamline.techniques.settings import processing_problems
@@ -208,13 +208,13 @@ def _measured(
         session.watch(EventCounter(progress), "progress")
         uids = measure_all(session, make(session.endstation), on_pause=on_pause)
         unreduced = session.drain()
-        raw, derived = Runs(session.data_dir).load_with_derived(uids[-1])
-        late = _why_not_in_catalogue(session, *uids, *([derived.uid] if derived else []))
+        summary = summary_of(Runs(session.data_dir), uids[-1])
+        derived_uid = summary["derived_uid"]
+        late = _why_not_in_catalogue(session, *uids, *([derived_uid] if derived_uid else []))
         errors = session.reduction.status().errors
     for uid, reason in errors.items():
         if uid and reason not in unreduced:
             logger.error("the live reduction of run %s: %s", uid, reason)
-    summary = summarise_run(raw, derived)
     summary |= {"estimate": estimate, "not_in_catalogue": late, "not_reduced": unreduced}
     return summary if len(uids) == 1 else summary | {"runs": list(uids)}
 

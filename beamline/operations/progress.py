@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from callbacks.contract import MEASUREMENT, Stream, points_before
+from callbacks.contract import MEASUREMENT, Stream, points_before, taken_again
 
 Progress = Callable[[str, int, int | None], None]  # is given what is under way, how much is done, and of how much
 
@@ -35,7 +35,8 @@ class EventCounter:
             case "start" if MEASUREMENT in doc:
                 block = doc[MEASUREMENT]
                 self._what = f"{block['technique']} of {block['sample']}"
-                self._done, self._planned = points_before(doc), block["points"]
+                self._done = points_before(doc) - len(taken_again(doc))
+                self._planned = block["points"]
                 self._progress(self._what, self._done, self._planned)
             case "descriptor" if doc["name"] == Stream.PRIMARY:
                 self._primary = doc["uid"]

@@ -14,8 +14,8 @@ from beamline.operations.runs import (
     file_name,
     local_time,
     marked_ranges,
-    summarise_run,
     summary_lines,
+    summary_of,
     summary_warnings,
     technique_of,
 )
@@ -26,7 +26,7 @@ from beamline.storage.runs import Runs
 from beamline.techniques import Technique
 from beamline.techniques.technique import not_reduced
 from beamline.text import shortened
-from callbacks.contract import SERIES, Series, parts_before, points_before, taken_again
+from callbacks.contract import SERIES, Series
 
 MOST_WARNINGS = 20  # marked frames that are named one by one
 
@@ -53,7 +53,7 @@ def write_report(runs: Runs, name: str, output: Path | None) -> Path:
     if derived is None:
         raise not_reduced(raw)
     path = output or Path(f"{file_name(entry)}.html")
-    summary = summarise_run(raw, derived)
+    summary = summary_of(runs, name)
     title = _title(raw, technique.title)
     with new_file(path, runs.data_dir) as part:
         write_page(
@@ -66,7 +66,7 @@ def write_report(runs: Runs, name: str, output: Path | None) -> Path:
             drawn=chain(
                 technique.figures(raw, derived, runs.documents(entry), title), _of_series(runs, raw, technique)
             ),
-            provenance=_provenance(raw, derived),
+            provenance=_provenance(raw, derived, summary["parts"]),
         )
     return path
 
@@ -89,7 +89,8 @@ def _of_series(runs: Runs, raw: Run, technique: Technique) -> Iterable[Drawn]:
 def _title(raw: Run, technique: str) -> str:
     block = raw.measurement
     scan = f"scan {shortened(raw.start['scan_id'])}: " if "scan_id" in raw.start else ""
-    sample = "a sample that is not recorded" if block.sample == "not recorded" else shortened(block.sample)
+    sample = shortened(block.sample) if block.sample.strip() else "a sample without a name"
+    sample = "a sample that is not recorded" if block.sample == "not recorded" else sample
     return f"{scan}{technique} of {sample}" + (f" at the {shortened(block.edge)} edge" if block.edge else "")
 
 
@@ -118,23 +119,12 @@ def _remarks(summary: Mapping[str, Any]) -> list[str]:
     return marks[:MOST_WARNINGS] + ([f"and {more} more {counted(summary)}"] if more > 0 else [])
 
 
-def _parts(raw: Run) -> str:
-    """Say which runs a run goes on with, and which points are theirs."""
-    again = taken_again(raw.start)
-    but = (
-        f", but for {', '.join(map(str, again))}, which {'was' if len(again) == 1 else 'were'} taken again"
-        if again
-        else ""
-    )
-    return f"run {', '.join(parts_before(raw.start))}, of which the first {points_before(raw.start)} points are{but}"
-
-
-def _provenance(raw: Run, derived: Run) -> list[tuple[str, str]]:
+def _provenance(raw: Run, derived: Run, parts: Mapping[str, str]) -> list[tuple[str, str]]:
     derivation = derived.derivation
     assert derivation is not None
     return [
         ("raw run", raw.uid),
-        *([("goes on with", _parts(raw))] if parts_before(raw.start) else []),
+        *(("part", f"run {uid}: {points}") for uid, points in parts.items()),
         ("derived run", derived.uid),
         ("pipeline", derivation.pipeline),
         ("software", ", ".join(f"{name} {version}" for name, version in derivation.software.items())),

@@ -23,16 +23,20 @@ from beamline.techniques import TECHNIQUES, Technique
 from beamline.text import file_name_of, shortened
 from callbacks.contract import (
     ADDED,
+    ENERGY_CALIBRATION,
     MEASUREMENT,
     SERIES,
     Account,
     DecisionKey,
+    EnergyCalibration,
     Marks,
     Measurement,
     Reason,
     Stream,
     parts_before,
+    points_before,
     severity_key,
+    taken_again,
 )
 from callbacks.pipelines import RIXS
 from callbacks.wording import number_of
@@ -183,7 +187,23 @@ def summary_of(runs: Runs, name: str) -> dict[str, Any]:
     BeamlineError
         When no run, or more than one, answers to the name.
     """
-    return summarise_run(*runs.load_with_derived(name))
+    raw, derived = runs.load_with_derived(name)
+    return summarise_run(raw, derived) | {"parts": parts_of(runs, raw)}
+
+
+def parts_of(runs: Runs, raw: Run) -> dict[str, str]:
+    """Say which points each run has that a run consists of, by uid; empty of a run that goes on with none."""
+    before = parts_before(raw.start)
+    starts = [*(runs.find(uid).start for uid in before), raw.start] if before else []
+    primary = raw.streams.get(Stream.PRIMARY)
+    ends = [*map(points_before, starts[1:]), len(primary) if primary else 0]
+    found = {}
+    for start, end in zip(starts, ends, strict=True) if starts else ():
+        first, again = points_before(start) + 1, taken_again(start)
+        said = [f"points {first} to {end}" if first < end else f"point {end}"] if first <= end else []
+        said += [f"{', '.join(map(str, again))} again"] if again else []
+        found[start["uid"]] = ", and ".join(said) or "no point"
+    return found
 
 
 def summarise_run(raw: Run, derived: Run | None) -> dict[str, Any]:
@@ -214,17 +234,19 @@ def summarise_run(raw: Run, derived: Run | None) -> dict[str, Any]:
         "exit_status": raw.stop.get("exit_status", "not recorded") if raw.stop else "open",
         "reason": raw.stop.get("reason", "") if raw.stop else "",
         "frames": len(primary) if primary else 0,
-        "flown": bool(block.get("flown")),
+        "regions_flown": len(flown["regions"]) if (flown := block.get("flown")) else 0,
         "problems": problems_of(raw, held),
         "interruptions": held,
         "decisions": decisions(raw),
         "added": added_readings(raw),
         "series": raw.start.get(SERIES),
-        "continues": parts_before(raw.start),
     }
     if derived is None or technique is None or not derived.result:
         return summary
-    return summary | {"marked_frames": marked_frames(derived)} | technique.summarise(derived)
+    summary |= {"marked_frames": marked_frames(derived)} | technique.summarise(derived)
+    if (offset := raw.start.get(ENERGY_CALIBRATION)) and not summary.get("energy_calibration"):
+        summary["energy_as_read"] = str(EnergyCalibration.model_validate(offset))
+    return summary
 
 
 def technique_of(raw: Run) -> Technique:
@@ -371,7 +393,7 @@ def marked_ranges(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def counted(summary: Mapping[str, Any]) -> str:
     """Give what the events of a run are, in the plural: frames, points, sweeps or lines."""
-    if summary.get("flown"):
+    if summary.get("regions_flown"):
         return "sweeps"
     technique = TECHNIQUES.get(summary["technique"])
     return technique.counted if technique else "frames"
@@ -381,7 +403,10 @@ def summary_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Say what the reduction found, as (label, text); nothing where there is no reduction."""
     if "marked_frames" not in summary:
         return []
-    return list(TECHNIQUES[summary["technique"]].lines(summary))
+    found = list(TECHNIQUES[summary["technique"]].lines(summary))
+    if offset := summary.get("energy_as_read"):
+        found.append(("energy scale", f"as the monochromator says; not added: {offset}"))
+    return found
 
 
 def summary_warnings(summary: Mapping[str, Any]) -> list[str]:

@@ -126,7 +126,8 @@ def test_each_point_is_measured_once_and_all_are_one_measurement(both, tmp_path)
     with pytest.raises(BeamlineError, match="lacks nothing: all its points were measured"):
         what_is_missing(runs, parts[0])
     page = write_report(runs, parts[-1], tmp_path / "report.html").read_text()
-    assert f"run {parts[0]}, {parts[1]}, of which the first {raw.start[CONTINUES]['points']} points are" in page
+    assert f"run {parts[0]}: points 1 to {STOP_AFTER[kind]}" in page
+    assert f"run {parts[2]}: points {raw.start[CONTINUES]['points'] + 1} to {len(primary)}" in page
     assert [each["continued_by"] for each in list_runs(runs, last=4)] == ["", "", parts[2], parts[2]]
     with pytest.raises(BeamlineError, match="and holds it: name the first alone"):
         analyse_runs([parts[0], parts[2]], config=None, data_dir=tmp_path, output=tmp_path / "pooled.html")
@@ -170,7 +171,8 @@ def test_points_are_taken_again_in_their_places_also_of_a_complete_run(kind, tmp
     scanned = [streams[doc["descriptor"]] for doc in own if "seq_num" in doc]
     assert scanned.count("dark") == (4 if kind == "rixs" else scanned.count("dark"))  # before each of two
     page = write_report(runs, third, tmp_path / "report.html").read_text()
-    assert "points are, but for 1, 5, which were taken again" in page
+    assert f"run {first}: points 1 to {last}" in page
+    assert f"run {third}: 1, 5 again" in page
 
 
 def test_what_is_to_be_taken_again_is_what_the_reduction_marks(tmp_path):
