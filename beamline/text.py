@@ -1,7 +1,8 @@
-"""Text from data, made safe to show: a name in a file is never a control sequence, a line break or a path."""
+"""Text as it is shown: of data never a control sequence, a line break or a path; a value with its uncertainty."""
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 
@@ -41,3 +42,9 @@ def encodable(text: str) -> str:
 def file_name_of(*parts: object) -> str:
     """Join parts into the name of a file, whatever they hold: separators and all that is unusual become ``_``."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(map(str, parts)))[:MOST_OF_A_NAME]
+
+
+def with_sigma(value: float, sigma: float) -> str:
+    """Show a value with its standard uncertainty, which has two digits."""
+    digits = max(0, 1 - math.floor(math.log10(sigma))) if sigma > 0 else 4
+    return f"{value:.{digits}f} ± {sigma:.{digits}f}"

@@ -180,8 +180,8 @@ def xas(
         channels=list(endstation.channels if flight is None else _flown_channels(endstation)),
         precision=None if aim is None else aim.block(least_points=len(energies), least_time=float(dwells.sum())),
     )
-    is_fallback = options["mode"] == "fly" and flight is None
-    remark = {REMARK: f"mode fly: {lacking('energy_sweep')}; it is measured in steps"} if is_fallback else {}
+    said = _otherwise(endstation, is_flown=flight is not None) if options["mode"] == "fly" else ""
+    remark = {REMARK: f"mode fly: {said}"} if said else {}
     options["mode"] = "step" if flight is None else "fly"  # as whoever goes on with it is to measure
     plan_args = {"regions": str(regions), "dwell": dwell, **options}
     return (
@@ -215,6 +215,14 @@ def _flown_channels(endstation: Endstation) -> list[Channel]:
     known = {channel.name: channel for channel in endstation.channels}
     counted = endstation.energy_sweep.channels
     return [known.get(name, Channel(name=name)).model_copy(update={"is_rate": False}) for name in counted]
+
+
+def _otherwise(endstation: Endstation, *, is_flown: bool) -> str:
+    """Say what is measured in another way than a flight was asked for; empty where nothing is."""
+    if not is_flown:
+        return f"{lacking('energy_sweep')}; it is measured in steps"
+    left = [each.name for each in endstation.channels if each.name not in endstation.energy_sweep.channels]
+    return f"{', '.join(left)} {'is' if len(left) == 1 else 'are'} not measured in flight" if left else ""
 
 
 def _aim(options: XasOptions, channels: Sequence[Channel]) -> Aim | None:

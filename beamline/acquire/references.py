@@ -192,7 +192,11 @@ def find_reference(where: str, folder: Path, data_dir: Path) -> dict[str, Any]:
             table = np.loadtxt(path, ndmin=2)
             energy, density = table[:, 0], table[:, 1]
         except (OSError, ValueError, IndexError) as error:
-            raise BeamlineError(f"{path}: expected two columns, energy in eV and optical density: {error}") from error
+            said = str(error).partition("; use `usecols`")[0]  # what follows concerns who calls numpy
+            raise BeamlineError(f"{path}: expected two columns, energy in eV and optical density: {said}") from error
+        if not np.isfinite(table).all():
+            row = int(np.flatnonzero(~np.isfinite(table).all(axis=1))[0]) + 1
+            raise BeamlineError(f"{path}: row {row} of its numbers has one that is not finite, expected numbers")
         found = {"energy": energy.tolist(), "optical_density": density.tolist(), "source": str(path)}
         return found | ({"sigma": table[:, 2].tolist()} if table.shape[1] > 2 else {})
     raw, derived = Runs(data_dir).load_with_derived(where)

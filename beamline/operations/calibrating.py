@@ -69,9 +69,12 @@ def calibrate(
     if derived is None or raw.measurement.technique != "xas":
         raise BeamlineError(f"run {raw.uid}: is no reduced absorption spectrum")
     result = derived.read(XasResult)
+    own = not channel and REFERENCE not in result.spectra
     channel = channel or next((each for each in (REFERENCE, YIELD) if each in result.spectra), "")
     if channel not in result.spectra:
-        raise BeamlineError(f"run {raw.uid}: {unknown('channel', channel, result.spectra)}")
+        raise BeamlineError(
+            f"run {raw.uid}: {unknown('channel', channel, result.spectra)}, expected one of {', '.join(result.spectra)}"
+        )
     spectrum = result.spectra[channel]
     before = result.energy_offset if math.isfinite(result.energy_offset) else 0.0
     energy, values = result.xas_energy - before, spectrum.over_i0_spectrum
@@ -98,6 +101,7 @@ def calibrate(
         "misfit": found.misfit,
         "before": before,
         "said": str(calibration),
+        "own": own,
         "kept": str(path) if keep else "",
     }
 

@@ -10,6 +10,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from beamline.report.figures import ACCEPTED, MARKED, Drawn, FloatArray
+from beamline.text import with_sigma
 from callbacks.contract import RixsPooledResult
 from callbacks.rixs.calibration import calibration_of
 
@@ -95,7 +96,7 @@ def dispersions(result: RixsPooledResult, names: Sequence[str]) -> Figure:
     axes.set(
         xlabel=f"dispersion at {result.calibration_parameters[0]:.2f} eV (eV/pixel)",
         ylim=(len(names) - 0.5, -0.5),
-        title=f"all together {value:.4f} ± {sigma:.4f} eV/pixel",
+        title=f"all together {with_sigma(value, sigma)} eV/pixel",
     )
     axes.grid(alpha=0.3, axis="x")
     return figure

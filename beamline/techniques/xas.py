@@ -12,6 +12,7 @@ from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
 from beamline.storage.results import Documents, Run
 from beamline.techniques.technique import NOT_KNOWN, Summary, Technique, columns_exporter, nexus_exporter
+from beamline.text import with_sigma
 from callbacks.contract import XasResult
 from callbacks.pipelines import XAS as PIPELINE
 
@@ -71,9 +72,12 @@ def lines(summary: Summary) -> Iterator[tuple[str, str]]:
         for name, each in two["channels"].items():
             if each["status"] == "ok":  # else the channel's own line says why
                 size = with_sigma(each["difference"], each["sigma"])
-                yield f"{first} less {second}, {name.upper()}", f"{size} of the edge jump at {each['energy']:.2f} eV"
+                yield (
+                    f"{first} less {second}, {name.upper()}",
+                    f"{size} of the edge jump at {each['energy']:.2f} eV, where it is clearest",
+                )
     if said := summary.get("energy_calibration"):
-        yield "energy scale", said
+        yield "energy scale", f"added to the energies: {said}"
     if lag := summary.get("lag"):
         found = (
             f" ± {1e3 * lag['sigma']:.2f} ms, found in {lag['channel']}" if lag["status"] == "ok" else " ms, configured"
@@ -102,12 +106,6 @@ def series_figures(members: Sequence[Member], axis: str) -> Iterable[Drawn]:
     from beamline.report.xas import series_figures as drawn  # noqa: PLC0415 - as above
 
     return drawn(members, axis)
-
-
-def with_sigma(value: float, sigma: float) -> str:
-    """Show a value with its standard uncertainty, which has two digits."""
-    digits = max(0, 1 - int(np.floor(np.log10(sigma)))) if sigma > 0 else 4
-    return f"{value:.{digits}f} ± {sigma:.{digits}f}"
 
 
 def tables(derived: Run) -> Iterator[Table]:

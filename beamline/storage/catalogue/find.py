@@ -24,7 +24,7 @@ class RunNotFoundError(BeamlineError):
     """No run matches a name, or more than one does."""
 
 
-def open_catalog(data_dir: Path) -> Any:
+def open_catalog(data_dir: Path | str) -> Any:
     """Open the databroker catalogue of a data folder; create it if there is none.
 
     The first call in a process takes seconds, for the imports. The catalogue is in process: there is no server and no
@@ -48,7 +48,7 @@ def open_catalog(data_dir: Path) -> Any:
     """
     from beamline.storage.catalogue.embedded import open_embedded  # noqa: PLC0415 - takes seconds
 
-    return open_embedded(data_dir)
+    return open_embedded(Path(data_dir))
 
 
 def derived_runs(catalogue: Any) -> Any:
