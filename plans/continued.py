@@ -34,6 +34,8 @@ class Done:
         Block of the series that they belong to.
     again : tuple of int
         Numbers of the points that are to be taken again, from 1, ascending.
+    ends : tuple of int
+        Number of the last point of each of the runs.
     """
 
     uids: tuple[str, ...]
@@ -41,6 +43,7 @@ class Done:
     complete: bool
     series: dict[str, Any] | None = None
     again: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
 
     def has(self, number: int) -> bool:
         """Tell whether a point needs not be measured."""
@@ -171,5 +174,5 @@ class _Passing:
 
 def _with(metadata: dict[str, Any], before: Done) -> dict[str, Any]:
     """Give the metadata of a run that goes on with others."""
-    block = Continues(uids=list(before.uids), points=before.points, again=list(before.again))
+    block = Continues(uids=list(before.uids), points=before.points, ends=list(before.ends), again=list(before.again))
     return {**metadata, CONTINUES: block.model_dump()} | ({SERIES: before.series} if before.series else {})

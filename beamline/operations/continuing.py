@@ -15,7 +15,7 @@ from beamline.operations.problems import planned_points, precision_of
 from beamline.operations.runs import sample_of
 from beamline.storage.log import is_being_written
 from beamline.storage.runs import Entry, Runs
-from callbacks.contract import SERIES, Stream, parts_before
+from callbacks.contract import SERIES, Stream, ends_of_parts, parts_before
 from plans import PlanError, find_plan
 from plans.continued import Done
 
@@ -168,4 +168,5 @@ def _done(runs: Runs, entry: Entry) -> Done:
     if planned is None:
         raise BeamlineError(f"run {entry.uid} cannot be continued: it does not say how many points it was to have")
     uids = (*parts_before(run.start), entry.uid)
-    return Done(uids, points, complete=points >= planned, series=run.start.get(SERIES))
+    ends = (*ends_of_parts(run.start), points)
+    return Done(uids, points, complete=points >= planned, series=run.start.get(SERIES), ends=ends)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from beamline.storage.log import Document
 from beamline.storage.relocation import unreadable_files
 from beamline.storage.results import Run, Table
-from callbacks.contract import MEASUREMENT, Key, Stream
+from callbacks.contract import MEASUREMENT, Key, Stream, ends_of_parts
 
 MOST_GAPS = 10  # that are named one by one
 # A gap is a wait of `POINTS_LOST` median intervals or more beyond the counting time: as much was lost as so many points
@@ -98,6 +98,7 @@ def _gaps(raw: Run, interruptions: list[float]) -> list[str]:
         f"nothing was measured for {_length(intervals[place])} after point {_points_before(raw, time[place])}"
         for place in places
         if not any(time[place] <= held <= time[place + 1] for held in interruptions)
+        and _points_before(raw, time[place]) not in ends_of_parts(raw.start)  # between two runs nothing is measured
     ]
     return found[:MOST_GAPS] + ([f"and {len(found) - MOST_GAPS} more gaps in time"] if len(found) > MOST_GAPS else [])
 

@@ -135,6 +135,7 @@ class Continues(_Block):
 
     uids: list[str]  # in the order they were measured
     points: int  # events of the stream `primary` that they have together
+    ends: list[int] = []  # number of the last of them in each of the runs
     again: list[int] = []  # numbers of those that this run takes again, ascending: its first events stand for them
 
 
@@ -206,6 +207,12 @@ def parts_before(start: Mapping[str, Any]) -> list[str]:
     """Give the uids of the runs that a run goes on with, by its start document; none where it begins by itself."""
     block = start.get(CONTINUES)
     return Continues.model_validate(block).uids if block else []
+
+
+def ends_of_parts(start: Mapping[str, Any]) -> list[int]:
+    """Give the numbers of the last points of the runs that a run goes on with."""
+    block = start.get(CONTINUES)
+    return Continues.model_validate(block).ends if block else []
 
 
 def taken_again(start: Mapping[str, Any]) -> list[int]:

@@ -27,6 +27,15 @@ def gaps(*arguments, held=(), **options):
     return problems_of(run(*arguments, **options), [{"time": START + time, "reason": ""} for time in held])
 
 
+def test_a_gap_between_the_runs_of_one_measurement_is_none():
+    one = run(table([0, 1, 2, 600, 601, 1200, 1201]))
+    assert len(problems_of(one, [])) == 2
+    one.start["continues"] = {"uids": ["a", "b"], "points": 5, "ends": [3, 5]}
+    assert problems_of(one, []) == []
+    one.start["continues"] = {"uids": ["a"], "points": 3, "ends": [3]}
+    assert problems_of(one, []) == ["nothing was measured for 10 min after point 5"]
+
+
 def test_points_that_are_missing_are_counted():
     assert gaps(table([0, 1, 2]), planned=5) == ["3 of 5 points measured"]
     assert gaps(table([0, 1, 2]), planned=5, closed=False) == ["3 of 5 points measured so far"]

@@ -63,7 +63,7 @@ def test_the_summary_says_where_the_difference_is_strongest(measured):
     assert found["per_degree"] == pytest.approx(found["difference"] / 0.95)
     shown = dict(lines(summary))
     size = f"{found['difference']:.3f} ± {found['sigma']:.3f}"
-    assert shown["C+ less C-, TEY"] == f"{size} of the edge jump at {found['energy']:.2f} eV"
+    assert shown["C+ less C-, TEY"] == f"{size} of the edge jump at {found['energy']:.2f} eV, where it is clearest"
 
 
 def test_the_report_draws_both_spectra_and_their_difference(measured, tmp_path):
