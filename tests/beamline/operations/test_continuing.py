@@ -1,5 +1,6 @@
 """A run that was interrupted is continued: each point once, and reduced, replayed and exported as one measurement."""
 
+import math
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from beamline.acquire.session import Session, measure, measure_all
-from beamline.endstation.config import load_config
+from beamline.endstation.config import Suspenders, load_config
 from beamline.errors import BeamlineError
 from beamline.operations.analyse import analyse_runs
 from beamline.operations.continuing import what_is_missing
@@ -302,6 +303,32 @@ def test_a_series_of_which_whole_runs_are_there_is_continued(tmp_path):
         assert one.drain() == ""
     assert [runs.find(uid).start[SERIES]["index"] for uid in uids] == [3]
     assert len(runs.raw()) == 5
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_what_a_dump_has_ended_is_continued_once_there_is_light(kind, tmp_path):
+    settings = Suspenders(ring_current_low=400.0, ring_current_resume=450.0, settle_time=0.1, give_up_after=0.5)
+    config = simulated(3).model_copy(update={"suspenders": settings})
+    with Session(config, tmp_path, in_process=True, followers=[REDUCTION]) as session:
+        runs, world, seen = Runs(tmp_path), session.endstation.energy.world, []
+
+        def dump(name, doc):
+            seen.extend([doc["uid"]] if name == "descriptor" and doc["name"] == Stream.PRIMARY else [])
+            if name == "event" and doc["descriptor"] in seen and doc["seq_num"] == 3:
+                world.ring.dumps.append((world.clock.now(), math.inf))
+
+        token = session.RE.subscribe(dump)
+        with pytest.raises(BeamlineError, match=r"there was no light for 0\.5 s, after which the run is ended"):
+            measure_all(session, SMALL[kind](session.endstation))
+        session.RE.unsubscribe(token)
+        world.ring.dumps.clear()
+        (uid,) = go_on(session, runs, "-1")
+        assert session.drain() == ""
+    raw, derived = runs.load_with_derived(uid)
+    assert raw.start[CONTINUES]["points"] == 3
+    np.testing.assert_array_equal(derived.frames["frame"], np.arange(1, raw.measurement.points + 1))
+    assert len(raw.streams[Stream.PRIMARY]) == raw.measurement.points
+    assert replay(runs, uid, config=None, source="log", keep=False)["equal"]
 
 
 def test_stacks_of_several_samples_are_continued_with_those_behind(tmp_path):
