@@ -159,7 +159,7 @@ def test_a_motor_that_is_stopped_is_not_done(session):
             status.wait(5)
         time.sleep(0.2)
         assert epics.caget("SIM:STXM:CoarseX.DMOV") == 1
-        assert 100 < motor.position < 1500
+        assert 0 < motor.position < 1500  # on a busy computer it begins late
         status = motor.set(2000.0)
         time.sleep(0.3)
         motor.stop(success=True)  # as the engine does for a pause
