@@ -69,7 +69,7 @@ def test_a_suspension_without_a_failure_begins_once(engine):
         yield from open_run()
         yield from checkpoint()
         ask(engine)
-        time.sleep(0.1)
+        time.sleep(0.1)  # the engine is busy: it is asked while this message is done
         yield from sleep(0.01)
         yield from close_run()
 

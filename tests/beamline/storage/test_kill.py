@@ -37,9 +37,11 @@ def killed(store):
             scanner.stdin.flush()
             pid = int(scanner.stdout.readline())
             path = store.data_dir / name
-            while not path.exists():
+            wanted = rng.randrange(100)  # by documents, not by time: a busy computer acknowledges few in a while
+            while not (path.exists() and path.read_bytes().count(b"\n") >= wanted):
+                assert scanner.poll() is None
                 time.sleep(0.001)
-            time.sleep(rng.uniform(0, 0.25))
+            time.sleep(rng.uniform(0, 0.05))
             os.kill(pid, signal.SIGKILL)
             lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
             acknowledged += [json.loads(line) for line in lines]
@@ -54,7 +56,7 @@ def test_after_20_kills_every_acknowledged_document_is_in_the_catalogue_each_run
     assert interrupted >= MOMENTS // 2  # the others were killed between two runs
     assert LogState.OPEN not in states
     n_events = sum(document[0] == "event" for document in acknowledged)
-    assert n_events > 5 * MOMENTS  # on a busy computer few come before a kill
+    assert n_events > 10 * MOMENTS
 
     recovery = recover(store.data_dir)
     assert recovery.problems == []
