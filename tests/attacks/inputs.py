@@ -407,7 +407,7 @@ class Catalogues(Measured):
         copy = self.data
         kept = self.folder / "kept"
         shutil.rmtree(kept, ignore_errors=True)
-        deadline = time.monotonic() + 10  # for a process that ends to close its databases
+        deadline = time.monotonic() + 60  # for a process that ends to close its databases
         while any(Layout(copy).catalogue.glob("*-shm")) and time.monotonic() < deadline:
             time.sleep(0.1)
         shutil.copytree(Layout(copy).catalogue, kept)

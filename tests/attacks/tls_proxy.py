@@ -53,7 +53,7 @@ def proxied(folder, ports, secure):
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def look(service, folder, origin, secure):

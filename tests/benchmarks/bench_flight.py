@@ -27,8 +27,8 @@ def seconds(session, regions, **options):
     """Give the simulated time, s, that a spectrum takes."""
     endstation = session.endstation
     clock = endstation.energy.world.clock
-    endstation.sample.set(SAMPLE).wait(10)
-    endstation.energy.set(float(regions.partition(":")[0])).wait(10)
+    endstation.sample.set(SAMPLE).wait(60)
+    endstation.energy.set(float(regions.partition(":")[0])).wait(60)
     begin = clock.now()
     measured(session, xas(endstation, regions, DWELL, sample=SAMPLE, **options))
     return clock.now() - begin

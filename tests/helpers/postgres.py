@@ -56,7 +56,7 @@ class Cluster:
         command = [programs() / "postgres", "-D", self.folder / "data", "-k", self.folder, *settings]
         with (self.folder / "log").open("a") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self._as)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 return self._ask("postgres", "SELECT 1")
@@ -67,7 +67,7 @@ class Cluster:
     def kill(self):
         """End it at once: SIGQUIT, by which it ends its own children as well, and rolls back when it starts again."""
         self._process.send_signal(signal.SIGQUIT)
-        self._process.wait(20)
+        self._process.wait(60)
 
     def close(self):
         self.kill()

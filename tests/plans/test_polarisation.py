@@ -64,7 +64,7 @@ def test_every_plan_that_measures_sets_it_and_records_it(plan, engine, documents
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_where_none_is_asked_for_it_stays_and_is_recorded(plan, engine, documents, twins):
-    twins.polarisation.set("LV").wait(10)
+    twins.polarisation.set("LV").wait(60)
     engine(PLANS[plan](twins, ""))
     assert {polarisation for _, polarisation, _ in points(documents)} == {"LV"}
     assert documents.of("start")[0]["measurement"]["polarisations"] == []

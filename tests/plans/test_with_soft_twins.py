@@ -132,8 +132,8 @@ def test_a_stack_interrupted_in_a_line_has_each_line_once_dark_and_in_focus(engi
     pause_while(engine, documents, 4, delay=0.01)
     with pytest.raises(RunEngineInterrupted):
         engine(stxm_stack(twins, "528:530:1", "x=-1:0.9:0.1 y=0:0.2:0.1", 1.0, dark_lines=2))
-    twins.scanner.y.set(1.0).wait(10.0)
-    twins.shutter.set("closed").wait(10.0)
+    twins.scanner.y.set(1.0).wait(60)
+    twins.shutter.set("closed").wait(60)
     engine.resume()
     events = documents.events("primary")
     grid = Measurement.model_validate(documents.of("start")[0][MEASUREMENT]).grid

@@ -77,8 +77,8 @@ def test_a_sweep_that_is_paused_is_kept_as_far_as_it_went_and_flown_again(engine
     interrupt_in_sweep(engine, documents, 1, lambda: engine.request_pause(defer=False))
     with pytest.raises(RunEngineInterrupted):
         engine(fly(twins, "520:540:0.1", dwell=4.0, sweeps=4))  # 0.2 s on the wall
-    twins.energy.set(700.0).wait(10)
-    twins.shutter.set("closed").wait(10)
+    twins.energy.set(700.0).wait(60)
+    twins.shutter.set("closed").wait(60)
     engine.resume()
     events = documents.events("primary")
     assert [event["seq_num"] for event in events] == [1, 2, 3, 4]

@@ -41,7 +41,7 @@ def at_a_terminal():
     os.close(other)
     try:
         yield terminal, program
-        assert program.wait(30) == 0
+        assert program.wait(60) == 0
     finally:
         program.kill()
         program.wait()

@@ -62,9 +62,9 @@ def test_served_processes_are_found_do_their_work_and_end_with_the_server(tmp_pa
             time.sleep(0.05)
         assert len(list(layout.ingested_logs())) == 2
         server.send_signal(signal.SIGTERM)
-        assert server.wait(30) == 0
+        assert server.wait(60) == 0
         assert server.stderr.read() == ""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while any(is_locked(layout.process_lock(name)) for name in PROCESSES) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(is_locked(layout.process_lock(name)) for name in PROCESSES)

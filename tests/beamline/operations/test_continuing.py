@@ -215,7 +215,7 @@ def test_a_spectrum_of_two_polarisations_is_continued_where_it_was(tmp_path):
             return xas(session.endstation, regions, 1.0, sample="Fe film", edge="Fe L3", polarisation="C+,C-")
 
         first = interrupted(session, plan(), 15)  # between the two of an energy
-        session.endstation.polarisation.set("LV").wait(10)  # as somebody else might, meanwhile
+        session.endstation.polarisation.set("LV").wait(60)  # as somebody else might, meanwhile
         (second,) = go_on(session, runs, first)
         whole = measure(session, plan())
         assert session.drain() == ""
@@ -274,7 +274,7 @@ def test_dark_frames_precede_what_is_measured_and_monitors_go_on(tmp_path):
 def test_the_sample_that_was_there_is_moved_in_again(tmp_path):
     with Session(simulated(3), tmp_path, in_process=True, followers=[REDUCTION]) as session:
         interrupted(session, xas(session.endstation, "520:530:1", 1.0), 3)
-        session.endstation.sample.set("carbon").wait(10)
+        session.endstation.sample.set("carbon").wait(60)
         (uid,) = go_on(session, Runs(tmp_path), "-1")
         assert session.endstation.sample.read()["sample"]["value"] == "LRNMC pristine"
         assert session.drain() == ""

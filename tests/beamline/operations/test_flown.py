@@ -36,8 +36,8 @@ def taken(folder, seed, regions, dwell, *, speed_up=1000.0, readback_lag=None, *
         endstation = session.endstation
         world = endstation.energy.world
         world.readback_lag = world.readback_lag if readback_lag is None else readback_lag
-        endstation.sample.set(SAMPLE).wait(10)
-        endstation.energy.set(float(regions.partition(":")[0])).wait(10)
+        endstation.sample.set(SAMPLE).wait(60)
+        endstation.energy.set(float(regions.partition(":")[0])).wait(60)
         begin = world.clock.now()
         uid = measure(session, xas(endstation, regions, dwell, edge="O K", sample=SAMPLE, **options))
         passed = world.clock.now() - begin

@@ -116,7 +116,7 @@ def test_a_worker_that_is_killed_in_mid_work_costs_nothing_but_time(tmp_path, cl
 
     def kill():
         for _ in range(3):
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while not any(Layout(tmp_path).logs.glob("*.log")) and time.monotonic() < deadline:
                 time.sleep(0.001)
             workers = [worker.pid for worker in cluster.workers.values() if worker.pid]

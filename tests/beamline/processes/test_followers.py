@@ -18,7 +18,7 @@ from beamline.storage.recorder import Recorder
 from beamline.storage.reductions import is_reduced
 
 
-def wait_until(condition, patience=30):
+def wait_until(condition, patience=60):
     deadline = time.monotonic() + patience
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -107,7 +107,7 @@ WORKING = 'echo "{\\"pid\\": $$, \\"time\\": 1, \\"state\\": \\"idle\\", \\"runs
 
 
 def wait_until(condition):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert condition()

@@ -86,7 +86,7 @@ def measured(service, browser):
         expect(page.locator(".answer.good")).to_contain_text("Queued: 9 frames")
         page.click("text=Start the queue")
         page.click("#tab-live")
-        expect(page.locator("#state")).to_have_text("Measuring", timeout=30_000)
+        expect(page.locator("#state")).to_have_text("Measuring", timeout=60_000)
         seen = set()
         until(
             lambda: (
@@ -148,7 +148,7 @@ def test_a_past_run_opens_in_the_same_views_and_its_report_is_handed_out(service
         page.fill("input[name=technique]", "rixs")
         page.locator("tr.pick").first.click()
         for name in ("raw", "spectrum", "map", "elastic", "drift"):
-            expect(page.locator(f"#runs figure[data-name={name}]")).to_be_visible(timeout=30_000)
+            expect(page.locator(f"#runs figure[data-name={name}]")).to_be_visible(timeout=60_000)
         with page.expect_download() as report:
             page.click("text=Report")
         assert report.value.suggested_filename.endswith(".html")
@@ -178,9 +178,9 @@ def test_a_run_is_reduced_again_from_the_page_and_compared(service, browser, mea
 def test_several_samples_and_edges_are_queued_one_after_the_other_and_samples_are_offered(service, browser):
     with page_of(service, browser, "user") as page:
         fill(page, "xas", regions="O K=525:545:0.5; Co L3=775:785:0.5", sample="LRNMC 311 mAh/g; LRNMC pristine")
-        expect(page.locator("#samples option[value='LRNMC pristine']")).to_have_count(1, timeout=30_000)
+        expect(page.locator("#samples option[value='LRNMC pristine']")).to_have_count(1, timeout=60_000)
         page.click("button[value=add]")
-        expect(page.locator("#queue")).to_contain_text("Next (4)", timeout=30_000)
+        expect(page.locator("#queue")).to_contain_text("Next (4)", timeout=60_000)
     client = service.client("user")
     items = [item["kwargs"] for item in client.queue_get(reload=True)["items"]]
     assert [(item["edge"], item["sample"]) for item in items] == [
@@ -193,7 +193,7 @@ def test_of_several_samples_of_which_one_is_not_there_none_is_queued(service, br
     with page_of(service, browser, "user") as page:
         fill(page, "xas", regions="525:545:0.5", sample="LRNMC 311 mAh/g; nothing like it")
         page.click("button[value=add]")
-        expect(page.locator(".answer.bad").last).to_contain_text("nothing like it: sample: holds no", timeout=30_000)
+        expect(page.locator(".answer.bad").last).to_contain_text("nothing like it: sample: holds no", timeout=60_000)
         expect(page.locator(".answer.bad").last).to_contain_text("none is queued")
         expect(page.locator("#queue")).to_contain_text("Next (0)")
 
@@ -311,7 +311,7 @@ def test_abort_asks_and_what_becomes_of_the_item_is_a_choice(service, browser):
         page.click("button[value=add]")
         expect(page.locator(".answer.good")).to_contain_text("Queued")
         page.click("text=Start the queue")
-        expect(page.locator("#state")).to_have_text("Measuring", timeout=30_000)
+        expect(page.locator("#state")).to_have_text("Measuring", timeout=60_000)
         page.click("#queue button.danger")
         expect(page.locator("#ask")).to_be_visible()
         page.click("#ask >> text=Let it run")
@@ -328,7 +328,7 @@ def test_the_page_comes_back_by_itself_when_its_server_is_started_again(service,
         expect(page.locator("#state")).to_have_text("Idle")
         before = service.parts()["page"]
         os.kill(before["pid"], signal.SIGKILL)
-        expect(page.locator("#state")).to_have_text("No connection", timeout=15_000)
+        expect(page.locator("#state")).to_have_text("No connection", timeout=60_000)
         expect(page.locator("#state")).to_have_text("Idle", timeout=60_000)
         assert service.parts()["page"]["restarts"] == before["restarts"] + 1
 

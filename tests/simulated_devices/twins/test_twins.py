@@ -26,7 +26,7 @@ def test_an_endstation_offers_the_truth_of_the_frames_its_camera_takes(twins):
     assert twins.truth is twins.energy.world.truth
     assert twins.truth.frames == {}
     twins.ccd.stage()
-    twins.ccd.trigger().wait(5)
+    twins.ccd.trigger().wait(60)
     twins.ccd.unstage()
     assert twins.truth.frames[0].expected_photons == 0.0  # the shutter is closed
     assert twins.truth.emission_energy(1023.5) == pytest.approx(525.0 - twins.truth.energy_offset)
@@ -45,7 +45,7 @@ def test_stopped_means_stopped_and_not_done(twins):
     status = twins.energy.set(531.0)
     threading.Timer(0.05, twins.energy.stop).start()
     with pytest.raises(StoppedError):
-        status.wait(5)
+        status.wait(60)
     assert not status.success
     assert twins.energy.position == pytest.approx(530.0)
 

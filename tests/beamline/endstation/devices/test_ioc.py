@@ -146,7 +146,7 @@ def test_an_endstation_on_epics_offers_no_truth(session):
 
 def test_a_motor_that_is_stopped_is_not_done(session):
     motor = session.endstation.coarse_x
-    motor.set(0.0).wait(10)
+    motor.set(0.0).wait(60)
     epics.caput("SIM:STXM:CoarseX.VELO", 1.0, wait=True)
     time.sleep(0.2)  # the speed is monitored
     try:
@@ -159,24 +159,24 @@ def test_a_motor_that_is_stopped_is_not_done(session):
         assert epics.caget("SIM:STXM:CoarseX.DMOV") == 0
         motor.stop()
         with pytest.raises(StoppedError, match="coarse_x: stopped"):
-            status.wait(5)
+            status.wait(60)
         time.sleep(0.2)
         assert epics.caget("SIM:STXM:CoarseX.DMOV") == 1
         assert 100 < motor.position < 1500
         status = motor.set(2000.0)
         time.sleep(0.3)
         motor.stop(success=True)  # as the engine does for a pause
-        status.wait(5)
+        status.wait(60)
     finally:
         epics.caput("SIM:STXM:CoarseX.VELO", 500.0, wait=True)
         time.sleep(0.2)
-    motor.set(0.0).wait(10)
+    motor.set(0.0).wait(60)
 
 
 def test_energy_moves_the_gap_by_its_table(session):
     energy = session.endstation.energy
     for wanted in (400.0, 533.3, 780.0):
-        energy.set(wanted).wait(20)
+        energy.set(wanted).wait(60)
         reading = {key: each["value"] for key, each in energy.read().items()}
         assert reading["energy"] == pytest.approx(wanted, abs=0.02)
         assert reading["energy_setpoint"] == wanted
@@ -218,11 +218,11 @@ def test_a_put_that_the_server_refuses_is_a_failure_that_names_it(session):
 
 def test_a_detector_that_is_triggered_again_ends_what_it_did_and_counts_anew(session):
     scaler = session.endstation.scaler
-    scaler.dwell.set(3000.0).wait(5)  # 3 s on the wall
+    scaler.dwell.set(3000.0).wait(60)  # 3 s on the wall
     first = scaler.trigger()
     time.sleep(0.2)
-    scaler.dwell.set(10.0).wait(5)
-    scaler.trigger().wait(5)
+    scaler.dwell.set(10.0).wait(60)
+    scaler.trigger().wait(60)
     assert first.done
     assert scaler.read()["i0"]["value"] == pytest.approx(10 * 86000, rel=0.2)
 
@@ -230,9 +230,9 @@ def test_a_detector_that_is_triggered_again_ends_what_it_did_and_counts_anew(ses
 def test_a_detector_that_did_not_finish_is_told_to_end(session):
     scaler = session.endstation.scaler
     scaler.margin = -2998.5  # of 3000 s: it waits for 1.5 s
-    scaler.dwell.set(3000.0).wait(5)
+    scaler.dwell.set(3000.0).wait(60)
     with pytest.raises(DeviceError, match=r"scaler: SIM:Scaler\.CNT is 1, expected 0 \(counted\) within 1\.5 s"):
-        scaler.trigger().wait(5)
+        scaler.trigger().wait(60)
     time.sleep(0.3)
     assert epics.caget("SIM:Scaler.CNT") == 0
 

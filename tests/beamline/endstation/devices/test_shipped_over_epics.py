@@ -93,7 +93,7 @@ def test_the_potentiostat_and_its_twin_describe_the_same_and_go_where_they_are_t
     assert describe(real) == describe(soft)
     assert real.hints == soft.hints
     for device in potentiostats:
-        device.set(3.0).wait(20)
+        device.set(3.0).wait(60)
         reading = {key: each["value"] for key, each in device.read().items()}
         assert reading["potentiostat_charge"] == pytest.approx(3.0, abs=0.5)
         assert reading["potentiostat_voltage"] == pytest.approx(3.35, abs=0.05)
@@ -103,11 +103,11 @@ def test_the_potentiostat_and_its_twin_describe_the_same_and_go_where_they_are_t
 
 def test_a_cell_that_is_stopped_is_held_where_it_is(potentiostats):
     for device in potentiostats:
-        device.set(1.0).wait(20)
+        device.set(1.0).wait(60)
         status = device.set(300.0)
         device.stop()
         with pytest.raises(Exception, match="stopped"):
-            status.wait(20)
+            status.wait(60)
         held = [device.read()["potentiostat_charge"]["value"] for _ in range(2)]
         assert held[0] == pytest.approx(held[1], abs=0.5)
         assert held[1] < 290

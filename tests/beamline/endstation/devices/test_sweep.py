@@ -27,21 +27,21 @@ def twins():
 def both(twins, session):
     pairs = [(session.endstation.energy_sweep, session.endstation.shutter), (twins["energy_sweep"], twins["shutter"])]
     for sweep, shutter in pairs:
-        shutter.set("open").wait(10)
+        shutter.set("open").wait(60)
         prepare(sweep, 520.0, 540.0, 0.02)
     yield [sweep for sweep, _ in pairs]
     for _, shutter in pairs:
-        shutter.set("closed").wait(10)
+        shutter.set("closed").wait(60)
 
 
 def prepare(sweep, start, stop, bin_time):
     for setting, value in ((sweep.start, start), (sweep.stop_at, stop), (sweep.bins, BINS), (sweep.bin_time, bin_time)):
-        setting.set(value).wait(10)
+        setting.set(value).wait(60)
 
 
 def flown(sweep):
     sweep.stage()
-    sweep.trigger().wait(30)
+    sweep.trigger().wait(60)
     sweep.unstage()
     return {key: np.asarray(reading["value"]) for key, reading in sweep.read().items()}
 
@@ -65,7 +65,7 @@ def test_the_monochromator_stands_where_the_sweep_has_left_it(both, session):
     assert session.endstation.energy.undulator.position == pytest.approx(
         session.endstation.energy.gap_for(540.125), abs=0.002
     )
-    session.endstation.energy.set(530.0).wait(30)
+    session.endstation.energy.set(530.0).wait(60)
     assert session.endstation.energy.position == pytest.approx(530.0, abs=0.02)
 
 
@@ -76,7 +76,7 @@ def test_a_stopped_sweep_keeps_what_was_counted_until_then(both, which):
     status = sweep.trigger()
     time.sleep(0.4)
     sweep.stop(success=True)
-    status.wait(10)
+    status.wait(60)
     counted = np.isfinite(np.asarray(sweep.read()[sweep_key("i0")]["value"]))
     assert 40 < counted.sum() < 360
     assert counted[: counted.sum()].all()

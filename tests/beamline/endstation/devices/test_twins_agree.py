@@ -26,7 +26,7 @@ def of_both(twins, session, name):
     real, soft = getattr(session.endstation, name), twins[name]
     if name in LENGTHS:
         for device in (real, soft):
-            getattr(device, LENGTHS[name]).set(40).wait(5)
+            getattr(device, LENGTHS[name]).set(40).wait(60)
     return real, soft
 
 

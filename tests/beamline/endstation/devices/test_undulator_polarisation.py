@@ -25,16 +25,16 @@ def real(session):
     """The devices on EPICS; they are left as the other tests expect them."""
     devices = session.endstation.devices
     yield devices
-    devices["polarisation"].set("LH").wait(30)
-    devices["energy"].set(530.0).wait(30)
-    devices["sample"].set("LRNMC pristine").wait(30)
-    devices["scaler"].dwell.set(1.0).wait(10)
+    devices["polarisation"].set("LH").wait(60)
+    devices["energy"].set(530.0).wait(60)
+    devices["sample"].set("LRNMC pristine").wait(60)
+    devices["scaler"].dwell.set(1.0).wait(60)
 
 
 def counted(devices):
     """I0 per second, with the undulator as it is."""
-    devices["scaler"].dwell.set(1.0).wait(10)
-    devices["scaler"].trigger().wait(10)
+    devices["scaler"].dwell.set(1.0).wait(60)
+    devices["scaler"].trigger().wait(60)
     return read(devices["scaler"])[Key.I0]
 
 
@@ -42,10 +42,10 @@ def counted(devices):
 def test_gap_phase_and_flux_are_those_of_the_twin(polarisation, real, twins):
     seen = []
     for devices in (real, twins):
-        devices["energy"].set(690.0).wait(30)
-        devices["polarisation"].set(polarisation).wait(30)
+        devices["energy"].set(690.0).wait(60)
+        devices["polarisation"].set(polarisation).wait(60)
         changed = counted(devices)
-        devices["energy"].set(720.0).wait(30)  # both follow
+        devices["energy"].set(720.0).wait(60)  # both follow
         followed = counted(devices)
         values = read(devices["polarisation"]) | read(devices["energy"])
         assert values[Key.POLARISATION] == polarisation
@@ -61,7 +61,7 @@ def test_both_set_at_once_end_where_they_belong_together(real, twins):
     for devices in (real, twins):
         statuses = [devices["polarisation"].set("C-"), devices["energy"].set(700.0)]
         for status in statuses:
-            status.wait(30)
+            status.wait(60)
         together = read(devices["polarisation"]) | read(devices["energy"])
         assert together[Key.POLARISATION] == "C-"
         assert together[Key.UNDULATOR_GAP] == pytest.approx(17.263, abs=0.01)
@@ -74,12 +74,12 @@ def test_from_an_energy_that_the_new_polarisation_cannot_reach_both_go_where_it_
         for polarisation, energy, gap in (("LH", 250.0, 11.7012), ("LV", 700.0, 15.148), ("LH", 250.0, 11.7012)):
             statuses = [devices["polarisation"].set(polarisation), devices["energy"].set(energy)]
             for status in statuses:
-                status.wait(30)
+                status.wait(60)
             assert read(devices["polarisation"])[Key.POLARISATION] == polarisation
             assert read(devices["energy"])[Key.UNDULATOR_GAP] == pytest.approx(gap, abs=0.01)
-        devices["polarisation"].set("LV").wait(30)  # no gap gives it: nothing moves before the next energy
+        devices["polarisation"].set("LV").wait(60)  # no gap gives it: nothing moves before the next energy
         assert read(devices["polarisation"])[Key.POLARISATION] == "LH"
-        devices["energy"].set(700.0).wait(30)
+        devices["energy"].set(700.0).wait(60)
         assert read(devices["polarisation"])[Key.POLARISATION] == "LV"
 
 
@@ -96,21 +96,21 @@ def test_a_polarisation_at_an_energy_that_no_gap_gives_is_refused_in_one_line(re
 
 
 def test_a_change_that_is_stopped_is_named_and_set_again(real):
-    real["energy"].set(700.0).wait(30)
+    real["energy"].set(700.0).wait(60)
     switch("FreezeMotor", "ID:Phase")
     status = real["polarisation"].set("C+")
     real["polarisation"].stop()
     with pytest.raises(Exception, match="polarisation: stopped"):
-        status.wait(30)
+        status.wait(60)
     switch("FreezeMotor", "")
     assert read(real["polarisation"])[Key.POLARISATION] != "C+"
-    real["polarisation"].set("C+").wait(30)
+    real["polarisation"].set("C+").wait(60)
     assert read(real["polarisation"])[Key.POLARISATION] == "C+"
 
 
 def test_the_time_of_a_change_is_that_of_the_phase(real, twins):
     for devices in (real, twins):
-        devices["energy"].set(700.0).wait(30)
+        devices["energy"].set(700.0).wait(60)
         assert devices["polarisation"].change_time("LH", "LH") == 0.0
         there = devices["polarisation"].change_time("C+", "C-")
         assert there == pytest.approx(2 * 16.249 / 2.0, abs=1.1)  # mm over mm/s, and settling

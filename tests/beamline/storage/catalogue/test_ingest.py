@@ -33,7 +33,7 @@ def test_a_second_process_reads_a_scan_while_it_is_written(tmp_path, store):
             plan = bp.count([number(range(40)), Camera("ccd", tmp_path / "frames")], num=40, delay=0.1)
             uid = store.measure(plan)
             seen = json.loads(reader.stdout.readline())
-        assert ingester.wait_for(uid, 20)
+        assert ingester.wait_for(uid, 60)
         assert ingester.status().errors == {}
     finally:
         ingester.stop()
@@ -58,18 +58,18 @@ def test_a_scan_goes_on_while_the_catalogue_does_not_answer_and_the_run_is_inges
     assert not ingester.wait_for(frozen, 0.5)
     assert ingester.status().waiting == 1
     os.kill(ingester.pid, signal.SIGCONT)
-    assert ingester.wait_for(frozen, 20)
+    assert ingester.wait_for(frozen, 60)
     # Its database is locked by another program during the scan.
     database = tmp_path / "catalog" / "catalog.db"
     with closing(sqlite3.connect(database)) as other:
         other.execute("BEGIN EXCLUSIVE")
         locked = store.measure(bp.count([number(range(50))], num=50))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not ingester.status().errors and time.monotonic() < deadline:
             time.sleep(0.1)
         assert "locked" in ingester.status().errors[locked]
         other.rollback()
-    assert ingester.wait_for(locked, 30)
+    assert ingester.wait_for(locked, 60)
     # It is killed during the scan, and restarted.
     os.kill(ingester.pid, signal.SIGKILL)
     killed = store.measure(bp.count([number(range(50))], num=50))
@@ -111,7 +111,7 @@ def test_asked_to_finish_the_process_ingests_what_is_left_and_ends(tmp_path, sto
     uid = store.measure(bp.count([number(range(20))], num=20))
     ingester.finish()
     assert ingester.wait_for(uid, 60)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while ingester.status().state != "off" and time.monotonic() < deadline:
         time.sleep(0.1)
     assert (ingester.status().state, ingester.status().restarts) == ("off", 0)

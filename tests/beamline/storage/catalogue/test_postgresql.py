@@ -187,11 +187,11 @@ def test_a_server_that_is_killed_in_mid_scan_and_started_again_costs_nothing(pos
     ingester.start()
     reader = store.open()
     first = store.measure(bp.count([number([1.0])]))
-    assert ingester.wait_for(first, 30)
+    assert ingester.wait_for(first, 60)
     assert len(list(documents(reader[first]))) == 4
 
     def until(said):
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not said(ingester.status()):
             assert time.monotonic() < deadline
             time.sleep(0.05)

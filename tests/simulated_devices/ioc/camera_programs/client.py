@@ -21,7 +21,7 @@ class Handler(logging.Handler):
 
 logging.getLogger("beamline").addHandler(Handler())
 folder = Path(sys.argv[1])
-deadline = time.monotonic() + 40  # the server starts meanwhile, on a computer that may be busy
+deadline = time.monotonic() + 60  # the server starts meanwhile, on a computer that may be busy
 while epics.caget("T:hung", timeout=0.5, connection_timeout=0.5) is None:
     assert time.monotonic() < deadline, "the server did not answer"
 

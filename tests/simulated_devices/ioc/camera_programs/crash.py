@@ -9,8 +9,8 @@ from beamline.endstation.devices.ccd import Ccd
 
 crashed = make(Ccd, "ccd")
 crashed.stage()
-crashed.exposure_time.set(1.0).wait(5)
-crashed.trigger().wait(5)
+crashed.exposure_time.set(1.0).wait(60)
+crashed.trigger().wait(60)
 epics.caput("SIM:CCD:cam1:ImageMode", "Continuous", wait=True, timeout=5)
 epics.caput("SIM:CCD:cam1:Acquire", 1)
 while not crashed.cam.acquire.get(use_monitor=False):
@@ -19,5 +19,5 @@ files = [path(crashed)]
 logged.clear()
 ccd = make(Ccd, "ccd")
 ccd.stage()
-ccd.trigger().wait(5)
+ccd.trigger().wait(60)
 answer(files=[*files, path(ccd)], number=number(ccd), logged=logged)

@@ -67,7 +67,7 @@ ccd.stage()
 bare = []
 for _ in range(10):
     begin = time.monotonic()
-    ccd.trigger().wait(10)
+    ccd.trigger().wait(60)
     bare.append(time.monotonic() - begin)
 ccd.unstage()
 

@@ -14,7 +14,7 @@ from client import answer, make, message, path
 from beamline.endstation.devices.ccd import Ccd
 
 ccd = make(Ccd, "ccd")
-ccd.exposure_time.set(60.0).wait(5)  # 0.6 s here
+ccd.exposure_time.set(60.0).wait(60)  # 0.6 s here
 engine = RunEngine({})
 seen, timers = [], []
 engine.subscribe(lambda name, doc: seen.append(doc["data"]["ccd_image"]), "event")
@@ -41,15 +41,15 @@ with h5py.File(file) as written:
     ids = written["entry/instrument/NDAttributes/NDArrayUniqueId"][:].tolist()
 
 ccd.stage()
-ccd.exposure_time.set(600.0).wait(5)
+ccd.exposure_time.set(600.0).wait(60)
 status = ccd.trigger()
 time.sleep(0.2)
 ccd.stop()
-stopped = message(lambda: status.wait(5))
+stopped = message(lambda: status.wait(60))
 status = ccd.trigger()
 time.sleep(0.2)
 ccd.unstage()
-unstaged = message(lambda: status.wait(5))
+unstaged = message(lambda: status.wait(60))
 answer(
     seen=seen,
     idle=idle_within,
