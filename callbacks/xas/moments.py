@@ -1,0 +1,108 @@
+"""Integral and centroid of a spectrum in a window, above a background, with their uncertainties."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from callbacks.fitting.rows import as_rows
+from callbacks.xas.background import MISSING, SIGMAS, Window, background, jump_weight, points_inside, windows
+
+FloatArray = NDArray[np.floating]
+Background = Literal["none", "constant", "linear"]
+
+NO_AREA = "no area: it is not above 3 sigma"
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Integral and centroid of one spectrum or many.
+
+    Attributes
+    ----------
+    area, area_sigma : numpy.ndarray, shape (...)
+        In units of the spectrum times eV; NaN where a point that it needs is not measured.
+    centroid, centroid_sigma : numpy.ndarray, shape (...)
+        eV; NaN where `status` is not "ok".
+    status : numpy.ndarray of str, shape (...)
+        Of the centroid: "ok", or why there is none.
+    area_status : numpy.ndarray of str, shape (...)
+    """
+
+    area: FloatArray
+    area_sigma: FloatArray
+    centroid: FloatArray
+    centroid_sigma: FloatArray
+    status: NDArray[np.str_]
+    area_status: NDArray[np.str_]
+
+
+def moments(
+    energy: FloatArray,
+    spectra: FloatArray,
+    variance: FloatArray,
+    *,
+    window: Window,
+    form: Background = "linear",
+    pre_edge: Window | None = None,
+) -> Moments:
+    """Integrate spectra over a window, by trapezoids, and find the centroid of what is in it.
+
+    Parameters
+    ----------
+    energy : numpy.ndarray, shape (n_energies,)
+        eV, ascending.
+    spectra : numpy.ndarray, shape (..., n_energies)
+        NaN where not measured. An energy that no spectrum has is left out of all.
+    variance : numpy.ndarray, shape (n_energies,) or that of the spectra
+        Of independent points.
+    window : tuple of float
+        eV.
+    form : {"none", "constant", "linear"}
+        Of what is fitted before the edge and taken off.
+    pre_edge : tuple of float, optional
+        eV, where it is fitted; default the lowest 12 % of the range.
+
+    Returns
+    -------
+    Moments
+
+    Raises
+    ------
+    ValueError
+        When shapes do not match, or a window holds too few energies.
+
+    Notes
+    -----
+    Both moments are linear in the spectrum, so that their covariance is exact; that of their quotient, the centroid,
+    is to first order.
+    """
+    rows = as_rows(energy, spectra, variance)
+    energy = np.asarray(energy, dtype=float)
+    recorded = rows.recorded
+    at = energy[recorded]
+    matrix = np.zeros((2, len(energy)))
+    inside = points_inside(at, window, "integration", 2)
+    middle = 0.5 * (window[0] + window[1])
+    weight = jump_weight(at, inside, "area")
+    both = np.stack([weight, weight * (at - middle)])
+    if form != "none":
+        before = points_inside(at, windows(at, pre_edge, None)[0], "pre-edge", 1 if form == "constant" else 2)
+        both = background(at, rows.mean_variance[recorded], before, form).after_off(both)
+    matrix[:, recorded] = both
+    values = rows.values @ matrix.T
+    covariance = (rows.variance @ (matrix[:, None] * matrix[None]).reshape(4, -1).T).reshape(-1, 2, 2)
+    missing = (~rows.measured & (matrix != 0).any(axis=0)).any(axis=1)
+    values[missing], covariance[missing] = np.nan, np.nan
+    area, area_sigma = values[:, 0], np.sqrt(covariance[:, 0, 0])
+    status = np.full(len(values), "ok", dtype="<U60")
+    status[~(area > SIGMAS * area_sigma)] = NO_AREA
+    status[missing] = MISSING
+    ratio = np.divide(values[:, 1], area, out=np.full(len(area), np.nan), where=status == "ok")
+    gradient = np.stack([-ratio, np.ones_like(ratio)], axis=1) / np.where(status == "ok", area, np.nan)[:, None]
+    sigma = np.sqrt(np.einsum("ni,nij,nj->n", gradient, covariance, gradient))
+    area_status = np.where(missing, MISSING, "ok").astype("<U60")
+    return Moments(*(rows.restore(each) for each in (area, area_sigma, middle + ratio, sigma, status, area_status)))

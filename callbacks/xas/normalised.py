@@ -1,0 +1,126 @@
+"""Many spectra normalised at once: a background taken off and the edge jump, or the area, divided by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from callbacks.fitting.rows import as_rows
+from callbacks.xas.background import (
+    MISSING,
+    NO_EDGE,
+    SIGMAS,
+    Window,
+    background,
+    jump_weight,
+    points_inside,
+    propagated,
+    windows,
+)
+
+FloatArray = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """Normalised spectra.
+
+    Attributes
+    ----------
+    values, variance : numpy.ndarray, shape (..., n_energies)
+        NaN throughout where `status` is not "ok".
+    jump, jump_sigma : numpy.ndarray, shape (...)
+        What was divided by: the edge jump, or the area (eV).
+    status : numpy.ndarray of str, shape (...)
+    """
+
+    values: FloatArray
+    variance: FloatArray
+    jump: FloatArray
+    jump_sigma: FloatArray
+    status: NDArray[np.str_]
+
+
+def normalise_spectra(
+    energy: FloatArray,
+    spectra: FloatArray,
+    variance: FloatArray,
+    *,
+    pre_edge: Window | None = None,
+    post_edge: Window | None = None,
+    form: Literal["constant", "linear"] = "linear",
+    by: Literal["edge", "area"] = "edge",
+) -> Normalised:
+    """Subtract what is fitted before the edge and divide by the jump, or the area, beyond it.
+
+    Parameters
+    ----------
+    energy : numpy.ndarray, shape (n_energies,)
+        eV, ascending.
+    spectra : numpy.ndarray, shape (..., n_energies)
+        NaN where not measured. An energy that no spectrum has is left out of all.
+    variance : numpy.ndarray, shape (n_energies,) or that of the spectra
+        Of independent points.
+    pre_edge, post_edge : tuple of float, optional
+        eV; default the ends of the range.
+    form : {"constant", "linear"}
+        Of the background.
+    by : {"edge", "area"}
+        The mean in the window beyond the edge, or the area there.
+
+    Returns
+    -------
+    Normalised
+        Its variance is propagated through background and jump; that points then have these in common is not in it.
+
+    Raises
+    ------
+    ValueError
+        When shapes do not match, or a window holds too few energies.
+
+    See Also
+    --------
+    callbacks.xas.spectrum.normalise_spectrum : of one spectrum, whose points weigh by their own noise
+    """
+    rows = as_rows(energy, spectra, variance)
+    energy = np.asarray(energy, dtype=float)
+    recorded = rows.recorded
+    at, part = energy[recorded], rows.at(recorded)
+    pre, post = windows(at, pre_edge, post_edge)
+    before = background(
+        at, part.mean_variance, points_inside(at, pre, "pre-edge", 1 if form == "constant" else 2), form
+    )
+    weight = jump_weight(at, points_inside(at, post, "post-edge", 1 if by == "edge" else 2), by)
+    jump_row = before.after_off(weight)
+    subtracted = before.off(part.values)
+    jump = part.values @ jump_row
+    missing = (~part.measured & ((before.rows != 0).any(axis=0) | (weight != 0))).any(axis=1)
+    jump_sigma = propagated(np.broadcast_to(jump_row, part.values.shape), part.variance)
+    status = np.full(len(rows), "ok", dtype="<U60")
+    status[~(jump > SIGMAS * jump_sigma)] = NO_EDGE
+    status[missing] = MISSING
+    ok = status == "ok"
+    divisor = np.where(ok, jump, np.nan)[:, None]
+    normalised = subtracted / divisor
+    # As of one spectrum: the Jacobian is the unit matrix less one of low rank, over the jump. That of the background is
+    # the same in all spectra, the last of its columns is each one's own.
+    noise, fixed = part.variance, before.rows
+    own = 1.0 - 2.0 * np.einsum("er,re->e", before.columns, fixed) - 2.0 * normalised * jump_row
+    cross = np.einsum("ne,re,se->nrs", noise, fixed, fixed)
+    shared = np.einsum("er,nrs,es->ne", before.columns, cross, before.columns)
+    shared += 2.0 * normalised * np.einsum("er,nr->ne", before.columns, (noise * jump_row) @ fixed.T)
+    shared += normalised**2 * ((noise * jump_row**2).sum(axis=1))[:, None]
+    spread = np.maximum(noise * own + shared, 0.0) / divisor**2
+    values, its_variance = (np.full((len(rows), len(energy)), np.nan) for _ in range(2))
+    values[:, recorded] = np.where(part.measured, normalised, np.nan)
+    its_variance[:, recorded] = np.where(part.measured, spread, np.nan)
+    return Normalised(
+        values=rows.restore(values),
+        variance=rows.restore(its_variance),
+        jump=rows.restore(np.where(missing, np.nan, jump)),
+        jump_sigma=rows.restore(np.where(missing, np.nan, jump_sigma)),
+        status=rows.restore(status),
+    )
