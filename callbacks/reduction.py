@@ -399,7 +399,8 @@ def derived_run(
     derivation = Derivation(raw_uids=raw_uids, pipeline=pipeline, settings=settings, software=_software())
     run = event_model.compose_run(metadata={**metadata, DERIVATION: derivation.model_dump(mode="json")})
     yield "start", dict(run.start_doc)
-    yield from _result_documents(run, result.as_dict(), units_of(type(result)), run.start_doc["time"])
+    units = {name: each.units for name, each in result.described().items()}
+    yield from _result_documents(run, result.as_dict(), units, run.start_doc["time"])
     yield "stop", dict(run.compose_stop())
 
 

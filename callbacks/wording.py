@@ -19,4 +19,6 @@ def number_of(count: int, noun: str) -> str:
     """
     if count == 1:
         return f"{count} {noun}"
+    if noun.endswith("spectrum"):
+        return f"{count} {noun.removesuffix('um')}a"
     return f"{count} {noun.removesuffix('y')}ies" if noun.endswith("y") else f"{count} {noun}s"

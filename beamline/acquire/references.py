@@ -13,6 +13,7 @@ from beamline.storage import Run, Runs
 from beamline.storage.layout import Layout
 from callbacks.contract import RIXS_POOLED, CalibrationResult, EnergyCalibration, RixsResult, XasResult
 
+YIELD = "tey"  # the channel of an absorption spectrum where none is named
 LARGEST_FILE = 10_000_000  # bytes of a file of two columns: some 400,000 energies
 
 
@@ -163,7 +164,7 @@ def _lines_of(derived: Run) -> list[str]:
     return [*derived.derivation.raw_uids, *(loaded.get("runs", ()) if used and loaded else ())]
 
 
-def find_reference(where: str, folder: Path, data_dir: Path) -> dict[str, Any]:
+def find_reference(where: str, folder: Path, data_dir: Path, channel: str = YIELD) -> dict[str, Any]:
     """Read a reference spectrum into the form that the settings have.
 
     Parameters
@@ -175,6 +176,8 @@ def find_reference(where: str, folder: Path, data_dir: Path) -> dict[str, Any]:
         Folder that a relative path refers to.
     data_dir : Path
         The data folder, for references that are runs.
+    channel : str
+        Of a run that is an absorption spectrum.
 
     Raises
     ------
@@ -202,14 +205,18 @@ def find_reference(where: str, folder: Path, data_dir: Path) -> dict[str, Any]:
     raw, derived = Runs(data_dir).load_with_derived(where)
     if derived is None:
         raise BeamlineError(f"reference {where}: run {raw.uid} has not been reduced")
-    return reference_of(derived, where)
+    return reference_of(derived, where, channel)
 
 
-def reference_of(derived: Run, where: str) -> dict[str, Any]:
-    """Return the mean spectrum of a reduced stack or line spectrum as a reference."""
+def reference_of(derived: Run, where: str, channel: str = YIELD) -> dict[str, Any]:
+    """Return the mean spectrum of a reduced stack or line spectrum, or an absorption spectrum, as a reference."""
     result = derived.result
+    if "xas_energy" in result:
+        return _absorption_of(derived, where, channel)
     if "spectrum" not in result:
-        raise BeamlineError(f"reference {where}: the run has no optical density; expected a stack or a line spectrum")
+        raise BeamlineError(
+            f"reference {where}: the run has no optical density; expected a stack, a line or an absorption spectrum"
+        )
     known = np.isfinite(result["spectrum"])
     if known.sum() < 4:
         raise BeamlineError(f"reference {where}: the run has no spectrum: I0 {result['i0_status']}")
@@ -221,4 +228,22 @@ def reference_of(derived: Run, where: str) -> dict[str, Any]:
         "optical_density": density.tolist(),
         "sigma": sigma.tolist(),
         "source": f"run {derived.derivation.raw_uids[-1]}",
+    }
+
+
+def _absorption_of(derived: Run, where: str, channel: str) -> dict[str, Any]:
+    """Return a normalised absorption spectrum as a reference."""
+    result = derived.read(XasResult)
+    if channel not in result.spectra:
+        raise BeamlineError(f"reference {where}: {unknown('channel', channel, result.spectra)}")
+    spectrum = result.spectra[channel]
+    if spectrum.status != "ok":
+        raise BeamlineError(f"reference {where}: {channel} is not normalised: {spectrum.status}")
+    known = np.isfinite(spectrum.normalised)
+    assert derived.derivation is not None
+    return {
+        "energy": result.xas_energy[known].tolist(),
+        "optical_density": spectrum.normalised[known].tolist(),
+        "sigma": spectrum.sigma[known].tolist(),
+        "source": f"run {derived.derivation.raw_uids[-1]}, {channel}",
     }

@@ -35,9 +35,9 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-def _run_names(context: typer.Context, value: str | list[str]) -> str | list[str]:
+def _run_names(context: typer.Context, value: str | list[str] | None) -> str | list[str] | None:
     """Refuse what cannot be the name of a run, as a mistyped option, which would be taken for one."""
-    for name in [value] if isinstance(value, str) else value:
+    for name in [value] if isinstance(value, str) else value or ():
         if name.startswith("-") and not re.fullmatch(r"-[0-9]+", name):
             options = [option for each in context.command.params for option in each.opts if option.startswith("--")]
             near = difflib.get_close_matches(name.partition("=")[0], options, n=1)
@@ -416,22 +416,44 @@ def report(
 @app.command(context_settings=TAKES_RUN)
 def analyse(
     runs: Annotated[
-        list[str],
-        typer.Argument(metavar="RUN...", callback=_run_names, help="STXM stacks or RIXS maps, as runs are named."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN...]",
+            callback=_run_names,
+            help="Runs of one technique, as runs are named; or an analysis, which is made again. Default: those that"
+            " the recipe names.",
+        ),
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option("-r", "--recipe", parser=_path, metavar="FILE", help="What is done with them, in TOML."),
+    ] = None,
+    do: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MEASURE",
+            help="Take a measure: edge_position, derivative, white_lines, integral, centroid, lcf, mlls. Repeatable.",
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the recipe, as TOML has it. Repeatable."),
+    ] = None,
     config: ReductionFile = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", parser=_path, metavar="FILE", help="Report. Default: pooled-UID.html."),
+        typer.Option("-o", "--output", parser=_path, metavar="FILE", help="Report. Default: named after the analysis."),
     ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Analyse STXM stacks together (components, end members, maps, totals), or RIXS maps (calibration, differences)."""
+    """Analyse runs by a recipe: edges, fractions, ratios, maps; or pool STXM stacks or RIXS maps."""
     from beamline.cli import printing
     from beamline.operations.analyse import analyse_runs
 
-    outcome = analyse_runs(runs, config=config, data_dir=data_dir, output=output)
+    outcome = analyse_runs(
+        runs or [], config=config, data_dir=data_dir, output=output, recipe=recipe, does=do or [], sets=settings or []
+    )
     printing.print_json(outcome) if as_json else printing.print_analysis(outcome)
     _check_catalogue(outcome)
 

@@ -26,7 +26,7 @@ from beamline.operations.runs import (
     summary_warnings,
 )
 from beamline.storage.runs import UNREADABLE_REDUCTION
-from beamline.text import clean, encodable, shortened
+from beamline.text import clean, encodable, shortened, with_sigma
 from callbacks.wording import number_of
 
 if TYPE_CHECKING:  # their modules take time to import, and whoever prints one has it
@@ -345,7 +345,10 @@ def print_replay(outcome: Mapping[str, Any]) -> None:
 
 
 def print_analysis(outcome: Mapping[str, Any]) -> None:
-    """Print the outcome of a pooled analysis."""
+    """Print the outcome of an analysis."""
+    if "recipe" in outcome:
+        _print_recipe(outcome)
+        return
     if outcome["technique"] == "rixs":
         _print_maps(outcome)
     else:
@@ -357,6 +360,44 @@ def print_analysis(outcome: Mapping[str, Any]) -> None:
             console.print(styled(f"{run['run'][:8]}: {problem}", "yellow"))
     if "report" in outcome:  # not of one that was kept before
         console.print(f"report: {outcome['report']}", soft_wrap=True)
+
+
+def _print_recipe(outcome: Mapping[str, Any]) -> None:
+    """Print what was read off each spectrum, a table for each measure."""
+    several = len({spectrum["part"] for spectrum in outcome["spectra"]}) > 1
+    for measure in outcome["spectra"][0]["measures"]:
+        found = [
+            (spectrum, spectrum["measures"][measure])
+            for spectrum in outcome["spectra"]
+            if spectrum["measures"][measure]["status"] != "not taken of this part"
+        ]
+        values = list(dict.fromkeys(key for _, one in found for key in one if isinstance(one[key], dict)))
+        units = {key: one[key]["units"] for _, one in found for key in values if key in one}
+        heads = [f"{key} ({units[key]})" if units[key] else key for key in values]
+        table = _table(
+            "run", "sample", *(["part"] if several else []), *(head.replace("_", " ") for head in heads), "",
+            free=["sample", ""],
+        )  # fmt: skip
+        table.title = measure.replace("_", " ")
+        for spectrum, one in found:
+            numbers = [_number(one.get(key)) for key in values]
+            part = [spectrum["part"]] if several else []
+            said = "" if one["status"] == "ok" else styled(one["status"], "yellow")
+            table.add_row(spectrum["run"][:8], spectrum["sample"], *part, *numbers, said)
+        _print_table(table)
+    if outcome["maps"]:
+        console.print(f"maps: {', '.join(outcome['maps'])}", soft_wrap=True)
+    for note in [*outcome["assumed"], *outcome["problems"]]:
+        console.print(styled(note, "yellow"), soft_wrap=True)
+    console.print(f"analysis: {outcome['derived_uid'][:8]}", soft_wrap=True)
+    if "report" in outcome:  # not of one that was kept before
+        console.print(f"report: {outcome['report']}", soft_wrap=True)
+
+
+def _number(one: Mapping[str, Any] | None) -> str:
+    if one is None or not math.isfinite(one["value"]):
+        return ""
+    return with_sigma(one["value"], one["sigma"]) if math.isfinite(one["sigma"]) else f"{one['value']:.4g}"
 
 
 def _print_maps(outcome: Mapping[str, Any]) -> None:

@@ -256,7 +256,7 @@ def load_config(path: Path | None = None) -> Config:
         expected.
     """
     path = path or SIMULATED
-    return _validated(path, _read_tables(path), Config)
+    return _validated(path, read_tables(path), Config)
 
 
 def load_reduction_config(path: Path | None = None) -> ReductionConfig:
@@ -273,7 +273,7 @@ def load_reduction_config(path: Path | None = None) -> ReductionConfig:
         As of `load_config`; a whole one is checked as a whole.
     """
     path = path or SIMULATED
-    tables = _read_tables(path)
+    tables = read_tables(path)
     of_endstation = Config.model_fields.keys() - ReductionConfig.model_fields.keys()
     return _validated(path, tables, Config if tables.keys() & of_endstation else ReductionConfig)
 
@@ -287,7 +287,7 @@ def _validated(path: Path, tables: dict[str, Any], model: type[ConfigT]) -> Conf
         raise BeamlineError(*(f"{path}: {line}" for line in explain(error, model))) from error
 
 
-def _read_tables(path: Path) -> dict[str, Any]:
+def read_tables(path: Path) -> dict[str, Any]:
     """Read a file of TOML; `BeamlineError` where it is none."""
     try:
         if path.exists() and not path.is_file():

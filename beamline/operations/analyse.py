@@ -1,9 +1,9 @@
-"""Pooled analysis: RIXS maps by `analyse_rixs`; the pixels of STXM stacks as one cloud, on one energy scale."""
+"""Analyse runs together: by a recipe, or pooled: maps by `analyse_rixs`, the pixels of stacks as one cloud."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_reduction_config
 from beamline.errors import BeamlineError
-from beamline.operations import analyse_rixs
+from beamline.operations import analyse_recipe, analyse_rixs
 from beamline.operations.analyse_rixs import keep_pooled
 from beamline.operations.outputs import new_file
 from beamline.operations.problems import problems_of
+from beamline.operations.recipes import runs_of
 from beamline.operations.runs import data_folder, interruptions, of_one_scan, technique_of
 from beamline.processes.followers import ingest_now
 from beamline.report.page import write_page
@@ -38,7 +39,7 @@ from callbacks.contract import (
     StxmResult,
     parts_before,
 )
-from callbacks.pipelines import RIXS, RixsSettings, StxmSettings
+from callbacks.pipelines import RIXS, XAS, RixsSettings, StxmSettings
 from callbacks.stxm.density.masks import GOOD
 from callbacks.stxm.edges import edge_of, gap_in
 from callbacks.stxm.unmixing.analysis import analyse, average_spectrum, windows
@@ -50,18 +51,31 @@ FloatArray = NDArray[np.floating]
 
 
 def analyse_runs(
-    names: list[str], *, config: Path | None, data_dir: Path | None, output: Path | None
+    names: list[str],
+    *,
+    config: Path | None = None,
+    data_dir: Path | None = None,
+    output: Path | None = None,
+    recipe: Path | None = None,
+    does: Sequence[str] = (),
+    sets: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Analyse STXM stacks or RIXS maps together, keep the outcome as a derived run, and write its report.
+    """Analyse runs together, keep the outcome as a derived run, and write its report.
+
+    Stacks and RIXS maps are pooled where there is no recipe; absorption spectra are always analysed by one.
 
     Parameters
     ----------
     names : list of str
-        The runs, as runs are named.
+        The runs, as runs are named; an analysis that was kept, which is made again; none where a recipe names them.
     config : Path or None
-        For `[processing.stxm]` or `[processing.rixs]`.
+        For `[processing.stxm]` or `[processing.rixs]` of what is pooled.
     data_dir, output : Path or None
         Where runs are kept; the report's file.
+    recipe : Path or None
+        What is done; see `callbacks.analysis.recipe`.
+    does, sets : sequence of str
+        Measures to take, and settings, in addition; see `beamline.operations.recipes.read_recipe`.
 
     Returns
     -------
@@ -69,7 +83,7 @@ def analyse_runs(
         For JSON: `technique`, `derived_uid`, `report`; of stacks energies, offsets, components, for each run its
         fractions; of maps the calibration and its chi square, for each run offset, drift and pull; for each run
         `problems`, what it leaves out; `not_in_catalogue`, why the derived run did not come into the catalogue, empty
-        where it did.
+        where it did. By a recipe: `recipe`, `spectra` with what each measure found, `maps`, `assumed`.
 
     Raises
     ------
@@ -83,14 +97,28 @@ def analyse_runs(
     data_dir = data_folder(data_dir, loaded)
     processing = processing_with_references(loaded, data_dir)
     pool_all: Callable[[], tuple[str, dict[str, Any], Callable[[Path], None]]]
+    runs = Runs(data_dir)
+    names = names or (runs_of(recipe) if recipe else [])
+    analyse_recipe.refuse_empty(names)
+    before = runs.find_pooled(names[0]) if len(names) == 1 else None
+    by_recipe = recipe is not None or does or sets
+    if before is not None and by_recipe:
+        raise BeamlineError(f"{names[0]}: is an analysis, which is made again by its own recipe; name runs instead")
+    if before is not None:
+        names = before.raw_uids
     names, pipeline = _runs_of_one_pipeline(names, data_dir)
-    if pipeline == RIXS.name:
+    if before is not None and analyse_recipe.is_analysed(before):
+        pool_all = partial(_by_recipe, partial(analyse_recipe.analyse_again, runs, before))
+    elif by_recipe or pipeline == XAS.name:
+        make = partial(analyse_recipe.analyse_by_recipe, runs, names, file=recipe, does=does, sets=sets)
+        pool_all = partial(_by_recipe, make)
+    elif pipeline == RIXS.name:
         pool_all = partial(_pool_maps, names, RixsSettings.model_validate(processing.get("rixs", {})), data_dir)
     else:
         pool_all = partial(_pool_stacks, names, StxmSettings.model_validate(processing.get("stxm", {})), data_dir)
     if output is None:
         uid, summary, write = pool_all()
-        output = Path(f"pooled-{uid[:8]}.html")
+        output = Path(f"{'analysis' if 'recipe' in summary else 'pooled'}-{uid[:8]}.html")
         with new_file(output, data_dir) as part:
             write(part)
     else:
@@ -109,6 +137,8 @@ def show_pooled(runs: Runs, entry: Entry) -> dict[str, Any]:
     BeamlineError
         When it, or one of the runs that it was made of, cannot be read.
     """
+    if analyse_recipe.is_analysed(entry):
+        return analyse_recipe.summary_of(analyse_recipe.show_analysed(runs, entry))
     derived = runs.load(entry)
     raws = [runs.load(runs.find(uid)) for uid in entry.raw_uids]
     problems = [problems_of(raw, interruptions(raw)) for raw in raws]
@@ -135,10 +165,17 @@ def _runs_of_one_pipeline(names: list[str], data_dir: Path) -> tuple[list[str], 
         for part in {other.uid for other in raws} & set(parts_before(raw.start)):
             raise BeamlineError(f"run {raw.uid[:8]} goes on with {part[:8]}, and holds it: name the first alone")
     pipelines = {technique_of(raw).pipeline.name: raw for raw in raws}
-    if RIXS.name in pipelines and len(pipelines) > 1:
+    if len(pipelines) > 1:
         told = ", ".join(f"{technique_of(raw).title} ({raw.uid[:8]})" for raw in pipelines.values())
-        raise BeamlineError(f"the runs are of different techniques: {told}; expected RIXS maps or STXM stacks")
+        raise BeamlineError(f"the runs are of different techniques: {told}; expected one")
     return [raw.uid for raw in raws], next(iter(pipelines))
+
+
+def _by_recipe(
+    make: Callable[[], analyse_recipe.Analysed],
+) -> tuple[str, dict[str, Any], Callable[[Path], None]]:
+    analysed = make()
+    return analysed.uid, analyse_recipe.summary_of(analysed), partial(analyse_recipe.write_report, analysed=analysed)
 
 
 def _pool_maps(

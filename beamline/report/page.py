@@ -6,7 +6,7 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from matplotlib.figure import Figure
@@ -15,6 +15,14 @@ from beamline.report.figures import Drawn, literal
 from beamline.text import clean
 
 DPI = 110
+
+
+class PageTable(NamedTuple):
+    """A table of a page: the first column is of words."""
+
+    heading: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
 def write_page(
@@ -27,6 +35,7 @@ def write_page(
     drawn: Iterable[Drawn],
     provenance: list[tuple[str, str]],
     remarks: Sequence[str] = (),
+    tables: Iterable[PageTable] = (),
 ) -> None:
     """Write a self-contained page.
 
@@ -41,6 +50,7 @@ def write_page(
     provenance : list of (name, value)
     remarks : sequence of str
         What concerns some of its frames or points: shown in yellow. The verdict is green where there is neither.
+    tables : iterable of PageTable
     """
     environment = jinja2.Environment(loader=jinja2.PackageLoader("beamline.report"), autoescape=True, finalize=_shown)
     template = environment.get_template("report.html")
@@ -51,6 +61,7 @@ def write_page(
         warnings=warnings,
         remarks=remarks,
         figures=[{"heading": heading, "caption": caption, "png": _png(figure)} for heading, caption, figure in drawn],
+        tables=list(tables),
         provenance=provenance,
     )
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,10 @@
 Plans, devices, importers, simulators, steps and reports import these; nothing else spells a key.
 """
 
+from callbacks.contract.analysed import AnalysedResult, Quantity
 from callbacks.contract.blocks import (
     ADDED,
+    ANALYSED,
     CAMPAIGN,
     CONTINUES,
     DERIVATION,
@@ -95,6 +97,7 @@ from callbacks.contract.xas import (
 
 __all__ = [
     "ADDED",
+    "ANALYSED",
     "CAMPAIGN",
     "CCD",
     "CCD_DARK",
@@ -117,6 +120,7 @@ __all__ = [
     "UNITS",
     "Account",
     "AlignmentResult",
+    "AnalysedResult",
     "AnalysisResult",
     "CalibrationResult",
     "CampaignPart",
@@ -145,6 +149,7 @@ __all__ = [
     "PolarisationConfig",
     "PooledResult",
     "Precision",
+    "Quantity",
     "Reason",
     "RegionsResult",
     "Result",

@@ -183,6 +183,8 @@ SERIES = "series"
 DERIVATION = "derivation"
 # The pipelines of what is derived from several runs as if they were one.
 STXM_POOLED, RIXS_POOLED = "stxm_pooled", "rixs_pooled"
+ANALYSED = "analysed"  # pipeline of an analysis by a recipe
+OF_SEVERAL = (STXM_POOLED, RIXS_POOLED, ANALYSED)
 CONTINUES = "continues"
 CAMPAIGN = "campaign"
 ENERGY_CALIBRATION = "energy_calibration"
@@ -194,11 +196,11 @@ PROCESSING = "processing"  # of a raw run: the settings of the reduction when it
 def reduction_of(start: Mapping[str, Any]) -> str:
     """Give the uid of the raw run that a run is the reduction of, by its start document; empty if it is none.
 
-    Of several, as a run that goes on with others is reduced with them, it is the last. A pooled analysis is no
+    Of several, as a run that goes on with others is reduced with them, it is the last. An analysis is no
     reduction, also where it was made of one run.
     """
     match start.get(DERIVATION):
-        case {"raw_uids": [*_, str(uid)], "pipeline": pipeline} if pipeline not in (STXM_POOLED, RIXS_POOLED):
+        case {"raw_uids": [*_, str(uid)], "pipeline": pipeline} if pipeline not in OF_SEVERAL:
             return uid
     return ""
 

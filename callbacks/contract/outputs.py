@@ -105,6 +105,10 @@ class Result(BaseModel):
             for name, field in cls.model_fields.items()
         }
 
+    def described(self) -> dict[str, Described]:
+        """Give the same with what only this result has."""
+        return type(self).describe()
+
 
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]

@@ -1,0 +1,217 @@
+"""Analysis by a recipe: read the runs, read off what is asked for, keep it as a derived run, and report it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from beamline.errors import BeamlineError
+from beamline.operations.analyse_rixs import keep_pooled
+from beamline.operations.analysed_spectra import gather, technique_of_all
+from beamline.operations.problems import problems_of
+from beamline.operations.recipes import read_recipe
+from beamline.operations.runs import interruptions, shown_name
+from beamline.report.analysed import analysed_figures, labels, tables
+from beamline.report.page import write_page
+from beamline.storage.results import Run
+from beamline.storage.runs import Entry, Runs
+from beamline.text import shortened
+from callbacks.analysis import Recipe, analyse
+from callbacks.contract import ANALYSED, AnalysedResult
+from callbacks.wording import number_of
+
+TITLES = {"xas": "absorption spectra", "stxm": "STXM stacks", "rixs": "RIXS maps"}
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """An analysis that is kept.
+
+    Attributes
+    ----------
+    uid : str
+        Of the derived run.
+    recipe : Recipe
+    result : AnalysedResult
+    runs : list of Run
+        The raw runs.
+    problems : list of list of str
+        What each of them leaves out; see `problems_of`.
+    """
+
+    uid: str
+    recipe: Recipe
+    result: AnalysedResult
+    runs: list[Run]
+    problems: list[list[str]]
+
+
+def analyse_by_recipe(
+    runs: Runs, names: Sequence[str], *, file: Path | None, does: Sequence[str], sets: Sequence[str]
+) -> Analysed:
+    """Analyse runs by a recipe, and keep the outcome as a derived run.
+
+    Parameters
+    ----------
+    runs : Runs
+    names : sequence of str
+        The runs.
+    file : Path or None
+        The recipe.
+    does, sets : sequence of str
+        Measures and settings in addition; see `beamline.operations.recipes.read_recipe`.
+
+    Raises
+    ------
+    BeamlineError
+        For runs of several techniques or that are not reduced, and mistakes in the recipe.
+    """
+    recipe = read_recipe(file, does, sets, technique_of_all(runs, names), runs.data_dir)
+    return _analysed(runs, names, recipe, file.parent if file else Path())
+
+
+def analyse_again(runs: Runs, entry: Entry) -> Analysed:
+    """Analyse the runs of an analysis again, by its recipe, as they are reduced now.
+
+    Raises
+    ------
+    BeamlineError
+        As of `analyse_by_recipe`.
+    """
+    kept = show_analysed(runs, entry)
+    return _analysed(runs, entry.raw_uids, kept.recipe, Path())
+
+
+def show_analysed(runs: Runs, entry: Entry) -> Analysed:
+    """Read an analysis that was kept.
+
+    Raises
+    ------
+    BeamlineError
+        When it, or one of the runs that it was made of, cannot be read.
+    """
+    derived = runs.load(entry)
+    assert derived.derivation is not None
+    raws = [runs.load(runs.find(uid)) for uid in entry.raw_uids]
+    problems = [problems_of(raw, interruptions(raw)) for raw in raws]
+    recipe = Recipe.model_validate(derived.derivation.settings)
+    return Analysed(entry.uid, recipe, derived.read(AnalysedResult), raws, problems)
+
+
+def is_analysed(entry: Entry) -> bool:
+    """Tell whether a derived run is an analysis by a recipe."""
+    return bool(entry.start.get("derivation", {}).get("pipeline") == ANALYSED)
+
+
+def _analysed(runs: Runs, names: Sequence[str], recipe: Recipe, folder: Path) -> Analysed:
+    found = gather(runs, names, recipe, folder)
+    result = analyse(found.rows, found.pixels, recipe, found.notes, offsets=found.offsets)
+    uid = keep_pooled(found.raws, ANALYSED, recipe, result, runs.data_dir)
+    problems = [problems_of(raw, interruptions(raw)) for raw in found.raws]
+    return Analysed(uid, recipe, result, found.raws, problems)
+
+
+def write_report(path: Path, analysed: Analysed) -> None:
+    """Write the report of an analysis."""
+    result, measures = analysed.result, list(analysed.recipe.measures)
+    samples = ", ".join(dict.fromkeys(shortened(sample) for sample in map(str, result.row_sample)))
+    settings = analysed.recipe.model_dump_json(exclude_defaults=True)
+    write_page(
+        path,
+        title=f"{number_of(len(analysed.runs), 'run')} of {TITLES[analysed.recipe.technique]}: {samples}",
+        subtitle=f"derived run {analysed.uid}",
+        verdict=f"{number_of(len(result.row_run), 'spectrum')}; {_counted(analysed)}.",
+        warnings=[*map(str, result.assumed), *_problems(analysed)],
+        remarks=_refused(analysed),
+        drawn=analysed_figures(result, measures),
+        tables=tables(result, measures),
+        provenance=[
+            ("runs", ", ".join(map(str, result.runs))),
+            *((f"reference {name}", each.source) for name, each in analysed.recipe.references.items()),
+            ("recipe", settings),
+        ],
+    )
+
+
+def _counted(analysed: Analysed) -> str:
+    """Say of how many spectra each measure was taken."""
+    told = []
+    for name in analysed.recipe.measures:
+        status = analysed.result.quantities[f"{name}_status"].values
+        told.append(f"{name.replace('_', ' ')} of {int((status == 'ok').sum())}")
+    return "; ".join(told) or "no measure is taken of them"
+
+
+def _refused(analysed: Analysed) -> list[str]:
+    """Say what could not be read off which spectrum."""
+    found = []
+    names = labels(analysed.result)
+    for measure in analysed.recipe.measures:
+        status = analysed.result.quantities[f"{measure}_status"].values
+        found += [
+            f"{measure.replace('_', ' ')} of {name}: {said}"
+            for name, said in zip(names, map(str, status), strict=True)
+            if said not in ("ok", "not taken of this part")
+        ]
+    return found
+
+
+def _problems(analysed: Analysed) -> list[str]:
+    return [
+        f"{shown_name(raw)}: {problem}"
+        for raw, problems in zip(analysed.runs, analysed.problems, strict=True)
+        for problem in problems
+    ]
+
+
+def summary_of(analysed: Analysed) -> dict[str, Any]:
+    """Summarise an analysis, for JSON."""
+    result = analysed.result
+    spectra = []
+    for row, (run, sample, part) in enumerate(zip(result.row_run, result.row_sample, result.row_part, strict=True)):
+        one: dict[str, Any] = {"run": str(run), "sample": str(sample), "part": str(part), "measures": {}}
+        for measure in analysed.recipe.measures:
+            one["measures"][measure] = _of_row(result, measure, row)
+        spectra.append(one)
+    return {
+        "technique": analysed.recipe.technique,
+        "derived_uid": analysed.uid,
+        "recipe": analysed.recipe.model_dump(mode="json", exclude={"references"}, exclude_defaults=True),
+        "references": {name: each.source for name, each in analysed.recipe.references.items()},
+        "spectra": spectra,
+        "maps": [
+            name
+            for name, quantity in result.quantities.items()
+            if quantity.axes[0].startswith("lines_") and not name.endswith(("_sigma", "_status", "_y"))
+        ],
+        "assumed": [str(note) for note in result.assumed],
+        "problems": _problems(analysed),
+    }
+
+
+def _of_row(result: AnalysedResult, measure: str, row: int) -> dict[str, Any]:
+    """Give what a measure found in a row: each value with its sigma, and the status."""
+    found: dict[str, Any] = {"status": str(result.quantities[f"{measure}_status"].values[row])}
+    for key, quantity in result.quantities.items():
+        if not key.startswith(f"{measure}_") or quantity.axes != ("rows",) or key.endswith(("_sigma", "_status")):
+            continue
+        sigma = result.quantities.get(f"{key}_sigma")
+        found[key.removeprefix(f"{measure}_")] = {
+            "value": float(quantity.values[row]),
+            "sigma": float("nan") if sigma is None else float(sigma.values[row]),
+            "units": quantity.units,
+        }
+    listed = result.quantities.get(f"{measure}_combination")
+    if listed is not None:
+        found["combinations"] = [text for text in map(str, np.asarray(listed.values[row])) if text]
+    return found
+
+
+def refuse_empty(names: Sequence[str]) -> None:
+    """Raise where no runs are named."""
+    if not names:
+        raise BeamlineError("no run is named: expected runs, or a recipe whose `runs` names them")

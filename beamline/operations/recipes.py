@@ -1,0 +1,113 @@
+"""Recipes of analyses: read from a file and options, with the references that they name."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from beamline.acquire.references import YIELD, find_reference
+from beamline.endstation.config import explain, not_finite, read_tables
+from beamline.errors import BeamlineError
+from callbacks.analysis import Recipe
+from callbacks.wording import number_of
+
+RUNS = "runs"  # key of a recipe's file: names of runs, where none are given beside it
+
+
+def read_recipe(file: Path | None, does: Sequence[str], sets: Sequence[str], technique: str, data_dir: Path) -> Recipe:
+    """Make a recipe of a file and options.
+
+    Parameters
+    ----------
+    file : Path or None
+        TOML.
+    does : sequence of str
+        Measures to take with their default settings, such as "edge_position".
+    sets : sequence of str
+        Further settings, "key=value": the key with its tables, the value as TOML has it.
+    technique : str
+        Of the runs; a file that names another one is refused.
+    data_dir : Path
+        For references that are runs.
+
+    Raises
+    ------
+    BeamlineError
+        That names file, key, what was found and what was expected.
+    """
+    tables: dict[str, Any] = {"technique": technique} | (read_tables(file) if file else {})
+    tables.pop(RUNS, None)
+    where = str(file) if file else "recipe"
+    measures = tables.setdefault("measures", {})
+    if not isinstance(measures, dict):
+        raise BeamlineError(f"{where}: measures: expected a table, not {measures!r}")
+    for name in does:
+        measures.setdefault(name, {}).setdefault("by", name)
+    for setting in sets:
+        _put(tables, setting)
+    for name, table in measures.items():
+        if isinstance(table, dict):
+            table.setdefault("by", name)
+    if infinite := [f"{where}: {key}: {number} is not a finite number" for key, number in not_finite("", tables)]:
+        raise BeamlineError(*infinite)
+    if isinstance(references := tables.get("references"), dict):
+        folder, channel = file.parent if file else Path(), str(tables.get("channel") or YIELD)
+        tables["references"] = {
+            name: _reference(str(named), channel, folder, data_dir) for name, named in references.items()
+        }
+    if tables["technique"] != technique:
+        raise BeamlineError(f"{where}: technique: is {tables['technique']}, but the runs are {technique}")
+    try:
+        return Recipe.model_validate(tables)
+    except ValidationError as error:
+        raise BeamlineError(*(f"{where}: {line}" for line in explain(error, Recipe))) from error
+
+
+def runs_of(file: Path) -> list[str]:
+    """Give the runs that a recipe's file names; none where it does not.
+
+    Raises
+    ------
+    BeamlineError
+        When they are no list of names.
+    """
+    named = read_tables(file).get(RUNS, [])
+    if not isinstance(named, list) or not all(isinstance(name, str | int) for name in named):
+        raise BeamlineError(f'{file}: {RUNS}: expected names of runs, such as ["12", "53a788d7"]')
+    return [str(name) for name in named]
+
+
+def _put(tables: dict[str, Any], setting: str) -> None:
+    """Put a setting "table.key=value" in its table."""
+    key, sign, value = setting.partition("=")
+    path = key.strip().split(".")
+    if not sign or not all(path):
+        raise BeamlineError(f"--set {setting}: expected KEY=VALUE, such as measures.edge_position.points=6")
+    for name in path[:-1]:
+        tables = tables.setdefault(name, {})
+        if not isinstance(tables, dict):
+            raise BeamlineError(f"--set {setting}: {name} is no table")
+    tables[path[-1]] = _value(value.strip())
+
+
+def _value(text: str) -> Any:
+    """Read a value as TOML has it; what is none is a text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _reference(named: str, channel: str, folder: Path, data_dir: Path) -> dict[str, Any]:
+    found = find_reference(named, folder, data_dir, channel)
+    energy, values = np.asarray(found["energy"]), np.asarray(found["optical_density"])
+    order = np.argsort(energy, kind="stable")
+    energy, values = energy[order], values[order]
+    if repeated := int((np.diff(energy) == 0).sum()):
+        raise BeamlineError(f"reference {named}: {number_of(repeated, 'energy')} stand there twice, expected each once")
+    return {"energy": energy.tolist(), "values": values.tolist(), "source": str(found["source"])}

@@ -1,0 +1,203 @@
+"""Analyse spectra and pixels by a recipe: every measure of every row, and maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from callbacks.analysis.measured import Measured, Value
+from callbacks.analysis.measures import Measure, References
+from callbacks.analysis.recipe import Recipe
+from callbacks.analysis.rows import Pixels, Row, difference, normalised, normalised_row
+from callbacks.contract import AnalysedResult, Quantity
+
+FloatArray = NDArray[np.floating]
+NOT_TAKEN = "not taken of this part"
+
+
+def analyse(
+    rows: Sequence[Row], pixels: Sequence[Pixels], recipe: Recipe, notes: Sequence[str] = (), *,
+    offsets: Mapping[str, Quantity] | None = None,
+) -> AnalysedResult:  # fmt: skip
+    """Read off rows and pixels what a recipe asks for.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Their energies brought together, not yet normalised.
+    pixels : sequence of Pixels
+        Of each stack that maps are wanted of.
+    recipe : Recipe
+    notes : sequence of str
+        What was assumed or left out before.
+    offsets : mapping of str to Quantity, optional
+        What was added to the energies of the rows.
+
+    Returns
+    -------
+    AnalysedResult
+        A measure that cannot be taken of a row has NaN there and says why in its status.
+    """
+    references = {name: each.spectrum() for name, each in recipe.references.items()}
+    if recipe.normalise is not None:
+        rows = [normalised_row(row, recipe.normalise) for row in rows]
+    quantities = _spectra_of(rows) | dict(offsets or {}) | _differences(rows, recipe.difference_from)
+    for name, measure in recipe.measures.items():
+        quantities |= _tabulated(name, measure, rows, references)
+    if pixels:
+        quantities["map_runs"] = Quantity(_texts(one.run for one in pixels), "run of each map", "", ("maps",))
+    said = list(notes)
+    for number, one in enumerate(pixels, 1):
+        found, more = _maps(number, one, recipe, references)
+        quantities |= found
+        said += more
+    return AnalysedResult(
+        runs=np.array(list(dict.fromkeys([*(row.run for row in rows), *(one.run for one in pixels)])), dtype=str),
+        row_run=_texts(row.run for row in rows),
+        row_sample=_texts(row.sample for row in rows),
+        row_part=_texts(row.part for row in rows),
+        row_axis=_texts(row.axis for row in rows),
+        row_units=_texts(row.units for row in rows),
+        assumed=_texts(said),
+        quantities=quantities,
+    )
+
+
+def _texts(texts: Any) -> NDArray[np.str_]:
+    return np.array(list(texts), dtype=str)
+
+
+def _spectra_of(rows: Sequence[Row]) -> dict[str, Quantity]:
+    points = "rows", "points"
+    return {
+        "energy": Quantity(_padded([row.spectra.energy for row in rows]), "energy of each point", "eV", points),
+        "spectrum": Quantity(_padded([row.spectra.values for row in rows]), "spectrum", "", points),
+        "spectrum_sigma": Quantity(
+            _padded([np.sqrt(row.spectra.variance) for row in rows]), "its standard uncertainty", "", points
+        ),
+        "spectrum_status": Quantity(_texts(row.status for row in rows), "ok, or why there is none", "", ("rows",)),
+    }
+
+
+def _padded(lines: Sequence[FloatArray]) -> FloatArray:
+    """Put lines below one another, NaN behind the shorter ones."""
+    whole = np.full((len(lines), max((len(line) for line in lines), default=0)), np.nan)
+    for row, line in zip(whole, lines, strict=True):
+        row[: len(line)] = line
+    return whole
+
+
+def _differences(rows: Sequence[Row], start: str) -> dict[str, Quantity]:
+    """Give each row less the first, or the one asked for, of the same part; nothing where each part has but one row."""
+    values, sigmas, of = [], [], []
+    for row in rows:
+        others = [other for other in rows if (other.part, other.axis, other.status) == (row.part, row.axis, row.status)]
+        named = [other for other in others if start and (other.sample == start or other.run.startswith(start))]
+        other = (named or others)[0]
+        nothing = np.full(len(row.spectra.energy), np.nan)
+        value, variance = (nothing, nothing) if other is row else difference(row.spectra, other.spectra)
+        values.append(value)
+        sigmas.append(np.sqrt(variance))
+        of.append("" if other is row else other.run)
+    if not any(of):
+        return {}
+    points = "rows", "points"
+    return {
+        "difference": Quantity(_padded(values), "spectrum less the one compared with", "", points),
+        "difference_sigma": Quantity(_padded(sigmas), "its standard uncertainty", "", points),
+        "difference_from": Quantity(_texts(of), "run compared with", "", ("rows",)),
+    }
+
+
+def _tabulated(name: str, measure: Measure, rows: Sequence[Row], references: References) -> dict[str, Quantity]:
+    """Take a measure of all rows."""
+    found: list[Measured | str] = [_of_row(measure, row, references) for row in rows]
+    taken = [each for each in found if isinstance(each, Measured)]
+    table: dict[str, Quantity] = {}
+    for field, axis in (("values", ()), ("curves", ("points",)), ("table", (f"{name}_entries",))):
+        known = {key: value for each in taken for key, value in getattr(each, field).items()}
+        for key, value in known.items():
+            of_rows = [getattr(each, field).get(key) if isinstance(each, Measured) else None for each in found]
+            axes = ("rows", *axis)
+            table[f"{name}_{key}"] = Quantity(
+                _stacked([None if one is None else one.values for one in of_rows], rows, axis),
+                value.meaning, value.units, axes,
+            )  # fmt: skip
+            if value.sigma is not None:
+                table[f"{name}_{key}_sigma"] = Quantity(
+                    _stacked([None if one is None else one.sigma for one in of_rows], rows, axis),
+                    "its standard uncertainty", value.units, axes,
+                )  # fmt: skip
+    status = [str(each.status) if isinstance(each, Measured) else each for each in found]
+    return table | {f"{name}_status": Quantity(_texts(status), "ok, or why there is none", "", ("rows",))}
+
+
+def _of_row(measure: Measure, row: Row, references: References) -> Measured | str:
+    if measure.of and row.part not in measure.of:
+        return NOT_TAKEN
+    if row.status != "ok":
+        return row.status
+    try:
+        return measure.measure(row.spectra, references)
+    except ValueError as error:
+        return str(error)
+
+
+def _stacked(values: Sequence[Any], rows: Sequence[Row], axis: tuple[str, ...]) -> NDArray[Any]:
+    known = [np.asarray(value) for value in values if value is not None]
+    blank: Any = "" if known[0].dtype.kind == "U" else np.nan
+    if axis == ():
+        return np.array([blank if value is None else np.asarray(value).item() for value in values])
+    if axis == ("points",):
+        return _padded(
+            [
+                np.full(len(row.spectra.energy), np.nan) if value is None else np.asarray(value)
+                for value, row in zip(values, rows, strict=True)
+            ]
+        )
+    return np.array([np.full(known[0].shape, blank) if value is None else value for value in values])
+
+
+def _maps(number: int, pixels: Pixels, recipe: Recipe, references: References) -> tuple[dict[str, Quantity], list[str]]:
+    """Take the measures of every pixel of a stack."""
+    axes = f"lines_{number}", f"columns_{number}"
+    found: dict[str, Quantity] = {}
+    notes: list[str] = []
+    if pixels.x is not None and pixels.y is not None:
+        found |= {
+            f"map{number}_x": Quantity(pixels.x, "position of each column", "um", axes[1:]),
+            f"map{number}_y": Quantity(pixels.y, "position of each line", "um", axes[:1]),
+        }
+    spectra, status = pixels.spectra, np.full(pixels.spectra.shape, "ok")
+    try:
+        if recipe.normalise is not None:
+            spectra, status = normalised(spectra, recipe.normalise)
+    except ValueError as error:
+        return found, [f"run {pixels.run[:8]}: no maps: {error}"]
+    for name, measure in recipe.measures.items():
+        try:
+            measured = measure.measure(spectra, references)
+        except ValueError as error:
+            notes.append(f"run {pixels.run[:8]}: no map of {name}: {error}")
+            continue
+        said = np.where(status == "ok", measured.status, status)
+        for key, value in measured.values.items():
+            found |= _images(f"map{number}_{name}_{key}", value, pixels, axes)
+        different, places = np.unique(said, return_inverse=True)
+        reasons = ["no sample", *different.tolist()]
+        found[f"map{number}_{name}_status"] = Quantity(
+            pixels.image(1 + places.reshape(said.shape), 0), "why there is no value: place among the reasons", "", axes
+        )
+        found[f"map{number}_{name}_reasons"] = Quantity(_texts(reasons), "reasons", "", (f"reasons_{number}_{name}",))
+    return found, notes
+
+
+def _images(name: str, value: Value, pixels: Pixels, axes: tuple[str, str]) -> dict[str, Quantity]:
+    images = {name: Quantity(pixels.image(value.values), value.meaning, value.units, axes)}
+    if value.sigma is not None:
+        sigma = pixels.image(value.sigma)
+        images[f"{name}_sigma"] = Quantity(sigma, "its standard uncertainty", value.units, axes)
+    return images

@@ -1,0 +1,112 @@
+"""What a measure reads off spectra, and the form it is given in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+FloatArray = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """One spectrum or many on one scale of energies.
+
+    Attributes
+    ----------
+    energy : numpy.ndarray, shape (n_energies,)
+        eV, ascending.
+    values, variance : numpy.ndarray, shape (..., n_energies)
+        NaN where not measured.
+    """
+
+    energy: FloatArray
+    values: FloatArray
+    variance: FloatArray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of what is before the energies."""
+        return self.values.shape[:-1]
+
+    def within(self, window: tuple[float, float] | None) -> Spectra:
+        """Give the part whose energies lie in a window.
+
+        Raises
+        ------
+        ValueError
+            When there are fewer than two.
+        """
+        if window is None:
+            return self
+        inside = (self.energy >= window[0]) & (self.energy <= window[1])
+        if inside.sum() < 2:
+            raise ValueError(
+                f"the window {window[0]:g} to {window[1]:g} eV holds {int(inside.sum())} of the energies,"
+                f" {self.energy[0]:g} to {self.energy[-1]:g} eV, expected 2 or more"
+            )
+        return Spectra(self.energy[inside], self.values[..., inside], self.variance[..., inside])
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference spectrum.
+
+    Attributes
+    ----------
+    energy, values : numpy.ndarray, shape (n_energies,)
+        eV, ascending.
+    """
+
+    energy: FloatArray
+    values: FloatArray
+
+    def at(self, energy: FloatArray, name: str) -> FloatArray:
+        """Give it at other energies, by a cubic spline.
+
+        Raises
+        ------
+        ValueError
+            When it does not reach as far.
+        """
+        if energy[0] < self.energy[0] - 1e-6 or energy[-1] > self.energy[-1] + 1e-6:
+            raise ValueError(
+                f"reference {name} reaches from {self.energy[0]:g} to {self.energy[-1]:g} eV, expected"
+                f" {energy[0]:g} to {energy[-1]:g} eV: a window of the fit within both can be given"
+            )
+        return np.asarray(CubicSpline(self.energy, self.values)(energy))
+
+
+@dataclass(frozen=True)
+class Value:
+    """One quantity of each spectrum, with its standard uncertainty; shape (...)."""
+
+    values: FloatArray
+    sigma: FloatArray | None
+    meaning: str
+    units: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a measure read off spectra.
+
+    Attributes
+    ----------
+    values : mapping of str to Value
+    status : numpy.ndarray of str, shape (...)
+        "ok", or why there is no answer.
+    curves : mapping of str to Value, shape (..., n_energies)
+        What goes with each spectrum, at its energies.
+    table : mapping of str to numpy.ndarray, shape (..., entries)
+        Further answers for each spectrum, such as fits by other combinations.
+    """
+
+    values: Mapping[str, Value]
+    status: NDArray[np.str_]
+    curves: Mapping[str, Value] = field(default_factory=dict)
+    table: Mapping[str, Value] = field(default_factory=dict)

@@ -1,0 +1,355 @@
+"""The measures of a recipe: what is read off each spectrum, alike of an absorption spectrum, a pixel, or a cut.
+
+Adding one: a class with its settings and `measure`, and its name in `Measure`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from callbacks.analysis.measured import Measured, Reference, Spectra, Value
+from callbacks.fitting.linear_combination import fit_linear_combination, moved_references
+from callbacks.fitting.ranking import Combination, rank_combinations
+from callbacks.fitting.supports import MOST_REFERENCES
+from callbacks.xas.derivative import derivative
+from callbacks.xas.edge_position import edge_position
+from callbacks.xas.mlls import fit_mlls
+from callbacks.xas.moments import moments
+from callbacks.xas.white_lines import white_line_ratio
+
+FloatArray = NDArray[np.floating]
+Window = tuple[float, float]  # eV, from and to
+References = Mapping[str, Reference]
+
+MOST_LISTED = 10  # combinations of references that are kept, the best first
+
+
+class _Measure(BaseModel):
+    """Settings of a measure; `of` names the parts (channels, regions, cuts) it is taken of, all where it is empty."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    of: tuple[str, ...] = ()
+
+    @abstractmethod
+    def measure(self, spectra: Spectra, references: References) -> Measured:
+        """Read it off spectra.
+
+        Raises
+        ------
+        ValueError
+            When it cannot be read off any spectrum of these energies.
+        """
+
+
+class EdgePositionMeasure(_Measure):
+    """Where the rising edge passes half the edge jump; see `callbacks.xas.edge_position`."""
+
+    by: Literal["edge_position"]
+    pre_edge: Window | None = None
+    post_edge: Window | None = None
+    post_edge_form: Literal["mean", "line"] = "mean"
+    search: Window | None = None
+    points: int = Field(4, ge=2)
+
+    def measure(self, spectra: Spectra, references: References) -> Measured:
+        """Read it off spectra."""
+        found = edge_position(spectra.energy, spectra.values, spectra.variance, **self.model_dump(exclude={"by", "of"}))
+        values = {
+            "energy": Value(found.position, found.sigma, "energy at half of the edge jump", "eV"),
+            "jump": Value(found.jump, found.jump_sigma, "edge jump there"),
+        }
+        return Measured(values, found.status)
+
+
+class InflectionMeasure(_Measure):
+    """Derivative of the spectrum, and where it is largest; see `callbacks.xas.derivative`."""
+
+    by: Literal["derivative"]
+    half_width: float = Field(0.5, gt=0)  # eV
+    search: Window | None = None
+
+    def measure(self, spectra: Spectra, references: References) -> Measured:
+        """Read it off spectra."""
+        found = derivative(
+            spectra.energy, spectra.values, spectra.variance, half_width=self.half_width, search=self.search
+        )
+        values = {"energy": Value(found.inflection, found.inflection_sigma, "energy of the largest slope", "eV")}
+        return Measured(
+            values, found.status, curves={"slope": Value(found.slope, found.slope_sigma, "derivative", "1/eV")}
+        )
+
+
+class WhiteLinesMeasure(_Measure):
+    """Ratio of the areas of the white lines L3 and L2; see `callbacks.xas.white_lines`."""
+
+    by: Literal["white_lines"]
+    edges: tuple[float, float]  # eV, where the continuum steps up
+    l3_window: Window
+    l2_window: Window
+    pre_edge: Window | None = None
+    post_edge: Window | None = None
+    step: Literal["arctan", "sharp"] = "arctan"
+    width: float = Field(1.0, gt=0)  # eV
+
+    def measure(self, spectra: Spectra, references: References) -> Measured:
+        """Read it off spectra."""
+        found = white_line_ratio(
+            spectra.energy, spectra.values, spectra.variance, **self.model_dump(exclude={"by", "of"})
+        )
+        areas, sigma = found.areas, np.sqrt(np.einsum("...ii->...i", found.areas_covariance))
+        values = {
+            "ratio": Value(found.ratio, found.sigma, "area of L3 over that of L2"),
+            "l3": Value(areas[..., 0], sigma[..., 0], "area of L3", "eV"),
+            "l2": Value(areas[..., 1], sigma[..., 1], "area of L2", "eV"),
+        }
+        return Measured(values, found.status)
+
+
+class IntegralMeasure(_Measure):
+    """Integral over a window above a background; see `callbacks.xas.moments`."""
+
+    by: Literal["integral"]
+    window: Window
+    background: Literal["none", "constant", "linear"] = "none"
+    pre_edge: Window | None = None
+
+    def measure(self, spectra: Spectra, references: References) -> Measured:
+        """Read it off spectra."""
+        found = moments(
+            spectra.energy, spectra.values, spectra.variance,
+            window=self.window, form=self.background, pre_edge=self.pre_edge,
+        )  # fmt: skip
+        low, high = self.window
+        meaning = f"integral from {low:g} to {high:g} eV"
+        return Measured({"area": Value(found.area, found.area_sigma, meaning, "eV")}, found.area_status)
+
+
+class CentroidMeasure(_Measure):
+    """Centroid of what is in a window, above a background; see `callbacks.xas.moments`."""
+
+    by: Literal["centroid"]
+    window: Window
+    background: Literal["none", "constant", "linear"] = "none"
+    pre_edge: Window | None = None
+
+    def measure(self, spectra: Spectra, references: References) -> Measured:
+        """Read it off spectra."""
+        found = moments(
+            spectra.energy, spectra.values, spectra.variance,
+            window=self.window, form=self.background, pre_edge=self.pre_edge,
+        )  # fmt: skip
+        low, high = self.window
+        meaning = f"centroid from {low:g} to {high:g} eV"
+        return Measured({"energy": Value(found.centroid, found.centroid_sigma, meaning, "eV")}, found.status)
+
+
+class _Fit(_Measure):
+    """A fit of references; `values` are numbers that belong to them, such as valences, of which the mean is taken."""
+
+    references: tuple[str, ...] = ()  # all of the recipe where not given
+    window: Window | None = None
+    values: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _values_of_references(self) -> _Fit:
+        if self.values and self.references and set(self.values) != set(self.references):
+            raise ValueError(f"values of {', '.join(self.values)}: expected of {', '.join(self.references)}")
+        return self
+
+    def _chosen(self, references: References, most: int) -> dict[str, Reference]:
+        """Give the references of this fit by name."""
+        names = self.references or tuple(references)
+        if unknown := [name for name in names if name not in references]:
+            known = ", ".join(references) or "none"
+            raise ValueError(f"reference {unknown[0]!r} is not among those of the recipe: {known}")
+        if not 1 <= len(names) <= most:
+            raise ValueError(f"{len(names)} references: expected 1 to {most}")
+        if self.values and set(self.values) != set(names):
+            raise ValueError(f"values of {', '.join(self.values)}: expected of {', '.join(names)}")
+        return {name: references[name] for name in names}
+
+    def _mean(self, names: Sequence[str], fractions: FloatArray, covariance: FloatArray) -> dict[str, Value]:
+        """Give the mean of `values`, weighted by the fractions; nothing where there are none."""
+        if not self.values:
+            return {}
+        numbers = np.array([self.values[name] for name in names])
+        total = fractions.sum(axis=-1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = np.where(total > 0, (fractions @ numbers) / total, np.nan)
+            gradient = (numbers - mean[..., None]) / total[..., None]
+            sigma = np.sqrt(np.einsum("...i,...ij,...j->...", gradient, covariance, gradient))
+        return {"mean": Value(mean, sigma, "mean of the values of the references, by their fractions")}
+
+
+class LcfMeasure(_Fit):
+    """Fractions of references; see `callbacks.fitting.linear_combination` and `callbacks.fitting.ranking`."""
+
+    by: Literal["lcf"]
+    non_negative: bool = True
+    shift: bool = False  # whether one shift of the energy, common to the references, is fitted
+    max_shift: float = Field(1.0, gt=0)  # eV
+    combinations: int = Field(0, ge=0, le=MOST_REFERENCES)  # at most so many of the references together; 0: all at once
+
+    def measure(self, spectra: Spectra, references: References) -> Measured:
+        """Read it off spectra; of a few, combinations of references are ranked where that is asked for."""
+        chosen = self._chosen(references, 100 if self.combinations else MOST_REFERENCES)
+        part = spectra.within(self.window)
+        table = np.stack([reference.at(part.energy, name) for name, reference in chosen.items()])
+        if self.combinations:
+            return self._ranked(spectra, part, tuple(chosen), table)
+        found = fit_linear_combination(
+            part.energy, part.values, table, part.variance,
+            non_negative=self.non_negative, shift=self.shift, max_shift=self.max_shift,
+        )  # fmt: skip
+        values = {
+            **{
+                f"of_{name}": Value(found.fractions[..., place], found.sigma[..., place], f"fraction of {name}")
+                for place, name in enumerate(chosen)
+            },
+            "sum": _sum(found.fractions, found.covariance),
+            **self._mean(tuple(chosen), found.fractions, found.covariance),
+            **({"shift": Value(found.shift, found.shift_sigma, "shift of the references", "eV")} if self.shift else {}),
+            "residual": Value(found.residual, None, "2-norm of the residual"),
+        }
+        model = _model(part.energy, table, found.fractions, found.shift if self.shift else None)
+        return Measured(values, found.status, curves={"fit": _back(spectra, part, model, "fit")})
+
+    def _ranked(self, spectra: Spectra, part: Spectra, names: tuple[str, ...], table: FloatArray) -> Measured:
+        if spectra.shape and int(np.prod(spectra.shape)) > MOST_LISTED**2:
+            raise ValueError("combinations of references are compared for single spectra, not for pixels")
+        fractions, sigma = np.zeros((2, *spectra.shape, len(names)))
+        p_value, reduced = (np.full(spectra.shape, np.nan) for _ in range(2))
+        listed = np.full((*spectra.shape, MOST_LISTED), "", dtype="<U200")
+        chi_squares, p_values = np.full((2, *spectra.shape, MOST_LISTED), np.nan)
+        status = np.full(spectra.shape, "ok", dtype="<U80")
+        curve = np.full(part.values.shape, np.nan)
+        for place in np.ndindex(spectra.shape):
+            ranking = rank_combinations(
+                part.energy, part.values[place], table, part.variance[place],
+                most=self.combinations, shift=self.shift, max_shift=self.max_shift,
+            )  # fmt: skip
+            for number, each in enumerate(ranking.combinations[:MOST_LISTED]):
+                listed[(*place, number)] = _told(each, names)
+                chi_squares[(*place, number)] = each.reduced_chi_square
+                p_values[(*place, number)] = each.p_value
+            if ranking.best is None:
+                status[place] = str(ranking.combinations[0].fit.status)
+                fractions[place], sigma[place] = np.nan, np.nan
+                continue
+            best = ranking.combinations[ranking.best]
+            fractions[place][list(best.references)] = best.fit.fractions
+            sigma[place][list(best.references)] = best.fit.sigma
+            p_value[place], reduced[place] = best.p_value, best.reduced_chi_square
+            shift = best.fit.shift if self.shift else None
+            curve[place] = _model(part.energy, table[list(best.references)], best.fit.fractions, shift)
+        values = {
+            **{
+                f"of_{name}": Value(
+                    fractions[..., place], sigma[..., place], f"fraction of {name}; 0 ± 0: not in the best combination"
+                )
+                for place, name in enumerate(names)
+            },
+            "reduced_chi_square": Value(reduced, None, "reduced chi square of the best combination"),
+            "p_value": Value(p_value, None, "how often noise alone calls for its last reference"),
+        }
+        kept = {
+            "combination": Value(listed, None, "combinations of references, the best first"),
+            "combination_reduced_chi_square": Value(chi_squares, None, "their reduced chi square"),
+            "combination_p_value": Value(
+                p_values, None, "of the F test against the best with one reference less; NaN of one"
+            ),
+        }
+        return Measured(values, status, curves={"fit": _back(spectra, part, curve, "fit")}, table=kept)
+
+
+class MllsMeasure(_Fit):
+    """Coefficients of references beside a power law; see `callbacks.xas.mlls`."""
+
+    by: Literal["mlls"]
+    exponent: Literal["joint", "pre-edge"] | float = "joint"
+    pre_edge: Window | None = None
+    non_negative: bool = False
+
+    def measure(self, spectra: Spectra, references: References) -> Measured:
+        """Read it off spectra."""
+        chosen = self._chosen(references, MOST_REFERENCES - 1)
+        needed = spectra.within(self.window)
+        low, high = needed.energy[0], needed.energy[-1]
+        # The references are needed where they are fitted; before, they are zero by assumption.
+        inside = (spectra.energy >= low) & (spectra.energy <= high)
+        table = np.zeros((len(chosen), len(spectra.energy)))
+        for row, (name, reference) in zip(table, chosen.items(), strict=True):
+            row[inside] = reference.at(needed.energy, name)
+        found = fit_mlls(
+            spectra.energy, spectra.values, table, spectra.variance, window=(float(low), float(high)),
+            exponent=self.exponent, pre_edge=self.pre_edge, non_negative=self.non_negative,
+        )  # fmt: skip
+        covariance = found.covariance[..., 1:, 1:]
+        values = {
+            **{
+                f"of_{name}": Value(found.coefficients[..., place], found.sigma[..., place], f"coefficient of {name}")
+                for place, name in enumerate(chosen)
+            },
+            **self._mean(tuple(chosen), found.coefficients, covariance),
+            "exponent": Value(found.exponent, found.exponent_sigma, "exponent of the power law"),
+            "background": Value(
+                found.background, found.background_sigma, f"power law at {found.reference_energy:g} eV"
+            ),
+            "residual": Value(found.residual, None, "2-norm of the residual"),
+        }
+        law = found.background[..., None] * np.exp(
+            -found.exponent[..., None] * np.log(needed.energy / found.reference_energy)
+        )
+        model = law + found.coefficients @ table[:, inside]
+        curves = {
+            "fit": _back(spectra, needed, model, "fit"),
+            "power_law": _back(spectra, needed, law, "power law of the fit"),
+        }
+        return Measured(values, found.status, curves=curves)
+
+
+Measure = Annotated[
+    EdgePositionMeasure
+    | InflectionMeasure
+    | WhiteLinesMeasure
+    | IntegralMeasure
+    | CentroidMeasure
+    | LcfMeasure
+    | MllsMeasure,
+    Field(discriminator="by"),
+]
+
+
+def _sum(fractions: FloatArray, covariance: FloatArray) -> Value:
+    return Value(fractions.sum(axis=-1), np.sqrt(covariance.sum(axis=(-2, -1))), "sum of the fractions")
+
+
+def _told(each: Combination, names: Sequence[str]) -> str:
+    """Say a combination in words: 0.62 NiO + 0.40 LiNiO2."""
+    fractions = np.atleast_1d(each.fit.fractions)
+    return " + ".join(f"{value:.3f} {names[place]}" for place, value in zip(each.references, fractions, strict=True))
+
+
+def _model(energy: FloatArray, references: FloatArray, fractions: FloatArray, shift: FloatArray | None) -> FloatArray:
+    """Give the fitted spectra, shape (..., n_energies)."""
+    if shift is None:
+        return np.asarray(fractions @ references)
+    flat = np.atleast_1d(shift).ravel()
+    moved = moved_references(energy, references, energy)(np.where(np.isfinite(flat), flat, 0.0))[0]
+    model = np.einsum("nk,nke->ne", fractions.reshape(len(flat), -1), moved)
+    return np.asarray(model.reshape(*np.shape(shift), len(energy)))
+
+
+def _back(spectra: Spectra, part: Spectra, curve: FloatArray, meaning: str) -> Value:
+    """Put a curve over a part of the energies among all of them."""
+    whole = np.full(spectra.values.shape, np.nan)
+    first = int(np.searchsorted(spectra.energy, part.energy[0]))
+    whole[..., first : first + len(part.energy)] = curve
+    return Value(whole, None, meaning)

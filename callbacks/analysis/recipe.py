@@ -1,0 +1,153 @@
+"""A recipe: what an analysis does with runs, as a file says it and as the derived run keeps it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from callbacks.analysis.measured import Reference
+from callbacks.analysis.measures import Measure, Window
+
+TAKEN = ("energy", "spectrum", "difference", "row", "run", "map", "quantity", "assumed")  # names begin with these
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ReferenceSpectrum(_Table):
+    """A reference spectrum, as the recipe keeps it."""
+
+    energy: tuple[float, ...]  # eV, ascending
+    values: tuple[float, ...]
+    source: str  # the run or file it is from
+
+    @model_validator(mode="after")
+    def _is_a_spectrum(self) -> ReferenceSpectrum:
+        if len(self.energy) != len(self.values) or len(self.energy) < 4:
+            raise ValueError(f"{len(self.energy)} energies and {len(self.values)} values: expected as many, 4 or more")
+        if not (np.isfinite(self.energy).all() and np.isfinite(self.values).all()):
+            raise ValueError("a number is not finite")
+        if not np.all(np.diff(self.energy) > 0):
+            raise ValueError("the energies do not ascend")
+        return self
+
+    def spectrum(self) -> Reference:
+        """Give it as measures take it."""
+        return Reference(np.array(self.energy), np.array(self.values))
+
+
+class Normalisation(_Table):
+    """Taken off and divided by, in each spectrum; windows in eV."""
+
+    pre_edge: Window | None = None
+    post_edge: Window | None = None
+    background: Literal["constant", "linear"] = "linear"
+    by: Literal["edge", "area"] = "edge"
+
+
+class Alignment(_Table):
+    """How the energies of the runs are brought together.
+
+    By a channel of a reference that was measured with the samples, against that of the first run or, where its energy
+    is tabulated, by its peak or edge.
+    """
+
+    channel: str  # `reference`, or the sample's own where nothing in it moves
+    by: Literal["spectrum", "peak", "edge"] = "spectrum"
+    expected: float | None = None  # eV, of the peak or edge
+    expected_sigma: float = Field(0.0, ge=0)  # eV
+    largest: float = Field(2.0, gt=0)  # eV to either side
+
+    @model_validator(mode="after")
+    def _known(self) -> Alignment:
+        if (self.by == "spectrum") != (self.expected is None):
+            raise ValueError(f"by {self.by}: expected {'no' if self.by == 'spectrum' else 'an'} energy `expected`")
+        return self
+
+
+class Region(_Table):
+    """Pixels of a stack: what lies in all that is given."""
+
+    above: float | None = None  # of `quantity`
+    below: float | None = None
+    quantity: Literal["edge_jump", "optical_density", "brightness"] = "edge_jump"
+    at: float | None = None  # eV, of the optical density
+    x: Window | None = None  # um
+    y: Window | None = None
+    mask: str = ""  # image or .npy file: pixels that are not zero
+    cluster: str = ""  # name of a cluster of the reduction
+
+    @model_validator(mode="after")
+    def _limits(self) -> Region:
+        if (self.quantity == "optical_density") != (self.at is not None):
+            raise ValueError("`at`: the energy of the optical density, expected with that quantity and no other")
+        return self
+
+
+class Cut(_Table):
+    """A spectrum taken out of a RIXS map: the mean over all that is given, eV.
+
+    Over excitation energies it is a spectrum of emission or, with `against`, of energy loss; over emission energies or
+    losses a spectrum of excitation (a partial yield).
+    """
+
+    excitation: Window | None = None
+    emission: Window | None = None
+    loss: Window | None = None
+    inverse: bool = False  # 1 over the partial yield
+    against: Literal["emission", "loss"] = "emission"  # of a cut at excitation energies
+
+    @model_validator(mode="after")
+    def _one(self) -> Cut:
+        given = [name for name in ("excitation", "emission", "loss") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"{len(given)} of excitation, emission, loss: expected one of them")
+        if self.inverse and given == ["excitation"]:
+            raise ValueError("inverse: is of a partial yield, over emission or loss")
+        return self
+
+
+class Recipe(_Table):
+    """What an analysis does."""
+
+    technique: Literal["xas", "stxm", "rixs"]
+    channel: str = ""  # of absorption spectra; tey where there is one, else the first
+    as_measured: bool = False  # absorption spectra over I0, not normalised
+    normalise: Normalisation | None = None  # as the recipe says; absorption spectra else as their reduction did it
+    align: Alignment | None = None
+    references: dict[str, ReferenceSpectrum] = Field(default_factory=dict)
+    regions: dict[str, Region] = Field(default_factory=dict)
+    cuts: dict[str, Cut] = Field(default_factory=dict)
+    measures: dict[str, Measure] = Field(default_factory=dict)
+    difference_from: str = ""  # name of a sample or uid of a run; the first run where not given
+    maps: bool = True  # of stacks: whether measures are taken of every pixel, too
+
+    @field_validator("references", "regions", "cuts", "measures")
+    @classmethod
+    def _names(cls, named: dict[str, object]) -> dict[str, object]:
+        for name in named:
+            if not name.isidentifier():
+                raise ValueError(f"{name!r}: expected a name of letters, digits and _")
+        return named
+
+    @field_validator("measures")
+    @classmethod
+    def _apart(cls, measures: dict[str, Measure]) -> dict[str, Measure]:
+        """Refuse names by which what two measures find could not be told apart."""
+        for name in measures:
+            for other in [*TAKEN, *measures]:
+                if name != other and name.startswith(other if other in TAKEN else f"{other}_"):
+                    raise ValueError(f"{name!r}: begins with {other!r}, by whose name other things are known")
+                if name == other and other in TAKEN:
+                    raise ValueError(f"{name!r}: other things have this name")
+        return measures
+
+    @model_validator(mode="after")
+    def _of_its_technique(self) -> Recipe:
+        for table, technique in (("regions", "stxm"), ("cuts", "rixs"), ("align", "xas")):
+            if getattr(self, table) and self.technique != technique:
+                raise ValueError(f"{table}: are of {technique}, and the recipe is of {self.technique}")
+        return self

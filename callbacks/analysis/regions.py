@@ -1,0 +1,128 @@
+"""Regions of a stack: which pixels they hold, and their mean spectra."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from callbacks.analysis.measured import Spectra
+from callbacks.analysis.recipe import Region
+from callbacks.contract import StxmResult
+from callbacks.stxm.density.masks import GOOD
+
+FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
+
+
+def pixels_of(region: Region, result: StxmResult, mask: BoolArray | None) -> BoolArray:
+    """Tell which pixels a region holds, of those that hold sample.
+
+    Parameters
+    ----------
+    region : Region
+    result : StxmResult
+        With images.
+    mask : numpy.ndarray of bool, shape (lines, columns), optional
+        What the region's mask file holds.
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape (lines, columns)
+
+    Raises
+    ------
+    ValueError
+        When the region asks for what the stack does not have, or holds no pixel.
+    """
+    inside: BoolArray = np.asarray(result.mask) == GOOD
+    if region.above is not None or region.below is not None:
+        values = _quantity(region, result)
+        with np.errstate(invalid="ignore"):
+            if region.above is not None:
+                inside &= values > region.above
+            if region.below is not None:
+                inside &= values < region.below
+    if region.x is not None or region.y is not None:
+        x, y = positions(result)
+        if x is None or y is None:
+            raise ValueError("x, y: the images have several regions, or their positions are not known")
+        for window, at in ((region.x, x[None, :]), (region.y, y[:, None])):
+            if window is not None:
+                inside = inside & (at >= window[0]) & (at <= window[1])
+    if mask is not None:
+        if mask.shape != inside.shape:
+            raise ValueError(f"mask {region.mask}: {mask.shape} pixels, expected {inside.shape} (lines, columns)")
+        inside &= mask
+    if region.cluster:
+        names = [str(name) for name in result.cluster_names]
+        if region.cluster not in names:
+            raise ValueError(
+                f"cluster {region.cluster!r}: expected one of {', '.join(names) or 'none: there are none'}"
+            )
+        inside &= np.asarray(result.clusters) == names.index(region.cluster) + 1
+    if not inside.any():
+        raise ValueError("no pixel with sample lies in it")
+    return inside
+
+
+def _quantity(region: Region, result: StxmResult) -> FloatArray:
+    match region.quantity:
+        case "edge_jump":
+            values = np.asarray(result.edge_jump)
+        case "brightness":
+            values = np.asarray(result.brightness)
+        case "optical_density":
+            assert region.at is not None  # a region is checked
+            energies = np.asarray(result.stack_energy)
+            values = np.asarray(result.optical_density[int(np.abs(energies - region.at).argmin())])
+    if values.shape != np.shape(result.mask):
+        raise ValueError(f"{region.quantity}: the reduction has none")
+    return values
+
+
+def positions(result: StxmResult) -> tuple[FloatArray | None, FloatArray | None]:
+    """Give the positions of columns and lines, um; None where the images have several regions."""
+    lines, columns = np.shape(result.mask)
+    if len(result.region_rows) != 1 or not len(result.region_x) or not len(result.region_y):
+        return None, None
+    (left, right), (first, last) = result.region_x[0], result.region_y[0]
+    return np.linspace(float(left), float(right), columns), np.linspace(float(first), float(last), lines)
+
+
+def usable_images(result: StxmResult) -> BoolArray:
+    """Tell which images can be used, (images,)."""
+    return np.array([status == "ok" for status in result.image_status], dtype=bool)
+
+
+def spectra_of_pixels(result: StxmResult, chosen: BoolArray) -> Spectra:
+    """Give the spectra of some pixels, (pixels, energies)."""
+    used = usable_images(result)
+    density, sigma = (
+        np.stack([np.asarray(image, dtype=float)[chosen] for image, ok in zip(images, used, strict=True) if ok], axis=1)
+        for images in (result.optical_density, result.optical_density_sigma)
+    )
+    with np.errstate(invalid="ignore"):
+        variance = np.where(sigma > 0, sigma**2, np.nan)
+    return Spectra(np.asarray(result.stack_energy, dtype=float)[used], density, variance)
+
+
+def mean_spectrum(result: StxmResult, pixels: Spectra) -> Spectra:
+    """Average the spectra of pixels.
+
+    Notes
+    -----
+    At each energy those pixels are averaged that were measured there. The noise of I0 is common to all pixels of an
+    image, and does not average out.
+    """
+    used = usable_images(result)
+    relative = np.asarray(result.incident_sigma)[used] / np.asarray(result.incident_rate)[used]
+    common = np.where(np.isfinite(relative), relative, 0.0) ** 2
+    known = np.isfinite(pixels.values) & np.isfinite(pixels.variance)
+    number = known.sum(axis=0)
+    total = np.where(known, pixels.values, 0.0).sum(axis=0)
+    own = np.where(known, np.maximum(pixels.variance - common, 0.0), 0.0).sum(axis=0)
+    mean, noise = (
+        np.divide(values, count, out=np.full(len(number), np.nan), where=number > 0)
+        for values, count in ((total, number), (own, number**2))
+    )
+    return Spectra(pixels.energy, mean, noise + common)

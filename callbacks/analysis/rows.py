@@ -1,0 +1,145 @@
+"""The spectra that an analysis is of: rows, which stand in tables, and pixels, which make maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from callbacks.analysis.measured import Spectra
+from callbacks.analysis.recipe import Alignment, Normalisation
+from callbacks.xas.energy_scale import EnergyOffset, by_edge, by_peak, by_spectrum
+from callbacks.xas.normalised import normalise_spectra
+
+FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A spectrum of a run.
+
+    Attributes
+    ----------
+    run, sample, part : str
+        Uid, sample, and which of the run's spectra it is: channel, region or cut.
+    spectra : Spectra
+        Of shape ().
+    axis : str
+        What its energies are.
+    units : str
+        Of the spectrum.
+    status : str
+        "ok", or why nothing is read off it.
+    """
+
+    run: str
+    sample: str
+    part: str
+    spectra: Spectra
+    axis: str = "photon energy"
+    units: str = ""
+    status: str = "ok"
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The pixels of a stack that hold sample.
+
+    Attributes
+    ----------
+    run, sample : str
+    spectra : Spectra
+        Of shape (pixels,).
+    chosen : numpy.ndarray of bool, shape (lines, columns)
+        Where they are, in order.
+    x, y : numpy.ndarray, shape (columns,) and (lines,), or None
+        um; None where an image has several regions.
+    """
+
+    run: str
+    sample: str
+    spectra: Spectra
+    chosen: BoolArray
+    x: FloatArray | None
+    y: FloatArray | None
+
+    def image(self, values: NDArray[np.generic], otherwise: object = np.nan) -> NDArray[np.generic]:
+        """Put one value for each pixel in its place in the image."""
+        whole = np.full(self.chosen.shape, otherwise, dtype=values.dtype)
+        whole[self.chosen] = values
+        return whole
+
+
+def normalised(spectra: Spectra, how: Normalisation) -> tuple[Spectra, NDArray[np.str_]]:
+    """Normalise spectra; give also "ok" for each, or why it could not be.
+
+    Raises
+    ------
+    ValueError
+        When a window holds too few energies.
+    """
+    found = normalise_spectra(
+        spectra.energy, spectra.values, spectra.variance,
+        pre_edge=how.pre_edge, post_edge=how.post_edge, form=how.background, by=how.by,
+    )  # fmt: skip
+    return Spectra(spectra.energy, found.values, found.variance), found.status
+
+
+def normalised_row(row: Row, how: Normalisation) -> Row:
+    """Normalise the spectrum of a row; where that cannot be done it stays as it is, and its status says why."""
+    try:
+        spectra, status = normalised(row.spectra, how)
+    except ValueError as error:
+        return replace(row, status=str(error))
+    return replace(row, spectra=spectra, units="") if str(status) == "ok" else replace(row, status=str(status))
+
+
+def offset_of(spectra: Spectra, how: Alignment, first: Spectra | None) -> EnergyOffset:
+    """Find what is to be added to the energies of a run, by its reference channel.
+
+    Parameters
+    ----------
+    spectra : Spectra
+        Of the channel, of shape ().
+    how : Alignment
+    first : Spectra or None
+        The same of the first run, which is not moved; not used where the energy is tabulated.
+    """
+    measured = spectra.energy, spectra.values, spectra.variance
+    if how.by == "spectrum":
+        if first is None:
+            return EnergyOffset(0.0, 0.0, float(spectra.energy.mean()), 1.0, "ok")
+        known = np.isfinite(first.values)
+        return by_spectrum(*measured, first.energy[known], first.values[known], largest=how.largest)
+    assert how.expected is not None  # the recipe is checked
+    find = by_peak if how.by == "peak" else by_edge
+    return find(*measured, how.expected, expected_sigma=how.expected_sigma, largest=how.largest)
+
+
+def moved(spectra: Spectra, offset: float) -> Spectra:
+    """Add an offset to the energies."""
+    return replace(spectra, energy=spectra.energy + offset)
+
+
+def difference(spectra: Spectra, other: Spectra) -> tuple[FloatArray, FloatArray]:
+    """Give spectrum less another one, at the energies of the first, and its variance; NaN where there is no other.
+
+    Notes
+    -----
+    The other one is interpolated between its two neighbouring points, whose variances are propagated; neighbouring
+    points of the difference then share some of their noise.
+    """
+    known = np.isfinite(other.values)
+    energy, values, variance = other.energy[known], other.values[known], other.variance[known]
+    if len(energy) < 2:
+        nothing = np.full(spectra.values.shape, np.nan)
+        return nothing, nothing.copy()
+    at = spectra.energy
+    place = np.searchsorted(energy, at).clip(1, len(energy) - 1)
+    high = (at - energy[place - 1]) / (energy[place] - energy[place - 1])
+    high = np.where((at >= energy[0] - 1e-9) & (at <= energy[-1] + 1e-9), high.clip(0.0, 1.0), np.nan)
+    between = (1 - high) * values[place - 1] + high * values[place]
+    noise = (1 - high) ** 2 * variance[place - 1] + high**2 * variance[place]
+    return spectra.values - between, spectra.variance + noise

@@ -1,0 +1,224 @@
+"""Measures of a recipe on spectra and pixels: the truth within what is quoted, or a line that says why not."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from callbacks.analysis import Pixels, Recipe, Row, Spectra, analyse
+from callbacks.analysis.cuts import cut_of_map
+from callbacks.analysis.recipe import Cut
+
+ENERGY = np.arange(630.0, 670.0, 0.25)
+NOISE = 0.005
+NAMES = ("two", "three", "four")  # states, by their valences
+
+
+def line(centre, energy=ENERGY):
+    step = 0.5 + np.arctan((energy - 641.0) / 0.5) / np.pi
+    return 0.6 * step + np.exp(-0.5 * ((energy - centre) / 1.2) ** 2)
+
+
+def references(energy=ENERGY):
+    return {name: line(centre, energy) for name, centre in zip(NAMES, (640.0, 641.5, 643.0), strict=True)}
+
+
+def recipe(**tables):
+    kept = {
+        name: {"energy": tuple(ENERGY), "values": tuple(values), "source": "a file"}
+        for name, values in references().items()
+    }
+    return Recipe.model_validate({"technique": "xas", "references": kept, **tables})
+
+
+def row(values, sample="a", run="run-1", energy=ENERGY, seed=0):
+    noise = np.random.default_rng(seed).normal(0.0, NOISE, len(energy))
+    return Row(run, sample, "tey", Spectra(energy, values + noise, np.full(len(energy), NOISE**2)))
+
+
+def mixed(*fractions):
+    return sum(fraction * values for fraction, values in zip(fractions, references().values(), strict=True))
+
+
+def test_fractions_and_the_mean_of_their_valences_are_the_truth():
+    rows = [row(mixed(0.2, 0.3, 0.5), seed=seed) for seed in range(200)]
+    measure = {"by": "lcf", "values": {"two": 2, "three": 3, "four": 4}}
+    found = analyse(rows, [], recipe(measures={"valence": measure})).quantities
+    assert (found["valence_status"].values == "ok").all()
+    for name, truth in (("of_two", 0.2), ("of_four", 0.5), ("sum", 1.0), ("mean", 3.3)):
+        values, sigma = found[f"valence_{name}"].values, found[f"valence_{name}_sigma"].values
+        assert 0.60 < np.mean(np.abs(values - truth) < sigma) < 0.76, name
+    fitted = found["valence_fit"].values
+    assert np.abs(fitted - mixed(0.2, 0.3, 0.5)).max() < 5 * NOISE
+
+
+def test_all_combinations_are_ranked_and_the_true_one_is_the_best():
+    rows = [row(mixed(0.4, 0.0, 0.6), seed=seed) for seed in range(20)]
+    found = analyse(rows, [], recipe(measures={"phases": {"by": "lcf", "combinations": 3}})).quantities
+    assert np.mean(found["phases_of_three"].values == 0.0) >= 0.8  # noise asks for a third in one of twenty
+    assert np.abs(found["phases_of_two"].values - 0.4).max() < 5 * np.nanmax(found["phases_of_two_sigma"].values)
+    listed = found["phases_combination"].values
+    assert listed.shape == (20, 10)
+    assert [text for text in listed[0] if text][-1].count("+") <= 2
+    assert sum(bool(text) for text in listed[0]) == 7
+    assert np.isfinite(found["phases_combination_reduced_chi_square"].values[:, :7]).all()
+
+
+def test_a_power_law_under_references_is_fitted_with_them():
+    law = 0.8 * (ENERGY / np.mean(ENERGY[[0, -1]])) ** -4
+    rows = [row(law + mixed(0.5, 0.5, 0.0), seed=seed) for seed in range(100)]
+    found = analyse(rows, [], recipe(measures={"mlls": {"by": "mlls", "values": dict.fromkeys(NAMES, 1.0)}})).quantities
+    for name, truth in (("of_two", 0.5), ("exponent", 4.0), ("background", 0.8), ("mean", 1.0)):
+        values, sigma = found[f"mlls_{name}"].values, found[f"mlls_{name}_sigma"].values
+        assert np.abs(np.mean(values) - truth) < 4 * np.mean(sigma) / 10 + 1e-9, name
+    assert np.nanmax(np.abs(found["mlls_fit"].values - found["spectrum"].values)) < 6 * NOISE
+    assert np.nanmean(np.abs(found["mlls_power_law"].values - law)) < 0.02
+
+
+def test_rows_of_different_energies_stand_side_by_side_and_less_the_first():
+    coarse = np.arange(632.0, 668.0, 1.0)
+    rows = [row(mixed(1, 0, 0)), row(line(641.5, coarse), "b", "run-2", coarse)]
+    found = analyse(rows, [], recipe(measures={"half": {"by": "edge_position"}})).quantities
+    assert found["energy"].values.shape == (2, len(ENERGY))
+    assert np.isnan(found["energy"].values[1, len(coarse) :]).all()
+    difference = found["difference"].values
+    assert np.isnan(difference[0]).all()
+    expected = line(641.5, coarse) - line(640.0, coarse)
+    assert np.abs(difference[1, : len(coarse)] - expected).max() < 5 * NOISE
+    assert found["difference_from"].values.tolist() == ["", "run-1"]
+    named = analyse(rows, [], recipe(difference_from="b")).quantities
+    assert named["difference_from"].values.tolist() == ["run-2", ""]
+
+
+def test_what_cannot_be_taken_says_why_and_the_others_are_taken():
+    rows = [row(mixed(1, 0, 0)), row(np.zeros(len(ENERGY)), "nothing", "run-2")]
+    measures = {"half": {"by": "edge_position"}, "area": {"by": "integral", "window": [700, 710]}}
+    result = analyse(rows, [], recipe(measures=measures, normalise={}))
+    found = result.quantities
+    assert found["spectrum_status"].values.tolist() == ["ok", "no edge: the jump is not above 3 sigma"]
+    assert found["half_status"].values.tolist() == ["ok", "no edge: the jump is not above 3 sigma"]
+    assert np.isnan(found["half_energy"].values[1])
+    assert found["area_status"].values[0] == ("the integration window 700 to 710 eV holds 0 points, expected 2 or more")
+    assert "area_area" not in found
+
+
+def test_a_reference_that_is_too_short_is_named():
+    short = {"energy": [640.0, 641.0, 642.0, 643.0], "values": [0.0, 1.0, 1.0, 1.0], "source": "a file"}
+    made = recipe(references={"short": short}, measures={"part": {"by": "lcf"}})
+    (status,) = analyse([row(mixed(1, 0, 0))], [], made).quantities["part_status"].values
+    assert status == (
+        "reference short reaches from 640 to 643 eV, expected 630 to 669.75 eV: a window of the fit within both can be"
+        " given"
+    )
+
+
+def test_pixels_make_maps_with_status_and_each_is_as_a_row():
+    chosen = np.array([[True, False, True], [True, True, True]])
+    rng = np.random.default_rng(4)
+    truth = rng.uniform(0.2, 0.8, chosen.sum())
+    values = np.array([mixed(share, 1 - share, 0) for share in truth])
+    values[2] = 0.0  # a pixel without edge
+    noisy = values + rng.normal(0.0, NOISE, values.shape)
+    spectra = Spectra(ENERGY, noisy, np.full(noisy.shape, NOISE**2))
+    pixels = Pixels("run-1", "a", spectra, chosen, np.array([0.0, 0.1, 0.2]), np.array([0.0, 0.1]))
+    made = recipe(
+        references={name: each for name, each in recipe().model_dump()["references"].items() if name != "four"},
+        measures={"state": {"by": "lcf", "non_negative": False}, "half": {"by": "edge_position"}},
+    )
+    rows = [
+        Row("run-1", "a", str(n), Spectra(ENERGY, one, np.full(len(ENERGY), NOISE**2))) for n, one in enumerate(noisy)
+    ]
+    found = analyse(rows, [pixels], made).quantities
+    image = found["map1_state_of_two"]
+    assert image.axes == ("lines_1", "columns_1")
+    assert np.isnan(image.values[~chosen]).all()
+    good = np.delete(np.arange(5), 2)
+    assert np.abs(image.values[chosen][good] - truth[good]).max() < 5 * np.nanmax(
+        found["map1_state_of_two_sigma"].values
+    )
+    for key in ("state_of_two", "state_of_two_sigma", "half_energy", "half_jump_sigma"):
+        assert found[f"map1_{key}"].values[chosen] == pytest.approx(found[key].values, rel=1e-9, nan_ok=True), key
+    reasons = found["map1_half_reasons"].values[found["map1_half_status"].values]
+    assert (reasons[~chosen] == "no sample").all()
+    assert reasons[chosen][2] == "no edge: the jump is not above 3 sigma"
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ({"measures": {"a": {"by": "lcf"}, "a_b": {"by": "mlls"}}}, "begins with 'a'"),
+        ({"measures": {"energy": {"by": "lcf"}}}, "other things have this name"),
+        ({"measures": {"mapped": {"by": "lcf"}}}, "begins with 'map'"),
+        ({"measures": {"a b": {"by": "lcf"}}}, "expected a name of letters"),
+        ({"regions": {"left": {}}}, "are of stxm, and the recipe is of xas"),
+        ({"cuts": {"pfy": {"emission": [520, 528]}}}, "are of rixs"),
+        ({"align": {"channel": "reference", "by": "peak"}}, "expected an energy `expected`"),
+        ({"measures": {"v": {"by": "lcf", "references": ["two"], "values": {"four": 4}}}}, "expected of two"),
+    ],
+)
+def test_a_recipe_that_means_nothing_is_refused(tables, words):
+    with pytest.raises(ValidationError, match=words):
+        recipe(**tables)
+
+
+def a_map(seed=0):
+    """A map of an elastic line and of emission that stays, known exactly."""
+    rng = np.random.default_rng(seed)
+    excitation, emission = np.arange(526.0, 536.0, 0.5), np.arange(510.0, 540.0, 0.07)
+    shape = np.exp(-0.5 * ((emission - 524.0) / 1.5) ** 2)
+    expected = np.outer(1 + (excitation - 526.0), shape) * 100
+    expected += 50 * np.exp(-0.5 * ((emission - excitation[:, None]) / 0.2) ** 2)
+    return excitation, emission, expected, rng.poisson(expected).astype(float)
+
+
+def test_cuts_add_up_the_light_of_their_window():
+    excitation, emission, expected, measured = a_map()
+    pulls = []
+    for seed in range(40):
+        *_, measured = a_map(seed)
+        spectra, axis, units = cut_of_map(
+            excitation, emission, measured, np.maximum(measured, 1.0), Cut(emission=(521.0, 527.0))
+        )
+        assert (axis, units) == ("excitation energy", "counts")
+        whole = cut_of_map(excitation, emission, expected, expected, Cut(emission=(521.0, 527.0)))[0]
+        pulls.append((spectra.values - whole.values) / np.sqrt(spectra.variance))
+    assert 0.9 < np.std(pulls) < 1.1
+    light = 100 * 1.5 * np.sqrt(2 * np.pi) / 0.07 * 0.9545  # of two sigmas to either side
+    assert whole.values[-1] == pytest.approx(10.5 * light, rel=2e-3)  # where the elastic line is elsewhere
+    inverse = cut_of_map(excitation, emission, measured, measured, Cut(emission=(521.0, 527.0), inverse=True))[0]
+    assert inverse.values == pytest.approx(1 / spectra.values)
+    assert np.sqrt(inverse.variance) / inverse.values == pytest.approx(
+        np.sqrt(spectra.variance) / spectra.values, rel=1e-2
+    )
+
+
+def test_a_window_of_loss_moves_with_the_excitation_energy():
+    excitation, emission, expected, _ = a_map()
+    spectra, *_ = cut_of_map(excitation, emission, expected, expected, Cut(loss=(-1.0, 1.0)))
+    elastic = 50 * 0.2 * np.sqrt(2 * np.pi) / 0.07
+    far = excitation > 531.0  # of the emission that stays
+    assert spectra.values[far] == pytest.approx(elastic, rel=2e-3)
+
+
+def test_a_cut_at_an_excitation_energy_is_against_emission_or_loss():
+    excitation, emission, expected, _ = a_map()
+    spectra, axis, _ = cut_of_map(excitation, emission, expected, expected, Cut(excitation=(532.4, 533.1)))
+    assert axis == "emission energy"
+    assert spectra.values == pytest.approx(expected[13:15].mean(axis=0))
+    assert spectra.variance == pytest.approx(expected[13:15].sum(axis=0) / 4)
+    by_loss, axis, _ = cut_of_map(
+        excitation, emission, expected, expected, Cut(excitation=(532.4, 533.1), against="loss")
+    )
+    assert axis == "energy loss"
+    assert by_loss.energy[np.nanargmax(np.where(by_loss.energy < 3, by_loss.values, 0))] == pytest.approx(0.0, abs=0.07)
+
+
+def test_a_row_of_which_the_window_is_not_measured_is_not_known():
+    excitation, emission, expected, _ = a_map()
+    torn = expected.copy()
+    torn[3, 200] = np.nan
+    spectra, *_ = cut_of_map(excitation, emission, torn, expected, Cut(emission=(521.0, 527.0)))
+    assert np.flatnonzero(np.isnan(spectra.values)).tolist() == [3]
+    with pytest.raises(ValueError, match="emission 490 to 500 eV: the map has emission from 510 to 539.96 eV"):
+        cut_of_map(excitation, emission, expected, expected, Cut(emission=(490.0, 500.0)))
+    with pytest.raises(ValueError, match="excitation 600 to 601 eV: the map has 20 rows from 526 to 535.5 eV"):
+        cut_of_map(excitation, emission, expected, expected, Cut(excitation=(600.0, 601.0)))
