@@ -8,8 +8,8 @@ import math
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import NoneType
-from typing import Any, Literal, Self, TypeVar, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
 from platformdirs import user_data_path
 from pydantic import (
@@ -370,7 +370,24 @@ def explain(error: ValidationError, model: type[BaseModel], *within: str) -> lis
 def _keys_at(model: Any, table: Iterable[Any]) -> list[str]:
     """List the keys that a table of a model may have."""
     for part in table:
-        model = get_args(model)[1] if get_origin(model) is dict else model.model_fields[part].annotation
+        if get_origin(model) is dict:
+            model = get_args(model)[1]
+        elif isinstance(model, UnionType):  # of models that a key tells apart, by which the error names this one
+            model = next(one for one in get_args(model) if part in _tags(one))
+        else:
+            model = model.model_fields[part].annotation
+        if get_origin(model) is Annotated:
+            model = get_args(model)[0]
         if NoneType in get_args(model):
             model = get_args(model)[0]
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _tags(model: type[BaseModel]) -> set[Any]:
+    """Give the values by which a model is told apart from others."""
+    return {
+        tag
+        for field in model.model_fields.values()
+        if get_origin(field.annotation) is Literal
+        for tag in get_args(field.annotation)
+    }

@@ -55,7 +55,7 @@ def analysed_figures(result: AnalysedResult, measures: Sequence[str]) -> Iterato
 
 
 def _panels(result: AnalysedResult) -> NDArray[np.str_]:
-    """Give each row the name of the figure that it is drawn in: cuts each have one, other spectra are drawn together."""
+    """Give each row the name of its figure: cuts each have one, other spectra are drawn together."""
     return np.where(result.row_axis == "photon energy", "", result.row_part)
 
 
@@ -217,7 +217,8 @@ def against_rows(result: AnalysedResult, numbers: dict[str, Quantity]) -> Figure
         for number, key in enumerate(keys):
             sigma = result.quantities.get(f"{key}_sigma")
             axes.errorbar(
-                at, numbers[key].values[taken], yerr=None if sigma is None else sigma.values[taken], fmt="o" if axis == "run" else "o-",
+                at, numbers[key].values[taken], yerr=None if sigma is None else sigma.values[taken],
+                fmt="o" if axis == "run" else "o-",
                 ms=4, lw=0.8, color=COLOURS[number % len(COLOURS)], label=numbers[key].meaning,
             )  # fmt: skip
         units = numbers[keys[0]].units

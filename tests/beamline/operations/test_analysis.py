@@ -1,0 +1,305 @@
+"""Analyses by a recipe: from runs to tables, maps, a report and a derived run that is made again by its uid."""
+
+import json
+import re
+from contextlib import closing
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from command_line import answer, as_json
+from frame_documents import ROWS, raw_run, write_frames
+from scipy.special import expit
+from stxm_documents import stxm_documents
+
+from beamline.acquire.session import Session, measure
+from beamline.endstation.config import load_config
+from beamline.operations.replay import reduce_documents
+from beamline.storage.derived import DerivedRuns
+from beamline.storage.layout import REDUCTION, Layout
+from beamline.storage.recorder import Recorder
+from beamline.storage.runs import Runs
+from callbacks.contract import AnalysedResult, StxmResult
+from plans import xas
+
+SAMPLES = ("LRNMC pristine", "LRNMC 131 mAh/g", "LRNMC 311 mAh/g")
+RECIPE = """
+runs = ["1", "2", "3"]
+[align]
+channel = "reference"
+[references]
+pristine = "1"
+charged = "3"
+[measures.shoulder]
+by = "integral"
+window = [529.5, 531.5]
+[measures.edge_position]
+search = [532, 540]
+[measures.state]
+by = "lcf"
+window = [526, 550]
+values = { pristine = 0, charged = 311 }
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_catalogue():
+    """Leave out the catalogue, which takes seconds for each analysis: pooled analyses are tested with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("beamline.operations.analyse.ingest_now", lambda *_: "")
+        yield
+
+
+def keep(folder, documents, settings=None):
+    """Record a run, reduce it, and keep both."""
+    with closing(Recorder(folder)) as recorder, closing(DerivedRuns(folder)) as derived:
+        for document in documents:
+            recorder(*document)
+        for document in reduce_documents(documents, settings or {}):
+            derived(*document)
+    return documents[0][1]["uid"]
+
+
+@pytest.fixture(scope="module")
+def spectra(tmp_path_factory):
+    """A data folder with absorption spectra of three states of charge, scans 1 to 3."""
+    data = tmp_path_factory.mktemp("spectra")
+    with Session(load_config(), data, in_process=True, followers=[REDUCTION]) as session:
+        for sample in SAMPLES:
+            measure(
+                session, xas(session.endstation, "520:527:1, 527:536:0.2, 536:552:0.5", 1.0, sample=sample, edge="O K")
+            )
+        assert session.drain() == ""
+    return data
+
+
+def test_a_recipe_makes_tables_a_report_and_a_run_that_is_made_again(spectra, tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text(RECIPE)
+    outcome = as_json("analyse", "--recipe", file, "--data-dir", spectra, "-o", tmp_path / "report.html")
+    assert outcome["technique"] == "xas"
+    assert outcome["assumed"] == outcome["problems"] == []
+    assert [one["sample"] for one in outcome["spectra"]] == list(SAMPLES)
+    found = [one["measures"] for one in outcome["spectra"]]
+    assert [{measure["status"] for measure in one.values()} for one in found] == [{"ok"}] * 3
+    areas = [one["shoulder"]["area"]["value"] for one in found]
+    assert areas == sorted(areas)  # the oxidised oxygen grows
+    mean = found[1]["state"]["mean"]
+    assert abs(found[0]["state"]["mean"]["value"]) < 5
+    assert mean["units"] == ""
+    assert 40 < mean["value"] < 160  # the shoulder does not grow evenly
+    edges = np.array([[one["edge_position"]["energy"][key] for key in ("value", "sigma")] for one in found])
+    assert np.ptp(edges[:, 0]) < 4 * edges[:, 1].max()  # the 4sp band stays
+    report = (tmp_path / "report.html").read_text()
+    for words in ("3 runs of absorption spectra", "Fits: state", "edge position", "mean"):
+        assert words in report, words
+    again = as_json("analyse", outcome["derived_uid"][:8], "--data-dir", spectra, "-o", tmp_path / "again.html")
+    assert again["derived_uid"] != outcome["derived_uid"]
+    assert again["spectra"] == outcome["spectra"]
+    assert again["recipe"] == outcome["recipe"]
+    shown = as_json("show", again["derived_uid"], "--data-dir", spectra)
+    assert shown["spectra"] == outcome["spectra"]
+    runs = Runs(spectra)
+    result = runs.load(runs.find_pooled(outcome["derived_uid"])).read(AnalysedResult)
+    assert result.quantities["spectrum"].axes == ("rows", "points")
+    assert result.quantities["energy_offset"].units == "eV"
+    assert (
+        abs(result.quantities["energy_offset"].values).max() < 4 * result.quantities["energy_offset_sigma"].values.max()
+    )
+
+
+def test_options_are_a_recipe_too_and_spectra_are_compared_without_one(spectra, tmp_path):
+    out = tmp_path / "report.html"
+    options = [
+        "--do",
+        "edge_position",
+        "--set",
+        "edge_position.search=[532, 540]",
+        "--set",
+        "measures.edge_position.points=6",
+    ]
+    refused = answer("analyse", "1", "2", *options, "--data-dir", spectra, "-o", out)
+    assert refused.code == 1
+    assert "edge_position" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    options[3] = "measures.edge_position.search=[532, 540]"
+    found = as_json("analyse", "1", "2", *options, "--data-dir", spectra, "-o", out)
+    assert found["recipe"]["measures"] == {
+        "edge_position": {"by": "edge_position", "search": [532.0, 540.0], "points": 6}
+    }
+    plain = as_json("analyse", "1", "2", "3", "--data-dir", spectra, "-o", out)
+    assert [one["measures"] for one in plain["spectra"]] == [{}, {}, {}]
+    printed = answer("analyse", "1", "2", *options, "--data-dir", spectra, "-o", out)
+    assert re.search(r"LRNMC pristine +\d{3}\.\d+ ± 0\.\d+", printed.stdout)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('technique = "stxm"', "technique: is stxm, but the runs are xas"),
+        ('channel = "tez"', "unknown channel 'tez'; did you mean 'tey'?"),
+        ("[measures.half]\nby = 'edge'", "measures.half: "),
+        ("[measures.half]\nby = 'edge_position'\npoint = 4", "measures.half.edge_position: unknown key 'point'"),
+        ("[references]\na = 'nothing.txt'", "nothing.txt"),
+        ("[measures.half]\nby = 'centroid'\nwindow = [1, inf]", "measures.half.window.1: inf is not a finite number"),
+        ("measures = 3", "measures: expected a table"),
+        ("this is no TOML", "recipe.toml"),
+        ("[regions.a]", "regions: are of stxm"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_one_line_that_says_where(spectra, tmp_path, text, words):
+    (tmp_path / "recipe.toml").write_text(text)
+    told = answer("analyse", "1", "2", "-r", tmp_path / "recipe.toml", "--data-dir", spectra, "-o", tmp_path / "r.html")
+    assert told.code == 1
+    assert words in told.stderr
+    assert told.stderr.count("\n") == 1
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_no_run_and_no_recipe_is_said(spectra):
+    told = answer("analyse", "--data-dir", spectra)
+    assert (told.code, told.stderr.count("\n")) == (1, 1)
+    assert "no run is named" in told.stderr
+
+
+ENERGY = np.concatenate(
+    [np.arange(8320.0, 8334.0, 2.0), np.arange(8334.0, 8352.0, 1.0), np.arange(8352.0, 8382.0, 3.0)]
+)
+EDGES = {"pre_edge": [8320, 8333], "post_edge": [8358, 8380]}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    """A stack of which every pixel's edge is known, scan 7."""
+    data = tmp_path_factory.mktemp("stack")
+    rng = np.random.default_rng(8)
+    lines, columns = 40, 60
+    x, y = 0.1 * np.arange(columns), 0.1 * np.arange(lines)
+    grains = np.hypot((x - 3.2)[None, :] / 1.8, (y - 2.0)[:, None] / 1.4)  # one, with a hole
+    hole = np.hypot((x - 2.4)[None, :], (y - 1.4)[:, None])
+    thickness = 0.9 * expit((1.0 - grains) / 0.05) * expit((hole - 0.4) / 0.1)
+    position = 8343.0 + 0.5 * np.sin(y / 0.8)[:, None] * np.ones(columns)
+    edge = expit((ENERGY[:, None, None] - position) / 0.9)
+    density = thickness * (0.2 + edge)
+    counts = rng.poisson(20_000 * np.exp(-density)).astype(float)
+    uid = keep(data, stxm_documents(counts, ENERGY, x, y, dwell=1.0, sample="NMC", edge="Ni K"))
+    return SimpleNamespace(data=data, uid=uid, position=position, thick=thickness > 0.85)
+
+
+def test_a_map_of_edge_positions_holds_the_truth_in_two_pixels_of_three(stack, tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text(f"""
+        [regions.thick]
+        above = 0.6
+        [regions.corner]
+        x = [3.0, 4.0]
+        y = [1.6, 2.4]
+        [measures.half]
+        by = "edge_position"
+        pre_edge = {EDGES["pre_edge"]}
+        post_edge = {EDGES["post_edge"]}
+        points = 2  # a line through four bends where steps are as wide as the edge
+    """)
+    outcome = as_json("analyse", "7", "-r", file, "--data-dir", stack.data, "-o", tmp_path / "report.html")
+    assert [one["part"] for one in outcome["spectra"]] == ["thick", "corner"]
+    assert outcome["maps"] == ["map1_half_energy", "map1_half_jump"]
+    runs = Runs(stack.data)
+    found = runs.load(runs.find_pooled(outcome["derived_uid"])).read(AnalysedResult).quantities
+    values, sigma = (np.asarray(found[f"map1_half_energy{end}"].values) for end in ("", "_sigma"))
+    known = np.isfinite(values)
+    assert known[stack.thick].mean() > 0.95
+    inside = known & stack.thick  # at its rim the sample is thin, and half of a pixel
+    held = np.abs(values - stack.position)[inside] < sigma[inside]
+    assert 0.60 < held.mean() < 0.76
+    assert found["map1_x"].values[-1] == pytest.approx(5.9)
+    corner = outcome["spectra"][1]["measures"]["half"]["energy"]
+    assert corner["value"] == pytest.approx(stack.position[16:25].mean(), abs=0.05)
+
+
+def test_regions_by_mask_and_cluster_and_those_that_are_not_there(stack, tmp_path):
+    derived = Runs(stack.data).load_with_derived("7")[1].read(StxmResult)
+    mask = np.zeros(np.shape(derived.mask), dtype=np.uint8)
+    mask[18:24, 30:40] = 1
+    np.save(tmp_path / "mask.npy", mask)
+    np.save(tmp_path / "wrong.npy", mask[1:])
+    file = tmp_path / "recipe.toml"
+    file.write_text("""
+        maps = false
+        [regions.masked]
+        mask = "mask.npy"
+        [regions.wrong]
+        mask = "wrong.npy"
+        [regions.no_cluster]
+        cluster = "reduced "
+        [regions.nowhere]
+        x = [100, 101]
+        [measures.area]
+        by = "integral"
+        window = [8345, 8355]
+    """)
+    outcome = as_json("analyse", "7", "-r", file, "--data-dir", stack.data, "-o", tmp_path / "report.html")
+    assert [one["part"] for one in outcome["spectra"]] == ["masked"]
+    assert outcome["maps"] == []
+    told = "\n".join(outcome["assumed"])
+    assert "region wrong: mask wrong.npy: (39, 60) pixels, expected (40, 60) (lines, columns)" in told
+    assert "region no_cluster: cluster 'reduced '" in told
+    assert "region nowhere: no pixel with sample lies in it" in told
+    missing = file.read_text().replace("mask.npy", "none.npy", 1)
+    file.write_text(missing)
+    refused = answer("analyse", "7", "-r", file, "--data-dir", stack.data, "-o", tmp_path / "report.html")
+    assert (refused.code, refused.stderr.count("\n")) == (1, 1)
+    assert "none.npy: cannot be read" in refused.stderr
+
+
+@pytest.fixture(scope="module")
+def rixs(tmp_path_factory):
+    """A calibrated RIXS map with an elastic line and emission that grows with the excitation energy, scan 3."""
+    data = tmp_path_factory.mktemp("rixs")
+    energies, columns = np.arange(526.0, 536.0, 1.0), np.arange(420)
+    frames = []
+    for number, energy in enumerate(energies):
+        centre = 250.0 + 530.0 / 0.1 * (1 - 530.0 / energy)
+        spectrum = 600 / 5.32 * np.exp(-0.5 * ((columns - centre) / 2.12) ** 2) + 1.0
+        spectrum += (500 + 500 * number) / 25 * np.exp(-0.5 * ((columns - 100) / 10) ** 2)
+        frames.append(np.tile(spectrum / ROWS, (ROWS, 1)))
+    Layout(data).frames.mkdir(parents=True)
+    path = write_frames(Layout(data).frames / "3.h5", np.array(frames), seed=3)
+    documents = list(raw_run(path, "stream", energies=energies, columns=420, scan_id=3, technique="rixs"))
+    keep(data, documents, {"rixs": {"repeated_frames": {"drift": {"rate": 0.0, "track": False}}}})
+    return data
+
+
+def test_cuts_of_a_map_are_spectra_like_others(rixs, tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text("""
+        [cuts.pfy]
+        emission = [512, 519]
+        [cuts.at530]
+        excitation = [529.5, 530.5]
+        [cuts.elastic]
+        loss = [-0.8, 0.8]
+        [cuts.beyond]
+        emission = [900, 901]
+        [measures.growth]
+        by = "integral"
+        window = [526, 535]
+        of = ["pfy"]
+    """)
+    outcome = as_json("analyse", "3", "-r", file, "--data-dir", rixs, "-o", tmp_path / "report.html")
+    assert [one["part"] for one in outcome["spectra"]] == ["pfy", "at530", "elastic"]
+    assert "cut beyond: emission 900 to 901 eV: the map has emission from" in outcome["assumed"][0]
+    statuses = [one["measures"]["growth"]["status"] for one in outcome["spectra"]]
+    assert statuses == ["ok", "not taken of this part", "not taken of this part"]
+    runs = Runs(rixs)
+    result = runs.load(runs.find_pooled(outcome["derived_uid"])).read(AnalysedResult)
+    assert result.row_axis.tolist() == ["excitation energy", "emission energy", "excitation energy"]
+    pfy, elastic = (result.quantities["spectrum"].values[row][:10] for row in (0, 2))
+    assert pfy / pfy[0] == pytest.approx(1 + np.arange(10), rel=0.12)
+    assert elastic / elastic.mean() == pytest.approx(1, rel=0.25)
+    refused = answer("analyse", "3", "--do", "centroid", "--data-dir", rixs, "-o", tmp_path / "r.html")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_the_answer_of_json_is_whole(spectra, tmp_path):
+    said = answer("analyse", "1", "--do", "edge_position", "--json", "--data-dir", spectra, "-o", tmp_path / "r.html")
+    assert json.loads(said.stdout)["spectra"][0]["measures"]["edge_position"]["status"] == "ok"
