@@ -56,7 +56,7 @@ class EdgePositionMeasure(_Measure):
     post_edge: Window | None = None
     post_edge_form: Literal["mean", "line"] = "mean"
     search: Window | None = None
-    points: int = Field(4, ge=2)
+    points: int = Field(2, ge=2)  # around the crossing
 
     def measure(self, spectra: Spectra, references: References) -> Measured:
         """Read it off spectra."""

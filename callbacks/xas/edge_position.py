@@ -54,7 +54,7 @@ def edge_position(
     post_edge: Window | None = None,
     post_edge_form: Literal["mean", "line"] = "mean",
     search: Window | None = None,
-    points: int = 4,
+    points: int = 2,
 ) -> EdgePosition:
     """Find where the rising edge passes half the edge jump.
 
@@ -73,8 +73,9 @@ def edge_position(
     search : tuple of float, optional
         eV, where the edge is looked for; default the whole range.
     points : int
-        Even; the crossing is that of a weighted line through so many points around it. More points stand more noise,
-        and bend the position more where the edge is curved.
+        Even; the crossing is that of a weighted line through so many points around it. More of them average noise, but
+        bend the position where the edge is curved over so many steps, which its uncertainty does not tell: of four
+        points at steps of a third of the edge's width it held the truth in half of the pixels only.
 
     Returns
     -------

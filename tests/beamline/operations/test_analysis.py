@@ -198,7 +198,6 @@ def test_a_map_of_edge_positions_holds_the_truth_in_two_pixels_of_three(stack, t
         by = "edge_position"
         pre_edge = {EDGES["pre_edge"]}
         post_edge = {EDGES["post_edge"]}
-        points = 2  # a line through four bends where steps are as wide as the edge
     """)
     outcome = as_json("analyse", "7", "-r", file, "--data-dir", stack.data, "-o", tmp_path / "report.html")
     assert [one["part"] for one in outcome["spectra"]] == ["thick", "corner"]
