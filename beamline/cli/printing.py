@@ -385,6 +385,10 @@ def _print_recipe(outcome: Mapping[str, Any]) -> None:
             said = "" if one["status"] == "ok" else styled(one["status"], "yellow")
             table.add_row(spectrum["run"][:8], spectrum["sample"], *part, *numbers, said)
         _print_table(table)
+    for name, told in outcome["correlations"].items():
+        pearson = f"Pearson {with_sigma(told['pearson'], told['pearson_sigma'])}, of ranks {told['spearman']:.3f}"
+        said = pearson if told["status"] == "ok" else told["status"]
+        console.print(f"correlation {name}: {said}", soft_wrap=True)
     if outcome["maps"]:
         console.print(f"maps: {', '.join(outcome['maps'])}", soft_wrap=True)
     for note in [*outcome["assumed"], *outcome["problems"]]:

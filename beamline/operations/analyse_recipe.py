@@ -21,6 +21,7 @@ from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
 from beamline.text import shortened
 from callbacks.analysis import Recipe, analyse
+from callbacks.analysis.analyse import is_map
 from callbacks.contract import ANALYSED, AnalysedResult
 from callbacks.wording import number_of
 
@@ -157,6 +158,9 @@ def _refused(analysed: Analysed) -> list[str]:
             for name, said in zip(names, map(str, status), strict=True)
             if said not in ("ok", "not taken of this part")
         ]
+    for name in analysed.recipe.correlations:
+        why = str(analysed.result.quantities[f"correlation_{name}_status"].values)
+        found += [] if why == "ok" else [f"correlation {name}: {why}"]
     return found
 
 
@@ -183,11 +187,14 @@ def summary_of(analysed: Analysed) -> dict[str, Any]:
         "recipe": analysed.recipe.model_dump(mode="json", exclude={"references"}, exclude_defaults=True),
         "references": {name: each.source for name, each in analysed.recipe.references.items()},
         "spectra": spectra,
-        "maps": [
-            name
-            for name, quantity in result.quantities.items()
-            if quantity.axes[0].startswith("lines_") and not name.endswith(("_sigma", "_status", "_y"))
-        ],
+        "maps": [name for name, quantity in result.quantities.items() if is_map(name, quantity)],
+        "correlations": {
+            name: {
+                key: result.quantities[f"correlation_{name}_{key}"].values.item()
+                for key in ("pearson", "pearson_sigma", "spearman", "without_noise", "status")
+            }
+            for name in analysed.recipe.correlations
+        },
         "assumed": [str(note) for note in result.assumed],
         "problems": _problems(analysed),
     }

@@ -19,7 +19,7 @@ from beamline.techniques.technique import NOT_KNOWN, not_reduced
 from callbacks.analysis import Pixels, Recipe, Row, Spectra
 from callbacks.analysis.cuts import cut_of_map
 from callbacks.analysis.recipe import Region
-from callbacks.analysis.regions import mean_spectrum, pixels_of, positions, spectra_of_pixels
+from callbacks.analysis.regions import mean_picture, mean_spectrum, pixels_of, positions, spectra_of_pixels
 from callbacks.analysis.rows import moved, offset_of
 from callbacks.contract import ChannelSpectrum, Quantity, RixsResult, StxmResult, XasResult
 from callbacks.xas import channels_of
@@ -135,7 +135,7 @@ def _row(raw: Run, result: XasResult, recipe: Recipe) -> Row:
     if channel not in result.spectra:
         raise BeamlineError(f"{shown_name(raw)}: {unknown('channel', channel, names)}")
     spectrum = result.spectra[channel]
-    own = {"run": raw.uid, "sample": raw.measurement.sample, "part": channel}
+    own = {"run": raw.uid, "sample": raw.measurement.sample, "part": channel, "edge": raw.measurement.edge}
     if recipe.as_measured or recipe.normalise is not None:
         return Row(**own, spectra=_absorption(raw, result, channel))
     if spectrum.status != "ok":
@@ -180,13 +180,13 @@ def _stacks(found: Gathered, pairs: list[tuple[Run, Run]], recipe: Recipe, folde
                 found.notes.append(f"{shown_name(raw)}: region {name}: {error}")
                 continue
             mean = mean_spectrum(result, spectra_of_pixels(result, inside))
-            found.rows.append(Row(raw.uid, raw.measurement.sample, name, mean))
+            found.rows.append(Row(raw.uid, raw.measurement.sample, name, mean, edge=raw.measurement.edge))
         if recipe.maps:
             everywhere = pixels_of(Region(), result, None)
             x, y = positions(result)
-            found.pixels.append(
-                Pixels(raw.uid, raw.measurement.sample, spectra_of_pixels(result, everywhere), everywhere, x, y)
-            )
+            of_pixels = spectra_of_pixels(result, everywhere)
+            own = raw.uid, raw.measurement.sample
+            found.pixels.append(Pixels(*own, of_pixels, everywhere, x, y, mean_picture(result), raw.measurement.edge))
 
 
 def _mask(folder: Path, name: str) -> NDArray[np.bool_]:
@@ -230,4 +230,4 @@ def _cuts(found: Gathered, raw: Run, result: RixsResult, recipe: Recipe) -> Iter
         except ValueError as error:
             found.notes.append(f"{shown_name(raw)}: cut {name}: {error}")
             continue
-        yield Row(raw.uid, raw.measurement.sample, name, spectra, axis, units)
+        yield Row(raw.uid, raw.measurement.sample, name, spectra, axis, units, edge=raw.measurement.edge)

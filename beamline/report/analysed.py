@@ -13,6 +13,7 @@ from beamline.report.figures import Drawn, FloatArray
 from beamline.report.page import PageTable
 from beamline.report.stxm.pooled import capacities
 from beamline.text import shortened, with_sigma
+from callbacks.analysis.analyse import is_map
 from callbacks.contract import AnalysedResult, Quantity
 
 COLOURS = ("#1b6ca8", "#d1495b", "#5a9367", "#8a5fa8", "#c98a1b", "#3d3d3d", "#4fb0ae", "#a0522d")
@@ -52,11 +53,49 @@ def analysed_figures(result: AnalysedResult, measures: Sequence[str]) -> Iterato
     for name, quantity in _maps(result):
         sigma = result.quantities.get(f"{name}_sigma")
         yield _title_of(result, name), _said_of_map(result, name), image(result, name, quantity, sigma)
+    yield from _correlations(result)
 
 
 def _panels(result: AnalysedResult) -> NDArray[np.str_]:
     """Give each row the name of its figure: cuts each have one, other spectra are drawn together."""
     return np.where(result.row_axis == "photon energy", "", result.row_part)
+
+
+def _correlations(result: AnalysedResult) -> Iterator[Drawn]:
+    for key, quantity in result.quantities.items():
+        if not (key.startswith("correlation_") and key.endswith("_status")):
+            continue
+        name = key.removesuffix("_status")
+        heading = f"Correlation: {name.removeprefix('correlation_').replace('_', ' ')}"
+        if str(quantity.values) == "ok":
+            yield heading, _said_of_correlation(result, name), correlation(result, name)
+
+
+def _said_of_correlation(result: AnalysedResult, name: str) -> str:
+    pearson, sigma, spearman, without_noise = (
+        float(result.quantities[f"{name}_{key}"].values)
+        for key in ("pearson", "pearson_sigma", "spearman", "without_noise")
+    )
+    shift = result.quantities[f"{name}_shift"].values
+    moved = f" The second run is moved by {shift[0]:.3f}, {shift[1]:.3f} um." if np.any(shift) else ""
+    noise = f"; {without_noise:.3f}, had the values no noise" if np.isfinite(without_noise) else ""
+    return (
+        f"{len(result.quantities[f'{name}_first'].values)} pixels: Pearson {with_sigma(pearson, sigma)}, of ranks"
+        f" {spearman:.3f}{noise}.{moved}"
+    )
+
+
+def correlation(result: AnalysedResult, name: str) -> Figure:
+    """Draw how many pixels have which two values."""
+    first, second = (result.quantities[f"{name}_{key}"] for key in ("first", "second"))
+    figure = Figure(figsize=(6.4, 5.2), layout="constrained")
+    axes = figure.subplots()
+    limits = [np.percentile(each.values, PERCENTILES) for each in (first, second)]
+    *_, drawn = axes.hist2d(first.values, second.values, bins=50, range=limits, cmap="viridis", cmin=1)
+    figure.colorbar(drawn, ax=axes, label="pixels")
+    for each, label in ((first, axes.set_xlabel), (second, axes.set_ylabel)):
+        label(f"{each.meaning.replace('_', ' ')} ({each.units})" if each.units else each.meaning.replace("_", " "))
+    return figure
 
 
 def tables(result: AnalysedResult, measures: Sequence[str]) -> Iterator[PageTable]:
@@ -267,8 +306,7 @@ def image(result: AnalysedResult, name: str, quantity: Quantity, sigma: Quantity
 
 def _maps(result: AnalysedResult) -> Iterator[tuple[str, Quantity]]:
     for name, quantity in result.quantities.items():
-        is_map = len(quantity.axes) == 2 and quantity.axes[0].startswith("lines_")
-        if is_map and not name.endswith(("_sigma", "_status")) and np.isfinite(quantity.values).any():
+        if is_map(name, quantity) and np.isfinite(quantity.values).any():
             yield name, quantity
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from callbacks.analysis.correlation import correlate, nothing
 from callbacks.analysis.measured import Measured, Value
 from callbacks.analysis.measures import Measure, References
-from callbacks.analysis.recipe import Recipe
+from callbacks.analysis.recipe import MapPair, Recipe
 from callbacks.analysis.rows import Pixels, Row, difference, normalised, normalised_row
 from callbacks.contract import AnalysedResult, Quantity
 
@@ -54,6 +55,8 @@ def analyse(
         found, more = _maps(number, one, recipe, references)
         quantities |= found
         said += more
+    for name, pair in recipe.correlations.items():
+        quantities |= _correlated(f"correlation_{name}", pair, pixels, quantities)
     return AnalysedResult(
         runs=np.array(list(dict.fromkeys([*(row.run for row in rows), *(one.run for one in pixels)])), dtype=str),
         row_run=_texts(row.run for row in rows),
@@ -136,7 +139,7 @@ def _tabulated(name: str, measure: Measure, rows: Sequence[Row], references: Ref
 
 
 def _of_row(measure: Measure, row: Row, references: References) -> Measured | str:
-    if measure.of and row.part not in measure.of:
+    if (measure.of and row.part not in measure.of) or (measure.edge and row.edge != measure.edge):
         return NOT_TAKEN
     if row.status != "ok":
         return row.status
@@ -178,6 +181,8 @@ def _maps(number: int, pixels: Pixels, recipe: Recipe, references: References) -
     except ValueError as error:
         return found, [f"run {pixels.run[:8]}: no maps: {error}"]
     for name, measure in recipe.measures.items():
+        if measure.edge and measure.edge != pixels.edge:
+            continue
         try:
             measured = measure.measure(spectra, references)
         except ValueError as error:
@@ -193,6 +198,57 @@ def _maps(number: int, pixels: Pixels, recipe: Recipe, references: References) -
         )
         found[f"map{number}_{name}_reasons"] = Quantity(_texts(reasons), "reasons", "", (f"reasons_{number}_{name}",))
     return found, notes
+
+
+def _correlated(
+    name: str, pair: MapPair, pixels: Sequence[Pixels], quantities: Mapping[str, Quantity]
+) -> dict[str, Quantity]:
+    """Compare two maps pixel by pixel."""
+    names = pair.names()
+    maps = {f"map{number}_": one for number, one in enumerate(pixels, 1)}
+    missing = [each for each, own in zip(names, (pair.first, pair.second), strict=True) if each not in quantities]
+    if missing:
+        known = ", ".join(
+            key.removeprefix("map").replace("_", ".", 1) for key, each in quantities.items() if is_map(key, each)
+        )
+        found = nothing(
+            f"there is no map {missing[0].removeprefix('map').replace('_', '.', 1)}; there are {known or 'none'}"
+        )
+    else:
+        values = [np.asarray(quantities[each].values) for each in names]
+        sigmas = [
+            np.asarray(
+                quantities[f"{each}_sigma"].values if f"{each}_sigma" in quantities else np.full(own.shape, np.nan)
+            )
+            for each, own in zip(names, values, strict=True)
+        ]
+        first, second = (maps[f"{each.partition('_')[0]}_"] for each in names)
+        found = correlate((values[0], sigmas[0]), (values[1], sigmas[1]), (first, second))
+    pixel, single = (f"pixels_{name}",), ()
+    return {
+        f"{name}_first": Quantity(found.first, pair.first, _unit(quantities, names[0]), pixel),
+        f"{name}_second": Quantity(found.second, pair.second, _unit(quantities, names[1]), pixel),
+        f"{name}_pearson": Quantity(np.array(found.pearson), "Pearson's coefficient", "", single),
+        f"{name}_pearson_sigma": Quantity(np.array(found.pearson_sigma), "its standard uncertainty", "", single),
+        f"{name}_spearman": Quantity(np.array(found.spearman), "that of the ranks", "", single),
+        f"{name}_without_noise": Quantity(
+            np.array(found.without_noise), "Pearson's coefficient, had the values no noise", "", single
+        ),
+        f"{name}_shift": Quantity(
+            np.array(found.shift), "added to positions in the second run, x and y", "um", ("xy",)
+        ),
+        f"{name}_status": Quantity(np.array(found.status), "ok, or why nothing is told", "", single),
+    }
+
+
+def _unit(quantities: Mapping[str, Quantity], name: str) -> str:
+    return quantities[name].units if name in quantities else ""
+
+
+def is_map(name: str, quantity: Quantity) -> bool:
+    """Tell whether a quantity is a map of values: one for each pixel of a stack."""
+    of_pixels = len(quantity.axes) == 2 and quantity.axes[0].startswith("lines_")
+    return of_pixels and not name.endswith(("_sigma", "_status"))
 
 
 def _images(name: str, value: Value, pixels: Pixels, axes: tuple[str, str]) -> dict[str, Quantity]:

@@ -27,15 +27,17 @@ FloatArray = NDArray[np.floating]
 Window = tuple[float, float]  # eV, from and to
 References = Mapping[str, Reference]
 
+COMMON = {"by", "of", "edge"}  # keys that all measures have
 MOST_LISTED = 10  # combinations of references that are kept, the best first
 
 
 class _Measure(BaseModel):
-    """Settings of a measure; `of` names the parts (channels, regions, cuts) it is taken of, all where it is empty."""
+    """Settings of a measure: what is common to all."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    of: tuple[str, ...] = ()
+    of: tuple[str, ...] = ()  # parts (channels, regions, cuts) it is taken of; all where empty
+    edge: str = ""  # of the runs it is taken of, as "O K"; all where empty
 
     @abstractmethod
     def measure(self, spectra: Spectra, references: References) -> Measured:
@@ -60,7 +62,7 @@ class EdgePositionMeasure(_Measure):
 
     def measure(self, spectra: Spectra, references: References) -> Measured:
         """Read it off spectra."""
-        found = edge_position(spectra.energy, spectra.values, spectra.variance, **self.model_dump(exclude={"by", "of"}))
+        found = edge_position(spectra.energy, spectra.values, spectra.variance, **self.model_dump(exclude=COMMON))
         values = {
             "energy": Value(found.position, found.sigma, "energy at half of the edge jump", "eV"),
             "jump": Value(found.jump, found.jump_sigma, "edge jump there"),
@@ -101,7 +103,7 @@ class WhiteLinesMeasure(_Measure):
     def measure(self, spectra: Spectra, references: References) -> Measured:
         """Read it off spectra."""
         found = white_line_ratio(
-            spectra.energy, spectra.values, spectra.variance, **self.model_dump(exclude={"by", "of"})
+            spectra.energy, spectra.values, spectra.variance, **self.model_dump(exclude={"by", "of", "edge"})
         )
         areas, sigma = found.areas, np.sqrt(np.einsum("...ii->...i", found.areas_covariance))
         values = {

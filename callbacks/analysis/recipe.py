@@ -10,7 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from callbacks.analysis.measured import Reference
 from callbacks.analysis.measures import Measure, Window
 
-TAKEN = ("energy", "spectrum", "difference", "row", "run", "map", "quantity", "assumed")  # names begin with these
+TAKEN = (
+    "energy",
+    "spectrum",
+    "difference",
+    "correlation",
+    "row",
+    "run",
+    "map",
+    "quantity",
+    "assumed",
+)  # names begin with these
 
 
 class _Table(BaseModel):
@@ -110,6 +120,17 @@ class Cut(_Table):
         return self
 
 
+class MapPair(_Table):
+    """Two maps that are compared pixel by pixel, by the number of the run and the name of what was read off it."""
+
+    first: str = Field(pattern=r"^\d+\.\w+$")  # 1.half_jump_energy: of the first of the runs
+    second: str = Field(pattern=r"^\d+\.\w+$")
+
+    def names(self) -> tuple[str, str]:
+        """Give the names that the two maps have in the result."""
+        return f"map{self.first.replace('.', '_')}", f"map{self.second.replace('.', '_')}"
+
+
 class Recipe(_Table):
     """What an analysis does."""
 
@@ -122,10 +143,11 @@ class Recipe(_Table):
     regions: dict[str, Region] = Field(default_factory=dict)
     cuts: dict[str, Cut] = Field(default_factory=dict)
     measures: dict[str, Measure] = Field(default_factory=dict)
+    correlations: dict[str, MapPair] = Field(default_factory=dict)
     difference_from: str = ""  # name of a sample or uid of a run; the first run where not given
     maps: bool = True  # of stacks: whether measures are taken of every pixel, too
 
-    @field_validator("references", "regions", "cuts", "measures")
+    @field_validator("references", "regions", "cuts", "measures", "correlations")
     @classmethod
     def _names(cls, named: dict[str, object]) -> dict[str, object]:
         for name in named:
@@ -147,7 +169,7 @@ class Recipe(_Table):
 
     @model_validator(mode="after")
     def _of_its_technique(self) -> Recipe:
-        for table, technique in (("regions", "stxm"), ("cuts", "rixs"), ("align", "xas")):
+        for table, technique in (("regions", "stxm"), ("correlations", "stxm"), ("cuts", "rixs"), ("align", "xas")):
             if getattr(self, table) and self.technique != technique:
                 raise ValueError(f"{table}: are of {technique}, and the recipe is of {self.technique}")
         return self

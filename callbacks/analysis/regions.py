@@ -106,6 +106,18 @@ def spectra_of_pixels(result: StxmResult, chosen: BoolArray) -> Spectra:
     return Spectra(np.asarray(result.stack_energy, dtype=float)[used], density, variance)
 
 
+def mean_picture(result: StxmResult) -> FloatArray:
+    """Give the mean optical density of each pixel, sample or not, (lines, columns)."""
+    total = number = np.zeros(np.shape(result.mask))
+    for image, ok in zip(result.optical_density, usable_images(result), strict=True):
+        if ok:
+            known = np.isfinite(image)
+            total, number = total + np.where(known, image, 0.0), number + known
+    mean: FloatArray = np.full(number.shape, np.nan)
+    np.divide(total, number, out=mean, where=number > 0)
+    return mean
+
+
 def mean_spectrum(result: StxmResult, pixels: Spectra) -> Spectra:
     """Average the spectra of pixels.
 

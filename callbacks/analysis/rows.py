@@ -32,6 +32,8 @@ class Row:
         Of the spectrum.
     status : str
         "ok", or why nothing is read off it.
+    edge : str
+        Of the run, as "O K".
     """
 
     run: str
@@ -41,6 +43,7 @@ class Row:
     axis: str = "photon energy"
     units: str = ""
     status: str = "ok"
+    edge: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,10 @@ class Pixels:
         Where they are, in order.
     x, y : numpy.ndarray, shape (columns,) and (lines,), or None
         um; None where an image has several regions.
+    picture : numpy.ndarray, shape (lines, columns)
+        Mean optical density, of all pixels.
+    edge : str
+        Of the run, as "O K".
     """
 
     run: str
@@ -64,6 +71,8 @@ class Pixels:
     chosen: BoolArray
     x: FloatArray | None
     y: FloatArray | None
+    picture: FloatArray
+    edge: str = ""
 
     def image(self, values: NDArray[np.generic], otherwise: object = np.nan) -> NDArray[np.generic]:
         """Put one value for each pixel in its place in the image."""

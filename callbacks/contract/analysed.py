@@ -77,7 +77,7 @@ class AnalysedResult(Result):
                 "quantity_units": np.array([each.units for each in self.quantities.values()], dtype=str),
                 "quantity_axes": np.array([" ".join(each.axes) for each in self.quantities.values()], dtype=str),
             }
-            | {name: each.values for name, each in self.quantities.items()}
+            | {name: each.values[()] for name, each in self.quantities.items()}  # a single number, not an array of it
         )
 
     @classmethod

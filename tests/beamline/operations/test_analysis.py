@@ -198,10 +198,23 @@ def test_a_map_of_edge_positions_holds_the_truth_in_two_pixels_of_three(stack, t
         by = "edge_position"
         pre_edge = {EDGES["pre_edge"]}
         post_edge = {EDGES["post_edge"]}
+        [correlations.jump]
+        first = "1.half_energy"
+        second = "1.half_jump"
+        [correlations.nothing]
+        first = "1.half_energy"
+        second = "2.half_energy"
     """)
     outcome = as_json("analyse", "7", "-r", file, "--data-dir", stack.data, "-o", tmp_path / "report.html")
     assert [one["part"] for one in outcome["spectra"]] == ["thick", "corner"]
     assert outcome["maps"] == ["map1_half_energy", "map1_half_jump"]
+    assert outcome["correlations"]["jump"]["status"] == "ok"
+    assert abs(outcome["correlations"]["jump"]["pearson"]) < 0.5
+    why = "there is no map 2.half_energy; there are 1.half_energy, 1.half_jump"
+    assert outcome["correlations"]["nothing"]["status"] == why
+    report = (tmp_path / "report.html").read_text()
+    assert "Correlation: jump" in report
+    assert why in report
     runs = Runs(stack.data)
     found = runs.load(runs.find_pooled(outcome["derived_uid"])).read(AnalysedResult).quantities
     values, sigma = (np.asarray(found[f"map1_half_energy{end}"].values) for end in ("", "_sigma"))

@@ -119,7 +119,7 @@ def test_pixels_make_maps_with_status_and_each_is_as_a_row():
     values[2] = 0.0  # a pixel without edge
     noisy = values + rng.normal(0.0, NOISE, values.shape)
     spectra = Spectra(ENERGY, noisy, np.full(noisy.shape, NOISE**2))
-    pixels = Pixels("run-1", "a", spectra, chosen, np.array([0.0, 0.1, 0.2]), np.array([0.0, 0.1]))
+    pixels = Pixels("run-1", "a", spectra, chosen, np.array([0.0, 0.1, 0.2]), np.array([0.0, 0.1]), np.zeros((2, 3)))
     made = recipe(
         references={name: each for name, each in recipe().model_dump()["references"].items() if name != "four"},
         measures={"state": {"by": "lcf", "non_negative": False}, "half": {"by": "edge_position"}},
