@@ -346,6 +346,9 @@ def print_replay(outcome: Mapping[str, Any]) -> None:
 
 def print_analysis(outcome: Mapping[str, Any]) -> None:
     """Print the outcome of an analysis."""
+    if outcome["technique"] == "across":
+        _print_across(outcome)
+        return
     if "recipe" in outcome:
         _print_recipe(outcome)
         return
@@ -358,6 +361,29 @@ def print_analysis(outcome: Mapping[str, Any]) -> None:
     for run in outcome["runs"]:
         for problem in run["problems"]:
             console.print(styled(f"{run['run'][:8]}: {problem}", "yellow"))
+    if "report" in outcome:  # not of one that was kept before
+        console.print(f"report: {outcome['report']}", soft_wrap=True)
+
+
+def _print_across(outcome: Mapping[str, Any]) -> None:
+    """Print features of the same samples by several techniques."""
+    names = list(outcome["samples"][0]["features"]) if outcome["samples"] else []
+    units = {name: outcome["samples"][0]["features"][name]["units"] for name in names}
+    heads = [f"{name} ({units[name]})" if units[name] else name for name in names]
+    table = _table("sample", "capacity (mAh/g)", *heads, free=["sample"])
+    for one in outcome["samples"]:
+        capacity = one["capacity_mah_per_g"]
+        shown = f"{capacity:g}" if math.isfinite(capacity) else ""
+        table.add_row(one["sample"], shown, *(_number(one["features"][name]) for name in names))
+    _print_table(table)
+    _print_end(outcome, outcome["assumed"])
+
+
+def _print_end(outcome: Mapping[str, Any], notes: Iterable[str]) -> None:
+    """Print what was assumed, by which name the analysis is found again, and where its report is."""
+    for note in notes:
+        console.print(styled(note, "yellow"), soft_wrap=True)
+    console.print(f"analysis: {outcome['derived_uid'][:8]}", soft_wrap=True)
     if "report" in outcome:  # not of one that was kept before
         console.print(f"report: {outcome['report']}", soft_wrap=True)
 
@@ -391,11 +417,7 @@ def _print_recipe(outcome: Mapping[str, Any]) -> None:
         console.print(f"correlation {name}: {said}", soft_wrap=True)
     if outcome["maps"]:
         console.print(f"maps: {', '.join(outcome['maps'])}", soft_wrap=True)
-    for note in [*outcome["assumed"], *outcome["problems"]]:
-        console.print(styled(note, "yellow"), soft_wrap=True)
-    console.print(f"analysis: {outcome['derived_uid'][:8]}", soft_wrap=True)
-    if "report" in outcome:  # not of one that was kept before
-        console.print(f"report: {outcome['report']}", soft_wrap=True)
+    _print_end(outcome, [*outcome["assumed"], *outcome["problems"]])
 
 
 def _number(one: Mapping[str, Any] | None) -> str:

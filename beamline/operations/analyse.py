@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_reduction_config
 from beamline.errors import BeamlineError
-from beamline.operations import analyse_recipe, analyse_rixs
+from beamline.operations import analyse_across, analyse_recipe, analyse_rixs
 from beamline.operations.analyse_rixs import keep_pooled
 from beamline.operations.outputs import new_file
 from beamline.operations.problems import problems_of
@@ -30,6 +30,8 @@ from beamline.techniques.settings import processing_problems
 from beamline.techniques.technique import not_reduced
 from beamline.text import shortened
 from callbacks.contract import (
+    ANALYSED,
+    ANALYSED_ACROSS,
     RIXS_POOLED,
     SERIES,
     STXM_POOLED,
@@ -48,6 +50,8 @@ from callbacks.stxm.unmixing.results import analysis_result, totals_result
 from callbacks.wording import number_of
 
 FloatArray = NDArray[np.floating]
+Made = tuple[str, dict[str, Any], Callable[[Path], None]]  # uid, summary, and what writes the report
+Make = Callable[[], Made]
 
 
 def analyse_runs(
@@ -96,37 +100,52 @@ def analyse_runs(
         raise BeamlineError(*problems)
     data_dir = data_folder(data_dir, loaded)
     processing = processing_with_references(loaded, data_dir)
-    pool_all: Callable[[], tuple[str, dict[str, Any], Callable[[Path], None]]]
-    runs = Runs(data_dir)
-    names = names or (runs_of(recipe) if recipe else [])
-    analyse_recipe.refuse_empty(names)
-    before = runs.find_pooled(names[0]) if len(names) == 1 else None
-    by_recipe = recipe is not None or does or sets
-    if before is not None and by_recipe:
-        raise BeamlineError(f"{names[0]}: is an analysis, which is made again by its own recipe; name runs instead")
-    if before is not None:
-        names = before.raw_uids
-    names, pipeline = _runs_of_one_pipeline(names, data_dir)
-    if before is not None and analyse_recipe.is_analysed(before):
-        pool_all = partial(_by_recipe, partial(analyse_recipe.analyse_again, runs, before))
-    elif by_recipe or pipeline == XAS.name:
-        make = partial(analyse_recipe.analyse_by_recipe, runs, names, file=recipe, does=does, sets=sets)
-        pool_all = partial(_by_recipe, make)
-    elif pipeline == RIXS.name:
-        pool_all = partial(_pool_maps, names, RixsSettings.model_validate(processing.get("rixs", {})), data_dir)
-    else:
-        pool_all = partial(_pool_stacks, names, StxmSettings.model_validate(processing.get("stxm", {})), data_dir)
+    make = _chosen(names, processing, data_dir, recipe, (does, sets))
     if output is None:
-        uid, summary, write = pool_all()
+        uid, summary, write = make()
         output = Path(f"{'analysis' if 'recipe' in summary else 'pooled'}-{uid[:8]}.html")
         with new_file(output, data_dir) as part:
             write(part)
     else:
         with new_file(output, data_dir) as part:  # where it cannot be, that is said before the work is done
-            uid, summary, write = pool_all()
+            uid, summary, write = make()
             write(part)
     late = ingest_now(data_dir, uid)
     return summary | {"report": str(output), "not_in_catalogue": late}
+
+
+def _chosen(
+    names: list[str],
+    processing: dict[str, dict[str, Any]],
+    data_dir: Path,
+    recipe: Path | None,
+    options: tuple[Sequence[str], Sequence[str]],
+) -> Make:
+    """Choose the analysis: that of an analysis that was kept, one of analyses, one by a recipe, or a pooled one."""
+    runs, (does, sets) = Runs(data_dir), options
+    before = runs.find_pooled(names[0]) if len(names) == 1 else None
+    by_recipe = recipe is not None or does or sets
+    if before is not None and by_recipe:
+        raise BeamlineError(f"{names[0]}: is an analysis, which is made again by its own recipe; name runs instead")
+    if before is not None and before.pipeline == ANALYSED_ACROSS:
+        kept = analyse_across.show_across(runs, before)
+        return partial(_across, partial(analyse_across.compare, runs, kept.recipe))
+    if before is not None and before.pipeline == ANALYSED:
+        return partial(_by_recipe, partial(analyse_recipe.analyse_again, runs, before))
+    if recipe is not None and analyse_across.is_across(recipe):
+        if names or does or sets:
+            raise BeamlineError(f"{recipe}: compares analyses, which it names itself; expected no runs and no options")
+        return partial(_across, partial(analyse_across.analyse_across, runs, recipe))
+    names = before.raw_uids if before is not None else names or (runs_of(recipe) if recipe else [])
+    if not names:
+        raise BeamlineError("no run is named: expected runs, or a recipe whose `runs` names them")
+    names, pipeline = _runs_of_one_pipeline(names, data_dir)
+    if by_recipe or pipeline == XAS.name:
+        make = partial(analyse_recipe.analyse_by_recipe, runs, names, file=recipe, does=does, sets=sets)
+        return partial(_by_recipe, make)
+    if pipeline == RIXS.name:
+        return partial(_pool_maps, names, RixsSettings.model_validate(processing.get("rixs", {})), data_dir)
+    return partial(_pool_stacks, names, StxmSettings.model_validate(processing.get("stxm", {})), data_dir)
 
 
 def show_pooled(runs: Runs, entry: Entry) -> dict[str, Any]:
@@ -137,7 +156,9 @@ def show_pooled(runs: Runs, entry: Entry) -> dict[str, Any]:
     BeamlineError
         When it, or one of the runs that it was made of, cannot be read.
     """
-    if analyse_recipe.is_analysed(entry):
+    if entry.pipeline == ANALYSED_ACROSS:
+        return analyse_across.summary_of(analyse_across.show_across(runs, entry))
+    if entry.pipeline == ANALYSED:
         return analyse_recipe.summary_of(analyse_recipe.show_analysed(runs, entry))
     derived = runs.load(entry)
     raws = [runs.load(runs.find(uid)) for uid in entry.raw_uids]
@@ -173,14 +194,17 @@ def _runs_of_one_pipeline(names: list[str], data_dir: Path) -> tuple[list[str], 
 
 def _by_recipe(
     make: Callable[[], analyse_recipe.Analysed],
-) -> tuple[str, dict[str, Any], Callable[[Path], None]]:
+) -> Made:
     analysed = make()
     return analysed.uid, analyse_recipe.summary_of(analysed), partial(analyse_recipe.write_report, analysed=analysed)
 
 
-def _pool_maps(
-    names: list[str], settings: RixsSettings, data_dir: Path
-) -> tuple[str, dict[str, Any], Callable[[Path], None]]:
+def _across(make: Callable[[], analyse_across.Across]) -> Made:
+    across = make()
+    return across.uid, analyse_across.summary_of(across), partial(analyse_across.write_report, across=across)
+
+
+def _pool_maps(names: list[str], settings: RixsSettings, data_dir: Path) -> Made:
     pooled = analyse_rixs.pool_maps(names, settings, data_dir)
     return (
         pooled.uid,
@@ -189,9 +213,7 @@ def _pool_maps(
     )
 
 
-def _pool_stacks(
-    names: list[str], settings: StxmSettings, data_dir: Path
-) -> tuple[str, dict[str, Any], Callable[[Path], None]]:
+def _pool_stacks(names: list[str], settings: StxmSettings, data_dir: Path) -> Made:
     pooled = pool_runs(names, settings, data_dir)
     return pooled.uid, _summary(pooled), partial(_write_report, pooled=pooled, settings=settings)
 

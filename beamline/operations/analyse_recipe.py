@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from beamline.errors import BeamlineError
 from beamline.operations.analyse_rixs import keep_pooled
 from beamline.operations.analysed_spectra import gather, technique_of_all
 from beamline.operations.problems import problems_of
@@ -101,11 +100,6 @@ def show_analysed(runs: Runs, entry: Entry) -> Analysed:
     problems = [problems_of(raw, interruptions(raw)) for raw in raws]
     recipe = Recipe.model_validate(derived.derivation.settings)
     return Analysed(entry.uid, recipe, derived.read(AnalysedResult), raws, problems)
-
-
-def is_analysed(entry: Entry) -> bool:
-    """Tell whether a derived run is an analysis by a recipe."""
-    return bool(entry.start.get("derivation", {}).get("pipeline") == ANALYSED)
 
 
 def _analysed(runs: Runs, names: Sequence[str], recipe: Recipe, folder: Path) -> Analysed:
@@ -216,9 +210,3 @@ def _of_row(result: AnalysedResult, measure: str, row: int) -> dict[str, Any]:
     if listed is not None:
         found["combinations"] = [text for text in map(str, np.asarray(listed.values[row])) if text]
     return found
-
-
-def refuse_empty(names: Sequence[str]) -> None:
-    """Raise where no runs are named."""
-    if not names:
-        raise BeamlineError("no run is named: expected runs, or a recipe whose `runs` names them")

@@ -51,6 +51,14 @@ class Entry:
         return reduction_of(self.start)
 
     @property
+    def pipeline(self) -> str:
+        """What a derived run was made by; empty for a raw run."""
+        match self.start.get(DERIVATION):
+            case {"pipeline": str(pipeline)}:
+                return pipeline
+        return ""
+
+    @property
     def is_pooled(self) -> bool:
         """Whether this is a pooled analysis: made of raw runs, and the reduction of none."""
         return bool(self.raw_uids) and not self.reduction_of

@@ -7,6 +7,7 @@ from callbacks.contract.analysed import AnalysedResult, Quantity
 from callbacks.contract.blocks import (
     ADDED,
     ANALYSED,
+    ANALYSED_ACROSS,
     CAMPAIGN,
     CONTINUES,
     DERIVATION,
@@ -98,6 +99,7 @@ from callbacks.contract.xas import (
 __all__ = [
     "ADDED",
     "ANALYSED",
+    "ANALYSED_ACROSS",
     "CAMPAIGN",
     "CCD",
     "CCD_DARK",

@@ -184,7 +184,8 @@ DERIVATION = "derivation"
 # The pipelines of what is derived from several runs as if they were one.
 STXM_POOLED, RIXS_POOLED = "stxm_pooled", "rixs_pooled"
 ANALYSED = "analysed"  # pipeline of an analysis by a recipe
-OF_SEVERAL = (STXM_POOLED, RIXS_POOLED, ANALYSED)
+ANALYSED_ACROSS = "analysed_across"  # of a comparison of analyses
+OF_SEVERAL = (STXM_POOLED, RIXS_POOLED, ANALYSED, ANALYSED_ACROSS)
 CONTINUES = "continues"
 CAMPAIGN = "campaign"
 ENERGY_CALIBRATION = "energy_calibration"

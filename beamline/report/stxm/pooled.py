@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 
@@ -88,11 +89,19 @@ def _total_fractions(result: PooledResult) -> Drawn:
     )
 
 
+def capacity_of(name: str) -> float:
+    """Read the capacity (mAh/g) in a sample's name; NaN where there is none, and 0 of a pristine one."""
+    found = re.search(r"(\d+(?:\.\d+)?) ?mAh", name)
+    if found:
+        return float(found[1])
+    return 0.0 if re.search(r"\bpristine\b", name, re.IGNORECASE) else math.nan
+
+
 def capacities(names: Sequence[str]) -> tuple[FloatArray, str]:
     """Read the capacity (mAh/g) in each sample's name, or else number the samples; return that and the axis label."""
-    found = [re.search(r"(\d+(?:\.\d+)?) ?mAh", name) for name in names]
-    if all(found) and len({match[1] for match in found if match}) == len(names):
-        return np.array([float(match[1]) for match in found if match]), "capacity (mAh/g)"
+    found = np.array([capacity_of(name) for name in names])
+    if np.isfinite(found).all() and len(set(found)) == len(names):
+        return found, "capacity (mAh/g)"
     return np.arange(1.0, len(names) + 1), "run"
 
 

@@ -315,3 +315,46 @@ def test_cuts_of_a_map_are_spectra_like_others(rixs, tmp_path):
 def test_the_answer_of_json_is_whole(spectra, tmp_path):
     said = answer("analyse", "1", "--do", "edge_position", "--json", "--data-dir", spectra, "-o", tmp_path / "r.html")
     assert json.loads(said.stdout)["spectra"][0]["measures"]["edge_position"]["status"] == "ok"
+
+
+def test_features_of_the_same_samples_are_compared_along_the_cycle(spectra, tmp_path):
+    out = tmp_path / "report.html"
+    shoulder = ["--do", "integral", "--set", "measures.integral.window=[529.5, 531.5]"]
+    one = as_json("analyse", "1", "2", "3", *shoulder, "--data-dir", spectra, "-o", out)
+    centroid = ["--do", "centroid", "--set", "measures.centroid.window=[528, 534]", "--set", "channel=tfy"]
+    other = as_json("analyse", "2", "3", *centroid, "--data-dir", spectra, "-o", out)
+    recipe = tmp_path / "across.toml"
+    text = f"""
+        technique = "across"
+        [features.shoulder]
+        of = "{one["derived_uid"][:8]}"
+        quantity = "integral_area"
+        [features.centre]
+        of = "{other["derived_uid"]}"
+        quantity = "centroid_energy"
+        part = "tfy"
+        [capacity]
+        "LRNMC 311 mAh/g" = 300
+    """
+    recipe.write_text(text)
+    across = as_json("analyse", "-r", recipe, "--data-dir", spectra, "-o", out)
+    assert [each["capacity_mah_per_g"] for each in across["samples"]] == [0, 131, 300]
+    areas = [each["features"]["shoulder"]["value"] for each in across["samples"]]
+    assert areas == [each["measures"]["integral"]["area"]["value"] for each in one["spectra"]]
+    assert across["samples"][0]["features"]["centre"]["value"] is None
+    assert across["samples"][2]["features"]["centre"]["units"] == "eV"
+    assert across["assumed"] == ["centre: not known of LRNMC pristine"]
+    report = out.read_text()
+    assert "centre against shoulder" in report
+    again = as_json("analyse", across["derived_uid"], "--data-dir", spectra, "-o", out)
+    assert again["samples"] == across["samples"]
+    assert as_json("show", again["derived_uid"], "--data-dir", spectra)["samples"] == across["samples"]
+    for change, words in {
+        one["derived_uid"][:8]: ("ffffffff", "no analysis has this uid"),
+        "integral_area": ("integral_areas", "unknown quantity 'integral_areas'; did you mean 'integral_area'?"),
+        'part = "tfy"': ('part = "tey"', "unknown part 'tey'"),
+        "quantity": ("quantify", "unknown key 'quantify'; did you mean 'quantity'?"),
+    }.items():
+        recipe.write_text(text.replace(change, words[0], 1))
+        told = answer("analyse", "-r", recipe, "--data-dir", spectra, "-o", out)
+        assert (told.code, words[1] in told.stderr) == (1, True), told.stderr

@@ -1,0 +1,140 @@
+"""The figures of features that several techniques tell of the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from beamline.report.figures import Drawn
+from beamline.report.rixs_pooled import ABOVE_EXCITATION, BELOW_EXCITATION
+from beamline.storage.results import Run
+from beamline.text import shortened
+from callbacks.contract import RIXS_POOLED, STXM_POOLED, AnalysedResult, PooledResult, RixsPooledResult
+
+COLOURS = ("#1b6ca8", "#d1495b", "#5a9367", "#8a5fa8", "#c98a1b", "#3d3d3d")
+PERCENTILE = 99.5  # of the intensities, where the colours of a map end
+
+
+def across_figures(result: AnalysedResult, names: Sequence[str], analyses: Mapping[str, Run]) -> Iterator[Drawn]:
+    """Draw features against capacity, one against the other, and the maps and spectra that they are of.
+
+    Parameters
+    ----------
+    result : AnalysedResult
+        With quantities over the samples.
+    names : sequence of str
+        Of the features.
+    analyses : mapping of str to Run
+        What each is out of.
+    """
+    yield (
+        "Features along the cycle",
+        "With 68 % intervals; samples in the order of their capacity.",
+        along_the_cycle(result, names),
+    )
+    for place, name in enumerate(names[1:], 1):
+        for other in names[:place]:
+            yield f"{name} against {other}", "Of the same samples, with 68 % intervals.", against(result, other, name)
+    if drawn := _maps_and_spectra(result, analyses):
+        yield (
+            "Maps and spectra",
+            "Above: RIXS maps on one colour scale. Below: absorption of the same samples.",
+            drawn,
+        )
+
+
+def along_the_cycle(result: AnalysedResult, names: Sequence[str]) -> Figure:
+    """Draw each feature against the capacity or, where one is not known, the sample."""
+    samples = [str(sample) for sample in result.quantities["sample"].values]
+    capacity = result.quantities["capacity"].values
+    by_capacity = bool(np.isfinite(capacity).all())
+    at = capacity if by_capacity else np.arange(len(samples), dtype=float)
+    figure = Figure(figsize=(7.0, 0.8 + 2.4 * len(names)), layout="constrained")
+    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    for place, (axes, name) in enumerate(zip(panels, names, strict=True)):
+        values, sigma = (result.quantities[f"feature_{name}{end}"].values for end in ("", "_sigma"))
+        axes.errorbar(
+            at, values, yerr=sigma, fmt="o-" if by_capacity else "o", ms=5, lw=1.0, color=COLOURS[place % len(COLOURS)]
+        )
+        axes.set_ylabel(_label(result, name))
+        axes.grid(alpha=0.3)
+    if by_capacity:
+        panels[-1].set_xlabel("capacity (mAh/g)")
+    else:
+        panels[-1].set_xticks(at, [shortened(sample) for sample in samples], rotation=20, ha="right", fontsize=8)
+    return figure
+
+
+def against(result: AnalysedResult, other: str, name: str) -> Figure:
+    """Draw one feature against another."""
+    figure = Figure(figsize=(5.4, 4.6), layout="constrained")
+    axes = figure.subplots()
+    (x, x_sigma), (y, y_sigma) = (
+        [result.quantities[f"feature_{each}{end}"].values for end in ("", "_sigma")] for each in (other, name)
+    )
+    axes.errorbar(x, y, xerr=x_sigma, yerr=y_sigma, fmt="o", ms=5, color=COLOURS[0])
+    for sample, at_x, at_y in zip(result.quantities["sample"].values, x, y, strict=True):
+        if np.isfinite(at_x) and np.isfinite(at_y):
+            axes.annotate(shortened(sample), (at_x, at_y), (5, 4), textcoords="offset points", fontsize=8)
+    axes.set(xlabel=_label(result, other), ylabel=_label(result, name))
+    axes.margins(0.15)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _label(result: AnalysedResult, name: str) -> str:
+    units = result.quantities[f"feature_{name}"].units
+    return f"{name.replace('_', ' ')} ({units})" if units else name.replace("_", " ")
+
+
+def _maps_and_spectra(result: AnalysedResult, analyses: Mapping[str, Run]) -> Figure | None:
+    """Draw the RIXS maps of the samples, and below their absorption; None where either was not pooled."""
+    pooled: dict[str, Run] = {}
+    for run in analyses.values():
+        assert run.derivation is not None
+        pooled.setdefault(run.derivation.pipeline, run)
+    if not {RIXS_POOLED, STXM_POOLED} <= pooled.keys():
+        return None
+    maps, stacks = pooled[RIXS_POOLED].read(RixsPooledResult), pooled[STXM_POOLED].read(PooledResult)
+    both = [
+        str(sample)
+        for sample in result.quantities["sample"].values
+        if sample in maps.samples and sample in stacks.samples
+    ]
+    if not both:
+        return None
+    figure = Figure(figsize=(3.0 * len(both) + 1.0, 6.4), layout="constrained")
+    above, below = figure.subplots(2, len(both), squeeze=False, height_ratios=(3, 2), sharey="row")
+    excitation, emission = maps.excitation_energy, maps.emission_energy
+    inside = (emission >= excitation.min() - BELOW_EXCITATION) & (emission <= excitation.max() + ABOVE_EXCITATION)
+    top = float(np.nanpercentile(maps.maps[:, :, inside], PERCENTILE))
+    for place, sample in enumerate(both):
+        of_map, of_stack = list(maps.samples).index(sample), list(stacks.samples).index(sample)
+        image = maps.maps[of_map][:, inside]
+        known = np.isfinite(image).any(axis=1)
+        shown = above[place].pcolormesh(
+            emission[inside],
+            excitation[known],
+            image[known],
+            vmin=0.0,
+            vmax=top,
+            cmap="magma",
+            shading="nearest",
+            rasterized=True,
+        )
+        above[place].set(xlabel="emission energy (eV)", title=shortened(sample))
+        energy, spectrum, sigma = (
+            stacks.pca_energy,
+            stacks.average_spectra[of_stack],
+            stacks.average_spectra_sigma[of_stack],
+        )
+        below[place].fill_between(energy, spectrum - sigma, spectrum + sigma, color=COLOURS[1], alpha=0.25, lw=0)
+        below[place].plot(energy, spectrum, color=COLOURS[1], lw=1.0)
+        below[place].set_xlabel("photon energy (eV)")
+        below[place].grid(alpha=0.3)
+    above[0].set_ylabel("excitation energy (eV)")
+    below[0].set_ylabel("absorption, area 1")
+    figure.colorbar(shown, ax=list(above), label="counts per column and 10⁶ counts of I0", pad=0.01)
+    return figure
