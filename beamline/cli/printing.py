@@ -361,8 +361,7 @@ def print_analysis(outcome: Mapping[str, Any]) -> None:
     for run in outcome["runs"]:
         for problem in run["problems"]:
             console.print(styled(f"{run['run'][:8]}: {problem}", "yellow"))
-    if "report" in outcome:  # not of one that was kept before
-        console.print(f"report: {outcome['report']}", soft_wrap=True)
+    _print_end(outcome, ())
 
 
 def _print_across(outcome: Mapping[str, Any]) -> None:

@@ -55,8 +55,9 @@ def along_the_cycle(result: AnalysedResult, names: Sequence[str]) -> Figure:
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for place, (axes, name) in enumerate(zip(panels, names, strict=True)):
         values, sigma = (result.quantities[f"feature_{name}{end}"].values for end in ("", "_sigma"))
+        known, colour = np.isfinite(values), COLOURS[place % len(COLOURS)]
         axes.errorbar(
-            at, values, yerr=sigma, fmt="o-" if by_capacity else "o", ms=5, lw=1.0, color=COLOURS[place % len(COLOURS)]
+            at[known], values[known], yerr=sigma[known], fmt="o-" if by_capacity else "o", ms=5, lw=1.0, color=colour
         )
         axes.set_ylabel(_label(result, name))
         axes.grid(alpha=0.3)
@@ -79,7 +80,7 @@ def against(result: AnalysedResult, other: str, name: str) -> Figure:
         if np.isfinite(at_x) and np.isfinite(at_y):
             axes.annotate(shortened(sample), (at_x, at_y), (5, 4), textcoords="offset points", fontsize=8)
     axes.set(xlabel=_label(result, other), ylabel=_label(result, name))
-    axes.margins(0.15)
+    axes.margins(x=0.35, y=0.15)  # for the names
     axes.grid(alpha=0.3)
     return figure
 

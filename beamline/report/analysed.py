@@ -18,6 +18,7 @@ from callbacks.contract import AnalysedResult, Quantity
 
 COLOURS = ("#1b6ca8", "#d1495b", "#5a9367", "#8a5fa8", "#c98a1b", "#3d3d3d", "#4fb0ae", "#a0522d")
 MOST_FITS = 12  # spectra whose fits are drawn
+DARK = 0.02  # of the maximum: what is below is not shown of a spectrum of emission
 PERCENTILES = (1.0, 99.0)  # of what a map shows, where its colours end
 
 
@@ -139,7 +140,7 @@ def labels(result: AnalysedResult) -> list[str]:
         words = [shortened(sample)]
         if len(set(parts)) > 1:
             words.append(part)
-        if samples.count(sample) > parts.count(part) / max(1, len(set(runs))) and len(set(runs)) > 1:
+        if len({other for other, own in zip(runs, samples, strict=True) if own == sample}) > 1:
             words.append(run[:8])
         told.append(" ".join(words))
     return told
@@ -148,6 +149,8 @@ def labels(result: AnalysedResult) -> list[str]:
 def spectra(result: AnalysedResult, rows: NDArray[np.intp]) -> Figure:
     """Draw spectra over one another with their bands, and below each less the first."""
     names = labels(result)
+    if len(set(result.row_part[rows])) == 1:  # the heading has it
+        names = [name.replace(f" {result.row_part[rows[0]]}", "", 1) for name in names]
     compared = [row for row in rows if _is_compared(result, row)]
     figure = Figure(figsize=(9.0, 6.6 if compared else 4.4), layout="constrained")
     heights = (2, 1) if compared else (1,)
@@ -165,9 +168,28 @@ def spectra(result: AnalysedResult, rows: NDArray[np.intp]) -> Figure:
         axes.set_ylabel("difference")
     axes = below[0] if compared else above
     axes.set_xlabel(f"{result.row_axis[rows[0]]} (eV)")
+    if result.row_axis[rows[0]] == "emission energy":  # of a whole chip, most of which is dark
+        above.set_xlim(*_where_light_is(result, rows))
     for each in (above, *below):
         each.grid(alpha=0.3)
     return figure
+
+
+def _where_light_is(result: AnalysedResult, rows: NDArray[np.intp]) -> tuple[float, float]:
+    """Give the energies between which spectra are above a share of their maximum, and a little beside."""
+    energy, values = (result.quantities[key].values[rows] for key in ("energy", "spectrum"))
+    bright = np.isfinite(values) & (values > DARK * np.nanmax(values))
+    low, high = float(energy[bright].min()), float(energy[bright].max())
+    beside = 0.2 * max(high - low, 1.0)
+    return low - beside, high + beside
+
+
+def _colour(result: AnalysedResult, row: int) -> str:
+    """Give the colour of a row: that of its run, or of its region where there is one run only."""
+    several = len(set(result.row_run)) > 1
+    kinds = list(dict.fromkeys(map(str, result.row_run if several else result.row_part)))
+    own = str((result.row_run if several else result.row_part)[row])
+    return COLOURS[kinds.index(own) % len(COLOURS)]
 
 
 def _is_compared(result: AnalysedResult, row: int) -> bool:
@@ -178,7 +200,7 @@ def _curve(axes: Axes, result: AnalysedResult, name: str, row: int, label: str) 
     energy = result.quantities["energy"].values[row]
     values, sigma = (result.quantities[key].values[row] for key in (name, f"{name}_sigma"))
     known = np.isfinite(energy) & np.isfinite(values)
-    colour = COLOURS[row % len(COLOURS)]
+    colour = _colour(result, row)
     axes.fill_between(energy[known], (values - sigma)[known], (values + sigma)[known], color=colour, alpha=0.25, lw=0)
     axes.plot(energy[known], values[known], color=colour, lw=1.0, label=label)
 
@@ -225,7 +247,7 @@ def slopes(result: AnalysedResult, name: str) -> Figure:
         known = np.isfinite(values[row])
         if not known.any():
             continue
-        colour = COLOURS[row % len(COLOURS)]
+        colour = _colour(result, row)
         axes.fill_between(
             energy[known], (values - sigma)[row][known], (values + sigma)[row][known], color=colour, alpha=0.25, lw=0
         )

@@ -125,17 +125,24 @@ def _tabulated(name: str, measure: Measure, rows: Sequence[Row], references: Ref
         for key, value in known.items():
             of_rows = [getattr(each, field).get(key) if isinstance(each, Measured) else None for each in found]
             axes = ("rows", *axis)
+            units = value.units_of(_unit_of(found, rows))
             table[f"{name}_{key}"] = Quantity(
                 _stacked([None if one is None else one.values for one in of_rows], rows, axis),
-                value.meaning, value.units, axes,
+                value.meaning, units, axes,
             )  # fmt: skip
             if value.sigma is not None:
                 table[f"{name}_{key}_sigma"] = Quantity(
                     _stacked([None if one is None else one.sigma for one in of_rows], rows, axis),
-                    "its standard uncertainty", value.units, axes,
+                    "its standard uncertainty", units, axes,
                 )  # fmt: skip
     status = [str(each.status) if isinstance(each, Measured) else each for each in found]
     return table | {f"{name}_status": Quantity(_texts(status), "ok, or why there is none", "", ("rows",))}
+
+
+def _unit_of(found: Sequence[Measured | str], rows: Sequence[Row]) -> str:
+    """Give the unit of the spectra that a measure was taken of; "" where they have several."""
+    units = {row.units for row, each in zip(rows, found, strict=True) if isinstance(each, Measured)}
+    return units.pop() if len(units) == 1 else ""
 
 
 def _of_row(measure: Measure, row: Row, references: References) -> Measured | str:

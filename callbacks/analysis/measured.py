@@ -83,12 +83,20 @@ class Reference:
 
 @dataclass(frozen=True)
 class Value:
-    """One quantity of each spectrum, with its standard uncertainty; shape (...)."""
+    """One quantity of each spectrum, with its standard uncertainty; shape (...).
+
+    Where it is `scaled`, it grows with the spectrum, whose unit stands before its own.
+    """
 
     values: FloatArray
     sigma: FloatArray | None
     meaning: str
     units: str = ""
+    scaled: bool = False
+
+    def units_of(self, spectrum: str) -> str:
+        """Give its unit, of a spectrum with a unit."""
+        return f"{spectrum} {self.units}".strip() if self.scaled else self.units
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class EdgePositionMeasure(_Measure):
         found = edge_position(spectra.energy, spectra.values, spectra.variance, **self.model_dump(exclude=COMMON))
         values = {
             "energy": Value(found.position, found.sigma, "energy at half of the edge jump", "eV"),
-            "jump": Value(found.jump, found.jump_sigma, "edge jump there"),
+            "jump": Value(found.jump, found.jump_sigma, "edge jump there", scaled=True),
         }
         return Measured(values, found.status)
 
@@ -83,9 +83,8 @@ class InflectionMeasure(_Measure):
             spectra.energy, spectra.values, spectra.variance, half_width=self.half_width, search=self.search
         )
         values = {"energy": Value(found.inflection, found.inflection_sigma, "energy of the largest slope", "eV")}
-        return Measured(
-            values, found.status, curves={"slope": Value(found.slope, found.slope_sigma, "derivative", "1/eV")}
-        )
+        slope = Value(found.slope, found.slope_sigma, "derivative", "1/eV", scaled=True)
+        return Measured(values, found.status, curves={"slope": slope})
 
 
 class WhiteLinesMeasure(_Measure):
@@ -108,8 +107,8 @@ class WhiteLinesMeasure(_Measure):
         areas, sigma = found.areas, np.sqrt(np.einsum("...ii->...i", found.areas_covariance))
         values = {
             "ratio": Value(found.ratio, found.sigma, "area of L3 over that of L2"),
-            "l3": Value(areas[..., 0], sigma[..., 0], "area of L3", "eV"),
-            "l2": Value(areas[..., 1], sigma[..., 1], "area of L2", "eV"),
+            "l3": Value(areas[..., 0], sigma[..., 0], "area of L3", "eV", scaled=True),
+            "l2": Value(areas[..., 1], sigma[..., 1], "area of L2", "eV", scaled=True),
         }
         return Measured(values, found.status)
 
@@ -130,7 +129,7 @@ class IntegralMeasure(_Measure):
         )  # fmt: skip
         low, high = self.window
         meaning = f"integral from {low:g} to {high:g} eV"
-        return Measured({"area": Value(found.area, found.area_sigma, meaning, "eV")}, found.area_status)
+        return Measured({"area": Value(found.area, found.area_sigma, meaning, "eV", scaled=True)}, found.area_status)
 
 
 class CentroidMeasure(_Measure):
@@ -218,7 +217,7 @@ class LcfMeasure(_Fit):
             "sum": _sum(found.fractions, found.covariance),
             **self._mean(tuple(chosen), found.fractions, found.covariance),
             **({"shift": Value(found.shift, found.shift_sigma, "shift of the references", "eV")} if self.shift else {}),
-            "residual": Value(found.residual, None, "2-norm of the residual"),
+            "residual": Value(found.residual, None, "2-norm of the residual", scaled=True),
         }
         model = _model(part.energy, table, found.fractions, found.shift if self.shift else None)
         return Measured(values, found.status, curves={"fit": _back(spectra, part, model, "fit")})
@@ -302,9 +301,9 @@ class MllsMeasure(_Fit):
             **self._mean(tuple(chosen), found.coefficients, covariance),
             "exponent": Value(found.exponent, found.exponent_sigma, "exponent of the power law"),
             "background": Value(
-                found.background, found.background_sigma, f"power law at {found.reference_energy:g} eV"
+                found.background, found.background_sigma, f"power law at {found.reference_energy:g} eV", scaled=True
             ),
-            "residual": Value(found.residual, None, "2-norm of the residual"),
+            "residual": Value(found.residual, None, "2-norm of the residual", scaled=True),
         }
         law = found.background[..., None] * np.exp(
             -found.exponent[..., None] * np.log(needed.energy / found.reference_energy)
@@ -354,4 +353,4 @@ def _back(spectra: Spectra, part: Spectra, curve: FloatArray, meaning: str) -> V
     whole = np.full(spectra.values.shape, np.nan)
     first = int(np.searchsorted(spectra.energy, part.energy[0]))
     whole[..., first : first + len(part.energy)] = curve
-    return Value(whole, None, meaning)
+    return Value(whole, None, meaning, scaled=True)
