@@ -222,3 +222,64 @@ def test_a_row_of_which_the_window_is_not_measured_is_not_known():
         cut_of_map(excitation, emission, expected, expected, Cut(emission=(490.0, 500.0)))
     with pytest.raises(ValueError, match=r"excitation 600 to 601 eV: the map has 20 rows from 526 to 535.5 eV"):
         cut_of_map(excitation, emission, expected, expected, Cut(excitation=(600.0, 601.0)))
+
+
+def test_valences_and_white_line_ratios_of_a_spectrum_image_hold_their_truth():
+    """A particle whose surface is reduced, on a power law, as electrons see it at the L edge of manganese."""
+    energy = np.arange(620.0, 675.0, 0.3)
+
+    def edge(ratio):
+        lines = [np.exp(-0.5 * ((energy - at) / 1.3) ** 2) for at in (642.0, 653.0)]
+        step = sum(
+            part * (0.5 + np.arctan((energy - at) / 0.5) / np.pi) for part, at in ((2 / 3, 642.0), (1 / 3, 653.0))
+        )
+        return 0.3 * step + (ratio * lines[0] + lines[1]) / (1 + ratio) * 2
+
+    kept = {
+        name: {"energy": tuple(energy), "values": tuple(edge(ratio)), "source": "a file"}
+        for name, ratio in (("surface", 3.6), ("bulk", 2.1))
+    }
+    windows = {"pre_edge": [620, 634], "post_edge": [664, 675]}
+    made = Recipe.model_validate(
+        {
+            "technique": "stxm",
+            "references": kept,
+            "measures": {
+                "valence": {"by": "mlls", "values": {"surface": 2.0, "bulk": 4.0}},
+                "white": {
+                    "by": "white_lines",
+                    "edges": [642, 653],
+                    "l3_window": [634, 648],
+                    "l2_window": [648, 660],
+                    **windows,
+                },
+            },
+        }
+    )
+    rng = np.random.default_rng(12)
+    depth = np.hypot(*np.meshgrid(np.arange(40.0) - 20, np.arange(30.0) - 15))
+    share = np.clip((depth - 6) / 10, 0.05, 0.95)  # of the surface
+    pure = np.array([kept["surface"]["values"], kept["bulk"]["values"]])
+    clean = share[..., None] * pure[0] + (1 - share[..., None]) * pure[1]
+    noise = 0.01
+    law = rng.uniform(0.5, 1.0, (*depth.shape, 1)) * (energy / 650.0) ** -3
+    everywhere = np.ones(depth.shape, dtype=bool)
+
+    def measured(values):
+        noisy = (values + rng.normal(0.0, noise, values.shape)).reshape(-1, len(energy))
+        spectra = Spectra(energy, noisy, np.full(noisy.shape, noise**2))
+        pixels = Pixels("run-1", "a", spectra, everywhere, None, None, depth)
+        return analyse([row(edge(3.0), energy=energy)], [pixels], made).quantities
+
+    found = measured(clean + law)
+    values, sigma = (found[f"map1_valence_mean{end}"].values for end in ("", "_sigma"))
+    assert (found["map1_valence_status"].values == 1).all()
+    assert 0.60 < np.mean(np.abs(values - (4.0 - 2.0 * share)) < sigma) < 0.76
+    # The background of white lines is a line; the truth is what they are of the spectrum without noise.
+    found = measured(clean)
+    without = Spectra(energy, clean, np.full(clean.shape, noise**2))
+    exact = made.measures["white"].measure(without, {}).values["ratio"].values
+    assert exact.min() == pytest.approx(2.1, abs=0.25)
+    assert exact.max() == pytest.approx(3.5, abs=0.25)
+    ratio, sigma = (found[f"map1_white_ratio{end}"].values for end in ("", "_sigma"))
+    assert 0.60 < np.mean(np.abs(ratio - exact) < sigma) < 0.76
