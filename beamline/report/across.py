@@ -8,13 +8,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from beamline.report.figures import Drawn
-from beamline.report.rixs_pooled import ABOVE_EXCITATION, BELOW_EXCITATION
+from beamline.report.rixs_pooled import draw_map
 from beamline.storage.results import Run
 from beamline.text import shortened
 from callbacks.contract import RIXS_POOLED, STXM_POOLED, AnalysedResult, PooledResult, RixsPooledResult
 
 COLOURS = ("#1b6ca8", "#d1495b", "#5a9367", "#8a5fa8", "#c98a1b", "#3d3d3d")
-PERCENTILE = 99.5  # of the intensities, where the colours of a map end
 
 
 def across_figures(result: AnalysedResult, names: Sequence[str], analyses: Mapping[str, Run]) -> Iterator[Drawn]:
@@ -108,23 +107,9 @@ def _maps_and_spectra(result: AnalysedResult, analyses: Mapping[str, Run]) -> Fi
         return None
     figure = Figure(figsize=(3.0 * len(both) + 1.0, 6.4), layout="constrained")
     above, below = figure.subplots(2, len(both), squeeze=False, height_ratios=(3, 2), sharey="row")
-    excitation, emission = maps.excitation_energy, maps.emission_energy
-    inside = (emission >= excitation.min() - BELOW_EXCITATION) & (emission <= excitation.max() + ABOVE_EXCITATION)
-    top = float(np.nanpercentile(maps.maps[:, :, inside], PERCENTILE))
     for place, sample in enumerate(both):
         of_map, of_stack = list(maps.samples).index(sample), list(stacks.samples).index(sample)
-        image = maps.maps[of_map][:, inside]
-        known = np.isfinite(image).any(axis=1)
-        shown = above[place].pcolormesh(
-            emission[inside],
-            excitation[known],
-            image[known],
-            vmin=0.0,
-            vmax=top,
-            cmap="magma",
-            shading="nearest",
-            rasterized=True,
-        )
+        shown = draw_map(above[place], maps, of_map)
         above[place].set(xlabel="emission energy (eV)", title=shortened(sample))
         energy, spectrum, sigma = (
             stacks.pca_energy,

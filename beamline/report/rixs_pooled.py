@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
@@ -15,6 +16,7 @@ from callbacks.contract import RixsPooledResult
 from callbacks.rixs.calibration import calibration_of
 
 RUN_COLOURS = ("#1b6ca8", "#d1495b", "#5a9367", "#8a5fa8", "#c98a1b", "#3d3d3d")
+MAP_PERCENTILE = 99.5  # of the intensities, where the colours of maps end
 DIFFERENCE_PERCENTILE = 99.5  # of the absolute differences, where the colours end
 BELOW_EXCITATION, ABOVE_EXCITATION = 25.0, 5.0  # eV of emission that is shown, as of a single map
 
@@ -28,6 +30,11 @@ def pooled_figures(result: RixsPooledResult, names: Sequence[str]) -> Iterator[D
     names : sequence of str
         Of the runs.
     """
+    yield (
+        "Maps",
+        "On the emission energies of the first, by the calibration of all, and on one colour scale.",
+        maps(result, names),
+    )
     for place in range(1, len(names)):
         yield (
             f"{names[place]} less {names[0]}",
@@ -48,6 +55,43 @@ def pooled_figures(result: RixsPooledResult, names: Sequence[str]) -> Iterator[D
         " all maps, and all together (band: 68 %). It is not the map's own calibration, which has a bend of its own."
         f" Chi square {result.chi_square:.2f} for {result.chi_square_freedom}.",
         dispersions(result, names),
+    )
+
+
+def maps(result: RixsPooledResult, names: Sequence[str]) -> Figure:
+    """Draw the maps side by side on one colour scale, with the line at which emission and excitation are equal."""
+    columns = min(3, len(names))
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(9.0, 3.6 * lines + 0.4), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    emission, excitation, _ = shown_of_maps(result)
+    for axes in grid.ravel()[len(names) :]:
+        axes.set_visible(False)
+    for place, (axes, name) in enumerate(zip(grid.ravel(), names, strict=False)):
+        drawn = draw_map(axes, result, place)
+        axes.plot(excitation, excitation, color="white", lw=0.5, ls=":")
+        axes.set_title(name, fontsize=9)
+        axes.set(xlim=(emission[0], emission[-1]), xlabel="emission energy (eV)")
+    for row in grid:
+        row[0].set_ylabel("excitation energy (eV)")
+    figure.colorbar(drawn, ax=list(grid.ravel()), label="counts per column and 10⁶ counts of I0", pad=0.01)
+    return figure
+
+
+def shown_of_maps(result: RixsPooledResult) -> tuple[FloatArray, FloatArray, float]:
+    """Give the emission energies that are shown of maps, all excitation energies, and where the colours end."""
+    excitation, emission = result.excitation_energy, result.emission_energy
+    inside = (emission >= excitation.min() - BELOW_EXCITATION) & (emission <= excitation.max() + ABOVE_EXCITATION)
+    return emission[inside], excitation, float(np.nanpercentile(result.maps[:, :, inside], MAP_PERCENTILE))
+
+
+def draw_map(axes: Axes, result: RixsPooledResult, place: int) -> QuadMesh:
+    """Draw one of the maps."""
+    emission, excitation, top = shown_of_maps(result)
+    image = result.maps[place][:, np.isin(result.emission_energy, emission)]
+    known = np.isfinite(image).any(axis=1)
+    return axes.pcolormesh(
+        emission, excitation[known], image[known], vmin=0.0, vmax=top, cmap="magma", shading="nearest", rasterized=True
     )
 
 
