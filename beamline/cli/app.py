@@ -342,25 +342,69 @@ def reprocess(
 
 @app.command(name="import")
 def import_(
-    kind: Annotated[
-        Literal["irixs", "sdf", "nxstxm"],
+    file: Annotated[
+        Path | None,
         typer.Argument(
-            help="irixs (ALS BCS CCD scan: TIFF frames and -AI.txt log), sdf (STXM: .hdr and .xim), nxstxm (HDF5)."
+            parser=_path, metavar="FILE[::PART]", help="A file or the folder of a scan; of several scans in it, one."
         ),
-    ],
-    path: Annotated[Path, typer.Argument(parser=_path, metavar="PATH", help="The scan's folder or file.")],
+    ] = None,
+    kind: Annotated[
+        str, typer.Option("--as", metavar="KIND", help="What it is; recognised where not given. See --list.")
+    ] = "",
+    columns: Annotated[
+        str,
+        typer.Option(
+            metavar="WHAT=COLUMN,...",
+            help="Which column of a table is what, by name or number, as in energy=1,i0=2,tey=current3.",
+        ),
+    ] = "",
+    mapping: Annotated[
+        Path | None,
+        typer.Option(parser=_path, metavar="TOML", help="Says which dataset of an HDF5 file is what."),
+    ] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="List the kinds of files that are imported.")] = False,
     config: ReductionFile = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Turn data of another instrument into a raw run of the catalogue, and reduce it."""
+    """Turn files of other instruments and programs into raw runs of the catalogue, and reduce them."""
+    from beamline.cli import printing
     from beamline.cli.progress import progress_bar
-    from beamline.operations.importing import import_scan
+    from beamline.operations import importing
 
+    kinds = importing.kinds()
+    if show_list or file is None:
+        printing.print_json(kinds) if as_json else printing.print_kinds(kinds)
+        return
+    if kind and kind not in kinds:
+        raise typer.BadParameter(f"{kind!r} is not one of {', '.join(kinds)}", param_hint="'--as'")
+    path, part = importing.path_and_part(file)
     with progress_bar(quiet=as_json) as progress:
-        summary = import_scan(kind, path, config=config, data_dir=data_dir, progress=progress)
-    _show(summary, as_json=as_json)
-    _check_catalogue(summary)
+        summaries = importing.import_file(
+            path,
+            kind=kind,
+            part=part,
+            columns=_columns(columns),
+            mapping=mapping,
+            config=config,
+            data_dir=data_dir,
+            progress=progress,
+        )
+    if as_json:
+        printing.print_json(summaries)
+    else:
+        for summary in summaries:
+            printing.print_summary(summary)
+    for reason in dict.fromkeys(summary["not_in_catalogue"] for summary in summaries):
+        _check_catalogue({"not_in_catalogue": reason})
+
+
+def _columns(text: str) -> dict[str, str]:
+    """Read which column of a table is what: ``energy=1,i0=2``."""
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    if wrong := [what for what, equals, column in pairs if not (what.strip() and equals and column.strip())]:
+        raise typer.BadParameter(f"{wrong[0]!r}, expected WHAT=COLUMN as in energy=1", param_hint="'--columns'")
+    return {what.strip(): column.strip() for what, _, column in pairs}
 
 
 @app.command(context_settings=TAKES_RUN)

@@ -290,6 +290,14 @@ def print_line(text: str, *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
+def print_kinds(kinds: Mapping[str, str]) -> None:
+    """Print the kinds of files that are imported."""
+    table = TextTable.grid(padding=(0, 2))
+    for name, title in kinds.items():
+        table.add_row(name, title)
+    console.print(table)
+
+
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print the summary of a run."""
     scan = f"scan {shortened(summary['scan_id'])}" if summary["scan_id"] is not None else "run"

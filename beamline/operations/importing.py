@@ -1,20 +1,18 @@
-"""Import: turn a scan of another instrument into a raw run, reduce it, and sum it up."""
+"""Import: turn what another instrument or program wrote into raw runs, reduce them, and sum them up."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Mapping
 from contextlib import closing
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_reduction_config
 from beamline.errors import BeamlineError
-from beamline.formats.importers.irixs import irixs_documents
-from beamline.formats.importers.nxstxm import nxstxm_documents
-from beamline.formats.importers.sdf import sdf_documents
+from beamline.formats.importers.kind import Kind, Request
+from beamline.formats.importers.kinds import KINDS, kind_called, kind_of
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import calibrated_by_itself, data_folder, of_one_scan, summary_of
 from beamline.processes.followers import ingest_now
@@ -28,20 +26,32 @@ from callbacks.contract import PROCESSING
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["irixs", "sdf", "nxstxm"]
 
-
-def import_scan(
-    kind: Kind, path: Path, *, config: Path | None, data_dir: Path | None, progress: Progress = no_progress
-) -> dict[str, Any]:
-    """Import a scan of another instrument, reduce it, and sum it up.
+def import_file(
+    path: Path,
+    *,
+    kind: str = "",
+    part: str = "",
+    columns: Mapping[str, str] | None = None,
+    mapping: Path | None = None,
+    config: Path | None = None,
+    data_dir: Path | None = None,
+    progress: Progress = no_progress,
+) -> list[dict[str, Any]]:
+    """Import a file or folder of another instrument or program, reduce it, and sum it up.
 
     Parameters
     ----------
-    kind : str
-        "irixs", "sdf" or "nxstxm".
     path : Path
-        The scan's folder or file.
+        The file, or the scan's folder.
+    kind : str
+        Name of its kind, as `kinds` lists them; if empty, it is recognised.
+    part : str
+        Which scan, group or entry of it; all of them if empty.
+    columns : mapping of str to str, optional
+        Which column of a table is what, by ``energy``, ``i0``, ``tey`` and so on: its name, or its number from 1.
+    mapping : Path, optional
+        File that says which dataset of an HDF5 file is what.
     config, data_dir : Path or None
         For settings of the reduction; where runs are kept.
     progress : callable
@@ -49,60 +59,93 @@ def import_scan(
 
     Returns
     -------
-    dict
-        The summary, with ``imported_before``, the uids of runs that were made of the same scan, and
-        ``not_in_catalogue``, why a run did not come into the catalogue, empty where all did.
+    list of dict
+        The summary of each run that it became, with ``kind``, ``imported_before``, the uids of runs that were made of
+        the same scan, and ``not_in_catalogue``, why a run did not come into the catalogue, empty where all did.
 
     Raises
     ------
     BeamlineError
-        When it cannot be read.
+        When it is of no kind that is read, or cannot be read.
     """
     loaded = load_reduction_config(config)
     if problems := processing_problems(loaded):
         raise BeamlineError(*problems)
     data_dir = data_folder(data_dir, loaded)
-    uid = ""
     settings = processing_with_references(loaded, data_dir)
+    found = kind_called(kind) if kind else kind_of(path)
+    request = Request(path, Layout(data_dir).frames, part, columns or {}, mapping)
+    _check(found, request)
+    uids = _import(found.documents(request), settings, data_dir, progress)
+    runs = Runs(data_dir)
+    summaries = [summary_of(runs, uid) for uid in uids]
+    late = ingest_now(data_dir, *uids, *filter(None, [summary["derived_uid"] for summary in summaries]))
+    return [
+        summary
+        | {
+            "kind": found.name,
+            "imported_before": _imported_before(runs, summary["raw_uid"]),
+            "not_in_catalogue": late,
+        }
+        for summary in summaries
+    ]
+
+
+def path_and_part(given: Path) -> tuple[Path, str]:
+    """Split ``FILE::PART`` into the file and the part of it; the latter is empty where none is named."""
+    if given.exists():
+        return given, ""
+    path, mark, part = str(given).rpartition("::")
+    return (Path(path), part.strip()) if mark and path else (given, "")
+
+
+def kinds() -> dict[str, str]:
+    """Give the kinds of files that are imported: what each is, by its name."""
+    return {kind.name: kind.title for kind in KINDS}
+
+
+def _check(kind: Kind, request: Request) -> None:
+    """Refuse what a kind makes no use of; BeamlineError."""
+    given = {"part": request.part, "columns": request.columns, "mapping": request.mapping}
+    for name, value in given.items():
+        if value and name not in kind.takes:
+            said = {"part": f"has no part {request.part!r}", "columns": "has no columns", "mapping": "takes no mapping"}
+            raise BeamlineError(f"{request.path}: {kind.name} ({kind.title}) {said[name]}")
+
+
+def _import(
+    documents: Iterable[tuple[str, Any]], settings: Mapping[str, Any], data_dir: Path, progress: Progress
+) -> list[str]:
+    """Record and reduce the runs that documents are of; give their uids."""
+    uids: list[str] = []
+    is_open = False
     count = EventCounter(progress)
     new: set[str] = set()
     with closing(Recorder(data_dir)) as recorder, closing(Reduction(data_dir, new, retry_delays=())) as reduction:
         try:
-            for name, doc in _documents(kind, path, data_dir):
+            for name, doc in documents:
                 if name == "start":
-                    uid = doc["uid"]
                     if twice := calibrated_by_itself(Run(doc), settings, Runs(data_dir).raw()):
                         raise BeamlineError(twice)
                     recorder(name, {**doc, PROCESSING: settings})
-                    new.add(uid)
+                    uids.append(doc["uid"])
+                    new.add(doc["uid"])
                 else:
                     recorder(name, doc)
+                is_open = name != "stop"
                 reduction.advance()
                 count(name, doc)
             reduction.complete()
         except KeyboardInterrupt:
-            if uid:
-                logger.warning("run %s: its import was interrupted; `beamline recover` closes and reduces it", uid)
+            if is_open:
+                logger.warning("run %s: its import was interrupted; `beamline recover` closes and reduces it", uids[-1])
             raise
         for run in reduction.status():
             logger.error("the reduction of run %s: %s", run["uid"], run["error"])
-    runs = Runs(data_dir)
-    summary = summary_of(runs, uid)
-    late = ingest_now(data_dir, uid, *filter(None, [summary["derived_uid"]]))
-    return summary | {"imported_before": _imported_before(runs, uid), "not_in_catalogue": late}
+    return uids
 
 
 def _imported_before(runs: Runs, uid: str) -> list[str]:
     """List the runs that were imported from the same scan, wherever it lay then."""
     new = runs.find(uid).start
     return [entry.uid for entry in runs.raw() if entry.uid != uid and of_one_scan(entry.start, new)]
-
-
-def _documents(kind: Kind, path: Path, data_dir: Path) -> Iterator[tuple[str, Any]]:
-    """Give what a file or folder holds as the documents of a raw run."""
-    readers: dict[Kind, Callable[[Path], Iterator[tuple[str, Any]]]] = {
-        "irixs": partial(irixs_documents, frames_dir=Layout(data_dir).frames),
-        "sdf": sdf_documents,
-        "nxstxm": nxstxm_documents,
-    }
-    return readers[kind](path)

@@ -316,7 +316,7 @@ class CommandLines(Measured):
         ["show", "-1"], ["show", "1", "--json"], ["runs", "-n", "3"], ["runs", "--json"], ["report", "2", "-o", "r"],
         ["export", "1", "--format", "nexus", "-o", "e.nxs"], ["export", "3", "--format", "nxstxm", "-o", "e.hdf5"],
         ["export", "-2", "--format", "columns", "-o", "columns"], ["replay", "1", "--source", "log"],
-        ["analyse", "3", "-o", "a.html"], ["import", "sdf", "nowhere"], ["import", "nxstxm", "a b.hdf5"],
+        ["analyse", "3", "-o", "a.html"], ["import", "nowhere"], ["import", "a b.hdf5", "--as", "nxstxm"],
         ["check", "--json"], ["run", "--list"], ["--version"], ["run", "xas", "--dry-run", "--regions", "525:534:1"],
     )  # fmt: skip
 

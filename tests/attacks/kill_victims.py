@@ -20,7 +20,7 @@ import beamline.processes.reduction  # imported before the first fork, as the ca
 import beamline.storage.catalogue.ingest  # noqa: F401
 from beamline.acquire.session import Session, measure
 from beamline.operations.demonstrate.techniques import simulated
-from beamline.operations.importing import import_scan
+from beamline.operations.importing import import_file
 from beamline.operations.recover import recover
 from beamline.processes import process
 from beamline.storage.catalogue import embedded, writer  # noqa: F401 - as above
@@ -77,7 +77,7 @@ def task_of(name, folder, seed):
             measure_for_ever(folder, seed, plan)
         case "import":
             for _ in itertools.count():
-                import_scan("nxstxm", folder.parent / "stack.hdf5", config=None, data_dir=folder)
+                import_file(folder.parent / "stack.hdf5", data_dir=folder)
         case "ingest" | "reduction":
             process.main([name, str(folder)])
         case "recover":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,13 +15,12 @@ from urllib.parse import quote
 import event_model
 
 from beamline.formats.importers.irixs_frames import convert_frames
-from beamline.formats.importers.irixs_log import ScanLog, read_log
+from beamline.formats.importers.irixs_log import LOG_ENDING, ScanLog, read_log
+from beamline.formats.importers.kind import Documents, Kind, names_in
 from beamline.formats.importers.left_out import NAMED, shortened
 from beamline.text import clean
 from callbacks.contract import CCD, MEASUREMENT, UNITS, CcdConfig, Key, Measurement, Stream
 from callbacks.external import HDF5_DATASET
-
-Documents = Iterator[tuple[str, Any]]
 
 FRAME_FOLDER = "Andor"
 COUNTS_PER_EV = 0.2085  # of the endstation's CCD: single photons of 777 eV leave about 162 counts
@@ -183,3 +181,11 @@ def _ccd_configuration(log: ScanLog) -> dict[str, Any]:
         for key, value in data.items()
     }
     return {"data": data, "timestamps": dict.fromkeys(data, log.lines[0].time), "data_keys": data_keys}
+
+
+IRIXS = Kind(
+    name="irixs",
+    title="CCD scan of ALS iRIXS: a folder with its -AI.txt log and frames",
+    recognises=lambda path: any(name.endswith(LOG_ENDING) for name in names_in(path)),
+    documents=lambda request: irixs_documents(request.path, frames_dir=request.frames_dir),
+)

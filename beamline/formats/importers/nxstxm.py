@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from beamline.errors import BeamlineError
 from beamline.formats.importers.apart import read_apart
 from beamline.formats.importers.hdf5 import Group, open_hdf5
+from beamline.formats.importers.hdf5_kinds import holds
 from beamline.formats.importers.inside import size_of, unreadable
-from beamline.formats.importers.nxstxm_file import NxstxmScan, entries_of, read_entry
+from beamline.formats.importers.kind import Kind
+from beamline.formats.importers.nxstxm_file import DEFINITION, NxstxmScan, entries_of, read_entry
 from beamline.formats.importers.stxm_run import (
     Documents,
     Ended,
@@ -241,3 +243,14 @@ def _start_metadata(path: Path, scans: Sequence[NxstxmScan], problems: list[str]
     if "uid" in original:
         metadata["imported_uid"] = original["uid"]
     return metadata
+
+
+NXSTXM = Kind(
+    name="nxstxm",
+    title="STXM scan in NXstxm: one HDF5 file",
+    recognises=lambda path: holds(
+        path, lambda file: any(entry.text("definition") == DEFINITION for entry in file.children("NXentry"))
+    ),
+    documents=lambda request: nxstxm_documents(request.path, entry=request.part),
+    takes=frozenset({"part"}),
+)

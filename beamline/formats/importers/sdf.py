@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamline.errors import BeamlineError
+from beamline.formats.importers.kind import Kind, head_of, names_in
 from beamline.formats.importers.left_out import MISSING, NAMED, LeftOut, details_of, shortened, summary_of
 from beamline.formats.importers.quantities import ENERGIES, is_time
 from beamline.formats.importers.sdf_header import Structure, short
@@ -342,3 +343,18 @@ def _start_metadata(scan: SdfScan, summary: str, account: _Account) -> dict[str,
             *_strays(scan),
         ],
     }
+
+
+def _is_sdf(path: Path) -> bool:
+    """Tell whether it is a header of the format, or a folder with one."""
+    if path.is_dir():
+        return any(name.lower().endswith(".hdr") and _is_sdf(path / name) for name in names_in(path))
+    return b"ScanDefinition" in head_of(path)
+
+
+SDF = Kind(
+    name="sdf",
+    title="STXM scan in SDF: the .hdr header beside its .xim images, or their folder",
+    recognises=_is_sdf,
+    documents=lambda request: sdf_documents(request.path),
+)

@@ -26,11 +26,13 @@ from plans import PlanError, find_plan
         (["runs", "--data-dir", ""], 2, "'' is not the path of a file or folder"),
         (["runs", "--data-dir", "/tmp/b\udcff"], 1, "/tmp/b\\xff: is not in UTF-8, expected a path that is"),
         (["check", "--config", ""], 2, "'' is not the path of a file or folder"),
-        (["import", "sdf", ""], 2, "'' is not the path of a file or folder"),
-        (["import", "sdv", "x"], 2, "'sdv' is not one of"),
-        (["import", "irixs", __file__], 1, "test_command_line.py: is a file, expected a folder"),
-        (["import", "irixs", "/none"], 1, "/none: no such folder"),
-        (["import", "nxstxm", "/tmp"], 1, "beamline: /tmp: cannot be read: not a regular file\n"),
+        (["import", ""], 2, "'' is not the path of a file or folder"),
+        (["import", "x", "--as", "sdv"], 2, "'sdv' is not one of irixs, sdf, nxstxm"),
+        (["import", "x", "--columns", "energy"], 2, "'energy', expected WHAT=COLUMN as in energy=1"),
+        (["import", __file__, "--as", "irixs"], 1, "test_command_line.py: is a file, expected a folder"),
+        (["import", "/none", "--as", "irixs"], 1, "/none: no such folder"),
+        (["import", "/none"], 1, "beamline: /none: no such file or folder\n"),
+        (["import", "/tmp", "--as", "nxstxm"], 1, "beamline: /tmp: cannot be read: not a regular file\n"),
         (["demo", "xas", "--seed", "-1"], 2, "'--seed': Input should be greater than or equal to 0"),
         (["sho"], 2, "sho"),
         (["sh\x1b[2Jow\n"], 2, r"sh\x1b[2Jow\n"),
@@ -111,7 +113,7 @@ def test_an_empty_value_and_a_control_character_are_refused_for_every_parameter_
                     parameter.convert("a" * 201)
 
 
-COMMANDS = [["runs"], ["show"], ["report"], ["export"], ["replay"], ["analyse", "1"], ["import", "sdf", "/x"]]
+COMMANDS = [["runs"], ["show"], ["report"], ["export"], ["replay"], ["analyse", "1"], ["import", "/x", "--as", "sdf"]]
 MEASURES = [["run", "xas", "--regions", "530"], ["run", "xas", "--regions", "530", "--dry-run"], ["demo", "xas"]]
 
 

@@ -26,7 +26,7 @@ from plans import rixs_map, xas
 def imported(measured_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("imported")
     scan = measured_data / "als-irixs" / "CCD Scan 17174"
-    return folder, as_json("import", "irixs", scan, "--data-dir", folder)
+    return folder, as_json("import", scan, "--data-dir", folder)[0]
 
 
 @pytest.mark.measured
@@ -150,7 +150,7 @@ def test_help_does_not_wait_for_heavy_imports():
         (["run", "xas", "--regions", "5:6:0.1"], 1, "energy: 5 eV is outside its limits 200 to 1500 eV"),
         (["run", "xas", "--regions", "520:530:1", "--sample", "gold"], 1, "holds no 'gold'"),
         (["show", "-1"], 1, "no runs in"),
-        (["import", "irixs", "/nowhere"], 1, "/nowhere"),
+        (["import", "/nowhere"], 1, "/nowhere"),
         (["export", "--format", "pdf"], 2, "pdf"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 
+import h5py
 import numpy as np
 import pytest
 from command_line import answer
@@ -29,7 +30,7 @@ def scan(tmp_path_factory):
 
 def test_an_import_says_what_is_missing_and_every_command_says_it_again(scan, tmp_path, monkeypatch):
     monkeypatch.setattr(importing, "ingest_now", lambda *_: "")  # the catalogue takes seconds
-    imported = answer("import", "nxstxm", scan, "--data-dir", tmp_path)
+    imported = answer("import", scan, "--data-dir", tmp_path)
     assert imported.code == 0, imported.stderr
     shown = answer("show", "--data-dir", tmp_path)
     report = answer("report", "-o", tmp_path / "report.html", "--data-dir", tmp_path)
@@ -43,10 +44,10 @@ def test_an_import_says_what_is_missing_and_every_command_says_it_again(scan, tm
 
 def test_a_scan_that_is_imported_again_is_said_to_have_been(scan, tmp_path, monkeypatch):
     monkeypatch.setattr(importing, "ingest_now", lambda *_: "")
-    first, second = (answer("import", "nxstxm", scan, "--data-dir", tmp_path, "--json").json for _ in range(2))
+    (first,), (second,) = (answer("import", scan, "--data-dir", tmp_path, "--json").json for _ in range(2))
     assert first["imported_before"] == []
     assert second["imported_before"] == [first["raw_uid"]]
-    third = answer("import", "nxstxm", scan, "--data-dir", tmp_path).stdout
+    third = answer("import", scan, "--data-dir", tmp_path).stdout
     assert f"imported before  as run {first['raw_uid']}" in third
     shown = answer("show", str(first["scan_id"]), "--data-dir", tmp_path, "--json")
     assert shown.stderr == (
@@ -63,7 +64,7 @@ def test_an_import_that_is_interrupted_says_what_to_do_and_nothing_of_it_is_lost
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(importing, "Recorder", Interrupted)
-    found = answer("import", "nxstxm", scan, "--data-dir", tmp_path)
+    found = answer("import", scan, "--data-dir", tmp_path)
     (run,) = Runs(tmp_path).raw()
     assert (found.code, found.stdout) == (130, "")
     assert f"run {run.uid}: its import was interrupted; `beamline recover` closes and reduces it\n" in found.stderr
@@ -72,7 +73,7 @@ def test_an_import_that_is_interrupted_says_what_to_do_and_nothing_of_it_is_lost
 
 def test_an_import_that_is_not_in_the_catalogue_fails_and_says_why(scan, tmp_path, monkeypatch):
     monkeypatch.setattr(importing, "ingest_now", lambda *_: "run x is not in the catalogue: made to fail")
-    found = answer("import", "nxstxm", scan, "--data-dir", tmp_path)
+    found = answer("import", scan, "--data-dir", tmp_path)
     assert found.code == 1
     assert "raw run" in found.stdout
     assert found.stderr.splitlines()[-1] == "beamline: run x is not in the catalogue: made to fail"
@@ -82,11 +83,11 @@ def test_an_import_that_is_not_in_the_catalogue_fails_and_says_why(scan, tmp_pat
 def test_a_scan_of_another_instrument_becomes_a_run_that_is_kept(kind, write, points, tmp_path, monkeypatch):
     monkeypatch.setattr(importing, "ingest_now", lambda *_: "")
     folder = write(tmp_path / "scan")
-    summary = importing.import_scan(kind, folder, config=None, data_dir=tmp_path / "data")
+    (summary,) = importing.import_file(folder, data_dir=tmp_path / "data")
     (run,) = Runs(tmp_path / "data").raw()
     assert (run.uid, run.start["scan_id"]) == (summary["raw_uid"], 7)
     assert run.start["measurement"]["points"] == points
-    assert summary["imported_before"] == []
+    assert (summary["kind"], summary["imported_before"]) == (kind, [])
     assert len(list((tmp_path / "data").rglob("irixs_7_*.h5"))) == (kind == "irixs")
 
 
@@ -94,9 +95,47 @@ def test_settings_that_are_none_are_named_before_anything_is_read_or_written(tmp
     config = tmp_path / "endstation.toml"
     config.write_text('[endstation]\nname = "x"\n[devices]\n[processing.rix]\n[processing.rixs.cosmic_ray]\n')
     with pytest.raises(BeamlineError) as error:
-        importing.import_scan("sdf", tmp_path / "none", config=config, data_dir=tmp_path / "data")
+        importing.import_file(tmp_path / "none", config=config, data_dir=tmp_path / "data")
     assert error.value.problems == (
         f"{config}: processing: unknown pipeline 'rix'; did you mean 'rixs'?",
         f"{config}: processing.rixs: unknown key 'cosmic_ray'; did you mean 'cosmic_rays'?",
     )
     assert not (tmp_path / "data").exists()
+
+
+def test_what_is_of_no_kind_is_one_line_that_says_what_was_found_and_what_is_read(tmp_path):
+    (tmp_path / "empty.dat").touch()
+    (tmp_path / "text.txt").write_text("\n  Dear diary,\n1 2\n")
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "notes.odt").touch()
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = 1
+    (tmp_path / "broken.h5").write_bytes((tmp_path / "other.h5").read_bytes()[:200])
+    said = {
+        "empty.dat": "is empty, or not a regular file that can be read",
+        "text.txt": "begins with the line 'Dear diary,'",
+        "image.png": "begins with the bytes 89 50 4e 47 0d 0a 1a 0a",
+        "folder": "a folder with 'notes.odt'",
+        "other.h5": "an HDF5 file with 'x'",
+        "broken.h5": "an HDF5 file that cannot be read (cannot be read: ",
+    }
+    for name, words in said.items():
+        found = answer("import", tmp_path / name, "--data-dir", tmp_path / "data")
+        assert (found.code, found.stdout, found.stderr.count("\n")) == (1, "", 1)
+        assert f"{tmp_path / name}: {words}" in found.stderr
+        assert "which is of no kind that is imported; these are irixs (CCD scan of ALS iRIXS" in found.stderr
+    assert not Runs(tmp_path / "data").raw()
+
+
+def test_a_kind_says_what_it_makes_no_use_of(tmp_path):
+    folder = write_sdf(tmp_path / "scan")
+    for options, words in (([f"{folder}::3"], "has no part '3'"), ([folder, "--columns", "i0=1"], "has no columns")):
+        found = answer("import", *options, "--data-dir", tmp_path / "data")
+        assert (found.code, found.stderr.count("\n")) == (1, 1)
+        assert words in found.stderr
+
+
+def test_the_kinds_are_listed():
+    assert answer("import", "--list", "--json").json == importing.kinds()
+    assert "nxstxm  STXM scan in NXstxm: one HDF5 file" in answer("import", "--list").stdout

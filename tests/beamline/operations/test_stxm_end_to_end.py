@@ -58,7 +58,7 @@ def imported(measured_data, tmp_path_factory):
     scan, folder = tmp_path_factory.mktemp("cut"), tmp_path_factory.mktemp("fe2p")
     cut_out(measured_data / "als-stxm-fe2p" / "71214078.hdr", scan, CUT_ENERGIES, CUT_ROWS)
     (scan / "71214078_a003.xim").unlink()
-    return folder, as_json("import", "sdf", scan, "--data-dir", folder)
+    return folder, as_json("import", scan, "--data-dir", folder)[0]
 
 
 def cut_out(header, folder, energies, rows):
