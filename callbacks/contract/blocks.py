@@ -74,8 +74,9 @@ class Channel(_Block):
 
     name: str  # its data key; where events have one of this name and `_sigma`, that is its uncertainty, else it counts
     title: str = ""
-    # Of light that comes in, that a sample gives, or lets through; spectra of it, of which windows are channels.
-    form: Literal["monitor", "yield", "transmission", "spectrum"] = "yield"
+    # Of light that comes in, that a sample gives, or lets through; spectra of it, of which windows are channels; or
+    # what was divided by I0 already, as files of other programs have it: taken as it is.
+    form: Literal["monitor", "yield", "transmission", "spectrum", "absorption"] = "yield"
     over: str = ""  # the channel that it is divided by, as one behind another sample; I0 where not given
     is_rate: bool = False  # a mean over the dwell, as a current is, and not a sum
 

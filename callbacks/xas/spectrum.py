@@ -201,6 +201,7 @@ class _Amount:
     value: float
     variance: float
     is_counted: bool  # so that nothing is uncertain by one
+    points: int = 1  # that it is the sum of
 
     @classmethod
     def of(cls, event: Mapping[str, Any], channel: Channel) -> _Amount:
@@ -221,7 +222,7 @@ def _sum(amounts: Sequence[_Amount]) -> _Amount:
     if not amounts:
         return NOTHING
     value, variance = sum(each.value for each in amounts), sum(each.variance for each in amounts)
-    return _Amount(value, variance, is_counted=amounts[0].is_counted)
+    return _Amount(value, variance, is_counted=amounts[0].is_counted, points=sum(each.points for each in amounts))
 
 
 def _ratio(above: _Amount, below: _Amount, noise: float) -> tuple[float, float]:
@@ -253,13 +254,16 @@ class _Ratios:
         return {name: _Amount.of(event, channel) for name, channel in self.channels.items()}
 
     def of(self, channel: Channel, amounts: Mapping[str, _Amount], departure: float = 0.0) -> tuple[float, float]:
-        """Give the ratio of a channel and its standard uncertainty.
+        """Give the ratio of a channel and its standard uncertainty; of an absorption, the mean of its points.
 
         Parameters
         ----------
         departure : float
             By how much I0 departs from its trend, relative.
         """
+        if channel.form == "absorption":
+            mean = amounts.get(channel.name, NOTHING)
+            return mean.value / mean.points, math.sqrt(mean.variance) / mean.points
         below = amounts.get(channel.over or self.settings.i0, NOTHING)
         return _ratio(amounts.get(channel.name, NOTHING), below, math.hypot(self.settings.monitor_noise, departure))
 
@@ -513,7 +517,7 @@ class XasSpectrum(Step):
         pairs = [self._ratios.of(channel, total.amounts, total.departure) for total in totals]
         ratio, sigma = np.array(pairs, dtype=float).reshape(-1, 2).T
         beyond = ""
-        if self._settings.open_beam is not None and not channel.over:
+        if self._settings.open_beam is not None and not channel.over and channel.form != "absorption":
             ratio, sigma = _over_open_beam(energy, ratio, sigma, self._settings.open_beam)
             if np.isnan(self._settings.open_beam.at(energy)[0]).all():
                 beyond = "the open beam was measured at none of its energies"

@@ -19,6 +19,7 @@ CHANNELS = (
     Channel(name="behind", form="transmission", over="through"),
 )
 TRIALS = 60
+OPEN_BEAM = OpenBeam(energy=[500.0, 600.0], ratio=[2.0, 2.0], sigma=[0.0, 0.0])
 
 
 def shape(energy):
@@ -167,3 +168,17 @@ def test_a_spectrum_that_is_not_there_or_has_no_times_is_not_counted():
     with pytest.raises(UnusableError, match=r"^fluorescence_spectrum: not recorded, and windows of it are asked for$"):
         step.push({})
     assert np.isnan(step.push(spectrum_event(np.ones(4), **{Key.FLUORESCENCE_LIVE_TIME: 0.0}))["fluorescence"])
+
+
+def test_an_absorption_is_taken_as_it_is_and_repeats_are_its_mean():
+    channels = (Channel(name="i0", form="monitor"), Channel(name="mu", form="absorption"))
+    given = [
+        {Key.ENERGY: energy, "i0": 5.0, "mu": value, "mu_sigma": 0.02, "seq_num": 2 * number + repeat + 1}
+        for number, energy in enumerate(ENERGY)
+        for repeat, value in enumerate((float(shape(energy)) - 0.01, float(shape(energy)) + 0.01))
+    ]
+    settings = XasSettings(**WINDOWS, monitor_noise=0.1, open_beam=OPEN_BEAM)
+    spectrum = result_of(given, settings, channels).spectra["mu"]
+    np.testing.assert_allclose(spectrum.over_i0_spectrum, shape(ENERGY), rtol=1e-12)
+    np.testing.assert_allclose(spectrum.over_i0_spectrum_sigma, 0.02 / np.sqrt(2), rtol=1e-12)
+    assert spectrum.status == "ok"
