@@ -9,12 +9,12 @@ import numpy as np
 
 from beamline.endstation.config import CalibrationTable, ReductionConfig, unknown
 from beamline.errors import BeamlineError
+from beamline.formats.importers.text_table import read_table
 from beamline.storage import Run, Runs
 from beamline.storage.layout import Layout
 from callbacks.contract import RIXS_POOLED, CalibrationResult, EnergyCalibration, RixsResult, XasResult
 
 YIELD = "tey"  # the channel of an absorption spectrum where none is named
-LARGEST_FILE = 10_000_000  # bytes of a file of two columns: some 400,000 energies
 
 
 def processing_with_references(config: ReductionConfig, data_dir: Path) -> dict[str, dict[str, Any]]:
@@ -189,19 +189,17 @@ def find_reference(where: str, folder: Path, data_dir: Path, channel: str = YIEL
     except RuntimeError as error:  # there is no such user
         raise BeamlineError(f"reference {where}: {error}") from error
     if path.is_file():
-        if path.stat().st_size > LARGEST_FILE:
-            raise BeamlineError(f"{path}: {path.stat().st_size} bytes, expected two columns of at most {LARGEST_FILE}")
-        try:
-            table = np.loadtxt(path, ndmin=2)
-            energy, density = table[:, 0], table[:, 1]
-        except (OSError, ValueError, IndexError) as error:
-            said = str(error).partition("; use `usecols`")[0]  # what follows concerns who calls numpy
-            raise BeamlineError(f"{path}: expected two columns, energy in eV and optical density: {said}") from error
+        found = read_table(path)
+        if found.problems or found.numbers.shape[1] < 2:
+            why = found.problems[0] if found.problems else "it has one"
+            raise BeamlineError(f"{path}: expected two columns, energy in eV and optical density: {why}")
+        table = found.numbers
+        energy, density = table[:, 0], table[:, 1]
         if not np.isfinite(table).all():
             row = int(np.flatnonzero(~np.isfinite(table).all(axis=1))[0]) + 1
             raise BeamlineError(f"{path}: row {row} of its numbers has one that is not finite, expected numbers")
-        found = {"energy": energy.tolist(), "optical_density": density.tolist(), "source": str(path)}
-        return found | ({"sigma": table[:, 2].tolist()} if table.shape[1] > 2 else {})
+        reference = {"energy": energy.tolist(), "optical_density": density.tolist(), "source": str(path)}
+        return reference | ({"sigma": table[:, 2].tolist()} if table.shape[1] > 2 else {})
     raw, derived = Runs(data_dir).load_with_derived(where)
     if derived is None:
         raise BeamlineError(f"reference {where}: run {raw.uid} has not been reduced")

@@ -65,12 +65,12 @@ class Kind:
     takes: frozenset[str] = frozenset()
 
 
-def head_of(path: Path) -> bytes:
-    """Return the first `HEAD` bytes of a file; none of what is no regular file, or cannot be read."""
+def head_of(path: Path, size: int = HEAD) -> bytes:
+    """Return the first bytes of a file; none of what is no regular file, or cannot be read."""
     try:
         size_of(path)
         with path.open("rb") as file:
-            return file.read(HEAD)
+            return file.read(size)
     except (OSError, ValueError):
         return b""
 

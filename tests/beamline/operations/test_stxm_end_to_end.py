@@ -326,6 +326,9 @@ def test_references_come_from_runs_and_from_files(measured, tmp_path):
     np.savetxt(tmp_path / "ref.txt", np.column_stack([found["energy"], found["optical_density"]]))
     again = find_reference("ref.txt", tmp_path, folder)
     np.testing.assert_allclose(again["optical_density"], found["optical_density"])
+    rows = zip(found["energy"], found["optical_density"], strict=True)
+    (tmp_path / "ref.csv").write_text("energy,OD\n" + "\n".join(f"{energy!r},{density!r}" for energy, density in rows))
+    assert find_reference("ref.csv", tmp_path, folder)["energy"] == found["energy"]
     (tmp_path / "bad.txt").write_text("no numbers\n")
     with pytest.raises(BeamlineError, match="expected two columns"):
         find_reference("bad.txt", tmp_path, folder)
