@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from beamline.errors import BeamlineError
+from beamline.formats.importers.athena import ATHENA
 from beamline.formats.importers.columns import COLUMNS
 from beamline.formats.importers.hdf5_kinds import is_hdf5, seen_in
 from beamline.formats.importers.irixs import IRIXS
@@ -15,7 +16,7 @@ from beamline.formats.importers.xdi import XDI
 from beamline.formats.text import decode, quoted
 
 # In the order in which they are asked: what is recognised by fewer bytes comes later.
-KINDS: tuple[Kind, ...] = (IRIXS, SDF, NXSTXM, XDI, COLUMNS)
+KINDS: tuple[Kind, ...] = (IRIXS, SDF, NXSTXM, XDI, ATHENA, COLUMNS)
 
 SHOWN_NAMES = 3  # of a folder
 SHOWN_BYTES = 8  # of a file that is no text
