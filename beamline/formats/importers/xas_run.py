@@ -72,7 +72,14 @@ class XasScan:
 
 
 def xas_run(
-    scan: XasScan, *, sample: str, edge: str, start_time: float, metadata: Mapping[str, Any], source: str
+    scan: XasScan,
+    *,
+    sample: str,
+    edge: str,
+    start_time: float,
+    metadata: Mapping[str, Any],
+    source: str,
+    planned: int | None = None,
 ) -> Documents:
     """Convert a spectrum to the documents of a raw run.
 
@@ -89,14 +96,17 @@ def xas_run(
         Of the start document, to which the measurement is added.
     source : str
         Source of the values, for the data keys.
+    planned : int, optional
+        Points that were asked for; where there are fewer, the run was aborted.
     """
+    points = max(planned or 0, len(scan.energy))
     dwell = np.full(len(scan.energy), math.nan) if scan.dwell is None else scan.dwell
     known = dwell[np.isfinite(dwell)]
     measurement = Measurement(
         technique="xas",
         sample=sample or NOT_RECORDED,
         edge=edge,
-        points=len(scan.energy),
+        points=points,
         exposure_time=float(np.median(known)) if known.size else math.nan,
         channels=[one.channel for one in scan.channels],
     )
@@ -122,7 +132,13 @@ def xas_run(
             descriptor.compose_event(data=data, timestamps=dict.fromkeys(data, time), time=time, validate=False),
         )
     end = max([start_time, *times.tolist()])
-    yield "stop", run.compose_stop(time=end)
+    if lacking := points - len(scan.energy):
+        yield (
+            "stop",
+            run.compose_stop(time=end, exit_status="abort", reason=f"{lacking} of {points} points are missing"),
+        )
+    else:
+        yield "stop", run.compose_stop(time=end)
 
 
 def _columns(scan: XasScan, dwell: FloatArray, source: str) -> tuple[dict[str, FloatArray], dict[str, Any]]:
