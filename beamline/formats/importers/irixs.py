@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import event_model
 
-from beamline.formats.importers.irixs_frames import convert_frames
+from beamline.formats.importers.irixs_frames import convert_frames, is_text
 from beamline.formats.importers.irixs_log import LOG_ENDING, ScanLog, read_log
 from beamline.formats.importers.kind import Documents, Kind, names_in
 from beamline.formats.importers.left_out import NAMED, shortened
@@ -26,6 +26,7 @@ FRAME_FOLDER = "Andor"
 COUNTS_PER_EV = 0.2085  # of the endstation's CCD: single photons of 777 eV leave about 162 counts
 FULL_SCALE = 65535  # counts; the camera digitises to 16 bits, before the background is subtracted
 NOT_RECORDED = "not recorded"
+TEXT_FRAMES = "there are no TIFF files; the frames are read from their -2D.txt, whose Y are taken as the rows"
 
 
 def irixs_documents(folder: Path, *, frames_dir: Path) -> Documents:
@@ -68,7 +69,7 @@ def irixs_documents(folder: Path, *, frames_dir: Path) -> Documents:
         *filter(None, [summary]),
         *shortened(log.problems, "lines of the log"),
         *shortened([f"frame {number}: {clean(problem)}" for number, problem in marked], "frames"),
-        *_strays(folder, log),
+        *([TEXT_FRAMES] if is_text(folder / FRAME_FOLDER, log) else _strays(folder, log)),
     ]
     first, last = log.lines[0].time, max(line.time for line in log.lines)
     run = event_model.compose_run(uid=uid, time=first, metadata=_start_metadata(log, problems))

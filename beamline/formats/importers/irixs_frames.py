@@ -1,4 +1,4 @@
-"""The frames of a CCD scan of the ALS iRIXS endstation: TIFF files, checked and converted to one HDF5 file."""
+"""The frames of a CCD scan of the ALS iRIXS endstation, TIFF or text, checked and converted to one HDF5 file."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from numpy.typing import NDArray
 from beamline.errors import BeamlineError
 from beamline.formats.importers.inside import inside, size_of
 from beamline.formats.importers.irixs_log import ScanLog
+from beamline.formats.importers.irixs_text import ENDING as TEXT_ENDING
+from beamline.formats.importers.irixs_text import read_text_frame, text_shape
 from beamline.formats.text import one_line
 from callbacks.external import HDF5_DATASET
 
 SUM = "counts"  # data key of the sum of the frame that the instrument logs
 LARGEST_FRAME = 64_000_000  # pixels: 8000 x 8000
+TIFF_ENDING = ".tif"
 SPARE = 10_000_000  # bytes that must remain free when the frames are written
 
 
@@ -33,7 +36,7 @@ def convert_frames(folder: Path, log: ScanLog, path: Path) -> tuple[tuple[int, i
     Parameters
     ----------
     folder : Path
-        Folder of the TIFF files.
+        Folder of the files: TIFF, or where it has none of the scan the text of each frame.
     log : ScanLog
         The log; its lines name the files and give their order.
     path : Path
@@ -53,8 +56,7 @@ def convert_frames(folder: Path, log: ScanLog, path: Path) -> tuple[tuple[int, i
         When no frame can be read, the log names one outside of the scan's folder, or the file cannot be written; an
         incomplete file is removed.
     """
-    names = [PureWindowsPath(folder.name, f"{line.frame_name}.tif") for line in log.lines]  # the log is of Windows
-    paths = [inside(log.path.parent, name.as_posix(), named_by=str(log.path)) for name in names]
+    paths = _paths(folder, log, TEXT_ENDING if is_text(folder, log) else TIFF_ENDING)
     shape = _usual_shape(paths)
     problems = [""] * len(paths)
     first: dict[Path, int] = {}
@@ -76,8 +78,20 @@ def convert_frames(folder: Path, log: ScanLog, path: Path) -> tuple[tuple[int, i
             path.unlink()
         raise BeamlineError(f"{path}: frames cannot be written: {one_line(error)}") from error
     for index, problem in _differing_sums(sums, log).items():
-        problems[index] = problem
+        problems[index] = f"{paths[index].name}: {problem}"
     return shape, problems
+
+
+def is_text(folder: Path, log: ScanLog) -> bool:
+    """Tell whether the frames of a scan are there as text only."""
+    tiff, text = (_paths(folder, log, ending) for ending in (TIFF_ENDING, TEXT_ENDING))
+    return not any(path.exists() for path in tiff) and any(path.exists() for path in text)
+
+
+def _paths(folder: Path, log: ScanLog, ending: str) -> list[Path]:
+    """Give the files of the frames that a log names."""
+    names = [PureWindowsPath(folder.name, f"{line.frame_name}{ending}") for line in log.lines]  # the log is of Windows
+    return [inside(log.path.parent, name.as_posix(), named_by=str(log.path)) for name in names]
 
 
 def _usual_shape(paths: Sequence[Path]) -> tuple[int, int]:
@@ -85,7 +99,7 @@ def _usual_shape(paths: Sequence[Path]) -> tuple[int, int]:
     shapes: Counter[tuple[int, ...]] = Counter()
     first_problem = ""
     for path in paths:
-        shape, problem = _open_frame(path, lambda page: page.shape)
+        shape, problem = _frame_shape(path)
         if shape is not None and len(shape) == 2:
             shapes[shape] += 1
         first_problem = first_problem or problem
@@ -103,13 +117,34 @@ def _check_space(folder: Path, needed: int) -> None:
 
 
 def _read_frame(path: Path, shape: tuple[int, int]) -> tuple[NDArray[np.uint16] | None, str]:
-    frame, problem = _open_frame(path, lambda page: page.asarray())
+    frame, problem = _frame(path)
     if frame is None:
         return None, problem
     if frame.shape != shape or frame.dtype != np.uint16:
         seen, usual = (" x ".join(map(str, numbers)) for numbers in (frame.shape, shape))
         return None, f"{path.name}: {seen} pixels of {frame.dtype}, expected {usual} of uint16"
     return frame, ""
+
+
+def _frame_shape(path: Path) -> tuple[tuple[int, ...] | None, str]:
+    """Give the shape of a frame, by the header of its file; None and the reason if it cannot be read."""
+    if not path.name.endswith(TEXT_ENDING):
+        return _open_frame(path, lambda page: page.shape)
+    try:
+        size_of(path)
+        return text_shape(path, LARGEST_FRAME), ""
+    except (OSError, ValueError) as error:
+        return None, one_line(error)
+
+
+def _frame(path: Path) -> tuple[NDArray[Any] | None, str]:
+    """Give a frame; None and the reason if it cannot be read."""
+    if not path.name.endswith(TEXT_ENDING):
+        return _open_frame(path, lambda page: page.asarray())
+    try:
+        return read_text_frame(path, LARGEST_FRAME), ""
+    except (OSError, ValueError) as error:
+        return None, one_line(error)
 
 
 def _open_frame(path: Path, read: Callable[[Any], Any]) -> tuple[Any, str]:
@@ -160,7 +195,4 @@ def _differing_sums(sums: dict[int, int], log: ScanLog) -> dict[int, str]:
     differing = [index for index in sums if sums[index] != logged[index]]
     if len(differing) > len(sums) / 2:
         return {}
-    return {
-        index: f"{log.lines[index].frame_name}.tif: holds {sums[index]} counts, the log says {logged[index]:.0f}"
-        for index in differing
-    }
+    return {index: f"holds {sums[index]} counts, the log says {logged[index]:.0f}" for index in differing}

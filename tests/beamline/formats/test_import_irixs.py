@@ -397,3 +397,64 @@ def test_frames_of_which_writing_fails_leave_no_file(small, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list((tmp_path / "frames").iterdir()) == []
+
+
+def as_text(folder):
+    """Write each frame of a scan as the text that stands beside it, and take the TIFF away."""
+    for path in sorted((folder / "Andor").glob("*.tif")):
+        frame = tifffile.imread(path)
+        rows, columns = frame.shape
+        head = f"Instrument: Andor\nX Size: {columns}\nY Size: {rows}\nTotal Flux: 0.000\nTotal Counts: {frame.sum()}\n"
+        pixels = "".join(f"{x}\t{y}\t{frame[y, x]}\n" for y in range(rows) for x in range(columns))
+        path.with_name(f"{path.stem}-2D.txt").write_text(f"{head}Background: 337.0\nX\tY\tCounts\n{pixels}")
+        path.unlink()
+
+
+def frames_of(documents):
+    frames, events = ExternalFrames(), []
+    for name, doc in documents:
+        if name in ("stream_resource", "stream_datum"):
+            getattr(frames, name)(doc)
+        elif name == "event":
+            events.append(frames.read(doc, str(Key.CCD_IMAGE)))
+    frames.close()
+    return np.array(events)
+
+
+def test_frames_that_are_there_as_text_only_are_the_same(tmp_path):
+    folder = write_irixs(tmp_path / "scan")
+    rng = np.random.default_rng(0)
+    for path in (folder / "Andor").glob("*.tif"):
+        tifffile.imwrite(path, rng.integers(0, 60000, (3, 5), dtype=np.uint16))
+    expected = frames_of(irixs_documents(folder, frames_dir=tmp_path / "a"))
+    as_text(folder)
+    documents = list(irixs_documents(folder, frames_dir=tmp_path / "b"))
+    np.testing.assert_array_equal(frames_of(documents), expected)
+    said = documents[0][1]["import_problems"]
+    assert said == ["there are no TIFF files; the frames are read from their -2D.txt, whose Y are taken as the rows"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda text: text[:-20], "11 pixels, expected 5 x 3"),
+        (lambda text: text.replace("X Size: 5", "X Size: 50000000"), "'X Size 50000000, Y Size 3', expected a frame"),
+        (lambda text: text.replace("X Size", "Size"), "'X Size None, Y Size 3', expected a frame"),
+        (lambda text: text.replace("X\tY\tCounts", "Z"), "no line 'X Y Counts'"),
+        (lambda text: text.replace("4\t2\t", "3\t2\t"), "not each of its 5 x 3 pixels once"),
+        (lambda text: text.replace("4\t2\t", "9\t2\t"), "not each of its 5 x 3 pixels once"),
+        (lambda text: text.replace("0\t0\t2\n", "0\t0\t70000\n"), "counts from 2 to 70000, expected 0 to 65535"),
+        (lambda text: text.replace("0\t0\t2\n", "0\t0\t7\n"), "holds 35 counts, its header says 30"),
+        (lambda text: text.replace("0\t0\t2\n", "0\t0\tx\n"), "invalid literal for int() with base 10: 'x'"),
+        (lambda _: "", "'X Size None, Y Size None', expected a frame"),
+    ],
+)
+def test_a_text_of_a_frame_that_is_damaged_costs_only_itself(damage, words, tmp_path):
+    folder = write_irixs(tmp_path / "scan")
+    as_text(folder)
+    path = folder / "Andor" / "cox7-00002-2D.txt"
+    path.write_text(damage(path.read_text()))
+    documents = list(irixs_documents(folder, frames_dir=tmp_path / "frames"))
+    assert documents[-1][1]["reason"] == "1 of 4 frames cannot be used"
+    assert f"frame 2: cox7-00002-2D.txt: {words}" in " ".join(documents[0][1]["import_problems"])
+    np.testing.assert_array_equal(frames_of(documents)[2], np.full((3, 5), 3))
