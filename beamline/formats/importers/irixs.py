@@ -10,22 +10,20 @@ import math
 import uuid
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import event_model
+import numpy as np
 
 from beamline.formats.importers.irixs_frames import convert_frames, is_text
 from beamline.formats.importers.irixs_log import LOG_ENDING, ScanLog, read_log
 from beamline.formats.importers.kind import Documents, Kind, names_in
 from beamline.formats.importers.left_out import NAMED, shortened
+from beamline.formats.importers.rixs_run import FrameFile, RixsScan, rixs_run
 from beamline.text import clean
-from callbacks.contract import CCD, MEASUREMENT, UNITS, CcdConfig, Key, Measurement, Stream
-from callbacks.external import HDF5_DATASET
+from callbacks.contract import CcdConfig, Key
 
 FRAME_FOLDER = "Andor"
 COUNTS_PER_EV = 0.2085  # of the endstation's CCD: single photons of 777 eV leave about 162 counts
 FULL_SCALE = 65535  # counts; the camera digitises to 16 bits, before the background is subtracted
-NOT_RECORDED = "not recorded"
 TEXT_FRAMES = "there are no TIFF files; the frames are read from their -2D.txt, whose Y are taken as the rows"
 
 
@@ -71,24 +69,27 @@ def irixs_documents(folder: Path, *, frames_dir: Path) -> Documents:
         *shortened([f"frame {number}: {clean(problem)}" for number, problem in marked], "frames"),
         *([TEXT_FRAMES] if is_text(folder / FRAME_FOLDER, log) else _strays(folder, log)),
     ]
-    first, last = log.lines[0].time, max(line.time for line in log.lines)
-    run = event_model.compose_run(uid=uid, time=first, metadata=_start_metadata(log, problems))
-    yield "start", run.start_doc
-    data_keys = _event_data_keys(log, shape)
-    descriptor = run.compose_descriptor(
-        name=str(Stream.PRIMARY),
-        time=first,
-        data_keys=data_keys,
-        object_keys={CCD: list(data_keys)},
-        configuration={CCD: _ccd_configuration(log)},
+    frames = FrameFile(path, len(log.lines), shape, np.dtype(np.uint16))
+    columns = {key: np.array([line.values[key] for line in log.lines]) for key in log.sources}
+    columns[str(Key.EXPOSURE_TIME)] = np.full(len(log.lines), log.frame_interval)
+    sources = {key: f"{log.path.name}: {name}" for key, name in log.sources.items()}
+    scan = RixsScan(
+        uid,
+        frames,
+        columns,
+        sources | {str(Key.EXPOSURE_TIME): f"{log.path.name}: Time"},
+        [line.time for line in log.lines],
+        frame_problems,
+        _camera(log),
+        f"{FRAME_FOLDER}/*.tif",
     )
-    yield "descriptor", descriptor.descriptor_doc
-    yield from _frame_references(path, shape, len(log.lines), run.start_doc, descriptor.descriptor_doc)
-    exposure_time = log.frame_interval
-    for line, problem in zip(log.lines, frame_problems, strict=True):
-        data = {**line.values, str(Key.EXPOSURE_TIME): exposure_time, str(Key.FRAME_PROBLEM): problem}
-        yield "event", descriptor.compose_event(data=data, timestamps=dict.fromkeys(data, line.time), time=line.time)
-    yield "stop", run.compose_stop(time=last, exit_status="abort" if summary else "success", reason=summary)
+    yield from rixs_run(
+        scan,
+        sample="",
+        exposure_time=log.frame_interval,
+        metadata=_start_metadata(log, problems),
+        ended=("abort", summary) if summary else ("success", ""),
+    )
 
 
 def _summary(log: ScanLog, frame_problems: list[str]) -> str:
@@ -110,30 +111,10 @@ def _strays(folder: Path, log: ScanLog) -> list[str]:
     return [f"{FRAME_FOLDER}/{clean(name)}: not in {log.path.name}, left out" for name in names]
 
 
-def _frame_references(path: Path, shape: tuple[int, int], count: int, start: Any, descriptor: Any) -> Documents:
-    resource = event_model.compose_stream_resource(
-        mimetype="application/x-hdf5",
-        uri=f"file://localhost{quote(str(path))}",
-        data_key=str(Key.CCD_IMAGE),
-        parameters={"dataset": HDF5_DATASET, "chunk_shape": [1, *shape]},
-        start=start,
-    )
-    yield "stream_resource", resource.stream_resource_doc
-    frames = resource.compose_stream_datum(
-        indices={"start": 0, "stop": count}, seq_nums={"start": 1, "stop": count + 1}, descriptor=descriptor
-    )
-    yield "stream_datum", frames
-
-
 def _start_metadata(log: ScanLog, problems: list[str]) -> dict[str, Any]:
-    measurement = Measurement(
-        technique="rixs", sample=NOT_RECORDED, points=len(log.lines), exposure_time=log.frame_interval
-    )
     return {
         "plan_name": "import_irixs",
         "scan_id": log.scan_id,
-        "sample": {"name": NOT_RECORDED},
-        MEASUREMENT: measurement.model_dump(),
         "instrument_log": log.header,
         "imported_from": str(log.path.parent.resolve()),
         "exposure_time_source": "median interval between log lines, an upper bound; the log gives no exposure time",
@@ -141,47 +122,16 @@ def _start_metadata(log: ScanLog, problems: list[str]) -> dict[str, Any]:
     }
 
 
-def _event_data_keys(log: ScanLog, shape: tuple[int, ...]) -> dict[str, Any]:
-    number = {"dtype": "number", "dtype_numpy": "<f8", "shape": []}
-    columns = {
-        key: {**number, "source": f"{log.path.name}: {name}", "units": UNITS.get(key, "")}
-        for key, name in log.sources.items()
-    }
-    return {
-        str(Key.CCD_IMAGE): {
-            "dtype": "array",
-            "dtype_numpy": "<u2",
-            "shape": list(shape),
-            "external": "STREAM:",
-            "source": f"{FRAME_FOLDER}/*.tif",
-            "units": UNITS[Key.CCD_IMAGE],
-        },
-        **columns,
-        str(Key.EXPOSURE_TIME): {**number, "source": f"{log.path.name}: Time", "units": UNITS[Key.EXPOSURE_TIME]},
-        str(Key.FRAME_PROBLEM): {"dtype": "string", "shape": [], "source": "import"},
-    }
-
-
-def _ccd_configuration(log: ScanLog) -> dict[str, Any]:
+def _camera(log: ScanLog) -> dict[str, float]:
     """Return what is known of the camera; NaN for what the reduction has to estimate from the frames."""
     values = [line.values.get(Key.CCD_BACKGROUND, 0.0) for line in log.lines]
     backgrounds = [value for value in values if math.isfinite(value)] or [0.0]
-    data: dict[str, float] = {
+    return {
         str(CcdConfig.COUNTS_PER_EV): COUNTS_PER_EV,
         str(CcdConfig.READ_NOISE): math.nan,
         str(CcdConfig.FULL_SCALE): float(FULL_SCALE - max(backgrounds)),
         str(CcdConfig.PEDESTAL_SUBTRACTED): 1,
     }
-    data_keys: dict[str, Any] = {
-        key: {
-            "dtype": "integer" if isinstance(value, int) else "number",
-            "shape": [],
-            "source": "import",
-            "units": UNITS.get(key, ""),
-        }
-        for key, value in data.items()
-    }
-    return {"data": data, "timestamps": dict.fromkeys(data, log.lines[0].time), "data_keys": data_keys}
 
 
 IRIXS = Kind(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-import h5py
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -21,13 +19,12 @@ from beamline.formats.importers.inside import inside, size_of
 from beamline.formats.importers.irixs_log import ScanLog
 from beamline.formats.importers.irixs_text import ENDING as TEXT_ENDING
 from beamline.formats.importers.irixs_text import read_text_frame, text_shape
+from beamline.formats.importers.rixs_run import writing_frames
 from beamline.formats.text import one_line
-from callbacks.external import HDF5_DATASET
 
 SUM = "counts"  # data key of the sum of the frame that the instrument logs
 LARGEST_FRAME = 64_000_000  # pixels: 8000 x 8000
 TIFF_ENDING = ".tif"
-SPARE = 10_000_000  # bytes that must remain free when the frames are written
 
 
 def convert_frames(folder: Path, log: ScanLog, path: Path) -> tuple[tuple[int, int], list[str]]:
@@ -61,22 +58,14 @@ def convert_frames(folder: Path, log: ScanLog, path: Path) -> tuple[tuple[int, i
     problems = [""] * len(paths)
     first: dict[Path, int] = {}
     sums: dict[int, int] = {}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _check_space(path.parent, 2 * len(paths) * math.prod(shape))
-        with h5py.File(path, "x", libver="latest") as file:  # the older format cannot be read as SWMR
-            frames = file.create_dataset(HDF5_DATASET, (len(paths), *shape), np.uint16, chunks=(1, *shape))
-            for index, frame_path in enumerate(paths):
-                frame, problems[index] = _read_frame(frame_path, shape)
-                if first.setdefault(frame_path, index) != index and not problems[index]:
-                    problems[index] = f"{frame_path.name}: is frame {first[frame_path] + 1} already"
-                if frame is not None:
-                    frames[index] = frame
-                    sums[index] = int(frame.sum(dtype=np.int64))
-    except (OSError, RuntimeError) as error:  # the latter if HDF5 finds the disk full only when it closes the file
-        if path.is_file():
-            path.unlink()
-        raise BeamlineError(f"{path}: frames cannot be written: {one_line(error)}") from error
+    with writing_frames(path, len(paths), shape, np.dtype(np.uint16)) as write:
+        for index, frame_path in enumerate(paths):
+            frame, problems[index] = _read_frame(frame_path, shape)
+            if first.setdefault(frame_path, index) != index and not problems[index]:
+                problems[index] = f"{frame_path.name}: is frame {first[frame_path] + 1} already"
+            if frame is not None:
+                write(index, frame)
+                sums[index] = int(frame.sum(dtype=np.int64))
     for index, problem in _differing_sums(sums, log).items():
         problems[index] = f"{paths[index].name}: {problem}"
     return shape, problems
@@ -107,13 +96,6 @@ def _usual_shape(paths: Sequence[Path]) -> tuple[int, int]:
         raise BeamlineError(f"{paths[0].parent}: none of the {len(paths)} frames can be read; {first_problem}")
     rows, columns = shapes.most_common(1)[0][0]
     return rows, columns
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    """Check free space first: HDF5 does not survive a disk that fills up while a file is open."""
-    free = shutil.disk_usage(folder).free
-    if free < needed + SPARE:
-        raise BeamlineError(f"{folder}: {free / 1e6:.0f} MB free, the frames need {(needed + SPARE) / 1e6:.0f} MB")
 
 
 def _read_frame(path: Path, shape: tuple[int, int]) -> tuple[NDArray[np.uint16] | None, str]:
