@@ -37,7 +37,7 @@ LARGEST_FILE = 1_000_000  # bytes; the shipped ones have less than 10,000
 EPICS = Path(__file__).with_name("epics.toml")  # the same endstation over EPICS, as served by `beamline ioc`
 
 
-ConfigT = TypeVar("ConfigT", bound="ReductionConfig")
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
 class _Table(BaseModel):
@@ -276,6 +276,17 @@ def load_reduction_config(path: Path | None = None) -> ReductionConfig:
     tables = read_tables(path)
     of_endstation = Config.model_fields.keys() - ReductionConfig.model_fields.keys()
     return _validated(path, tables, Config if tables.keys() & of_endstation else ReductionConfig)
+
+
+def read_model(path: Path, model: type[ConfigT]) -> ConfigT:
+    """Read a file of TOML as a model.
+
+    Raises
+    ------
+    BeamlineError
+        When it cannot be read, or is not as the model has it: a line for each mistake.
+    """
+    return _validated(path, read_tables(path), model)
 
 
 def _validated(path: Path, tables: dict[str, Any], model: type[ConfigT]) -> ConfigT:

@@ -13,6 +13,7 @@ from beamline.endstation.config import load_reduction_config
 from beamline.errors import BeamlineError
 from beamline.formats.importers.kind import Kind, Request
 from beamline.formats.importers.kinds import KINDS, kind_called, kind_of
+from beamline.formats.importers.mapped import RIXS_HDF5
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import calibrated_by_itself, data_folder, of_one_scan, summary_of
 from beamline.processes.followers import ingest_now
@@ -73,7 +74,7 @@ def import_file(
         raise BeamlineError(*problems)
     data_dir = data_folder(data_dir, loaded)
     settings = processing_with_references(loaded, data_dir)
-    found = kind_called(kind) if kind else kind_of(path)
+    found = kind_called(kind) if kind else RIXS_HDF5 if mapping else kind_of(path)
     request = Request(path, Layout(data_dir).frames, part, columns or {}, mapping)
     _check(found, request)
     uids = _import(found.documents(request), settings, data_dir, progress)

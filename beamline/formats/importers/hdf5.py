@@ -270,6 +270,29 @@ class Field(_Item):
         with _reading(self.label):
             return np.asarray(self.item[()], dtype=float)
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its values; ValueError where numpy has none for it."""
+        with _reading(self.label):
+            found: np.dtype[Any] = np.dtype(self.item.dtype)
+        return found
+
+    def frames(self) -> Iterator[NDArray[Any]]:
+        """Read its frames, those of the last two axes, one after the other.
+
+        Raises
+        ------
+        ValueError
+            When it has fewer axes, holds something else than numbers, or cannot be read.
+        """
+        shape = self.shape
+        if len(shape) < 2 or self._kind() not in "iuf" or not self.size:
+            raise ValueError(f"{self.label}: shape {shape} of the type {self._type()}, expected frames of numbers")
+        self._check_storage(self.size)
+        for place in np.ndindex(*shape[:-2]):
+            with _reading(self.label):
+                yield np.asarray(self.item[place])
+
     def number(self) -> float:
         """Read it as one number."""
         if self.size != 1:

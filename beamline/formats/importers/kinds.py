@@ -10,6 +10,7 @@ from beamline.formats.importers.columns import COLUMNS
 from beamline.formats.importers.hdf5_kinds import is_hdf5, seen_in
 from beamline.formats.importers.irixs import IRIXS
 from beamline.formats.importers.kind import Kind, head_of, names_in
+from beamline.formats.importers.mapped import RIXS_HDF5
 from beamline.formats.importers.nxstxm import NXSTXM
 from beamline.formats.importers.sdf import SDF
 from beamline.formats.importers.spec import SPEC
@@ -17,7 +18,7 @@ from beamline.formats.importers.xdi import XDI
 from beamline.formats.text import decode, quoted
 
 # In the order in which they are asked: what is recognised by fewer bytes comes later.
-KINDS: tuple[Kind, ...] = (IRIXS, SDF, NXSTXM, XDI, ATHENA, SPEC, COLUMNS)
+KINDS: tuple[Kind, ...] = (IRIXS, SDF, NXSTXM, RIXS_HDF5, XDI, ATHENA, SPEC, COLUMNS)
 
 SHOWN_NAMES = 3  # of a folder
 SHOWN_BYTES = 8  # of a file that is no text
