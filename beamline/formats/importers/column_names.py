@@ -32,6 +32,7 @@ WORDS: dict[str, tuple[tuple[str, ...], ...]] = {
 CHANNELS = (I0, TRANSMISSION, REFERENCE, TEY, TFY, MU)
 UNIT = re.compile(r"^(?P<name>.*?)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]\s*$")
 SUFFIX = re.compile(r"^(?P<name>.+?)[_\s](?P<unit>eV|keV|mA|cps|ms|counts)$")
+LONGEST = 200  # characters of a name that is looked at for a unit
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 ERRORS = ("sigma", "error", "err", "std", "stddev", "stdev", "uncertainty")
 
@@ -39,7 +40,7 @@ ERRORS = ("sigma", "error", "err", "std", "stddev", "stdev", "uncertainty")
 def name_and_unit(heading: str) -> tuple[str, str]:
     """Split ``Energy (eV)``, ``TEY [A]`` and ``energy_eV`` into the name and its unit, which may be empty."""
     text = unicodedata.normalize("NFKC", heading).strip()
-    found = UNIT.match(text) or SUFFIX.match(text)
+    found = (UNIT.match(text) or SUFFIX.match(text)) if len(text) <= LONGEST else None
     if found and words_of(found["name"]):
         return found["name"].strip(), found["unit"].strip()
     return text, ""

@@ -33,19 +33,17 @@ from beamline.formats.importers.quantities import (
     factor,
     normalised,
 )
-from beamline.formats.importers.rixs_run import FrameFile, RixsScan, rixs_run, writing_frames
+from beamline.formats.importers.rixs_run import FrameFile, RixsScan, camera_of, i0_in_counts, rixs_run, writing_frames
 from beamline.formats.importers.stxm_run import scan_id_of
 from beamline.formats.importers.xas_header import start_time
 from beamline.formats.text import one_line, quoted
 from beamline.text import clean
 from callbacks.contract import CcdConfig, Key
-from callbacks.incident_flux import NORMALISATION_COUNTS
 
 FloatArray = NDArray[np.floating]
 
 LEAST_SIDE = 8  # pixels of a frame: the noise of a camera is told by blocks of so many rows
 LARGEST_WHOLE = 2**31 - 1  # counts of a pixel that are written as whole numbers
-SIXTEEN_BITS = 65535
 
 
 @dataclass
@@ -313,41 +311,17 @@ def _columns(found: Found, count: int, problems: list[str]) -> dict[str, FloatAr
     exposure = columns.setdefault(str(Key.EXPOSURE_TIME), np.full(count, math.nan))
     if not np.isfinite(exposure).any():
         problems.append("no exposure time is known")
-    columns[str(Key.I0)] = _i0(columns.get(str(Key.I0)), exposure, problems)
+    columns[str(Key.I0)] = i0_in_counts(columns.get(str(Key.I0)), exposure, problems)
     return columns
 
 
-def _i0(values: FloatArray | None, exposure: FloatArray, problems: list[str]) -> FloatArray:
-    """Give I0 in counts, as the reduction takes it."""
-    if values is None or not np.isfinite(values).any():
-        problems.append(f"no I0: {NORMALISATION_COUNTS:g} counts stand for it; spectra are not normalised to the light")
-        relative = exposure / np.nanmedian(exposure) if np.isfinite(exposure).all() else np.ones(len(exposure))
-        return np.asarray(NORMALISATION_COUNTS * relative)
-    finite = values[np.isfinite(values)]
-    if (finite == np.rint(finite)).all() and np.median(finite) > 1:
-        return values
-    middle = float(np.median(np.abs(finite)))
-    if not middle > 0:
-        problems.append("I0 is 0 throughout; it is kept as it is")
-        return values
-    problems.append(
-        f"I0 is no number of counts: its size is scaled to {NORMALISATION_COUNTS:g} in the middle, from {middle:.4g}"
-    )
-    return np.asarray(np.abs(values) * NORMALISATION_COUNTS / middle)
-
-
 def _camera(mapping: RixsMapping, frames: FrameFile, problems: list[str]) -> dict[str, float]:
-    camera = mapping.camera
-    full_scale = camera.full_scale
-    if full_scale is None:
-        full_scale = float(SIXTEEN_BITS) if frames.dtype == np.uint16 else math.nan
-        said = f"{full_scale:g}, of 16 bits" if math.isfinite(full_scale) else "not known: no pixel counts as saturated"
-        problems.append(f"the full scale of the camera is {said}")
-    return {
-        str(CcdConfig.COUNTS_PER_EV): camera.counts_per_ev or math.nan,
-        str(CcdConfig.READ_NOISE): camera.read_noise or math.nan,
-        str(CcdConfig.FULL_SCALE): full_scale,
-        str(CcdConfig.PEDESTAL_SUBTRACTED): int(camera.pedestal_subtracted),
+    known = mapping.camera
+    camera = camera_of(frames, problems, full_scale=known.full_scale)
+    return camera | {
+        str(CcdConfig.COUNTS_PER_EV): known.counts_per_ev or math.nan,
+        str(CcdConfig.READ_NOISE): known.read_noise or math.nan,
+        str(CcdConfig.PEDESTAL_SUBTRACTED): int(known.pedestal_subtracted),
     }
 
 

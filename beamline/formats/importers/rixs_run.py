@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from beamline.errors import BeamlineError
 from beamline.formats.importers.kind import Documents
 from beamline.formats.text import one_line
-from callbacks.contract import CCD, CCD_DARK, MEASUREMENT, UNITS, Key, Measurement, Stream
+from callbacks.contract import CCD, CCD_DARK, MEASUREMENT, UNITS, CcdConfig, Key, Measurement, Stream
 from callbacks.external import HDF5_DATASET, file_uri
+from callbacks.incident_flux import NORMALISATION_COUNTS
 
 FloatArray = NDArray[np.floating]
 
 NOT_RECORDED = "not recorded"
+SIXTEEN_BITS = 65535  # counts: the full scale of most cameras
 SPARE = 10_000_000  # bytes that must remain free when the frames are written
 
 
@@ -103,6 +105,39 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed + SPARE:
         raise BeamlineError(f"{folder}: {free / 1e6:.0f} MB free, the frames need {(needed + SPARE) / 1e6:.0f} MB")
+
+
+def i0_in_counts(values: FloatArray | None, exposure: FloatArray, problems: list[str]) -> FloatArray:
+    """Give I0 in counts, as the reduction takes it."""
+    if values is None or not np.isfinite(values).any():
+        problems.append(f"no I0: {NORMALISATION_COUNTS:g} counts stand for it; spectra are not normalised to the light")
+        relative = exposure / np.nanmedian(exposure) if np.isfinite(exposure).all() else np.ones(len(exposure))
+        return np.asarray(NORMALISATION_COUNTS * relative)
+    finite = values[np.isfinite(values)]
+    if (finite == np.rint(finite)).all() and np.median(finite) > 1:
+        return values
+    middle = float(np.median(np.abs(finite)))
+    if not middle > 0:
+        problems.append("I0 is 0 throughout; it is kept as it is")
+        return values
+    problems.append(
+        f"I0 is no number of counts: its size is scaled to {NORMALISATION_COUNTS:g} in the middle, from {middle:.4g}"
+    )
+    return np.asarray(np.abs(values) * NORMALISATION_COUNTS / middle)
+
+
+def camera_of(frames: FrameFile, problems: list[str], *, full_scale: float | None = None) -> dict[str, float]:
+    """Give the configuration of a camera of which nothing else is known than, perhaps, its full scale (counts)."""
+    if full_scale is None:
+        full_scale = float(SIXTEEN_BITS) if frames.dtype == np.uint16 else math.nan
+        said = f"{full_scale:g}, of 16 bits" if math.isfinite(full_scale) else "not known: no pixel counts as saturated"
+        problems.append(f"the full scale of the camera is {said}")
+    return {
+        str(CcdConfig.COUNTS_PER_EV): math.nan,
+        str(CcdConfig.READ_NOISE): math.nan,
+        str(CcdConfig.FULL_SCALE): full_scale,
+        str(CcdConfig.PEDESTAL_SUBTRACTED): 0,
+    }
 
 
 def rixs_run(

@@ -184,5 +184,7 @@ def _splits(text: str, separator: str) -> list[list[str]]:
     """Split a line of names: as the numbers are, by what else separates columns, by two blanks or more, by one."""
     marks = dict.fromkeys([*([separator] if separator else []), "\t", ";", ","])
     split = [_words(text, mark) for mark in marks if mark in text]
-    blanks = re.sub(r"\s+(?=[(\[])", "", text.replace('"', " "))  # a unit in brackets is of the name before it
+    blanks = " ".join(text.replace('"', " ").split())
+    for bracket in "([":  # a unit in brackets is of the name before it
+        blanks = blanks.replace(f" {bracket}", bracket)
     return [*split, re.split(r"\s{2,}", text), blanks.split()]

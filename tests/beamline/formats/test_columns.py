@@ -1,6 +1,7 @@
 """Absorption spectra in columns of text: what they are taken for, in which units, how uncertain, what is refused."""
 
 import gzip
+import time
 
 import numpy as np
 import pytest
@@ -298,3 +299,15 @@ def test_what_is_no_file_or_too_large_is_one_line(tmp_path):
 def test_columns_are_known_by_their_names(names, expected):
     found = known_columns([name_and_unit(name)[0] for name in names.split()])
     assert sorted(found) == sorted(expected.split())
+
+
+BLANKS = ["# energy{0}(eV) i0 tey", "# energy\ti0{0}x\ttey", "energy{0}", "{0}#{0}", "# energy i0 tey{0}"]
+
+
+@pytest.mark.parametrize("line", BLANKS)
+def test_a_line_of_a_million_blanks_takes_no_time(line, tmp_path):
+    began = time.process_time()
+    path = write(tmp_path / "a.dat", [ENERGY, I0, TEY], line.format(" " * 1_000_000) + "\n# energy i0 tey\n")
+    run = list(columns_documents(path))
+    assert len(events_of(run)["energy"]) == len(ENERGY)
+    assert time.process_time() - began < 5.0
