@@ -8,6 +8,7 @@ from beamline.errors import BeamlineError
 from beamline.formats.importers.athena import ATHENA
 from beamline.formats.importers.columns import COLUMNS
 from beamline.formats.importers.edf import EDF
+from beamline.formats.importers.eels import EELS, HSPY
 from beamline.formats.importers.hdf5_kinds import is_hdf5, seen_in
 from beamline.formats.importers.irixs import IRIXS
 from beamline.formats.importers.kind import Kind, head_of, names_in
@@ -19,7 +20,7 @@ from beamline.formats.importers.xdi import XDI
 from beamline.formats.text import decode, quoted
 
 # In the order in which they are asked: what is recognised by fewer bytes comes later.
-KINDS: tuple[Kind, ...] = (IRIXS, SDF, NXSTXM, RIXS_HDF5, EDF, XDI, ATHENA, SPEC, COLUMNS)
+KINDS: tuple[Kind, ...] = (IRIXS, SDF, NXSTXM, HSPY, EELS, RIXS_HDF5, EDF, XDI, ATHENA, SPEC, COLUMNS)
 
 SHOWN_NAMES = 3  # of a folder
 SHOWN_BYTES = 8  # of a file that is no text
