@@ -430,12 +430,17 @@ def file_name(entry: Entry) -> str:
 
 
 def of_one_scan(start: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Tell whether two runs, of which the first was imported, are made of the same scan, wherever it lay then."""
+    """Tell whether two runs, of which the first was imported, are made of the same scan, wherever it lay then.
+
+    Of two that were imported the files, and what of them was taken, have the same name: those of other instruments may
+    have no number, and no other time than that of the file.
+    """
     return (
         IMPORTED in start
         and start["time"] == other["time"]
         and start.get("scan_id") == other.get("scan_id")
         and block_of(start).get("technique") == block_of(other).get("technique")
+        and (IMPORTED not in other or Path(str(start[IMPORTED])).name == Path(str(other[IMPORTED])).name)
     )
 
 

@@ -138,5 +138,5 @@ def test_a_kind_says_what_it_makes_no_use_of(tmp_path):
 
 def test_the_kinds_are_listed():
     assert answer("import", "--list", "--json").json == importing.kinds()
-    lines = dict(line.split(maxsplit=1) for line in answer("import", "--list").stdout.splitlines())
-    assert lines["nxstxm"].strip() == "STXM scan in NXstxm: one HDF5 file"
+    listed = " ".join(answer("import", "--list").stdout.split())
+    assert all(f"{name} {title}" in listed for name, title in importing.kinds().items() if len(title) < 50)

@@ -1,5 +1,8 @@
 """Absorption spectra of others through import, reduction, report and export, and back."""
 
+import os
+
+import h5py
 import numpy as np
 import pytest
 from command_line import answer, beamline
@@ -53,3 +56,61 @@ def test_what_is_exported_as_columns_comes_back_with_its_uncertainties(counts, t
     np.testing.assert_allclose(through.normalised, first.spectra["transmission"].normalised, atol=1e-6)
     np.testing.assert_allclose(through.over_i0_spectrum, -np.log(first.spectra["transmission"].over_i0_spectrum))
     assert np.abs(through.over_i0_spectrum - MU - np.log(2)).max() < 0.02
+
+
+def test_files_of_one_time_are_not_taken_for_one_another(counts, tmp_path):
+    other = tmp_path / "t7.dat"
+    other.write_bytes(counts.read_bytes())
+    for path in (counts, other):
+        os.utime(path, (1.7e9, 1.7e9))
+    for path in (counts, other):
+        (summary,) = answer("import", path, "--data-dir", tmp_path / "d", "--json").json
+        assert summary["imported_before"] == []
+    (summary,) = answer("import", other, "--data-dir", tmp_path / "d", "--json").json
+    assert len(summary["imported_before"]) == 1
+
+
+def test_each_group_of_a_project_becomes_a_run_and_one_is_chosen_by_its_name(tmp_path):
+    groups = "".join(
+        f"$old_group = '{name}';\n@args = ('label','{name}');\n@x = ({', '.join(map(str, ENERGY))});\n"
+        f"@y = ({', '.join(map(str, TEY / I0))});\n[record]\n"
+        for name in ("one", "two")
+    )
+    path = tmp_path / "a.prj"
+    path.write_text(f"# Athena project file -- Demeter version 0.9.26\n{groups}")
+    found = answer("import", path, "--data-dir", tmp_path / "d", "--json").json
+    assert [(each["kind"], each["sample"], each["imported_before"]) for each in found] == [
+        ("athena", "one", []),
+        ("athena", "two", []),
+    ]
+    shown = beamline("import", f"{path}::two", "--data-dir", tmp_path / "d")
+    assert "xas of two" in shown
+    assert f"imported before  as run {found[1]['raw_uid']}" in " ".join(shown.split("\n"))
+    assert "no group 'three'; it has 'one', 'two'" in beamline(
+        "import", f"{path}::three", "--data-dir", tmp_path, expect=1
+    )
+
+
+def test_columns_are_named_on_the_command_line(tmp_path):
+    path = tmp_path / "a.dat"
+    np.savetxt(path, np.column_stack([ENERGY, I0, TEY]), header="x ca1 ca2")
+    (summary,) = answer(
+        "import", path, "--columns", "energy=x,i0=ca1,drain=3", "--data-dir", tmp_path / "d", "--json"
+    ).json
+    assert summary["spectra"]["drain"]["status"] == "ok"
+    said = beamline("import", path, "--columns", "energy=x,i0=ca9", "--data-dir", tmp_path / "d", expect=1)
+    assert said == f"beamline: {path}: column 'ca9' for i0: expected one of its columns: 'x, ca1, ca2'\n"
+
+
+def test_an_energy_loss_spectrum_is_reported(tmp_path):
+    loss = 500.0 + 0.25 * np.arange(200)
+    edge = 0.5 + np.arctan(loss - 532) / np.pi
+    counted = np.random.default_rng(0).poisson(1e5 * (500 / loss) ** 3 + 4e4 * edge)
+    with h5py.File(tmp_path / "a.hspy", "w") as file:
+        file.attrs["file_format"] = "HyperSpy"
+        group = file.create_group("Experiments/O K")
+        group["data"] = counted
+        group.create_group("axis-0").attrs.update({"navigate": False, "offset": 500.0, "scale": 0.25, "units": "eV"})
+    beamline("import", tmp_path / "a.hspy", "--data-dir", tmp_path / "d")
+    beamline("report", "-1", "-o", tmp_path / "report.html", "--data-dir", tmp_path / "d")
+    assert "energies are energy losses of electrons" in (tmp_path / "report.html").read_text()
