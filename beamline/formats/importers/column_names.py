@@ -101,6 +101,16 @@ def _is_error(words: Sequence[str]) -> bool:
     return any(word in ERRORS for word in words)
 
 
+def with_named(what: Mapping[str, int], named: Mapping[str, int]) -> dict[str, int]:
+    """Add the columns that a user named to those that are known by their names, in whose place they stand."""
+    scales = (ENERGY, SETPOINT, ANGLE)
+    told = any(name in named for name in scales)
+    kept = {
+        name: place for name, place in what.items() if place not in named.values() and not (told and name in scales)
+    }
+    return {**kept, **named}
+
+
 def named_columns(given: Mapping[str, str], names: Sequence[str], count: int) -> dict[str, int]:
     """Find the columns that a user names by what they are.
 
@@ -123,9 +133,10 @@ def named_columns(given: Mapping[str, str], names: Sequence[str], count: int) ->
         if not NAME.fullmatch(what) or (what in set(Key) and what not in WORDS):
             known = ", ".join((*WORDS, "...", f"tey{SIGMA}"))
             raise ValueError(f"column {quoted(what)}: expected the name of a channel, as one of {known}")
-        places = [index for index, name in enumerate(names) if name == column]
-        if not places and column.isascii() and column.isdigit() and 1 <= int(column) <= count:
-            places = [int(column) - 1]
+        if column.isascii() and column.isdigit():  # counters may have numbers for names, which mean nothing here
+            places = [int(column) - 1] if len(column) < 5 and 1 <= int(column) <= count else []
+        else:
+            places = [index for index, name in enumerate(names) if name == column]
         if len(places) != 1:
             there = ", ".join(names) or f"{count}, without names"
             raise ValueError(f"column {quoted(column)} for {what}: expected one of its columns: {quoted(there, 300)}")

@@ -13,6 +13,7 @@ from beamline.formats.importers.column_names import (
     known_columns,
     name_and_unit,
     named_columns,
+    with_named,
 )
 from beamline.formats.importers.kind import Documents, Kind, head_of
 from beamline.formats.importers.stxm_run import scan_id_of
@@ -80,7 +81,7 @@ def _meaning(table: TextTable, given: Mapping[str, str], problems: list[str]) ->
             best, what = heading, found
     named = named_columns(given, best, width)
     if named:
-        what = {name: place for name, place in what.items() if place not in named.values()} | named
+        what = with_named(what, named)
     elif not best and width == 2:
         lowest = table.numbers[:, 0].min()
         if not lowest >= LOWEST_EDGE:

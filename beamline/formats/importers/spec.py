@@ -17,7 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from beamline.errors import BeamlineError
-from beamline.formats.importers.column_names import DWELL, ENERGY, known_columns, name_and_unit, named_columns
+from beamline.formats.importers.column_names import (
+    DWELL,
+    ENERGY,
+    known_columns,
+    name_and_unit,
+    named_columns,
+    with_named,
+)
 from beamline.formats.importers.kind import Documents, Kind, Request, head_of
 from beamline.formats.importers.left_out import shortened
 from beamline.formats.importers.quantities import is_time, number_of
@@ -182,8 +189,7 @@ def _spectrum(path: Path, head: list[str], scan: SpecScan, given: Mapping[str, s
     for place, name in enumerate(names):
         if name.lower() in SECONDS:
             what.setdefault(DWELL, place)
-    named = named_columns(given, labels, count)
-    what = {name: place for name, place in what.items() if place not in named.values()} | named
+    what = with_named(what, named_columns(given, labels, count))
     if ENERGY not in what:
         raise ValueError(
             f"is over {quoted(labels[0])}, expected an energy; its columns are {quoted(', '.join(labels), 200)}"

@@ -174,10 +174,15 @@ def _headings(lines: Sequence[str], width: int, separator: str) -> list[list[str
                 del words[0]
             if len(words) == width + 1 and not words[-1]:
                 del words[-1]
-            if len(words) == width and any(_number(word, decimal_comma=True) is None for word in words):
+            if len(words) == width and all(map(_is_name, words)) and not all(map(NUMBER.fullmatch, words)):
                 found.append(words)
                 break
     return found
+
+
+def _is_name(word: str) -> bool:
+    """Tell whether a word can name a column: it is none of ``Mono :`` or ``D= 3.1``, which say something."""
+    return "=" not in word and not word.endswith(":")
 
 
 def _splits(text: str, separator: str) -> list[list[str]]:

@@ -117,7 +117,7 @@ def scan_of_columns(
     problems += _order(energy)
     places = {name: columns[index] for name, index in what.items()}
     dwell = _in_unit(places.get(DWELL), TIME, "s", problems)
-    channels = _channels(_Table(places, energy, dwell, problems), forms or {})
+    channels = _channels(_Table(columns, places, energy, dwell, problems), forms or {})
     setpoint = None
     if SETPOINT in places:
         setpoint = places[SETPOINT].values * _energy_factor(places[SETPOINT], problems)
@@ -155,11 +155,11 @@ def _energy(columns: Sequence[Column], what: Mapping[str, int], d_spacing: float
     column = columns[what[ANGLE]]
     unit = normalised(column.unit)
     if unit not in ANGLES:
-        raise ValueError(f"{column.name}: unit {quoted(column.unit)}, expected degrees or radians")
+        problems.append(f"{column.name}: unit {quoted(column.unit)} is not one of an angle: taken as degrees")
     if not d_spacing > 0:
         raise ValueError(f"{column.name}: an angle, and no d-spacing of the monochromator to make an energy of it")
     with np.errstate(divide="ignore", invalid="ignore"):
-        energy = HC / (2 * d_spacing * np.sin(column.values * ANGLES[unit]))
+        energy = HC / (2 * d_spacing * np.sin(column.values * ANGLES.get(unit, ANGLES["deg"])))
     problems.append(f"energies are made of the angle {quoted(column.name)} with the d-spacing {d_spacing:g} angstrom")
     return np.where(energy > 0, energy, np.nan)
 
@@ -213,8 +213,9 @@ def _order(energy: FloatArray) -> list[str]:
 
 @dataclass(frozen=True)
 class _Table:
-    """The columns by what they are, the energies (eV), the dwell (s), and what is wrong or had to be assumed."""
+    """The columns, those by what they are, the energies (eV), the dwell (s), and what is wrong or had to be assumed."""
 
+    columns: Sequence[Column]
     places: dict[str, Column]
     energy: FloatArray
     dwell: FloatArray | None
@@ -231,7 +232,8 @@ def _channels(table: _Table, forms: Mapping[str, Channel]) -> list[Measured]:
         places.update(_absorbances([ready[name] for name in (TRANSMISSION, REFERENCE) if name in ready], table))
     names = [name for name in names if name not in ready and not _is_made_of(name, table)]
     if all(name == I0 for name in names):
-        raise ValueError("no column is a spectrum; name one by --columns, as tey=3 or mu=2")
+        there = quoted(", ".join(one.name or "?" for one in table.columns), 300)
+        raise ValueError(f"no column is a spectrum; they are {there}; name one by --columns, as tey=3 or mu=2")
     i0 = _i0(table)
     below = {I0: i0}
     for name in sorted((one for one in names if one != I0), key=lambda one: one == REFERENCE):

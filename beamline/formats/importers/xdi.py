@@ -25,6 +25,7 @@ from beamline.formats.importers.column_names import (
     TRANSMISSION,
     known_columns,
     named_columns,
+    with_named,
 )
 from beamline.formats.importers.kind import Documents, Kind, Request, head_of
 from beamline.formats.importers.quantities import number_of
@@ -168,7 +169,7 @@ def _scan(header: XdiHeader, table: TextTable, given: Mapping[str, str], problem
     known = {index: LABELS[name.lower()] for index, name in enumerate(names) if name.lower() in LABELS}
     what = {name: place for name, place in known_columns(names).items() if place not in known}
     what |= {name: place for place, name in known.items()}
-    what = {name: place for name, place in what.items() if name not in given} | named_columns(given, names, len(names))
+    what = with_named(what, named_columns(given, names, len(names)))
     if "murefer" in what and REFERENCE not in what:
         what[REFERENCE] = what.pop("murefer")
         forms = {REFERENCE: Channel(name=REFERENCE, title=ABSORPTIONS["murefer"], form="absorption")}

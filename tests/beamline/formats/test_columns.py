@@ -202,6 +202,23 @@ def test_two_columns_without_names_are_energy_and_absorption_if_the_first_can_be
         imported(write(tmp_path / "b.txt", [np.arange(1, 60), np.arange(59)], ""))
 
 
+def test_a_header_of_the_photon_factory_names_no_columns_and_gives_the_d_spacing(tmp_path):
+    """Angles by a crystal, and counters by numbers, as its beamlines write them; values between two blanks above."""
+    header = (
+        "  9809     KEK-PF   BL9A\n Mono :   Si(111)       D=  3.13551 A    Initial angle= 13.93250 deg\n"
+        " Block      Init-Eng  Final-Eng      Step/eV     Time/s       Num\n"
+        "     1        6606.20   7061.20         6.50       1.00        70\n Ortec(-1)     NDCH = 3\n"
+        "  Angle(c)  Angle(o)    time/s         2         3\n      Mode         0         0         1         3\n"
+    )
+    energy = np.linspace(6600, 8200, 60)
+    angle = np.degrees(np.arcsin(12398.41984 / energy / 2 / 3.13551))
+    table = [angle, angle + 1e-5, np.ones(60), np.full(60, 1_800_000), np.arange(60) + 14_000]
+    path = write(tmp_path / "a.dat", table, header, "  ", form="%.9g")
+    (run,) = imported(path, columns={"angle": "1", "dwell": "3", "i0": "4", "tfy": "5"})
+    np.testing.assert_allclose(events_of(run)["energy"], energy, rtol=1e-7)
+    np.testing.assert_array_equal(events_of(run)["tfy"], table[4])
+
+
 def test_a_cls_header_is_one(tmp_path):
     """Names between tabs and quotes behind a number, numbers between commas, as the CLS writes them."""
     header = (
@@ -257,7 +274,10 @@ DAMAGED = [
     (b"\x1f\x8b\x08\0" + bytes(100), "begins with the bytes 1f 8b 08 00"),
     (b"energy mu\n" + b"-1 2\n" * 5, "energy: -1 eV among 5 values, expected numbers from 0 to 1e+06 eV"),
     (b"energy mu\n" + b"nan 2\n" * 5, "no energy is a number"),
-    (b"energy time\n" + b"700 2\n" * 5, "no column is a spectrum; name one by --columns, as tey=3 or mu=2"),
+    (
+        b"energy time\n" + b"700 2\n" * 5,
+        "no column is a spectrum; they are 'energy, time'; name one by --columns, as tey=3",
+    ),
     (b"energy(furlong) mu\n" + b"700 2\n" * 5, "unit 'furlong', expected one of ev, kev"),
     (b"energy \x1b[2J\n" + b"700 2\n" * 5, "no column is a spectrum"),
 ]
