@@ -34,13 +34,14 @@ UNIT = re.compile(r"^(?P<name>.*?)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]\s*$")
 SUFFIX = re.compile(r"^(?P<name>.+?)[_\s](?P<unit>eV|keV|mA|cps|ms|counts)$")
 LONGEST = 200  # characters of a name that is looked at for a unit
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+SLASH = re.compile(r"^(?P<name>.+?) ?/ ?(?P<unit>eV|keV|s|ms|A|mA|deg|rad)$")  # as DIN 1313 has it
 ERRORS = ("sigma", "error", "err", "std", "stddev", "stdev", "uncertainty")
 
 
 def name_and_unit(heading: str) -> tuple[str, str]:
-    """Split ``Energy (eV)``, ``TEY [A]`` and ``energy_eV`` into the name and its unit, which may be empty."""
+    """Split ``Energy (eV)``, ``TEY [A]``, ``time/s`` and ``energy_eV`` into name and unit, which may be empty."""
     text = unicodedata.normalize("NFKC", heading).strip()
-    found = (UNIT.match(text) or SUFFIX.match(text)) if len(text) <= LONGEST else None
+    found = (UNIT.match(text) or SLASH.match(text) or SUFFIX.match(text)) if len(text) <= LONGEST else None
     if found and words_of(found["name"]):
         return found["name"].strip(), found["unit"].strip()
     return text, ""

@@ -331,3 +331,22 @@ def test_a_line_of_a_million_blanks_takes_no_time(line, tmp_path):
     run = list(columns_documents(path))
     assert len(events_of(run)["energy"]) == len(ENERGY)
     assert time.process_time() - began < 5.0
+
+
+@pytest.mark.parametrize(
+    ("heading", "expected"),
+    [
+        ("Energy (eV)", ("Energy", "eV")),
+        ("TEY [A]", ("TEY", "A")),
+        ("time/s", ("time", "s")),
+        ("E / keV", ("E", "keV")),
+        ("energy_eV", ("energy", "eV")),
+        ("i0_counts", ("i0", "counts")),
+        ("$(EnergyFeedback)", ("$(EnergyFeedback)", "")),
+        ("it/i0", ("it/i0", "")),
+        ("(eV)", ("(eV)", "")),
+        ("", ("", "")),
+    ],
+)
+def test_a_unit_is_told_from_the_name(heading, expected):
+    assert name_and_unit(heading) == expected
