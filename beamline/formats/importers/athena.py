@@ -28,7 +28,7 @@ from beamline.formats.importers.quantities import number_of
 from beamline.formats.importers.xas_columns import SAME, Column, scan_of_columns
 from beamline.formats.importers.xas_header import edge_named, start_time
 from beamline.formats.importers.xas_run import XasScan, xas_run
-from beamline.formats.text import decode, header_line, quoted
+from beamline.formats.text import decode, header_line, one_line, quoted
 from beamline.text import clean
 
 FloatArray = NDArray[np.floating]
@@ -44,6 +44,7 @@ WORD = re.compile(
     r"""|(?P<list>\[)|(?P<close>\])|(?P<end>[);]))\s*,?""",
     re.DOTALL,
 )
+ARGUMENT, LONGEST = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII), 1000  # of what Athena knows of a group, as it is kept
 CODE = re.compile(r"\\x\{([0-9a-fA-F]{1,6})\}")
 MARKS = {
     "is_nor": "it is normalised already, says Athena",
@@ -116,7 +117,7 @@ def athena_documents(path: Path, *, part: str = "") -> Documents:
             "plan_name": "import_athena",
             "scan_id": number,
             "instrument_header": [header_line(line) for line in head],
-            "athena": {clean(name): clean(value) for name, value in args.items()},
+            "athena": {name: clean(value)[:LONGEST] for name, value in args.items() if ARGUMENT.fullmatch(name)},
             "imported_from": str(path.resolve()),
             "import_problems": [clean(one) for one in (*shortened(left_out, "groups"), *problems)],
         }
@@ -237,7 +238,7 @@ def _take(group: Group, name: str, words: list[Any]) -> None:
     try:
         group.arrays[name] = np.array([number_of(str(word)) for word in words])
     except ValueError as error:
-        group.problem = group.problem or f"@{name}: {error}"
+        group.problem = group.problem or f"@{name}: {one_line(error)[:200]}"
 
 
 def _scan(group: Group, problems: list[str]) -> XasScan:

@@ -63,6 +63,7 @@ ANGLES = {
 MADE_OF = {"mutrans": TRANSMISSION, "mufluor": TFY, MU: TRANSMISSION}
 SAME = 1e-4
 COUNTS = "{}: whole numbers, taken as counts, whose variance is their number"
+LARGEST = 1e60  # of what anything can have been measured as
 WHOLE = 1e-9  # of a count; of numbers that were printed and read again
 
 
@@ -105,6 +106,7 @@ def scan_of_columns(
     ValueError
         When there is no energy, nothing beside it, or what is not an energy; in one line.
     """
+    columns = [_measurable(one, problems) for one in columns]
     energy = _energy(columns, what, d_spacing, problems)
     known = np.isfinite(energy)
     if not known.any():
@@ -140,6 +142,16 @@ def scan_of_columns(
     )
 
 
+def _measurable(column: Column, problems: list[str]) -> Column:
+    """Leave out what no instrument can have measured, whose squares could not be computed with."""
+    with np.errstate(invalid="ignore"):
+        beyond = np.abs(column.values) > LARGEST
+    if not beyond.any():
+        return column
+    problems.append(f"{column.name}: {beyond.sum()} values are beyond {LARGEST:g}; they count as not measured")
+    return Column(column.name, column.unit, np.where(beyond, np.nan, column.values))
+
+
 def _energy(columns: Sequence[Column], what: Mapping[str, int], d_spacing: float, problems: list[str]) -> FloatArray:
     """Give the energies, eV."""
     if ENERGY in what:
@@ -158,7 +170,7 @@ def _energy(columns: Sequence[Column], what: Mapping[str, int], d_spacing: float
         problems.append(f"{column.name}: unit {quoted(column.unit)} is not one of an angle: taken as degrees")
     if not d_spacing > 0:
         raise ValueError(f"{column.name}: an angle, and no d-spacing of the monochromator to make an energy of it")
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         energy = HC / (2 * d_spacing * np.sin(column.values * ANGLES.get(unit, ANGLES["deg"])))
     problems.append(f"energies are made of the angle {quoted(column.name)} with the d-spacing {d_spacing:g} angstrom")
     return np.where(energy > 0, energy, np.nan)
@@ -247,7 +259,7 @@ def _absorbances(names: Sequence[str], table: _Table) -> dict[str, Column]:
     found = {}
     for name in names:
         column = table.places[name]
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             ratio = np.where(column.values > 0, column.values, np.nan)
             found[name] = Column(column.name, "", -np.log(ratio))
             if name + SIGMA in table.places:
@@ -263,7 +275,7 @@ def _is_made_of(name: str, table: _Table) -> bool:
     if name not in MADE_OF or I0 not in places or MADE_OF[name] not in places:
         return False
     above, below, own = places[MADE_OF[name]], places[I0], places[name]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         ratio = above.values / below.values
         made = -np.log(ratio) if MADE_OF[name] == TRANSMISSION else ratio
     known = np.isfinite(made) & np.isfinite(own.values)
@@ -332,7 +344,7 @@ def _scatter(column: Column, channel: Channel, over: Measured, table: _Table) ->
     seen: FloatArray
     scale: FloatArray
     known: FloatArray
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         if channel.form == "absorption":
             seen, what = values, column.name
             scale, known = np.ones(len(values)), np.zeros(len(values))
