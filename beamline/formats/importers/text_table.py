@@ -21,6 +21,7 @@ NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eEdD][+-]?[0-9]+)?|[+-]?(
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
 MISSING = ("", "-", "--", "n/a", "na", "null", "none")  # of what is in a cell where nothing was measured
 MOST_COLUMNS = 1000
+ENOUGH = 2000  # lines of numbers, by which what separates them is found
 LINE_NUMBER = re.compile(r"\([0-9]+\)")  # of a kind of line, before the names of its columns, as the CLS writes it
 
 
@@ -128,16 +129,18 @@ def _separator(lines: Sequence[str]) -> str:
             if cells is not None and len(cells) > 1:
                 votes[separator] = votes.get(separator, 0) + 1
                 break
+        if sum(votes.values()) == ENOUGH:
+            break
     return max(votes, key=votes.__getitem__) if votes else ""
 
 
 def _cells(line: str, separator: str) -> list[float] | None:
     """Return the numbers of a line; None where it is no line of numbers."""
-    if COMMENT.match(line) or not line.strip():
+    if COMMENT.match(line):
         return None
     words = _words(line, separator)
     cells = [_number(word, decimal_comma=separator != ",") for word in words]
-    if None in cells or not any(NUMBER.fullmatch(word) or DECIMAL_COMMA.fullmatch(word) for word in words):
+    if None in cells or all(word.lower() in MISSING for word in words):
         return None
     return cells  # type: ignore[return-value]  # no None is among them
 
@@ -149,12 +152,15 @@ def _words(line: str, separator: str) -> list[str]:
 
 
 def _number(word: str, *, decimal_comma: bool) -> float | None:
+    if NUMBER.fullmatch(word):
+        try:
+            return float(word)
+        except ValueError:  # Fortran writes 1.0D+03
+            return float(re.sub("[dD]", "e", word))
     if word.lower() in MISSING:
         return np.nan
     if decimal_comma and DECIMAL_COMMA.fullmatch(word):
         return float(word.replace(",", "."))
-    if NUMBER.fullmatch(word):
-        return float(re.sub("[dD](?=[+-]?[0-9]+$)", "e", word))  # Fortran writes 1.0D+03
     return None
 
 
