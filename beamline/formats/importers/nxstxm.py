@@ -13,7 +13,8 @@ from beamline.errors import BeamlineError
 from beamline.formats.importers.apart import read_apart
 from beamline.formats.importers.hdf5 import Group, open_hdf5
 from beamline.formats.importers.inside import size_of, unreadable
-from beamline.formats.importers.nxstxm_file import NxstxmScan, entries_of, read_entry
+from beamline.formats.importers.nxstxm_dialects import entries_of
+from beamline.formats.importers.nxstxm_file import NxstxmScan, read_entry
 from beamline.formats.importers.stxm_run import (
     Documents,
     Ended,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from beamline.errors import BeamlineError
 from beamline.formats.importers.left_out import MISSING, NAMED, LeftOut, details_of, shortened, summary_of
-from beamline.formats.importers.quantities import ENERGIES, is_time
+from beamline.formats.importers.quantities import ENERGIES, ENERGY_TOLERANCE, is_time
 from beamline.formats.importers.sdf_header import Structure, short
 from beamline.formats.importers.sdf_image import read_xim
 from beamline.formats.importers.sdf_scan import SdfScan, number, read_scan
@@ -42,7 +42,6 @@ from callbacks.contract import Measurement, ScannerConfig, StxmGrid, StxmRegion
 FloatArray = NDArray[np.floating]
 
 ALS_ZONE = ZoneInfo("America/Los_Angeles")  # the header's times name no time zone
-ENERGY_TOLERANCE = 1.0  # eV between an energy as requested and that of the image, before it is named
 TIME_FORMATS = ("%Y %B %d %H:%M:%S", "%Y %b %d %H:%M:%S")
 
 
