@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from beamline.formats.importers.hdf5 import Field, FloatArray, Group, texts_of
-from beamline.formats.importers.nxstxm_dialects import ENERGY_NAMES, X_NAMES, Y_NAMES, signal_of
+from beamline.formats.importers.nxstxm_dialects import ENERGY_NAMES, LINE, X_NAMES, Y_NAMES, signal_of
 
 ROLES = {  # name of an axis -> its role
     "energy": "energy",
@@ -62,7 +62,8 @@ def find_layout(data: Group, technique: str, lengths: Mapping[str, int], problem
     order = ORDER[technique]
     squeezed = tuple(length for length in signal.shape if length != 1)
     fitting = partial(_fits, order=order, lengths=lengths, squeezed=squeezed)
-    for axes in (_declared_axes(data, technique, order), _older_axes(data, technique, len(signal.shape))):
+    of_writer = _pystxm_axes(signal, technique, problems)
+    for axes in (of_writer, _declared_axes(data, technique, order), _older_axes(data, technique, len(signal.shape))):
         if axes is not None and fitting(axes):
             return _layout(axes, lengths, technique), signal
     assumed = [axes for axes in itertools.permutations(order) if fitting(axes)]  # the usual order is the first
@@ -75,6 +76,15 @@ def find_layout(data: Group, technique: str, lengths: Mapping[str, int], problem
             f"taken for {', '.join(assumed[0])}"
         )
     return _layout(assumed[0], lengths, technique), signal
+
+
+def _pystxm_axes(signal: Field, technique: str, problems: list[str]) -> list[str] | None:
+    """Return the axes of a line spectrum of pyStxm, (1, line, energy) whatever it declares; None if it is none."""
+    if technique != LINE or len(signal.shape) != 3 or signal.shape[0] != 1 or not signal.text_attribute("NX_units"):
+        return None
+    if signal.shape[1] == signal.shape[2]:
+        problems.append(f"{signal.label}: taken for positions by energies, as pyStxm writes them")
+    return ["line", "energy"]
 
 
 def _fits(axes: Sequence[str], order: Sequence[str], lengths: Mapping[str, int], squeezed: tuple[int, ...]) -> bool:

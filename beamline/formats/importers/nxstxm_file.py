@@ -62,6 +62,7 @@ class NxstxmScan:
     """One entry: the scan of one region, as arrays over (energies, rows, columns)."""
 
     name: str
+    detector: str  # name of the data group
     technique: str
     energies: FloatArray  # as requested, eV
     x: FloatArray  # (columns,), um
@@ -128,6 +129,7 @@ def read_entry(entry: Group, detector: str, problems: list[str], *, modified: fl
     points["ring_current"] = read_ring_current(entry, layout, measured, counts.shape, read)
     return NxstxmScan(
         name=entry.label.strip("/"),
+        detector=clean(data.name.rsplit("/", 1)[-1]),
         technique=technique,
         energies=axes.energies,
         x=axes.x,
@@ -161,9 +163,10 @@ def _counts(signal: Field, problems: list[str]) -> FloatArray:
 
 
 def _sample(entry: Group, read: FieldReader) -> str:
-    for sample in entry.children("NXsample"):
-        if name := read.optional(partial(sample.text, "name")):
-            return clean(name)
+    places = [(sample, name) for sample in entry.children("NXsample") for name in ("name", "description")]
+    for group, name in [*places, (entry, "sample_description")]:  # the latter two of pystxmcontrol
+        if text := read.optional(partial(group.text, name)):
+            return clean(text)
     return NOT_RECORDED
 
 
