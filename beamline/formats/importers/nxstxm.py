@@ -138,10 +138,16 @@ def _read_entries(entries: Sequence[Group], detector: str, problems: list[str], 
 def _point_spectra(path: Path, scans: Sequence[NxstxmScan], problems: list[str]) -> Documents:
     """Convert the point spectra of each entry to a run with a channel for each detector."""
     names = list(dict.fromkeys(scan.name for scan in scans))
+    empty = [name for name in names if not any(scan.measured.any() for scan in scans if scan.name == name)]
+    if len(empty) == len(names):
+        raise BeamlineError(f"{path}: no point of {', '.join(names)} holds a number")
+    names = [name for name in names if name not in empty]
+    problems += [f"/{name}/: no point holds a number; left out" for name in empty]
     for name in names:
         of_entry = [scan for scan in scans if scan.name == name]
         first = of_entry[0]
-        own = [each for each in problems if len(names) == 1 or f"/{name}/" in each or f"/{name}:" in each]
+        theirs = [f"/{other}{end}" for other in names if other != name for end in "/:"]
+        own = [each for each in problems if not any(other in each for other in theirs)]
         own = list(dict.fromkeys(own))
         detectors = []
         for scan in of_entry:
@@ -150,8 +156,6 @@ def _point_spectra(path: Path, scans: Sequence[NxstxmScan], problems: list[str])
                 continue
             detectors.append(Detector(scan.detector, scan.counts.ravel()))
         measured = np.any([np.isfinite(detector.counts) for detector in detectors], axis=0)
-        if not measured.any():
-            raise BeamlineError(f"{path}: no point of {name} holds a number")
         count = len(first.energies)
         dwell = first.points["dwell"].ravel() if "dwell" in first.points else np.full(count, np.nan)
         spread = np.linspace(first.start, first.end, count) if count > 1 else np.array([first.start])

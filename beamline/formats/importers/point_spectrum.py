@@ -37,11 +37,14 @@ class Detector:
         NaN where not known.
     is_i0 : bool
         Whether the file says that it is the incident flux.
+    divider : float
+        Photons for each count, of a detector of transmitted light.
     """
 
     name: str
     counts: FloatArray
     is_i0: bool = False
+    divider: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -169,9 +172,14 @@ def _channels(spectrum: PointSpectrum, problems: list[str]) -> tuple[list[Channe
         form: Any = "monitor" if is_i0 else "yield" if YIELD_NAME.search(detector.name) else "transmission"
         if key != detector.name or form == "transmission":
             what = {"monitor": "I0", "yield": "a yield", "transmission": "transmitted light"}[form]
-            problems.append(f"detector {quoted(detector.name)}: taken for {what}, as channel {key}")
+            is_divided = form == "transmission" and detector.divider != 1.0
+            divided = f", in counts of {detector.divider:g} photons" if is_divided else ""
+            problems.append(f"detector {quoted(detector.name)}: taken for {what}, as channel {key}{divided}")
         channels.append(Channel(name=key, title=clean(detector.name), form=form))
         columns[key] = detector.counts
+        if form == "transmission" and detector.divider != 1.0:
+            photons_seen = np.maximum(detector.counts * detector.divider, 1.0)
+            columns[f"{key}_sigma"] = np.sqrt(photons_seen) / detector.divider
     return channels, columns
 
 

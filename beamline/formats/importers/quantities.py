@@ -23,7 +23,7 @@ LENGTH = {
 ENERGY = {"ev": 1.0, "kev": 1e3}
 TIME = {**dict.fromkeys(("s", "sec", "second", "seconds"), 1.0), "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 CURRENT = {"ma": 1.0, "a": 1e3}
-RATE = dict.fromkeys(("counts/s", "count/s", "1/s", "hz", "cps"), 1.0)
+RATE = {**dict.fromkeys(("counts/s", "count/s", "1/s", "hz", "cps"), 1.0), "khz": 1e3}
 PLAIN = {"": 1.0, "1": 1.0, "counts": 1.0}
 MEGA = ("MeV", "MA", "Ms", "Mm")  # what would be taken for milli, or for nothing known, without its case
 

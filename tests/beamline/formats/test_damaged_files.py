@@ -10,7 +10,7 @@ import h5py
 import mutations
 import numpy as np
 import pytest
-from small_scans import write_irixs, write_sdf
+from small_scans import write_irixs, write_sdf, write_sdf_points
 from stxm_documents import events, stack, stxm_documents
 
 from beamline.errors import BeamlineError
@@ -69,6 +69,28 @@ def test_a_mutated_header_or_text_image_is_imported_or_named(tmp_path):
         path = rng.choice([scan / "s7.hdr"] * 3 + sorted(scan.glob("*.xim")))
         mutations.mutate_file(path, rng, mutations.TEXT)
         answer(sdf_documents(scan))
+
+
+def test_a_mutated_header_or_table_of_point_spectra_is_imported_or_named(tmp_path):
+    whole = write_sdf_points(tmp_path / "whole")
+    assert len(answer(sdf_documents(whole))) == 2  # what its detectors are taken for
+    for seed in SEEDS:
+        rng = random.Random(seed)
+        scan = shutil.copytree(whole, tmp_path / f"{seed}")
+        path = rng.choice([scan / "s8.hdr", *sorted(scan.glob("*.xsp"))])
+        mutations.mutate_file(path, rng, mutations.TEXT)
+        answer(sdf_documents(scan))
+
+
+@pytest.mark.parametrize("scan_type", ["Sample", "", "Image", "sample point spectrum"])
+def test_a_file_of_another_dialect_with_other_objects_is_imported_or_named(scan_type, tmp_path):
+    write_stack(tmp_path / "a1.hdf5")
+    put(tmp_path / "a1.hdf5", "entry1/counter0/stxm_scan_type", scan_type)
+    put(tmp_path / "a1.hdf5", "entry1/definition", "2.1")
+    for seed in SEEDS[::4]:
+        path = shutil.copy(tmp_path / "a1.hdf5", tmp_path / f"b{seed}.hdf5")
+        mutations.mutate_hdf5(path, random.Random(seed))
+        answer(nxstxm_documents(path))
 
 
 def test_a_hdf5_file_with_other_objects_is_imported_or_named(tmp_path):
