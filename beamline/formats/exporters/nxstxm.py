@@ -262,6 +262,9 @@ def _write_data(entry: h5py.Group, run: _StxmRun, region: int, lines: _Lines) ->
     data.attrs["axes"] = np.array(axes, dtype="S")
     write_dataset(data, "data", stack.reshape(plot_shape), "counts", "transmitted")
     data["data"].attrs["signal"] = 1
+    divider = float(run.configuration.get(ScannerConfig.COUNTER_DIVIDER, 1.0))  # photons for each count
+    sigma = np.sqrt(np.maximum(stack * divider, 1.0)) / divider
+    write_dataset(data, "data_errors", sigma.reshape(plot_shape), "counts", "of counts: the root of the photons (68 %)")
     data["stxm_scan_type"] = _one(scan_type)
     _write_energies(data, run, lines)
     _write_positions(data, run, region, lines, axes)

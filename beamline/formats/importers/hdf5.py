@@ -270,6 +270,54 @@ class Field(_Item):
         with _reading(self.label):
             return np.asarray(self.item[()], dtype=float)
 
+    def raw_bytes(self, largest: int) -> bytes:
+        """Read it as bytes, of a list of numbers from 0 to 255.
+
+        Parameters
+        ----------
+        largest : int
+            Number of them, at most.
+
+        Raises
+        ------
+        ValueError
+            When it is something else, or there are more.
+        """
+        size = self.size
+        with _reading(self.label):
+            is_bytes = self.item.dtype == np.uint8
+        if not is_bytes or len(self.shape) != 1 or size > largest:
+            raise ValueError(
+                f"{self.label}: shape {self.shape} of the type {self._type()}, expected at most {largest:,} bytes"
+            )
+        self._check_storage(size)
+        with _reading(self.label):
+            return bytes(self.item[()])
+
+    def frames(self, largest: int) -> Iterator[NDArray[Any]]:
+        """Read it frame by frame, along its first axis.
+
+        Parameters
+        ----------
+        largest : int
+            Pixels of a frame, at most.
+
+        Raises
+        ------
+        ValueError
+            When it holds no frames of whole numbers or floats, or they are larger, or one cannot be read.
+        """
+        shape, kind = self.shape, self._kind()
+        if len(shape) != 3 or kind not in "iuf" or not 0 < math.prod(shape[1:]) <= largest:
+            raise ValueError(
+                f"{self.label}: shape {shape} of the type {self._type()}, expected frames of at most {largest:,} pixels"
+            )
+        self._check_storage(self.size)
+        for index in range(shape[0]):
+            with _reading(f"{self.label}, frame {index}"):
+                frame: NDArray[Any] = self.item[index]
+            yield frame
+
     def number(self) -> float:
         """Read it as one number."""
         if self.size != 1:

@@ -61,7 +61,7 @@ def convert_frames(folder: Path, log: ScanLog, path: Path) -> tuple[tuple[int, i
     sums: dict[int, int] = {}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _check_space(path.parent, 2 * len(paths) * math.prod(shape))
+        check_space(path.parent, 2 * len(paths) * math.prod(shape))
         with h5py.File(path, "x", libver="latest") as file:  # the older format cannot be read as SWMR
             frames = file.create_dataset(HDF5_DATASET, (len(paths), *shape), np.uint16, chunks=(1, *shape))
             for index, frame_path in enumerate(paths):
@@ -95,7 +95,7 @@ def _usual_shape(paths: Sequence[Path]) -> tuple[int, int]:
     return rows, columns
 
 
-def _check_space(folder: Path, needed: int) -> None:
+def check_space(folder: Path, needed: int) -> None:
     """Check free space first: HDF5 does not survive a disk that fills up while a file is open."""
     free = shutil.disk_usage(folder).free
     if free < needed + SPARE:
