@@ -343,9 +343,10 @@ def reprocess(
 @app.command(name="import")
 def import_(
     kind: Annotated[
-        Literal["irixs", "sdf", "nxstxm"],
+        Literal["irixs", "sdf", "nxstxm", "ncb", "nexus"],
         typer.Argument(
-            help="irixs (ALS BCS CCD scan: TIFF frames and -AI.txt log), sdf (STXM: .hdr and .xim), nxstxm (HDF5)."
+            help="irixs (ALS BCS CCD scan: TIFF frames and -AI.txt log), sdf (STXM: .hdr, .xim, .xsp), nxstxm (HDF5), "
+            "ncb (aXis2000), nexus (what export wrote of XAS or RIXS)."
         ),
     ],
     path: Annotated[Path, typer.Argument(parser=_path, metavar="PATH", help="The scan's folder or file.")],

@@ -13,6 +13,8 @@ from beamline.acquire.references import processing_with_references
 from beamline.endstation.config import load_reduction_config
 from beamline.errors import BeamlineError
 from beamline.formats.importers.irixs import irixs_documents
+from beamline.formats.importers.ncb import ncb_documents
+from beamline.formats.importers.nexus import nexus_documents
 from beamline.formats.importers.nxstxm import nxstxm_documents
 from beamline.formats.importers.sdf import sdf_documents
 from beamline.operations.progress import EventCounter, Progress, no_progress
@@ -28,7 +30,7 @@ from callbacks.contract import PROCESSING
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["irixs", "sdf", "nxstxm"]
+Kind = Literal["irixs", "sdf", "nxstxm", "ncb", "nexus"]
 
 
 def import_scan(
@@ -39,7 +41,7 @@ def import_scan(
     Parameters
     ----------
     kind : str
-        "irixs", "sdf" or "nxstxm".
+        "irixs", "sdf", "nxstxm", "ncb" or "nexus".
     path : Path
         The scan's folder or file.
     config, data_dir : Path or None
@@ -104,5 +106,7 @@ def _documents(kind: Kind, path: Path, data_dir: Path) -> Iterator[tuple[str, An
         "irixs": partial(irixs_documents, frames_dir=Layout(data_dir).frames),
         "sdf": sdf_documents,
         "nxstxm": nxstxm_documents,
+        "ncb": ncb_documents,
+        "nexus": partial(nexus_documents, frames_dir=Layout(data_dir).frames),
     }
     return readers[kind](path)

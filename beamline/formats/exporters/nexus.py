@@ -100,7 +100,8 @@ def write_nexus(path: Path, raw_documents: Documents, derived: Run | None, plots
         write_document(entry, "start_document", raw.start)
         if raw.stop:
             write_document(entry, "stop_document", raw.stop)
-        write_documents(entry, documents)
+        if raw.measurement.grid is None:  # of STXM, whose lines would make it large, NXstxm is read again
+            write_documents(entry, documents)
 
 
 @contextmanager

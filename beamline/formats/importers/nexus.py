@@ -1,4 +1,4 @@
-"""A run in a NeXus file that this software exported, of any technique, read again with its frames as it was.
+"""A run of XAS or RIXS in a NeXus file that this software exported, read again with its frames as it was.
 
 The file has the documents of the raw run in the note ``documents`` of an entry, one in a line, and the frames that they
 refer to in the group of the camera.
@@ -32,7 +32,7 @@ from beamline.formats.text import one_line, quoted, safe_name
 from callbacks.contract import CAMPAIGN, CONTINUES, MEASUREMENT, SERIES, Measurement
 from callbacks.external import file_uri
 
-LARGEST_DOCUMENTS = 500_000_000  # bytes; a STXM stack of 100 energies and 250 x 250 pixels has half of it
+LARGEST_DOCUMENTS = 200_000_000  # bytes; a spectrum of 500 points with spectra of 2000 bins has a tenth of it
 DEEPEST = 50  # lists and structures within one another
 NAMES = ("start", "descriptor", "event", "stop")
 OF_OTHERS = (CONTINUES, SERIES, CAMPAIGN)  # blocks that name runs which the file does not have
@@ -111,7 +111,9 @@ def _read(path: Path, frames_path: Path) -> _Stored:
             entry = _entry_with_documents(file)
             note = None if entry is None else entry.field(f"{DOCUMENTS}/data")
             if entry is None or note is None:
-                raise ValueError(f"no NXentry with the {DOCUMENTS} of a run, as `beamline export` writes them")
+                raise ValueError(
+                    f"no NXentry with the {DOCUMENTS} of a run, as `beamline export` writes them for XAS and RIXS"
+                )
             documents = _parse(note.raw_bytes(LARGEST_DOCUMENTS), note.label)
             return _Stored(entry.label.strip("/"), documents, _copy_frames(entry, documents, frames_path))
     except ValueError as error:

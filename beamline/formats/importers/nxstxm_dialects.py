@@ -88,6 +88,14 @@ def entries_of(file: Group, wanted: str, problems: list[str]) -> list[Group]:
     raise ValueError(f"no entry {wanted!r} of the definition {DEFINITION}; it has {names}")
 
 
+def holds_scan(file: Group) -> bool:
+    """Tell whether a file has an entry with a STXM scan, with the definition or without."""
+    try:
+        return bool(entries_of(file, "", []))
+    except ValueError:
+        return False
+
+
 def _natural(name: str) -> list[tuple[int, str]]:
     """Return a sort key by which entry10 comes after entry9."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,18})", name)]
