@@ -40,9 +40,10 @@ def xas_documents(points=81, *, names=("i0", "tey", "PMT"), order=None, seed=0):
     return list(point_spectrum_run(spectrum, sample="NiO", metadata={"scan_id": 3}, source="test", start_time=1.7e9))
 
 
-def rixs_documents(path, form="stream", **options):
-    """A map with an elastic line that moves by two columns an eV, whose frames are in the file."""
-    expected = np.full((FRAMES, ROWS, COLUMNS), 0.05)
-    for frame in range(FRAMES):
-        expected[frame, :, :] += 3 * np.exp(-((np.arange(COLUMNS) - 60 - 4 * frame) ** 2) / 8)
+def rixs_documents(path, form="stream", *, expected=None, **options):
+    """A map whose frames are in the file: with an elastic line that moves by four columns an eV, or these photons."""
+    if expected is None:
+        expected = np.full((FRAMES, ROWS, COLUMNS), 0.05)
+        for frame in range(FRAMES):
+            expected[frame, :, :] += 3 * np.exp(-((np.arange(COLUMNS) - 60 - 4 * frame) ** 2) / 8)
     return list(raw_run(write_frames(path, expected), form, **options))

@@ -203,7 +203,8 @@ def _measured(raw: Run) -> list[Plot]:
 def _write_instrument(entry: h5py.Group, documents: Documents) -> None:
     """Write the configuration of each device of the stream `primary`, and the frames of the one that took any.
 
-    Those of the stream `primary` are its ``data``, in the order of the events; of others see `frames_name`.
+    Those of the stream `primary` are its ``data``, in the order of the events; others have a group of their own, see
+    `frames_group`.
     """
     instrument = make_group(entry, "instrument", "NXinstrument")
     cameras: set[str] = set()
@@ -218,15 +219,15 @@ def _write_instrument(entry: h5py.Group, documents: Documents) -> None:
     datasets: dict[str, h5py.Dataset] = {}
     for name, frame in _frames(documents):
         if name not in datasets:
-            camera = _device(instrument, min(cameras, default=CCD), camera=True)
-            datasets[name] = _frames_dataset(camera, name, frame)
+            detector = _device(instrument, name or min(cameras, default=CCD), camera=True)
+            datasets[name] = _frames_dataset(detector, frame)
         dataset = datasets[name]
         dataset.resize(len(dataset) + 1, axis=0)
         dataset[-1] = frame
 
 
-def frames_name(stream: str, data_keys: Mapping[str, Any], key: str) -> str:
-    """Return the name that the frames of a stream have in the group of their camera.
+def frames_group(stream: str, data_keys: Mapping[str, Any], key: str) -> str:
+    """Return the name of the group that has the frames of a stream; "" for that of the camera itself.
 
     Parameters
     ----------
@@ -237,7 +238,7 @@ def frames_name(stream: str, data_keys: Mapping[str, Any], key: str) -> str:
         The data key of the frames.
     """
     first = next(one for one, data_key in data_keys.items() if data_key.get("external"))
-    return "data" if (stream, key) == (Stream.PRIMARY, first) else safe_name(f"{stream}_{key}")
+    return "" if (stream, key) == (Stream.PRIMARY, first) else safe_name(f"{stream}_{key}")
 
 
 def _device(instrument: h5py.Group, device: str, *, camera: bool) -> h5py.Group:
@@ -263,7 +264,7 @@ def _attribute_text(value: Any) -> str:
 
 
 def _frames(documents: Documents) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield the frames that events refer to, in their order, with the name that they have in the file."""
+    """Yield the frames that events refer to, in their order, with the name of the group that has them."""
     files = ExternalFrames()
     descriptors: dict[str, dict[str, Any]] = {}
     for name, doc in documents:
@@ -276,15 +277,15 @@ def _frames(documents: Documents) -> Iterator[tuple[str, NDArray[Any]]]:
                 descriptor = descriptors[doc["descriptor"]]
                 for key, data_key in descriptor["data_keys"].items():
                     if data_key.get("external"):
-                        name_of = frames_name(descriptor["name"], descriptor["data_keys"], key)
-                        yield name_of, files.read(doc, key)
+                        group = frames_group(descriptor["name"], descriptor["data_keys"], key)
+                        yield group, files.read(doc, key)
     files.close()
 
 
-def _frames_dataset(detector: h5py.Group, name: str, frame: NDArray[Any]) -> h5py.Dataset:
+def _frames_dataset(detector: h5py.Group, frame: NDArray[Any]) -> h5py.Dataset:
     """Create a dataset for frames like this one, without any yet."""
     dataset = detector.create_dataset(
-        name,
+        "data",
         (0, *frame.shape),
         maxshape=(None, *frame.shape),
         chunks=(1, *frame.shape),

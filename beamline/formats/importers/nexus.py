@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from beamline.errors import BeamlineError
-from beamline.formats.exporters.nexus import DOCUMENTS, DOCUMENTS_TYPE, frames_name
+from beamline.formats.exporters.nexus import DOCUMENTS, DOCUMENTS_TYPE, frames_group
 from beamline.formats.importers.apart import read_apart
-from beamline.formats.importers.hdf5 import Group, open_hdf5
+from beamline.formats.importers.hdf5 import Field, Group, open_hdf5
 from beamline.formats.importers.inside import check_lines, size_of, unreadable
 from beamline.formats.importers.irixs_frames import LARGEST_FRAME, check_space
 from beamline.formats.importers.quantities import is_time
 from beamline.formats.importers.stxm_run import LARGEST_ID, Documents
-from beamline.formats.text import one_line, quoted, safe_name
+from beamline.formats.text import one_line, quoted
 from callbacks.contract import CAMPAIGN, CONTINUES, MEASUREMENT, SERIES, Measurement
 from callbacks.external import file_uri
 
@@ -219,28 +219,41 @@ def _copy_frames(
         if name == "event":
             counts[doc["descriptor"]] = counts.get(doc["descriptor"], 0) + 1
     instrument = entry.group("instrument")
+    places = {
+        (doc["uid"], key): frames_group(doc["name"], doc["data_keys"], key)
+        for name, doc in documents
+        if name == "descriptor"
+        for key, data_key in doc["data_keys"].items()
+        if data_key.get("external")
+    }
     found: dict[tuple[str, str], _Frames] = {}
-    for name, doc in documents:
-        if name != "descriptor" or doc["uid"] not in counts:
+    for (uid, key), place in places.items():
+        if uid not in counts:
             continue
-        for key, data_key in doc["data_keys"].items():
-            if not data_key.get("external"):
-                continue
-            stored = frames_name(doc["name"], doc["data_keys"], key)
-            fields = [] if instrument is None else instrument.children("NXdetector")
-            dataset = next((one for camera in fields if (one := camera.field(stored)) is not None), None)
-            if dataset is None or len(dataset.shape) != 3 or dataset.shape[0] != counts[doc["uid"]]:
-                shape = "none" if dataset is None else dataset.shape
-                raise ValueError(f"{entry.label}: frames of {key}: {shape}, expected {counts[doc['uid']]} of them")
-            target = f"/entry/data/{safe_name(doc['name'])}_{safe_name(key)}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            check_space(path.parent, dataset.size * dataset.item.dtype.itemsize)
-            with h5py.File(path, "a", libver="latest") as file:
-                copied = file.create_dataset(target, dataset.shape, dataset.item.dtype, chunks=(1, *dataset.shape[1:]))
-                for index, frame in enumerate(dataset.frames(LARGEST_FRAME)):
-                    copied[index] = frame
-            found[doc["uid"], key] = _Frames(target, dataset.shape)
+        dataset = _dataset(instrument, place, set(places.values()))
+        if dataset is None or len(dataset.shape) != 3 or dataset.shape[0] != counts[uid]:
+            shape = "none" if dataset is None else dataset.shape
+            raise ValueError(f"{entry.label}: frames of {key}: {shape}, expected {counts[uid]} of them")
+        target = f"/entry/data/{place or 'frames'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_space(path.parent, dataset.size * dataset.item.dtype.itemsize)
+        with h5py.File(path, "a", libver="latest") as file:
+            copied = file.create_dataset(target, dataset.shape, dataset.item.dtype, chunks=(1, *dataset.shape[1:]))
+            for index, frame in enumerate(dataset.frames(LARGEST_FRAME)):
+                copied[index] = frame
+        found[uid, key] = _Frames(target, dataset.shape)
     return found
+
+
+def _dataset(instrument: Group | None, place: str, places: set[str]) -> Field | None:
+    """Find the frames in a group, or in that of the camera, which is none of the others; None if there are none."""
+    if instrument is None:
+        return None
+    if place:
+        group = instrument.group(place)
+        return None if group is None else group.field("data")
+    cameras = [one for one in instrument.children("NXdetector") if one.name.rsplit("/", 1)[-1] not in places]
+    return next((field for camera in cameras if (field := camera.field("data")) is not None), None)
 
 
 def _renamed(path: Path, stored: _Stored, uid: str, frames_path: Path) -> Documents:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import silx.io.nxdata
 from exported import reduced, rixs_documents, xas_documents
+from frame_documents import COLUMNS, FRAMES, ROWS
 from nexusformat.nexus.validate import validate_application, validate_file
 from stxm_documents import stxm_documents
 from test_round_trip import SCANS as STXM_SCANS
@@ -241,6 +242,30 @@ def test_frames_are_those_of_their_events_whatever_the_form_and_the_numbers(form
     again = list(nexus_documents(tmp_path / "map.nxs", frames_dir=tmp_path / "new"))
     assert [doc["seq_num"] for name, doc in again if name == "event"] == [1, 2, 4, 5, 5]
     assert differences(derived, reduced(again)) == []
+
+
+def test_dark_frames_are_read_again_beside_those_of_the_scan(tmp_path):
+    """As many dark frames as others, and of the same camera: each stay those of their stream."""
+    documents = rixs_documents(tmp_path / "frames.h5")
+    expected = np.zeros((FRAMES, ROWS, COLUMNS))
+    dark = [one for one in rixs_documents(tmp_path / "dark.h5", expected=expected) if one[0] not in ("start", "stop")]
+    start = documents[0][1]["uid"]
+    for name, doc in dark:
+        if name == "descriptor":
+            doc |= {"name": "dark", "run_start": start}
+            doc["data_keys"]["ccd_dark_image"] = doc["data_keys"].pop("ccd_image")
+        if name == "stream_resource":
+            doc |= {"data_key": "ccd_dark_image", "run_start": start}
+    documents[1:1] = dark
+    derived = reduced(documents)
+    write_nexus(tmp_path / "map.nxs", documents, derived, [])
+    for name in ("frames.h5", "dark.h5"):
+        (tmp_path / name).unlink()
+    again = list(nexus_documents(tmp_path / "map.nxs", frames_dir=tmp_path / "new"))
+    assert differences(derived, reduced(again)) == []
+    assert differences(derived, reduced(rixs_documents(tmp_path / "frames.h5")))  # the dark frames matter
+    with h5py.File(tmp_path / "map.nxs") as file:
+        assert sorted(file["entry/instrument"]) == ["ccd", "dark_ccd_dark_image"]
 
 
 def test_a_run_that_was_not_closed_is_read_as_aborted(tmp_path):
