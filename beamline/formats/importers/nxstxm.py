@@ -19,6 +19,7 @@ from beamline.formats.importers.point_spectrum import Detector, PointSpectrum, p
 from beamline.formats.importers.stxm_run import (
     Documents,
     Ended,
+    Reading,
     StxmImage,
     middle,
     negative_counts,
@@ -247,6 +248,7 @@ def _images(scans: Sequence[NxstxmScan], measurement: Measurement) -> list[StxmI
     assert grid is not None
     images = []
     count = len(grid.energies) * grid.lines
+    shared = set.intersection(*(set(scan.others) for scan in scans))  # lines of a stream have the same data keys
     for region, scan in enumerate(scans):
         shape = scan.counts.shape
         along_x = np.broadcast_to(scan.x, shape)
@@ -273,6 +275,9 @@ def _images(scans: Sequence[NxstxmScan], measurement: Measurement) -> list[StxmI
                     time=spread if scan.times is None else scan.times[index],
                     zone_plate=None if zone_plate is None else zone_plate[index],
                     measured=scan.measured[index],
+                    others={
+                        key: Reading(one.values[index], one.unit) for key, one in scan.others.items() if key in shared
+                    },
                 )
             )
     return images

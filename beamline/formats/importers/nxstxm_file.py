@@ -49,7 +49,7 @@ from beamline.formats.importers.quantities import (
     POSITIONS,
     is_time,
 )
-from beamline.formats.importers.stxm_run import NOT_RECORDED, DarkLine
+from beamline.formats.importers.stxm_run import NOT_RECORDED, DarkLine, Reading
 from beamline.formats.text import quoted
 from beamline.text import clean
 
@@ -74,6 +74,7 @@ class NxstxmScan:
     start: float
     end: float
     times: FloatArray | None  # (energies, rows)
+    others: dict[str, Reading]  # what else was read at each line, (energies, rows)
     title: str
     sample: str
     configuration: dict[str, float]  # of the scanner, as far as it is known
@@ -110,7 +111,8 @@ def read_entry(entry: Group, detector: str, problems: list[str], *, modified: fl
     counts = layout(_counts(signal, problems))
     if in_ms:
         _leave_out_zeros(counts, signal, problems)
-    measured, times = read_lines(entry, counts, read)
+    lines = read_lines(entry, counts, read)
+    measured = lines.measured
     start, end = _times(entry, problems, modified)
     instrument = next(iter(entry.children("NXinstrument")), None)
     detector_group = read.optional(lambda: detector_of(instrument, data))
@@ -140,7 +142,8 @@ def read_entry(entry: Group, detector: str, problems: list[str], *, modified: fl
         points=points,
         start=start,
         end=end,
-        times=times,
+        times=lines.times,
+        others=lines.others,
         title=clean(read.optional(partial(entry.text, "title")) or ""),
         sample=_sample(entry, read),
         configuration=read_configuration(detector_group, read),
