@@ -346,7 +346,7 @@ def write_signal(
     """Write the signal of an NXdata group with its uncertainty, and name its axes."""
     data.attrs["signal"] = name
     data.attrs["axes"] = list(axes)
-    write_dataset(data, name, values, units, units or name)
+    write_dataset(data, name, values, units, name.replace("_", " "))
     write_dataset(data, f"{name}_errors", sigma, units, "standard uncertainty (68 %)")
 
 

@@ -10,14 +10,17 @@ import h5py
 import mutations
 import numpy as np
 import pytest
+from exported import rixs_documents, xas_documents
 from small_scans import write_irixs, write_sdf, write_sdf_points
 from stxm_documents import events, stack, stxm_documents
 
 from beamline.errors import BeamlineError
+from beamline.formats.exporters.nexus import write_nexus
 from beamline.formats.exporters.nxstxm import write_nxstxm
 from beamline.formats.importers import apart
 from beamline.formats.importers.apart import read_apart
 from beamline.formats.importers.irixs import irixs_documents
+from beamline.formats.importers.nexus import nexus_documents
 from beamline.formats.importers.nxstxm import nxstxm_documents
 from beamline.formats.importers.sdf import sdf_documents
 from beamline.storage.log import pack
@@ -108,6 +111,35 @@ def test_a_hdf5_file_with_other_bytes_is_imported_or_named(tmp_path):
     for seed in SEEDS[::2]:
         path.write_bytes(mutations.mutate(data, random.Random(seed), (mutations.overwrite, mutations.cut), 1))
         answer(nxstxm_documents(path))
+
+
+def test_an_exported_run_with_other_objects_or_bytes_is_imported_or_named(tmp_path):
+    documents = rixs_documents(tmp_path / "frames.h5")
+    write_nexus(tmp_path / "a.nxs", documents, None, [])
+    data = (tmp_path / "a.nxs").read_bytes()
+    path = tmp_path / "b.nxs"
+    for seed in SEEDS[::2]:
+        rng = random.Random(seed)
+        if seed % 4:
+            path.write_bytes(mutations.mutate(data, rng, (mutations.overwrite, mutations.cut), 1))
+        else:
+            shutil.copy(tmp_path / "a.nxs", path)
+            mutations.mutate_hdf5(path, rng)
+        answer(nexus_documents(path, frames_dir=tmp_path / "new"))
+
+
+def test_documents_of_an_exported_run_with_other_text_are_imported_or_named(tmp_path):
+    write_nexus(tmp_path / "a.nxs", xas_documents(points=5), None, [])
+    with h5py.File(tmp_path / "a.nxs") as file:
+        text = bytes(file["entry/documents/data"][()])
+    imported = 0
+    for seed in range(200):
+        path = shutil.copy(tmp_path / "a.nxs", tmp_path / "b.nxs")
+        changed = mutations.mutate(text, random.Random(seed), mutations.TEXT, 1)
+        put(path, "entry/documents/data", np.frombuffer(changed, np.uint8))
+        lines = answer(nexus_documents(path, frames_dir=tmp_path))
+        imported += not lines or str(path) not in lines[0]
+    assert 0 < imported < 200
 
 
 def test_a_crash_of_the_library_or_a_loop_without_end_is_one_line(tmp_path, monkeypatch):
