@@ -90,7 +90,7 @@ def test_a_file_of_another_dialect_with_other_objects_is_imported_or_named(scan_
     write_stack(tmp_path / "a1.hdf5")
     put(tmp_path / "a1.hdf5", "entry1/counter0/stxm_scan_type", scan_type)
     put(tmp_path / "a1.hdf5", "entry1/definition", "2.1")
-    for seed in SEEDS[::4]:
+    for seed in SEEDS[::8]:
         path = shutil.copy(tmp_path / "a1.hdf5", tmp_path / f"b{seed}.hdf5")
         mutations.mutate_hdf5(path, random.Random(seed))
         answer(nxstxm_documents(path))
@@ -133,13 +133,13 @@ def test_documents_of_an_exported_run_with_other_text_are_imported_or_named(tmp_
     with h5py.File(tmp_path / "a.nxs") as file:
         text = bytes(file["entry/documents/data"][()])
     imported = 0
-    for seed in range(200):
+    for seed in range(60):
         path = shutil.copy(tmp_path / "a.nxs", tmp_path / "b.nxs")
         changed = mutations.mutate(text, random.Random(seed), mutations.TEXT, 1)
         put(path, "entry/documents/data", np.frombuffer(changed, np.uint8))
         lines = answer(nexus_documents(path, frames_dir=tmp_path))
         imported += not lines or str(path) not in lines[0]
-    assert 0 < imported < 200
+    assert 0 < imported < 60
 
 
 def test_a_crash_of_the_library_or_a_loop_without_end_is_one_line(tmp_path, monkeypatch):
