@@ -411,8 +411,11 @@ def _columns(text: str) -> dict[str, str]:
 def export(
     run: RunName = "-1",
     file_format: Annotated[
-        Literal["nexus", "columns", "nxstxm"],
-        typer.Option("--format", help="nexus: one HDF5 file; columns: text tables; nxstxm: for STXM programs."),
+        Literal["nexus", "columns", "nxstxm", "nxxas"],
+        typer.Option(
+            "--format",
+            help="nexus: one HDF5 file; columns: text tables; nxstxm: for STXM programs; nxxas: for those of spectra.",
+        ),
     ] = "nexus",
     output: Annotated[
         Path | None,

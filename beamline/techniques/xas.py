@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
+from beamline.formats.exporters.nxxas import write_nxxas
 from beamline.storage.results import Documents, Run
 from beamline.techniques.technique import NOT_KNOWN, Summary, Technique, columns_exporter, nexus_exporter
 from beamline.text import with_sigma
@@ -160,6 +162,12 @@ def plots(derived: Run) -> Iterator[Plot]:
         yield Plot(title, title, spectrum.dichroism, spectrum.dichroism_sigma, "", (energy,))
 
 
+def write_nxxas_file(path: Path, documents: Documents, _raw: Run, derived: Run | None) -> list[Path]:
+    """Write one NXxas file, for programs that know the definition."""
+    write_nxxas(path, documents, derived)
+    return [path]
+
+
 XAS = Technique(
     name="xas",
     title="XAS",
@@ -170,5 +178,5 @@ XAS = Technique(
     warnings=warnings,
     figures=figures,
     series_figures=series_figures,
-    exporters={"nexus": nexus_exporter(plots), "columns": columns_exporter(tables)},
+    exporters={"nexus": nexus_exporter(plots), "columns": columns_exporter(tables), "nxxas": write_nxxas_file},
 )

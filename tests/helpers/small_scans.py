@@ -40,3 +40,21 @@ def write_sdf(folder, unit="um"):
         text = "".join("\t".join(f"{value:.6f}" for value in row) + "\n" for row in rows)
         (folder / f"s7_a{index:03d}.xim").write_text(text)
     return folder
+
+
+def write_sdf_points(folder):
+    """Spectra at two points with two channels, of four energies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    axis = 'PAxis = { Name = "Energy"; Unit = "eV"; Min = 700; Max = 703; Points = (4, 700, 701, 702, 703);};'
+    (folder / "s8.hdr").write_text(
+        'ScanDefinition = { Label = "s8.hdr"; Type = "NEXAFS Point Scan"; Flags = "Spectra"; Dwell = 100;\n'
+        f"Regions = (2,\n{{ {axis}}},\n{{ {axis}}});\n"
+        'Channels = (2,\n{ Name = "PMT"; Unit = "counts";},\n{ Name = "I0"; Unit = "counts";});\n};\n'
+        'Time = "2021 January 27 11:52:49"; StorageRingCurrent = 298; PMT_CounterDivider = 10;\n'
+        "ImageScan = { SpatialRegions = (2, { CentreXPos = 1; CentreYPos = 2;}, { CentreXPos = 3;});};\n",
+        encoding="utf-8",
+    )
+    for point in range(2):
+        rows = [f"{700 + row}\t{1000 + row}\t{2000 + point}\t\n" for row in range(4)]
+        (folder / f"s8_{point}.xsp").write_text("".join(rows))
+    return folder

@@ -3,5 +3,6 @@
 from beamline.formats.exporters.columns import Table, write_tables
 from beamline.formats.exporters.nexus import Axis, Plot, write_nexus
 from beamline.formats.exporters.nxstxm import write_nxstxm
+from beamline.formats.exporters.nxxas import write_nxxas
 
-__all__ = ["Axis", "Plot", "Table", "write_nexus", "write_nxstxm", "write_tables"]
+__all__ = ["Axis", "Plot", "Table", "write_nexus", "write_nxstxm", "write_nxxas", "write_tables"]

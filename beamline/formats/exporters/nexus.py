@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from beamline.formats.exporters.reasons import reasons_of
 from beamline.formats.text import safe_name
 from beamline.storage import Documents, Run, collect
+from beamline.storage.log import unpack_pages
 from beamline.text import clean
-from callbacks.contract import CCD, Stream
+from callbacks.contract import CCD, UNITS, Key, Stream
 from callbacks.external import ExternalFrames
 
 COMPRESSED = 50_000  # values; smaller arrays are not compressed
 LARGEST_INTEGER = 2**63  # of HDF5
+DOCUMENTS = "documents"  # name of the note with the documents of the raw run
+DOCUMENTS_TYPE = "application/x-ndjson"
 LONGEST_ATTRIBUTE = 30_000  # characters: HDF5 takes 64 kB for all attributes of an object
 
 
@@ -70,6 +73,7 @@ def write_nexus(path: Path, raw_documents: Documents, derived: Run | None, plots
     documents = list(raw_documents)
     raw = collect(documents)
     with new_file(path) as file:
+        file.attrs["NX_class"] = "NXroot"
         file.attrs["default"] = "entry"
         entry = make_group(file, "entry", "NXentry")
         write_text(entry, "title", f"{raw.measurement.technique.upper()} of {raw.measurement.sample}")
@@ -81,17 +85,23 @@ def write_nexus(path: Path, raw_documents: Documents, derived: Run | None, plots
         _write_instrument(entry, documents)
         if derived is not None:
             write_process(entry, derived)
-            if plots:
-                entry.attrs["default"] = plots[0].name
             for plot in plots:
                 _write_plot(entry, plot)
             if Stream.FRAMES in derived.streams:  # there is none of a run without events
                 _table(entry, "frames", derived.frames.columns, derived.frames.units)
+        measured = _measured(raw)
+        for plot in measured:
+            _write_plot(entry, plot)
+        shown = [plot.name for plot in [*(plots if derived is not None else ()), *measured] if _is_known(plot)]
+        if shown:
+            entry.attrs["default"] = shown[0]
         for stream, table in raw.streams.items():
             _table(entry, f"raw_{stream}", table.columns, table.units)
         write_document(entry, "start_document", raw.start)
         if raw.stop:
             write_document(entry, "stop_document", raw.stop)
+        if raw.measurement.grid is None:  # of STXM, whose lines would make it large, NXstxm is read again
+            write_documents(entry, documents)
 
 
 @contextmanager
@@ -114,6 +124,35 @@ def write_document(entry: h5py.Group, name: str, document: Mapping[str, Any]) ->
     note["data"] = json.dumps(document, default=plain)
 
 
+def write_documents(entry: h5py.Group, documents: Documents) -> None:
+    """Write the documents of a run, one in a line, so that it can be read again as it was.
+
+    Those that say where frames are, and the names that events have for them, are left out: the frames are in the file.
+    """
+    external: dict[str, set[str]] = {}  # data keys by uid of the descriptor
+    lines = []
+    for name, doc in unpack_pages(iter(documents)):
+        match name:
+            case "descriptor":
+                external[doc["uid"]] = {key for key, data_key in doc["data_keys"].items() if data_key.get("external")}
+            case "event":
+                left_out = external.get(doc["descriptor"], set())
+                kept = {
+                    part: {key: value for key, value in doc[part].items() if key not in left_out}
+                    for part in ("data", "timestamps")
+                }
+                doc = {**doc, **kept, "filled": {}}  # noqa: PLW2901 - the same document, without them
+            case "start" | "stop":
+                pass
+            case _:
+                continue
+        lines.append(json.dumps([name, doc], default=plain))
+    note = make_group(entry, DOCUMENTS, "NXnote")
+    note["type"] = DOCUMENTS_TYPE
+    text = np.frombuffer("\n".join(lines).encode(), np.uint8)
+    note.create_dataset("data", data=text, compression="gzip", compression_opts=1)
+
+
 def write_text(group: h5py.Group, name: str, text: str) -> None:
     """Write a text of a user or a file, without characters that HDF5 or its readers have no place for."""
     group[name] = clean(text)
@@ -133,8 +172,40 @@ def _write_plot(entry: h5py.Group, plot: Plot) -> None:
         write_dataset(data, axis.name, axis.values, axis.units, axis.label)
 
 
+def _is_known(plot: Plot) -> bool:
+    return bool(np.isfinite(plot.values).any())
+
+
+def _measured(raw: Run) -> list[Plot]:
+    """Give a plot of what was measured, for where there is no reduction or it found nothing: STXM lines, or a channel.
+
+    The uncertainty is as recorded, else that of counts, without what is known of the detector; of a rate it is NaN.
+    """
+    points = raw.streams.get(Stream.PRIMARY)
+    if points is None:
+        return []
+    channels = [each.name for each in raw.measurement.channels if each.form in ("yield", "transmission")]
+    rates = [each.name for each in raw.measurement.channels if each.is_rate]
+    key = next((one for one in (str(Key.STXM_COUNTS), *channels, str(Key.TEY)) if one in points), "")
+    values = np.asarray(points[key]) if key else np.array([])
+    if values.dtype.kind not in "iuf" or not values.size:
+        return []  # such as lines of several widths
+    counted = np.full(values.shape, np.nan) if key in rates else np.sqrt(np.maximum(values, 1.0))
+    sigma = np.asarray(points[f"{key}_sigma"]) if f"{key}_sigma" in points else counted
+    if values.ndim == 1 and Key.ENERGY in points:
+        axes: tuple[Axis, ...] = (Axis("energy", np.asarray(points[Key.ENERGY]), UNITS[Key.ENERGY], "photon energy"),)
+    else:
+        labels = ("event", "pixel of a line", "index")
+        axes = tuple(Axis(f"axis_{n}", np.arange(size), "", labels[min(n, 2)]) for n, size in enumerate(values.shape))
+    return [Plot("counted", "counts", values, sigma, points.units.get(key, ""), axes)]
+
+
 def _write_instrument(entry: h5py.Group, documents: Documents) -> None:
-    """Write the configuration of each device of the stream `primary`, and the frames of the one that took any."""
+    """Write the configuration of each device of the stream `primary`, and the frames of the one that took any.
+
+    Those of the stream `primary` are its ``data``, in the order of the events; others have a group of their own, see
+    `frames_group`.
+    """
     instrument = make_group(entry, "instrument", "NXinstrument")
     cameras: set[str] = set()
     for name, doc in documents:
@@ -145,17 +216,37 @@ def _write_instrument(entry: h5py.Group, documents: Documents) -> None:
         for device, configuration in doc.get("configuration", {}).items():
             if configuration["data"] or device in cameras:
                 _write_configuration(_device(instrument, device, camera=device in cameras), configuration["data"])
-    dataset: h5py.Dataset | None = None
-    for frame in _frames(documents):
-        if dataset is None:
-            dataset = _frames_dataset(_device(instrument, min(cameras, default=CCD), camera=True), frame)
+    datasets: dict[str, h5py.Dataset] = {}
+    for name, frame in _frames(documents):
+        if name not in datasets:
+            detector = _device(instrument, name or min(cameras, default=CCD), camera=True)
+            datasets[name] = _frames_dataset(detector, frame)
+        dataset = datasets[name]
         dataset.resize(len(dataset) + 1, axis=0)
         dataset[-1] = frame
 
 
+def frames_group(stream: str, data_keys: Mapping[str, Any], key: str) -> str:
+    """Return the name of the group that has the frames of a stream; "" for that of the camera itself.
+
+    Parameters
+    ----------
+    stream : str
+    data_keys : mapping of str to dict
+        Of its descriptor.
+    key : str
+        The data key of the frames.
+    """
+    first = next(one for one, data_key in data_keys.items() if data_key.get("external"))
+    return "" if (stream, key) == (Stream.PRIMARY, first) else safe_name(f"{stream}_{key}")
+
+
 def _device(instrument: h5py.Group, device: str, *, camera: bool) -> h5py.Group:
     name = safe_name(device)
-    return instrument[name] if name in instrument else make_group(instrument, name, _DEVICE_CLASS[camera])
+    group: h5py.Group = instrument[name] if name in instrument else make_group(instrument, name, _DEVICE_CLASS[camera])
+    if camera:
+        group.attrs["NX_class"] = _DEVICE_CLASS[camera]  # also where its configuration did not tell that it is one
+    return group
 
 
 _DEVICE_CLASS = {True: "NXdetector", False: "NXcollection"}
@@ -172,8 +263,8 @@ def _attribute_text(value: Any) -> str:
     return text if len(text) <= LONGEST_ATTRIBUTE else f"{text[:LONGEST_ATTRIBUTE]} ... ({len(text)} characters)"
 
 
-def _frames(documents: Documents) -> Iterator[NDArray[Any]]:
-    """Yield the frames that the events of the stream `primary` refer to, in their order."""
+def _frames(documents: Documents) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the frames that events refer to, in their order, with the name of the group that has them."""
     files = ExternalFrames()
     descriptors: dict[str, dict[str, Any]] = {}
     for name, doc in documents:
@@ -182,10 +273,12 @@ def _frames(documents: Documents) -> Iterator[NDArray[Any]]:
                 descriptors[doc["uid"]] = doc
             case "resource" | "datum" | "stream_resource" | "stream_datum":
                 getattr(files, name)(doc)
-            case "event" if descriptors.get(doc["descriptor"], {}).get("name") == Stream.PRIMARY:
-                for key, data_key in descriptors[doc["descriptor"]]["data_keys"].items():
+            case "event" if doc["descriptor"] in descriptors:
+                descriptor = descriptors[doc["descriptor"]]
+                for key, data_key in descriptor["data_keys"].items():
                     if data_key.get("external"):
-                        yield files.read(doc, key)
+                        group = frames_group(descriptor["name"], descriptor["data_keys"], key)
+                        yield group, files.read(doc, key)
     files.close()
 
 
@@ -253,7 +346,7 @@ def write_signal(
     """Write the signal of an NXdata group with its uncertainty, and name its axes."""
     data.attrs["signal"] = name
     data.attrs["axes"] = list(axes)
-    write_dataset(data, name, values, units, units or name)
+    write_dataset(data, name, values, units, name.replace("_", " "))
     write_dataset(data, f"{name}_errors", sigma, units, "standard uncertainty (68 %)")
 
 

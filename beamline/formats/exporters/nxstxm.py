@@ -26,6 +26,7 @@ from beamline.formats.exporters.nexus import (
     write_process,
     write_text,
 )
+from beamline.formats.text import safe_name
 from beamline.storage import Documents, Run
 from beamline.storage.log import unpack_pages
 from callbacks.contract import MEASUREMENT, UNITS, Key, Measurement, ScannerConfig, Stream, StxmGrid
@@ -94,6 +95,7 @@ class _StxmRun:
     measurement: Measurement
     stop: dict[str, Any] | None = None
     configuration: dict[str, Any] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)  # by data key
     events: list[dict[str, Any]] = field(default_factory=list)
     dark: list[dict[str, Any]] = field(default_factory=list)
 
@@ -112,6 +114,7 @@ class _Lines:
     energy: NDArray[np.int_]  # index in the grid
     row: NDArray[np.int_]  # index in the region
     values: dict[str, FloatArray]  # (lines,) or (lines, columns)
+    others: dict[str, NDArray[Any]]  # (lines,), what devices without a place in the definition read
 
 
 def _read(documents: Documents) -> _StxmRun:
@@ -128,6 +131,8 @@ def _read(documents: Documents) -> _StxmRun:
                 run = _StxmRun(doc, measurement)
             case "descriptor" if run:
                 streams[doc["uid"]] = doc["name"]
+                units = {key: data_key.get("units") for key, data_key in doc["data_keys"].items()}
+                run.units |= {key: str(unit) for key, unit in units.items() if unit and doc["name"] == Stream.PRIMARY}
                 for device in doc.get("configuration", {}).values() if doc["name"] == Stream.PRIMARY else ():
                     run.configuration.update(device["data"])
             case "event" if run and streams.get(doc["descriptor"]) == Stream.PRIMARY:
@@ -165,7 +170,22 @@ def _lines(run: _StxmRun, region: int) -> _Lines:
         energy=np.array(energies, dtype=int),
         row=np.array(rows, dtype=int),
         values=values,
+        others=_others([event["data"] for event in chosen]),
     )
+
+
+def _others(data: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
+    """Return what else all lines have one value of, as a polarisation: numbers, or texts."""
+    found: dict[str, NDArray[Any]] = {}
+    for key in data[0] if data else ():
+        column = [one.get(key) for one in data]
+        if key in LINE_KEYS:
+            continue
+        if all(isinstance(one, str) for one in column):
+            found[key] = np.array(column, dtype=object)
+        elif all(isinstance(one, int | float) and not isinstance(one, bool) for one in column):
+            found[key] = np.array(column, dtype=float)
+    return found
 
 
 def _write_entry(entry: h5py.Group, run: _StxmRun, region: int) -> None:
@@ -184,7 +204,7 @@ def _write_entry(entry: h5py.Group, run: _StxmRun, region: int) -> None:
     write_dataset(sample, "rotation_angle", np.nan, "deg", "not known")
     _write_instrument(entry, run, lines)
     _write_data(entry, run, region, lines)
-    _write_lines(entry, lines)
+    _write_lines(entry, lines, run.units)
     if run.dark and region == 0:
         _write_dark_lines(entry, run.dark)
     write_document(entry, "start_document", run.start)
@@ -192,7 +212,7 @@ def _write_entry(entry: h5py.Group, run: _StxmRun, region: int) -> None:
         write_document(entry, "stop_document", run.stop)
 
 
-def _write_lines(entry: h5py.Group, lines: _Lines) -> None:
+def _write_lines(entry: h5py.Group, lines: _Lines, units: dict[str, str]) -> None:
     """Write one value for each line, for which the definition has no place."""
     table = make_group(entry, "lines", "NXcollection")
     write_dataset(table, "seq_num", lines.seq_nums, "", "number of the event")
@@ -202,6 +222,10 @@ def _write_lines(entry: h5py.Group, lines: _Lines) -> None:
     for key in (Key.ENERGY_SETPOINT, Key.ZONE_PLATE):
         if key in lines.values:
             write_dataset(table, str(key), lines.values[key], UNITS[key], str(key))
+    if lines.others:
+        others = make_group(table, "others", "NXcollection")
+        for name, values in lines.others.items():
+            write_dataset(others, safe_name(name), values, units.get(name, ""), name)
 
 
 def _write_dark_lines(entry: h5py.Group, events: list[dict[str, Any]]) -> None:
@@ -262,6 +286,9 @@ def _write_data(entry: h5py.Group, run: _StxmRun, region: int, lines: _Lines) ->
     data.attrs["axes"] = np.array(axes, dtype="S")
     write_dataset(data, "data", stack.reshape(plot_shape), "counts", "transmitted")
     data["data"].attrs["signal"] = 1
+    divider = float(run.configuration.get(ScannerConfig.COUNTER_DIVIDER, 1.0))  # photons for each count
+    sigma = np.sqrt(np.maximum(stack * divider, 1.0)) / divider
+    write_dataset(data, "data_errors", sigma.reshape(plot_shape), "counts", "of counts: the root of the photons (68 %)")
     data["stxm_scan_type"] = _one(scan_type)
     _write_energies(data, run, lines)
     _write_positions(data, run, region, lines, axes)

@@ -252,6 +252,11 @@ class Field(_Item):
         """Its number of values."""
         return math.prod(self.shape)
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds text."""
+        return self._kind() in "OSU"
+
     def numbers(self) -> FloatArray:
         """Read it as numbers, in its own shape.
 
@@ -311,6 +316,47 @@ class Field(_Item):
         self._check_storage(size)
         with _reading(self.label):
             return text_of(self.item[()])
+
+    def raw_bytes(self, largest: int) -> bytes:
+        """Read it as bytes, of a list of numbers from 0 to 255.
+
+        Parameters
+        ----------
+        largest : int
+            Number of them, at most.
+
+        Raises
+        ------
+        ValueError
+            When it is something else, or there are more.
+        """
+        size = self.size
+        with _reading(self.label):
+            is_bytes = self.item.dtype == np.uint8
+        if not is_bytes or len(self.shape) != 1 or size > largest:
+            raise ValueError(
+                f"{self.label}: shape {self.shape} of the type {self._type()}, expected at most {largest:,} bytes"
+            )
+        self._check_storage(size)
+        with _reading(self.label):
+            return bytes(self.item[()])
+
+    def texts(self, most: int) -> list[str]:
+        """Read it as a list of texts, of which there are at most so many.
+
+        Raises
+        ------
+        ValueError
+            When it holds something else, or more, or cannot be read.
+        """
+        size = self.size
+        if self._kind() not in "OSU" or len(self.shape) != 1 or size > most:
+            raise ValueError(f"{self.label}: shape {self.shape} of the type {self._type()}, expected {most} texts")
+        if size * self.item.dtype.itemsize > LARGEST_TEXT:
+            raise ValueError(f"{self.label}: texts of {self.item.dtype.itemsize:,} bytes")
+        self._check_storage(size)
+        with _reading(self.label):
+            return [text_of(one) for one in self.item[()]]
 
     def _kind(self) -> str:
         with _reading(self.label):

@@ -13,6 +13,8 @@ from beamline.formats.importers.hdf5_kinds import is_hdf5, seen_in
 from beamline.formats.importers.irixs import IRIXS
 from beamline.formats.importers.kind import Kind, head_of, names_in
 from beamline.formats.importers.mapped import RIXS_HDF5
+from beamline.formats.importers.ncb import NCB
+from beamline.formats.importers.nexus import NEXUS
 from beamline.formats.importers.nxstxm import NXSTXM
 from beamline.formats.importers.sdf import SDF
 from beamline.formats.importers.spec import SPEC
@@ -20,7 +22,7 @@ from beamline.formats.importers.xdi import XDI
 from beamline.formats.text import decode, quoted
 
 # In the order in which they are asked: what is recognised by fewer bytes comes later.
-KINDS: tuple[Kind, ...] = (IRIXS, SDF, NXSTXM, HSPY, EELS, RIXS_HDF5, EDF, XDI, ATHENA, SPEC, COLUMNS)
+KINDS: tuple[Kind, ...] = (IRIXS, SDF, NEXUS, NXSTXM, HSPY, EELS, RIXS_HDF5, EDF, XDI, ATHENA, SPEC, NCB, COLUMNS)
 
 SHOWN_NAMES = 3  # of a folder
 SHOWN_BYTES = 8  # of a file that is no text

@@ -15,10 +15,13 @@ from beamline.formats.importers.hdf5 import Group, open_hdf5
 from beamline.formats.importers.hdf5_kinds import holds
 from beamline.formats.importers.inside import size_of, unreadable
 from beamline.formats.importers.kind import Kind
-from beamline.formats.importers.nxstxm_file import DEFINITION, NxstxmScan, entries_of, read_entry
+from beamline.formats.importers.nxstxm_dialects import POINTS, data_groups, entries_of, holds_scan
+from beamline.formats.importers.nxstxm_file import NxstxmScan, read_entry
+from beamline.formats.importers.point_spectrum import Detector, PointSpectrum, point_spectrum_run
 from beamline.formats.importers.stxm_run import (
     Documents,
     Ended,
+    Reading,
     StxmImage,
     middle,
     negative_counts,
@@ -48,7 +51,8 @@ def nxstxm_documents(path: Path, *, entry: str = "", detector: str = "") -> Docu
     Yields
     ------
     name, doc : str, dict
-        Start (``import_problems`` has a line for each thing that is wrong, was left out, or had to be assumed),
+        Of a point spectrum, a run of XAS for each entry, with a channel for each detector; else a run of STXM: start
+        (``import_problems`` has a line for each thing that is wrong, was left out, or had to be assumed),
         descriptor, one event for each line that was measured (in files of other programs: that holds a number), stop.
 
     Raises
@@ -71,6 +75,9 @@ def nxstxm_documents(path: Path, *, entry: str = "", detector: str = "") -> Docu
         raise BeamlineError(unreadable(path, error)) from error
     scans, entries, problems = read_apart(path, lambda: _read(path, entry, detector))
     first = scans[0]
+    if first.technique == POINTS:
+        yield from _point_spectra(path, scans, problems)
+        return
     for scan in scans[1:]:
         if scan.technique != first.technique or not np.array_equal(scan.energies, first.energies):
             raise BeamlineError(
@@ -107,17 +114,72 @@ def _read(path: Path, entry: str, detector: str) -> tuple[list[NxstxmScan], int,
 
 
 def _read_entries(entries: Sequence[Group], detector: str, problems: list[str], *, modified: float) -> list[NxstxmScan]:
-    """Read entries; one that cannot be read costs only itself, if there are others."""
+    """Read entries; one that cannot be read costs only itself, if there are others.
+
+    Of a point spectrum all detectors are read: a scan for each, of which those of an entry have the same name.
+    """
     scans, unreadable = [], []
     for entry in entries:
         try:
-            scans.append(read_entry(entry, detector, problems, modified=modified))
+            found: list[str] = []
+            scan = read_entry(entry, detector, found, modified=modified)
+            detectors = [detector] if detector or scan.technique != POINTS else list(data_groups(entry))
+            if len(detectors) > 1:
+                found = []
+                scans += [read_entry(entry, each, found, modified=modified) for each in detectors]
+            else:
+                scans.append(scan)
+            problems += found
         except ValueError as error:
             unreadable.append(str(error))
     if not scans:
         raise ValueError(unreadable[0])
     problems += [f"{problem}; 1 of {len(entries)} entries left out" for problem in unreadable]
     return scans
+
+
+def _point_spectra(path: Path, scans: Sequence[NxstxmScan], problems: list[str]) -> Documents:
+    """Convert the point spectra of each entry to a run with a channel for each detector."""
+    names = list(dict.fromkeys(scan.name for scan in scans))
+    empty = [name for name in names if not any(scan.measured.any() for scan in scans if scan.name == name)]
+    if len(empty) == len(names):
+        raise BeamlineError(f"{path}: no point of {', '.join(names)} holds a number")
+    names = [name for name in names if name not in empty]
+    problems += [f"/{name}/: no point holds a number; left out" for name in empty]
+    for name in names:
+        of_entry = [scan for scan in scans if scan.name == name]
+        first = of_entry[0]
+        theirs = [f"/{other}{end}" for other in names if other != name for end in "/:"]
+        own = [each for each in problems if not any(other in each for other in theirs)]
+        own = list(dict.fromkeys(own))
+        detectors = []
+        for scan in of_entry:
+            if len(scan.energies) != len(first.energies) or not np.array_equal(scan.energies, first.energies):
+                own.append(f"{name}/{scan.detector}: other energies than {first.detector}; left out")
+                continue
+            detectors.append(Detector(scan.detector, scan.counts.ravel()))
+        measured = np.any([np.isfinite(detector.counts) for detector in detectors], axis=0)
+        count = len(first.energies)
+        dwell = first.points["dwell"].ravel() if "dwell" in first.points else np.full(count, np.nan)
+        spread = np.linspace(first.start, first.end, count) if count > 1 else np.array([first.start])
+        spectrum = PointSpectrum(
+            energies=first.energies,
+            readback=first.points["energy"].ravel(),
+            dwell=dwell,
+            ring_current=first.points["ring_current"].ravel(),
+            times=spread if first.times is None else np.where(measured, first.times.ravel(), spread),
+            detectors=detectors,
+            x=float(first.x[0]),
+            y=float(first.y[0]),
+            measured=measured,
+        )
+        yield from point_spectrum_run(
+            spectrum,
+            sample=first.sample,
+            metadata=_start_metadata(path, of_entry[:1], own),
+            source=path.name,
+            start_time=first.start,
+        )
 
 
 def _missing(scans: Sequence[NxstxmScan]) -> list[str]:
@@ -188,6 +250,7 @@ def _images(scans: Sequence[NxstxmScan], measurement: Measurement) -> list[StxmI
     assert grid is not None
     images = []
     count = len(grid.energies) * grid.lines
+    shared = set.intersection(*(set(scan.others) for scan in scans))  # lines of a stream have the same data keys
     for region, scan in enumerate(scans):
         shape = scan.counts.shape
         along_x = np.broadcast_to(scan.x, shape)
@@ -214,6 +277,9 @@ def _images(scans: Sequence[NxstxmScan], measurement: Measurement) -> list[StxmI
                     time=spread if scan.times is None else scan.times[index],
                     zone_plate=None if zone_plate is None else zone_plate[index],
                     measured=scan.measured[index],
+                    others={
+                        key: Reading(one.values[index], one.unit) for key, one in scan.others.items() if key in shared
+                    },
                 )
             )
     return images
@@ -248,9 +314,7 @@ def _start_metadata(path: Path, scans: Sequence[NxstxmScan], problems: list[str]
 NXSTXM = Kind(
     name="nxstxm",
     title="STXM scan in NXstxm: one HDF5 file",
-    recognises=lambda path: holds(
-        path, lambda file: any(entry.text("definition") == DEFINITION for entry in file.children("NXentry"))
-    ),
+    recognises=lambda path: holds(path, holds_scan),
     documents=lambda request: nxstxm_documents(request.path, entry=request.part),
     takes=frozenset({"part"}),
 )

@@ -12,14 +12,19 @@ from functools import partial
 import numpy as np
 
 from beamline.formats.importers.hdf5 import Field, FloatArray, Group, texts_of
-from beamline.formats.text import quoted
+from beamline.formats.importers.nxstxm_dialects import ENERGY_NAMES, LINE, X_NAMES, Y_NAMES, signal_of
 
 ROLES = {  # name of an axis -> its role
     "energy": "energy",
     "photon_energy": "energy",
+    "E": "energy",
     "energy_setpoint": "energy",
     "sample_y": "y",
     "sample_x": "x",
+    "coarse_y": "y",
+    "coarse_x": "x",
+    "Y": "y",
+    "X": "x",
     "line_position": "line",
     "zoneplate_z": "zone_plate",
     "zone_plate": "zone_plate",
@@ -28,6 +33,7 @@ ORDER = {  # technique -> roles of the axes that are scanned, in the usual order
     "stxm": ["energy", "y", "x"],
     "stxm_line_spectrum": ["energy", "line"],
     "stxm_focus": ["zone_plate", "line"],
+    "xas": ["energy"],
 }
 
 
@@ -52,14 +58,12 @@ def find_layout(data: Group, technique: str, lengths: Mapping[str, int], problem
     ValueError
         When there is no signal, or its shape does not fit the axes in any order.
     """
-    name = data.text_attribute("signal") or "data"
-    signal = data.field(name)
-    if signal is None:
-        raise ValueError(f"{data.label}: no signal {quoted(name)}")
+    signal = signal_of(data)
     order = ORDER[technique]
     squeezed = tuple(length for length in signal.shape if length != 1)
     fitting = partial(_fits, order=order, lengths=lengths, squeezed=squeezed)
-    for axes in (_declared_axes(data, technique, order), _older_axes(data, technique, len(signal.shape))):
+    of_writer = _pystxm_axes(signal, technique, problems)
+    for axes in (of_writer, _declared_axes(data, technique, order), _older_axes(data, technique, len(signal.shape))):
         if axes is not None and fitting(axes):
             return _layout(axes, lengths, technique), signal
     assumed = [axes for axes in itertools.permutations(order) if fitting(axes)]  # the usual order is the first
@@ -72,6 +76,15 @@ def find_layout(data: Group, technique: str, lengths: Mapping[str, int], problem
             f"taken for {', '.join(assumed[0])}"
         )
     return _layout(assumed[0], lengths, technique), signal
+
+
+def _pystxm_axes(signal: Field, technique: str, problems: list[str]) -> list[str] | None:
+    """Return the axes of a line spectrum of pyStxm, (1, line, energy) whatever it declares; None if it is none."""
+    if technique != LINE or len(signal.shape) != 3 or signal.shape[0] != 1 or not signal.text_attribute("NX_units"):
+        return None
+    if signal.shape[1] == signal.shape[2]:
+        problems.append(f"{signal.label}: taken for positions by energies, as pyStxm writes them")
+    return ["line", "energy"]
 
 
 def _fits(axes: Sequence[str], order: Sequence[str], lengths: Mapping[str, int], squeezed: tuple[int, ...]) -> bool:
@@ -89,6 +102,7 @@ def _layout(axes: Sequence[str], lengths: Mapping[str, int], technique: str) -> 
         "stxm": (lengths["energy"], lengths["y"], lengths["x"]),
         "stxm_line_spectrum": (lengths["energy"], 1, lengths["line"]),
         "stxm_focus": (1, lengths["zone_plate"], lengths["line"]),
+        "xas": (lengths["energy"], 1, 1),
     }[technique]
 
     def layout(values: FloatArray) -> FloatArray:
@@ -136,7 +150,7 @@ def _indices(data: Group) -> dict[int, str]:
 def _older_axes(data: Group, technique: str, ndim: int) -> list[str] | None:
     """Find the axes by the attribute `axis` of their fields, which counts from 1."""
     by_axis: dict[str, str] = {}
-    for name in ("line_position", "zoneplate_z", "energy", "photon_energy", "sample_y", "sample_x"):
+    for name in ("line_position", "zoneplate_z", *ENERGY_NAMES, *Y_NAMES, *X_NAMES):
         if (field := data.get(name)) is not None and (axis := field.text_attribute("axis")):
             by_axis.setdefault(axis, name)
     names = [by_axis.get(str(axis), "") for axis in range(1, ndim + 1)]

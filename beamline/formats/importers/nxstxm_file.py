@@ -7,7 +7,7 @@ as it was driven.
 
 from __future__ import annotations
 
-import re
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -16,9 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamline.formats.importers.hdf5 import Field, FloatArray, Group
-from beamline.formats.importers.inside import check_lines
+from beamline.formats.importers.inside import MOST_LINES, check_lines
 from beamline.formats.importers.nxstxm_axes import ROLES, find_layout
-from beamline.formats.importers.nxstxm_fields import FieldReader
+from beamline.formats.importers.nxstxm_dialects import (
+    ENERGY_NAMES,
+    FOCUS,
+    POINTS,
+    STXM,
+    X_NAMES,
+    Y_NAMES,
+    data_group,
+    first_of,
+    is_pystxmcontrol,
+    scan_type_of,
+    technique_of,
+)
+from beamline.formats.importers.nxstxm_fields import FieldReader, unit_of
 from beamline.formats.importers.nxstxm_points import detector_of, read_points, read_ring_current
 from beamline.formats.importers.nxstxm_record import (
     Original,
@@ -27,19 +40,21 @@ from beamline.formats.importers.nxstxm_record import (
     read_lines,
     read_original,
 )
-from beamline.formats.importers.quantities import ENERGIES, ENERGY, LENGTH, MOST_COUNTS, POSITIONS, is_time
-from beamline.formats.importers.stxm_run import NOT_RECORDED, DarkLine
+from beamline.formats.importers.quantities import (
+    ENERGIES,
+    ENERGY,
+    ENERGY_TOLERANCE,
+    LENGTH,
+    MOST_COUNTS,
+    POSITIONS,
+    is_time,
+)
+from beamline.formats.importers.stxm_run import NOT_RECORDED, DarkLine, Reading
 from beamline.formats.text import quoted
 from beamline.text import clean
 
-DEFINITION = "NXstxm"
-TECHNIQUES: dict[str, str] = {
-    "sample image": "stxm",
-    "sample image stack": "stxm",
-    "generic scan": "stxm",
-    "sample line spectrum": "stxm_line_spectrum",
-    "sample focus": "stxm_focus",
-}
+HC = 1.239_841_984  # eV um, of a photon: energy times wavelength (CODATA 2018, exact but for its last digit)
+LEAST_ENERGY = 10.25  # eV, of 121 nm: where extreme ultraviolet begins (ISO 21348:2007), which X-rays are beyond
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,7 @@ class NxstxmScan:
     """One entry: the scan of one region, as arrays over (energies, rows, columns)."""
 
     name: str
+    detector: str  # name of the data group
     technique: str
     energies: FloatArray  # as requested, eV
     x: FloatArray  # (columns,), um
@@ -58,41 +74,12 @@ class NxstxmScan:
     start: float
     end: float
     times: FloatArray | None  # (energies, rows)
+    others: dict[str, Reading]  # what else was read at each line, (energies, rows)
     title: str
     sample: str
     configuration: dict[str, float]  # of the scanner, as far as it is known
     dark: list[DarkLine]
     original: Original = field(default_factory=Original)
-
-
-def entries_of(file: Group, wanted: str, problems: list[str]) -> list[Group]:
-    """List the entries of the definition, or check that the wanted one exists; ValueError if there is none."""
-    found = []
-    for entry in file.children("NXentry"):
-        try:
-            definition = entry.text("definition")
-        except ValueError as error:
-            problems.append(f"{error}; left out")
-            continue
-        if definition == DEFINITION:
-            found.append(entry)
-        elif not wanted:
-            problems.append(f"{entry.label}: definition is {quoted(definition)}, not {DEFINITION}; left out")
-    if not found:
-        reasons = f"; {problems[0]}" if problems else ""
-        raise ValueError(f"no NXentry with the definition {DEFINITION}{reasons}")
-    if not wanted:
-        return sorted(found, key=lambda entry: _natural(entry.name))
-    for entry in found:
-        if entry.name.strip("/") == wanted:
-            return [entry]
-    names = ", ".join(entry.label.strip("/") for entry in found)
-    raise ValueError(f"no entry {wanted!r} of the definition {DEFINITION}; it has {names}")
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a sort key by which entry10 comes after entry9."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,18})", name)]
 
 
 def read_entry(entry: Group, detector: str, problems: list[str], *, modified: float) -> NxstxmScan:
@@ -114,14 +101,18 @@ def read_entry(entry: Group, detector: str, problems: list[str], *, modified: fl
         When the entry is of another kind of scan, or lacks what is needed.
     """
     read = FieldReader(problems)
-    data = _data_group(entry, detector, problems)
-    technique = _technique(entry, data)
+    data = data_group(entry, detector, problems)
+    technique = technique_of(entry, data, problems)
+    in_ms = is_pystxmcontrol(scan_type_of(entry, data))
     axes = _read_axes(data, technique, read)
     layout, signal = find_layout(data, technique, axes.lengths, problems)
     rows = {"stxm": len(axes.y), "stxm_focus": len(axes.zone_plate)}
     check_lines(data.label, len(axes.energies) * rows.get(technique, 1))
     counts = layout(_counts(signal, problems))
-    measured, times = read_lines(entry, counts, read)
+    if in_ms:
+        _leave_out_zeros(counts, signal, problems)
+    lines = read_lines(entry, counts, read)
+    measured = lines.measured
     start, end = _times(entry, problems, modified)
     instrument = next(iter(entry.children("NXinstrument")), None)
     detector_group = read.optional(lambda: detector_of(instrument, data))
@@ -133,11 +124,14 @@ def read_entry(entry: Group, detector: str, problems: list[str], *, modified: fl
         counts=counts,
         measured=measured,
         energies=axes.readback,
+        in_ms=in_ms,
         read=read,
     )
+    _say_other_energies(data, points["energy"], axes.readback, problems)
     points["ring_current"] = read_ring_current(entry, layout, measured, counts.shape, read)
     return NxstxmScan(
         name=entry.label.strip("/"),
+        detector=clean(data.name.rsplit("/", 1)[-1]),
         technique=technique,
         energies=axes.energies,
         x=axes.x,
@@ -148,22 +142,14 @@ def read_entry(entry: Group, detector: str, problems: list[str], *, modified: fl
         points=points,
         start=start,
         end=end,
-        times=times,
+        times=lines.times,
+        others=lines.others,
         title=clean(read.optional(partial(entry.text, "title")) or ""),
         sample=_sample(entry, read),
         configuration=read_configuration(detector_group, read),
         dark=read_dark_lines(entry, read),
         original=read_original(entry, read),
     )
-
-
-def _technique(entry: Group, data: Group) -> str:
-    scan_type = next((group.text("stxm_scan_type") for group in (data, entry) if "stxm_scan_type" in group), "")
-    if scan_type not in TECHNIQUES:
-        raise ValueError(
-            f"{entry.label.strip('/')}: stxm_scan_type is {quoted(scan_type)}, expected one of {', '.join(TECHNIQUES)}"
-        )
-    return TECHNIQUES[scan_type]
 
 
 def _counts(signal: Field, problems: list[str]) -> FloatArray:
@@ -180,9 +166,10 @@ def _counts(signal: Field, problems: list[str]) -> FloatArray:
 
 
 def _sample(entry: Group, read: FieldReader) -> str:
-    for sample in entry.children("NXsample"):
-        if name := read.optional(partial(sample.text, "name")):
-            return clean(name)
+    places = [(sample, name) for sample in entry.children("NXsample") for name in ("name", "description")]
+    for group, name in [*places, (entry, "sample_description")]:  # the latter two of pystxmcontrol
+        if text := read.optional(partial(group.text, name)):
+            return clean(text)
     return NOT_RECORDED
 
 
@@ -209,50 +196,93 @@ class _Axes:
 
 
 def _read_axes(data: Group, technique: str, read: FieldReader) -> _Axes:
-    energy_name = next((name for name in ("energy", "photon_energy") if name in data), None)
-    if energy_name is None:
-        raise ValueError(f"{data.label}: no energy")
-    readback = read.axis(data, energy_name, ENERGY, "eV", ENERGIES)
+    energy_name = first_of(data, ENERGY_NAMES)
+    readback = _read_energies(data, energy_name, read)
     setpoint = "energy_setpoint"
-    energies = read.axis(data, setpoint, ENERGY, "eV", ENERGIES) if setpoint in data else readback
+    energies = _read_energies(data, setpoint, read) if setpoint in data else readback
     if len(energies) != len(readback):
         raise ValueError(f"{data.label}: {len(readback)} of {energy_name}, but {len(energies)} of energy_setpoint")
-    x, y = (read.axis(data, axis, LENGTH, "um", POSITIONS) for axis in ("sample_x", "sample_y"))
+    x, y = _read_positions(data, readback, read)
     zone_plate = np.array([])
-    if technique == "stxm_focus":
+    if technique == FOCUS:
         zone_name = next((name for name, role in ROLES.items() if role == "zone_plate" and name in data), None)
         if zone_name is None:
             raise ValueError(f"{data.label}: no zoneplate_z of a focus scan")
         zone_plate = read.axis(data, zone_name, LENGTH, "um", POSITIONS)
-    if technique != "stxm":  # both positions of each pixel of a line
+    if technique != STXM:  # both positions of each pixel of a line
         length = max(len(x), len(y))
         x, y = (np.full(length, axis[0]) if len(axis) == 1 else axis for axis in (x, y))
         if len(x) != len(y):
             raise ValueError(f"{data.label}: a line of {len(x)} sample_x and {len(y)} sample_y")
-    if technique == "stxm_focus" and len(energies) != 1:
+    if technique == FOCUS and len(energies) != 1:
         raise ValueError(f"{data.label}: a focus scan at {len(energies)} energies, expected one")
+    if technique == POINTS and len(x) > 1:
+        raise ValueError(f"{data.label}: a point spectrum at {len(x)} positions, expected one")
     return _Axes(energies, readback, x, y, zone_plate)
 
 
-def _data_group(entry: Group, wanted: str, problems: list[str]) -> Group:
-    groups = {group.name.rsplit("/", 1)[-1]: group for group in entry.children("NXdata")}
-    if wanted:
-        if wanted not in groups:
-            names = ", ".join(map(clean, groups)) or "none"
-            raise ValueError(f"{entry.label}: no NXdata group {wanted!r}; it has {names}")
-        return groups[wanted]
-    if not groups:
-        raise ValueError(f"{entry.label}: no NXdata group")
-    default = entry.text_attribute("default")
-    with_type = [name for name, group in groups.items() if "stxm_scan_type" in group] or list(groups)
-    chosen = default if default in with_type else with_type[0]
-    others = [clean(name) for name in groups if name != chosen]
-    if others:
-        problems.append(
-            f"{entry.label}: 1 of {len(groups)} NXdata groups is imported, {clean(chosen)};"
-            f" left out: {', '.join(others)}"
+def _read_energies(data: Group, name: str, read: FieldReader) -> FloatArray:
+    """Read energies; without a unit they are eV, unless these would be none of X-rays."""
+    field = data.field(name)
+    if field is None:
+        raise ValueError(f"{data.label}: no energy")
+    largest = float(np.nanmax(np.abs(field.numbers())))  # NaN and infinite ones are refused below
+    if largest >= LEAST_ENERGY:
+        return read.axis(data, name, ENERGY, "eV", ENERGIES)
+    energies = read.axis(data, name, ENERGY, "keV", ENERGIES, why=f"as up to {largest:g} eV are none of X-rays")
+    if float(energies.max()) < LEAST_ENERGY:
+        read.problems.append(f"{field.label}: up to {energies.max():g} eV, none of X-rays; kept as they are")
+    return energies
+
+
+def _read_positions(data: Group, energies: FloatArray, read: FieldReader) -> tuple[FloatArray, FloatArray]:
+    """Read the positions of columns and rows; without a unit they are um, unless no microscope steps so finely."""
+    names = [first_of(data, names) for names in (X_NAMES, Y_NAMES)]
+    finest = min((_finest_step(field) for name in names if (field := data.field(name)) is not None), default=math.inf)
+    least = HC / float(energies.max()) / 2
+    reason = f"as steps of {finest:.2g} um would be finer than half the wavelength, {least:.2g} um"
+    assumed = ("mm", reason) if finest < least else ("um", "")
+    x, y = (read.axis(data, name, LENGTH, assumed[0], POSITIONS, why=assumed[1]) for name in names)
+    steps = np.concatenate([np.abs(np.diff(axis)) for axis in (x, y)])
+    if (finest := steps[steps > 0].min(initial=math.inf)) < least:
+        read.problems.append(
+            f"{data.label}: steps of {finest:.2g} um, finer than half the wavelength, {least:.2g} um; kept as they are"
         )
-    return groups[chosen]
+    return x, y
+
+
+def _finest_step(field: Field) -> float:
+    """Return the finest step of a list without a unit, as it is written; infinite where there is none."""
+    if unit_of(field) or field.size > MOST_LINES:
+        return math.inf
+    steps = np.abs(np.diff(np.ravel(field.numbers())))
+    return float(steps[steps > 0].min(initial=math.inf))
+
+
+def _say_other_energies(data: Group, found: FloatArray, axis: FloatArray, problems: list[str]) -> None:
+    """Say where the points were measured at other energies than the axis has."""
+    seen = found.mean(axis=(1, 2))
+    off = np.abs(seen - axis)
+    other = np.flatnonzero(off > ENERGY_TOLERANCE)
+    if other.size:
+        worst = int(np.nanargmax(off))
+        problems.append(
+            f"{data.label}: {other.size} of {len(axis)} energies were others than on the axis, such as "
+            f"{seen[worst]:g} eV for {axis[worst]:g} eV"
+        )
+
+
+def _leave_out_zeros(counts: FloatArray, signal: Field, problems: list[str]) -> None:
+    """Take the lines at the end without a count for not measured: pystxmcontrol begins with zeros."""
+    lines = counts.reshape(-1, counts.shape[2])
+    with_count = np.flatnonzero((lines != 0).any(axis=1))
+    first = int(with_count[-1]) + 1 if with_count.size else 0
+    if first < len(lines):
+        lines[first:] = np.nan
+        problems.append(
+            f"{signal.label}: the last {len(lines) - first} of {len(lines)} lines are zeros, as pystxmcontrol leaves "
+            "lines that it did not come to; taken for not measured"
+        )
 
 
 def _times(entry: Group, problems: list[str], modified: float) -> tuple[float, float]:

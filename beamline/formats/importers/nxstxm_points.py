@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from beamline.formats.importers.hdf5 import Field, FloatArray, Group
 from beamline.formats.importers.nxstxm_axes import ROLES, Layout
-from beamline.formats.importers.nxstxm_fields import FieldReader
+from beamline.formats.importers.nxstxm_fields import FieldReader, unit_of
 from beamline.formats.importers.quantities import (
     CURRENT,
     ENERGIES,
@@ -35,6 +35,7 @@ def read_points(
     counts: FloatArray,
     measured: NDArray[np.bool_],
     energies: FloatArray,
+    in_ms: bool,
     read: FieldReader,
 ) -> dict[str, FloatArray]:
     """Read energy, positions, dwell and zone plate of each point, as far as the file has lists of them.
@@ -57,6 +58,8 @@ def read_points(
         The lines that were measured.
     energies : numpy.ndarray, shape (energies,)
         As read back, eV; used for points without an energy of their own.
+    in_ms : bool
+        Whether dwells are in ms, whatever the file says.
     read : FieldReader
 
     Returns
@@ -65,7 +68,7 @@ def read_points(
         "energy" (eV) and, if the file has them, "x", "y", "zone_plate" (um) and "dwell" (s).
     """
     points = {"energy": np.broadcast_to(energies[:, np.newaxis, np.newaxis], counts.shape)}
-    dwell = read.optional(lambda: _dwell(data.field("count_time"), layout, counts.shape, read))
+    dwell = read.optional(lambda: _dwell(data.field("count_time"), layout, counts.shape, in_ms, read))
     if dwell is not None:
         points["dwell"] = dwell
     if instrument is None or detector is None:
@@ -86,7 +89,7 @@ def read_points(
         "zone_plate": (instrument, "zone_plate/data", LENGTH, "um", NOT_CHECKED),
     }
     for name, where in lists.items():
-        found = read.optional(partial(_list, where, shape, read))
+        found = read.optional(partial(_list, where, shape, len(energies), read))
         if found is not None:
             points[name] = np.full(counts.shape, np.nan)
             points[name][listed] = found
@@ -106,11 +109,11 @@ def detector_of(instrument: Group | None, data: Group) -> Group | None:
 _Where = tuple[Group, str, dict[str, float], str, tuple[float, float]]  # group, path, units, unit, limits
 
 
-def _list(where: _Where, shape: tuple[int, int], read: FieldReader) -> FloatArray | None:
-    """Read a list of the value at each point, as one row for each line; None if there is none."""
+def _list(where: _Where, shape: tuple[int, int], energies: int, read: FieldReader) -> FloatArray | None:
+    """Read a list of the value at each point, as one row for each line; None if there is none, or one for an image."""
     group, path, units, unit, limits = where
     field = group.field(path)
-    if field is None:
+    if field is None or (path.endswith("energy") and field.size == energies):
         return None
     if field.size != math.prod(shape):
         raise ValueError(f"{field.label}: {field.size} values, expected {math.prod(shape)}")
@@ -131,13 +134,19 @@ def _listed_lines(
     return None
 
 
-def _dwell(count_time: Field | None, layout: Layout, shape: tuple[int, ...], read: FieldReader) -> FloatArray | None:
+def _dwell(
+    count_time: Field | None, layout: Layout, shape: tuple[int, ...], in_ms: bool, read: FieldReader
+) -> FloatArray | None:
     """Read the dwell of the data group, which may be given for each point, for each energy, or for all."""
     if count_time is None:
         return None
     if count_time.size not in (1, shape[0], math.prod(shape)):
         raise ValueError(f"{count_time.label}: {count_time.size} values, expected 1, {shape[0]} or {math.prod(shape)}")
-    dwell = read.array(count_time, TIME, "s")
+    if in_ms:
+        read.problems.append(f"{count_time.label}: taken for ms, as pystxmcontrol writes it")
+        dwell = count_time.numbers() * TIME["ms"]
+    else:
+        dwell = read.array(count_time, TIME, "s")
     if dwell.size == math.prod(shape):
         return layout(dwell)
     return np.broadcast_to(dwell.reshape(-1, 1, 1), shape)
@@ -146,27 +155,36 @@ def _dwell(count_time: Field | None, layout: Layout, shape: tuple[int, ...], rea
 def read_ring_current(
     entry: Group, layout: Layout, measured: NDArray[np.bool_], shape: tuple[int, ...], read: FieldReader
 ) -> FloatArray:
-    """Read the ring current (mA) from the monitor `control`; NaN if absent."""
+    """Read the ring current (mA) from a monitor, or else from the source; NaN if absent."""
     current = read.optional(lambda: _ring_current(entry, layout, measured, shape, read))
     return np.full(shape, np.nan) if current is None else current
+
+
+RING_CURRENT = ("control", "ring_current", "Ring_Current")  # names of the monitor
 
 
 def _ring_current(
     entry: Group, layout: Layout, measured: NDArray[np.bool_], shape: tuple[int, ...], read: FieldReader
 ) -> FloatArray | None:
-    monitor = entry.group("control")
-    data = None if monitor is None or not monitor.is_class("NXmonitor") else monitor.field("data")
+    data = next((field for name in RING_CURRENT if (field := _monitor(entry, name)) is not None), None)
     if data is None:
         return None
-    unit = data.text_attribute("units")
+    unit = unit_of(data)
     if unit and normalised(unit) not in CURRENT:
         raise ValueError(f"{data.label}: in {quoted(unit)}, not a ring current")
     size = math.prod(shape)
     if data.size not in (size, measured.sum() * shape[2]):
         raise ValueError(f"{data.label}: {data.size} values, expected {size}")
     values = read.array(data, CURRENT, "mA")
+    if not values.any():
+        raise ValueError(f"{data.label}: 0 mA everywhere, where there was light")
     if values.size == size:
         return layout(values)
     current = np.full(shape, np.nan)
     current[measured] = values.reshape(-1, shape[2])
     return current
+
+
+def _monitor(entry: Group, name: str) -> Field | None:
+    monitor = entry.get(name)
+    return monitor.field("data") if isinstance(monitor, Group) and monitor.is_class("NXmonitor") else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,12 +17,16 @@ from pydantic import ValidationError
 from beamline.formats.importers.hdf5 import FloatArray, Group
 from beamline.formats.importers.nxstxm_fields import FieldReader
 from beamline.formats.importers.quantities import PLAIN, RATE, TIME, TIMES, check_range
-from beamline.formats.importers.stxm_run import ARRAYS, LARGEST_ID, SCALARS, DarkLine, Ended
-from beamline.formats.text import one_line
+from beamline.formats.importers.stxm_run import ARRAYS, LARGEST_ID, SCALARS, DarkLine, Ended, Reading
+from beamline.formats.text import one_line, quoted
 from beamline.text import clean
 from callbacks.contract import MEASUREMENT, UNITS, Key, Measurement, ScannerConfig
 
 ENDS: tuple[Literal["success", "abort", "fail"], ...] = ("success", "abort", "fail")
+OTHERS = "others"  # of the table `lines`: what devices without a role here read at each line
+MOST_OTHERS = 100  # of them
+TAKEN = {*map(str, (*SCALARS, *ARRAYS, Key.ZONE_PLATE))}
+Places = tuple[NDArray[np.int_], ...]  # indices of the measured lines: of the energy, and the row
 CONFIGURATION = {  # setting of the scanner -> units, lower limit (allowed), upper limit (not allowed)
     ScannerConfig.DEAD_TIME: (TIME, 0.0, 1.0),
     ScannerConfig.DARK_RATE: (RATE, 0.0, math.inf),
@@ -92,19 +97,61 @@ def _document(entry: Group, name: str) -> dict[str, Any] | None:
     return document
 
 
-def read_lines(entry: Group, counts: FloatArray, read: FieldReader) -> tuple[NDArray[np.bool_], FloatArray | None]:
-    """Find which lines were measured, and when.
+@dataclass(frozen=True)
+class Lines:
+    """What is known of the lines of an entry, each of shape (energies, rows).
 
-    Returns
-    -------
-    measured : numpy.ndarray of bool, shape (energies, rows)
+    Attributes
+    ----------
+    measured : numpy.ndarray of bool
         From the table `lines` of the entry; in files without one, the lines that hold a number.
-    times : numpy.ndarray, shape (energies, rows), or None
+    times : numpy.ndarray or None
         s since 1970, NaN for lines that were not measured; None if the file does not have them.
+    others : dict of str to Reading
+        What else was read at each line, by data key.
     """
+
+    measured: NDArray[np.bool_]
+    times: FloatArray | None = None
+    others: dict[str, Reading] = field(default_factory=dict)
+
+
+def read_lines(entry: Group, counts: FloatArray, read: FieldReader) -> Lines:
+    """Find which lines were measured, when, and what else was read at them."""
     with_number: NDArray[np.bool_] = np.any(np.isfinite(counts), axis=2)
-    found = read.optional(lambda: _line_table(_collection(entry, "lines"), with_number))
-    return (with_number, None) if found is None else found
+    table = read.optional(lambda: _collection(entry, "lines"))
+    found = read.optional(lambda: _line_table(table, with_number))
+    if found is None:
+        return Lines(with_number)
+    measured, times, places = found
+    others = read.optional(lambda: _others(table, times.shape, places)) or {}
+    return Lines(measured, times, others)
+
+
+def _others(table: Group | None, shape: tuple[int, ...], places: Places) -> dict[str, Reading]:
+    """Read what other devices read at each line; ValueError where it is not one value for each."""
+    group = None if table is None else table.group(OTHERS)
+    if group is None:
+        return {}
+    names = group.names()
+    if len(names) > MOST_OTHERS:
+        raise ValueError(f"{group.label}: {len(names)} columns, expected at most {MOST_OTHERS}")
+    count = len(places[0])
+    found = {}
+    for name in names:
+        column = group.field(name)
+        if column is None or name in TAKEN or not re.fullmatch(r"[A-Za-z_]\w{0,99}", name, re.ASCII):
+            raise ValueError(f"{group.label}: {quoted(name)} is no data key of another device")
+        if column.size != count:
+            raise ValueError(f"{column.label}: {column.size} values, expected {count}")
+        if column.is_text:
+            values = np.full(shape, "", dtype=object)
+            values[places] = [clean(one) for one in column.texts(count)]
+        else:
+            values = np.full(shape, np.nan)
+            values[places] = column.numbers().ravel()
+        found[name] = Reading(values, clean(column.text_attribute("units")))
+    return found
 
 
 def _collection(entry: Group, name: str) -> Group | None:
@@ -112,11 +159,13 @@ def _collection(entry: Group, name: str) -> Group | None:
     return table if table is not None and table.is_class("NXcollection") else None
 
 
-def _line_table(table: Group | None, with_number: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], FloatArray] | None:
+def _line_table(
+    table: Group | None, with_number: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], FloatArray, Places] | None:
     if table is None or "time" not in table:
         return None
     indexed = "energy_index" in table or "row" in table  # files of before have the times only
-    places = (
+    places: Places = (
         tuple(_indices(table, name, end) for name, end in zip(("energy_index", "row"), with_number.shape, strict=True))
         if indexed
         else np.nonzero(with_number)
@@ -133,7 +182,7 @@ def _line_table(table: Group | None, with_number: NDArray[np.bool_]) -> tuple[ND
     measured = np.isfinite(times)
     if measured.sum() != values.size or (with_number & ~measured).any():
         raise ValueError(f"{table.label}: not the lines of the data")
-    return measured, times
+    return measured, times, places
 
 
 def _numbers(table: Group, name: str) -> FloatArray:

@@ -23,11 +23,12 @@ LENGTH = {
 ENERGY = {"ev": 1.0, "kev": 1e3}
 TIME = {**dict.fromkeys(("s", "sec", "second", "seconds"), 1.0), "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 CURRENT = {"ma": 1.0, "a": 1e3}
-RATE = dict.fromkeys(("counts/s", "count/s", "1/s", "hz", "cps"), 1.0)
+RATE = {**dict.fromkeys(("counts/s", "count/s", "1/s", "hz", "cps"), 1.0), "khz": 1e3}
 PLAIN = {"": 1.0, "1": 1.0, "counts": 1.0}
 MEGA = ("MeV", "MA", "Ms", "Mm")  # what would be taken for milli, or for nothing known, without its case
 
 ENERGIES = (0.0, 1e6)  # eV, of photons
+ENERGY_TOLERANCE = 1.0  # eV between an energy as requested and that of the image, before it is named
 POSITIONS = (-1e7, 1e7)  # um: 10 m
 MOST_COUNTS = 2.0**53  # of which a float tells one more or less
 TIMES = (0.0, 4_102_444_800.0)  # s since 1970: to the year 2100

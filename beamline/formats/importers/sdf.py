@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from beamline.errors import BeamlineError
 from beamline.formats.importers.kind import Kind, head_of, names_in
 from beamline.formats.importers.left_out import MISSING, NAMED, LeftOut, details_of, shortened, summary_of
-from beamline.formats.importers.quantities import ENERGIES, is_time
+from beamline.formats.importers.quantities import ENERGIES, ENERGY_TOLERANCE, RATE, is_time, normalised
 from beamline.formats.importers.sdf_header import Structure, short
 from beamline.formats.importers.sdf_image import read_xim
-from beamline.formats.importers.sdf_scan import SdfScan, number, read_scan
+from beamline.formats.importers.sdf_points import is_point_scan, point_scan_documents
+from beamline.formats.importers.sdf_scan import SdfScan, interpret, number, open_scan
 from beamline.formats.importers.stxm_run import (
     NOT_RECORDED,
     Documents,
@@ -36,14 +37,14 @@ from beamline.formats.importers.stxm_run import (
     scan_id_of,
     stxm_run,
 )
-from beamline.formats.text import header_line
+from beamline.formats.text import header_line, quoted
 from beamline.text import clean
 from callbacks.contract import Measurement, ScannerConfig, StxmGrid, StxmRegion
 
 FloatArray = NDArray[np.floating]
 
 ALS_ZONE = ZoneInfo("America/Los_Angeles")  # the header's times name no time zone
-ENERGY_TOLERANCE = 1.0  # eV between an energy as requested and that of the image, before it is named
+A_DAY = 86_400.0  # s; clocks are set back by less
 TIME_FORMATS = ("%Y %B %d %H:%M:%S", "%Y %b %d %H:%M:%S")
 
 
@@ -80,15 +81,27 @@ def sdf_documents(path: Path, *, channel: str = "", zone: ZoneInfo = ALS_ZONE) -
     The header has no read-back: positions and energies are the requested ones, except for energies that the header
     repeats for an image. All lines of an image get the time and ring current that the header has for the image.
     """
-    scan = read_scan(path, channel=channel)
+    path, header, text = open_scan(path)
     account = _Account(zone)
-    start_time = _time(scan.header.get("Time"), zone)
+    start_time = _time(header.get("Time"), zone)
     if start_time is None:
-        start_time = scan.path.stat().st_mtime
-        seen = short(scan.header.get("Time"))
+        start_time = path.stat().st_mtime
+        seen = short(header.get("Time"))
         account.problems.append(
-            f"{scan.path.name}: Time is {seen}, expected one of the scan; that of the file stands for it"
+            f"{path.name}: Time is {seen}, expected one of the scan; that of the file stands for it"
         )
+    if is_point_scan(header):
+        scan_id = scan_id_of(path, account.problems)
+        yield from point_scan_documents(
+            path,
+            header,
+            start_time=start_time,
+            divider=_divider(path, header, account.problems),
+            metadata=lambda problems: _common_metadata(path, text, scan_id) | {"import_problems": problems},
+            problems=account.problems,
+        )
+        return
+    scan = interpret(path, header, text, channel=channel)
     read = _line_spectrum if scan.technique == "stxm_line_spectrum" else _images
     images = [image for region in range(len(scan.regions)) for image in read(scan, region, start_time, account)]
     if not images:
@@ -97,7 +110,8 @@ def sdf_documents(path: Path, *, channel: str = "", zone: ZoneInfo = ALS_ZONE) -
     measurement = _measurement(scan)
     planned = len(scan.regions) * (1 if read is _line_spectrum else len(scan.energies))
     summary = summary_of("images", planned, measurement.points, account.left_out)
-    divider = _divider(scan, account.problems)
+    divider = _divider(path, header, account.problems)
+    images = _as_counts(scan, images, divider, account.problems)
     account.problems.extend(negative_counts(images))
     yield from stxm_run(
         measurement,
@@ -116,18 +130,41 @@ class _Account:
 
     zone: ZoneInfo
     problems: list[str] = field(default_factory=list)
-    images: list[str] = field(default_factory=list)  # what is odd about the time or the energy of an image
+    images: list[tuple[str, str]] = field(default_factory=list)  # which image, and what is odd about it
     left_out: list[LeftOut] = field(default_factory=list)
 
 
-def _divider(scan: SdfScan, problems: list[str]) -> float:
+def _divider(path: Path, header: Structure, problems: list[str]) -> float:
     """Return the number of photons per count; NaN if the header's is none."""
-    divider = number(scan.header, "PMT_CounterDivider", 1.0)
+    divider = number(header, "PMT_CounterDivider", 1.0)
     if divider > 0:
         return divider
-    seen = short(scan.header["PMT_CounterDivider"])
-    problems.append(f"{scan.path.name}: PMT_CounterDivider is {seen}, expected a number above 0; it is not known")
+    seen = short(header["PMT_CounterDivider"])
+    problems.append(f"{path.name}: PMT_CounterDivider is {seen}, expected a number above 0; it is not known")
     return math.nan
+
+
+def _as_counts(scan: SdfScan, images: list[StxmImage], divider: float, problems: list[str]) -> list[StxmImage]:
+    """Return the images in counts, where the header says that they are a rate.
+
+    A counter counts whole numbers: if the numbers times dwell and divider are, they are a rate, else they are counts.
+    """
+    if normalised(scan.unit) not in RATE:
+        return images
+    photons = 1.0 if math.isnan(divider) else divider
+    factor = RATE[normalised(scan.unit)]
+    counted = [replace(image, counts=image.counts * np.asarray(image.dwell) * factor) for image in images]
+    what = f"channel {clean(scan.channel)} is in {quoted(scan.unit)}"
+    if all(_are_whole(image.counts * photons) for image in counted):
+        problems.append(f"{what}, and its numbers are whole times the dwell: taken for a rate")
+        return counted
+    problems.append(f"{what}, but its numbers are not whole times the dwell: taken for counts")
+    return images
+
+
+def _are_whole(numbers: FloatArray) -> bool:
+    known = numbers[np.isfinite(numbers)]
+    return np.allclose(known, np.rint(known), rtol=1e-9, atol=1e-6)
 
 
 def _images(scan: SdfScan, region: int, start_time: float, account: _Account) -> Sequence[StxmImage]:
@@ -255,20 +292,35 @@ def _image_time(block: Structure, before: float, name: str, account: _Account) -
     time = _time(block.get("Time"), account.zone)
     if time is None and block.get("Time") is not None:
         seen = short(block["Time"])
-        account.images.append(f"{name}: time {seen} cannot be read; that of the image before stands for it")
+        account.images.append((name, f"time {seen} cannot be read; that of the image before stands for it"))
+    if time is not None and time < before - A_DAY:
+        seen = short(block["Time"])
+        account.images.append((name, f"time {seen} is before the scan began; that of the image before stands for it"))
+        return before
     return before if time is None else time
 
 
-def _image_energy(block: Structure, requested: float, name: str, problems: list[str]) -> float:
+def _image_energy(block: Structure, requested: float, name: str, problems: list[tuple[str, str]]) -> float:
     """Return the energy of an image: that of its block, or the requested one."""
     energy = number(block, "Energy", requested)
     if not ENERGIES[0] < energy <= ENERGIES[1]:
         seen = short(block.get("Energy"))
-        problems.append(f"{name}: energy {seen} is none; {requested:g} eV, as requested, stands for it")
+        problems.append((name, f"energy {seen} is none; the requested one stands for it"))
         return requested
     if abs(energy - requested) > ENERGY_TOLERANCE:
-        problems.append(f"{name}: at {energy:g} eV, where {requested:g} eV was requested")
+        problems.append((name, f"at {energy:g} eV, where {requested:g} eV was requested"))
     return energy
+
+
+def _of_images(found: Sequence[tuple[str, str]]) -> list[str]:
+    """Say what is odd about images, once of those of which it is the same."""
+    by_what: dict[str, list[str]] = {}
+    for name, what in found:
+        by_what.setdefault(what, []).append(name)
+    return [
+        f"{names[0]}: {what}" if len(names) == 1 else f"{names[0]} to {names[-1]}, {len(names)} of them: {what}"
+        for what, names in by_what.items()
+    ]
 
 
 def _time(text: Any, zone: ZoneInfo) -> float | None:
@@ -323,22 +375,29 @@ def _measurement(scan: SdfScan) -> Measurement:
     )
 
 
-def _start_metadata(scan: SdfScan, summary: str, account: _Account) -> dict[str, Any]:
-    scan_id = scan_id_of(scan.path, account.problems)
-    incomplete = [summary, *details_of(account.left_out)] if account.left_out else []
+def _common_metadata(path: Path, text: str, scan_id: int) -> dict[str, Any]:
+    """Return what the start document of any scan has."""
     return {
         "plan_name": "import_sdf",
         "scan_id": scan_id,
         "sample": {"name": NOT_RECORDED},
-        "instrument_header": [header_line(line) for line in scan.text.removesuffix("\n").split("\n")],
-        "imported_from": str(scan.path.resolve()),
+        "instrument_header": [header_line(line) for line in text.removesuffix("\n").split("\n")],
+        "imported_from": str(path.resolve()),
+    }
+
+
+def _start_metadata(scan: SdfScan, summary: str, account: _Account) -> dict[str, Any]:
+    scan_id = scan_id_of(scan.path, account.problems)
+    incomplete = [summary, *details_of(account.left_out)] if account.left_out else []
+    return {
+        **_common_metadata(scan.path, scan.text, scan_id),
         "channel": clean(scan.channel),
         "row_order": "row i of the text is point i of the header's QAxis",
         "energy_source": "as requested, or the energy in an image's block; the header has no read-back",
         "import_problems": [
             *incomplete,
             *account.problems,
-            *shortened(account.images, "such lines"),
+            *shortened(_of_images(account.images), "such lines"),
             *scan.problems,
             *_strays(scan),
         ],
@@ -354,7 +413,7 @@ def _is_sdf(path: Path) -> bool:
 
 SDF = Kind(
     name="sdf",
-    title="STXM scan in SDF: the .hdr header beside its .xim images, or their folder",
+    title="STXM scan in SDF: the .hdr header beside its .xim images or .xsp tables, or their folder",
     recognises=_is_sdf,
     documents=lambda request: sdf_documents(request.path),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,26 @@ LARGEST_ID = 2**63  # of a scan: whole numbers of the documents have 64 bits
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What a device without a role of its own here read at each line.
+
+    Attributes
+    ----------
+    values : numpy.ndarray, shape (rows,)
+        Floats, or texts as objects.
+    unit : str
+    """
+
+    values: NDArray[Any]
+    unit: str
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is text."""
+        return self.values.dtype == object
+
+
+@dataclass(frozen=True)
 class StxmImage:
     """The lines of one region at one energy; a value that is the same for all of them may be given once.
 
@@ -43,6 +63,8 @@ class StxmImage:
         Position of the zone plate, um.
     measured : numpy.ndarray of bool, shape (rows,), or None
         The lines that were measured; None for all.
+    others : mapping of str to Reading
+        What else was read at each line, by data key; the same keys for all images.
     """
 
     energy: int
@@ -56,6 +78,7 @@ class StxmImage:
     time: ArrayLike
     zone_plate: ArrayLike | None = None
     measured: NDArray[np.bool_] | None = None
+    others: Mapping[str, Reading] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,7 +140,7 @@ def stxm_run(
     run = event_model.compose_run(time=start_time, metadata={**metadata, MEASUREMENT: measurement.model_dump()})
     yield "start", run.start_doc
     with_zone_plate = any(image.zone_plate is not None for image in images)
-    data_keys = _data_keys(grid, with_zone_plate, source)
+    data_keys = _data_keys(grid, with_zone_plate, source) | _keys_of_others(images, source)
     known = _configuration(start_time, configuration or {})
     numbers: dict[str, int] = {}
     if dark:
@@ -219,6 +242,8 @@ def _lines(image: StxmImage, grid: StxmGrid, with_zone_plate: bool) -> Iterator[
         }
         if with_zone_plate:
             data[str(Key.ZONE_PLATE)] = float(zone_plate[row])
+        for key, reading in image.others.items():
+            data[key] = str(reading.values[row]) if reading.is_text else float(reading.values[row])
         yield row, float(times[row]), data
 
 
@@ -235,6 +260,16 @@ def _data_keys(grid: StxmGrid, with_zone_plate: bool, source: str) -> dict[str, 
             str(key): {"dtype": "array", "dtype_numpy": "<f8", "shape": shape, "source": source, "units": UNITS[key]}
             for key in ARRAYS
         },
+    }
+
+
+def _keys_of_others(images: Sequence[StxmImage], source: str) -> dict[str, Any]:
+    """Return the data keys of what else was read at each line."""
+    return {
+        key: {"dtype": "string", "shape": [], "source": source}
+        if reading.is_text
+        else {"dtype": "number", "dtype_numpy": "<f8", "shape": [], "source": source, "units": reading.unit}
+        for key, reading in (images[0].others.items() if images else ())
     }
 
 

@@ -10,14 +10,17 @@ import h5py
 import mutations
 import numpy as np
 import pytest
-from small_scans import write_irixs, write_sdf
+from exported import rixs_documents, xas_documents
+from small_scans import write_irixs, write_sdf, write_sdf_points
 from stxm_documents import events, stack, stxm_documents
 
 from beamline.errors import BeamlineError
+from beamline.formats.exporters.nexus import write_nexus
 from beamline.formats.exporters.nxstxm import write_nxstxm
 from beamline.formats.importers import apart
 from beamline.formats.importers.apart import read_apart
 from beamline.formats.importers.irixs import irixs_documents
+from beamline.formats.importers.nexus import nexus_documents
 from beamline.formats.importers.nxstxm import nxstxm_documents
 from beamline.formats.importers.sdf import sdf_documents
 from beamline.storage.log import pack
@@ -71,6 +74,28 @@ def test_a_mutated_header_or_text_image_is_imported_or_named(tmp_path):
         answer(sdf_documents(scan))
 
 
+def test_a_mutated_header_or_table_of_point_spectra_is_imported_or_named(tmp_path):
+    whole = write_sdf_points(tmp_path / "whole")
+    assert len(answer(sdf_documents(whole))) == 2  # what its detectors are taken for
+    for seed in SEEDS:
+        rng = random.Random(seed)
+        scan = shutil.copytree(whole, tmp_path / f"{seed}")
+        path = rng.choice([scan / "s8.hdr", *sorted(scan.glob("*.xsp"))])
+        mutations.mutate_file(path, rng, mutations.TEXT)
+        answer(sdf_documents(scan))
+
+
+@pytest.mark.parametrize("scan_type", ["Sample", "", "Image", "sample point spectrum"])
+def test_a_file_of_another_dialect_with_other_objects_is_imported_or_named(scan_type, tmp_path):
+    write_stack(tmp_path / "a1.hdf5")
+    put(tmp_path / "a1.hdf5", "entry1/counter0/stxm_scan_type", scan_type)
+    put(tmp_path / "a1.hdf5", "entry1/definition", "2.1")
+    for seed in SEEDS[::8]:
+        path = shutil.copy(tmp_path / "a1.hdf5", tmp_path / f"b{seed}.hdf5")
+        mutations.mutate_hdf5(path, random.Random(seed))
+        answer(nxstxm_documents(path))
+
+
 def test_a_hdf5_file_with_other_objects_is_imported_or_named(tmp_path):
     write_stack(tmp_path / "a1.hdf5")
     for seed in SEEDS[::2]:
@@ -86,6 +111,35 @@ def test_a_hdf5_file_with_other_bytes_is_imported_or_named(tmp_path):
     for seed in SEEDS[::2]:
         path.write_bytes(mutations.mutate(data, random.Random(seed), (mutations.overwrite, mutations.cut), 1))
         answer(nxstxm_documents(path))
+
+
+def test_an_exported_run_with_other_objects_or_bytes_is_imported_or_named(tmp_path):
+    documents = rixs_documents(tmp_path / "frames.h5")
+    write_nexus(tmp_path / "a.nxs", documents, None, [])
+    data = (tmp_path / "a.nxs").read_bytes()
+    path = tmp_path / "b.nxs"
+    for seed in SEEDS[::2]:
+        rng = random.Random(seed)
+        if seed % 4:
+            path.write_bytes(mutations.mutate(data, rng, (mutations.overwrite, mutations.cut), 1))
+        else:
+            shutil.copy(tmp_path / "a.nxs", path)
+            mutations.mutate_hdf5(path, rng)
+        answer(nexus_documents(path, frames_dir=tmp_path / "new"))
+
+
+def test_documents_of_an_exported_run_with_other_text_are_imported_or_named(tmp_path):
+    write_nexus(tmp_path / "a.nxs", xas_documents(points=5), None, [])
+    with h5py.File(tmp_path / "a.nxs") as file:
+        text = bytes(file["entry/documents/data"][()])
+    imported = 0
+    for seed in range(60):
+        path = shutil.copy(tmp_path / "a.nxs", tmp_path / "b.nxs")
+        changed = mutations.mutate(text, random.Random(seed), mutations.TEXT, 1)
+        put(path, "entry/documents/data", np.frombuffer(changed, np.uint8))
+        lines = answer(nexus_documents(path, frames_dir=tmp_path))
+        imported += not lines or str(path) not in lines[0]
+    assert 0 < imported < 60
 
 
 def test_a_crash_of_the_library_or_a_loop_without_end_is_one_line(tmp_path, monkeypatch):

@@ -28,7 +28,8 @@ def points(values):
 
 
 def axis(role, name, unit, values):
-    return f'{role} = {{ Name = "{name}"; Unit = "{unit}"; Min = 0; Max = 1; Dir = 1;\n\t{points(values)}\n}};\n'
+    ends = f"Min = {min(values)}; Max = {max(values)}"
+    return f'{role} = {{ Name = "{name}"; Unit = "{unit}"; {ends}; Dir = 1;\n\t{points(values)}\n}};\n'
 
 
 def header(kind="NEXAFS Image Scan", *, regions=None, stack_axis=ENERGIES, channels=("counter1",), extra=""):
@@ -280,7 +281,7 @@ def test_a_counter_divider_that_is_none_is_not_known_and_named(divider, seen, sc
 def test_an_energy_of_an_image_that_is_none_gives_way_to_the_one_requested(energy, seen, scan):
     edit_header(scan, "{StorageRingCurrent = 331;", f"{{StorageRingCurrent = 331; Energy = {energy};")
     documents, problems = imported(scan)
-    assert problems == [f"image 1: energy {seen} is none; 705.5 eV, as requested, stands for it"]
+    assert problems == [f"image 1: energy {seen} is none; the requested one stands for it"]
     assert events(documents)[Y + 1]["data"][Key.ENERGY] == 705.5
 
 

@@ -275,8 +275,8 @@ def test_what_is_wrong_with_many_images_is_said_of_the_first_and_counted(tmp_pat
     problems = start["import_problems"]
     assert problems[0] == "197 of 200 images: 197 of another size; 788 of 800 lines left out"
     assert problems[21] == "and 177 more files"
-    assert problems[22] == "image 1: at 750 eV, where 700 eV was requested"
-    assert len(problems) == 24
+    assert problems[22] == "image 1 to image 2, 2 of them: at 750 eV, where 700 eV was requested"
+    assert len(problems) == 23
 
 
 def test_the_cost_of_a_long_word_is_linear(tmp_path):

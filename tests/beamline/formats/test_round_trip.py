@@ -1,5 +1,6 @@
 """A STXM run that is exported to NXstxm and imported again is reduced to the same numbers, bit for bit."""
 
+import h5py
 import numpy as np
 import pytest
 from stxm_documents import START, events, stxm_documents
@@ -144,6 +145,55 @@ def test_a_line_without_a_count_stays_an_event(tmp_path):
     assert events(again).keys() == events(documents).keys()
     assert again[-1][1]["exit_status"] == "success"
     assert differences(reduced(documents), reduced(again)) == []
+
+
+def with_others(documents):
+    """What devices without a place in the definition read at each line: a text, a number."""
+    for name, doc in documents:
+        if name == "descriptor":
+            doc["data_keys"]["polarisation"] = {"dtype": "string", "shape": [], "source": "x"}
+            doc["data_keys"]["cryostat"] = {"dtype": "number", "shape": [], "source": "x", "units": "K"}
+        if name == "event":
+            doc["data"] |= {"polarisation": "C+" if doc["seq_num"] % 2 else "C-", "cryostat": 80 + doc["seq_num"] / 7}
+            doc["timestamps"] |= dict.fromkeys(doc["data"], doc["time"])
+    return documents
+
+
+@pytest.mark.parametrize("lines", [160, 130])
+def test_what_other_devices_read_at_a_line_is_kept(lines, tmp_path):
+    documents = with_others(stack(lines=lines))
+    write_nxstxm(tmp_path / "scan.hdf5", documents, None)
+    again = list(nxstxm_documents(tmp_path / "scan.hdf5"))
+    found, expected = events(again), events(documents)
+    for key in ("polarisation", "cryostat"):
+        assert [one["data"][key] for one in found.values()] == [one["data"][key] for one in expected.values()]
+    data_keys = next(doc["data_keys"] for name, doc in again if name == "descriptor")
+    assert (data_keys["polarisation"]["dtype"], data_keys["cryostat"]["units"]) == ("string", "K")
+    assert differences(reduced(documents), reduced(again)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("energy", np.zeros(160), "'energy' is no data key of another device"),
+        ("a b", np.zeros(160), "'a b' is no data key of another device"),
+        ("cryostat", np.zeros(159), "cryostat: 159 values, expected 160"),
+        ("cryostat", [b"x"] * 159, "cryostat: 159 values, expected 160"),
+        ("cryostat", np.zeros(160, complex), "cryostat: values of the type complex128, expected numbers"),
+    ],
+)
+def test_readings_that_are_not_of_the_lines_are_left_out_and_named(name, values, message, tmp_path):
+    write_nxstxm(tmp_path / "scan.hdf5", with_others(stack()), None)
+    with h5py.File(tmp_path / "scan.hdf5", "a") as file:
+        others = file["entry1/lines/others"]
+        if name in others:
+            del others[name]
+        others[name] = values
+    again = list(nxstxm_documents(tmp_path / "scan.hdf5"))
+    assert again[0][1]["import_problems"] == [
+        f"/entry1/lines/others{'/' if ':' in message else ': '}{message}; left out"
+    ]
+    assert "polarisation" not in events(again)[1]["data"]
 
 
 def test_a_line_that_was_taken_again_replaces_the_one_before(tmp_path):
