@@ -104,6 +104,9 @@ def _spectra(found: Gathered, pairs: list[tuple[Run, Run]], recipe: Recipe) -> N
     offsets = []
     for raw, derived in pairs:
         result = derived.read(XasResult)
+        if not result.xas_energy.size or not result.spectra:
+            found.notes.append(f"{shown_name(raw)}: no point was measured")
+            continue
         row = _row(raw, result, recipe)
         if recipe.align is not None:
             reference = _absorption(raw, result, recipe.align.channel)

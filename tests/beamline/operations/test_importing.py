@@ -124,7 +124,7 @@ def test_what_is_of_no_kind_is_one_line_that_says_what_was_found_and_what_is_rea
         found = answer("import", tmp_path / name, "--data-dir", tmp_path / "data")
         assert (found.code, found.stdout, found.stderr.count("\n")) == (1, "", 1)
         assert f"{tmp_path / name}: {words}" in found.stderr
-        assert "which is of no kind that is imported; these are irixs, sdf, nxstxm," in found.stderr
+        assert "which is of no kind that is imported; these are irixs, sdf, nexus, nxstxm," in found.stderr
     assert not Runs(tmp_path / "data").raw()
 
 
