@@ -21,5 +21,5 @@ class FlownResult(Result):
     lag_sigma: Annotated[float, Described("its standard uncertainty; NaN where it was configured", "s")] = NAN
     lag_status: Annotated[str, Described("ok, configured, or why it is not known and taken as 0")] = ""
     lag_channel: Annotated[str, Described("channel in whose structure it was found")] = ""
-    asked_energy: Annotated[Floats, Described("energies asked for", "eV", ("asked",))] = NOT_KNOWN_1D
+    asked_energy: Annotated[Floats, Described("energies asked for", "eV", ("asked",), is_axis=True)] = NOT_KNOWN_1D
     exposure: Annotated[Floats, Described("time that was counted at each of them", "s", ("asked",))] = NOT_KNOWN_1D

@@ -58,12 +58,18 @@ class Described:
     units : str
         "" for what has none.
     shape : tuple of str
-        Names of the axes; none for a single value.
+        Names of the axes; none for a single value. Fields of one result that share an axis are in one order along it.
+    is_axis : bool
+        Whether its values are the positions along its only axis, by which other fields are looked up and drawn.
+    of : str
+        Name of the field that this is the standard uncertainty of, where it is not that with `_sigma` behind.
     """
 
     meaning: str
     units: str = ""
     shape: tuple[str, ...] = ()
+    is_axis: bool = False
+    of: str = ""
 
 
 def _empty(axes: int, dtype: Any = float) -> Any:
@@ -106,8 +112,12 @@ class Result(BaseModel):
         }
 
     def described(self) -> dict[str, Described]:
-        """Give the same with what only this result has."""
+        """Give the same with what only this result has; each of what `as_dict` gives is there."""
         return type(self).describe()
+
+    def positions(self) -> dict[str, tuple[Described, Any]]:
+        """Give what is known of positions along the axes beside the fields: by name, described, with the values."""
+        return {}
 
 
 Floats = NDArray[np.floating]
@@ -124,7 +134,9 @@ NAN = float("nan")
 class Marks(Result):
     """Events that are not to be trusted as the others are; a part of the result of every technique."""
 
-    marked_frames: Annotated[Integers, Described("number of each marked event, from 1", shape=("marks",))] = NO_INTEGERS
+    marked_frames: Annotated[
+        Integers, Described("number of each marked event, from 1", "", ("marks",), is_axis=True)
+    ] = NO_INTEGERS
     marks: Annotated[Texts, Described("why it is marked", shape=("marks",))] = NO_TEXTS
 
 
@@ -132,7 +144,7 @@ class Account(Result):
     """What the reduction itself went through."""
 
     frames: Annotated[int, Described("events of the stream `primary`")] = -1
-    problem_frames: Annotated[Integers, Described("number of each event that failed; 0: dark", shape=("problems",))] = (
-        NO_INTEGERS
-    )
+    problem_frames: Annotated[
+        Integers, Described("number of each event that failed; 0: dark", "", ("problems",), is_axis=True)
+    ] = NO_INTEGERS
     problems: Annotated[Texts, Described("which step failed, and why", shape=("problems",))] = NO_TEXTS

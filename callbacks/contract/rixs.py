@@ -77,9 +77,7 @@ class RixsOutput(Output):
 class IntegrationResult(Result):
     """The curvature that the frames were straightened with."""
 
-    curvature: Annotated[Floats, Described("tilt and curvature over the rows", "pixel", ("coefficients",))] = (
-        NOT_KNOWN_1D
-    )
+    curvature: Annotated[Floats, Described("tilt and curvature over the rows", "pixel", ("orders",))] = NOT_KNOWN_1D
     curvature_sigma: Annotated[float, Described("standard uncertainty at the edge of the chip", "pixel")] = NAN
     curvature_status: Annotated[str, Described("ok, or why there is none")] = ""
 
@@ -87,15 +85,17 @@ class IntegrationResult(Result):
 class RowsResult(Result):
     """How frames make the rows of the map."""
 
-    row_frames: Annotated[Integers, Described("frames of each row, in the order of first visits", "", ("rows",))] = (
+    row_frames: Annotated[Integers, Described("frames of each row, in the order of first visits", "", ("visited",))] = (
         NO_INTEGERS
     )
     drift_status: Annotated[str, Described("what told the drift of the spectrograph")] = ""
-    drift_frame_hours: Annotated[Floats, Described("time of each frame since the first", "h", ("frames",))] = (
+    drift_frame_hours: Annotated[Floats, Described("time of each frame since the first", "h", ("frame",))] = (
         NOT_KNOWN_1D
     )
-    drift_frame_pixels: Annotated[Floats, Described("drift of each frame", "pixel", ("frames",))] = NOT_KNOWN_1D
-    drift_frame_sigma: Annotated[Floats, Described("its standard uncertainty", "pixel", ("frames",))] = NOT_KNOWN_1D
+    drift_frame_pixels: Annotated[Floats, Described("drift of each frame", "pixel", ("frame",))] = NOT_KNOWN_1D
+    drift_frame_sigma: Annotated[
+        Floats, Described("its standard uncertainty", "pixel", ("frame",), of="drift_frame_pixels")
+    ] = NOT_KNOWN_1D
 
 
 class CalibrationResult(Result):
@@ -107,11 +107,13 @@ class CalibrationResult(Result):
         Floats, Described("E0 (eV), dispersion D (eV/pixel) and bend (1/pixel) at the pivot", "", ("coefficients",))
     ] = NOT_KNOWN_1D
     calibration_covariance: Annotated[
-        Floats, Described("covariance of the coefficients", "", ("coefficients", "coefficients"))
+        Floats, Described("covariance of the coefficients", "", ("coefficients", "other_coefficients"))
     ] = NOT_KNOWN_2D
     calibration_pivot: Annotated[float, Described("column that the coefficients hold at", "pixel")] = NAN
     calibration_dispersion_ev_per_pixel: Annotated[float, Described("dispersion at the pivot", "eV/pixel")] = NAN
-    calibration_dispersion_sigma: Annotated[float, Described("its standard uncertainty", "eV/pixel")] = NAN
+    calibration_dispersion_sigma: Annotated[
+        float, Described("its standard uncertainty", "eV/pixel", of="calibration_dispersion_ev_per_pixel")
+    ] = NAN
     calibration_rms_ev: Annotated[float, Described("rms of the residuals of the lines used", "eV")] = NAN
     calibration_accepted: Annotated[int, Described("elastic lines used")] = -1
     calibration_rejected: Annotated[int, Described("rows without a usable elastic line")] = -1
@@ -123,7 +125,9 @@ class CalibrationResult(Result):
         float, Described("how far the lines lie from where they lay there", "pixel")
     ] = NAN
     calibration_loaded_offset_sigma: Annotated[float, Described("its standard uncertainty", "pixel")] = NAN
-    known_names: Annotated[Texts, Described("fluorescence lines that joined the fit", "", ("known",))] = NO_TEXTS
+    known_names: Annotated[Texts, Described("fluorescence lines that joined the fit", "", ("known",), is_axis=True)] = (
+        NO_TEXTS
+    )
     known_energy: Annotated[Floats, Described("their energies", "eV", ("known",))] = NOT_KNOWN_1D
     known_energy_sigma: Annotated[Floats, Described("standard uncertainty", "eV", ("known",))] = NOT_KNOWN_1D
     known_pixel: Annotated[Floats, Described("columns", "pixel", ("known",))] = NOT_KNOWN_1D
@@ -135,54 +139,66 @@ class CalibrationResult(Result):
         Floats, Described("by how many sigmas its energy is off what all other lines give", "", ("known",))
     ] = NOT_KNOWN_1D
     known_left_out: Annotated[
-        Texts, Described("fluorescence lines that were given and are not used", "", ("others",))
+        Texts, Described("fluorescence lines that were given and are not used", "", ("unused",), is_axis=True)
     ] = NO_TEXTS
-    known_left_out_reasons: Annotated[Texts, Described("why", "", ("others",))] = NO_TEXTS
-    elastic_energy: Annotated[Floats, Described("excitation energy of each row", "eV", ("rows",))] = NOT_KNOWN_1D
-    elastic_pixel: Annotated[Floats, Described("column of its elastic line", "pixel", ("rows",))] = NOT_KNOWN_1D
-    elastic_sigma: Annotated[Floats, Described("its standard uncertainty", "pixel", ("rows",))] = NOT_KNOWN_1D
+    known_left_out_reasons: Annotated[Texts, Described("why", "", ("unused",))] = NO_TEXTS
+    elastic_energy: Annotated[Floats, Described("excitation energy of each row", "eV", ("visited",), is_axis=True)] = (
+        NOT_KNOWN_1D
+    )
+    elastic_pixel: Annotated[Floats, Described("column of its elastic line", "pixel", ("visited",))] = NOT_KNOWN_1D
+    elastic_sigma: Annotated[
+        Floats, Described("its standard uncertainty", "pixel", ("visited",), of="elastic_pixel")
+    ] = NOT_KNOWN_1D
     elastic_moved: Annotated[
-        Floats, Described("how far drift and emission moved it, as all lines together tell", "pixel", ("rows",))
+        Floats, Described("how far drift and emission moved it, as all lines together tell", "pixel", ("visited",))
     ] = NOT_KNOWN_1D
     elastic_fit_sigma: Annotated[
         Floats,
-        Described("standard uncertainty in the fit, what emission does to one line included", "pixel", ("rows",)),
+        Described("standard uncertainty in the fit, what emission does to one line included", "pixel", ("visited",)),
     ] = NOT_KNOWN_1D
     elastic_displacement: Annotated[
         Floats,
         Described(
             "displacement by each independent cause of unit variance, drift and (last) emission",
             "pixel",
-            ("rows", "causes"),
+            ("visited", "causes"),
         ),
     ] = NOT_KNOWN_2D
-    elastic_significance: Annotated[Floats, Described("height over its standard uncertainty", "", ("rows",))] = (
+    elastic_significance: Annotated[Floats, Described("height over its standard uncertainty", "", ("visited",))] = (
         NOT_KNOWN_1D
     )
-    elastic_fwhm: Annotated[Floats, Described("its full width at half maximum", "pixel", ("rows",))] = NOT_KNOWN_1D
-    elastic_accepted: Annotated[Booleans, Described("whether the calibration uses it", "", ("rows",))] = (
+    elastic_fwhm: Annotated[Floats, Described("its full width at half maximum", "pixel", ("visited",))] = NOT_KNOWN_1D
+    elastic_accepted: Annotated[Booleans, Described("whether the calibration uses it", "", ("visited",))] = (
         NOT_KNOWN_1D.astype(bool)
     )
-    elastic_reason: Annotated[Texts, Described("why not", "", ("rows",))] = NO_TEXTS
-    elastic_window_column: Annotated[Integers, Described("columns around the line", "pixel", ("rows", "columns"))] = (
+    elastic_reason: Annotated[Texts, Described("why not", "", ("visited",))] = NO_TEXTS
+    elastic_window_column: Annotated[Integers, Described("columns around the line", "pixel", ("visited", "window"))] = (
         NO_INTEGERS_2D
     )
-    elastic_window_counts: Annotated[Floats, Described("counts there", "counts", ("rows", "columns"))] = NOT_KNOWN_2D
-    elastic_window_sigma: Annotated[Floats, Described("their standard uncertainty", "counts", ("rows", "columns"))] = (
+    elastic_window_counts: Annotated[Floats, Described("counts there", "counts", ("visited", "window"))] = NOT_KNOWN_2D
+    elastic_window_sigma: Annotated[
+        Floats, Described("their standard uncertainty", "counts", ("visited", "window"))
+    ] = NOT_KNOWN_2D
+    elastic_window_model: Annotated[Floats, Described("the fitted line", "counts", ("visited", "window"))] = (
         NOT_KNOWN_2D
     )
-    elastic_window_model: Annotated[Floats, Described("the fitted line", "counts", ("rows", "columns"))] = NOT_KNOWN_2D
 
 
 class RixsMapResult(Result):
     """The map, by ascending excitation energy. Intensities are counts for 1e6 counts of I0."""
 
-    excitation_energy: Annotated[Floats, Described("excitation energy of each row", "eV", ("rows",))] = NOT_KNOWN_1D
+    excitation_energy: Annotated[Floats, Described("excitation energy of each row", "eV", ("rows",), is_axis=True)] = (
+        NOT_KNOWN_1D
+    )
     map: Annotated[Floats, Described("intensity normalised to I0", "counts", ("rows", "columns"))] = NOT_KNOWN_2D
     map_variance: Annotated[Floats, Described("its variance", "counts^2", ("rows", "columns"))] = NOT_KNOWN_2D
-    emission_energy: Annotated[Floats, Described("emission energy of each column", "eV", ("columns",))] = NOT_KNOWN_1D
+    emission_energy: Annotated[
+        Floats, Described("emission energy of each column", "eV", ("columns",), is_axis=True)
+    ] = NOT_KNOWN_1D
     emission_energy_sigma: Annotated[Floats, Described("its standard uncertainty", "eV", ("columns",))] = NOT_KNOWN_1D
-    energy_loss: Annotated[Floats, Described("excitation less emission energy", "eV", ("losses",))] = NOT_KNOWN_1D
+    energy_loss: Annotated[Floats, Described("excitation less emission energy", "eV", ("losses",), is_axis=True)] = (
+        NOT_KNOWN_1D
+    )
     map_loss: Annotated[Floats, Described("intensity against energy loss", "counts", ("rows", "losses"))] = NOT_KNOWN_2D
     map_loss_variance: Annotated[Floats, Described("its variance", "counts^2", ("rows", "losses"))] = NOT_KNOWN_2D
     pfy: Annotated[Floats, Described("partial fluorescence yield", "counts", ("rows",))] = NOT_KNOWN_1D
@@ -198,12 +214,12 @@ class RixsResult(Account, Marks, IntegrationResult, RowsResult, CalibrationResul
 class RixsPooledResult(CalibrationResult):
     """Several maps as one: the calibration by the lines of all, as of the first map, and the maps on its columns.
 
-    The rows of what is said of elastic lines are those of all maps, one map after the other.
+    What is said of elastic lines is of the rows of all maps, one map after the other.
     """
 
-    runs: Annotated[Texts, Described("uids", "", ("runs",))] = NO_TEXTS
+    runs: Annotated[Texts, Described("uids", "", ("runs",), is_axis=True)] = NO_TEXTS
     samples: Annotated[Texts, Described("samples", "", ("runs",))] = NO_TEXTS
-    left_out: Annotated[Texts, Described("uids of runs that are left out", "", ("others",))] = NO_TEXTS
+    left_out: Annotated[Texts, Described("uids of runs that are left out", "", ("others",), is_axis=True)] = NO_TEXTS
     left_out_reasons: Annotated[Texts, Described("why", "", ("others",))] = NO_TEXTS
     chi_square: Annotated[float, Described("of the dispersions of the runs about their mean")] = NAN
     chi_square_freedom: Annotated[int, Described("its degrees of freedom")] = -1
@@ -230,11 +246,15 @@ class RixsPooledResult(CalibrationResult):
     run_intensity_sigma: Annotated[Floats, Described("its standard uncertainty, of noise", "", ("runs",))] = (
         NOT_KNOWN_1D
     )
-    elastic_run: Annotated[Integers, Described("which of the runs each elastic line is of", "", ("rows",))] = (
+    elastic_run: Annotated[Integers, Described("which of the runs each elastic line is of", "", ("visited",))] = (
         NO_INTEGERS
     )
-    excitation_energy: Annotated[Floats, Described("excitation energy of each row", "eV", ("energies",))] = NOT_KNOWN_1D
-    emission_energy: Annotated[Floats, Described("emission energy of each column", "eV", ("columns",))] = NOT_KNOWN_1D
+    excitation_energy: Annotated[
+        Floats, Described("excitation energy of each row", "eV", ("energies",), is_axis=True)
+    ] = NOT_KNOWN_1D
+    emission_energy: Annotated[
+        Floats, Described("emission energy of each column", "eV", ("columns",), is_axis=True)
+    ] = NOT_KNOWN_1D
     emission_energy_sigma: Annotated[
         Floats, Described("its standard uncertainty, which is the same error in all runs", "eV", ("columns",))
     ] = NOT_KNOWN_1D

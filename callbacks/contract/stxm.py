@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
+
+import numpy as np
 
 from callbacks.contract.outputs import (
     NAN,
@@ -85,11 +87,34 @@ class RegionsResult(Marks):
     )
     region_y: Annotated[Floats, Described("of the first and last line", "um", ("regions", "ends"))] = NOT_KNOWN_2D
 
+    def positions(self) -> dict[str, tuple[Described, Any]]:
+        """Give where the pixels are: x of the columns and y of the lines; of several regions x of every pixel."""
+        if not (len(self.region_rows) == len(self.region_columns) == len(self.region_x) == len(self.region_y)):
+            return {}
+        lines, pixels = (
+            [np.linspace(first, last, number) for (first, last), number in zip(ends, numbers, strict=True)]
+            for ends, numbers in ((self.region_y, self.region_rows), (self.region_x, self.region_columns))
+        )
+        if len(lines) == 1:
+            return {
+                "x": (Described("x of the pixels", "um", ("columns",), is_axis=True), pixels[0]),
+                "y": (Described("y of the lines", "um", ("lines",), is_axis=True), lines[0]),
+            }
+        x = np.full((len(self.region_rows), max(self.region_columns, default=0)), np.nan)
+        for row, of_region in zip(x, pixels, strict=True):
+            row[: len(of_region)] = of_region
+        region = np.repeat(np.arange(len(lines)), self.region_rows)
+        return {
+            "region": (Described("which of the regions each line is of, from 0", "", ("lines",)), region),
+            "x": (Described("x of the pixels", "um", ("lines", "columns")), x[region]),
+            "y": (Described("y of the lines", "um", ("lines",)), np.concatenate([*lines, np.zeros(0)])),
+        }
+
 
 class AlignmentResult(Result):
     """Energies and shifts of all images, by ascending energy."""
 
-    stack_energy: Annotated[Floats, Described("energy of each image", "eV", ("images",))] = NOT_KNOWN_1D
+    stack_energy: Annotated[Floats, Described("energy of each image", "eV", ("images",), is_axis=True)] = NOT_KNOWN_1D
     drift: Annotated[
         Floats, Described("shift of each region, rows and columns", "pixel", ("images", "regions", "axes"))
     ] = NOT_KNOWN_3D
@@ -103,7 +128,9 @@ class DensityResult(Result):
     """Incident flux, optical density and masks, by ascending energy."""
 
     incident_rate: Annotated[Floats, Described("I0 of each image", "counts/s", ("images",))] = NOT_KNOWN_1D
-    incident_sigma: Annotated[Floats, Described("its standard uncertainty", "counts/s", ("images",))] = NOT_KNOWN_1D
+    incident_sigma: Annotated[
+        Floats, Described("its standard uncertainty", "counts/s", ("images",), of="incident_rate")
+    ] = NOT_KNOWN_1D
     i0_status: Annotated[str, Described("ok, or why there is no I0")] = ""
     blank: Annotated[Integers, Described("1 for the sample-free pixels", "", ("lines", "columns"))] = NO_INTEGERS_2D
     optical_density: Annotated[Floats, Described("-ln(I/I0), aligned", "", ("images", "lines", "columns"))] = (
@@ -115,7 +142,7 @@ class DensityResult(Result):
     mask: Annotated[
         Integers, Described("why each pixel is left out: place in `mask_reasons`", "", ("lines", "columns"))
     ] = NO_INTEGERS_2D
-    mask_reasons: Annotated[Texts, Described("reasons", "", ("reasons",))] = NO_TEXTS
+    mask_reasons: Annotated[Texts, Described("reasons", "", ("reasons",), is_axis=True)] = NO_TEXTS
     edge_jump: Annotated[Floats, Described("optical density at the edge less below", "", ("lines", "columns"))] = (
         NOT_KNOWN_2D
     )
@@ -134,7 +161,7 @@ class AnalysisResult(Result):
     """
 
     pca_status: Annotated[str, Described("ok, or why there are no components")] = ""
-    pca_energy: Annotated[Floats, Described("energies analysed", "eV", ("energies",))] = NOT_KNOWN_1D
+    pca_energy: Annotated[Floats, Described("energies analysed", "eV", ("energies",), is_axis=True)] = NOT_KNOWN_1D
     pca_mean: Annotated[Floats, Described("mean normalised spectrum", "", ("energies",))] = NOT_KNOWN_1D
     pca_components: Annotated[Floats, Described("components", "", ("components", "energies"))] = NOT_KNOWN_2D
     pca_eigenvalues: Annotated[Floats, Described("variance along each direction", "", ("energies",))] = NOT_KNOWN_1D
@@ -156,8 +183,10 @@ class AnalysisResult(Result):
     brightness: Annotated[Floats, Described("edge area", "eV", ("lines", "columns"))] = NOT_KNOWN_2D
     chemical_status: Annotated[str, Described("ok, or why there is no chemical map")] = ""
     reference_note: Annotated[str, Described("references that are left out, or fitted in part, and why")] = ""
-    end_member_names: Annotated[Texts, Described("names of end members or references", "", ("members",))] = NO_TEXTS
-    end_member_energy: Annotated[Floats, Described("energies fitted", "eV", ("fitted",))] = NOT_KNOWN_1D
+    end_member_names: Annotated[
+        Texts, Described("names of end members or references", "", ("members",), is_axis=True)
+    ] = NO_TEXTS
+    end_member_energy: Annotated[Floats, Described("energies fitted", "eV", ("fitted",), is_axis=True)] = NOT_KNOWN_1D
     end_members: Annotated[Floats, Described("their spectra", "", ("members", "fitted"))] = NOT_KNOWN_2D
     end_members_sigma: Annotated[
         Floats, Described("standard uncertainty; 0 for references", "", ("members", "fitted"))
@@ -215,8 +244,8 @@ class StxmResult(Account, LineResult, RegionsResult, AlignmentResult, DensityRes
 class PooledResult(AnalysisResult):
     """The analysis of several stacks together."""
 
-    runs: Annotated[Texts, Described("uids", "", ("runs",))] = NO_TEXTS
-    left_out: Annotated[Texts, Described("uids of runs that are left out", "", ("others",))] = NO_TEXTS
+    runs: Annotated[Texts, Described("uids", "", ("runs",), is_axis=True)] = NO_TEXTS
+    left_out: Annotated[Texts, Described("uids of runs that are left out", "", ("others",), is_axis=True)] = NO_TEXTS
     left_out_reasons: Annotated[Texts, Described("sample of each, and why", "", ("others",))] = NO_TEXTS
     samples: Annotated[Texts, Described("samples", "", ("runs",))] = NO_TEXTS
     run_pixels: Annotated[Integers, Described("pixels of each run", "", ("runs",))] = NO_INTEGERS
@@ -250,7 +279,7 @@ class FocusResult(Account, LineResult, Marks):
     focus: Annotated[float, Described("position of the zone plate", "um")] = NAN
     focus_sigma: Annotated[float, Described("its standard uncertainty", "um")] = NAN
     focus_status: Annotated[str, Described("ok, or why there is none")] = ""
-    focus_position: Annotated[Floats, Described("position at each line", "um", ("lines",))] = NOT_KNOWN_1D
+    focus_position: Annotated[Floats, Described("position at each line", "um", ("lines",), is_axis=True)] = NOT_KNOWN_1D
     focus_sharpness: Annotated[Floats, Described("sharpness of each line", "", ("lines",))] = NOT_KNOWN_1D
     focus_sharpness_sigma: Annotated[Floats, Described("its standard uncertainty", "", ("lines",))] = NOT_KNOWN_1D
     focus_lines: Annotated[Floats, Described("the lines", "counts/s", ("lines", "columns"))] = NOT_KNOWN_2D

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Self, cast
 
 from pydantic import Field
@@ -58,7 +59,7 @@ class ChannelSpectrum(Result):
     """
 
     normalised: Annotated[Floats, Described("normalised absorption", "", ("energies",))] = NOT_KNOWN_1D
-    sigma: Annotated[Floats, Described("its standard uncertainty", "", ("energies",))] = NOT_KNOWN_1D
+    sigma: Annotated[Floats, Described("its standard uncertainty", "", ("energies",), of="normalised")] = NOT_KNOWN_1D
     status: Annotated[str, Described("ok, or why it is not normalised")] = ""
     edge_jump: Annotated[float, Described("edge jump of what is normalised")] = NAN
     edge_jump_sigma: Annotated[float, Described("its standard uncertainty")] = NAN
@@ -91,15 +92,17 @@ class ChannelSpectrum(Result):
 class XasResult(Account, Marks, FlownResult):
     """The spectra, by ascending energy, of each channel by its name."""
 
-    xas_energy: Annotated[Floats, Described("energy, as read or calibrated", "eV", ("energies",))] = NOT_KNOWN_1D
+    xas_energy: Annotated[Floats, Described("energy, as read or calibrated", "eV", ("energies",), is_axis=True)] = (
+        NOT_KNOWN_1D
+    )
     energy_offset: Annotated[float, Described("added to the energy, as calibrated; NaN: it is not", "eV")] = NAN
     energy_offset_sigma: Annotated[float, Described("its standard uncertainty", "eV")] = NAN
     energy_calibration: Annotated[str, Described("by what, and whether that is long ago")] = ""
     i0_counts: Annotated[Floats, Described("I0, added up where it is not lost", "counts", ("energies",))] = NOT_KNOWN_1D
-    channels: Annotated[Texts, Described("names of the channels", shape=("channels",))] = NO_TEXTS
-    polarisations: Annotated[Texts, Described("the two of a dichroism; none otherwise", shape=("polarisations",))] = (
-        NO_TEXTS
-    )
+    channels: Annotated[Texts, Described("names of the channels", "", ("channels",), is_axis=True)] = NO_TEXTS
+    polarisations: Annotated[
+        Texts, Described("the two of a dichroism; none otherwise", "", ("polarisations",), is_axis=True)
+    ] = NO_TEXTS
     spectra: dict[str, ChannelSpectrum] = Field(default_factory=dict)
 
     @classmethod
@@ -126,6 +129,19 @@ class XasResult(Account, Marks, FlownResult):
             for name, field in cls.model_fields.items()
             if name != "spectra"
         }
+
+    def described(self) -> dict[str, Described]:
+        """Give meaning, unit and axes of what `as_dict` gives, the fields of the spectra by the names of channels."""
+        found = self.describe()
+        for channel in self.spectra:
+            for field, one in ChannelSpectrum.describe().items():
+                of_another = one.meaning.startswith("its ")
+                found[_key(channel, field)] = replace(
+                    one,
+                    meaning=one.meaning if of_another else f"{channel.upper()}: {one.meaning}",
+                    of=_key(channel, one.of) if one.of else "",
+                )
+        return found
 
 
 def channel_keys(channel: str) -> Iterable[str]:
