@@ -18,7 +18,7 @@ from beamline.storage.catalogue.find import RunNotFoundError, open_catalog, reso
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.joined import joined
 from beamline.storage.log import Document
-from beamline.storage.results import collect, differences
+from beamline.storage.results import Run, collect, differences
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques import pipelines
 from beamline.techniques.settings import processing_problems
@@ -59,22 +59,7 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
         settings = processing_with_references(loaded, runs.data_dir)
         if twice := calibrated_by_itself(entry, settings, runs.raw()):
             raise BeamlineError(twice)
-    documents = list(documents_of(runs, entry, source))
-    if unreadable := unreadable_frames(documents):
-        raise BeamlineError(f"run {entry.uid} cannot be reduced again: {unreadable}")
-    try:
-        derived = reduce_documents(documents, settings)
-    except BeamlineError:
-        raise
-    except Exception as error:  # of documents that do not fit together, as those of a foreign log may not
-        raise BeamlineError(f"run {entry.uid}: cannot be reduced: {type(error).__name__}: {error}") from error
-    after = collect(derived)
-    late = ""
-    if keep:
-        with closing(DerivedRuns(runs.data_dir)) as store:
-            for name_, doc in derived:
-                store(name_, doc)
-        late = ingest_now(runs.data_dir, after.uid)
+    after, late = reduce_again(runs, entry, documents_of(runs, entry, source), settings, keep=keep)
     found = differences(before, after) if before and before.settings == after.settings else None
     return {
         "raw_uid": entry.uid,
@@ -87,6 +72,53 @@ def replay(runs: Runs, name: str, *, config: Path | None, source: Source, keep: 
         "problems": raw.problems,
         "not_in_catalogue": late,
     }
+
+
+def reduce_again(
+    runs: Runs, entry: Entry, documents: Iterable[Document], settings: Mapping[str, Any] | None, *, keep: bool
+) -> tuple[Run, str]:
+    """Reduce the documents of a run of a data folder.
+
+    Parameters
+    ----------
+    runs : Runs
+    entry : Entry
+        The run.
+    documents : iterable of (name, document)
+        All of them.
+    settings : mapping or None
+        By pipeline; None for those that the run began with.
+    keep : bool
+        Keep the outcome as a new derived run.
+
+    Returns
+    -------
+    Run
+        The derived run.
+    str
+        Why what is kept did not come into the catalogue; empty where it did.
+
+    Raises
+    ------
+    BeamlineError
+        When frames cannot be read, or the documents do not fit together.
+    """
+    documents = list(documents)
+    if unreadable := unreadable_frames(documents):
+        raise BeamlineError(f"run {entry.uid} cannot be reduced again: {unreadable}")
+    try:
+        derived = reduce_documents(documents, settings)
+    except BeamlineError:
+        raise
+    except Exception as error:  # of documents that do not fit together, as those of a foreign log may not
+        raise BeamlineError(f"run {entry.uid}: cannot be reduced: {type(error).__name__}: {error}") from error
+    after = collect(derived)
+    if not keep:
+        return after, ""
+    with closing(DerivedRuns(runs.data_dir)) as store:
+        for name, doc in derived:
+            store(name, doc)
+    return after, ingest_now(runs.data_dir, after.uid)
 
 
 def reduce_documents(documents: Iterable[Document], settings: Mapping[str, Any] | None) -> list[Document]:
