@@ -48,6 +48,10 @@ class Table:
         By data key; empty if the descriptor gives none.
     configuration : dict
         Configuration of the devices, by data key.
+    numbers : numpy.ndarray of int, shape (events,)
+        Number of each event, from 1.
+    data_keys : dict
+        Entries of the descriptor, by data key, those of external ones included.
     """
 
     columns: dict[str, np.ndarray]
@@ -55,6 +59,8 @@ class Table:
     time: np.ndarray
     units: dict[str, str]
     configuration: dict[str, Any]
+    numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
+    data_keys: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.time)
@@ -237,6 +243,8 @@ def _table(descriptor: dict[str, Any], events: list[dict[str, Any]]) -> Table:
         time=np.array([event["time"] for event in events]),
         units={key: one.get("units") or "" for key, one in described.items()},
         configuration=configuration,
+        numbers=np.array([event["seq_num"] for event in events], dtype=int),
+        data_keys=described,
     )
 
 
