@@ -445,19 +445,37 @@ def report(
         Path | None,
         typer.Option("-o", "--output", parser=_path, metavar="FILE", help="File. Default: named after the run."),
     ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            parser=_path, metavar="FOLDER", help="Each figure for print as well, with the numbers behind it (CSV)."
+        ),
+    ] = None,
+    figure_format: Annotated[Literal["pdf", "svg", "png"], typer.Option(help="Of the figures for print.")] = "pdf",
+    width: Annotated[float, typer.Option(metavar="MM", help="Their width: 85 a column, 180 a page.")] = 180.0,
+    font: Annotated[str, typer.Option(metavar="NAME", help="A font of this computer. Default: matplotlib's.")] = "",
+    font_size: Annotated[float, typer.Option(metavar="PT", help="Of the labels of axes.")] = 8.0,
+    colours: Annotated[
+        Literal["standard", "colour-blind", "grey"], typer.Option(help="standard: as in the report.")
+    ] = "standard",
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Write one self-contained HTML page with figures, uncertainties and provenance."""
+    """Write one self-contained HTML page with figures, uncertainties and provenance, and figures for print."""
     from beamline.cli import printing
     from beamline.operations.report import write_report
     from beamline.operations.runs import open_runs
 
-    path = write_report(open_runs(data_dir), run, output)
+    style = None
+    if figures is not None:
+        from beamline.report.style import FigureStyle
+
+        style = FigureStyle(figure_format, width, font, font_size, colours)
+    path = write_report(open_runs(data_dir), run, output, figures=figures, style=style)
     if as_json:
-        printing.print_json({"report": str(path)})
+        printing.print_json({"report": str(path)} | ({} if figures is None else {"figures": str(figures)}))
     else:
-        printing.print_paths(path)
+        printing.print_paths(*(each for each in (path, figures) if each is not None))
 
 
 @app.command(context_settings=TAKES_RUN)

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from beamline.operations.outputs import new_file
+from beamline.operations.outputs import new_file, new_files
 from beamline.operations.runs import (
     counted,
     file_name,
@@ -21,6 +21,7 @@ from beamline.operations.runs import (
 )
 from beamline.report.figures import Drawn, Member
 from beamline.report.page import write_page
+from beamline.report.style import FigureStyle, write_figures
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
 from beamline.techniques import Technique
@@ -31,7 +32,9 @@ from callbacks.contract import SERIES, Series
 MOST_WARNINGS = 20  # marked frames that are named one by one
 
 
-def write_report(runs: Runs, name: str, output: Path | None) -> Path:
+def write_report(
+    runs: Runs, name: str, output: Path | None, *, figures: Path | None = None, style: FigureStyle | None = None
+) -> Path:
     """Write the report of a run.
 
     Parameters
@@ -41,6 +44,11 @@ def write_report(runs: Runs, name: str, output: Path | None) -> Path:
         The run.
     output : Path or None
         The HTML file; named after the run where not given.
+    figures : Path, optional
+        A folder, for each figure in a style for print, with the numbers behind it; see
+        `beamline.report.style.write_figures`.
+    style : FigureStyle, optional
+        Of these.
 
     Raises
     ------
@@ -55,6 +63,11 @@ def write_report(runs: Runs, name: str, output: Path | None) -> Path:
     path = output or Path(f"{file_name(entry)}.html")
     summary = summary_of(runs, name)
     title = _title(raw, technique.title)
+    drawn: Iterable[Drawn] = chain(
+        technique.figures(raw, derived, runs.documents(entry), title), _of_series(runs, raw, technique)
+    )
+    if figures is not None:
+        drawn = list(drawn)
     with new_file(path, runs.data_dir) as part:
         write_page(
             part,
@@ -63,11 +76,12 @@ def write_report(runs: Runs, name: str, output: Path | None) -> Path:
             verdict=_verdict(summary),
             warnings=_warnings(summary),
             remarks=_remarks(summary),
-            drawn=chain(
-                technique.figures(raw, derived, runs.documents(entry), title), _of_series(runs, raw, technique)
-            ),
+            drawn=drawn,
             provenance=_provenance(raw, derived, summary["parts"]),
         )
+    if figures is not None:
+        with new_files(figures, runs.data_dir) as folder:
+            write_figures(drawn, folder, style or FigureStyle())
     return path
 
 

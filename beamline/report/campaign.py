@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from beamline.report.figures import ACCEPTED, MARKED, FloatArray
+from beamline.report.numbers import drawn_as
 from callbacks.contract import ChannelSpectrum
 from callbacks.xas.features import Feature
 
@@ -41,7 +42,8 @@ def spectra_figure(spectra: Sequence[Spectrum], channel: str) -> Figure:
             energy, level + drawn.normalised - drawn.sigma, level + drawn.normalised + drawn.sigma, alpha=0.3, lw=0,
             color=ACCEPTED,
         )  # fmt: skip
-        axes.plot(energy, level + drawn.normalised, color=ACCEPTED, lw=1.2)
+        (curve,) = axes.plot(energy, level + drawn.normalised, color=ACCEPTED, lw=1.2)
+        drawn_as(curve, each.sample, level)
         axes.text(energy[0], level + 0.08, each.sample, fontsize=9, va="bottom")
         for feature in each.features:
             if feature.status == "ok":

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from beamline.report.figures import ACCEPTED, MARKED, REJECTED, BoolArray, FloatArray, spread_over
+from beamline.report.numbers import drawn_as
 from callbacks.rixs.calibration import Calibration
 
 MAP_COLOURS = "inferno"
@@ -246,7 +247,8 @@ def spectra(
     for position, row in enumerate(chosen):
         line, band = intensity[row, inside] + position * step, sigma[row, inside]
         axes.fill_between(emission[inside], line - band, line + band, color=ACCEPTED, alpha=0.25, lw=0)
-        axes.plot(emission[inside], line, color=ACCEPTED, lw=0.8)
+        (curve,) = axes.plot(emission[inside], line, color=ACCEPTED, lw=0.8)
+        drawn_as(curve, f"{excitation[row]:.2f} eV", position * step)
         axes.annotate(f"{excitation[row]:.2f} eV", (window[1], position * step), fontsize=8, ha="right", va="bottom")
     axes.set(
         xlabel=axis_label,

@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from beamline.report.figures import ACCEPTED, MARKED, Drawn, FloatArray, Member, incident_flux
+from beamline.report.numbers import drawn_as
 from beamline.storage import Run
 from beamline.storage.results import Table
 from callbacks.contract import ChannelSpectrum, Key, Stream, XasResult
@@ -144,12 +145,14 @@ def _series(kept: Sequence[tuple[float, FloatArray, FloatArray, FloatArray]], la
     _, first_energy, first, first_sigma = kept[0]
     for position, energy, values, sigma in kept:
         colour = colours.to_rgba(np.asarray(position))
-        above.plot(energy, values, color=colour, lw=1.2)
+        (curve,) = above.plot(energy, values, color=colour, lw=1.2)
+        drawn_as(curve, f"{position:g}")
         left = values - np.interp(energy, first_energy, first)
         band = np.hypot(sigma, np.interp(energy, first_energy, first_sigma))
         if energy is not first_energy:
             below.fill_between(energy, left - band, left + band, color=colour, alpha=0.25, lw=0)
-            below.plot(energy, left, color=colour, lw=1.2)
+            (curve,) = below.plot(energy, left, color=colour, lw=1.2)
+            drawn_as(curve, f"{position:g}")
     above.set_ylabel(label)
     below.set_ylabel("less the first")
     below.set_xlabel("excitation energy (eV)")
@@ -168,12 +171,11 @@ def _sweeps(points: Table, i0: str) -> Figure:
         of_it = sweep == number
         energy, counts, dwell = (np.asarray(points[key])[of_it] for key in (Key.ENERGY, i0, Key.DWELL))
         with np.errstate(divide="ignore", invalid="ignore"):
-            axes.plot(
-                energy,
-                np.where(dwell > 0, counts / dwell, np.nan),
-                color="C0" if energy[0] < energy[-1] else "C3",
-                lw=0.8,
+            up = energy[0] < energy[-1]
+            (curve,) = axes.plot(
+                energy, np.where(dwell > 0, counts / dwell, np.nan), color="C0" if up else "C3", lw=0.8
             )
+        drawn_as(curve, f"sweep {number}, {'up' if up else 'down'}")
     for label, colour in (("up", "C0"), ("down", "C3")):
         axes.plot([], [], color=colour, label=label)
     axes.set(xlabel="excitation energy (eV)", ylabel="I0 (counts/s)")

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from beamline.report.figures import ACCEPTED, MARKED, REJECTED, Drawn, FloatArray, IntArray
+from beamline.report.numbers import drawn_as
 from beamline.report.stxm.curves import SERIES, spectra
 from beamline.report.stxm.images import DIVERGING, Field, images
 from beamline.report.stxm.maps import SHOWN_PIXELS
@@ -134,7 +135,8 @@ def components(result: AnalysisResult) -> Figure:
     step = 1.25 * float(np.abs(loadings).max())
     for number, loading in enumerate(loadings):
         curves.axhline(-number * step, color="#bbbbbb", lw=0.5)
-        curves.plot(energy, loading - number * step, lw=1.1, color=SERIES[number % len(SERIES)])
+        (curve,) = curves.plot(energy, loading - number * step, lw=1.1, color=SERIES[number % len(SERIES)])
+        drawn_as(curve, f"component {number + 1}", -number * step)
         curves.annotate(
             f"{number + 1}: {ratio[number]:.1%}", (energy[-1], -number * step), fontsize=9, ha="right", va="bottom"
         )

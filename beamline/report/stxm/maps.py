@@ -112,13 +112,14 @@ def pixel_masks(mean: FloatArray, blank: BoolArray, mask: IntArray, reasons: Seq
     shown = left.imshow(mean, origin="lower", extent=extent, cmap=DENSITY, interpolation="nearest")
     figure.colorbar(shown, ax=left, label="mean optical density", shrink=0.8)
     if blank.any():
-        left.contourf(
-            np.linspace(*region.x, mean.shape[1]),
-            np.linspace(*region.y, mean.shape[0]),
-            blank.astype(float),
-            levels=[0.5, 1.5],
-            colors=[MARKED],
+        left.imshow(
+            np.where(blank, 1.0, np.nan),
+            origin="lower",
+            extent=extent,
+            cmap=ListedColormap([MARKED]),
             alpha=0.45,
+            interpolation="nearest",
+            label="sample-free",
         )
     left.set_title(f"sample-free pixels ({int(blank.sum())}, red)", fontsize=10)
     right.imshow(
