@@ -65,8 +65,9 @@ def dataset_of(result: Result, attributes: Attributes | None = None) -> xr.Datas
     for name, (_, _, about) in variables.items():
         if (status := texts.get(f"{name}_status")) is not None:
             about["status"] = status
-        if f"{name}_reasons" in values:
-            about.update(_flags(values[f"{name}_reasons"]))
+        reasons = values.get(f"{name.removesuffix('_status')}_reasons")
+        if reasons is not None and np.asarray(variables[name][1]).dtype.kind in "iu":
+            about.update(_flags(reasons))
     axes = [name for name in variables if described.get(name, Described("")).is_axis]
     found = xr.Dataset(variables).set_coords([*axes, *(name for name in result.positions() if name in variables)])
     return found.swap_dims({described[name].shape[0]: name for name in axes}).assign_attrs(

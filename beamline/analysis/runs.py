@@ -26,9 +26,11 @@ from beamline.storage.runs import Entry, Runs
 from beamline.techniques.settings import settings_problems
 from beamline.techniques.technique import not_reduced
 from callbacks.contract import (
+    ANALYSED,
     ENERGY_CALIBRATION,
     RIXS_POOLED,
     STXM_POOLED,
+    AnalysedResult,
     EnergyCalibration,
     PooledResult,
     Result,
@@ -37,7 +39,11 @@ from callbacks.contract import (
 )
 
 SHOWN = 20  # runs of a data folder that are printed
-ANALYSES: dict[str, type[Result]] = {STXM_POOLED: PooledResult, RIXS_POOLED: RixsPooledResult}  # by pipeline
+ANALYSES: dict[str, type[Result]] = {  # by pipeline
+    STXM_POOLED: PooledResult,
+    RIXS_POOLED: RixsPooledResult,
+    ANALYSED: AnalysedResult,
+}
 
 
 def open_runs(data_dir: str | Path | None = None) -> DataFolder:

@@ -16,6 +16,7 @@ from beamline.errors import BeamlineError
 
 if TYPE_CHECKING:  # its module takes time to import
     from beamline.acquire.safety import Assessment
+    from beamline.report.style import FigureStyle
 
 app = typer.Typer(
     help="Run a soft X-ray STXM/RIXS endstation and reduce its data live.",
@@ -69,6 +70,15 @@ ReductionFile = Annotated[
         help="Endstation (TOML), or [processing], [calibration] and [references] alone. Default: the simulated one.",
     ),
 ]
+FiguresFolder = Annotated[
+    Path | None,
+    typer.Option(parser=_path, metavar="FOLDER", help="Each figure for print as well, with its numbers (CSV)."),
+]
+FigureFormat = Annotated[Literal["pdf", "svg", "png"], typer.Option(help="Of the figures for print.")]
+FigureWidth = Annotated[float, typer.Option(metavar="MM", help="Their width: 85 a column, 180 a page.")]
+Font = Annotated[str, typer.Option(metavar="NAME", help="A font of this computer. Default: matplotlib's.")]
+FontSize = Annotated[float, typer.Option(metavar="PT", help="Of the labels of axes.")]
+FigureColours = Annotated[Literal["standard", "colour-blind", "grey"], typer.Option(help="standard: as in the report.")]
 RunName = Annotated[
     str,
     typer.Argument(
@@ -445,19 +455,12 @@ def report(
         Path | None,
         typer.Option("-o", "--output", parser=_path, metavar="FILE", help="File. Default: named after the run."),
     ] = None,
-    figures: Annotated[
-        Path | None,
-        typer.Option(
-            parser=_path, metavar="FOLDER", help="Each figure for print as well, with the numbers behind it (CSV)."
-        ),
-    ] = None,
-    figure_format: Annotated[Literal["pdf", "svg", "png"], typer.Option(help="Of the figures for print.")] = "pdf",
-    width: Annotated[float, typer.Option(metavar="MM", help="Their width: 85 a column, 180 a page.")] = 180.0,
-    font: Annotated[str, typer.Option(metavar="NAME", help="A font of this computer. Default: matplotlib's.")] = "",
-    font_size: Annotated[float, typer.Option(metavar="PT", help="Of the labels of axes.")] = 8.0,
-    colours: Annotated[
-        Literal["standard", "colour-blind", "grey"], typer.Option(help="standard: as in the report.")
-    ] = "standard",
+    figures: FiguresFolder = None,
+    figure_format: FigureFormat = "pdf",
+    width: FigureWidth = 180.0,
+    font: Font = "",
+    font_size: FontSize = 8.0,
+    colours: FigureColours = "standard",
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -466,11 +469,7 @@ def report(
     from beamline.operations.report import write_report
     from beamline.operations.runs import open_runs
 
-    style = None
-    if figures is not None:
-        from beamline.report.style import FigureStyle
-
-        style = FigureStyle(figure_format, width, font, font_size, colours)
+    style = _figure_style(figures, figure_format, width, font, font_size, colours)
     path = write_report(open_runs(data_dir), run, output, figures=figures, style=style)
     if as_json:
         printing.print_json({"report": str(path)} | ({} if figures is None else {"figures": str(figures)}))
@@ -509,6 +508,12 @@ def analyse(
         Path | None,
         typer.Option("-o", "--output", parser=_path, metavar="FILE", help="Report. Default: named after the analysis."),
     ] = None,
+    figures: FiguresFolder = None,
+    figure_format: FigureFormat = "pdf",
+    width: FigureWidth = 180.0,
+    font: Font = "",
+    font_size: FontSize = 8.0,
+    colours: FigureColours = "standard",
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -517,7 +522,15 @@ def analyse(
     from beamline.operations.analyse import analyse_runs
 
     outcome = analyse_runs(
-        runs or [], config=config, data_dir=data_dir, output=output, recipe=recipe, does=do or [], sets=settings or []
+        runs or [],
+        config=config,
+        data_dir=data_dir,
+        output=output,
+        recipe=recipe,
+        does=do or [],
+        sets=settings or [],
+        figures=figures,
+        style=_figure_style(figures, figure_format, width, font, font_size, colours),
     )
     printing.print_json(outcome) if as_json else printing.print_analysis(outcome)
     _check_catalogue(outcome)
@@ -719,6 +732,15 @@ def ioc(
         until_stdin_closes=until_stdin_closes,
         **options,
     )
+
+
+def _figure_style(folder: Path | None, *options: Any) -> FigureStyle | None:
+    """Make a style of its options, which are checked before the work is done; None where there are no figures."""
+    if folder is None:
+        return None
+    from beamline.report.style import FigureStyle
+
+    return FigureStyle(*options)
 
 
 def _check_catalogue(summary: dict[str, Any]) -> None:

@@ -17,13 +17,14 @@ from beamline.endstation.config import load_reduction_config
 from beamline.errors import BeamlineError
 from beamline.operations import analyse_across, analyse_recipe, analyse_rixs
 from beamline.operations.analyse_rixs import keep_pooled
-from beamline.operations.outputs import new_file
+from beamline.operations.outputs import new_file, printed
 from beamline.operations.problems import problems_of
 from beamline.operations.recipes import runs_of
 from beamline.operations.runs import data_folder, interruptions, of_one_scan, technique_of
 from beamline.processes.followers import ingest_now
 from beamline.report.page import write_page
 from beamline.report.stxm import pooled_figures
+from beamline.report.style import FigureStyle, Print
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques.settings import processing_problems
@@ -50,7 +51,8 @@ from callbacks.stxm.unmixing.results import analysis_result, totals_result
 from callbacks.wording import number_of
 
 FloatArray = NDArray[np.floating]
-Made = tuple[str, dict[str, Any], Callable[[Path], None]]  # uid, summary, and what writes the report
+# Uid, summary, and what writes the report, and its figures for print.
+Made = tuple[str, dict[str, Any], Callable[[Path, Print | None], None]]
 Make = Callable[[], Made]
 
 
@@ -63,6 +65,8 @@ def analyse_runs(
     recipe: Path | None = None,
     does: Sequence[str] = (),
     sets: Sequence[str] = (),
+    figures: Path | None = None,
+    style: FigureStyle | None = None,
 ) -> dict[str, Any]:
     """Analyse runs together, keep the outcome as a derived run, and write its report.
 
@@ -80,6 +84,8 @@ def analyse_runs(
         What is done; see `callbacks.analysis.recipe`.
     does, sets : sequence of str
         Measures to take, and settings, in addition; see `beamline.operations.recipes.read_recipe`.
+    figures, style : Path, FigureStyle, optional
+        A folder, for the figures in a style for print as well; see `beamline.report.style.write_figures`.
 
     Returns
     -------
@@ -104,14 +110,15 @@ def analyse_runs(
     if output is None:
         uid, summary, write = make()
         output = Path(f"{'analysis' if 'recipe' in summary else 'pooled'}-{uid[:8]}.html")
-        with new_file(output, data_dir) as part:
-            write(part)
-    else:
-        with new_file(output, data_dir) as part:  # where it cannot be, that is said before the work is done
+        with new_file(output, data_dir) as part, printed(figures, style, data_dir) as to_print:
+            write(part, to_print)
+    else:  # where it cannot be, that is said before the work is done
+        with new_file(output, data_dir) as part, printed(figures, style, data_dir) as to_print:
             uid, summary, write = make()
-            write(part)
+            write(part, to_print)
     late = ingest_now(data_dir, uid)
-    return summary | {"report": str(output), "not_in_catalogue": late}
+    printed_to = {} if figures is None else {"figures": str(figures)}
+    return summary | {"report": str(output), "not_in_catalogue": late} | printed_to
 
 
 def _chosen(
@@ -239,7 +246,7 @@ class Pooled:
     problems: list[list[str]]
 
 
-def _write_report(path: Path, pooled: Pooled, settings: StxmSettings) -> None:
+def _write_report(path: Path, to_print: Print | None, *, pooled: Pooled, settings: StxmSettings) -> None:
     result = pooled.result
     left_out = zip(result.runs, pooled.problems, strict=True)
     samples = [str(sample) for sample in result.samples]
@@ -258,6 +265,7 @@ def _write_report(path: Path, pooled: Pooled, settings: StxmSettings) -> None:
             *(f"run {run[:8]}: {problem}" for run, problems in left_out for problem in problems),
         ],
         drawn=pooled_figures(result),
+        to_print=to_print,
         provenance=[("runs", ", ".join(map(str, result.runs))), ("settings", settings.model_dump_json())],
     )
 

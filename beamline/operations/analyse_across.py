@@ -16,6 +16,7 @@ from beamline.errors import BeamlineError
 from beamline.operations.analyse_rixs import keep_pooled
 from beamline.report.across import across_figures
 from beamline.report.page import PageTable, write_page
+from beamline.report.style import Print
 from beamline.report.stxm.pooled import capacity_of
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
@@ -231,7 +232,7 @@ def summary_of(across: Across) -> dict[str, Any]:
     }
 
 
-def write_report(path: Path, across: Across) -> None:
+def write_report(path: Path, to_print: Print | None, *, across: Across) -> None:
     """Write the report of a comparison."""
     summary = summary_of(across)
     names = list(across.recipe.features)
@@ -250,6 +251,7 @@ def write_report(path: Path, across: Across) -> None:
         verdict=f"{number_of(len(names), 'feature')} of {number_of(len(rows), 'sample')}.",
         warnings=summary["assumed"],
         drawn=across_figures(across.result, names, across.analyses),
+        to_print=to_print,
         tables=[PageTable("Features", ["sample", "capacity (mAh/g)", *names], rows)],
         provenance=[
             *((f"analysis of {name}", run.uid) for name, run in across.analyses.items()),

@@ -16,6 +16,7 @@ from beamline.operations.recipes import read_recipe
 from beamline.operations.runs import interruptions, shown_name
 from beamline.report.analysed import analysed_figures, labels, tables
 from beamline.report.page import write_page
+from beamline.report.style import Print
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
 from beamline.text import shortened
@@ -110,7 +111,7 @@ def _analysed(runs: Runs, names: Sequence[str], recipe: Recipe, folder: Path) ->
     return Analysed(uid, recipe, result, found.raws, problems)
 
 
-def write_report(path: Path, analysed: Analysed) -> None:
+def write_report(path: Path, to_print: Print | None, *, analysed: Analysed) -> None:
     """Write the report of an analysis."""
     result, measures = analysed.result, list(analysed.recipe.measures)
     samples = ", ".join(dict.fromkeys(shortened(sample) for sample in map(str, result.row_sample)))
@@ -123,6 +124,7 @@ def write_report(path: Path, analysed: Analysed) -> None:
         warnings=[*map(str, result.assumed), *_problems(analysed)],
         remarks=_refused(analysed),
         drawn=analysed_figures(result, measures),
+        to_print=to_print,
         tables=tables(result, measures),
         provenance=[
             ("runs", ", ".join(map(str, result.runs))),

@@ -18,6 +18,7 @@ from beamline.operations.problems import problems_of
 from beamline.operations.runs import interruptions, shown_name
 from beamline.report.page import write_page
 from beamline.report.rixs_pooled import pooled_figures
+from beamline.report.style import Print
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
@@ -197,7 +198,7 @@ def _relative_intensity(axis: OneAxis) -> tuple[FloatArray, FloatArray]:
     return np.array(values), np.array([0.0, *sigmas[1:]])
 
 
-def write_report(path: Path, pooled: PooledMaps, settings: RixsSettings) -> None:
+def write_report(path: Path, to_print: Print | None, *, pooled: PooledMaps, settings: RixsSettings) -> None:
     """Write the report of maps that were pooled."""
     result = pooled.result
     names = [shown_name(raw) for raw in pooled.runs]
@@ -219,6 +220,7 @@ def write_report(path: Path, pooled: PooledMaps, settings: RixsSettings) -> None
             ),
         ],
         drawn=pooled_figures(result, names),
+        to_print=to_print,
         provenance=[("runs", ", ".join(map(str, result.runs))), ("settings", settings.model_dump_json())],
     )
 

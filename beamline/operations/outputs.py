@@ -9,10 +9,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from beamline.errors import BeamlineError
 from beamline.storage.layout import Layout
 from callbacks.external import FrameReadError
+
+if TYPE_CHECKING:
+    from beamline.report.style import FigureStyle, Print
 
 _OF_HDF5 = re.compile(r"error message = '(?P<reason>[^']+)'")
 
@@ -96,6 +100,28 @@ def new_files(folder: Path, data_dir: Path) -> Iterator[Path]:
             if is_new:
                 with suppress(OSError):  # it holds files
                     target.rmdir()
+
+
+@contextmanager
+def printed(figures: Path | None, style: FigureStyle | None, data_dir: Path) -> Iterator[Print | None]:
+    """Give where the figures of a report are written for print: in a folder as of `new_files`, or nowhere.
+
+    Parameters
+    ----------
+    figures : Path or None
+        The folder; None for nowhere.
+    style : FigureStyle or None
+        Its own defaults where not given.
+    data_dir : Path
+        As for `new_file`.
+    """
+    if figures is None:
+        yield None
+        return
+    from beamline.report.style import FigureStyle, Print  # noqa: PLC0415 - matplotlib takes time to import
+
+    with new_files(figures, data_dir) as folder:
+        yield Print(folder, style or FigureStyle())
 
 
 def reason_of(error: Exception) -> str:

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from beamline.operations.outputs import new_file, new_files
+from beamline.operations.outputs import new_file, printed
 from beamline.operations.runs import (
     counted,
     file_name,
@@ -21,7 +21,7 @@ from beamline.operations.runs import (
 )
 from beamline.report.figures import Drawn, Member
 from beamline.report.page import write_page
-from beamline.report.style import FigureStyle, write_figures
+from beamline.report.style import FigureStyle
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
 from beamline.techniques import Technique
@@ -63,12 +63,7 @@ def write_report(
     path = output or Path(f"{file_name(entry)}.html")
     summary = summary_of(runs, name)
     title = _title(raw, technique.title)
-    drawn: Iterable[Drawn] = chain(
-        technique.figures(raw, derived, runs.documents(entry), title), _of_series(runs, raw, technique)
-    )
-    if figures is not None:
-        drawn = list(drawn)
-    with new_file(path, runs.data_dir) as part:
+    with new_file(path, runs.data_dir) as part, printed(figures, style, runs.data_dir) as to_print:
         write_page(
             part,
             title=title,
@@ -76,12 +71,12 @@ def write_report(
             verdict=_verdict(summary),
             warnings=_warnings(summary),
             remarks=_remarks(summary),
-            drawn=drawn,
+            drawn=chain(
+                technique.figures(raw, derived, runs.documents(entry), title), _of_series(runs, raw, technique)
+            ),
+            to_print=to_print,
             provenance=_provenance(raw, derived, summary["parts"]),
         )
-    if figures is not None:
-        with new_files(figures, runs.data_dir) as folder:
-            write_figures(drawn, folder, style or FigureStyle())
     return path
 
 

@@ -12,6 +12,7 @@ import jinja2
 from matplotlib.figure import Figure
 
 from beamline.report.figures import Drawn, literal
+from beamline.report.style import Print, write_figures
 from beamline.text import clean
 
 DPI = 110
@@ -36,6 +37,7 @@ def write_page(
     provenance: list[tuple[str, str]],
     remarks: Sequence[str] = (),
     tables: Iterable[PageTable] = (),
+    to_print: Print | None = None,
 ) -> None:
     """Write a self-contained page.
 
@@ -51,7 +53,11 @@ def write_page(
     remarks : sequence of str
         What concerns some of its frames or points: shown in yellow. The verdict is green where there is neither.
     tables : iterable of PageTable
+    to_print : Print, optional
+        For the figures in a style for print, too, each with the numbers behind it.
     """
+    if to_print is not None:
+        drawn = list(drawn)
     environment = jinja2.Environment(loader=jinja2.PackageLoader("beamline.report"), autoescape=True, finalize=_shown)
     template = environment.get_template("report.html")
     page = template.render(
@@ -66,6 +72,8 @@ def write_page(
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
+    if to_print is not None:
+        write_figures(drawn, to_print.folder, to_print.style)
 
 
 def _shown(value: Any) -> Any:

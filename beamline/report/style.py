@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import matplotlib as mpl
 import numpy as np
@@ -96,6 +97,20 @@ class FigureStyle:
         return list(dict.fromkeys(filter(None, (self.font, FALLBACK))))
 
 
+class Print(NamedTuple):
+    """Where the figures of a page are written for print as well.
+
+    Attributes
+    ----------
+    folder : Path
+        There already.
+    style : FigureStyle
+    """
+
+    folder: Path
+    style: FigureStyle
+
+
 def _font_problem(font: str) -> str:
     try:
         font_manager.findfont(font_manager.FontProperties(family=font), fallback_to_default=False)
@@ -126,7 +141,7 @@ def write_figures(drawn: Iterable[Drawn], folder: Path, style: FigureStyle) -> l
     """
     written: list[Path] = []
     for number, (heading, caption, figure) in enumerate(drawn, start=1):
-        name = file_name_of(f"{number:02d}", *heading.lower().split())
+        name = file_name_of(f"{number:02d}", *re.findall(r"[a-z0-9]+", heading.lower()))
         tables = numbers_of(figure)
         with mpl.rc_context(
             {"svg.fonttype": "none", "svg.hashsalt": "beamline", "pdf.fonttype": 42, "font.family": style.families}
@@ -238,4 +253,4 @@ def _recolour(figure: Figure, colours: Colours) -> None:
             one.set_cmap(IMAGE_COLOURS[colours])  # type: ignore[attr-defined]
 
 
-__all__ = ["FORMATS", "FigureStyle", "restyle", "write_figures"]
+__all__ = ["FORMATS", "FigureStyle", "Print", "restyle", "write_figures"]

@@ -91,5 +91,13 @@ class AnalysedResult(Result):
 
     def described(self) -> dict[str, Described]:
         """Give meaning, unit and axes of the fields and of the quantities."""
-        own = {name: Described(each.meaning, each.units, each.axes) for name, each in self.quantities.items()}
+        own = {
+            name: Described(each.meaning, each.units, each.axes, is_axis=_is_position(each))
+            for name, each in self.quantities.items()
+        }
         return {**type(self).describe(), **own}
+
+
+def _is_position(quantity: Quantity) -> bool:
+    """Tell whether a quantity is where the lines or the columns of a map are."""
+    return len(quantity.axes) == 1 and quantity.axes[0].startswith(("lines_", "columns_"))
