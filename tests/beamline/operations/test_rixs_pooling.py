@@ -1,5 +1,6 @@
 """RIXS maps from their frames to a pooled calibration, its report, and the next map that is calibrated with it."""
 
+import csv
 import json
 import re
 from contextlib import closing
@@ -21,6 +22,7 @@ from beamline.operations.check import check
 from beamline.operations.replay import reduce_documents, replay
 from beamline.operations.reprocessing import reprocess
 from beamline.operations.runs import calibrated_by_itself
+from beamline.report.style import FigureStyle, Print
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.layout import Layout
 from beamline.storage.recorder import Recorder
@@ -109,8 +111,26 @@ def test_the_maps_and_their_differences_are_kept_with_what_makes_them_uncertain(
     assert (np.diff(result.emission_energy) > 0).all()
 
 
+def test_the_figures_for_print_hold_the_differences_of_the_result(pooled, tmp_path):
+    to_print = Print(tmp_path, FigureStyle("svg", 85.0))
+    write_report(tmp_path / "pooled.html", to_print, pooled=pooled, settings=RixsSettings())
+    lines = next(tmp_path.glob("01-*-a.csv")).read_text(encoding="utf-8").splitlines()
+    header, *rows = csv.reader(line for line in lines if not line.startswith("#"))
+    excitation, *columns = np.array([[float(cell or "nan") for cell in row] for row in rows]).T
+    result = pooled.result
+    across, down = (
+        np.abs(axis[:, None] - np.asarray(found)).argmin(axis=0)
+        for axis, found in (
+            (result.emission_energy, [float(title) for title in header[1:]]),
+            (result.excitation_energy, excitation),
+        )
+    )
+    np.testing.assert_allclose(result.emission_energy[across], [float(title) for title in header[1:]], rtol=1e-9)
+    np.testing.assert_allclose(np.array(columns).T, result.difference[0][np.ix_(down, across)], rtol=1e-9)
+
+
 def test_the_report_shows_lines_and_differences_and_the_summary_is_printed(pooled, tmp_path, capsys):
-    write_report(tmp_path / "pooled.html", pooled, RixsSettings())
+    write_report(tmp_path / "pooled.html", None, pooled=pooled, settings=RixsSettings())
     page = (tmp_path / "pooled.html").read_text()
     assert page.count("data:image/png") == 4  # two differences, lines, dispersions
     assert "is left out" in page
