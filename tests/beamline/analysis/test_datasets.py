@@ -11,7 +11,17 @@ from beamline.analysis import dataset_of, stream_dataset
 from beamline.errors import BeamlineError
 from beamline.storage.results import Table
 from callbacks import contract
-from callbacks.contract import ChannelSpectrum, Described, RegionsResult, Result, RixsMapResult, StxmResult, XasResult
+from callbacks.contract import (
+    AnalysedResult,
+    ChannelSpectrum,
+    Described,
+    Quantity,
+    RegionsResult,
+    Result,
+    RixsMapResult,
+    StxmResult,
+    XasResult,
+)
 from callbacks.contract.outputs import NO_TEXTS, NOT_KNOWN_1D, Floats, Texts
 
 RESULTS = [one for one in vars(contract).values() if inspect.isclass(one) and issubclass(one, Result)]
@@ -139,6 +149,26 @@ def test_a_result_that_describes_itself_is_converted_the_same_way():
     found = dataset_of(SaysItself(values={"runs": np.array(["a", "b"]), "edge": np.array([1.0, 2.0])}))
     assert float(found.edge.sel(runs="b")) == 2.0
     assert found.edge.attrs == {"units": "eV", "long_name": "the edge"}
+
+
+def test_an_analysis_by_a_recipe_has_its_quantities_and_its_maps_are_by_place():
+    pixels = ("lines_1", "columns_1")
+    quantities = {
+        "edge_energy": Quantity(np.array([530.0, np.nan]), "edge", "eV", ("rows",)),
+        "edge_energy_sigma": Quantity(np.array([0.1, np.nan]), "its standard uncertainty", "eV", ("rows",)),
+        "edge_status": Quantity(np.array(["ok", "no edge"]), "ok, or why not", "", ("rows",)),
+        "map1_x": Quantity(np.array([0.0, 0.5]), "x", "um", ("columns_1",)),
+        "map1_y": Quantity(np.array([2.0]), "y", "um", ("lines_1",)),
+        "map1_edge_energy": Quantity(np.array([[530.0, 531.0]]), "edge", "eV", pixels),
+        "map1_edge_status": Quantity(np.array([[1, 2]]), "number of the reason", "", pixels),
+        "map1_edge_reasons": Quantity(np.array(["no sample", "ok", "no edge"]), "reasons", "", ("reasons_1_edge",)),
+    }
+    found = dataset_of(AnalysedResult(runs=np.array(["a"]), row_run=np.array(["a", "a"]), quantities=quantities))
+    assert float(found.map1_edge_energy.sel(map1_x=0.5, map1_y=2.0)) == 531.0
+    assert found.map1_edge_status.attrs["flag_meanings"] == "no_sample ok no_edge"
+    assert found.edge_energy.attrs["ancillary_variables"] == "edge_energy_sigma"
+    assert found.edge_status.values.tolist() == ["ok", "no edge"]
+    assert "flag_values" not in found.edge_status.attrs
 
 
 def test_a_stream_is_along_its_events_and_devices_share_axes():

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from command_line import as_json, beamline
 from here import reducing_session
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -333,3 +334,21 @@ def test_the_files_of_a_report_hold_what_the_result_holds(tmp_path):
     assert again == page
     for path in (tmp_path / "figures").iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+    common = [
+        "report",
+        "-1",
+        "--data-dir",
+        tmp_path / "data",
+        "-o",
+        tmp_path / "cli.html",
+        "--figures",
+        tmp_path / "cli",
+    ]
+    options = ["--figure-format", "svg", "--width", "85", "--json"]
+    assert as_json(*common, *options) == {"report": str(tmp_path / "cli.html"), "figures": str(tmp_path / "cli")}
+    assert (tmp_path / "cli" / "01-absorption-spectra-a.csv").exists()
+    (tmp_path / "cli.html").unlink()
+    said = beamline(*common, "--font", "No Such Font", expect=1)
+    assert said.startswith("beamline: font 'No Such Font': is not on this computer; ")
+    assert said.count("\n") == 1
+    assert not (tmp_path / "cli.html").exists()
