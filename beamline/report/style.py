@@ -44,7 +44,7 @@ GREYS = ("#000000", "#7a7a7a", "#4a4a4a", "#a8a8a8", "#262626", "#909090")
 # Sequential maps of which the brightness rises from dark to light alone, as a print in grey shows them.
 IMAGE_COLOURS = {"colour-blind": "cividis", "grey": "gray"}
 SEQUENTIAL = ("viridis", "inferno", "magma", "plasma")
-LEAST_CHROMA = 0.05  # between the strongest and the weakest of red, green and blue: less is a grey, which stays
+LEAST_CHROMA = 0.12  # between the strongest and the weakest of red, green and blue: less is a grey, which stays
 
 
 @dataclass(frozen=True)
@@ -217,6 +217,15 @@ def _scale_lines(figure: Figure, factor: float) -> None:
                 one.set_sizes(np.asarray(one.get_sizes()) * factor**2)
 
 
+def _explains_an_image(line: Line2D) -> bool:
+    """Tell whether a line is in a panel with an image whose colours are its own, as of a mask, and says what they mean.
+
+    Those keep their colours, as the image does.
+    """
+    images = [] if line.axes is None else line.axes.get_images()
+    return any(image.get_cmap().name not in mpl.colormaps for image in images)
+
+
 def _recolour(figure: Figure, colours: Colours) -> None:
     """Give each colour of lines, bands and dots another one of the palette, and images one map of colours."""
     palette = COLOUR_BLIND if colours == "colour-blind" else GREYS
@@ -232,7 +241,7 @@ def _recolour(figure: Figure, colours: Colours) -> None:
         return [other(each) if len(each) and other(each) else each for each in np.asarray(colour_array)]
 
     for one in sorted(figure.findobj(), key=lambda one: not isinstance(one, Line2D)):  # lines have the first colours
-        if isinstance(one, Line2D):
+        if isinstance(one, Line2D) and not _explains_an_image(one):
             before = one.get_color(), one.get_markerfacecolor(), one.get_markeredgecolor()  # the first sets the others
             for colour, put in zip(
                 before, (one.set_color, one.set_markerfacecolor, one.set_markeredgecolor), strict=True

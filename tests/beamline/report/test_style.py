@@ -23,7 +23,7 @@ from beamline.report.figures import flux
 from beamline.report.numbers import drawn_as, numbers_of
 from beamline.report.stxm.curves import drift, spectra
 from beamline.report.stxm.images import Field, gallery
-from beamline.report.stxm.maps import chemical_map
+from beamline.report.stxm.maps import chemical_map, pixel_masks
 from beamline.report.style import FigureStyle, restyle, write_figures
 from beamline.report.xas import absorption
 from beamline.storage import Runs
@@ -296,6 +296,23 @@ def test_colours_are_those_of_the_palette_and_grey_is_grey():
     assert all(len(set(to_rgb(colour))) == 1 for colour in lines)
     assert name == "gray"
     assert colours("standard")[0] == ["#1b6ca8", "#d1495b"]
+
+
+@pytest.mark.parametrize("width", [85.0, 180.0])
+def test_the_key_of_a_mask_keeps_the_colours_of_the_mask(width):
+    mask, place = np.array([[0, 1], [4, 5]]), Field(slice(0, 2), slice(0, 2), (0.0, 1.0), (0.0, 1.0))
+    reasons = ["good", "not measured", "drifted out", "opaque", "saturated", "low edge jump"]
+    figure = pixel_masks(np.eye(2), mask > 4, mask, reasons, place)
+    restyle(figure, FigureStyle(width=width, colours="grey"))
+    _, right = (axes for axes in figure.axes if axes.get_title())
+    shown = {
+        text.get_text(): handle
+        for text, handle in zip(right.get_legend().get_texts(), right.get_legend().legend_handles, strict=True)
+    }
+    image = right.get_images()[0]
+    for number in (0, 1, 4, 5):
+        drawn = image.cmap(image.norm(number))[:3]
+        assert to_rgb(shown[f"{reasons[number]} (1)"].get_markerfacecolor()) == pytest.approx(drawn, abs=1e-6)
 
 
 @pytest.mark.parametrize(
