@@ -27,6 +27,7 @@ from beamline.techniques.settings import settings_problems
 from beamline.techniques.technique import not_reduced
 from callbacks.contract import (
     ANALYSED,
+    ANALYSED_ACROSS,
     ENERGY_CALIBRATION,
     RIXS_POOLED,
     STXM_POOLED,
@@ -43,6 +44,7 @@ ANALYSES: dict[str, type[Result]] = {  # by pipeline
     STXM_POOLED: PooledResult,
     RIXS_POOLED: RixsPooledResult,
     ANALYSED: AnalysedResult,
+    ANALYSED_ACROSS: AnalysedResult,
 }
 
 

@@ -16,8 +16,8 @@ from beamline.errors import BeamlineError
 from beamline.operations.analyse_rixs import keep_pooled
 from beamline.report.across import across_figures
 from beamline.report.page import PageTable, write_page
-from beamline.report.style import Print
 from beamline.report.stxm.pooled import capacity_of
+from beamline.report.style import Print
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
 from beamline.text import shortened, with_sigma
