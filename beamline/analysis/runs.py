@@ -280,7 +280,7 @@ class MeasuredRun:
         output : str or Path, optional
             File, or folder of the format "columns"; named after the run where not given.
         file_format : str
-            "columns": tables as text; "nexus": one HDF5 file; "nxstxm": for STXM programs.
+            "columns": tables as text; "nexus": one HDF5 file; others as `beamline export` names them.
 
         Returns
         -------
