@@ -105,7 +105,7 @@ def _spectra(found: Gathered, pairs: list[tuple[Run, Run]], recipe: Recipe) -> N
     for raw, derived in pairs:
         result = derived.read(XasResult)
         if not result.xas_energy.size or not result.spectra:
-            found.notes.append(f"{shown_name(raw)}: no point was measured")
+            found.notes.append(f"{shown_name(raw)}: no point of it can be used")
             continue
         row = _row(raw, result, recipe)
         if recipe.align is not None:

@@ -181,13 +181,13 @@ def test_a_run_is_shown_reported_exported_replayed_and_analysed_or_it_is_said_wh
     assert all(" ".join(problem.split()) in " ".join(text.split()) for problem in said)
     if technique:
         missing = {"unreduced": "has no reduction; `beamline replay --keep", "open": "is not closed"}.get(ending, "")
-        assert_commands_answer(run, uid, technique, points, tmp_path, missing=missing)
+        assert_commands_answer(run, uid, technique, points, tmp_path, missing=missing, usable=ending != "marked")
     else:
         for command in (["report"], ["export"], ["replay", "--source", "log"], ["analyse"]):
             one_line(run(command[0], uid, *command[1:]), "live_view", "nothing reduces")
 
 
-def assert_commands_answer(run, uid, technique, points, folder, *, missing):
+def assert_commands_answer(run, uid, technique, points, folder, *, missing, usable):
     report = run("report", uid, "-o", folder / "report.html")
     if not missing:
         assert success(report).stdout.strip() == str(folder / "report.html")
@@ -207,7 +207,7 @@ def assert_commands_answer(run, uid, technique, points, folder, *, missing):
             assert not (folder / file_format).is_file()
     assert success(run("replay", uid, "--source", "log", "--json")).json["equal"] is (None if missing else True)
     analysed = run("analyse", uid, "-o", folder / "analysed.html")
-    if technique == "xas" and points and not missing:  # others are pooled, of which one alone is none
+    if technique == "xas" and points and usable and not missing:  # others are pooled, of which one alone is none
         success(analysed)
     else:
         one_line(analysed)
