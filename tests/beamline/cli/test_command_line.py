@@ -27,7 +27,7 @@ from plans import PlanError, find_plan
         (["runs", "--data-dir", "/tmp/b\udcff"], 1, "/tmp/b\\xff: is not in UTF-8, expected a path that is"),
         (["check", "--config", ""], 2, "'' is not the path of a file or folder"),
         (["import", ""], 2, "'' is not the path of a file or folder"),
-        (["import", "x", "--as", "sdv"], 2, "'sdv' is not one of irixs, sdf, nxstxm"),
+        (["import", "x", "--as", "sdv"], 2, "'sdv' is not one of irixs, sdf, nexus, nxstxm"),
         (["import", "x", "--columns", "energy"], 2, "'energy', expected WHAT=COLUMN as in energy=1"),
         (["import", __file__, "--as", "irixs"], 1, "test_command_line.py: is a file, expected a folder"),
         (["import", "/none", "--as", "irixs"], 1, "/none: no such folder"),
