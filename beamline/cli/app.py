@@ -421,10 +421,10 @@ def _columns(text: str) -> dict[str, str]:
 def export(
     run: RunName = "-1",
     file_format: Annotated[
-        Literal["nexus", "columns", "nxstxm", "nxxas"],
+        Literal["nexus", "columns", "nxstxm", "nxxas", "xdi"],
         typer.Option(
             "--format",
-            help="nexus: one HDF5 file; columns: text tables; nxstxm: for STXM programs; nxxas: for those of spectra.",
+            help="nexus: one HDF5 file; columns: text tables; nxstxm: for STXM programs; nxxas, xdi: for spectra.",
         ),
     ] = "nexus",
     output: Annotated[
@@ -466,11 +466,18 @@ def report(
 ) -> None:
     """Write one self-contained HTML page with figures, uncertainties and provenance, and figures for print."""
     from beamline.cli import printing
-    from beamline.operations.report import write_report
     from beamline.operations.runs import open_runs
 
     style = _figure_style(figures, figure_format, width, font, font_size, colours)
-    path = write_report(open_runs(data_dir), run, output, figures=figures, style=style)
+    runs = open_runs(data_dir)
+    if (pooled := runs.find_pooled(run)) is not None:
+        from beamline.operations.analyse import report_pooled
+
+        path = report_pooled(runs, pooled, output, figures=figures, style=style)
+    else:
+        from beamline.operations.report import write_report
+
+        path = write_report(runs, run, output, figures=figures, style=style)
     if as_json:
         printing.print_json({"report": str(path)} | ({} if figures is None else {"figures": str(figures)}))
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -109,7 +109,7 @@ def analyse_runs(
     make = _chosen(names, processing, data_dir, recipe, (does, sets))
     if output is None:
         uid, summary, write = make()
-        output = Path(f"{'analysis' if 'recipe' in summary else 'pooled'}-{uid[:8]}.html")
+        output = _report_of(uid, summary)
         with new_file(output, data_dir) as part, printed(figures, style, data_dir) as to_print:
             write(part, to_print)
     else:  # where it cannot be, that is said before the work is done
@@ -163,19 +163,59 @@ def show_pooled(runs: Runs, entry: Entry) -> dict[str, Any]:
     BeamlineError
         When it, or one of the runs that it was made of, cannot be read.
     """
+    return _kept(runs, entry)[1]
+
+
+def report_pooled(
+    runs: Runs, entry: Entry, output: Path | None, *, figures: Path | None = None, style: FigureStyle | None = None
+) -> Path:
+    """Write the report of an analysis that was kept, as `analyse_runs` does it.
+
+    Parameters
+    ----------
+    runs : Runs
+    entry : Entry
+    output : Path or None
+        The HTML file; named after the analysis where not given.
+    figures, style : Path, FigureStyle, optional
+        A folder, for the figures in a style for print as well.
+
+    Raises
+    ------
+    BeamlineError
+        When it, or one of the runs that it was made of, cannot be read, or the file cannot be written.
+    """
+    uid, summary, write = _kept(runs, entry)
+    path = output or _report_of(uid, summary)
+    with new_file(path, runs.data_dir) as part, printed(figures, style, runs.data_dir) as to_print:
+        write(part, to_print)
+    return path
+
+
+def _report_of(uid: str, summary: Mapping[str, Any]) -> Path:
+    """Give the file of a report that is not named."""
+    return Path(f"{'analysis' if 'recipe' in summary else 'pooled'}-{uid[:8]}.html")
+
+
+def _kept(runs: Runs, entry: Entry) -> Made:
+    """Read an analysis that was kept."""
     if entry.pipeline == ANALYSED_ACROSS:
-        return analyse_across.summary_of(analyse_across.show_across(runs, entry))
+        return _across(partial(analyse_across.show_across, runs, entry))
     if entry.pipeline == ANALYSED:
-        return analyse_recipe.summary_of(analyse_recipe.show_analysed(runs, entry))
+        return _by_recipe(partial(analyse_recipe.show_analysed, runs, entry))
     derived = runs.load(entry)
     raws = [runs.load(runs.find(uid)) for uid in entry.raw_uids]
     problems = [problems_of(raw, interruptions(raw)) for raw in raws]
     assert derived.derivation is not None
     if derived.derivation.pipeline == RIXS_POOLED:
-        maps = derived.read(RixsPooledResult)
-        return analyse_rixs.summary_of(analyse_rixs.PooledMaps(entry.uid, maps, raws, problems))
+        maps = analyse_rixs.PooledMaps(entry.uid, derived.read(RixsPooledResult), raws, problems)
+        of_maps = RixsSettings.model_validate(derived.derivation.settings)
+        write = partial(analyse_rixs.write_report, pooled=maps, settings=of_maps)
+        return entry.uid, analyse_rixs.summary_of(maps), write
     result = derived.read(PooledResult)
-    return _summary(Pooled(entry.uid, str(result.chemical_status), result, problems))
+    stacks = Pooled(entry.uid, str(result.chemical_status), result, problems)
+    of_stacks = StxmSettings.model_validate(derived.derivation.settings)
+    return entry.uid, _summary(stacks), partial(_write_report, pooled=stacks, settings=of_stacks)
 
 
 def _runs_of_one_pipeline(names: list[str], data_dir: Path) -> tuple[list[str], str]:

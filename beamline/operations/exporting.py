@@ -12,8 +12,9 @@ from beamline.operations.runs import file_name, technique_of
 from beamline.storage.runs import Runs
 from callbacks.external import FrameReadError
 
-Format = Literal["nexus", "columns", "nxstxm", "nxxas"]
-ENDINGS: dict[str, str] = {"nexus": ".nxs", "columns": "", "nxstxm": ".hdf5", "nxxas": ".nxs"}  # "": a folder
+Format = Literal["nexus", "columns", "nxstxm", "nxxas", "xdi"]
+# "": a folder
+ENDINGS: dict[str, str] = {"nexus": ".nxs", "columns": "", "nxstxm": ".hdf5", "nxxas": ".nxs", "xdi": ".xdi"}
 
 
 def export(runs: Runs, name: str, file_format: Format, output: Path | None) -> list[Path]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
 from beamline.formats.exporters.nxxas import write_nxxas
+from beamline.formats.exporters.xdi import write_xdi
 from beamline.storage.results import Documents, Run
 from beamline.techniques.technique import NOT_KNOWN, Summary, Technique, columns_exporter, nexus_exporter
 from beamline.text import with_sigma
@@ -168,6 +169,12 @@ def write_nxxas_file(path: Path, documents: Documents, _raw: Run, derived: Run |
     return [path]
 
 
+def write_xdi_file(path: Path, documents: Documents, _raw: Run, derived: Run | None) -> list[Path]:
+    """Write one XDI file, for programs of absorption spectra."""
+    write_xdi(path, documents, derived)
+    return [path]
+
+
 XAS = Technique(
     name="xas",
     title="XAS",
@@ -178,5 +185,10 @@ XAS = Technique(
     warnings=warnings,
     figures=figures,
     series_figures=series_figures,
-    exporters={"nexus": nexus_exporter(plots), "columns": columns_exporter(tables), "nxxas": write_nxxas_file},
+    exporters={
+        "nexus": nexus_exporter(plots),
+        "columns": columns_exporter(tables),
+        "nxxas": write_nxxas_file,
+        "xdi": write_xdi_file,
+    },
 )

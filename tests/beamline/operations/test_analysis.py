@@ -14,12 +14,14 @@ from stxm_documents import stxm_documents
 
 from beamline.acquire.session import Session, measure
 from beamline.endstation.config import load_config
+from beamline.formats.importers.xdi import xdi_documents
 from beamline.operations.replay import reduce_documents
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.layout import REDUCTION, Layout
 from beamline.storage.recorder import Recorder
+from beamline.storage.results import collect
 from beamline.storage.runs import Runs
-from callbacks.contract import AnalysedResult, StxmResult
+from callbacks.contract import AnalysedResult, StxmResult, XasResult
 from plans import xas
 
 SAMPLES = ("LRNMC pristine", "LRNMC 131 mAh/g", "LRNMC 311 mAh/g")
@@ -99,6 +101,9 @@ def test_a_recipe_makes_tables_a_report_and_a_run_that_is_made_again(spectra, tm
     assert again["recipe"] == outcome["recipe"]
     shown = as_json("show", again["derived_uid"], "--data-dir", spectra)
     assert shown["spectra"] == outcome["spectra"]
+    once_more = as_json("report", outcome["derived_uid"][:8], "--data-dir", spectra, "-o", tmp_path / "kept.html")
+    assert once_more == {"report": str(tmp_path / "kept.html")}
+    assert (tmp_path / "kept.html").read_text() == report
     runs = Runs(spectra)
     result = runs.load(runs.find_pooled(outcome["derived_uid"])).read(AnalysedResult)
     assert result.quantities["spectrum"].axes == ("rows", "points")
@@ -358,3 +363,22 @@ def test_features_of_the_same_samples_are_compared_along_the_cycle(spectra, tmp_
         recipe.write_text(text.replace(change, words[0], 1))
         told = answer("analyse", "-r", recipe, "--data-dir", spectra, "-o", out)
         assert (told.code, words[1] in told.stderr) == (1, True), told.stderr
+
+
+def test_a_spectrum_that_is_exported_to_xdi_and_imported_again_is_reduced_to_the_same(spectra, tmp_path):
+    file = tmp_path / "scan.xdi"
+    assert as_json("export", "2", "--format", "xdi", "-o", file, "--data-dir", spectra) == {"files": [str(file)]}
+    text = file.read_text()
+    assert text.startswith("# XDI/1.0 stxm-rixs-beamline/")
+    for line in ("# Column.1: energy eV", "# Element.symbol: O", "# Element.edge: K", "# Sample.name: LRNMC 131 mAh/g"):
+        assert f"{line}\n" in text
+    runs = Runs(spectra)
+    _, before = runs.load_with_derived("2")
+    documents = list(xdi_documents(file))
+    after = collect(list(reduce_documents(documents, {}))).read(XasResult)
+    before = before.read(XasResult)
+    assert after.xas_energy == pytest.approx(before.xas_energy, rel=1e-9)
+    for name in ("tey", "tfy"):
+        for field in ("normalised", "sigma", "edge_jump"):
+            expected, found = (getattr(result.spectra[name], field) for result in (before, after))
+            assert found == pytest.approx(expected, rel=1e-6, abs=1e-9), (name, field)
