@@ -7,6 +7,7 @@ NaN, and the attribute that ends in ``status`` says why. All attributes can be w
 
 from beamline.analysis.comparing import difference, ratio
 from beamline.analysis.datasets import dataset_of, stream_dataset
+from beamline.analysis.reading_off import read_off, spectrum_image
 from beamline.analysis.runs import Analysis, DataFolder, MeasuredRun, open_runs
 
 __all__ = [
@@ -17,5 +18,7 @@ __all__ = [
     "difference",
     "open_runs",
     "ratio",
+    "read_off",
+    "spectrum_image",
     "stream_dataset",
 ]

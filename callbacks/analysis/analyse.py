@@ -187,6 +187,9 @@ def _maps(number: int, pixels: Pixels, recipe: Recipe, references: References) -
             spectra, status = normalised(spectra, recipe.normalise)
     except ValueError as error:
         return found, [f"run {pixels.run[:8]}: no maps: {error}"]
+    if not (status == "ok").any():
+        why = status.ravel()[0] if status.size else "no pixel holds sample"
+        return found, [f"run {pixels.run[:8]}: no maps: of all pixels: {why}"]
     for name, measure in recipe.measures.items():
         if measure.edge and measure.edge != pixels.edge:
             continue

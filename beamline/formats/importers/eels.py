@@ -284,3 +284,16 @@ EELS = Kind(
     documents=lambda request: eels_documents(request.path, read_other, part=request.part),
     takes=frozenset({"part"}),
 )
+
+
+def signals_of(path: Path) -> tuple[list[EelsSignal], list[str]]:
+    """Read all signals of a file, of whatever kind, and what had to be assumed.
+
+    Raises
+    ------
+    BeamlineError
+        When it cannot be read.
+    """
+    if not (HSPY.recognises(path) or _is_other(path)):
+        raise BeamlineError(f"{path}: expected energy-loss spectra of HyperSpy (.hspy), DigitalMicrograph or EMSA")
+    return _read(path, read_hspy if HSPY.recognises(path) else read_other)

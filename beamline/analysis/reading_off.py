@@ -1,0 +1,179 @@
+"""Read edges, fractions, ratios and areas off spectra in an array of any shape, as a recipe does it of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from pydantic import ValidationError
+
+from beamline.endstation.config import explain
+from beamline.errors import BeamlineError
+from beamline.formats.importers.eels import EelsSignal, signals_of
+from callbacks.analysis import Measured, Recipe, Spectra, Value
+from callbacks.analysis.rows import normalised
+
+
+def read_off(spectra: xr.DataArray, recipe: Mapping[str, Any], *, sigma: xr.DataArray | None = None) -> xr.Dataset:
+    """Take the measures of a recipe of every spectrum in an array.
+
+    Parameters
+    ----------
+    spectra : xarray.DataArray
+        With one dimension that has the energies, eV, as its coordinate, and any others: a spectrum, a map, a series.
+        NaN where not measured.
+    recipe : mapping
+        The tables ``measures``, ``normalise`` and ``references`` of a recipe; references may be arrays with energies.
+    sigma : xarray.DataArray, optional
+        Standard uncertainties, of the same shape. Without them those of counts are taken: the root of each, of one at
+        least.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``MEASURE_VALUE`` over the other dimensions, ``MEASURE_VALUE_sigma``, and ``MEASURE_status``, "ok" or why there
+        is no value.
+
+    Raises
+    ------
+    BeamlineError
+        When there are no energies or several dimensions that could be; for a mistake in the recipe, and a measure that
+        cannot be taken of any spectrum of these energies.
+    """
+    axis = _energy_of(spectra)
+    ordered = spectra.transpose(..., axis).sortby(axis)
+    values = np.asarray(ordered.values, dtype=float)
+    if sigma is None:
+        variance = np.where(np.isfinite(values), np.maximum(values, 1.0), np.nan)
+    else:
+        noise = np.asarray(sigma.transpose(*ordered.dims).sortby(axis).values, dtype=float)
+        variance = np.where(noise > 0, noise**2, np.nan)
+    checked = _recipe(recipe)
+    given = Spectra(np.asarray(ordered[axis].values, dtype=float), values, variance)
+    status = np.full(given.shape, "ok", dtype=object)
+    references = {name: each.spectrum() for name, each in checked.references.items()}
+    found: dict[str, xr.DataArray] = {}
+    try:
+        if checked.normalise is not None:
+            given, said = normalised(given, checked.normalise)
+            status = said.astype(object)
+        for name, measure in checked.measures.items():
+            if not (status == "ok").any():
+                found |= _variables(name, Measured({}, status), status, ordered.isel({axis: 0}, drop=True))
+                continue
+            found |= _variables(name, measure.measure(given, references), status, ordered.isel({axis: 0}, drop=True))
+    except ValueError as error:
+        raise BeamlineError(str(error)) from error
+    return xr.Dataset(found, attrs={"recipe": checked.model_dump_json(exclude={"references"}, exclude_defaults=True)})
+
+
+def spectrum_image(path: str | Path, name: str = "") -> xr.DataArray:
+    """Read energy-loss spectra with all their positions: HyperSpy's .hspy, or what RosettaSciIO reads.
+
+    Parameters
+    ----------
+    path : str or Path
+    name : str
+        Of the signal, where the file holds several.
+
+    Returns
+    -------
+    xarray.DataArray
+        Counts over positions and ``energy`` (eV).
+
+    Raises
+    ------
+    BeamlineError
+        When it cannot be read, or holds no such signal.
+    """
+    signals, problems = signals_of(Path(path))
+    chosen = [signal for signal in signals if not name or signal.name == name]
+    if len(chosen) != 1:
+        known = ", ".join(repr(signal.name) for signal in signals) or "none"
+        raise BeamlineError(f"{path}: expected the name of one of its signals, {known}, not {name!r}")
+    return _image(chosen[0], str(path), problems)
+
+
+def _image(signal: EelsSignal, source: str, problems: list[str]) -> xr.DataArray:
+    scale = {"keV": 1e3, "eV": 1.0, "": 1.0}.get(signal.unit)
+    if scale is None:
+        raise BeamlineError(f"{source}: losses are in {signal.unit!r}, expected eV or keV")
+    positions = [f"position_{number}" for number in range(signal.data.ndim - 1)]
+    return xr.DataArray(
+        np.asarray(signal.data, dtype=float),
+        dims=(*positions, "energy"),
+        coords={"energy": ("energy", signal.loss * scale, {"units": "eV", "long_name": "energy loss"})},
+        name=signal.name or "spectra",
+        attrs={"units": "counts", "source": source, "problems": problems},
+    )
+
+
+def _energy_of(spectra: xr.DataArray) -> str:
+    """Give the dimension that has the energies: the one with a coordinate in eV, or called energy."""
+    found = [
+        str(name)
+        for name in spectra.dims
+        if name in spectra.coords
+        and (spectra[name].attrs.get("units") == "eV" or str(name) == "energy" or str(name).endswith("_energy"))
+    ]
+    if len(found) != 1:
+        have = ", ".join(map(str, spectra.dims)) or "no dimension"
+        raise BeamlineError(
+            f"expected one dimension with energies (eV) as its coordinate, found {found or 'none'} of {have}"
+        )
+    return found[0]
+
+
+def _recipe(recipe: Mapping[str, Any]) -> Recipe:
+    """Check a recipe; its references may be arrays."""
+    tables = {"technique": "stxm", **recipe}
+    tables["references"] = {
+        name: _reference(name, each) if isinstance(each, xr.DataArray) else each
+        for name, each in dict(recipe.get("references", {})).items()
+    }
+    tables["measures"] = {
+        name: {"by": name, **table} if isinstance(table, Mapping) else table
+        for name, table in dict(recipe.get("measures", {})).items()
+    }
+    try:
+        return Recipe.model_validate(tables)
+    except ValidationError as error:
+        raise BeamlineError(*(f"recipe: {line}" for line in explain(error, Recipe))) from error
+
+
+def _reference(name: str, array: xr.DataArray) -> dict[str, Any]:
+    axis = _energy_of(array)
+    known = array.dropna(axis).sortby(axis)
+    if known.ndim != 1:
+        raise BeamlineError(f"reference {name}: {array.dims}, expected one spectrum")
+    return {
+        "energy": known[axis].values.tolist(),
+        "values": known.values.tolist(),
+        "source": str(array.name or "array"),
+    }
+
+
+def _variables(name: str, measured: Measured, status: Any, like: xr.DataArray) -> dict[str, xr.DataArray]:
+    """Give what a measure found as variables over the dimensions of an array."""
+
+    def over(values: Any, **attributes: Any) -> xr.DataArray:
+        return xr.DataArray(values, dims=like.dims, coords=like.coords, attrs=attributes)
+
+    found: dict[str, xr.DataArray] = {}
+    for key, value in measured.values.items():
+        found |= _with_sigma(f"{name}_{key}", value, over, str(like.attrs.get("units", "")))
+    said = np.where(status == "ok", measured.status, status)
+    found[f"{name}_status"] = over(said.astype(str), long_name="ok, or why there is no value")
+    return found
+
+
+def _with_sigma(name: str, value: Value, over: Any, units: str) -> dict[str, xr.DataArray]:
+    unit = value.units_of(units)
+    linked = {} if value.sigma is None else {"ancillary_variables": f"{name}_sigma"}
+    found = {name: over(value.values, long_name=value.meaning, units=unit, **linked)}
+    if value.sigma is not None:
+        found[f"{name}_sigma"] = over(value.sigma, long_name=f"standard uncertainty of {value.meaning}", units=unit)
+    return found

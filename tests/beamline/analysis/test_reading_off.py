@@ -1,0 +1,105 @@
+"""Measures of a recipe taken of arrays: of an energy-loss spectrum image, of one spectrum, of any dimensions."""
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+
+from beamline.analysis import read_off, spectrum_image
+from beamline.errors import BeamlineError
+
+ENERGY = np.arange(620.0, 675.0, 0.5)
+SHAPE = (12, 16)
+
+
+def edge(ratio):
+    lines = [np.exp(-0.5 * ((ENERGY - at) / 1.3) ** 2) for at in (642.0, 653.0)]
+    step = sum(part * (0.5 + np.arctan((ENERGY - at) / 0.5) / np.pi) for part, at in ((2 / 3, 642.0), (1 / 3, 653.0)))
+    return 0.3 * step + (ratio * lines[0] + lines[1]) / (1 + ratio) * 2
+
+
+def reference(ratio):
+    return xr.DataArray(edge(ratio), dims="energy", coords={"energy": ENERGY})
+
+
+RECIPE = {
+    "references": {"surface": reference(3.6), "bulk": reference(2.1)},
+    "measures": {"valence": {"by": "mlls", "values": {"surface": 2.0, "bulk": 4.0}}},
+}
+
+
+@pytest.fixture(scope="module")
+def particle(tmp_path_factory):
+    """A file of HyperSpy with a particle whose surface is reduced; the share of the surface at each position."""
+    rng = np.random.default_rng(5)
+    share = np.clip((np.hypot(*np.meshgrid(np.arange(16.0) - 8, np.arange(12.0) - 6)) - 2) / 5, 0.05, 0.95)
+    clean = share[..., None] * edge(3.6) + (1 - share[..., None]) * edge(2.1) + 2.0 * (ENERGY / 650.0) ** -3
+    path = tmp_path_factory.mktemp("eels") / "particle.hspy"
+    with h5py.File(path, "w") as file:
+        file.attrs["file_format"] = "HyperSpy"
+        group = file.create_group("Experiments/particle")
+        group["data"] = rng.poisson(2000 * clean).astype(np.int32)
+        for place, (size, scale, offset, unit) in enumerate(
+            ((12, 0.5, 0, "nm"), (16, 0.5, 0, "nm"), (110, 0.5, 620.0, "eV"))
+        ):
+            axis = group.create_group(f"axis-{place}")
+            axis.attrs.update({"size": size, "scale": scale, "offset": offset, "units": unit, "navigate": place < 2})
+        group.create_group("metadata/Signal").attrs["signal_type"] = "EELS"
+    return path, share
+
+
+def test_valence_maps_of_a_spectrum_image_hold_the_truth_in_two_of_three(particle):
+    path, share = particle
+    image = spectrum_image(path)
+    assert image.dims == ("position_0", "position_1", "energy")
+    assert image.shape == (*SHAPE, len(ENERGY))
+    found = read_off(image, RECIPE)
+    assert (found.valence_status == "ok").all()
+    assert found.valence_mean.dims == ("position_0", "position_1")
+    held = np.abs(found.valence_mean - (4.0 - 2.0 * share)) < found.valence_mean_sigma
+    assert 0.60 < float(held.mean()) < 0.76
+    assert found.valence_of_bulk.attrs["ancillary_variables"] == "valence_of_bulk_sigma"
+    assert found.valence_background.attrs["units"] == "counts"
+
+
+def test_one_spectrum_and_dimensions_in_any_order_give_the_same(particle):
+    image = spectrum_image(particle[0])
+    whole = read_off(image, RECIPE)
+    turned = read_off(image.transpose("energy", "position_1", "position_0").isel(energy=slice(None, None, -1)), RECIPE)
+    xr.testing.assert_allclose(whole.valence_mean, turned.valence_mean.transpose(*whole.valence_mean.dims), rtol=1e-12)
+    one = read_off(image[3, 4], RECIPE)
+    assert float(one.valence_mean) == pytest.approx(float(whole.valence_mean[3, 4]), rel=1e-9)
+    noise = xr.full_like(image, 0.0) + np.sqrt(np.maximum(image, 1.0))
+    xr.testing.assert_allclose(read_off(image, RECIPE, sigma=noise).valence_mean_sigma, whole.valence_mean_sigma)
+
+
+def test_normalised_spectra_that_have_no_edge_say_so():
+    flat = xr.DataArray(np.ones((2, 40)), dims=("x", "energy"), coords={"energy": np.arange(40.0) + 700.0})
+    found = read_off(flat, {"normalise": {}, "measures": {"edge_position": {}}}, sigma=flat * 0.01)
+    assert set(found.edge_position_status.values) == {"no edge: the jump is not above 3 sigma"}
+    assert set(found.data_vars) == {"edge_position_status"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ({"measures": {"centroid": {"window": [1, 2]}}}, "holds 0 points"),
+        ({"measures": {"centroid": {}}}, "recipe: measures.centroid.centroid.window: Field required"),
+        ({"measures": {"half": {"by": "edge_position", "point": 2}}}, "unknown key 'point'"),
+        ({"measures": {"lcf": {}}}, "0 references: expected 1 to 6"),
+        ({"references": {"a": xr.DataArray(np.ones((2, 3)), dims=("x", "y"))}}, "expected one dimension with energies"),
+    ],
+)
+def test_a_mistake_is_one_line(recipe, words):
+    spectrum = reference(2.0)
+    with pytest.raises(BeamlineError, match=words) as raised:
+        read_off(spectrum, recipe)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_is_no_spectrum_image_is_said(tmp_path):
+    (tmp_path / "x.hspy").write_text("nothing")
+    with pytest.raises(BeamlineError, match=r"x\.hspy: "):
+        spectrum_image(tmp_path / "x.hspy")
+    with pytest.raises(BeamlineError, match="found none of x"):
+        read_off(xr.DataArray(np.ones(3), dims="x"), {"measures": {}})
