@@ -55,7 +55,7 @@ def test_check_names_the_pvs_that_do_not_answer(file):
         "beamline: exit_slit: no answer within 1 s from SIM:ExitSlot.RBV, SIM:ExitSlot.VAL, SIM:ExitSlot.VELO"
         f" and 5 more: no IOC serves it at 127.0.0.1, port {PORT}"
     )
-    assert found.stderr.strip().splitlines()[-1] == line
+    assert line in found.stderr.splitlines()  # on a busy computer others may be late, too
 
 
 def test_check_names_a_device_whose_state_is_not_known(file):
