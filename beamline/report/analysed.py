@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from beamline.report.figures import Drawn, FloatArray
+from beamline.report.figures import Drawn
 from beamline.report.page import PageTable
 from beamline.report.stxm.pooled import capacities
 from beamline.text import shortened, with_sigma
@@ -398,10 +398,3 @@ def _cell(result: AnalysedResult, key: str, row: int) -> str:
     if sigma is None or not np.isfinite(sigma.values[row]):
         return f"{value:.4g}"
     return with_sigma(value, float(sigma.values[row]))
-
-
-def columns(result: AnalysedResult) -> Iterable[tuple[str, FloatArray]]:
-    """Give what was read off the rows as columns of numbers, for a table of text."""
-    for key, quantity in result.quantities.items():
-        if quantity.axes == ("rows",) and quantity.values.dtype.kind == "f":
-            yield (f"{key}_{quantity.units}" if quantity.units else key), np.asarray(quantity.values)

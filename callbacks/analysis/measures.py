@@ -20,7 +20,7 @@ from callbacks.fitting.supports import MOST_REFERENCES
 from callbacks.xas.derivative import derivative
 from callbacks.xas.edge_position import edge_position
 from callbacks.xas.mlls import fit_mlls
-from callbacks.xas.moments import moments
+from callbacks.xas.moments import Moments, moments
 from callbacks.xas.white_lines import white_line_ratio
 
 FloatArray = NDArray[np.floating]
@@ -113,42 +113,46 @@ class WhiteLinesMeasure(_Measure):
         return Measured(values, found.status)
 
 
-class IntegralMeasure(_Measure):
-    """Integral over a window above a background; see `callbacks.xas.moments`."""
+class _InWindow(_Measure):
+    """What is in a window, above a background; see `callbacks.xas.moments`."""
+
+    window: Window  # eV
+    background: Literal["none", "constant", "linear"] = "none"
+    pre_edge: Window | None = None
+
+    def _moments(self, spectra: Spectra) -> Moments:
+        return moments(
+            spectra.energy, spectra.values, spectra.variance,
+            window=self.window, form=self.background, pre_edge=self.pre_edge,
+        )  # fmt: skip
+
+    @property
+    def _where(self) -> str:
+        return f"from {self.window[0]:g} to {self.window[1]:g} eV"
+
+
+class IntegralMeasure(_InWindow):
+    """Integral over a window."""
 
     by: Literal["integral"]
-    window: Window
-    background: Literal["none", "constant", "linear"] = "none"
-    pre_edge: Window | None = None
 
     def measure(self, spectra: Spectra, references: References) -> Measured:
         """Read it off spectra."""
-        found = moments(
-            spectra.energy, spectra.values, spectra.variance,
-            window=self.window, form=self.background, pre_edge=self.pre_edge,
-        )  # fmt: skip
-        low, high = self.window
-        meaning = f"integral from {low:g} to {high:g} eV"
-        return Measured({"area": Value(found.area, found.area_sigma, meaning, "eV", scaled=True)}, found.area_status)
+        found = self._moments(spectra)
+        area = Value(found.area, found.area_sigma, f"integral {self._where}", "eV", scaled=True)
+        return Measured({"area": area}, found.area_status)
 
 
-class CentroidMeasure(_Measure):
-    """Centroid of what is in a window, above a background; see `callbacks.xas.moments`."""
+class CentroidMeasure(_InWindow):
+    """Centroid of what is in a window."""
 
     by: Literal["centroid"]
-    window: Window
-    background: Literal["none", "constant", "linear"] = "none"
-    pre_edge: Window | None = None
 
     def measure(self, spectra: Spectra, references: References) -> Measured:
         """Read it off spectra."""
-        found = moments(
-            spectra.energy, spectra.values, spectra.variance,
-            window=self.window, form=self.background, pre_edge=self.pre_edge,
-        )  # fmt: skip
-        low, high = self.window
-        meaning = f"centroid from {low:g} to {high:g} eV"
-        return Measured({"energy": Value(found.centroid, found.centroid_sigma, meaning, "eV")}, found.status)
+        found = self._moments(spectra)
+        energy = Value(found.centroid, found.centroid_sigma, f"centroid {self._where}", "eV")
+        return Measured({"energy": energy}, found.status)
 
 
 class _Fit(_Measure):

@@ -31,6 +31,7 @@ from beamline.formats.exporters.nexus import (
 from beamline.formats.text import safe_name
 from beamline.storage import Documents, Run, Table, collect
 from callbacks.contract import UNITS, Channel, ChannelSpectrum, Key, Measurement, Stream, XasResult
+from callbacks.xas import channels_of
 
 FloatArray = NDArray[np.floating]
 
@@ -41,11 +42,6 @@ MODES = {  # of the definition, by what a channel is called
     r"tfy|pfy|ipfy|fluor": "Fluorescence Yield",
 }
 TRANSMISSION = "Transmission"
-DEFAULT = (  # channels of runs that do not name any
-    Channel(name=Key.I0, title="incident flux", form="monitor"),
-    Channel(name=Key.TEY, title="total electron yield"),
-    Channel(name=Key.TFY, title="total fluorescence yield"),
-)
 
 
 def write_nxxas(path: Path, raw_documents: Documents, derived: Run | None) -> None:
@@ -70,15 +66,7 @@ def write_nxxas(path: Path, raw_documents: Documents, derived: Run | None) -> No
     """
     documents = list(raw_documents)
     raw = collect(documents)
-    points = raw.streams.get(Stream.PRIMARY)
-    if raw.measurement.flown is not None:
-        raise BeamlineError(
-            f"run {raw.uid} was flown: NXxas has counts at points, which it has none of; expected nexus or columns"
-        )
-    i0 = str(Key.I0) if derived is None else str(derived.settings.get("xas", {}).get("i0", Key.I0))
-    if points is None or i0 not in points:
-        what = "no point" if points is None else f"no incident flux {i0!r}"
-        raise BeamlineError(f"run {raw.uid} has {what}, which NXxas asks for; expected nexus or columns")
+    points, i0 = counted_points(raw, derived, "NXxas")
     channels = [
         each for each in _channels(raw.measurement) if each.name != i0 and each.name in points and mode_of(each)
     ]
@@ -100,8 +88,36 @@ def write_nxxas(path: Path, raw_documents: Documents, derived: Run | None) -> No
         write_documents(first, documents)
 
 
+def counted_points(raw: Run, derived: Run | None, form: str) -> tuple[Table, str]:
+    """Give the points of a spectrum, and the name of its I0, for a format that has counts at points.
+
+    Parameters
+    ----------
+    raw : Run
+    derived : Run or None
+        Whose settings say which channel is I0.
+    form : str
+        Of the file, for the message.
+
+    Raises
+    ------
+    BeamlineError
+        When it was flown, so that there is no count at a point; or when no point, or no I0, was measured.
+    """
+    if raw.measurement.flown is not None:
+        raise BeamlineError(
+            f"run {raw.uid} was flown: {form} has counts at points, which it has none of; expected nexus or columns"
+        )
+    points = raw.streams.get(Stream.PRIMARY)
+    i0 = str(Key.I0) if derived is None else str(derived.settings.get("xas", {}).get("i0", Key.I0))
+    if points is None or i0 not in points:
+        what = "no point" if points is None else f"no incident flux {i0!r}"
+        raise BeamlineError(f"run {raw.uid} has {what}, which {form} asks for; expected nexus or columns")
+    return points, i0
+
+
 def _channels(measurement: Measurement) -> list[Channel]:
-    return [each for each in measurement.channels or DEFAULT if each.form in ("yield", "transmission")]
+    return [each for each in channels_of(measurement) if each.form in ("yield", "transmission")]
 
 
 def mode_of(channel: Channel) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from beamline.errors import BeamlineError
 from beamline.formats.exporters.nexus import iso_time
+from beamline.formats.exporters.nxxas import counted_points
 from beamline.storage import Documents, Run, Table, collect
 from beamline.text import clean
-from callbacks.contract import UNITS, Channel, Key, Stream
+from callbacks.contract import UNITS, Channel, Key
 from callbacks.xas import channels_of
 
 FloatArray = NDArray[np.floating]
@@ -44,15 +44,7 @@ def write_xdi(path: Path, raw_documents: Documents, derived: Run | None) -> None
         When the file cannot be written.
     """
     raw = collect(raw_documents)
-    points = raw.streams.get(Stream.PRIMARY)
-    if raw.measurement.flown is not None:
-        raise BeamlineError(
-            f"run {raw.uid} was flown: XDI has counts at points, which it has none of; expected nexus or columns"
-        )
-    i0 = str(Key.I0) if derived is None else str(derived.settings.get("xas", {}).get("i0", Key.I0))
-    if points is None or i0 not in points:
-        what = "no point" if points is None else f"no incident flux {i0!r}"
-        raise BeamlineError(f"run {raw.uid} has {what}, expected both; expected nexus or columns")
+    points, i0 = counted_points(raw, derived, "XDI")
     columns = list(_columns(points, channels_of(raw.measurement), i0))
     lines = [*_header(raw, derived, columns), *_numbers([values for *_, values in columns])]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
