@@ -115,6 +115,7 @@ def take_point(
             if connection_was_lost or not _is_lost_connection(error):
                 raise
             connection_was_lost = True
+            interruptions.refuse_replay()  # the engine would wait for what has failed: the point begins anew below
             for device in devices:  # the others are stopped, as in a pause
                 if hasattr(device, "pause"):
                     device.pause()

@@ -1,5 +1,6 @@
 """Pause, resume, stop, abort and failure in a real RunEngine: the run ends closed, the shutter closed."""
 
+import asyncio
 import threading
 
 import pytest
@@ -130,3 +131,31 @@ def test_an_abort_within_an_event_leaves_the_run_closed_with_its_baseline(engine
     engine.abort()
     assert len(documents.events("baseline")) == 2
     assert_all_closed(endstation, documents, "abort")
+
+
+def test_a_point_that_lost_a_connection_is_not_replayed_where_the_light_goes_before_it_is_back(
+    engine, documents, endstation
+):
+    back, scaler = threading.Event(), endstation.scaler
+    triggers = at_trigger(endstation.ccd, 3, lambda: None)  # it never ends, as the other fails
+    working = scaler.trigger
+
+    async def awaited():
+        while not back.is_set():
+            await asyncio.sleep(0.02)
+
+    def trigger():
+        if len(triggers) != 2 or lost:
+            return working()
+        lost.append(Status())
+        threading.Timer(0.2, lambda: lost[0].set_exception(ConnectionError("scaler: gone"))).start()
+        threading.Timer(0.5, engine.request_suspend, [awaited]).start()
+        threading.Timer(0.8, back.set).start()
+        return lost[0]
+
+    lost = []
+    scaler.trigger = trigger
+    engine(rixs_map(endstation, "520:524:1", 10.0, dark_frames=0))
+    assert len(lost) == 1
+    assert energies(documents) == [520.0, 521.0, 522.0, 523.0, 524.0]
+    assert_all_closed(endstation, documents, "success")
