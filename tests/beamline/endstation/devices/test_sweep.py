@@ -26,6 +26,8 @@ def twins():
 @pytest.fixture
 def both(twins, session):
     pairs = [(session.endstation.energy_sweep, session.endstation.shutter), (twins["energy_sweep"], twins["shutter"])]
+    for endstation in (session.endstation.devices, twins):
+        endstation["sample"].set("LRNMC pristine").wait(60)  # the test before left another in the beam of the IOC
     for sweep, shutter in pairs:
         shutter.set("open").wait(60)
         prepare(sweep, 520.0, 540.0, 0.02)
