@@ -82,7 +82,7 @@ def spectrum_image(path: str | Path, name: str = "") -> xr.DataArray:
     Returns
     -------
     xarray.DataArray
-        Counts over positions and ``energy`` (eV).
+        Counts over positions, in the unit of the file, and ``energy`` (eV).
 
     Raises
     ------
@@ -98,14 +98,22 @@ def spectrum_image(path: str | Path, name: str = "") -> xr.DataArray:
 
 
 def _image(signal: EelsSignal, source: str, problems: list[str]) -> xr.DataArray:
-    scale = {"keV": 1e3, "eV": 1.0, "": 1.0}.get(signal.unit)
+    scale = {"keV": 1e3, "eV": 1.0, "": 1.0}.get(signal.loss.unit)
     if scale is None:
-        raise BeamlineError(f"{source}: losses are in {signal.unit!r}, expected eV or keV")
-    positions = [f"position_{number}" for number in range(signal.data.ndim - 1)]
+        raise BeamlineError(f"{source}: losses are in {signal.loss.unit!r}, expected eV or keV")
+    names = [axis.name if axis.name.isidentifier() else "" for axis in signal.positions]
+    dims = [
+        name if name and name != "energy" and names.count(name) == 1 else f"position_{number}"
+        for number, name in enumerate(names)
+    ]
+    coords = {
+        dim: (dim, axis.values, {"units": axis.unit or "1"}) for dim, axis in zip(dims, signal.positions, strict=True)
+    }
+    loss = ("energy", signal.loss.values * scale, {"units": "eV", "long_name": "energy loss"})
     return xr.DataArray(
         np.asarray(signal.data, dtype=float),
-        dims=(*positions, "energy"),
-        coords={"energy": ("energy", signal.loss * scale, {"units": "eV", "long_name": "energy loss"})},
+        dims=(*dims, "energy"),
+        coords=coords | {"energy": loss},
         name=signal.name or "spectra",
         attrs={"units": "counts", "source": source, "problems": problems},
     )

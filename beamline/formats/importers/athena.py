@@ -38,10 +38,10 @@ MARK = "Athena project file"
 LARGEST_PROJECT = 100_000_000  # bytes of text; a spectrum has some 50 kB
 ARRAYS = ("x", "y", "i0", "signal", "stddev")
 STATEMENT = re.compile(r"^[ \t]*(?:(?P<record>\[record\])|[@$%](?P<name>\w+)[ \t]*=[ \t]*)", re.MULTILINE)
-# A word of a list of Perl: in single quotes, in double ones, or bare; a list in the list; or what ends the list.
+# A word of a list of Perl: in single quotes, in double ones, or bare; a list or hash in it; or what ends the list.
 WORD = re.compile(
-    r"""\s*(?:'(?P<single>(?:[^'\\]|\\.)*)'|"(?P<double>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s,();'"\[\]]+)"""
-    r"""|(?P<list>\[)|(?P<close>\])|(?P<end>[);]))\s*,?""",
+    r"""\s*(?:'(?P<single>(?:[^'\\]|\\.)*)'|"(?P<double>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s,();'"\[\]{}=]+)"""
+    r"""|(?P<list>[\[{])|(?P<close>[\]}])|(?P<end>[);]))\s*(?:,|=>)?""",
     re.DOTALL,
 )
 ARGUMENT, LONGEST = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII), 1000  # of what Athena knows of a group, as it is kept
@@ -64,7 +64,7 @@ class Group:
     name: str = ""
     args: dict[str, str] = field(default_factory=dict)
     arrays: dict[str, FloatArray] = field(default_factory=dict)
-    problem: str = ""
+    problems: dict[str, str] = field(default_factory=dict)  # why an array is none
 
     @property
     def label(self) -> str:
@@ -182,18 +182,20 @@ def _of_perl(_path: Path, text: str) -> tuple[list[str], list[Group]]:
 
 
 def _words(text: str, place: int) -> Iterator[str]:
-    """Give the words of a list, or a word, that begins at a place of a text; a list in it is one word, a line each."""
+    """Give the words of a list, or a word, that begins at a place of a text; one in it is one word, a line each."""
     if text.startswith("(", place):
         place += 1
-    inner: list[str] | None = None
+    depth, inner = 0, list[str]()
     while (word := WORD.match(text, place)) is not None and not word["end"]:
         place = word.end()
         if word["list"]:
-            inner = inner or []
+            depth += 1
         elif word["close"]:
-            yield "\n".join(inner or [])
-            inner = None
-        elif inner is not None:
+            depth -= 1
+            if depth == 0:
+                yield "\n".join(inner)
+                inner = []
+        elif depth > 0:
             inner.append(_plain(word))
         else:
             yield _plain(word)
@@ -238,22 +240,26 @@ def _take(group: Group, name: str, words: list[Any]) -> None:
     try:
         group.arrays[name] = np.array([number_of(str(word)) for word in words])
     except ValueError as error:
-        group.problem = group.problem or f"@{name}: {one_line(error)[:200]}"
+        group.problems[name] = f"@{name}: {one_line(error)[:200]}"
 
 
 def _scan(group: Group, problems: list[str]) -> XasScan:
     """Make the spectrum of a group; ValueError where it has none."""
-    args, arrays = group.args, group.arrays
-    if group.problem:
-        raise ValueError(group.problem)
+    args, arrays = group.args, dict(group.arrays)
+    for name, problem in group.problems.items():
+        if name in ("x", "y"):
+            raise ValueError(problem)
+        problems.append(f"{problem}; left out")
     if kind := next((name for name in KINDS if args.get("datatype") == name or args.get(name) == "1"), ""):
         raise ValueError(f"holds {KINDS[kind]}, expected a spectrum over energy")
     if "x" not in arrays or "y" not in arrays:
         raise ValueError(f"has no @{'y' if 'x' in arrays else 'x'}")
-    lengths = {name: len(values) for name, values in arrays.items()}
-    if len(set(lengths.values())) > 1:
-        told = ", ".join(f"@{name} has {length}" for name, length in lengths.items())
-        raise ValueError(f"its arrays have different lengths: {told}")
+    length = len(arrays["x"])
+    if len(arrays["y"]) != length:
+        raise ValueError(f"its arrays have different lengths: @x has {length}, @y has {len(arrays['y'])}")
+    for name in [name for name, values in arrays.items() if len(values) != length]:
+        problems.append(f"@{name} has {len(arrays[name])} values for {length} energies; left out")
+        del arrays[name]
     problems += [said for mark, said in MARKS.items() if args.get(mark) == "1"]
     energy = arrays["x"] + _shift(args, problems)
     columns = [Column("x", "eV", energy)]

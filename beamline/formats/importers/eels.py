@@ -43,32 +43,68 @@ TIMES, MICROSCOPE = ("date", "time"), ("beam_energy", "convergence_angle")  # ke
 MOST_RUNS = 1000  # that one spectrum image becomes
 POSITION = re.compile(r"\d{1,9}(,\d{1,9})*")
 LARGEST_OTHER = 2_000_000_000  # bytes of a file that RosettaSciIO reads
+ENERGY_UNITS = ("eV", "keV")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A dimension of a signal; `spectral` where the file says that it is that of a spectrum."""
+
+    name: str
+    unit: str
+    values: FloatArray
+    spectral: bool
 
 
 @dataclass(frozen=True)
 class EelsSignal:
-    """Spectra over an energy loss.
+    """Spectra over an energy loss, or what a file has in place of them.
 
     Attributes
     ----------
     name : str
     data : numpy.ndarray, shape (..., n)
         Counts at each position and loss.
-    loss : numpy.ndarray, shape (n,)
-    unit : str
-        Of the losses; empty where none is given.
+    loss : Axis
+        Of the last dimension; its unit is empty where none is given.
+    positions : tuple of Axis
+        Of the other dimensions.
     kind : str
-        As the file calls it, "EELS"; empty where it does not.
+        As the file calls it, "EELS"; empty where it does not. What it is, "image", where it is no spectrum.
     microscope : dict
         What is known of the measurement.
     """
 
     name: str
     data: NDArray[Any]
-    loss: FloatArray
-    unit: str
+    loss: Axis
+    positions: tuple[Axis, ...]
     kind: str
     microscope: dict[str, Any] = field(default_factory=dict)
+
+
+def _signal_of(
+    name: str, data: NDArray[Any], axes: Sequence[Axis], kind: str, microscope: dict[str, Any]
+) -> EelsSignal:
+    """Order the axes of a signal: the energy last.
+
+    It is the only one in a unit of energy: DigitalMicrograph keeps a spectrum image as a pile of images, one at each
+    loss. Without one it is the only one that is said to be of a spectrum.
+    """
+    along = [place for place, axis in enumerate(axes) if axis.unit in ENERGY_UNITS]
+    if len(along) != 1:
+        along = [place for place, axis in enumerate(axes) if axis.spectral]
+    if len(along) != 1:
+        what = "image"
+    elif data.dtype.kind not in "iuf":
+        what = f"of {data.dtype.name}"
+    else:
+        unit = axes[along[0]].unit
+        what = "" if unit in ENERGY_UNITS or kind else f"curve over {unit or 'no unit'}"
+    if what:
+        return EelsSignal(name, np.empty(0), Axis("", "", np.empty(0), True), (), what, microscope)
+    positions = tuple(axis for place, axis in enumerate(axes) if place != along[0])
+    return EelsSignal(name, np.moveaxis(data, along[0], -1), axes[along[0]], positions, kind, microscope)
 
 
 def eels_documents(path: Path, read: Callable[[Path, list[str]], list[EelsSignal]], *, part: str = "") -> Documents:
@@ -96,25 +132,27 @@ def eels_documents(path: Path, read: Callable[[Path, list[str]], list[EelsSignal
     except ValueError as error:
         raise BeamlineError(unreadable(path, error)) from error
     signals, problems = read_apart(path, lambda: _read(path, read))
-    usable = [signal for signal in signals if signal.kind in ("", "EELS")]
-    problems += [
-        f"{quoted(signal.name)} is {quoted(signal.kind)}, no EELS; left out"
-        for signal in signals
-        if signal not in usable
-    ]
-    if not usable:
-        raise BeamlineError(f"{path}: {problems[0] if problems else 'no spectrum over an energy loss'}")
-    for signal in usable:
+    for signal in signals:
         for position, spectrum in _spectra(path, signal, part):
             yield from _run(path, signal, position, spectrum, problems)
 
 
 def _read(path: Path, read: Callable[[Path, list[str]], list[EelsSignal]]) -> tuple[list[EelsSignal], list[str]]:
+    """Read the energy-loss spectra of a file, and what is wrong with it; BeamlineError where it has none."""
     problems: list[str] = []
     try:
-        return read(path, problems), problems
+        signals = read(path, problems)
     except ValueError as error:
         raise BeamlineError(f"{path}: {one_line(error)}") from error
+    usable = [signal for signal in signals if signal.kind in ("", "EELS")]
+    problems += [
+        f"{quoted(signal.name)} is {quoted(signal.kind)}, no EELS; left out"
+        for signal in signals
+        if signal.kind not in ("", "EELS")
+    ]
+    if not usable:
+        raise BeamlineError(f"{path}: {problems[0] if problems else 'no spectrum over an energy loss'}")
+    return usable, problems
 
 
 def _spectra(path: Path, signal: EelsSignal, part: str) -> list[tuple[str, FloatArray]]:
@@ -141,11 +179,11 @@ def _run(path: Path, signal: EelsSignal, position: str, spectrum: FloatArray, sh
     problems: list[str] = []
     if position.startswith(SUM):
         problems.append(f"a spectrum image: the {position} is taken; name one as FILE::3,5, or FILE::{EACH}")
-    beyond = int((signal.loss <= 0).sum())
-    if beyond:
-        problems.append(f"{beyond} of {len(signal.loss)} losses are not above 0; left out")
-    kept = signal.loss > 0
-    columns = [Column("energy loss", signal.unit, signal.loss[kept]), Column("counts", "", spectrum[kept])]
+    loss = signal.loss.values
+    kept = loss > 0
+    if not kept.all():
+        problems.append(f"{int((~kept).sum())} of {len(loss)} losses are not above 0; left out")
+    columns = [Column("energy loss", signal.loss.unit, loss[kept]), Column("counts", "", spectrum[kept])]
     try:
         scan = scan_of_columns(columns, {ENERGY: 0, CHANNEL.name: 1}, problems, forms={CHANNEL.name: CHANNEL})
     except ValueError as error:
@@ -179,35 +217,33 @@ def _experiment(group: Group) -> EelsSignal:
     if data is None:
         raise ValueError(f"{group.label}: no dataset data")
     axes = []
-    for place in range(len(data.shape)):
+    for place, size in enumerate(data.shape):
         axis = group.group(f"axis-{place}")
         if axis is None:
             raise ValueError(f"{group.label}: no axis-{place} for data of shape {data.shape}")
-        axes.append(axis)
-    along = [place for place, axis in enumerate(axes) if not axis.attribute("navigate")]
+        axes.append(_axis(axis, size))
     name = group.label.rpartition("/")[2]
     signal = group.group("metadata/Signal")
     kind = "" if signal is None else signal.text_attribute("signal_type")
-    if len(along) != 1:
-        return EelsSignal(name, np.empty(0), np.empty(0), "", kind if kind not in ("", "EELS") else "image")
-    axis = axes[along[0]]
-    size = data.shape[along[0]]
-    values = axis.field("axis")
-    if values is not None:
-        loss = values.numbers()
-    else:
-        scale, offset = (_number(axis, each) for each in ("scale", "offset"))
-        loss = offset + scale * np.arange(size)
-    if len(loss) != size:
-        raise ValueError(f"{axis.label}: {len(loss)} values for {size} channels")
     microscope: dict[str, Any] = {}
     if (general := group.group("metadata/General")) is not None:
         microscope |= {each: general.text_attribute(each) for each in TIMES}
     if (tem := group.group("metadata/Acquisition_instrument/TEM")) is not None:
         microscope |= {each: float(tem.attribute(each)) for each in MICROSCOPE if _has(tem, each)}
-    return EelsSignal(
-        name, np.moveaxis(data.numbers(), along[0], -1), loss, axis.text_attribute("units"), kind, microscope
-    )
+    return _signal_of(name, data.numbers(), axes, kind, microscope)
+
+
+def _axis(axis: Group, size: int) -> Axis:
+    """Read an axis of HyperSpy: its values, or where it begins and its steps."""
+    given = axis.field("axis")
+    if given is not None:
+        values = given.numbers()
+    else:
+        scale, offset = (_number(axis, each) for each in ("scale", "offset"))
+        values = offset + scale * np.arange(size)
+    if len(values) != size:
+        raise ValueError(f"{axis.label}: {len(values)} values for {size} channels")
+    return Axis(axis.text_attribute("name"), axis.text_attribute("units"), values, not axis.attribute("navigate"))
 
 
 def _has(group: Group, name: str) -> bool:
@@ -240,23 +276,27 @@ def read_other(path: Path, problems: list[str]) -> list[EelsSignal]:
 def _signal(found: dict[str, Any], problems: list[str]) -> EelsSignal:
     """Make a signal of what RosettaSciIO gives."""
     data = np.asarray(found["data"])
-    axes = sorted(found["axes"], key=lambda axis: axis.get("index_in_array", 0))
     check_points("data", data.size)
-    along = [place for place, axis in enumerate(axes) if not axis.get("navigate", False)]
+    axes = [
+        _other_axis(axis, size)
+        for axis, size in zip(
+            sorted(found["axes"], key=lambda axis: axis.get("index_in_array", 0)), data.shape, strict=True
+        )
+    ]
     metadata = found.get("metadata", {})
     name = str(metadata.get("General", {}).get("title", "") or "signal")
     kind = str(metadata.get("Signal", {}).get("signal_type", ""))
-    if len(along) != 1 or len(axes) != data.ndim:
-        return EelsSignal(name, np.empty(0), np.empty(0), "", kind if kind not in ("", "EELS") else "image")
-    axis = axes[along[0]]
-    loss = float(axis["offset"]) + float(axis["scale"]) * np.arange(data.shape[along[0]])
-    unit = str(axis.get("units", "") or "")
-    if unit.startswith("<"):  # how it says that there is none
-        unit = ""
     tem = metadata.get("Acquisition_instrument", {}).get("TEM", {})
     microscope: dict[str, Any] = {each: str(metadata.get("General", {}).get(each, "")) for each in TIMES}
     microscope |= {each: float(tem[each]) for each in MICROSCOPE if isinstance(tem.get(each), int | float)}
-    return EelsSignal(name, np.moveaxis(data, along[0], -1), loss, unit, kind, microscope)
+    return _signal_of(name, data, axes, kind, microscope)
+
+
+def _other_axis(axis: dict[str, Any], size: int) -> Axis:
+    """Make an axis of what RosettaSciIO gives; where there is no name or unit, that begins with "<"."""
+    name, unit = ("" if (text := str(axis.get(key) or "")).startswith("<") else text for key in ("name", "units"))
+    values = float(axis["offset"]) + float(axis["scale"]) * np.arange(size)
+    return Axis(name, unit, values, not axis.get("navigate", False))
 
 
 def _is_dm(path: Path) -> bool:
@@ -287,12 +327,12 @@ EELS = Kind(
 
 
 def signals_of(path: Path) -> tuple[list[EelsSignal], list[str]]:
-    """Read all signals of a file, of whatever kind, and what had to be assumed.
+    """Read the energy-loss spectra of a file, and what is wrong with it.
 
     Raises
     ------
     BeamlineError
-        When it cannot be read.
+        When it cannot be read, or has none.
     """
     if not (HSPY.recognises(path) or _is_other(path)):
         raise BeamlineError(f"{path}: expected energy-loss spectra of HyperSpy (.hspy), DigitalMicrograph or EMSA")

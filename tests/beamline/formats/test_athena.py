@@ -88,6 +88,28 @@ def test_the_deviation_of_merged_scans_is_the_uncertainty(tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", ["i0", "signal", "stddev"])
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (np.ones(len(MU) + 3), f"has {len(MU) + 3} values for {len(MU)} energies; left out"),
+        ([], f"has 0 values for {len(MU)} energies; left out"),
+        ([*MU[:-1], ""], "could not convert string to float: ''; left out"),
+    ],
+)
+def test_an_array_beside_the_spectrum_that_does_not_go_with_it_is_left_out_and_said(name, values, told, tmp_path):
+    (run,) = imported(project(tmp_path / "a.prj", perl("m", x=ENERGY, y=NOISY, **{name: values})))
+    np.testing.assert_array_equal(events_of(run)["mu"], NOISY)
+    assert any(line.startswith(f"@{name}") and line.endswith(told) for line in run[0][1]["import_problems"])
+
+
+def test_what_stands_behind_a_hash_among_the_arguments_is_read(tmp_path):
+    text = perl("m", x=ENERGY, y=NOISY).replace("'epsk',undef", "'xdi_mono',{'d' => '3.1','a' => [1,2]},'xdi_x',{}")
+    (run,) = imported(project(tmp_path / "a.prj", text))
+    assert run[0][1]["sample"]["name"] == "m of Li\u2082MnO\u2083"
+    assert run[0][1]["athena"]["xdi_mono"] == "d\\n3.1\\na\\n1\\n2"
+
+
 @pytest.mark.parametrize(
     ("group", "words"),
     [

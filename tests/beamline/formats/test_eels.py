@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from xas_files import events_of, imported, reduced
 
+from beamline.analysis import spectrum_image
 from beamline.errors import BeamlineError
 from beamline.formats.importers.kinds import kind_of
 
@@ -107,6 +108,33 @@ def test_what_is_no_eels_is_left_out_and_said(tmp_path):
     image = (np.ones((4, 5)), [along(4), along(5)], "")
     with pytest.raises(BeamlineError, match="'spectrum 0' is 'image', no EELS; left out"):
         imported(hspy(tmp_path / "b.hspy", image))
+
+
+def test_a_pile_of_images_one_at_each_loss_is_a_spectrum_image(tmp_path):
+    """As DigitalMicrograph keeps it: the loss is what one goes through, and the positions are the signal."""
+    axes = [along() | {"navigate": True}, place(2) | {"navigate": False}, place(3) | {"navigate": False}]
+    path = hspy(tmp_path / "a.hspy", (np.moveaxis(CUBE, -1, 0), axes, "EELS"))
+    (run,) = imported(path)
+    np.testing.assert_array_equal(events_of(run)["eels"], CUBE.sum(axis=(0, 1)))
+    image = spectrum_image(path)
+    np.testing.assert_array_equal(image, CUBE)
+    np.testing.assert_allclose(image.energy, LOSS)
+    assert image.position_1.attrs["units"] == "nm"
+
+
+@pytest.mark.parametrize(
+    ("data", "axes", "words"),
+    [
+        (CUBE[0, 0] * 1j, [along()], "values of the type complex128, expected numbers"),
+        (CUBE[0, 0], [along(units="")], "'spectrum 0' is 'curve over no unit', no EELS; left out"),
+        (CUBE[0, 0], [along(units="nm")], "'spectrum 0' is 'curve over nm', no EELS; left out"),
+    ],
+)
+def test_what_may_be_anything_is_not_taken_for_a_spectrum_of_losses(data, axes, words, tmp_path):
+    path = hspy(tmp_path / "a.hspy", (data, axes, ""))
+    for read in (imported, spectrum_image):
+        with pytest.raises(BeamlineError, match=words):
+            read(path)
 
 
 @pytest.mark.parametrize(
