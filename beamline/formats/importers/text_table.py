@@ -17,12 +17,20 @@ from beamline.formats.text import decode, quoted
 FloatArray = NDArray[np.floating]
 
 COMMENT = re.compile(r"^\s*(#|%|\*|//|!)+")
+MARK = re.compile(r"^\s*(#|%|\*|//|!|;)+")  # of lines of a header; in a table, semicolons may be what separates
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eEdD][+-]?[0-9]+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
 MISSING = ("", "-", "--", "n/a", "na", "null", "none")  # of what is in a cell where nothing was measured
 MOST_COLUMNS = 1000
+LONGEST_LINE = 1000  # characters of a line that is looked at for numbers and names of columns
 ENOUGH = 2000  # lines of numbers, by which what separates them is found
-LINE_NUMBER = re.compile(r"\([0-9]+\)")  # of a kind of line, before the names of its columns, as the CLS writes it
+# Before the names of the columns: the number of a kind of line, as the CLS writes it, or the letter of one, as SPEC.
+LINE_MARK = re.compile(r"\([0-9]+\)|[CLN]")
+# Lines of a header that name one or more columns each: "2) I0", "Column 2: I0", or "D1 = {I0}", of a column called D1.
+NUMBERED = re.compile(
+    r"(?<!\S)(?:col(?:umn)?[ .]?)?([0-9]{1,3}) ?[):=]\s*(\S.*?)\s*(?=\s[0-9]{1,3}\)|$)", re.IGNORECASE
+)
+LEGEND = re.compile(r"^(\w+)\s*=\s*\{([^{}]+)\}")
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,8 @@ class TextTable:
     header : list of str
         The lines above the numbers, without the marks of comments.
     headings : list of list of str
-        The lines of the header that have as many words as the table has columns, the nearest to the numbers first.
+        What may be the names of the columns: the lines of the header that have as many words as there are columns, the
+        nearest to the numbers first, and what lists them by their numbers.
     numbers : numpy.ndarray, shape (rows, columns)
         NaN where a cell has none.
     problems : list of str
@@ -106,10 +115,11 @@ def read_table(path: Path, text: str | None = None) -> TextTable:
     if infinite := int(np.isinf(numbers).sum()):
         problems.append(f"{infinite} numbers are infinite; they count as not measured")
         numbers[np.isinf(numbers)] = np.nan
-    if width > 1 and all(len(cells) == width and np.isnan(cells[-1]) for _, cells in rows):  # all lines end with one
+    if separator and width > 1 and all(lines[place].rstrip(" ").endswith(separator) for place, _ in rows):
         numbers, width = numbers[:, :-1], width - 1
-    header = [COMMENT.sub("", line).strip() for line in lines[:top]]
-    return TextTable(path, header, _headings(lines[:top], width, separator), numbers, problems)
+    header = [MARK.sub("", line).strip() for line in lines[:top]]
+    headings = [*_headings(header, width, separator), *_listed(header, width)]
+    return TextTable(path, header, headings, numbers, problems)
 
 
 def _usual(widths: Sequence[int]) -> int:
@@ -171,19 +181,26 @@ def _is_odd(line: str, separator: str) -> bool:
 def _headings(lines: Sequence[str], width: int, separator: str) -> list[list[str]]:
     """Return the lines that could name the columns, the nearest to the numbers first."""
     found = []
-    for line in reversed(lines):
-        text = COMMENT.sub("", line).strip()
+    legend = {entry[1]: entry[2].strip() for line in lines if (entry := LEGEND.match(line))}
+    for text in reversed(lines):
         if not text:
             continue
         for words in _splits(text, separator):
-            if len(words) == width + 1 and LINE_NUMBER.fullmatch(words[0]):
+            if len(words) == width + 1 and LINE_MARK.fullmatch(words[0]):
                 del words[0]
             if len(words) == width + 1 and not words[-1]:
                 del words[-1]
             if len(words) == width and all(map(_is_name, words)) and not all(map(NUMBER.fullmatch, words)):
-                found.append(words)
+                found.append([legend.get(word, word) for word in words])
                 break
     return found
+
+
+def _listed(lines: Sequence[str], width: int) -> list[list[str]]:
+    """Return the names of the columns where lines list them by their numbers; nothing where one is missing."""
+    looked_at = [line for line in lines if len(line) <= LONGEST_LINE]
+    names = {int(entry[1]): entry[2] for line in looked_at for entry in NUMBERED.finditer(line)}
+    return [[names[number] for number in range(1, width + 1)]] if {*range(1, width + 1)} <= names.keys() else []
 
 
 def _is_name(word: str) -> bool:
@@ -198,4 +215,4 @@ def _splits(text: str, separator: str) -> list[list[str]]:
     blanks = " ".join(text.replace('"', " ").split())
     for bracket in "([":  # a unit in brackets is of the name before it
         blanks = blanks.replace(f" {bracket}", bracket)
-    return [*split, re.split(r"\s{2,}", text), blanks.split()]
+    return [*split, re.split(r"\s{2,}", text), re.split(r"\s{2,}|(?<=\*) ", text), blanks.split()]

@@ -63,6 +63,8 @@ ANGLES = {
 MADE_OF = {"mutrans": TRANSMISSION, "mufluor": TFY, MU: TRANSMISSION}
 SAME = 1e-4
 COUNTS = "{}: whole numbers, taken as counts, whose variance is their number"
+# Relative, of energies a spectrum is over: two orders below the narrowest lines, above the noise of a readback.
+LEAST_SPAN = 1e-5
 LARGEST = 1e60  # of what anything can have been measured as
 WHOLE = 1e-9  # of a count; of numbers that were printed and read again
 
@@ -120,6 +122,8 @@ def scan_of_columns(
     places = {name: columns[index] for name, index in what.items()}
     dwell = _in_unit(places.get(DWELL), TIME, "s", problems)
     channels = _channels(_Table(columns, places, energy, dwell, problems), forms or {})
+    if (span := float(np.ptp(energy))) < LEAST_SPAN * float(energy.max()):
+        raise ValueError(f"the energy stands at {energy[0]:g} eV, within {span:.2g} eV: no spectrum is over it")
     setpoint = None
     if SETPOINT in places:
         setpoint = places[SETPOINT].values * _energy_factor(places[SETPOINT], problems)
@@ -243,6 +247,9 @@ def _channels(table: _Table, forms: Mapping[str, Channel]) -> list[Measured]:
         problems.append(f"{', '.join(sorted(ready))}: taken over I0, as in the file; what was made of it is left out")
         places.update(_absorbances([ready[name] for name in (TRANSMISSION, REFERENCE) if name in ready], table))
     names = [name for name in names if name not in ready and not _is_made_of(name, table)]
+    if empty := [name for name in names if not np.isfinite(places[name].values).any()]:
+        problems.append(f"{', '.join(quoted(places[name].name) for name in empty)}: no value is a number; left out")
+        names = [name for name in names if name not in empty]
     if all(name == I0 for name in names):
         there = quoted(", ".join(one.name or "?" for one in table.columns), 300)
         raise ValueError(f"no column is a spectrum; they are {there}; name one by --columns, as tey=3 or mu=2")

@@ -229,6 +229,25 @@ def test_a_cls_header_is_one(tmp_path):
     np.testing.assert_array_equal(events_of(run)["tey"], TEY)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "; P1 = {Energy} --> E.VAL\n; D1 = {I0} --> c2\n; D2 = {Sample current} --> c3\n; E = 1\n;  P1 D1 D2\n",
+        "# Scan 3: of 12\n#  1) Mono Energy *        3) TEY, drain\n#  2) I0-32\n#\n#Mono Energy I0 drain c\n",
+        "# Column.1: energy eV\n# Column.2: i0\n# Column.3: tey\n# ---\n",
+        "#Mono Energy *  Preset * I0         TEY\n",
+        "#S Scan 29; exafsscan\n#C region -200 -20 36 1\n#C 1_Energy (eV) 2_sec 3_i0 4_tey\n",
+    ],
+)
+def test_names_of_columns_are_found_where_a_header_lists_them(header, tmp_path):
+    """As the scans of EPICS, the control panel of PNC-CAT, XDI, and SPEC write them."""
+    beside = [np.ones(len(ENERGY))] if "Preset" in header or "2_sec" in header else []
+    (run,) = imported(write(tmp_path / "a.dat", [ENERGY, *beside, I0, TEY], header))
+    np.testing.assert_allclose(events_of(run)["energy"], ENERGY, rtol=1e-7)
+    np.testing.assert_array_equal(events_of(run)["i0"], I0)
+    np.testing.assert_array_equal(events_of(run)["tey"], TEY)
+
+
 def test_a_dwell_makes_counts_of_a_rate_and_the_ring_current_is_kept(tmp_path):
     header = "# energy_eV I0 TEY_cps dwell(ms) ring_current(mA)\n"
     columns = [ENERGY, I0, TEY / 2.0, np.full(len(TEY), 2000), np.full(len(TEY), 300.5)]
@@ -293,6 +312,19 @@ def test_what_is_no_spectrum_is_one_line(data, words, tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_a_scan_of_something_else_at_one_energy_is_no_spectrum(tmp_path):
+    """Of an angle, say, with the energy as it was read back meanwhile; and what was not measured is no channel."""
+    still = 530.0 + 1e-3 * np.random.default_rng(0).standard_normal(len(I0))
+    with pytest.raises(BeamlineError, match=r"the energy stands at 530 eV, within 0\.00\d+ eV: no spectrum is"):
+        imported(write(tmp_path / "a.dat", [still, I0, TEY], "# energy i0 tey\n"))
+    nothing = np.full(len(I0), np.nan)
+    with pytest.raises(BeamlineError, match="no column is a spectrum"):
+        imported(write(tmp_path / "b.dat", [ENERGY, I0, nothing], "# energy i0 tey\n"))
+    (run,) = imported(write(tmp_path / "c.dat", [ENERGY, I0, TEY, nothing], "# energy i0 tey tfy\n"))
+    assert "'tfy': no value is a number; left out" in problems(run)
+    assert "tfy" not in events_of(run)
+
+
 def test_what_is_no_file_or_too_large_is_one_line(tmp_path):
     for path, words in ((tmp_path, "not a regular file"), (tmp_path / "none", "no such file")):
         with pytest.raises(BeamlineError, match=words):
@@ -321,7 +353,14 @@ def test_columns_are_known_by_their_names(names, expected):
     assert sorted(found) == sorted(expected.split())
 
 
-BLANKS = ["# energy{0}(eV) i0 tey", "# energy\ti0{0}x\ttey", "energy{0}", "{0}#{0}", "# energy i0 tey{0}"]
+BLANKS = [
+    "# 1) energy{0}2) x",
+    "# energy{0}(eV) i0 tey",
+    "# energy\ti0{0}x\ttey",
+    "energy{0}",
+    "{0}#{0}",
+    "# energy i0 tey{0}",
+]
 
 
 @pytest.mark.parametrize("line", BLANKS)
