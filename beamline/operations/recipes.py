@@ -108,6 +108,12 @@ def _reference(named: str, channel: str, folder: Path, data_dir: Path) -> dict[s
     energy, values = np.asarray(found["energy"]), np.asarray(found["optical_density"])
     order = np.argsort(energy, kind="stable")
     energy, values = energy[order], values[order]
+    sigma = np.asarray(found["sigma"])[order] if found.get("sigma") else np.empty(0)
     if repeated := int((np.diff(energy) == 0).sum()):
         raise BeamlineError(f"reference {named}: {number_of(repeated, 'energy')} stand there twice, expected each once")
-    return {"energy": energy.tolist(), "values": values.tolist(), "source": str(found["source"])}
+    return {
+        "energy": energy.tolist(),
+        "values": values.tolist(),
+        "sigma": sigma.tolist(),
+        "source": str(found["source"]),
+    }

@@ -58,12 +58,21 @@ class Reference:
 
     Attributes
     ----------
-    energy, values : numpy.ndarray, shape (n_energies,)
-        eV, ascending.
+    energy, values, variance : numpy.ndarray, shape (n_energies,)
+        eV, ascending; variance 0 where it is not known.
     """
 
     energy: FloatArray
     values: FloatArray
+    variance: FloatArray
+
+    def variance_at(self, energy: FloatArray) -> FloatArray:
+        """Give its variance at other energies.
+
+        Where these are more than its own, several share the noise of one, which then counts as often.
+        """
+        own = int(np.count_nonzero((self.energy >= energy[0]) & (self.energy <= energy[-1])))
+        return np.asarray(np.interp(energy, self.energy, self.variance)) * max(1.0, len(energy) / max(own, 1))
 
     def at(self, energy: FloatArray, name: str) -> FloatArray:
         """Give it at other energies, by a cubic spline.

@@ -207,10 +207,11 @@ class LcfMeasure(_Fit):
         chosen = self._chosen(references, 100 if self.combinations else MOST_REFERENCES)
         part = spectra.within(self.window)
         table = np.stack([reference.at(part.energy, name) for name, reference in chosen.items()])
+        noise = np.stack([reference.variance_at(part.energy) for reference in chosen.values()])
         if self.combinations:
-            return self._ranked(spectra, part, tuple(chosen), table)
+            return self._ranked(spectra, part, tuple(chosen), table, noise)
         found = fit_linear_combination(
-            part.energy, part.values, table, part.variance,
+            part.energy, part.values, table, part.variance, reference_variance=noise,
             non_negative=self.non_negative, shift=self.shift, max_shift=self.max_shift,
         )  # fmt: skip
         values = {
@@ -226,7 +227,9 @@ class LcfMeasure(_Fit):
         model = _model(part.energy, table, found.fractions, found.shift if self.shift else None)
         return Measured(values, found.status, curves={"fit": _back(spectra, part, model, "fit")})
 
-    def _ranked(self, spectra: Spectra, part: Spectra, names: tuple[str, ...], table: FloatArray) -> Measured:
+    def _ranked(
+        self, spectra: Spectra, part: Spectra, names: tuple[str, ...], table: FloatArray, noise: FloatArray
+    ) -> Measured:
         if spectra.shape and int(np.prod(spectra.shape)) > MOST_LISTED**2:
             raise ValueError("combinations of references are compared for single spectra, not for pixels")
         fractions, sigma = np.zeros((2, *spectra.shape, len(names)))
@@ -237,7 +240,7 @@ class LcfMeasure(_Fit):
         curve = np.full(part.values.shape, np.nan)
         for place in np.ndindex(spectra.shape):
             ranking = rank_combinations(
-                part.energy, part.values[place], table, part.variance[place],
+                part.energy, part.values[place], table, part.variance[place], reference_variance=noise,
                 most=self.combinations, shift=self.shift, max_shift=self.max_shift,
             )  # fmt: skip
             for number, each in enumerate(ranking.combinations[:MOST_LISTED]):
@@ -289,11 +292,13 @@ class MllsMeasure(_Fit):
         low, high = needed.energy[0], needed.energy[-1]
         # The references are needed where they are fitted; before, they are zero by assumption.
         inside = (spectra.energy >= low) & (spectra.energy <= high)
-        table = np.zeros((len(chosen), len(spectra.energy)))
-        for row, (name, reference) in zip(table, chosen.items(), strict=True):
-            row[inside] = reference.at(needed.energy, name)
+        table, noise = np.zeros((2, len(chosen), len(spectra.energy)))
+        for place, (name, reference) in enumerate(chosen.items()):
+            table[place, inside] = reference.at(needed.energy, name)
+            noise[place, inside] = reference.variance_at(needed.energy)
         found = fit_mlls(
-            spectra.energy, spectra.values, table, spectra.variance, window=(float(low), float(high)),
+            spectra.energy, spectra.values, table, spectra.variance, reference_variance=noise,
+            window=(float(low), float(high)),
             exponent=self.exponent, pre_edge=self.pre_edge, non_negative=self.non_negative,
         )  # fmt: skip
         covariance = found.covariance[..., 1:, 1:]

@@ -32,13 +32,16 @@ class ReferenceSpectrum(_Table):
 
     energy: tuple[float, ...]  # eV, ascending
     values: tuple[float, ...]
+    sigma: tuple[float, ...] = ()  # standard uncertainty; none: not known, and not counted
     source: str  # the run or file it is from
 
     @model_validator(mode="after")
     def _is_a_spectrum(self) -> ReferenceSpectrum:
         if len(self.energy) != len(self.values) or len(self.energy) < 4:
             raise ValueError(f"{len(self.energy)} energies and {len(self.values)} values: expected as many, 4 or more")
-        if not (np.isfinite(self.energy).all() and np.isfinite(self.values).all()):
+        if self.sigma and len(self.sigma) != len(self.energy):
+            raise ValueError(f"{len(self.energy)} energies and {len(self.sigma)} uncertainties: expected as many")
+        if not np.isfinite([*self.energy, *self.values, *self.sigma]).all():
             raise ValueError("a number is not finite")
         if not np.all(np.diff(self.energy) > 0):
             raise ValueError("the energies do not ascend")
@@ -46,7 +49,8 @@ class ReferenceSpectrum(_Table):
 
     def spectrum(self) -> Reference:
         """Give it as measures take it."""
-        return Reference(np.array(self.energy), np.array(self.values))
+        sigma = np.array(self.sigma) if self.sigma else np.zeros(len(self.energy))
+        return Reference(np.array(self.energy), np.array(self.values), sigma**2)
 
 
 class Normalisation(_Table):

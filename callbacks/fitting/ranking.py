@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import fdtrc
 
 from callbacks.fitting.linear_combination import LinearCombination, fit_linear_combination, moved_references
-from callbacks.fitting.rows import as_rows, check_references
+from callbacks.fitting.rows import as_rows, check_reference_variance, check_references
 from callbacks.fitting.supports import MOST_REFERENCES
 
 FloatArray = NDArray[np.floating]
@@ -84,6 +84,7 @@ def rank_combinations(
     references: FloatArray,
     variance: FloatArray | None = None,
     *,
+    reference_variance: FloatArray | None = None,
     most: int | None = None,
     shift: bool = False,
     max_shift: float = 1.0,
@@ -100,6 +101,8 @@ def rank_combinations(
         Any number; at most `most` of them in a combination.
     variance : numpy.ndarray, shape (n_energies,), optional
         Of independent points.
+    reference_variance : numpy.ndarray, shape (k, n_energies), optional
+        As of `fit_linear_combination`; the F test does without it.
     most : int, optional
         References in a combination, at most six; all of them where there are no more.
     shift, max_shift
@@ -120,7 +123,9 @@ def rank_combinations(
     where noise alone does, F is distributed as F(1, freedom). In crystallography and absorption this is the test of
     W. C. Hamilton, Acta Cryst. 18 (1965) 502. A fraction that is held at zero lowers nothing: F is 0 then.
     """
-    problem = _Problem(energy, spectrum, references, variance, max_shift if shift else None)
+    problem = _Problem(
+        energy, spectrum, references, variance, reference_variance, max_shift=max_shift if shift else None
+    )
     count = len(problem.references)
     largest = min(most or count, count, MOST_REFERENCES)
     found: dict[tuple[int, ...], Combination] = {}
@@ -141,9 +146,12 @@ class _Problem:
         spectrum: FloatArray,
         references: FloatArray,
         variance: FloatArray | None,
+        reference_variance: FloatArray | None,
+        *,
         max_shift: float | None,
     ) -> None:
         self.references = check_references(references, len(energy), len(references))
+        self._noise = check_reference_variance(reference_variance, self.references)
         self._energy, self._spectrum, self._variance = energy, np.asarray(spectrum, dtype=float), variance
         self._max_shift = max_shift
         rows = as_rows(energy, self._spectrum, variance)
@@ -155,8 +163,10 @@ class _Problem:
         """Fit, and compare with the best of those that were found with one reference less."""
         references, shift = self.references[list(chosen)], self._max_shift is not None
         fit = fit_linear_combination(
-            self._energy, self._spectrum, references, self._variance, shift=shift, max_shift=self._max_shift or 1.0
-        )
+            self._energy, self._spectrum, references, self._variance,
+            reference_variance=None if self._noise is None else self._noise[list(chosen)],
+            shift=shift, max_shift=self._max_shift or 1.0,
+        )  # fmt: skip
         freedom = int(self._used.sum()) - len(chosen) - shift
         if str(fit.status) != "ok":
             return Combination(chosen, fit, math.nan, freedom, math.nan, math.nan, math.nan)

@@ -172,6 +172,16 @@ def check_references(references: ArrayLike, n_energies: int, most: int) -> Float
     return references
 
 
+def check_reference_variance(variance: ArrayLike | None, references: FloatArray) -> FloatArray | None:
+    """Give the variance of references as floats, None where there is none; ValueError when it is not one of them."""
+    if variance is None:
+        return None
+    variance = np.asarray(variance, dtype=float)
+    if variance.shape != references.shape or not (variance >= 0).all():
+        raise ValueError(f"variance of references {variance.shape}: expected {references.shape}, none below zero")
+    return variance if variance.any() else None
+
+
 def too_few_energies(energies: int, references: int) -> str:
     """Say that there are fewer energies than references, which then cannot be told apart; "" where there are enough."""
     if energies >= references:

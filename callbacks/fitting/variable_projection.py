@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callbacks.fitting.normal_equations import fit_columns, normal_equations, solve_normal_equations
+from callbacks.fitting.reference_noise import reference_noise
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
@@ -60,7 +61,13 @@ class _LinearFit:
 
 
 def fit_shapes(
-    spectra: FloatArray, weights: FloatArray, shapes: Shapes, grid: FloatArray, *, non_negative: bool
+    spectra: FloatArray,
+    weights: FloatArray,
+    shapes: Shapes,
+    grid: FloatArray,
+    *,
+    non_negative: bool,
+    noise: FloatArray | None = None,
 ) -> Projection:
     """Fit coefficients and the one parameter of shapes, for every spectrum.
 
@@ -73,6 +80,8 @@ def fit_shapes(
         Values of the parameter, ascending; the best one is where the search begins, the ends are its limits.
     non_negative : bool
         Whether coefficients are kept from falling below zero.
+    noise : numpy.ndarray, shape (k, n_energies), optional
+        Variance of the shapes themselves, near the parameter: see `callbacks.fitting.reference_noise`.
 
     Returns
     -------
@@ -92,7 +101,13 @@ def fit_shapes(
     why_not[moving] = "not settled"
     why_not[(parameter <= grid[0]) | (parameter >= grid[-1])] = "at its limit"
     why_not[~(fit.information > 0)] = "not determined"
-    return Projection(fit.coefficients, parameter, _covariance(fit), fit.active, fit.residuals, why_not)
+    covariance = _covariance(fit)
+    if noise is not None:
+        free = np.concatenate([fit.active, np.ones((len(spectra), 1), dtype=bool)], axis=1)
+        inverse = np.where(free[:, :, None] & free[:, None, :], covariance, 0.0)
+        design = np.concatenate([shapes(parameter)[0], fit.derivative[:, None]], axis=1)
+        covariance += reference_noise(inverse, design, weights, fit.coefficients, noise)
+    return Projection(fit.coefficients, parameter, covariance, fit.active, fit.residuals, why_not)
 
 
 def _search(problem: _Problem, parameter: FloatArray, grid: FloatArray) -> NDArray[np.intp]:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from callbacks.fitting.linear_combination import TOO_FEW
 from callbacks.fitting.normal_equations import ColumnFit, fit_columns
-from callbacks.fitting.rows import CHUNK, as_rows, check_references, scatter_variance
+from callbacks.fitting.reference_noise import reference_noise
+from callbacks.fitting.rows import CHUNK, as_rows, check_reference_variance, check_references, scatter_variance
 from callbacks.fitting.supports import MOST_REFERENCES
 from callbacks.fitting.variable_projection import Shapes, fit_shapes
 from callbacks.xas.background import points_inside, windows
@@ -63,6 +64,7 @@ def fit_mlls(
     references: FloatArray,
     variance: FloatArray | None = None,
     *,
+    reference_variance: FloatArray | None = None,
     window: tuple[float, float] | None = None,
     exponent: Literal["joint", "pre-edge"] | float | FloatArray = "joint",
     pre_edge: tuple[float, float] | None = None,
@@ -79,7 +81,10 @@ def fit_mlls(
     references : numpy.ndarray, shape (k, n_energies)
         Without background; at most five.
     variance : numpy.ndarray, shape (n_energies,) or that of the spectra, optional
-        Of independent points. Without it points weigh alike and uncertainties follow from the scatter.
+        Of independent points. Without it points weigh alike and uncertainties follow from the scatter, which the noise
+        of the references is part of.
+    reference_variance : numpy.ndarray, shape (k, n_energies), optional
+        Of the references, with `variance`: see `callbacks.fitting.reference_noise`.
     window : tuple of float, optional
         eV, what is fitted; default the whole range.
     exponent : {"joint", "pre-edge"} or number or numpy.ndarray, shape (...)
@@ -124,7 +129,8 @@ def fit_mlls(
     elif pre_edge is not None:
         raise ValueError(f"pre_edge {pre_edge}: is used with exponent 'pre-edge' only, which is {exponent!r}")
     given = np.broadcast_to(np.nan if isinstance(exponent, str) else np.asarray(exponent, dtype=float), rows.shape)
-    model = _Model(energy / centre, references, used, before, non_negative)
+    noise = check_reference_variance(reference_variance, references) if rows.weighted else None
+    model = _Model(energy / centre, references, used, before, non_negative, noise)
     answers = []
     for start in range(0, max(len(rows), 1), CHUNK):
         part = slice(start, start + CHUNK)
@@ -174,11 +180,16 @@ class _Model:
     used: BoolArray
     before: BoolArray
     non_negative: bool
+    noise: FloatArray | None  # variance of the references
+
+    def _noise(self) -> FloatArray | None:
+        """Give the variance of power law and references at the energies fitted."""
+        return None if self.noise is None else np.insert(self.noise[:, self.used], 0, 0.0, axis=0)
 
     def fit_joint(self, spectra: FloatArray, weights: FloatArray) -> _Fit:
         """Fit exponent and coefficients together."""
         shapes = _power_law_and(self.relative[self.used], self.references[:, self.used])
-        return _fit_exponent(spectra[:, self.used], weights[:, self.used], shapes, self.non_negative)
+        return _fit_exponent(spectra[:, self.used], weights[:, self.used], shapes, self.non_negative, self._noise())
 
     def fit_pre_edge(self, spectra: FloatArray, weights: FloatArray) -> _Fit:
         """Fit the exponent before the edge, then the coefficients with it."""
@@ -218,6 +229,9 @@ class _Model:
             held = np.zeros(covariance.shape, dtype=bool)  # at zero: their one-sided variance stays as it is
             held[:, :count, :count] = ~(fit.active[:, :, None] & fit.active[:, None, :])
             covariance = np.where(held, covariance, propagated)
+        if (noise := self._noise()) is not None:
+            inverse = np.where(fit.active[:, :, None] & fit.active[:, None, :], fit.covariance, 0.0)
+            covariance[:, :count, :count] += reference_noise(inverse, columns, weight, fit.coefficients, noise)
         both = np.concatenate([fit.coefficients, exponent[:, None]], axis=1)
         return _Fit(both, covariance, fit.residuals, fit.active, np.full(len(spectra), "", dtype="<U60"))
 
@@ -237,10 +251,12 @@ def _power_law_and(relative: FloatArray, references: FloatArray) -> Shapes:
     return shapes
 
 
-def _fit_exponent(spectra: FloatArray, weights: FloatArray, shapes: Shapes, non_negative: bool) -> _Fit:
+def _fit_exponent(
+    spectra: FloatArray, weights: FloatArray, shapes: Shapes, non_negative: bool, noise: FloatArray | None = None
+) -> _Fit:
     """Fit exponent and coefficients together."""
     grid = np.linspace(*EXPONENT_LIMITS, EXPONENTS_TRIED)
-    found = fit_shapes(spectra, weights, shapes, grid, non_negative=non_negative)
+    found = fit_shapes(spectra, weights, shapes, grid, non_negative=non_negative, noise=noise)
     values = np.concatenate([found.coefficients, found.parameter[:, None]], axis=1)
     return _Fit(values, found.covariance, found.residuals, found.active, found.problem)
 
