@@ -27,6 +27,7 @@ from beamline.operations.runs import (
 )
 from beamline.storage.runs import UNREADABLE_REDUCTION
 from beamline.text import clean, encodable, shortened, with_sigma
+from callbacks.contract import NOT_TAKEN
 from callbacks.wording import number_of
 
 if TYPE_CHECKING:  # their modules take time to import, and whoever prints one has it
@@ -402,7 +403,7 @@ def _print_recipe(outcome: Mapping[str, Any]) -> None:
         found = [
             (spectrum, spectrum["measures"][measure])
             for spectrum in outcome["spectra"]
-            if spectrum["measures"][measure]["status"] != "not taken of this part"
+            if spectrum["measures"][measure]["status"] != NOT_TAKEN
         ]
         values = list(dict.fromkeys(key for _, one in found for key in one if isinstance(one[key], dict)))
         units = {key: one[key]["units"] for _, one in found for key in values if key in one}

@@ -17,14 +17,15 @@ from beamline.endstation.config import load_reduction_config
 from beamline.errors import BeamlineError
 from beamline.operations import analyse_across, analyse_recipe, analyse_rixs
 from beamline.operations.analyse_rixs import keep_pooled
+from beamline.operations.analysed_spectra import technique_of_all
 from beamline.operations.outputs import new_file, printed
 from beamline.operations.problems import problems_of
-from beamline.operations.recipes import runs_of
+from beamline.operations.recipes import read_recipe, refuse_files, runs_of
 from beamline.operations.runs import data_folder, interruptions, of_one_scan, technique_of
 from beamline.processes.followers import ingest_now
-from beamline.report.page import write_page
+from beamline.report.page import PageContents, write_page
 from beamline.report.stxm import pooled_figures
-from beamline.report.style import FigureStyle, Print
+from beamline.report.style import FigureStyle
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques.settings import processing_problems
@@ -51,9 +52,9 @@ from callbacks.stxm.unmixing.results import analysis_result, totals_result
 from callbacks.wording import number_of
 
 FloatArray = NDArray[np.floating]
-# Uid, summary, and what writes the report, and its figures for print.
-Made = tuple[str, dict[str, Any], Callable[[Path, Print | None], None]]
+Made = tuple[str, dict[str, Any], Callable[[], PageContents]]  # uid, summary, and what gives the report
 Make = Callable[[], Made]
+NO_RUN = "no run is named: expected runs, or a recipe whose `runs` names them"
 
 
 def analyse_runs(
@@ -108,14 +109,14 @@ def analyse_runs(
     processing = processing_with_references(loaded, data_dir)
     make = _chosen(names, processing, data_dir, recipe, (does, sets))
     if output is None:
-        uid, summary, write = make()
+        uid, summary, contents = make()
         output = _report_of(uid, summary)
         with new_file(output, data_dir) as part, printed(figures, style, data_dir) as to_print:
-            write(part, to_print)
+            write_page(part, contents(), to_print)
     else:  # where it cannot be, that is said before the work is done
         with new_file(output, data_dir) as part, printed(figures, style, data_dir) as to_print:
-            uid, summary, write = make()
-            write(part, to_print)
+            uid, summary, contents = make()
+            write_page(part, contents(), to_print)
     late = ingest_now(data_dir, uid)
     printed_to = {} if figures is None else {"figures": str(figures)}
     return summary | {"report": str(output), "not_in_catalogue": late} | printed_to
@@ -145,7 +146,7 @@ def _chosen(
         return partial(_across, partial(analyse_across.analyse_across, runs, recipe))
     names = before.raw_uids if before is not None else names or (runs_of(recipe) if recipe else [])
     if not names:
-        raise BeamlineError("no run is named: expected runs, or a recipe whose `runs` names them")
+        raise BeamlineError(NO_RUN)
     names, pipeline = _runs_of_one_pipeline(names, data_dir)
     if by_recipe or pipeline == XAS.name:
         make = partial(analyse_recipe.analyse_by_recipe, runs, names, file=recipe, does=does, sets=sets)
@@ -153,6 +154,44 @@ def _chosen(
     if pipeline == RIXS.name:
         return partial(_pool_maps, names, RixsSettings.model_validate(processing.get("rixs", {})), data_dir)
     return partial(_pool_stacks, names, StxmSettings.model_validate(processing.get("stxm", {})), data_dir)
+
+
+def check_analysis(names: list[str], recipe: Path | None, data_dir: Path) -> list[str]:
+    """Check what is asked of an analysis by somebody who may not read files here, before it is begun.
+
+    Parameters
+    ----------
+    names : list of str
+        The runs; none where the recipe names them.
+    recipe : Path or None
+        None to lay spectra over one another, or to pool stacks or maps.
+    data_dir : Path
+
+    Returns
+    -------
+    list of str
+        Uids of the runs; none of an analysis across techniques, whose recipe names them.
+
+    Raises
+    ------
+    BeamlineError
+        As of `analyse_runs`, as far as it can be told without reading off; for a recipe that names files.
+    """
+    runs = Runs(data_dir)
+    if recipe is not None:
+        refuse_files(recipe, runs)
+        if analyse_across.is_across(recipe):
+            if names:
+                raise BeamlineError(f"{recipe}: compares analyses, which it names itself; expected no runs")
+            analyse_across.analyses_of(runs, analyse_across.read_across(recipe))
+            return []
+        names = names or runs_of(recipe)
+    if not names:
+        raise BeamlineError(NO_RUN)
+    uids, _ = _runs_of_one_pipeline(names, data_dir)
+    if recipe is not None:
+        read_recipe(recipe, (), (), technique_of_all(runs, uids), data_dir)
+    return uids
 
 
 def show_pooled(runs: Runs, entry: Entry) -> dict[str, Any]:
@@ -185,11 +224,22 @@ def report_pooled(
     BeamlineError
         When it, or one of the runs that it was made of, cannot be read, or the file cannot be written.
     """
-    uid, summary, write = _kept(runs, entry)
+    uid, summary, contents = _kept(runs, entry)
     path = output or _report_of(uid, summary)
     with new_file(path, runs.data_dir) as part, printed(figures, style, runs.data_dir) as to_print:
-        write(part, to_print)
+        write_page(part, contents(), to_print)
     return path
+
+
+def contents_pooled(runs: Runs, entry: Entry) -> PageContents:
+    """Give what the report of an analysis that was kept holds.
+
+    Raises
+    ------
+    BeamlineError
+        When it, or one of the runs that it was made of, cannot be read.
+    """
+    return _kept(runs, entry)[2]()
 
 
 def _report_of(uid: str, summary: Mapping[str, Any]) -> Path:
@@ -210,12 +260,11 @@ def _kept(runs: Runs, entry: Entry) -> Made:
     if derived.derivation.pipeline == RIXS_POOLED:
         maps = analyse_rixs.PooledMaps(entry.uid, derived.read(RixsPooledResult), raws, problems)
         of_maps = RixsSettings.model_validate(derived.derivation.settings)
-        write = partial(analyse_rixs.write_report, pooled=maps, settings=of_maps)
-        return entry.uid, analyse_rixs.summary_of(maps), write
+        return entry.uid, analyse_rixs.summary_of(maps), partial(analyse_rixs.contents_of, maps, of_maps)
     result = derived.read(PooledResult)
     stacks = Pooled(entry.uid, str(result.chemical_status), result, problems)
     of_stacks = StxmSettings.model_validate(derived.derivation.settings)
-    return entry.uid, _summary(stacks), partial(_write_report, pooled=stacks, settings=of_stacks)
+    return entry.uid, _summary(stacks), partial(_contents_of, stacks, of_stacks)
 
 
 def _runs_of_one_pipeline(names: list[str], data_dir: Path) -> tuple[list[str], str]:
@@ -243,26 +292,22 @@ def _by_recipe(
     make: Callable[[], analyse_recipe.Analysed],
 ) -> Made:
     analysed = make()
-    return analysed.uid, analyse_recipe.summary_of(analysed), partial(analyse_recipe.write_report, analysed=analysed)
+    return analysed.uid, analyse_recipe.summary_of(analysed), partial(analyse_recipe.contents_of, analysed)
 
 
 def _across(make: Callable[[], analyse_across.Across]) -> Made:
     across = make()
-    return across.uid, analyse_across.summary_of(across), partial(analyse_across.write_report, across=across)
+    return across.uid, analyse_across.summary_of(across), partial(analyse_across.contents_of, across)
 
 
 def _pool_maps(names: list[str], settings: RixsSettings, data_dir: Path) -> Made:
     pooled = analyse_rixs.pool_maps(names, settings, data_dir)
-    return (
-        pooled.uid,
-        analyse_rixs.summary_of(pooled),
-        partial(analyse_rixs.write_report, pooled=pooled, settings=settings),
-    )
+    return pooled.uid, analyse_rixs.summary_of(pooled), partial(analyse_rixs.contents_of, pooled, settings)
 
 
 def _pool_stacks(names: list[str], settings: StxmSettings, data_dir: Path) -> Made:
     pooled = pool_runs(names, settings, data_dir)
-    return pooled.uid, _summary(pooled), partial(_write_report, pooled=pooled, settings=settings)
+    return pooled.uid, _summary(pooled), partial(_contents_of, pooled, settings)
 
 
 @dataclass(frozen=True)
@@ -286,12 +331,11 @@ class Pooled:
     problems: list[list[str]]
 
 
-def _write_report(path: Path, to_print: Print | None, *, pooled: Pooled, settings: StxmSettings) -> None:
+def _contents_of(pooled: Pooled, settings: StxmSettings) -> PageContents:
     result = pooled.result
     left_out = zip(result.runs, pooled.problems, strict=True)
     samples = [str(sample) for sample in result.samples]
-    write_page(
-        path,
+    return PageContents(
         title=f"{len(samples)} STXM stacks, pooled: {', '.join(map(shortened, samples))}",
         subtitle=f"derived run {pooled.uid}",
         verdict=f"{int(result.pixels_used)} of {int(np.sum(result.run_pixels))} pixels at"
@@ -305,7 +349,6 @@ def _write_report(path: Path, to_print: Print | None, *, pooled: Pooled, setting
             *(f"run {run[:8]}: {problem}" for run, problems in left_out for problem in problems),
         ],
         drawn=pooled_figures(result),
-        to_print=to_print,
         provenance=[("runs", ", ".join(map(str, result.runs))), ("settings", settings.model_dump_json())],
     )
 

@@ -15,9 +15,8 @@ from beamline.endstation.config import explain, read_tables, unknown
 from beamline.errors import BeamlineError
 from beamline.operations.analyse_rixs import keep_pooled
 from beamline.report.across import across_figures
-from beamline.report.page import PageTable, write_page
+from beamline.report.page import PageContents, PageTable
 from beamline.report.stxm.pooled import capacity_of
-from beamline.report.style import Print
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
 from beamline.text import shortened, with_sigma
@@ -95,12 +94,22 @@ def analyse_across(runs: Runs, file: Path) -> Across:
     BeamlineError
         For a mistake in the recipe, an analysis that is not there, or a feature that it does not have.
     """
+    return compare(runs, read_across(file))
+
+
+def read_across(file: Path) -> AcrossRecipe:
+    """Read a recipe that compares techniques.
+
+    Raises
+    ------
+    BeamlineError
+        For a mistake in it.
+    """
     tables = read_tables(file)
     try:
-        recipe = AcrossRecipe.model_validate(tables)
+        return AcrossRecipe.model_validate(tables)
     except ValidationError as error:
         raise BeamlineError(*(f"{file}: {line}" for line in explain(error, AcrossRecipe))) from error
-    return compare(runs, recipe)
 
 
 def show_across(runs: Runs, entry: Entry) -> Across:
@@ -108,12 +117,12 @@ def show_across(runs: Runs, entry: Entry) -> Across:
     derived = runs.load(entry)
     assert derived.derivation is not None
     recipe = AcrossRecipe.model_validate(derived.derivation.settings)
-    return Across(entry.uid, recipe, derived.read(AnalysedResult), _analyses(runs, recipe))
+    return Across(entry.uid, recipe, derived.read(AnalysedResult), analyses_of(runs, recipe))
 
 
 def compare(runs: Runs, recipe: AcrossRecipe) -> Across:
     """Compare, and keep the outcome."""
-    analyses = _analyses(runs, recipe)
+    analyses = analyses_of(runs, recipe)
     found = {name: _by_sample(name, feature, analyses[name]) for name, feature in recipe.features.items()}
     samples = list(dict.fromkeys(sample for values, _, _ in found.values() for sample in values))
     capacity = np.array([dict(recipe.capacity).get(sample, capacity_of(sample)) for sample in samples])
@@ -140,7 +149,8 @@ def compare(runs: Runs, recipe: AcrossRecipe) -> Across:
     return Across(uid, recipe, result, analyses)
 
 
-def _analyses(runs: Runs, recipe: AcrossRecipe) -> dict[str, Run]:
+def analyses_of(runs: Runs, recipe: AcrossRecipe) -> dict[str, Run]:
+    """Read the analyses that a recipe names, by feature; `BeamlineError` where one is not there."""
     found = {}
     for name, feature in recipe.features.items():
         entry = runs.find_pooled(feature.of)
@@ -232,8 +242,8 @@ def summary_of(across: Across) -> dict[str, Any]:
     }
 
 
-def write_report(path: Path, to_print: Print | None, *, across: Across) -> None:
-    """Write the report of a comparison."""
+def contents_of(across: Across) -> PageContents:
+    """Give what the report of a comparison holds."""
     summary = summary_of(across)
     names = list(across.recipe.features)
     rows = [
@@ -244,14 +254,12 @@ def write_report(path: Path, to_print: Print | None, *, across: Across) -> None:
         ]
         for one in summary["samples"]
     ]
-    write_page(
-        path,
+    return PageContents(
         title=f"{' and '.join(names)} of {number_of(len(rows), 'sample')}",
         subtitle=f"derived run {across.uid}",
         verdict=f"{number_of(len(names), 'feature')} of {number_of(len(rows), 'sample')}.",
         warnings=summary["assumed"],
         drawn=across_figures(across.result, names, across.analyses),
-        to_print=to_print,
         tables=[PageTable("Features", ["sample", "capacity (mAh/g)", *names], rows)],
         provenance=[
             *((f"analysis of {name}", run.uid) for name, run in across.analyses.items()),

@@ -15,14 +15,13 @@ from beamline.operations.problems import problems_of
 from beamline.operations.recipes import read_recipe
 from beamline.operations.runs import interruptions, shown_name
 from beamline.report.analysed import analysed_figures, labels, tables
-from beamline.report.page import write_page
-from beamline.report.style import Print
+from beamline.report.page import PageContents
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
 from beamline.text import shortened
 from callbacks.analysis import Recipe, analyse
 from callbacks.analysis.analyse import is_map
-from callbacks.contract import ANALYSED, AnalysedResult
+from callbacks.contract import ANALYSED, NOT_TAKEN, AnalysedResult
 from callbacks.wording import number_of
 
 TITLES = {"xas": "absorption spectra", "stxm": "STXM stacks", "rixs": "RIXS maps"}
@@ -111,20 +110,18 @@ def _analysed(runs: Runs, names: Sequence[str], recipe: Recipe, folder: Path) ->
     return Analysed(uid, recipe, result, found.raws, problems)
 
 
-def write_report(path: Path, to_print: Print | None, *, analysed: Analysed) -> None:
-    """Write the report of an analysis."""
+def contents_of(analysed: Analysed) -> PageContents:
+    """Give what the report of an analysis holds."""
     result, measures = analysed.result, list(analysed.recipe.measures)
     samples = ", ".join(dict.fromkeys(shortened(sample) for sample in map(str, result.row_sample)))
     settings = analysed.recipe.model_dump_json(exclude_defaults=True)
-    write_page(
-        path,
+    return PageContents(
         title=f"{number_of(len(analysed.runs), 'run')} of {TITLES[analysed.recipe.technique]}: {samples}",
         subtitle=f"derived run {analysed.uid}",
         verdict=f"{number_of(len(result.row_run), 'spectrum')}; {_counted(analysed)}.",
         warnings=[*map(str, result.assumed), *_problems(analysed)],
         remarks=_refused(analysed),
         drawn=analysed_figures(result, measures),
-        to_print=to_print,
         tables=tables(result, measures),
         provenance=[
             ("runs", ", ".join(map(str, result.runs))),
@@ -152,7 +149,7 @@ def _refused(analysed: Analysed) -> list[str]:
         found += [
             f"{measure.replace('_', ' ')} of {name}: {said}"
             for name, said in zip(names, map(str, status), strict=True)
-            if said not in ("ok", "not taken of this part")
+            if said not in ("ok", NOT_TAKEN)
         ]
     for name in analysed.recipe.correlations:
         why = str(analysed.result.quantities[f"correlation_{name}_status"].values)

@@ -16,9 +16,8 @@ from scipy.special import chdtrc
 from beamline.errors import BeamlineError
 from beamline.operations.problems import problems_of
 from beamline.operations.runs import interruptions, shown_name
-from beamline.report.page import write_page
+from beamline.report.page import PageContents
 from beamline.report.rixs_pooled import pooled_figures
-from beamline.report.style import Print
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
@@ -198,12 +197,11 @@ def _relative_intensity(axis: OneAxis) -> tuple[FloatArray, FloatArray]:
     return np.array(values), np.array([0.0, *sigmas[1:]])
 
 
-def write_report(path: Path, to_print: Print | None, *, pooled: PooledMaps, settings: RixsSettings) -> None:
-    """Write the report of maps that were pooled."""
+def contents_of(pooled: PooledMaps, settings: RixsSettings) -> PageContents:
+    """Give what the report of maps that were pooled holds."""
     result = pooled.result
     names = [shown_name(raw) for raw in pooled.runs]
-    write_page(
-        path,
+    return PageContents(
         title=f"{len(names)} RIXS maps, pooled: {', '.join(map(shortened, names))}",
         subtitle=f"derived run {pooled.uid}",
         verdict=f"{calibration_line(summary_of(pooled))}.",
@@ -220,7 +218,6 @@ def write_report(path: Path, to_print: Print | None, *, pooled: PooledMaps, sett
             ),
         ],
         drawn=pooled_figures(result, names),
-        to_print=to_print,
         provenance=[("runs", ", ".join(map(str, result.runs))), ("settings", settings.model_dump_json())],
     )
 

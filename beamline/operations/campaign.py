@@ -24,6 +24,7 @@ from beamline.operations.campaign_report import write_campaign
 from beamline.operations.continuing import Missing, what_is_missing
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import data_folder
+from beamline.report.style import FigureStyle
 from beamline.storage.runs import Entry, Runs
 from callbacks.contract import CAMPAIGN, CampaignPart
 from callbacks.xas.features import ExcitationSettings
@@ -130,6 +131,8 @@ def run_campaign(
     on_assessment: Callable[[str, Assessment], None] = lambda _what, _assessment: None,
     on_proposal: Callable[[Proposal], bool] = lambda _proposal: True,
     on_pause: Callable[[], bool] = lambda: False,
+    figures: Path | None = None,
+    style: FigureStyle | None = None,
 ) -> dict[str, Any]:
     """Measure what is still to be measured of a campaign, and write its report.
 
@@ -150,6 +153,8 @@ def run_campaign(
         Is given each run before it begins.
     on_proposal : callable
         Is given the energies of the maps, and tells whether to go on with them.
+    figures, style : Path, FigureStyle, optional
+        A folder, for the figures of the report in a style for print as well.
 
     Returns
     -------
@@ -178,7 +183,7 @@ def run_campaign(
         later = [work.measured(step) for step in steps]
         work.reduced()
     report = output or path.with_suffix(".html")
-    write_campaign(report, runs, campaign.name, proposal, done + later)
+    write_campaign(report, runs, campaign.name, proposal, done + later, figures=figures, style=style)
     return {
         "runs": {step.said: uid for step, uid in zip([*spectra, *steps], [*done, *later], strict=True)},
         "proposal": asdict(proposal) | {"path": str(proposal.path)},
@@ -212,12 +217,14 @@ def what_waits(
     *,
     output: Path | None = None,
     on_proposal: Callable[[Proposal], bool] = lambda _proposal: True,
+    figures: Path | None = None,
+    style: FigureStyle | None = None,
 ) -> Waiting:
     """Say which plans of a campaign can be measured now; write its report once all are measured.
 
     Parameters
     ----------
-    path, output, on_proposal
+    path, output, on_proposal, figures, style
         As of `run_campaign`.
     runs : Runs
         In which what was measured is looked for.
@@ -240,7 +247,7 @@ def what_waits(
         return Waiting([step.as_item for step in left], proposal)
     later = [uid for step in steps if (uid := _uid_of(runs, step))]
     report = output or path.with_suffix(".html")
-    write_campaign(report, runs, campaign.name, proposal, done + later)
+    write_campaign(report, runs, campaign.name, proposal, done + later, figures=figures, style=style)
     return Waiting([], proposal, str(report))
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from beamline.errors import BeamlineError
 from beamline.operations.analyse_rixs import PooledMaps, pool_maps
 from beamline.operations.campaign_proposal import Proposal, proposal_lines
-from beamline.operations.outputs import new_file
+from beamline.operations.outputs import new_file, printed
 from beamline.operations.problems import problems_of
 from beamline.operations.runs import interruptions, technique_of
 from beamline.report.campaign import Spectrum, spectra_figure
 from beamline.report.figures import Drawn
-from beamline.report.page import write_page
+from beamline.report.page import PageContents, write_page
 from beamline.report.rixs_pooled import pooled_figures
+from beamline.report.style import FigureStyle
 from beamline.storage.runs import Runs
 from callbacks.contract import XasResult
 from callbacks.pipelines import RIXS, XAS, RixsSettings
@@ -24,7 +25,16 @@ from callbacks.pipelines import RIXS, XAS, RixsSettings
 OF_EACH = 1  # figures of a run: its own report has all of them
 
 
-def write_campaign(path: Path, runs: Runs, name: str, proposal: Proposal, uids: Sequence[str]) -> None:
+def write_campaign(
+    path: Path,
+    runs: Runs,
+    name: str,
+    proposal: Proposal,
+    uids: Sequence[str],
+    *,
+    figures: Path | None = None,
+    style: FigureStyle | None = None,
+) -> None:
     """Write the report of a campaign.
 
     Parameters
@@ -38,6 +48,8 @@ def write_campaign(path: Path, runs: Runs, name: str, proposal: Proposal, uids: 
         With what its spectra tell.
     uids : sequence of str
         Of all its runs.
+    figures, style : Path, FigureStyle, optional
+        A folder, for the figures in a style for print as well; see `beamline.report.style.write_figures`.
     """
     loaded = [runs.load_with_derived(uid) for uid in uids]
     problems = [
@@ -50,16 +62,19 @@ def write_campaign(path: Path, runs: Runs, name: str, proposal: Proposal, uids: 
     scale = f"offset of the monochromator {proposal.offset:+.4f} ± {proposal.offset_sigma:.4f} eV; "
     if not math.isfinite(proposal.offset):
         scale = ""
-    with new_file(path, runs.data_dir) as part:
+    with new_file(path, runs.data_dir) as part, printed(figures, style, runs.data_dir) as to_print:
         write_page(
             part,
-            title=f"campaign {name}",
-            subtitle=f"{len(uids)} runs in {runs.data_dir}",
-            verdict=f"{scale}{len(proposal.found)} spectra, {len(uids) - len(proposal.found)} runs behind them.",
-            warnings=[],
-            remarks=[*problems, *([apart] if apart else [])],
-            drawn=_drawn(runs, proposal, uids, pooled),
-            provenance=[*proposal_lines(proposal), ("runs", ", ".join(uids))],
+            PageContents(
+                title=f"campaign {name}",
+                subtitle=f"{len(uids)} runs in {runs.data_dir}",
+                verdict=f"{scale}{len(proposal.found)} spectra, {len(uids) - len(proposal.found)} runs behind them.",
+                warnings=[],
+                remarks=[*problems, *([apart] if apart else [])],
+                drawn=_drawn(runs, proposal, uids, pooled),
+                provenance=[*proposal_lines(proposal), ("runs", ", ".join(uids))],
+            ),
+            to_print,
         )
 
 

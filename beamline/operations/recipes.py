@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from beamline.acquire.references import YIELD, find_reference
 from beamline.endstation.config import explain, not_finite, read_tables
 from beamline.errors import BeamlineError
+from beamline.storage.runs import Runs
 from callbacks.analysis import Recipe
 from callbacks.wording import number_of
 
@@ -80,6 +81,33 @@ def runs_of(file: Path) -> list[str]:
     if not isinstance(named, list) or not all(isinstance(name, str | int) for name in named):
         raise BeamlineError(f'{file}: {RUNS}: expected names of runs, such as ["12", "53a788d7"]')
     return [str(name) for name in named]
+
+
+def refuse_files(file: Path, runs: Runs) -> None:
+    """Refuse a recipe that names files, which would be read here though it was written elsewhere.
+
+    Parameters
+    ----------
+    file : Path
+        The recipe.
+    runs : Runs
+        That its references may name.
+
+    Raises
+    ------
+    BeamlineError
+        That names the key.
+    """
+    tables = read_tables(file)
+    references, regions = (tables.get(key, {}) for key in ("references", "regions"))
+    for name, named in references.items() if isinstance(references, dict) else ():
+        try:
+            runs.find(str(named))
+        except BeamlineError as error:
+            raise BeamlineError(f"{file}: references.{name}: {error}; expected a run") from error
+    for name, region in regions.items() if isinstance(regions, dict) else ():
+        if isinstance(region, dict) and region.get("mask"):
+            raise BeamlineError(f"{file}: regions.{name}.mask: is a file, which is read by `beamline analyse` alone")
 
 
 def _put(tables: dict[str, Any], setting: str) -> None:

@@ -20,7 +20,7 @@ from beamline.operations.runs import (
     technique_of,
 )
 from beamline.report.figures import Drawn, Member
-from beamline.report.page import write_page
+from beamline.report.page import PageContents, write_page
 from beamline.report.style import FigureStyle
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
@@ -35,15 +35,15 @@ MOST_WARNINGS = 20  # marked frames that are named one by one
 def write_report(
     runs: Runs, name: str, output: Path | None, *, figures: Path | None = None, style: FigureStyle | None = None
 ) -> Path:
-    """Write the report of a run.
+    """Write the report of a run, or of an analysis of several.
 
     Parameters
     ----------
     runs : Runs
     name : str
-        The run.
+        The run, or the uid of an analysis.
     output : Path or None
-        The HTML file; named after the run where not given.
+        The HTML file; named after the run or the analysis where not given.
     figures : Path, optional
         A folder, for each figure in a style for print, with the numbers behind it; see
         `beamline.report.style.write_figures`.
@@ -55,6 +55,10 @@ def write_report(
     BeamlineError
         When the run has not been reduced, or the file cannot be written.
     """
+    if (pooled := runs.find_pooled(name)) is not None:
+        from beamline.operations.analyse import report_pooled  # noqa: PLC0415 - what analyses takes time to import
+
+        return report_pooled(runs, pooled, output, figures=figures, style=style)
     entry = runs.find(name)
     raw, derived = runs.load_with_derived(name)
     technique = technique_of(raw)
@@ -66,16 +70,18 @@ def write_report(
     with new_file(path, runs.data_dir) as part, printed(figures, style, runs.data_dir) as to_print:
         write_page(
             part,
-            title=title,
-            subtitle=_subtitle(raw),
-            verdict=_verdict(summary),
-            warnings=_warnings(summary),
-            remarks=_remarks(summary),
-            drawn=chain(
-                technique.figures(raw, derived, runs.documents(entry), title), _of_series(runs, raw, technique)
+            PageContents(
+                title=title,
+                subtitle=_subtitle(raw),
+                verdict=_verdict(summary),
+                warnings=_warnings(summary),
+                remarks=_remarks(summary),
+                drawn=chain(
+                    technique.figures(raw, derived, runs.documents(entry), title), _of_series(runs, raw, technique)
+                ),
+                provenance=_provenance(raw, derived, summary["parts"]),
             ),
-            to_print=to_print,
-            provenance=_provenance(raw, derived, summary["parts"]),
+            to_print,
         )
     return path
 

@@ -14,7 +14,7 @@ from beamline.report.page import PageTable
 from beamline.report.stxm.pooled import capacities
 from beamline.text import shortened, with_sigma
 from callbacks.analysis.analyse import is_map
-from callbacks.contract import AnalysedResult, Quantity
+from callbacks.contract import NOT_TAKEN, AnalysedResult, Quantity
 
 COLOURS = ("#1b6ca8", "#d1495b", "#5a9367", "#8a5fa8", "#c98a1b", "#3d3d3d", "#4fb0ae", "#a0522d")
 MOST_FITS = 12  # spectra whose fits are drawn
@@ -110,7 +110,7 @@ def tables(result: AnalysedResult, measures: Sequence[str]) -> Iterator[PageTabl
         rows = [
             [label, *(_cell(result, key, row) for key in numbers), str(status[row])]
             for row, label in enumerate(labels(result))
-            if str(status[row]) != "not taken of this part"
+            if str(status[row]) != NOT_TAKEN
         ]
         yield PageTable(name.replace("_", " "), header, rows)
         if f"{name}_combination" in result.quantities:

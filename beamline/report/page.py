@@ -26,49 +26,54 @@ class PageTable(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-def write_page(
-    path: Path,
-    *,
-    title: str,
-    subtitle: str,
-    verdict: str,
-    warnings: list[str],
-    drawn: Iterable[Drawn],
-    provenance: list[tuple[str, str]],
-    remarks: Sequence[str] = (),
-    tables: Iterable[PageTable] = (),
-    to_print: Print | None = None,
-) -> None:
+class PageContents(NamedTuple):
+    """What stands on a page, in the order in which it is read.
+
+    Attributes
+    ----------
+    title, subtitle, verdict : str
+    warnings : sequence of str
+        What the reader must know first, of the run as a whole: shown in red.
+    drawn : iterable of (heading, caption, figure)
+    provenance : sequence of (name, value)
+    remarks : sequence of str
+        What concerns some of its frames or points: shown in yellow. The verdict is green where there is neither.
+    tables : iterable of PageTable
+    """
+
+    title: str
+    subtitle: str
+    verdict: str
+    warnings: Sequence[str]
+    drawn: Iterable[Drawn]
+    provenance: Sequence[tuple[str, str]]
+    remarks: Sequence[str] = ()
+    tables: Iterable[PageTable] = ()
+
+
+def write_page(path: Path, contents: PageContents, to_print: Print | None = None) -> None:
     """Write a self-contained page.
 
     Parameters
     ----------
     path : Path
         The HTML file.
-    title, subtitle, verdict : str
-    warnings : list of str
-        What the reader must know first, of the run as a whole: shown in red.
-    drawn : iterable of (heading, caption, figure)
-    provenance : list of (name, value)
-    remarks : sequence of str
-        What concerns some of its frames or points: shown in yellow. The verdict is green where there is neither.
-    tables : iterable of PageTable
+    contents : PageContents
     to_print : Print, optional
         For the figures in a style for print, too, each with the numbers behind it.
     """
-    if to_print is not None:
-        drawn = list(drawn)
+    drawn = list(contents.drawn) if to_print is not None else contents.drawn
     environment = jinja2.Environment(loader=jinja2.PackageLoader("beamline.report"), autoescape=True, finalize=_shown)
     template = environment.get_template("report.html")
     page = template.render(
-        title=title,
-        subtitle=subtitle,
-        verdict=verdict,
-        warnings=warnings,
-        remarks=remarks,
-        figures=[{"heading": heading, "caption": caption, "png": _png(figure)} for heading, caption, figure in drawn],
-        tables=list(tables),
-        provenance=provenance,
+        title=contents.title,
+        subtitle=contents.subtitle,
+        verdict=contents.verdict,
+        warnings=contents.warnings,
+        remarks=contents.remarks,
+        figures=[{"heading": heading, "caption": caption, "png": as_png(figure)} for heading, caption, figure in drawn],
+        tables=list(contents.tables),
+        provenance=contents.provenance,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
@@ -81,7 +86,8 @@ def _shown(value: Any) -> Any:
     return clean(value) if isinstance(value, str) else value
 
 
-def _png(figure: Figure) -> str:
+def as_png(figure: Figure) -> str:
+    """Draw a figure as it stands on a page: a PNG image in the letters of base 64."""
     literal(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)

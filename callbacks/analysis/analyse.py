@@ -13,10 +13,9 @@ from callbacks.analysis.measured import Measured, Value
 from callbacks.analysis.measures import Measure, References
 from callbacks.analysis.recipe import MapPair, Recipe
 from callbacks.analysis.rows import Pixels, Row, difference, normalised, normalised_row
-from callbacks.contract import AnalysedResult, Quantity
+from callbacks.contract import NOT_TAKEN, AnalysedResult, Quantity
 
 FloatArray = NDArray[np.floating]
-NOT_TAKEN = "not taken of this part"
 
 
 def analyse(

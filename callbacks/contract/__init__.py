@@ -3,7 +3,7 @@
 Plans, devices, importers, simulators, steps and reports import these; nothing else spells a key.
 """
 
-from callbacks.contract.analysed import AnalysedResult, Quantity
+from callbacks.contract.analysed import NOT_TAKEN, AnalysedResult, Quantity
 from callbacks.contract.blocks import (
     ADDED,
     ANALYSED,
@@ -110,6 +110,7 @@ __all__ = [
     "ENERGY_CALIBRATION",
     "ENERGY_SWEEP",
     "MEASUREMENT",
+    "NOT_TAKEN",
     "POLARISATION",
     "PROCESSING",
     "REMARK",

@@ -12,6 +12,8 @@ from pydantic import Field
 
 from callbacks.contract.outputs import NO_TEXTS, Described, Result, Texts
 
+NOT_TAKEN = "not taken of this part"  # status of a measure that the recipe does not ask for there
+
 
 @dataclass(frozen=True)
 class Quantity:

@@ -18,7 +18,7 @@ from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import data_folder
 from beamline.processes.followers import ingest_now
 from beamline.report.figures import Drawn
-from beamline.report.page import write_page
+from beamline.report.page import PageContents, write_page
 from beamline.report.stxm import pooled_figures, spectra
 from beamline.storage.catalogue.condition import check_catalogue
 from beamline.storage.layout import Layout
@@ -106,14 +106,16 @@ def run_seed_demo(*, seed: int, data_dir: Path | None, progress: Progress = no_p
     report = Layout(data_dir).reports / "seed.html"
     write_page(
         report,
-        title="Oxygen redox along the charge plateau: simulated samples",
-        subtitle=f"{len(oxygen)} stacks at the O K edge, {sum(map(len, metals.values()))} at the metals' L3 edges",
-        verdict=f"{outcome['pixels']} pixels at {outcome['energies']} energies pooled; {outcome['pixels_with_sample']}"
-        f" hold sample, {outcome['pixels_used']} are below the noise cut; three components explain"
-        f" {outcome['cumulative_variance'][2]:.0%} of the variance.",
-        warnings=[*([] if status == "ok" else [status]), *pooled.why_left_out.values()],
-        drawn=list(_figures(data_dir, pooled, metals)),
-        provenance=[("runs", ", ".join([*oxygen, *itertools.chain(*metals.values())])), ("seed", str(seed))],
+        PageContents(
+            title="Oxygen redox along the charge plateau: simulated samples",
+            subtitle=f"{len(oxygen)} stacks at the O K edge, {sum(map(len, metals.values()))} at the metals' L3 edges",
+            verdict=f"{outcome['pixels']} pixels at {outcome['energies']} energies pooled;"
+            f" {outcome['pixels_with_sample']} hold sample, {outcome['pixels_used']} are below the noise cut;"
+            f" three components explain {outcome['cumulative_variance'][2]:.0%} of the variance.",
+            warnings=[*([] if status == "ok" else [status]), *pooled.why_left_out.values()],
+            drawn=list(_figures(data_dir, pooled, metals)),
+            provenance=[("runs", ", ".join([*oxygen, *itertools.chain(*metals.values())])), ("seed", str(seed))],
+        ),
     )
     return outcome | {
         "report": str(report),

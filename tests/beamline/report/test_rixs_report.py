@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from beamline.report import rixs_figures
 from beamline.report.figures import flux, literal
-from beamline.report.page import write_page
+from beamline.report.page import PageContents, write_page
 from callbacks.rixs.calibration import refused
 
 REASON = "light rises towards the high-energy end of the chip: the elastic line lies off the chip; " * 2
@@ -78,9 +78,7 @@ def test_a_steady_ring_current_does_not_lie_on_the_frame():
 )
 def test_the_box_is_red_only_for_what_concerns_the_whole_run(tmp_path, warnings, remarks, colour):
     path = tmp_path / "report.html"
-    write_page(
-        path, title="t", subtitle="s", verdict="v", warnings=warnings, drawn=[], provenance=[], remarks=remarks
-    )  # fmt: skip
+    write_page(path, PageContents("t", "s", "v", warnings, drawn=[], provenance=[], remarks=remarks))
     page = path.read_text()
     assert f'<div class="{colour}">' in page
     assert all(f"<li>{text}</li>" in page for text in [*warnings, *remarks])
