@@ -14,8 +14,8 @@ import xarray as xr
 
 from beamline.analysis.datasets import dataset_of, stream_dataset
 from beamline.analysis.frames import Frames
-from beamline.endstation.config import unknown
 from beamline.errors import BeamlineError
+from beamline.operations.analyses import result_of
 from beamline.operations.exporting import Format, export
 from beamline.operations.problems import problems_of
 from beamline.operations.replay import reduce_again
@@ -25,27 +25,9 @@ from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
 from beamline.techniques.settings import settings_problems
 from beamline.techniques.technique import not_reduced
-from callbacks.contract import (
-    ANALYSED,
-    ANALYSED_ACROSS,
-    ENERGY_CALIBRATION,
-    RIXS_POOLED,
-    STXM_POOLED,
-    AnalysedResult,
-    EnergyCalibration,
-    PooledResult,
-    Result,
-    RixsPooledResult,
-    Stream,
-)
+from callbacks.contract import ENERGY_CALIBRATION, EnergyCalibration, Stream
 
 SHOWN = 20  # runs of a data folder that are printed
-ANALYSES: dict[str, type[Result]] = {  # by pipeline
-    STXM_POOLED: PooledResult,
-    RIXS_POOLED: RixsPooledResult,
-    ANALYSED: AnalysedResult,
-    ANALYSED_ACROSS: AnalysedResult,
-}
 
 
 def open_runs(data_dir: str | Path | None = None) -> DataFolder:
@@ -331,11 +313,27 @@ class Analysis:
             When it cannot be read, or is of an analysis that this version does not know.
         """
         run = self.runs.load(self.entry)
-        assert run.derivation is not None
-        if run.derivation.pipeline not in ANALYSES:
-            what = unknown("analysis", run.derivation.pipeline, ANALYSES)
-            raise BeamlineError(f"analysis {self.uid}: {what}; expected {', '.join(ANALYSES)}")
-        return dataset_of(run.read(ANALYSES[run.derivation.pipeline]), _derived(run))
+        return dataset_of(run.read(result_of(self.entry)), _derived(run))
+
+    def export(self, output: str | Path | None = None) -> list[Path]:
+        """Write tables and maps for other programs, as `beamline export`.
+
+        Parameters
+        ----------
+        output : str or Path, optional
+            A folder; named after the analysis where not given.
+
+        Returns
+        -------
+        list of Path
+            The files written.
+
+        Raises
+        ------
+        BeamlineError
+            When it cannot be read, or the files not be written.
+        """
+        return export(self.runs, self.uid, None, None if output is None else Path(output))
 
 
 def _stream(run: Run, name: str) -> Any:

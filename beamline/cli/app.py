@@ -421,12 +421,13 @@ def _columns(text: str) -> dict[str, str]:
 def export(
     run: RunName = "-1",
     file_format: Annotated[
-        Literal["nexus", "columns", "nxstxm", "nxxas", "xdi"],
+        Literal["nexus", "columns", "nxstxm", "nxxas", "xdi", "tables"] | None,
         typer.Option(
             "--format",
-            help="nexus: one HDF5 file; columns: text tables; nxstxm: for STXM programs; nxxas, xdi: for spectra.",
+            help="nexus: one HDF5 file; columns: text tables; nxstxm: for STXM programs; nxxas, xdi: for spectra;"
+            " tables: of an analysis, CSV and NeXus. Default: nexus, of an analysis tables.",
         ),
-    ] = "nexus",
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -436,7 +437,7 @@ def export(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Write a run and its reduction for other programs (silx, h5web, MANTiS, a spreadsheet)."""
+    """Write a run and its reduction, or an analysis, for other programs (silx, h5web, MANTiS, a spreadsheet)."""
     from beamline.cli import printing
     from beamline.operations import exporting
     from beamline.operations.runs import open_runs
@@ -466,18 +467,11 @@ def report(
 ) -> None:
     """Write one self-contained HTML page with figures, uncertainties and provenance, and figures for print."""
     from beamline.cli import printing
+    from beamline.operations.report import write_report
     from beamline.operations.runs import open_runs
 
     style = _figure_style(figures, figure_format, width, font, font_size, colours)
-    runs = open_runs(data_dir)
-    if (pooled := runs.find_pooled(run)) is not None:
-        from beamline.operations.analyse import report_pooled
-
-        path = report_pooled(runs, pooled, output, figures=figures, style=style)
-    else:
-        from beamline.operations.report import write_report
-
-        path = write_report(runs, run, output, figures=figures, style=style)
+    path = write_report(open_runs(data_dir), run, output, figures=figures, style=style)
     if as_json:
         printing.print_json({"report": str(path)} | ({} if figures is None else {"figures": str(figures)}))
     else:
@@ -590,6 +584,12 @@ def campaign(
         Path | None,
         typer.Option("-o", "--output", parser=_path, metavar="FILE", help="Report. Default: beside the file."),
     ] = None,
+    figures: FiguresFolder = None,
+    figure_format: FigureFormat = "pdf",
+    width: FigureWidth = 180.0,
+    font: Font = "",
+    font_size: FontSize = 8.0,
+    colours: FigureColours = "standard",
     config: ConfigFile = None,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -602,13 +602,16 @@ def campaign(
     from beamline.operations.campaign import run_campaign
     from beamline.operations.runs import open_runs
 
+    style = _figure_style(figures, figure_format, width, font, font_size, colours)
     if queue:
         try:
             from beamline.serve.queued_campaign import queue_campaign
         except ModuleNotFoundError as error:
             raise BeamlineError(_not_installed(error)) from error
         agree = partial(printing.ask_to_go_on, yes=yes, quiet=as_json)
-        queued = queue_campaign(file, open_runs(data_dir), output=output, on_proposal=agree)
+        queued = queue_campaign(
+            file, open_runs(data_dir), output=output, on_proposal=agree, figures=figures, style=style
+        )
         printing.print_json(queued) if as_json else printing.print_queued_campaign(queued)
         return
     with progress_bar(quiet=as_json) as progress:
@@ -622,6 +625,8 @@ def campaign(
             on_assessment=lambda what, one: None if as_json else printing.print_step(what, one),
             on_proposal=partial(progress.hidden()(printing.ask_to_go_on), yes=yes, quiet=as_json),
             on_pause=progress.hidden()(printing.ask_to_resume),
+            figures=figures,
+            style=style,
         )
     printing.print_json(outcome) if as_json else printing.print_campaign(outcome)
     if outcome["ended"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from callbacks.contract.outputs import (
     NAN,
@@ -271,6 +272,24 @@ class PooledResult(AnalysisResult):
     def why_left_out(self) -> dict[str, str]:
         """Why runs are left out, by uid."""
         return dict(zip(map(str, self.left_out), map(str, self.left_out_reasons), strict=True))
+
+    def images(self, pixels: Any) -> list[NDArray[Any]]:
+        """Split what is known of the pixels of all runs into an image for each run.
+
+        Parameters
+        ----------
+        pixels : numpy.ndarray, shape (..., n, 1)
+            Values of the pixels, those of one run after those of another.
+
+        Returns
+        -------
+        list of numpy.ndarray, each shape (..., lines, columns)
+        """
+        values = np.asarray(pixels)
+        *several, _, _ = values.shape
+        ends = np.cumsum(self.run_pixels)[:-1]
+        split = np.split(values.reshape(*several, -1), ends, axis=-1)
+        return [one.reshape(*several, lines, -1) for one, lines in zip(split, self.run_lines.tolist(), strict=True)]
 
 
 class FocusResult(Account, LineResult, Marks):

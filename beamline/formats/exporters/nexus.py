@@ -46,7 +46,7 @@ class Plot:
     name: str
     signal: str
     values: np.ndarray
-    sigma: np.ndarray
+    sigma: np.ndarray | None  # None of what has none, as a count of pixels
     units: str
     axes: tuple[Axis, ...]
 
@@ -86,12 +86,12 @@ def write_nexus(path: Path, raw_documents: Documents, derived: Run | None, plots
         if derived is not None:
             write_process(entry, derived)
             for plot in plots:
-                _write_plot(entry, plot)
+                write_plot(entry, plot)
             if Stream.FRAMES in derived.streams:  # there is none of a run without events
                 _table(entry, "frames", derived.frames.columns, derived.frames.units)
         measured = _measured(raw)
         for plot in measured:
-            _write_plot(entry, plot)
+            write_plot(entry, plot)
         shown = [plot.name for plot in [*(plots if derived is not None else ()), *measured] if _is_known(plot)]
         if shown:
             entry.attrs["default"] = shown[0]
@@ -158,7 +158,8 @@ def write_text(group: h5py.Group, name: str, text: str) -> None:
     group[name] = clean(text)
 
 
-def _write_plot(entry: h5py.Group, plot: Plot) -> None:
+def write_plot(entry: h5py.Group, plot: Plot) -> h5py.Group:
+    """Write a plot with its axes; return its NXdata group."""
     data = make_group(entry, plot.name, "NXdata")
     write_signal(
         data,
@@ -170,6 +171,7 @@ def _write_plot(entry: h5py.Group, plot: Plot) -> None:
     )
     for axis in plot.axes:
         write_dataset(data, axis.name, axis.values, axis.units, axis.label)
+    return data
 
 
 def _is_known(plot: Plot) -> bool:
@@ -341,13 +343,14 @@ def make_group(parent: h5py.Group, name: str, nexus_class: str) -> h5py.Group:
 
 
 def write_signal(
-    data: h5py.Group, name: str, values: np.ndarray, *, sigma: np.ndarray, axes: Sequence[str], units: str
+    data: h5py.Group, name: str, values: np.ndarray, *, sigma: np.ndarray | None, axes: Sequence[str], units: str
 ) -> None:
     """Write the signal of an NXdata group with its uncertainty, and name its axes."""
     data.attrs["signal"] = name
     data.attrs["axes"] = list(axes)
     write_dataset(data, name, values, units, name.replace("_", " "))
-    write_dataset(data, f"{name}_errors", sigma, units, "standard uncertainty (68 %)")
+    if sigma is not None:
+        write_dataset(data, f"{name}_errors", sigma, units, "standard uncertainty (68 %)")
 
 
 def write_dataset(group: h5py.Group, name: str, values: Any, units: str, label: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from beamline.formats.text import one_line
 from beamline.storage import Run
-from callbacks.contract import Account, Marks
+from callbacks.contract import NOT_TAKEN, Account, Marks
 
 
 def reasons_of(derived: Run) -> list[str]:
@@ -16,10 +16,12 @@ def reasons_of(derived: Run) -> list[str]:
     found = []
     for key, value in derived.result.items():
         if key.endswith("_status"):  # of the whole, or of each image
+            if np.asarray(value).dtype.kind in "iu":  # of each pixel, as its place among reasons
+                continue
             statuses = [str(one) for one in np.ravel(value)]
             share = f"{{}} of {len(statuses)}: " if np.ndim(value) else ""
             for status, count in Counter(statuses).items():
-                if status not in ("", "ok"):
+                if status not in ("", "ok", NOT_TAKEN):
                     found.append(f"{key.removesuffix('_status')}: {share.format(count)}{one_line(status)}")
     marked, account = derived.read(Marks), derived.read(Account)
     for numbers, reasons in ((marked.marked_frames, marked.marks), (account.problem_frames, account.problems)):

@@ -44,7 +44,7 @@ def pooled_figures(result: PooledResult) -> Iterable[Drawn]:
 def _maps(result: PooledResult) -> Iterable[Drawn]:
     names = [str(name) for name in result.samples]
     reduced, residual, area = (
-        _by_run(result, values) for values in (result.reduced_fraction, result.residual, result.brightness)
+        result.images(values) for values in (result.reduced_fraction, result.residual, result.brightness)
     )
     full = float(np.nanpercentile(result.brightness, 99))
     regions = [
@@ -103,15 +103,6 @@ def capacities(names: Sequence[str]) -> tuple[FloatArray, str]:
     if np.isfinite(found).all() and len(set(found)) == len(names):
         return found, "capacity (mAh/g)"
     return np.arange(1.0, len(names) + 1), "run"
-
-
-def _by_run(result: PooledResult, pixels: FloatArray) -> list[FloatArray]:
-    """Split the pixels of all runs into one image per run."""
-    values, images, begin = np.asarray(pixels).ravel(), [], 0
-    for count, lines in zip(result.run_pixels.tolist(), result.run_lines.tolist(), strict=True):
-        images.append(values[begin : begin + count].reshape(lines, -1))
-        begin += count
-    return images
 
 
 def against_capacity(
