@@ -10,14 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from beamline.child_process import module_command
 from beamline.errors import BeamlineError
+from beamline.serve.page.beside import Turn, answer_of
 from beamline.serve.page.panels import Panel
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
 
 OTHER = "other-"  # begins the name of an image that is shown beside the one it is compared with
-NICENESS = 10  # of the process: what is measured goes first
 
 
 def settings_of(derived: Run) -> list[dict[str, str]]:
@@ -98,11 +97,12 @@ class Again:
     Parameters
     ----------
     data_dir : Path
+    turn : Turn
+        What else computes beside the scan.
     """
 
-    def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
-        self._one = asyncio.Lock()
+    def __init__(self, data_dir: Path, turn: Turn) -> None:
+        self._data_dir, self._turn = data_dir, turn
 
     async def __call__(self, uid: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Reduce a run as its newest reduction was made, but for some changes, and keep the outcome.
@@ -115,11 +115,9 @@ class Again:
         Raises
         ------
         BeamlineError
-            When another is being reduced, the run was not reduced before, or a setting is wrong.
+            When something else is being computed, the run was not reduced before, or a setting is wrong.
         """
-        if self._one.locked():
-            raise BeamlineError("another run is being reduced again; try it when that is done")
-        async with self._one:
+        with self._turn.take("a run is being reduced again"):
             _raw, derived = await asyncio.to_thread(Runs(self._data_dir).load_with_derived, uid)
             if derived is None:
                 raise BeamlineError("this run was not reduced before")
@@ -130,32 +128,15 @@ class Again:
                     "--source",
                     "log",
                     "--keep",
-                    "--json",
                     "--config",
                     str(file),
                     "--data-dir",
                     str(self._data_dir),
                 )
                 try:
-                    return await self._replay(uid, *options)
+                    return await answer_of("replay", uid, *options)
                 except BeamlineError as error:
                     raise BeamlineError(str(error).removeprefix(f"{file}: ")) from error
-
-    async def _replay(self, *arguments: str) -> dict[str, Any]:
-        command = ["nice", "-n", str(NICENESS), *module_command("beamline.cli", "replay", *arguments)]
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
-        try:
-            said, problem = await process.communicate()
-        except asyncio.CancelledError:
-            process.kill()
-            raise
-        if not said:
-            lines = problem.decode(errors="replace").strip().splitlines() or [f"ended with code {process.returncode}"]
-            raise BeamlineError(lines[-1].removeprefix("beamline: "))
-        outcome: dict[str, Any] = json.loads(said)
-        return outcome
 
 
 def side_by_side(shown: Sequence[Panel], others: Sequence[Panel], names: tuple[str, str]) -> list[Panel]:

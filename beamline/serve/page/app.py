@@ -9,7 +9,7 @@ import math
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
@@ -29,6 +29,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from beamline.endstation.config import Config
 from beamline.errors import BeamlineError
+from beamline.operations.analyses import analyses_of, list_analyses
 from beamline.operations.exporting import ENDINGS, export
 from beamline.operations.measure import list_plans
 from beamline.operations.report import write_report
@@ -42,10 +43,13 @@ from beamline.operations.runs import (
     summary_warnings,
     technique_of,
 )
+from beamline.report.style import FigureStyle
 from beamline.serve.access import HEALTH, Throttle, why_too_large
 from beamline.serve.checking import PlanChecks
 from beamline.serve.keys import Keys, Role, User
 from beamline.serve.page.again import Again, settings_of, side_by_side
+from beamline.serve.page.analyses import Analyses, analysis_shown
+from beamline.serve.page.beside import Turn, answer_of
 from beamline.serve.page.live import Board, LiveFigures, load, panels_of
 from beamline.serve.page.panels import Panel, pack
 from beamline.serve.page.queue import Orders, Queue
@@ -96,11 +100,14 @@ class Page:
         self._single = single
         self._config, self._data_dir, self._places, self._keys = config, data_dir, places, keys
         self._sessions = Sessions(keys.users, places.folder / "signed-out.json")
-        self._again = Again(data_dir)
+        turn = Turn()
+        self._again, self._analyses = Again(data_dir, turn), Analyses(config.path.absolute(), data_dir, turn)
+        self._printing = Turn()
         self._checks = PlanChecks(config, data_dir)
         self._throttle = Throttle()
         self._viewers = 0
         self._listed: dict[str, dict[str, Any]] = {}  # of runs that have ended, by uid
+        self._listed_analyses: dict[str, dict[str, Any]] = {}
         service = config.service
         own = {f"http://{host}:{service.page_port}" for host in ("127.0.0.1", "localhost", "[::1]", service.host)}
         self._origins = own | set(service.addresses)
@@ -144,6 +151,11 @@ class Page:
             route("/runs/{uid}/reduce", "user", self._reduce, "POST"),
             route("/runs/{uid}/report", "viewer", self._report),
             route("/runs/{uid}/export/{format}", "viewer", self._export),
+            route("/runs/{uid}/print", "viewer", self._print),
+            route("/analyses", "viewer", self._list_analyses),
+            route("/analyses", "user", self._analyse, "POST"),
+            route("/analyses/stop", "user", self._stop_analysis, "POST"),
+            route("/analyses/{uid}", "viewer", self._analysis),
             route("/check", "user", self._check, "POST"),
             route("/queue", "user", self._queue_action, "POST"),
         ]
@@ -226,6 +238,7 @@ class Page:
         finally:
             for task in tasks:
                 task.cancel()
+            await self._analyses.close()
             await asyncio.to_thread(self._figures_of_now.stop)
 
     async def _look(self) -> None:
@@ -235,6 +248,7 @@ class Page:
             try:
                 now = await asyncio.to_thread(self._state.now, figures.raw, figures.derived, self._queue.state)
                 now["figures"] = figures.error
+                now["analysis"] = self._analyses.state
                 self._now = json.dumps(_jsonable(now)).encode()
             except Exception:  # the next look may succeed, and viewers see by the time that this one did not
                 logger.exception("what is going on cannot be told")
@@ -285,7 +299,7 @@ class Page:
     async def _runs(self, request: Request, _user: User) -> Response:
         asked = {key: value.strip().lower() for key, value in request.query_params.items() if value.strip()}
         last = asked.get("last", "")
-        number = min(int(last), MOST_RUNS) if NUMBER.fullmatch(last) else LISTED_RUNS
+        number = _listed(last)
 
         def wanted(run: dict[str, Any]) -> bool:
             text = " ".join(str(each) for each in run.values()).lower()
@@ -319,6 +333,7 @@ class Page:
                 "exports": list(technique.exporters) if derived is not None else [],
                 "settings": settings_of(derived) if derived is not None else [],
                 "others": _others(runs, entry),
+                "analyses": analyses_of(runs, entry.uid),
                 "strongest": strongest(derived.result.get("spectrum")) if stack and derived else None,
                 "energies": np.asarray(derived.result["stack_energy"], dtype=float) if stack and derived else [],
             }
@@ -376,6 +391,23 @@ class Page:
 
         return Response(await asyncio.to_thread(made), media_type="application/octet-stream")
 
+    async def _list_analyses(self, request: Request, _user: User) -> Response:
+        def made() -> list[dict[str, Any]]:
+            last = _listed(request.query_params.get("last", ""))
+            return list_analyses(Runs(self._data_dir), last=last, known=self._listed_analyses)
+
+        return JSONResponse(await asyncio.to_thread(made))
+
+    async def _analysis(self, request: Request, _user: User) -> Response:
+        return JSONResponse(await asyncio.to_thread(analysis_shown, Runs(self._data_dir), request.path_params["uid"]))
+
+    async def _analyse(self, request: Request, user: User) -> Response:
+        asked = await _json(request)
+        return JSONResponse(await self._analyses.start(user, asked.get("runs"), asked.get("recipe")))
+
+    async def _stop_analysis(self, _request: Request, user: User) -> Response:
+        return JSONResponse(await self._analyses.stop(user))
+
     async def _report(self, request: Request, _user: User) -> Response:
         return await self._made(
             request, lambda runs, uid, folder: [write_report(runs, uid, folder / f"{uid[:8]}.html")]
@@ -390,12 +422,44 @@ class Page:
         )
 
     async def _made(self, request: Request, make: Callable[[Runs, str, Path], list[Path]]) -> Response:
-        """Make files of a run, and hand them out, several in one archive."""
+        """Make files of a run or an analysis, and hand them out, several in one archive."""
+
+        async def made(runs: Runs, uid: str, folder: Path) -> Path:
+            return await asyncio.to_thread(_one_file, make, runs, uid, folder)
+
+        return await self._handed_out(request, made)
+
+    async def _print(self, request: Request, _user: User) -> Response:
+        """Hand out the figures of a report in a style for print, with their numbers, in one archive.
+
+        They are drawn by a process of their own: large ones take seconds, in which nobody would see the live view.
+        """
+        style = _style(request.query_params)
+
+        async def made(_runs: Runs, uid: str, folder: Path) -> Path:
+            figures = folder / f"figures-{uid[:8]}"
+            options = {
+                "--output": folder / "report.html",
+                "--figures": figures,
+                "--figure-format": style.format,
+                "--width": style.width,
+                "--font-size": style.font_size,
+                "--colours": style.colours,
+                "--data-dir": self._data_dir,
+            }
+            with self._printing.take("figures for print are being drawn for somebody"):
+                await answer_of("report", uid, *(str(each) for option in options.items() for each in option))
+            return Path(await asyncio.to_thread(shutil.make_archive, str(figures), "zip", figures))
+
+        return await self._handed_out(request, made)
+
+    async def _handed_out(self, request: Request, make: Callable[[Runs, str, Path], Awaitable[Path]]) -> Response:
+        """Hand out a file that is made of a run or an analysis in a folder, which is deleted afterwards."""
         folder = tempfile.TemporaryDirectory(prefix="beamline-")
         try:
-            path = await asyncio.to_thread(
-                _one_file, make, Runs(self._data_dir), request.path_params["uid"], Path(folder.name)
-            )
+            runs = Runs(self._data_dir)
+            uid = await asyncio.to_thread(_uid_of, runs, request.path_params["uid"])
+            path = await make(runs, uid, Path(folder.name))
         except BaseException:
             folder.cleanup()
             raise
@@ -487,11 +551,37 @@ def _name_beside(entry: Entry, other: Entry) -> str:
 
 
 def _one_file(make: Callable[[Runs, str, Path], list[Path]], runs: Runs, uid: str, folder: Path) -> Path:
-    """Make files of a run in a folder; give the one, or an archive of them."""
-    made = make(runs, runs.find(uid).uid, folder)
+    """Make files of a run or an analysis in a folder; give the one, or an archive of them."""
+    made = make(runs, uid, folder)
     if len(made) == 1:
         return made[0]
     return Path(shutil.make_archive(str(folder / uid[:8]), "zip", made[0].parent))
+
+
+def _uid_of(runs: Runs, name: str) -> str:
+    """Give the uid of the analysis, or else of the run, that has a name."""
+    return (runs.find_pooled(name) or runs.find(name)).uid
+
+
+def _listed(last: str) -> int:
+    """Say how many runs or analyses are listed, of what was asked for."""
+    return min(int(last), MOST_RUNS) if NUMBER.fullmatch(last) else LISTED_RUNS
+
+
+def _style(asked: Mapping[str, str]) -> FigureStyle:
+    """Read the style of figures for print; what is not given is as of the command line."""
+    numbers: dict[str, float] = {}
+    for name, default in (("width", FigureStyle.width), ("font_size", FigureStyle.font_size)):
+        try:
+            numbers[name] = float(asked.get(name, default))
+        except ValueError as error:
+            raise BeamlineError(f"{name}: {asked[name][:80]!r} is no number") from error
+    return FigureStyle(
+        format=asked.get("format", FigureStyle.format),  # type: ignore[arg-type]  # it checks these itself
+        colours=asked.get("colours", FigureStyle.colours),  # type: ignore[arg-type]
+        width=numbers["width"],
+        font_size=numbers["font_size"],
+    )
 
 
 async def _json(request: Request) -> dict[str, Any]:

@@ -3,11 +3,10 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -15,8 +14,9 @@ import numpy as np
 import psutil
 import pytest
 from bluesky_queueserver_api import BPlan
+from browsers import chromium, page_of
 from pages import unpack
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from services import STARTED, serving, until
 from tiled.client import from_uri
 
@@ -25,7 +25,6 @@ from beamline.serve.supervisor import lives
 from beamline.storage.layout import Layout
 from beamline.storage.runs import Runs
 
-EXPECTED = ("400 (Bad Request)", "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE")  # of what a test asks for
 TOLD = ("starting", "ready", "ending", "ended")
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -39,35 +38,8 @@ def service(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        path = shutil.which("chromium") or shutil.which("chromium-browser")
-        launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with chromium() as launched:
         yield launched
-        launched.close()
-
-
-def is_problem(said):
-    """Tell whether what the browser says is an error that no test asks for."""
-    return said.type == "error" and not any(each in said.text for each in EXPECTED)
-
-
-@contextmanager
-def page_of(service, browser, role, **options):
-    context = browser.new_context(viewport={"width": 1300, "height": 1000}, **options)
-    page = context.new_page()
-    problems, elsewhere = [], []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda said: problems.append(said.text) if is_problem(said) else None)
-    own = (f"{service.address('page')}/", "data:")
-    page.on("request", lambda asked: None if asked.url.startswith(own) else elsewhere.append(asked.url))
-    page.goto(service.address("page"))
-    page.fill("#key", service.key(role))
-    page.click("text=Sign in")
-    expect(page.locator("#who")).to_have_text(role)
-    yield page
-    context.close()
-    assert problems == []
-    assert elsewhere == []
 
 
 def fill(page, plan, **values):

@@ -13,6 +13,7 @@ from here import reducing_session
 from beamline.errors import BeamlineError
 from beamline.operations.demonstrate.techniques import simulated
 from beamline.serve.page.again import Again, settings_of, side_by_side, written
+from beamline.serve.page.beside import Turn
 from beamline.serve.page.growing import GrowingRun
 from beamline.serve.page.live import LiveFigures, load, panels_of
 from beamline.serve.page.state import held_why
@@ -176,9 +177,9 @@ def test_what_holds_a_run_is_said_until_it_goes_on():
 
 
 def test_a_run_reduced_again_differs_by_what_was_changed_and_only_then(measured, monkeypatch):
-    monkeypatch.setattr("beamline.serve.page.again.NICENESS", 0)  # the other workers would leave it next to nothing
+    monkeypatch.setattr("beamline.serve.page.beside.NICENESS", 0)  # the other workers would leave it next to nothing
     folder, uids = measured
-    runs, again = Runs(folder), Again(folder)
+    runs, again = Runs(folder), Again(folder, Turn())
     _, before = runs.load_with_derived(uids["rixs"])
     names = {each["name"]: each["value"] for each in settings_of(before)}
     assert names["cosmic_rays.threshold"] == "6.0"
@@ -193,7 +194,7 @@ def test_a_run_reduced_again_differs_by_what_was_changed_and_only_then(measured,
 
 def test_settings_that_are_none_or_wrong_are_refused_in_one_line(measured):
     folder, uids = measured
-    again = Again(folder)
+    again = Again(folder, Turn())
     with pytest.raises(BeamlineError, match="'cosmic' is no setting"):
         asyncio.run(again(uids["rixs"], {"cosmic": "1"}))
     with pytest.raises(BeamlineError, match=r"^processing\.rixs\.cosmic_rays\.threshold.*-1") as refused:

@@ -1,16 +1,18 @@
 // The page: what is going on, and its parts.
+import { AnalysesView } from "./analyses.js";
 import { ask, duration, make, time } from "./dom.js";
 import { Figures, regionOf, setFractionColours, unpack } from "./figures.js";
 import { QueueView } from "./queue.js";
 import { RunsView } from "./runs.js";
 
 const $ = (id) => document.getElementById(id);
-const PARTS = ["live", "queue", "runs", "service"];
+const PARTS = ["live", "queue", "runs", "analyses", "service"];
 const SILENT = 5000; // ms without a word from the service
 
 const live = new Figures($("live-figures"), (panel, path) => shown && regionOf(live, shown, panel, path));
 const queue = new QueueView($("queue"));
 const runs = new RunsView($("runs"));
+const analyses = new AnalysesView($("analyses"));
 let shown = ""; // uid of the run of the live view
 let heard = 0;
 let socket = null;
@@ -25,6 +27,7 @@ function show(part) {
   }
   if (location.hash !== `#${part}`) history.replaceState(null, "", `#${part}`);
   if (part === "runs") runs.refresh();
+  if (part === "analyses") analyses.refresh();
   if (part === "live") live.redraw();
 }
 
@@ -89,6 +92,7 @@ function showNow(now) {
   document.title = `${word}${run.points && run.measuring ? ` ${Math.round((100 * run.done) / run.points)} %` : ""} · ${run.sample || now.endstation}`;
   queue.take(now);
   runs.note(now);
+  analyses.note(now);
   showService(now);
 }
 
@@ -114,7 +118,7 @@ function connect() {
     const said = JSON.parse(event.data);
     if (said.you) {
       $("who").textContent = `${said.you.name}${said.you.name === said.you.role ? "" : ` (${said.you.role})`}`;
-      queue.you = runs.you = said.you;
+      queue.you = runs.you = analyses.you = said.you;
     } else if (said.figures) live.keep(said.figures);
     else if (said.done) {
       fresh.forEach((panel) => live.take(panel));

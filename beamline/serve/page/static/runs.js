@@ -1,9 +1,10 @@
 // Runs: found by what they are, seen in the figures of the live view, taken away as reports and exports.
 import { ask, make } from "./dom.js";
 import { Figures, regionOf, unpackAll } from "./figures.js";
+import { printForm } from "./print.js";
 
 const FILTERS = [["text", "Any text"], ["sample", "Sample"], ["edge", "Edge"], ["technique", "Technique"], ["status", "Status"], ["since", "From (YYYY-MM-DD)"], ["until", "Until"]];
-const FORMATS = { nexus: "NeXus", nxstxm: "NXstxm", columns: "columns of text" };
+const FORMATS = { nexus: "NeXus", nxstxm: "NXstxm", nxxas: "NXxas", xdi: "XDI", columns: "columns of text" };
 
 export class RunsView {
   constructor(element) {
@@ -15,18 +16,21 @@ export class RunsView {
     this.filters.addEventListener("submit", (event) => event.preventDefault());
     this.body = make("tbody", {});
     this.problem = make("p", { className: "problem", role: "alert" });
-    const head = make("tr", {}, ...["scan", "time", "technique", "sample", "edge", "points", "status"].map((each) => make("th", { scope: "col", className: each === "points" ? "number" : "" }, each)));
+    this.chosen = new Map(); // uid -> name, of runs that are to be analysed
+    this.analyse = make("button", { type: "button", hidden: true, onclick: () => dispatchEvent(new CustomEvent("analyse", { detail: [...this.chosen.values()] })) });
+    const head = make("tr", {}, make("th", { scope: "col" }, ""), ...["scan", "time", "technique", "sample", "edge", "points", "status"].map((each) => make("th", { scope: "col", className: each === "points" ? "number" : "" }, each)));
     this.about = make("div", {});
     this.grid = make("div", { className: "figures" });
-    element.append(make("div", { className: "card" }, this.filters, this.problem, make("div", { className: "scroll" }, make("table", {}, make("thead", {}, head), this.body))), this.about, this.grid);
+    element.append(make("div", { className: "card" }, this.filters, this.problem, make("div", { className: "scroll" }, make("table", {}, make("thead", {}, head), this.body)), make("p", { className: "buttons" }, this.analyse)), this.about, this.grid);
     addEventListener("run", (event) => {
       document.getElementById("tab-runs").click();
       this.open(event.detail);
     });
   }
 
-  get may() {
-    return this.you?.role === "user" || this.you?.role === "operator";
+  set you(you) {
+    this.may = you.role === "user" || you.role === "operator";
+    if (!document.getElementById("runs").hidden) this.refresh();
   }
 
   redraw() {
@@ -45,7 +49,7 @@ export class RunsView {
       const found = await (await ask(`/api/runs?${query}`)).json();
       this.problem.textContent = "";
       this.body.replaceChildren(...found.map((run) => this.row(run)));
-      if (!found.length) this.body.replaceChildren(make("tr", {}, make("td", { colSpan: 7, className: "hint" }, "No run is like this.")));
+      if (!found.length) this.body.replaceChildren(make("tr", {}, make("td", { colSpan: 8, className: "hint" }, "No run is like this.")));
     } catch (error) {
       this.problem.textContent = error.message;
     }
@@ -54,10 +58,18 @@ export class RunsView {
   row(run) {
     const open = () => this.open(run.uid);
     const name = make("button", { type: "button", onclick: (event) => { event.stopPropagation(); open(); } }, String(run.scan_id ?? run.uid.slice(0, 8)));
+    const choose = make("input", { type: "checkbox", checked: this.chosen.has(run.uid), "aria-label": `choose ${name.textContent} to be analysed`, onclick: (event) => event.stopPropagation(), onchange: (event) => this.choose(run, event.target.checked) });
     const row = make("tr", { className: "pick", onclick: open, data: { uid: run.uid }, "aria-selected": String(run.uid === this.uid) },
-      make("td", {}, name), make("td", {}, run.time), make("td", {}, run.technique || ""), make("td", {}, run.sample || ""), make("td", {}, run.edge || ""),
+      make("td", { className: "choose" }, this.may ? choose : ""), make("td", {}, name), make("td", {}, run.time), make("td", {}, run.technique || ""), make("td", {}, run.sample || ""), make("td", {}, run.edge || ""),
       make("td", { className: "number" }, `${run.measured ?? "?"} of ${run.points ?? "?"}`), make("td", { className: run.problems.length ? "warning" : "" }, run.problems.join("; ") || run.exit_status || ""));
     return row;
+  }
+
+  choose(run, chosen) {
+    if (chosen) this.chosen.set(run.uid, run.uid.slice(0, 8));
+    else this.chosen.delete(run.uid);
+    this.analyse.hidden = !this.chosen.size;
+    this.analyse.textContent = this.chosen.size === 1 ? "Analyse the run chosen" : `Analyse the ${this.chosen.size} runs chosen`;
   }
 
   async open(uid, beside = "") {
@@ -84,10 +96,16 @@ export class RunsView {
       make("h2", {}, `${summary.title || uid}`),
       ...(summary.warnings || []).map((each) => make("p", { className: "warning" }, each)),
       make("div", { className: "scroll" }, make("table", {}, make("tbody", {}, ...lines))),
-      make("p", { className: "buttons" }, "Download: ", ...links), slider,
+      make("p", { className: "buttons" }, "Download: ", ...links), this.analyses(summary.analyses || []), printForm(uid), slider,
       this.comparison(uid, summary.others || []),
       summary.settings?.length && this.may ? this.again(uid, summary) : null));
     this.about.scrollIntoView({ block: "start", behavior: "smooth" });
+  }
+
+  analyses(found) {
+    if (!found.length) return null;
+    const open = (each) => () => dispatchEvent(new CustomEvent("analysis", { detail: each.uid }));
+    return make("p", { className: "buttons analyses" }, "Analyses: ", ...found.map((each) => make("button", { type: "button", onclick: open(each) }, `${each.does}, of ${each.runs.length} run${each.runs.length === 1 ? "" : "s"}, ${each.time}`)));
   }
 
   comparison(uid, others) {
