@@ -34,7 +34,7 @@ from plans import xas
 from simulated_devices.ports import free_port
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-SAMPLES = ("LRNMC 131 mAh/g", "LRNMC 311 mAh/g", HOSTILE)
+SAMPLES = (HOSTILE, "LRNMC 131 mAh/g", "LRNMC 311 mAh/g")
 RECIPE = """
 [measures.shoulder]
 by = "integral"
@@ -79,13 +79,13 @@ def service(tmp_path_factory):
     folder = tmp_path_factory.mktemp("analyses")
     data = folder / "data"
     session = reducing_session(load_config(), data)
-    for sample in SAMPLES[:2]:
+    for sample in SAMPLES[1:]:
         plan = xas(session.endstation, "520:527:1, 527:536:0.2, 536:552:0.5", 1.0, sample=sample, edge="O K")
         measure(session, plan)
     assert session.drain() == ""
     session.close()
     (file,) = export(Runs(data), "1", "xdi", folder / "of_another.xdi")
-    file.write_text(file.read_text().replace(SAMPLES[0], HOSTILE))
+    file.write_text(file.read_text().replace(SAMPLES[1], HOSTILE))
     documents = list(xdi_documents(file))
     with closing(Recorder(data)) as recorder, closing(DerivedRuns(data)) as derived:
         for document in documents:
@@ -121,7 +121,8 @@ def analysed(service, browser):
         page.click("#analyses >> text=Start")
         expect(page.locator("#analyses .answer")).to_contain_text("An analysis of 3 runs is being made for user")
         expect(page.locator("#analyses .answer.good")).to_contain_text("user’s analysis is done", timeout=300_000)
-        expect(page.locator("#analyses h2")).to_have_text(f"3 runs of absorption spectra: {', '.join(SAMPLES)}")
+        for said in ("3 runs of absorption spectra: ", *SAMPLES):
+            expect(page.locator("#analyses h2")).to_contain_text(said)
     (listed,) = list_analyses(Runs(service.folder), last=10)
     return listed["uid"]
 
@@ -155,7 +156,7 @@ def test_a_run_names_the_analyses_made_of_it_and_leads_to_them_and_back(service,
     assert [each["uid"] for each in analyses_of(runs, runs.find("2").uid)] == [analysed]
     with page_of(service, browser, "viewer") as page:
         page.click("#tab-runs")
-        page.locator("#runs tr.pick", has_text=SAMPLES[1]).click()
+        page.locator("#runs tr.pick", has_text=SAMPLES[2]).click()
         page.locator("#runs .analyses button").click()
         expect(page.locator("#analyses h2")).to_contain_text("3 runs of absorption spectra", timeout=60_000)
         page.click("#analyses >> text=scan 2")
