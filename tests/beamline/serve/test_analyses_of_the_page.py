@@ -258,9 +258,9 @@ def test_the_form_hands_out_figures_in_the_style_that_is_chosen(service, browser
         page.fill("#analyses input[name=width]", "60")
         with page.expect_download(timeout=120_000) as handed_out:
             page.click("#analyses >> text=Download figures")
-    with zipfile.ZipFile(handed_out.value.path()) as files:
-        names = files.namelist()
-        picture = files.read("01-spectra.png")
+        with zipfile.ZipFile(handed_out.value.path()) as files:  # gone with the browser's context
+            names = files.namelist()
+            picture = files.read("01-spectra.png")
     assert {name.rpartition(".")[2] for name in names} == {"png", "csv"}
     assert int.from_bytes(picture[16:20]) == pytest.approx(60 / 25.4 * 600, abs=1)  # pixels of 600 to the inch
 
