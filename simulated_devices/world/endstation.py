@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from simulated_devices.physics import drift_detector
 from simulated_devices.physics.cell import Cell
+from simulated_devices.physics.escape import Escape
 from simulated_devices.physics.flight import (
     CLOCK_NOISE,
     LAG,
@@ -57,10 +58,12 @@ OXYGEN_RATE, CARBON_RATE, SCATTER_RATE = 2.0e4, 6.0e3, 400.0  # photons/s in the
 MONITOR_OXYGEN = 0.02
 FULL_SLIT = 30.0  # um
 EMISSION_PHOTONS = 14_000.0  # in a frame of 300 s for `Sample.emission` of area 1
-ELASTIC_PHOTONS = 320.0  # in a frame of 300 s
+# In a frame of 300 s, as measured: what resonance adds to the elastic line and what self-absorption takes off it are
+# both in it.
+ELASTIC_PHOTONS = 320.0
 STRAY_PHOTONS_PER_EV = 0.8  # in a frame of 300 s
 # Fluorescence of elements whose edge is elsewhere: energy and FWHM (eV), photons in a frame of 300 s. The nickel's is
-# excited by the second harmonic, and seen in second order: at half its energy.
+# excited by the second harmonic, and seen in second order: at half its energy. No edge that is scanned absorbs that.
 TITANIUM_LINE, NICKEL_LINE = (452.2, 3.5, 350.0), (851.5 / 2, 2.5, 120.0)
 # What the beamline makes of the polarisation. The mirrors shift and weaken the vertical field against the horizontal
 # one: circular light becomes elliptical, by a degree that is known to some per cent, and vertical light is weaker. The
@@ -70,7 +73,6 @@ CIRCULAR_DEGREE, CIRCULAR_DEGREE_SIGMA = 0.95, 0.02
 VERTICAL_FLUX = 0.85
 HELICITY_ENERGY, HELICITY_FLUX, HELICITY_MESH = 0.003, 0.01, 0.002  # eV, relative: rms of C+ less C-
 COUNTER_DARK_RATE = 2.0  # counts/s
-SCREENING = 0.4  # by how much the edge takes away from these, for an absorption of 1
 
 
 class SimulatedEndstation:
@@ -86,6 +88,9 @@ class SimulatedEndstation:
         Rows of the CCD's frames.
     elastic_scale : float
         Strength of the elastic line; 0 for none.
+    incidence, exit : float
+        Angles of the light and of the emission that is measured to the surface of the sample, degrees. An exit as
+        grazing as by default leaves the emission of the oxides 0.6 to 0.9 of what it is before their edge.
     energy_offset : float
         True photon energy minus what the monochromator says, eV.
     dump_after : float, optional
@@ -109,6 +114,8 @@ class SimulatedEndstation:
         speed_up: float = 1000.0,
         frame_rows: int = 64,
         elastic_scale: float = 1.0,
+        incidence: float = 80.0,
+        exit: float = 10.0,
         energy_offset: float = 0.18,
         dump_after: float | None = None,
         drift_scale: float = 1.0,
@@ -128,6 +135,7 @@ class SimulatedEndstation:
         begin = self.clock.start + dump_after
         self.ring.dumps.append((begin, begin + 1500.0))
         self._elastic_scale = elastic_scale
+        self._escape = Escape(incidence, exit)
         self._monitor_oxygen = monitor_oxygen
         self.microscope = Microscope(Drift.by_chance(self.clock.start, self.rng("drift"), drift_scale))
         self.truth = Truth(SpectrographModel(rows=frame_rows), energy_offset, SAMPLES, MicroscopeTruth(self.microscope))
@@ -256,10 +264,10 @@ class SimulatedEndstation:
         flux = self.dose(begin, end) / seconds if self.shutter_open and seconds > 0 else 0.0
         energy = self.true_energy
         sample = Sample(oxide=0.0, carbon=0.0) if self.sample == OPEN_BEAM else sample_called(self.sample_in_beam)
-        absorption = float(sample.absorption(energy, self.light))
         oxygen = float(replace(sample, iron=0.0).absorption(energy) - Sample(oxide=0.0, carbon=0.0).absorption(energy))
+        seen = float(self._escape.share(sample, energy, light=self.light))
         rates = {
-            drift_detector.OXYGEN: OXYGEN_RATE * flux * oxygen / (1 + 0.15 * absorption),
+            drift_detector.OXYGEN: OXYGEN_RATE * flux * oxygen * seen,
             drift_detector.CARBON: CARBON_RATE * flux * sample.carbon,
             energy: SCATTER_RATE * flux,
         }
@@ -324,16 +332,17 @@ class SimulatedEndstation:
         true_energy, light = self.true_energy, self.light
         sample, elastic = sample_called(self.sample_in_beam), self._elastic_scale * ELASTIC_PHOTONS
         bandwidth = 0.12 * self.slit / FULL_SLIT  # eV
-        foreign = frames / (1 + SCREENING * float(sample.absorption(true_energy, light)))
 
         def photons_per_ev(emission: NDArray[np.floating]) -> NDArray[np.floating]:
             near = elastic * line(emission, true_energy, bandwidth) + STRAY_PHOTONS_PER_EV
-            near = frames * (near + EMISSION_PHOTONS * sample.emission(true_energy, emission))
-            result: NDArray[np.floating] = near + foreign * TITANIUM_LINE[2] * line(emission, *TITANIUM_LINE[:2])
+            own = EMISSION_PHOTONS * sample.emission(true_energy, emission)
+            own = own + TITANIUM_LINE[2] * line(emission, *TITANIUM_LINE[:2])
+            seen = self._escape.share(sample, true_energy, emission, light)
+            result: NDArray[np.floating] = frames * (near + own * seen)
             return result
 
         def second_order(emission: NDArray[np.floating]) -> NDArray[np.floating]:
-            result: NDArray[np.floating] = foreign * NICKEL_LINE[2] * line(emission, *NICKEL_LINE[:2])
+            result: NDArray[np.floating] = frames * NICKEL_LINE[2] * line(emission, *NICKEL_LINE[:2])
             return result
 
         image, truth = self.truth.spectrograph.render(
@@ -364,13 +373,17 @@ class SimulatedEndstation:
         on_sample = light if self.shutter_open else np.zeros_like(light)
         true_energy = np.asarray(energy) + (self.true_energy - self.energy)
         is_open, sample = self.sample == OPEN_BEAM, self.sample_in_beam
-        absorption = 0.0 * true_energy if is_open else sample_called(sample).absorption(true_energy, self.light)
+        absorption: NDArray[np.floating] = np.zeros_like(true_energy)
+        fluorescence = absorption
+        if not is_open:
+            absorption = sample_called(sample).absorption(true_energy, self.light)
+            fluorescence = absorption * self._escape.share(sample_called(sample), true_energy, light=self.light)
         mesh = 1 + float(self._helicity[2]) / 2 * stokes_of(self.undulator).circular
         return {
             # The mesh is upstream of the sample shutter, and not clean.
             "i0": I0_RATE * light * mesh * (1 + self._monitor_oxygen * binder_o_k(true_energy)),
             "tey": TEY_RATE * on_sample * absorption,
-            "tfy": TFY_RATE * on_sample * (0.05 + absorption / (1 + 0.15 * absorption)),  # self-absorption flattens it
+            "tfy": TFY_RATE * on_sample * (0.05 + fluorescence),  # self-absorption flattens it
         }
 
     def _throughput(self) -> float:

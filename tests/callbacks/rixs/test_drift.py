@@ -11,6 +11,7 @@ from callbacks.rixs.elastic_line import ElasticLine, ElasticLineSettings
 from callbacks.rixs.integration import spectrum_variance
 from callbacks.rixs.pooling import MapLines, on_one_axis, pool_calibrations
 from callbacks.rixs.repeats import RepeatedFrames, RepeatedFramesSettings, measure_drift
+from simulated_devices.physics.escape import Escape
 from simulated_devices.physics.samples import SAMPLES
 from simulated_devices.physics.spectrograph import ChipDrift, SpectrographModel
 from simulated_devices.world import endstation as world
@@ -20,16 +21,17 @@ EXPOSURE = 300.0  # s
 OFFSET = 0.18  # eV, of the monochromator
 PLACES = np.arange(-20.375, 2067.9, 0.25)  # quarters of columns
 SAMPLE = SAMPLES["LRNMC 311 mAh/g"]
+ESCAPE = Escape(80.0, 10.0)
 
 
 def expected_photons(model, energy, light):
     """Photons of each quarter of a column, from twenty columns before the chip to twenty behind it."""
     emission = model.energy(PLACES)
-    screened = 1 / (1 + world.SCREENING * float(SAMPLE.absorption(energy)))
     photons = world.ELASTIC_PHOTONS * world.line(emission, energy, 0.12) + world.STRAY_PHOTONS_PER_EV
-    photons = photons + world.EMISSION_PHOTONS * SAMPLE.emission(energy, emission)
-    for centre, width, number in (world.TITANIUM_LINE, world.NICKEL_LINE):
-        photons = photons + screened * number * world.line(emission, centre, width)
+    own = world.EMISSION_PHOTONS * SAMPLE.emission(energy, emission)
+    (titanium, width, number), nickel = world.TITANIUM_LINE, world.NICKEL_LINE
+    own = own + number * world.line(emission, titanium, width)
+    photons = photons + own * ESCAPE.share(SAMPLE, energy, emission) + nickel[2] * world.line(emission, *nickel[:2])
     return light * gaussian_filter1d(
         photons * (model.energy(PLACES + 0.125) - model.energy(PLACES - 0.125)), 4 * model.resolution / 2.3548
     )

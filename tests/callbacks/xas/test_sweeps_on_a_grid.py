@@ -94,7 +94,7 @@ def flown(seed, *, start=525.0, step=0.1, energies=200, dwell=0.2, sweeps=2, lag
 @pytest.mark.parametrize("asked", [{}, {"dwell": 0.05, "step": 0.2, "energies": 100}, {"sweeps": 6}])
 def test_the_lag_lies_in_its_interval_as_often_as_it_says(asked):
     pulls = []
-    for seed in range(120):
+    for seed in range(200):
         region, true = flown(seed, **asked)
         found = find_lag([region], "tey", "i0")
         assert found.status == "ok"
