@@ -33,7 +33,7 @@ from beamline.storage import Layout, Recorder
 from beamline.storage.catalogue.place import use_catalogue
 from beamline.storage.layout import INGEST, PROCESSES, REDUCTION
 from beamline.techniques.settings import processing_problems, settings_problems
-from callbacks.contract import ADDED, ENERGY_CALIBRATION, PROCESSING
+from callbacks.contract import ADDED, ENERGY_CALIBRATION, GEOMETRY, PROCESSING
 from plans.endstation import kept
 from plans.errors import PlanError
 
@@ -84,6 +84,8 @@ class Session:
         self.RE = Engine(call_returns_result=True)  # first: devices of ophyd-async connect on its loop
         self.endstation: Any = with_feedback(build_endstation(config, frames_dir=layout.frames), data_dir, {})
         self.RE.md["endstation"] = config.endstation.name
+        if config.endstation.geometry is not None:
+            self.RE.md[GEOMETRY] = config.endstation.geometry.model_dump()
         self.RE.record_interruptions = True
         numbers = ScanNumbers(data_dir)
         all_devices = self.endstation.all_devices

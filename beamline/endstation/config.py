@@ -30,6 +30,7 @@ from pydantic import (
 from beamline.endstation.catalogue_address import EXPECTED, parse_address
 from beamline.errors import BeamlineError
 from beamline.text import shortened
+from callbacks.contract import Geometry
 
 SHOWN = 80  # characters of a value in an error
 SIMULATED = Path(__file__).with_name("simulated.toml")
@@ -55,6 +56,7 @@ class EndstationTable(_Table):
     """Table `endstation`."""
 
     name: str = Field(min_length=1)
+    geometry: Geometry | None = None  # of sample, light and detectors, where it is always the same
     shared: Shared | None = None
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from beamline.operations.analyse_rixs import keep_pooled
+from beamline.operations.analyse_rixs import PooledMaps, calibration_line, keep_pooled
+from beamline.operations.analyse_rixs import summary_of as summary_of_maps
+from beamline.operations.analysed_maps import pooled_of
 from beamline.operations.analysed_spectra import gather, technique_of_all
 from beamline.operations.problems import problems_of
 from beamline.operations.recipes import read_recipe
 from beamline.operations.runs import interruptions, shown_name
 from beamline.report.analysed import analysed_figures, labels, tables
+from beamline.report.figures import Drawn
 from beamline.report.page import PageContents
+from beamline.report.rixs_pooled import pooled_figures
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
 from beamline.text import shortened
@@ -104,7 +108,7 @@ def show_analysed(runs: Runs, entry: Entry) -> Analysed:
 
 def _analysed(runs: Runs, names: Sequence[str], recipe: Recipe, folder: Path) -> Analysed:
     found = gather(runs, names, recipe, folder)
-    result = analyse(found.rows, found.pixels, recipe, found.notes, offsets=found.offsets)
+    result = analyse(found.rows, found.pixels, recipe, found.notes, more=found.more)
     uid = keep_pooled(found.raws, ANALYSED, recipe, result, runs.data_dir)
     problems = [problems_of(raw, interruptions(raw)) for raw in found.raws]
     return Analysed(uid, recipe, result, found.raws, problems)
@@ -113,6 +117,7 @@ def _analysed(runs: Runs, names: Sequence[str], recipe: Recipe, folder: Path) ->
 def contents_of(analysed: Analysed) -> PageContents:
     """Give what the report of an analysis holds."""
     result, measures = analysed.result, list(analysed.recipe.measures)
+    maps = _maps_of(analysed)
     samples = ", ".join(dict.fromkeys(shortened(sample) for sample in map(str, result.row_sample)))
     settings = analysed.recipe.model_dump_json(exclude_defaults=True)
     return PageContents(
@@ -121,14 +126,31 @@ def contents_of(analysed: Analysed) -> PageContents:
         verdict=f"{number_of(len(result.row_run), 'spectrum')}; {_counted(analysed)}.",
         warnings=[*map(str, result.assumed), *_problems(analysed)],
         remarks=_refused(analysed),
-        drawn=analysed_figures(result, measures),
+        drawn=[*analysed_figures(result, measures), *_figures_of_maps(maps)],
         tables=tables(result, measures),
         provenance=[
             ("runs", ", ".join(map(str, result.runs))),
+            *([("calibration of all maps", calibration_line(summary_of_maps(maps)))] if maps else []),
             *((f"reference {name}", each.source) for name, each in analysed.recipe.references.items()),
             ("recipe", settings),
         ],
     )
+
+
+def _maps_of(analysed: Analysed) -> PooledMaps | None:
+    """Give the maps of an analysis on common axes, where it brought them there."""
+    result = pooled_of(analysed.result.quantities)
+    if result is None:
+        return None
+    places = {run.uid: place for place, run in enumerate(analysed.runs)}
+    own = [places[str(uid)] for uid in result.runs]
+    raws, problems = [analysed.runs[place] for place in own], [analysed.problems[place] for place in own]
+    return PooledMaps(analysed.uid, result, raws, problems)
+
+
+def _figures_of_maps(maps: PooledMaps | None) -> Iterator[Drawn]:
+    if maps is not None:
+        yield from pooled_figures(maps.result, [shown_name(raw) for raw in maps.runs])
 
 
 def _counted(analysed: Analysed) -> str:
@@ -180,6 +202,7 @@ def summary_of(analysed: Analysed) -> dict[str, Any]:
         "recipe": analysed.recipe.model_dump(mode="json", exclude={"references"}, exclude_defaults=True),
         "references": {name: each.source for name, each in analysed.recipe.references.items()},
         "spectra": spectra,
+        "calibration": None if (maps := _maps_of(analysed)) is None else summary_of_maps(maps),
         "maps": [name for name, quantity in result.quantities.items() if is_map(name, quantity)],
         "correlations": {
             name: {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,12 +63,28 @@ def pool_maps(names: list[str], settings: RixsSettings, data_dir: Path) -> Poole
         two have a calibration.
     """
     runs = Runs(data_dir)
-    used: list[tuple[Run, Run, RixsResult]] = []
-    left_out: list[tuple[Run, str]] = []
+    pairs: list[tuple[Run, Run]] = []
     for name in names:
         raw, derived = runs.load_with_derived(name)
         if derived is None:
             raise not_reduced(raw)
+        pairs.append((raw, derived))
+    raws, found = pool_reduced(pairs, settings)
+    uid = keep_pooled(raws, RIXS_POOLED, settings, found, data_dir)
+    return PooledMaps(uid, found, raws, [problems_of(raw, interruptions(raw)) for raw in raws])
+
+
+def pool_reduced(pairs: Sequence[tuple[Run, Run]], settings: RixsSettings) -> tuple[list[Run], RixsPooledResult]:
+    """Bring maps that are reduced, each with its derived run, to one calibration and axis; give those that are used.
+
+    Raises
+    ------
+    BeamlineError
+        As of `pool_maps`.
+    """
+    used: list[tuple[Run, Run, RixsResult]] = []
+    left_out: list[tuple[Run, str]] = []
+    for raw, derived in pairs:
         result = derived.read(RixsResult)
         if result.calibration_status == "ok":
             used.append((raw, derived, result))
@@ -76,7 +92,7 @@ def pool_maps(names: list[str], settings: RixsSettings, data_dir: Path) -> Poole
             left_out.append((raw, result.calibration_status or NOT_KNOWN))
     if len(used) < 2:
         why = "; ".join(f"{shown_name(raw)}: {reason}" for raw, reason in left_out)
-        raise BeamlineError(f"calibrated maps: {len(used)} of {len(names)}, expected 2 or more{why and f'; {why}'}")
+        raise BeamlineError(f"calibrated maps: {len(used)} of {len(pairs)}, expected 2 or more{why and f'; {why}'}")
     _one_camera(used)
     results = [result for _, _, result in used]
     try:
@@ -87,10 +103,7 @@ def pool_maps(names: list[str], settings: RixsSettings, data_dir: Path) -> Poole
     except ValueError as error:
         raise BeamlineError(str(error)) from error
     axis = on_one_axis(results, pooled)
-    found = _result(used, left_out, pooled, axis)
-    raws = [raw for raw, _, _ in used]
-    uid = keep_pooled(raws, RIXS_POOLED, settings, found, data_dir)
-    return PooledMaps(uid, found, raws, [problems_of(raw, interruptions(raw)) for raw in raws])
+    return [raw for raw, _, _ in used], _result(used, left_out, pooled, axis)
 
 
 def keep_pooled(raws: Iterable[Run], pipeline: str, settings: BaseModel, result: Result, data_dir: Path) -> str:
@@ -121,7 +134,7 @@ def _result(
 ) -> RixsPooledResult:
     calibration, results = pooled.calibration, [result for _, _, result in used]
     columns = np.arange(axis.intensity.shape[2])
-    ratio, ratio_sigma = _relative_intensity(axis)
+    ratio, ratio_sigma = relative_intensity(axis.intensity, axis.variance)
     names = {
         str(name): (energy, sigma)
         for result in results
@@ -184,13 +197,13 @@ def _undone(derived: Run, result: RixsResult) -> float:
     return float(np.mean(result.drift_frame_pixels[rows == rows.max()]))
 
 
-def _relative_intensity(axis: OneAxis) -> tuple[FloatArray, FloatArray]:
+def relative_intensity(maps: FloatArray, variances: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Give the intensity of each map over that of the first, of what was measured in both, and its sigma by noise."""
     values, sigmas = [], []
-    for intensity, variance in zip(axis.intensity, axis.variance, strict=True):
-        both = np.isfinite(intensity) & np.isfinite(axis.intensity[0])
-        own, first = (float(one[both].sum()) for one in (intensity, axis.intensity[0]))
-        noise = [float(one[both].sum()) for one in (variance, axis.variance[0])]
+    for intensity, variance in zip(maps, variances, strict=True):
+        both = np.isfinite(intensity) & np.isfinite(maps[0])
+        own, first = (float(one[both].sum()) for one in (intensity, maps[0]))
+        noise = [float(one[both].sum()) for one in (variance, variances[0])]
         known = both.any() and own > 0 and first > 0
         values.append(own / first if known else np.nan)
         sigmas.append(own / first * np.sqrt(noise[0] / own**2 + noise[1] / first**2) if known else np.nan)

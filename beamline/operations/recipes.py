@@ -61,6 +61,8 @@ def read_recipe(file: Path | None, does: Sequence[str], sets: Sequence[str], tec
         tables["references"] = {
             name: _reference(str(named), channel, folder, data_dir) for name, named in references.items()
         }
+    if isinstance(how := tables.get("self_absorption"), dict) and "absorption" in how:
+        tables["self_absorption"] = how | {"absorption": _uids(how["absorption"], tables.get("cuts"), data_dir)}
     if tables["technique"] != technique:
         raise BeamlineError(f"{where}: technique: is {tables['technique']}, but the runs are {technique}")
     try:
@@ -108,6 +110,15 @@ def refuse_files(file: Path, runs: Runs) -> None:
     for name, region in regions.items() if isinstance(regions, dict) else ():
         if isinstance(region, dict) and region.get("mask"):
             raise BeamlineError(f"{file}: regions.{name}.mask: is a file, which is read by `beamline analyse` alone")
+
+
+def _uids(named: Any, cuts: Any, data_dir: Path) -> Any:
+    """Give the uids of runs, by which they are found later as well; what is a cut or no name stays."""
+    if isinstance(named, list):
+        return [_uids(name, None, data_dir) for name in named]
+    if not isinstance(named, str | int) or (isinstance(cuts, dict) and named in cuts) or named == "":
+        return named
+    return Runs(data_dir).find(str(named)).uid
 
 
 def _put(tables: dict[str, Any], setting: str) -> None:

@@ -157,6 +157,8 @@ def spectra(result: AnalysedResult, rows: NDArray[np.intp]) -> Figure:
     above, *below = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     for row in rows:
         _curve(above, result, "spectrum", row, names[row])
+    if _is_corrected(result, rows):
+        _as_measured(above, result, rows)
     unit = str(result.row_units[rows[0]])
     above.set_ylabel(f"spectrum ({unit})" if unit else "absorption")
     if len(rows) <= 2 * len(COLOURS):
@@ -194,6 +196,18 @@ def _colour(result: AnalysedResult, row: int) -> str:
 
 def _is_compared(result: AnalysedResult, row: int) -> bool:
     return "difference_from" in result.quantities and bool(result.quantities["difference_from"].values[row])
+
+
+def _is_corrected(result: AnalysedResult, rows: NDArray[np.intp]) -> bool:
+    return "measured" in result.quantities and bool(np.isfinite(result.quantities["measured"].values[rows]).any())
+
+
+def _as_measured(axes: Axes, result: AnalysedResult, rows: NDArray[np.intp]) -> None:
+    """Draw what spectra are with their self-absorption."""
+    for row in rows:
+        energy, values = (result.quantities[key].values[row] for key in ("energy", "measured"))
+        axes.plot(energy, values, color=_colour(result, row), lw=0.8, ls="--")
+    axes.plot([], [], color="black", lw=0.8, ls="--", label="as measured")
 
 
 def _curve(axes: Axes, result: AnalysedResult, name: str, row: int, label: str) -> None:
@@ -372,7 +386,8 @@ def _said_of_spectra(result: AnalysedResult, rows: NDArray[np.intp]) -> str:
     names = labels(result)
     refused = [f"{names[row]}: {status[row]}" for row in rows if str(status[row]) != "ok"]
     compared = " Below: less the one compared with." if any(_is_compared(result, row) for row in rows) else ""
-    return f"With 68 % bands.{compared}" + (f" Not normalised: {'; '.join(refused)}." if refused else "")
+    measured = " Without self-absorption; dashed: as measured." if _is_corrected(result, rows) else ""
+    return f"With 68 % bands.{measured}{compared}" + (f" Not normalised: {'; '.join(refused)}." if refused else "")
 
 
 def _numbers(result: AnalysedResult, name: str) -> dict[str, Quantity]:

@@ -20,7 +20,7 @@ FloatArray = NDArray[np.floating]
 
 def analyse(
     rows: Sequence[Row], pixels: Sequence[Pixels], recipe: Recipe, notes: Sequence[str] = (), *,
-    offsets: Mapping[str, Quantity] | None = None,
+    more: Mapping[str, Quantity] | None = None,
 ) -> AnalysedResult:  # fmt: skip
     """Read off rows and pixels what a recipe asks for.
 
@@ -33,8 +33,8 @@ def analyse(
     recipe : Recipe
     notes : sequence of str
         What was assumed or left out before.
-    offsets : mapping of str to Quantity, optional
-        What was added to the energies of the rows.
+    more : mapping of str to Quantity, optional
+        What is kept beside: what was added to the energies of the rows, maps on common axes.
 
     Returns
     -------
@@ -44,16 +44,16 @@ def analyse(
     references = {name: each.spectrum() for name, each in recipe.references.items()}
     if recipe.normalise is not None:
         rows = [normalised_row(row, recipe.normalise) for row in rows]
-    quantities = _spectra_of(rows) | dict(offsets or {}) | _differences(rows, recipe.difference_from)
+    quantities = _spectra_of(rows) | dict(more or {}) | _differences(rows, recipe.difference_from)
     for name, measure in recipe.measures.items():
         quantities |= _tabulated(name, measure, rows, references)
     if pixels:
         quantities["map_runs"] = Quantity(_texts(one.run for one in pixels), "run of each map", "", ("maps",))
     said = list(notes)
     for number, one in enumerate(pixels, 1):
-        found, more = _maps(number, one, recipe, references)
+        found, told = _maps(number, one, recipe, references)
         quantities |= found
-        said += more
+        said += told
     for name, pair in recipe.correlations.items():
         quantities |= _correlated(f"correlation_{name}", pair, pixels, quantities)
     return AnalysedResult(
@@ -74,7 +74,14 @@ def _texts(texts: Any) -> NDArray[np.str_]:
 
 def _spectra_of(rows: Sequence[Row]) -> dict[str, Quantity]:
     points = "rows", "points"
-    return {
+    before = {}
+    if any(row.measured is not None for row in rows):
+        nothing = [np.full(len(row.spectra.energy), np.nan) for row in rows]
+        values = [
+            each if row.measured is None else row.measured.values for row, each in zip(rows, nothing, strict=True)
+        ]
+        before["measured"] = Quantity(_padded(values), "spectrum with its self-absorption", "", points)
+    return before | {
         "energy": Quantity(_padded([row.spectra.energy for row in rows]), "energy of each point", "eV", points),
         "spectrum": Quantity(_padded([row.spectra.values for row in rows]), "spectrum", "", points),
         "spectrum_sigma": Quantity(

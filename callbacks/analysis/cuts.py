@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,21 +13,39 @@ from callbacks.analysis.recipe import Cut
 from callbacks.wording import number_of
 
 FloatArray = NDArray[np.floating]
+BoolArray = NDArray[np.bool_]
 
 
-def cut_of_map(
-    excitation: FloatArray, emission: FloatArray, intensity: FloatArray, variance: FloatArray, cut: Cut
-) -> tuple[Spectra, str, str]:
-    """Take a cut out of a map.
+@dataclass(frozen=True)
+class MapOnAxes:
+    """A RIXS map, and what makes it uncertain beside the noise of each of its columns.
 
-    Parameters
+    Attributes
     ----------
     excitation : numpy.ndarray, shape (rows,)
         eV, ascending.
     emission : numpy.ndarray, shape (columns,)
         eV, in order of columns.
     intensity, variance : numpy.ndarray, shape (rows, columns)
-        NaN where not measured.
+        NaN where not measured; the variance is that of noise, column by column.
+    causes : callable
+        Gives, shape (rows, columns) each, what one standard uncertainty of each independent cause does to the
+        intensity: one error for the whole map.
+    """
+
+    excitation: FloatArray
+    emission: FloatArray
+    intensity: FloatArray
+    variance: FloatArray
+    causes: Callable[[], Iterable[FloatArray]] = tuple
+
+
+def cut_of_map(whole: MapOnAxes, cut: Cut) -> tuple[Spectra, str, str]:
+    """Take a cut out of a map.
+
+    Parameters
+    ----------
+    whole : MapOnAxes
     cut : Cut
 
     Returns
@@ -44,12 +65,27 @@ def cut_of_map(
     A partial yield is the sum over the window, that of the columns at its ends in part, so that the same light is added
     up in every row also where the window moves with the excitation energy. A row of which a column is missing is not
     known. The inverse partial yield (A. J. Achkar et al., Phys. Rev. B 83 (2011) 081106) has the relative uncertainty
-    of the yield.
+    of the yield. What a cause does to a cut is the cut of what it does to the map.
     """
-    order = np.argsort(emission)
-    emission, intensity, variance = emission[order], intensity[:, order], variance[:, order]
-    if cut.excitation is not None:
-        return _at_excitation(excitation, emission, intensity, variance, cut)
+    order = np.argsort(whole.emission)
+    emission, intensity = whole.emission[order], whole.intensity[:, order]
+    take = _at_excitation if cut.excitation is not None else _over_window
+    energy, taken, axis = take(whole.excitation, emission, np.isfinite(intensity), cut)
+    values, variance = taken(intensity, 1), taken(whole.variance[:, order], 2)
+    for cause in whole.causes():
+        variance = variance + taken(cause[:, order], 1) ** 2
+    if cut.inverse:
+        positive = values > 0
+        inverse = np.divide(1.0, values, out=np.full(len(values), np.nan), where=positive)
+        return Spectra(energy, inverse, np.where(positive, variance * inverse**4, np.nan)), axis, ""
+    return Spectra(energy, values, variance), axis, "counts"
+
+
+# Energies of the cut; what takes it of a map, with its weights to a power: 1 of values, 2 of variances; the axis.
+Taken = tuple[FloatArray, Callable[[FloatArray, int], FloatArray], str]
+
+
+def _over_window(excitation: FloatArray, emission: FloatArray, known: BoolArray, cut: Cut) -> Taken:
     window = cut.emission or cut.loss
     assert window is not None  # a cut is checked
     low, high = np.broadcast_to(window, (len(excitation), 2)).T
@@ -59,19 +95,15 @@ def cut_of_map(
     if not (share > 0).any():
         said = f"{'loss' if cut.loss else 'emission'} {window[0]:g} to {window[1]:g} eV"
         raise ValueError(f"{said}: the map has emission from {emission[0]:g} to {emission[-1]:g} eV")
-    complete = (low >= emission[0]) & (high <= emission[-1]) & ~((share > 0) & ~np.isfinite(intensity)).any(axis=1)
-    total = np.where(complete, np.sum(np.where(share > 0, intensity, 0.0) * share, axis=1), np.nan)
-    noise = np.where(complete, np.sum(np.where(share > 0, variance, 0.0) * share**2, axis=1), np.nan)
-    if cut.inverse:
-        positive = total > 0
-        inverse = np.divide(1.0, total, out=np.full(len(total), np.nan), where=positive)
-        return Spectra(excitation, inverse, np.where(positive, noise * inverse**4, np.nan)), "excitation energy", ""
-    return Spectra(excitation, total, noise), "excitation energy", "counts"
+    complete = (low >= emission[0]) & (high <= emission[-1]) & ~((share > 0) & ~known).any(axis=1)
+
+    def taken(values: FloatArray, power: int) -> FloatArray:
+        return np.where(complete, np.sum(np.where(share > 0, values, 0.0) * share**power, axis=1), np.nan)
+
+    return excitation, taken, "excitation energy"
 
 
-def _at_excitation(
-    excitation: FloatArray, emission: FloatArray, intensity: FloatArray, variance: FloatArray, cut: Cut
-) -> tuple[Spectra, str, str]:
+def _at_excitation(excitation: FloatArray, emission: FloatArray, known: BoolArray, cut: Cut) -> Taken:
     assert cut.excitation is not None
     low, high = cut.excitation
     inside = (excitation >= low) & (excitation <= high)
@@ -81,21 +113,22 @@ def _at_excitation(
             f" {number_of(len(excitation), 'row')} from {excitation[0]:g} to {excitation[-1]:g} eV"
         )
     if cut.against == "emission":
-        known = np.isfinite(intensity[inside])
-        number = known.sum(axis=0)
-        mean = _over(np.where(known, intensity[inside], 0.0).sum(axis=0), number)
-        noise = _over(np.where(known, variance[inside], 0.0).sum(axis=0), number**2)
-        return Spectra(emission, mean, noise), "emission energy", "counts"
+
+        def averaged(values: FloatArray, power: int) -> FloatArray:
+            return _over(np.where(known, values, 0.0)[inside].sum(axis=0), known[inside].sum(axis=0) ** power)
+
+        return emission, averaged, "emission energy"
     loss = excitation[inside].mean() - emission[::-1]
-    rows, noises = [], []
-    for energy, row, noise in zip(excitation[inside], intensity[inside], variance[inside], strict=True):
-        at = (energy - emission)[::-1]
-        rows.append(np.interp(loss, at, row[::-1], left=np.nan, right=np.nan))
-        noises.append(np.interp(loss, at, noise[::-1], left=np.nan, right=np.nan))
-    known = np.isfinite(rows)
-    number = known.sum(axis=0)
-    mean = _over(np.where(known, rows, 0.0).sum(axis=0), number)
-    return Spectra(loss, mean, _over(np.where(known, noises, 0.0).sum(axis=0), number**2)), "energy loss", "counts"
+
+    def on_loss(values: FloatArray, power: int) -> FloatArray:
+        rows = [
+            np.interp(loss, (energy - emission)[::-1], row[::-1], left=np.nan, right=np.nan)
+            for energy, row in zip(excitation[inside], np.where(known, values, np.nan)[inside], strict=True)
+        ]
+        seen = np.isfinite(rows)
+        return _over(np.where(seen, rows, 0.0).sum(axis=0), seen.sum(axis=0) ** power)
+
+    return loss, on_loss, "energy loss"
 
 
 def _over(total: FloatArray, number: NDArray[np.integer]) -> FloatArray:

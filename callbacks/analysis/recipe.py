@@ -14,6 +14,8 @@ TAKEN = (
     "energy",
     "spectrum",
     "difference",
+    "measured",
+    "pooled",
     "correlation",
     "row",
     "run",
@@ -124,6 +126,37 @@ class Cut(_Table):
         return self
 
 
+class SelfAbsorption(_Table):
+    """What a sample absorbs of the light that excites it and of its own emission; that is taken off maps and yields.
+
+    Angles are to the surface; where not given, as the run has them.
+    """
+
+    formula: str  # of the whole sample, as Li1.2Mn0.54Co0.13Ni0.13O2
+    incidence: float | None = Field(None, gt=0, le=90)  # degrees
+    exit: float | None = Field(None, gt=0, le=90)  # degrees, of the light that is measured
+    angle_sigma: float = Field(0.0, ge=0)  # degrees, of each
+    edge: str = ""  # as "O K"; that of the run
+    thickness: float | None = Field(None, gt=0)  # um; thicker than light reaches where not given
+    density: float | None = Field(None, gt=0)  # g/cm3, where the thickness counts
+    step_sigma: float | None = Field(None, ge=0, lt=1)  # relative, of the tabulated step; as its tables say
+    # Of maps: an inverse cut, a run with the absorption of the sample, or several, each for the maps of its sample.
+    absorption: str | tuple[str, ...] = ""
+    channel: str = ""  # of these runs; tey where there is one, else the first
+    emission: float | None = Field(None, gt=0)  # eV, of yields of absorption spectra; the strongest line's
+    pre_edge: Window | None = None  # eV, of the absorption
+    post_edge: Window | None = None
+    background: Literal["constant", "linear"] = "linear"
+
+    @model_validator(mode="after")
+    def _whole(self) -> SelfAbsorption:
+        if (self.thickness is None) != (self.density is None):
+            raise ValueError("thickness (um) and density (g/cm3): expected both, or neither")
+        if self.angle_sigma >= min(self.incidence or 90.0, self.exit or 90.0):
+            raise ValueError(f"angle_sigma: is {self.angle_sigma:g} degrees, as much as an angle")
+        return self
+
+
 class MapPair(_Table):
     """Two maps that are compared pixel by pixel, by the number of the run and the name of what was read off it."""
 
@@ -146,6 +179,9 @@ class Recipe(_Table):
     references: dict[str, ReferenceSpectrum] = Field(default_factory=dict)
     regions: dict[str, Region] = Field(default_factory=dict)
     cuts: dict[str, Cut] = Field(default_factory=dict)
+    # Of several maps: by the lines of all, on common axes, or each by its own; pooled where that can be.
+    calibration: Literal["pooled", "own"] | None = None
+    self_absorption: SelfAbsorption | None = None
     measures: dict[str, Measure] = Field(default_factory=dict)
     correlations: dict[str, MapPair] = Field(default_factory=dict)
     difference_from: str = ""  # name of a sample or uid of a run; the first run where not given
@@ -173,7 +209,31 @@ class Recipe(_Table):
 
     @model_validator(mode="after")
     def _of_its_technique(self) -> Recipe:
-        for table, technique in (("regions", "stxm"), ("correlations", "stxm"), ("cuts", "rixs"), ("align", "xas")):
+        of = {"regions": "stxm", "correlations": "stxm", "cuts": "rixs", "calibration": "rixs", "align": "xas"}
+        for table, technique in of.items():
             if getattr(self, table) and self.technique != technique:
                 raise ValueError(f"{table}: are of {technique}, and the recipe is of {self.technique}")
+        if self.self_absorption is not None:
+            self._of_what_is_corrected(self.self_absorption)
         return self
+
+    def _of_what_is_corrected(self, how: SelfAbsorption) -> None:
+        if self.technique == "stxm":
+            raise ValueError("self_absorption: is of fluorescence, and the recipe is of stxm")
+        if self.technique == "xas" and how.absorption:
+            raise ValueError("self_absorption: absorption: is of RIXS maps; a yield tells its own")
+        if self.as_measured:
+            raise ValueError("as_measured: is with self-absorption, which [self_absorption] takes off; expected one")
+        if self.technique == "xas" and self.channel in ("", "tey"):
+            raise ValueError('channel: expected that of a yield of fluorescence, such as "tfy", to correct it')
+        if self.technique == "rixs" and not how.absorption:
+            raise ValueError(
+                "self_absorption: absorption: expected an inverse cut, or runs with the sample's absorption"
+            )
+        if isinstance(how.absorption, str) and how.absorption in self.cuts:
+            if not self.cuts[how.absorption].inverse:
+                raise ValueError(f"self_absorption: absorption: the cut {how.absorption} is no inverse partial yield")
+            if how.thickness is not None:
+                raise ValueError(
+                    "self_absorption: absorption: an inverse partial yield tells it of a thick sample only"
+                )

@@ -34,6 +34,8 @@ class Row:
         "ok", or why nothing is read off it.
     edge : str
         Of the run, as "O K".
+    measured : Spectra, optional
+        The same as it was measured, where self-absorption has been taken off.
     """
 
     run: str
@@ -44,6 +46,7 @@ class Row:
     units: str = ""
     status: str = "ok"
     edge: str = ""
+    measured: Spectra | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,11 @@ def normalised_row(row: Row, how: Normalisation) -> Row:
         spectra, status = normalised(row.spectra, how)
     except ValueError as error:
         return replace(row, status=str(error))
-    return replace(row, spectra=spectra, units="") if str(status) == "ok" else replace(row, status=str(status))
+    return (
+        replace(row, spectra=spectra, units="", measured=None)
+        if str(status) == "ok"
+        else replace(row, status=str(status))
+    )
 
 
 def offset_of(spectra: Spectra, how: Alignment, first: Spectra | None) -> EnergyOffset:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Block(BaseModel):
@@ -157,6 +157,13 @@ class EnergyCalibration(_Block):
         return f"{self.offset:+.4f} ± {self.sigma:.4f} eV of {when}, by {self.reference} (run {self.run[:8]})"
 
 
+class Geometry(_Block):
+    """Block `geometry`: how light meets the sample, as the configuration says it."""
+
+    incidence: float = Field(gt=0, le=90)  # degrees to the surface, of the light that excites
+    exit: float = Field(gt=0, le=90)  # degrees to the surface, of the emission that is measured
+
+
 class CampaignPart(_Block):
     """Block `campaign` of the start documents of the runs of a campaign."""
 
@@ -190,6 +197,7 @@ OF_SEVERAL = (STXM_POOLED, RIXS_POOLED, ANALYSED, ANALYSED_ACROSS)
 CONTINUES = "continues"
 CAMPAIGN = "campaign"
 ENERGY_CALIBRATION = "energy_calibration"
+GEOMETRY = "geometry"
 REMARK = "remark"  # of a raw run: what of it was measured in another way than asked for, and why; optional
 ADDED = "added_devices"  # of a raw run: data keys of the devices that have no role, by name
 PROCESSING = "processing"  # of a raw run: the settings of the reduction when it began, by pipeline

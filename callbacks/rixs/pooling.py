@@ -378,7 +378,7 @@ class OneAxis:
         Of each further map less the first; the variance is that of noise, bin by bin.
     difference_by_offset : numpy.ndarray, shape (maps - 1, rows, columns)
         What a shift of the map against the first by one standard uncertainty does to the difference, with its sign: the
-        same error in all columns of a row.
+        same error in all columns of a row. Of a row that the first map lacks, what it does to the map itself.
     """
 
     excitation: FloatArray
@@ -419,13 +419,14 @@ def on_one_axis(results: Sequence[RixsResult], pooled: Pooled) -> OneAxis:
         slope[number, rows] = np.gradient(intensity[number, rows], axis=1)
         factors[number, rows] = pooled.factors[number][order]
     against = _sigma(factors[1:] - factors[0], pooled.covariance)[:, :, None]
+    of_first = np.where(np.isfinite(intensity[0]).any(axis=1)[:, None], slope[0], slope[1:])  # or its own
     return OneAxis(
         excitation=excitation,
         intensity=intensity,
         variance=variance,
         difference=intensity[1:] - intensity[0],
         difference_variance=variance[1:] + variance[0],
-        difference_by_offset=against * 0.5 * (slope[1:] + slope[0]),
+        difference_by_offset=against * 0.5 * (slope[1:] + of_first),
     )
 
 

@@ -10,6 +10,9 @@ import warnings
 import numpy as np
 from harness import Result, run, seconds
 
+from callbacks.analysis import Spectra
+from callbacks.analysis.composition import Composition
+from callbacks.analysis.self_absorption import Escape, corrected_yield
 from callbacks.fitting.linear_combination import fit_linear_combination
 from callbacks.xas.edge_position import edge_position
 from callbacks.xas.mlls import fit_mlls
@@ -130,9 +133,48 @@ def edges():
     return result("edge position", ours, theirs, (spent, taken * len(values) / LOOPED), peer, note=note)
 
 
+def self_absorption():
+    """`corrected_yield` beside larch's `fluo_corr`, which takes absorption beside the edge to be constant."""
+    from larch import Group
+    from larch.xafs import fluo_corr
+
+    energy = np.linspace(7000.0, 7400.0, 401)
+    composition = Composition("LiFePO4", "Fe K")
+    escape = Escape(composition, 40.0, 50.0)
+    truth = 1 / (1 + np.exp(-(energy - 7120.0) / 1.5)) + 0.6 * np.exp(-0.5 * ((energy - 7131.0) / 4.0) ** 2)
+    truth += 0.1 * np.sin((energy - 7120.0) / 12.0) * np.exp(-((energy - 7120.0) / 60.0)) * (energy > 7120.0)
+    into, out = escape.ways()
+    rest, step = composition.rest(energy) * into, composition.step(energy) * into
+    far = float(composition.rest(np.array([composition.line]))[0]) * out
+    values = truth * step / (rest + step * truth + far)
+    of_larch = {"e0": 7120.0, "pre1": -120, "pre2": -30, "norm1": 180, "norm2": 280, "nnorm": 0}
+    windows = {"pre_edge": (7000.0, 7090.0), "post_edge": (7300.0, 7400.0), "background": "linear"}
+    spent, (found, _) = seconds(
+        lambda: corrected_yield(Spectra(energy, values, np.full(401, 1e-8)), escape, composition.line, **windows)
+    )
+
+    def peer():
+        group = Group(energy=energy, mu=values.copy())
+        sample = {"formula": composition.formula, "elem": "Fe", "line": "Ka1", "anginp": 40.0, "angout": 50.0}
+        fluo_corr(energy, values.copy(), group=group, **sample, **of_larch)
+        return group.norm_corr
+
+    taken, theirs = seconds(peer)
+    ours, truth = found.values, truth / truth[energy >= 7300.0].mean()
+    near = (energy > 7100.0) & (energy < 7200.0)
+    flat = values / values[energy >= 7300.0].mean()
+    difference = np.abs(ours - theirs)[near].max()
+    note = (
+        f"largest difference {difference:.1e} steps within 80 eV of the edge; off the truth by"
+        f" {np.abs(ours - truth)[near].max():.1e}, larch {np.abs(theirs - truth)[near].max():.1e}, uncorrected"
+        f" {np.abs(flat - truth)[near].max():.1e}; ours with its uncertainty, of {len(energy)} points"
+    )
+    return Result("self-absorption of a yield", spent, "s", "larch, fluo_corr", taken / spent, note)
+
+
 def benchmark():
     fit_linear_combination(ENERGY, spectra(law=False)[:16], references(), np.full(ENERGIES, 1e-4))  # compiles
-    for compare in (lcf, mlls, edges):
+    for compare in (lcf, mlls, edges, self_absorption):
         yield compare()
 
 

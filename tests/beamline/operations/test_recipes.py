@@ -272,6 +272,12 @@ def test_regions_by_mask_and_cluster_and_those_that_are_not_there(stack, tmp_pat
 def rixs(tmp_path_factory):
     """A calibrated RIXS map with an elastic line and emission that grows with the excitation energy, scan 3."""
     data = tmp_path_factory.mktemp("rixs")
+    keep_map(data)
+    return data
+
+
+def keep_map(data, scan=3):
+    """Keep that map in a data folder; give its uid."""
     energies, columns = np.arange(526.0, 536.0, 1.0), np.arange(420)
     frames = []
     for number, energy in enumerate(energies):
@@ -279,11 +285,10 @@ def rixs(tmp_path_factory):
         spectrum = 600 / 5.32 * np.exp(-0.5 * ((columns - centre) / 2.12) ** 2) + 1.0
         spectrum += (500 + 500 * number) / 25 * np.exp(-0.5 * ((columns - 100) / 10) ** 2)
         frames.append(np.tile(spectrum / ROWS, (ROWS, 1)))
-    Layout(data).frames.mkdir(parents=True)
-    path = write_frames(Layout(data).frames / "3.h5", np.array(frames), seed=3)
-    documents = list(raw_run(path, "stream", energies=energies, columns=420, scan_id=3, technique="rixs"))
-    keep(data, documents, {"rixs": {"repeated_frames": {"drift": {"rate": 0.0, "track": False}}}})
-    return data
+    Layout(data).frames.mkdir(parents=True, exist_ok=True)
+    path = write_frames(Layout(data).frames / f"{scan}.h5", np.array(frames), seed=3)
+    documents = list(raw_run(path, "stream", energies=energies, columns=420, scan_id=scan, technique="rixs"))
+    return keep(data, documents, {"rixs": {"repeated_frames": {"drift": {"rate": 0.0, "track": False}}}})
 
 
 def test_cuts_of_a_map_are_spectra_like_others(rixs, tmp_path):
@@ -315,6 +320,61 @@ def test_cuts_of_a_map_are_spectra_like_others(rixs, tmp_path):
     assert elastic / elastic.mean() == pytest.approx(1, rel=0.25)
     refused = answer("analyse", "3", "--do", "centroid", "--data-dir", rixs, "-o", tmp_path / "r.html")
     assert refused.stderr.count("\n") == 1
+
+
+def test_self_absorption_of_a_yield_is_taken_off_by_the_geometry_of_the_run(spectra, tmp_path):
+    formula = '--set=self_absorption.formula="Li1.2Mn0.54Co0.13Ni0.13O2"'
+    windows = ["--set=self_absorption.pre_edge=[519, 526]", "--set=self_absorption.post_edge=[547, 553]"]
+    options = ["--set=channel=tfy", "--data-dir", spectra, "-o", tmp_path / "report.html"]
+    plain = as_json("analyse", "1", *options)
+    assert plain["assumed"] == ["tfy is as measured, with its self-absorption: no [self_absorption] is given"]
+    outcome = as_json("analyse", "1", formula, *windows, *options)
+    runs = Runs(spectra)
+    found = runs.load(runs.find_pooled(outcome["derived_uid"])).read(AnalysedResult).quantities
+    energy, corrected, measured = (found[key].values[0] for key in ("energy", "spectrum", "measured"))
+    electrons = runs.load_with_derived("1")[1].read(XasResult).spectra["tey"].normalised  # which no absorption flattens
+    peak = np.abs(energy - 537.5).argmin()
+    assert abs(measured[peak] - electrons[peak]) > 0.08
+    assert abs(corrected[peak] - electrons[peak]) < 0.05  # it holds binder, too, unlike the formula
+    assert "dashed: as measured" in (tmp_path / "report.html").read_text()
+    refused = answer("analyse", "1", '--set=self_absorption.formula="LiCoF3"', *options)
+    assert (refused.code, refused.stderr.count("\n")) == (1, 1)
+    assert "left out: self-absorption: formula LiCoF3: has no O, whose edge is 'O K'" in refused.stderr
+
+
+def test_self_absorption_of_a_map_is_taken_off_by_the_absorption_of_another_run(spectra, tmp_path):
+    text = f"""
+        runs = ["{keep_map(spectra, 9)[:8]}"]
+        [cuts.pfy]
+        emission = [512, 519]
+        [self_absorption]
+        formula = "Li1.2Mn0.54Co0.13Ni0.13O2"
+        edge = "O K"
+        absorption = "1"
+        incidence = 45
+        exit = 30
+    """
+    file, options = tmp_path / "recipe.toml", ["--data-dir", spectra, "-o", tmp_path / "report.html"]
+    file.write_text(text)
+    outcome = as_json("analyse", "-r", file, *options)
+    told = outcome["assumed"]
+    assert "its absorption is taken to be that of" in told[0]
+    assert "self-absorption at 45 and 30 degrees is taken off: times 1.0" in told[1]
+    runs = Runs(spectra)
+    found = runs.load(runs.find_pooled(outcome["derived_uid"])).read(AnalysedResult).quantities
+    factor = found["spectrum"].values[0] / found["measured"].values[0]
+    assert factor[0] == pytest.approx(1.08, abs=0.03)  # before the edge, where all is absorbed more than at its onset
+    # At 531 eV, where the edge absorbs some 0.6 of its step: (2490 + 0.6 * 6930) / sin 45 + 2600 / sin 30 over
+    # 2374 (1 / sin 45 + 1 / sin 30), cm2/g.
+    assert factor[5] == pytest.approx(1.80, abs=0.10)
+    assert (found["spectrum_sigma"].values[0] / found["spectrum"].values[0])[5] > 0.04  # that of the tabulated step
+    again = as_json("analyse", outcome["derived_uid"], *options)
+    assert again["recipe"] == outcome["recipe"]
+    assert again["recipe"]["self_absorption"]["absorption"] == Runs(spectra).find("1").uid
+    file.write_text(text.replace("exit = 30", ""))
+    refused = answer("analyse", "-r", file, *options)
+    assert (refused.code, refused.stderr.count("\n")) == (1, 1)
+    assert "the geometry is not known: neither the recipe nor the run gives exit (degrees)" in refused.stderr
 
 
 def test_the_answer_of_json_is_whole(spectra, tmp_path):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from command_line import as_json, beamline
+from command_line import answer, as_json, beamline
 from frame_documents import ROWS, raw_run, write_frames
 
 from beamline.acquire.references import find_calibration, processing_with_references
@@ -27,7 +27,7 @@ from beamline.storage.derived import DerivedRuns
 from beamline.storage.layout import Layout
 from beamline.storage.recorder import Recorder
 from beamline.storage.runs import Runs
-from callbacks.contract import RixsPooledResult, RixsResult
+from callbacks.contract import AnalysedResult, RixsPooledResult, RixsResult
 from callbacks.pipelines import RixsSettings
 
 COLUMNS, DISPERSION, ENERGY, PIVOT = 420, 0.1, 530.0, 250.0
@@ -62,6 +62,12 @@ def keep(folder, scan, offset, *, energies=ENERGIES, settings=SETTINGS, techniqu
             derived(*document)
 
 
+@pytest.fixture
+def _no_catalogue(monkeypatch):
+    """Leave out the catalogue, which takes seconds for each analysis."""
+    monkeypatch.setattr("beamline.operations.analyse.ingest_now", lambda *_: "")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("maps")
@@ -92,6 +98,37 @@ def test_maps_have_one_dispersion_and_their_offsets_and_one_without_lines_is_lef
     (left_out,) = summary["left_out"]
     assert left_out["run"] == Runs(folder).find("4").uid
     assert "elastic lines" in left_out["reason"]
+
+
+@pytest.mark.usefixtures("_no_catalogue")
+def test_a_recipe_cuts_maps_of_one_setting_on_the_axes_of_the_pooled_calibration(folder, pooled, tmp_path):
+    out = tmp_path / "report.html"
+    options = ["--set", "cuts.line.emission=[513, 517]", "--set", "cuts.at530.excitation=[529.5, 530.5]"]
+    made = as_json("analyse", "1", "2", "3", *options, "--data-dir", folder, "-o", out)
+    assert made["calibration"]["dispersion_ev_per_pixel"] == pytest.approx(
+        pooled.result.calibration_dispersion_ev_per_pixel
+    )
+    runs = Runs(folder)
+    found = runs.load(runs.find_pooled(made["derived_uid"])).read(AnalysedResult)
+    assert np.array_equal(found.quantities["pooled_maps"].values, pooled.result.maps, equal_nan=True)
+    at530 = found.row_part == "at530"
+    energies = found.quantities["energy"].values[at530]
+    assert np.array_equal(energies[0], energies[1])
+    difference, sigma = (found.quantities[f"difference{end}"].values[at530][1:, 30:-30] for end in ("", "_sigma"))
+    assert np.std(difference / sigma) == pytest.approx(1.0, abs=0.2)
+    report = out.read_text()
+    for words in ("Calibration by all maps", " less ", "calibration of all maps"):
+        assert words in report, words
+    kept = as_json("show", made["derived_uid"], "--data-dir", folder)
+    assert kept["calibration"] == made["calibration"]
+    own = as_json("analyse", "1", "2", *options, "--set", "calibration=own", "--data-dir", folder, "-o", out)
+    assert own["calibration"] is None
+    apart = as_json("analyse", "1", "5", *options, "--data-dir", folder, "-o", out)
+    assert apart["calibration"] is None
+    assert "each map has its own calibration, and differences hold what these are off" in "".join(apart["assumed"])
+    asked = answer("analyse", "1", "5", *options, "--set", "calibration=pooled", "--data-dir", folder, "-o", out)
+    assert (asked.code, asked.stderr.count("\n")) == (1, 1)
+    assert "is of another setting of the spectrograph" in asked.stderr
 
 
 def test_the_maps_and_their_differences_are_kept_with_what_makes_them_uncertain(folder, pooled):

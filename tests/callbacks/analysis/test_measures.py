@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from callbacks.analysis import Pixels, Recipe, Row, Spectra, analyse
-from callbacks.analysis.cuts import cut_of_map
+from callbacks.analysis.cuts import MapOnAxes, cut_of_map
 from callbacks.analysis.recipe import Cut
 
 ENERGY = np.arange(630.0, 670.0, 0.25)
@@ -176,15 +176,17 @@ def test_cuts_add_up_the_light_of_their_window():
     for seed in range(40):
         *_, measured = a_map(seed)
         spectra, axis, units = cut_of_map(
-            excitation, emission, measured, np.maximum(measured, 1.0), Cut(emission=(521.0, 527.0))
+            MapOnAxes(excitation, emission, measured, np.maximum(measured, 1.0)), Cut(emission=(521.0, 527.0))
         )
         assert (axis, units) == ("excitation energy", "counts")
-        whole = cut_of_map(excitation, emission, expected, expected, Cut(emission=(521.0, 527.0)))[0]
+        whole = cut_of_map(MapOnAxes(excitation, emission, expected, expected), Cut(emission=(521.0, 527.0)))[0]
         pulls.append((spectra.values - whole.values) / np.sqrt(spectra.variance))
     assert 0.9 < np.std(pulls) < 1.1
     light = 100 * 1.5 * np.sqrt(2 * np.pi) / 0.07 * 0.9545  # of two sigmas to either side
     assert whole.values[-1] == pytest.approx(10.5 * light, rel=2e-3)  # where the elastic line is elsewhere
-    inverse = cut_of_map(excitation, emission, measured, measured, Cut(emission=(521.0, 527.0), inverse=True))[0]
+    inverse = cut_of_map(
+        MapOnAxes(excitation, emission, measured, measured), Cut(emission=(521.0, 527.0), inverse=True)
+    )[0]
     assert inverse.values == pytest.approx(1 / spectra.values)
     assert np.sqrt(inverse.variance) / inverse.values == pytest.approx(
         np.sqrt(spectra.variance) / spectra.values, rel=1e-2
@@ -193,7 +195,7 @@ def test_cuts_add_up_the_light_of_their_window():
 
 def test_a_window_of_loss_moves_with_the_excitation_energy():
     excitation, emission, expected, _ = a_map()
-    spectra, *_ = cut_of_map(excitation, emission, expected, expected, Cut(loss=(-1.0, 1.0)))
+    spectra, *_ = cut_of_map(MapOnAxes(excitation, emission, expected, expected), Cut(loss=(-1.0, 1.0)))
     elastic = 50 * 0.2 * np.sqrt(2 * np.pi) / 0.07
     far = excitation > 531.0  # of the emission that stays
     assert spectra.values[far] == pytest.approx(elastic, rel=2e-3)
@@ -201,12 +203,12 @@ def test_a_window_of_loss_moves_with_the_excitation_energy():
 
 def test_a_cut_at_an_excitation_energy_is_against_emission_or_loss():
     excitation, emission, expected, _ = a_map()
-    spectra, axis, _ = cut_of_map(excitation, emission, expected, expected, Cut(excitation=(532.4, 533.1)))
+    spectra, axis, _ = cut_of_map(MapOnAxes(excitation, emission, expected, expected), Cut(excitation=(532.4, 533.1)))
     assert axis == "emission energy"
     assert spectra.values == pytest.approx(expected[13:15].mean(axis=0))
     assert spectra.variance == pytest.approx(expected[13:15].sum(axis=0) / 4)
     by_loss, axis, _ = cut_of_map(
-        excitation, emission, expected, expected, Cut(excitation=(532.4, 533.1), against="loss")
+        MapOnAxes(excitation, emission, expected, expected), Cut(excitation=(532.4, 533.1), against="loss")
     )
     assert axis == "energy loss"
     assert by_loss.energy[np.nanargmax(np.where(by_loss.energy < 3, by_loss.values, 0))] == pytest.approx(0.0, abs=0.07)
@@ -216,12 +218,12 @@ def test_a_row_of_which_the_window_is_not_measured_is_not_known():
     excitation, emission, expected, _ = a_map()
     torn = expected.copy()
     torn[3, 200] = np.nan
-    spectra, *_ = cut_of_map(excitation, emission, torn, expected, Cut(emission=(521.0, 527.0)))
+    spectra, *_ = cut_of_map(MapOnAxes(excitation, emission, torn, expected), Cut(emission=(521.0, 527.0)))
     assert np.flatnonzero(np.isnan(spectra.values)).tolist() == [3]
     with pytest.raises(ValueError, match=r"emission 490 to 500 eV: the map has emission from 510 to 539.96 eV"):
-        cut_of_map(excitation, emission, expected, expected, Cut(emission=(490.0, 500.0)))
+        cut_of_map(MapOnAxes(excitation, emission, expected, expected), Cut(emission=(490.0, 500.0)))
     with pytest.raises(ValueError, match=r"excitation 600 to 601 eV: the map has 20 rows from 526 to 535.5 eV"):
-        cut_of_map(excitation, emission, expected, expected, Cut(excitation=(600.0, 601.0)))
+        cut_of_map(MapOnAxes(excitation, emission, expected, expected), Cut(excitation=(600.0, 601.0)))
 
 
 def test_valences_and_white_line_ratios_of_a_spectrum_image_hold_their_truth():

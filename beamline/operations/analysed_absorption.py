@@ -1,0 +1,165 @@
+"""Absorption spectra that a recipe is of: a channel of each run, energies aligned, self-absorption taken off."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beamline.acquire.references import YIELD
+from beamline.endstation.config import unknown
+from beamline.errors import BeamlineError
+from beamline.operations.gathered import Gathered
+from beamline.operations.runs import shown_name
+from beamline.storage.results import Run
+from beamline.techniques.technique import NOT_KNOWN
+from callbacks.analysis import Recipe, Row, Spectra
+from callbacks.analysis.composition import STEP_SIGMA, Composition
+from callbacks.analysis.recipe import SelfAbsorption
+from callbacks.analysis.rows import moved, offset_of
+from callbacks.analysis.self_absorption import Escape, corrected_yield
+from callbacks.contract import GEOMETRY, ChannelSpectrum, Geometry, Quantity, XasResult
+from callbacks.xas import channels_of
+
+TFY = "tfy"  # the channel that is a yield of fluorescence wherever it is
+CM_PER_UM = 1e-4
+
+
+def gather_spectra(found: Gathered, pairs: list[tuple[Run, Run]], recipe: Recipe) -> None:
+    """Read absorption spectra.
+
+    Raises
+    ------
+    BeamlineError
+        For a channel that a run does not have.
+    """
+    first: Spectra | None = None
+    offsets = []
+    for raw, derived in pairs:
+        result = derived.read(XasResult)
+        if not result.xas_energy.size or not result.spectra:
+            found.notes.append(f"{shown_name(raw)}: no point of it can be used")
+            continue
+        try:
+            row = _row(raw, result, recipe)
+        except ValueError as error:
+            found.notes.append(f"{shown_name(raw)}: left out: self-absorption: {error}")
+            continue
+        if recipe.align is not None:
+            reference = absorption_of(raw, result, recipe.align.channel)
+            offset = offset_of(reference, recipe.align, first)
+            first = first or reference
+            if offset.status == "ok":
+                row = replace(row, spectra=moved(row.spectra, offset.offset))
+            else:
+                found.notes.append(f"{shown_name(raw)}: its energies are as they were read: {offset.status}")
+            offsets.append(offset)
+        found.rows.append(row)
+    if recipe.channel == TFY and recipe.self_absorption is None:
+        found.notes.append(f"{TFY} is as measured, with its self-absorption: no [self_absorption] is given")
+    if offsets:
+        rows = ("rows",)
+        found.more = {
+            "energy_offset": Quantity(np.array([each.offset for each in offsets]), "added to its energies", "eV", rows),
+            "energy_offset_sigma": Quantity(
+                np.array([each.sigma for each in offsets]), "its standard uncertainty", "eV", rows
+            ),
+            "energy_offset_status": Quantity(
+                np.array([each.status for each in offsets], dtype=str), "ok, or why nothing is added", "", rows
+            ),
+        }
+
+
+def _row(raw: Run, result: XasResult, recipe: Recipe) -> Row:
+    """Give the spectrum of a run: normalised as its reduction does it, or as the recipe will."""
+    names = [*result.spectra]
+    channel = channel_of(result, recipe.channel)
+    if channel not in result.spectra:
+        raise BeamlineError(f"{shown_name(raw)}: {unknown('channel', channel, names)}")
+    spectrum = result.spectra[channel]
+    own: dict[str, Any] = {
+        "run": raw.uid,
+        "sample": raw.measurement.sample,
+        "part": channel,
+        "edge": raw.measurement.edge,
+    }
+    if recipe.self_absorption is not None:
+        return _without_self_absorption(raw, absorption_of(raw, result, channel), own, recipe.self_absorption)
+    if recipe.as_measured or recipe.normalise is not None:
+        return Row(**own, spectra=absorption_of(raw, result, channel))
+    if spectrum.status != "ok":
+        return Row(**own, spectra=absorption_of(raw, result, channel), status=spectrum.status or NOT_KNOWN)
+    return Row(**own, spectra=_spectra_at(result, spectrum.normalised, spectrum.sigma))
+
+
+def _without_self_absorption(raw: Run, over_i0: Spectra, own: dict[str, Any], how: SelfAbsorption) -> Row:
+    escape = escape_of(raw, how)
+    emission = how.emission or escape.composition.line
+    windows: dict[str, Any] = {
+        "pre_edge": how.pre_edge, "post_edge": how.post_edge, "background": how.background,
+    }  # fmt: skip
+    absorption, measured = corrected_yield(over_i0, escape, emission, **windows)
+    return Row(**own, spectra=absorption, measured=measured)
+
+
+def escape_of(raw: Run, how: SelfAbsorption) -> Escape:
+    """Give how light comes into the sample of a run and out of it: by the recipe, or else as the run has it.
+
+    Raises
+    ------
+    ValueError
+        When neither tells the geometry or the edge, or the sample does not have the edge.
+    """
+    block = raw.start.get(GEOMETRY)
+    known = None if block is None else Geometry.model_validate(block)
+    incidence = how.incidence or (known.incidence if known else None)
+    leaves = how.exit or (known.exit if known else None)
+    if incidence is None or leaves is None:
+        missing = " and ".join(name for name, angle in (("incidence", incidence), ("exit", leaves)) if angle is None)
+        raise ValueError(f"the geometry is not known: neither the recipe nor the run gives {missing} (degrees)")
+    edge = how.edge or raw.measurement.edge
+    if not edge:
+        raise ValueError('the edge is not known: neither the recipe nor the run names it, such as edge = "O K"')
+    composition = Composition(how.formula, edge)
+    return Escape(
+        composition, incidence, leaves, how.angle_sigma,
+        math.inf if how.thickness is None or how.density is None else how.thickness * CM_PER_UM * how.density,
+        STEP_SIGMA[composition.shell] if how.step_sigma is None else how.step_sigma,
+    )  # fmt: skip
+
+
+def channel_of(result: XasResult, asked: str) -> str:
+    """Give the channel that is asked for, else the yield of electrons where there is one, else the first."""
+    names = [*result.spectra]
+    return asked or (YIELD if YIELD in names else names[0] if names else "")
+
+
+def absorption_of(raw: Run, result: XasResult, channel: str) -> Spectra:
+    """Give a channel as it is normalised: over I0, of a transmission the negative logarithm of that.
+
+    Raises
+    ------
+    BeamlineError
+        When the run has no such channel.
+    """
+    if channel not in result.spectra:
+        raise BeamlineError(f"{shown_name(raw)}: {unknown('channel', channel, result.spectra)}")
+    spectrum: ChannelSpectrum = result.spectra[channel]
+    values, sigma = np.asarray(spectrum.over_i0_spectrum), np.asarray(spectrum.over_i0_spectrum_sigma)
+    forms = {each.name: each.form for each in channels_of(raw.measurement)}
+    if forms.get(channel) == "transmission":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values, sigma = np.where(values > 0, -np.log(values), np.nan), sigma / values
+    return _spectra_at(result, values, sigma)
+
+
+def _spectra_at(result: XasResult, values: NDArray[np.floating], sigma: NDArray[np.floating]) -> Spectra:
+    energy = np.asarray(result.xas_energy, dtype=float)
+    values, sigma = np.asarray(values, dtype=float), np.asarray(sigma, dtype=float)
+    if len(values) != len(energy):
+        return Spectra(energy, np.full(len(energy), np.nan), np.full(len(energy), np.nan))
+    with np.errstate(invalid="ignore"):
+        return Spectra(energy, values, np.where(sigma > 0, sigma**2, np.nan))

@@ -1,0 +1,28 @@
+"""What an analysis by a recipe is of, as it is read from the runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from beamline.storage.results import Run
+from callbacks.analysis import Pixels, Row
+from callbacks.contract import Quantity
+
+
+@dataclass
+class Gathered:
+    """What is analysed, and what was assumed or left out.
+
+    Attributes
+    ----------
+    raws : list of Run
+        The runs.
+    more : dict of str to Quantity
+        What is kept beside what is read off: offsets of energies, maps on common axes.
+    """
+
+    raws: list[Run] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    pixels: list[Pixels] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    more: dict[str, Quantity] = field(default_factory=dict)
