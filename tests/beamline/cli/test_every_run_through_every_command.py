@@ -164,7 +164,7 @@ def test_a_run_is_shown_reported_exported_replayed_and_analysed_or_it_is_said_wh
     folder, uids, planned = table[name]
     uid, technique = uids[ending], MEASURED[name][1]
     planned, points = planned_and_measured(planned, name, ending)
-    monkeypatch.setattr(page, "_png", drawn_without_layout if (name, ending) in DRAWN else lambda _figure: "")
+    monkeypatch.setattr(page, "as_png", drawn_without_layout if (name, ending) in DRAWN else lambda _figure: "")
 
     def run(*arguments):
         return answer(*arguments, "--data-dir", folder)
@@ -321,7 +321,7 @@ def test_a_step_whose_result_fails_costs_its_own_results_and_is_named(measured, 
         raise RuntimeError("made [/to] fail")
 
     monkeypatch.setattr(step, "result", property(fails))
-    monkeypatch.setattr(page, "_png", lambda _figure: "")
+    monkeypatch.setattr(page, "as_png", lambda _figure: "")
     uid = keep(tmp_path, ended(measured[name], name, "complete"))
     shown = success(answer("show", uid, "--json", "--data-dir", tmp_path)).json
     assert "no result: RuntimeError: made [/to] fail" in shown["marked_frames"][0]["reason"]
@@ -334,7 +334,7 @@ def test_a_step_whose_result_fails_costs_its_own_results_and_is_named(measured, 
 
 
 def test_a_log_that_lost_any_of_its_documents_is_answered_for(measured, tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "_png", lambda _figure: "")
+    monkeypatch.setattr(page, "as_png", lambda _figure: "")
     whole = list(ended(measured["rixs"], "rixs", "few"))
     lost = {(kind, doc.get("name"), doc.get("spec")): place for place, (kind, doc) in enumerate(whole) if place}
     assert len(lost) > 5  # descriptors, resources, a datum, an event and the stop document

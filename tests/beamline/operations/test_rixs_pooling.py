@@ -17,11 +17,12 @@ from beamline.cli import printing
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from beamline.operations.analyse import analyse_runs
-from beamline.operations.analyse_rixs import pool_maps, summary_of, write_report
+from beamline.operations.analyse_rixs import contents_of, pool_maps, summary_of
 from beamline.operations.check import check
 from beamline.operations.replay import reduce_documents, replay
 from beamline.operations.reprocessing import reprocess
 from beamline.operations.runs import calibrated_by_itself
+from beamline.report.page import write_page
 from beamline.report.style import FigureStyle, Print
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.layout import Layout
@@ -150,7 +151,7 @@ def test_the_maps_and_their_differences_are_kept_with_what_makes_them_uncertain(
 
 def test_the_figures_for_print_hold_the_differences_of_the_result(pooled, tmp_path):
     to_print = Print(tmp_path, FigureStyle("svg", 85.0))
-    write_report(tmp_path / "pooled.html", to_print, pooled=pooled, settings=RixsSettings())
+    write_page(tmp_path / "pooled.html", contents_of(pooled, RixsSettings()), to_print)
     lines = next(tmp_path.glob("02-*-a.csv")).read_text(encoding="utf-8").splitlines()
     header, *rows = csv.reader(line for line in lines if not line.startswith("#"))
     excitation, *columns = np.array([[float(cell or "nan") for cell in row] for row in rows]).T
@@ -167,7 +168,7 @@ def test_the_figures_for_print_hold_the_differences_of_the_result(pooled, tmp_pa
 
 
 def test_the_report_shows_lines_and_differences_and_the_summary_is_printed(pooled, tmp_path, capsys):
-    write_report(tmp_path / "pooled.html", None, pooled=pooled, settings=RixsSettings())
+    write_page(tmp_path / "pooled.html", contents_of(pooled, RixsSettings()))
     page = (tmp_path / "pooled.html").read_text()
     assert page.count("data:image/png") == 5  # maps, two differences, lines, dispersions
     assert "is left out" in page

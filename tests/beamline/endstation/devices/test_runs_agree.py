@@ -72,7 +72,7 @@ def structure(documents):
             }
     stop = documents[-1][1]
     kinds = {name for name, _ in documents}
-    own = ("uid", "time", "scan_id", "endstation", "versions")
+    own = ("uid", "time", "scan_id", "endstation", "geometry", "versions")  # geometry: as the configuration has it
     return {key: value for key, value in start.items() if key not in own}, streams, stop["num_events"], kinds
 
 
