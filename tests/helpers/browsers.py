@@ -5,12 +5,14 @@ from contextlib import contextmanager
 
 from playwright.sync_api import expect, sync_playwright
 
+PATIENCE = 60_000  # ms for whatever must happen: the computer may have much else to do
 EXPECTED = ("400 (Bad Request)", "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE")  # of what a test asks for
 
 
 @contextmanager
 def chromium():
     """Start the browser."""
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         path = shutil.which("chromium") or shutil.which("chromium-browser")
         launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -27,6 +29,7 @@ def is_problem(said):
 def page_of(service, browser, role, **options):
     """Sign in, and see to it that the page makes no mistake and asks nobody else."""
     context = browser.new_context(**{"viewport": {"width": 1300, "height": 1000}} | options)
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     problems, elsewhere = [], []
     page.on("pageerror", lambda error: problems.append(str(error)))
