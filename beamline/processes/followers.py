@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import subprocess
 import threading
@@ -15,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from beamline.child_process import module_command
 from beamline.processes.kinds import KINDS, Kind
 from beamline.processes.process import Follower
@@ -25,6 +22,7 @@ from beamline.storage.catalogue.errors import REMEDY
 from beamline.storage.layout import INGEST, Layout
 from beamline.storage.locks import is_locked
 from beamline.storage.log import LogError
+from beamline.storage.reports import last_report, progress_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +32,6 @@ RESTART_DELAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 60.0, 60.0)
 STEADY = 60.0  # s
 WATCH_INTERVAL = 0.5  # s between looks at whether another session's process still works
 STOP_TIMEOUT = 5.0  # s; then the process is killed, which neither the logs nor the catalogue mind
-CPU_STEP = 5.0  # s of processor time within `PATIENCE` that only work takes
 SILENCE = 10.0  # s without a report from the process, which reports every second
 POLL_INTERVAL = 0.05  # s
 UNDER_WAY = ("starting", "working", "idle")  # states
@@ -71,28 +68,6 @@ class FollowerStatus:
     restarts: int = 0
     pid: int | None = None
     since: float | None = None
-
-
-class _ReportedRun(BaseModel):
-    """What a process reports of a run that it is not done with."""
-
-    uid: str
-    documents: int
-    error: str
-    given_up: bool
-    behind: int = 0
-
-
-class _Report(BaseModel):
-    """What a process reports."""
-
-    pid: int
-    time: float
-    state: str
-    runs: list[_ReportedRun]
-    since: float | None = None
-    error: str = ""
-    cpu: float = 0.0
 
 
 class LogFollowing(ABC):
@@ -158,11 +133,11 @@ class LogFollowing(ABC):
         LogError
             When the folder has no log of this run.
         """
-        done, deadline = self._progress(), time.monotonic() + timeout
+        done, deadline = progress_of(self._layout, self.kind.name), time.monotonic() + timeout
         while not self.kind.is_done(self._data_dir, uid):
             if self.has_ended():
                 return self.kind.is_done(self._data_dir, uid)  # asked again, as it was just before it ended
-            if (more := self._progress()) != done:
+            if (more := progress_of(self._layout, self.kind.name)) != done:
                 done, deadline = more, time.monotonic() + timeout
             if time.monotonic() > deadline or self._failed or self._given_up(uid):
                 return False
@@ -232,40 +207,21 @@ class LogFollowing(ABC):
             return FollowerStatus("failed", waiting, 0, {"": self._failed}, self._restarts)
         if (reason := self._why_off()) is not None:
             return FollowerStatus("off", waiting, 0, {"": reason} if reason else {}, self._restarts)
-        report = self._last_report()
-        state = report.get("state", "starting")
-        if report and time.time() - report["time"] > SILENCE:
-            state = "silent"
-        runs = report.get("runs", ())
-        errors = {run["uid"]: run["error"] for run in runs if run["error"]}
-        if report.get("error"):
-            errors[""] = report["error"]
-        behind = sum(run.get("behind", 0) for run in runs)
-        pid, since = report.get("pid"), report.get("since")
-        return FollowerStatus(state, waiting, behind, errors, self._restarts, pid, since)
-
-    def _last_report(self) -> dict[str, Any]:
-        """Read the last status, possibly of a process that another session started; empty if there is none alive."""
-        # No file, no process, or not what the process writes.
-        with suppress(OSError, ValueError, OverflowError, RecursionError):
-            report = _Report.model_validate_json(self._layout.process_status(self.kind.name).read_bytes())
-            with suppress(PermissionError):  # it is another user's
-                os.kill(report.pid, 0)  # raises if the process has died, which makes its report obsolete
-            return report.model_dump()
-        return {}
-
-    def _progress(self) -> tuple[int, int]:
-        """Give what grows while it works: documents of the runs that are not complete, and the processor time it took.
-
-        A step may take minutes, as the last of a large stack does. What waits takes some thousandths of a processor.
-        """
-        report = self._last_report()
-        return sum(run["documents"] for run in report.get("runs", ())), int(report.get("cpu", 0.0) / CPU_STEP)
+        report = last_report(self._layout, self.kind.name)
+        if report is None:
+            return FollowerStatus("starting", waiting, restarts=self._restarts)
+        state = "silent" if time.time() - report.time > SILENCE else report.state
+        errors = {run.uid: run.error for run in report.runs if run.error}
+        if report.error:
+            errors[""] = report.error
+        behind = sum(run.behind for run in report.runs)
+        return FollowerStatus(state, waiting, behind, errors, self._restarts, report.pid, report.since)
 
     def _given_up(self, uid: str) -> bool:
-        report = self._last_report()
-        given_up = any(run["uid"] == uid and run["given_up"] for run in report.get("runs", ()))
-        return given_up or report.get("state") == "blocked"
+        report = last_report(self._layout, self.kind.name)
+        if report is None:
+            return False
+        return report.state == "blocked" or any(run.uid == uid and run.given_up for run in report.runs)
 
 
 class FollowingProcess(LogFollowing):

@@ -25,6 +25,7 @@ from beamline.storage.log import Doc, Log, LogError, LogState, inspect_log, is_b
 from beamline.storage.recorder import RecorderError, close_interrupted
 from beamline.storage.reductions import is_live_reduction
 from beamline.storage.relocation import file_of, read_run, why_unreadable
+from beamline.storage.reports import progress_of
 from callbacks.contract import reduction_of
 
 RETRY_DELAYS = (1, 3)  # s; shorter than in the background, as the user is waiting
@@ -478,14 +479,17 @@ class _Patience:
         self._layout = layout
         self._uids = uids
         self._for_lock = for_lock
-        self._left = len(uids)
+        self._progress = self._seen()
         self._deadline = time.monotonic() + LOCK_TIMEOUT
 
     def __call__(self) -> bool:
-        left = len(_pending(self._layout, self._uids))
-        if left < self._left:
-            self._left, self._deadline = left, time.monotonic() + LOCK_TIMEOUT
-        return bool(left or self._for_lock) and time.monotonic() < self._deadline
+        if (seen := self._seen()) != self._progress:
+            self._progress, self._deadline = seen, time.monotonic() + LOCK_TIMEOUT
+        return bool(seen[0] or self._for_lock) and time.monotonic() < self._deadline
+
+    def _seen(self) -> tuple[int, tuple[int, int]]:
+        """Give the number of runs that are left, and how far the other process says that it is with them."""
+        return len(_pending(self._layout, self._uids)), progress_of(self._layout, INGEST)
 
 
 def _move_aside(layout: Layout, reason: str) -> str:

@@ -373,7 +373,8 @@ def test_what_a_killed_process_left_is_closed_and_continued(tmp_path):
     assert len(raw.streams[Stream.PRIMARY]) == len(derived.frames) == raw.measurement.points == 12
     assert raw.start[CONTINUES]["points"] == 12 - left
     assert list_runs(runs, last=1)[0]["problems"] == []
-    recover(data, rebuild=False)  # the ingester of the killed process may be at work still, which nobody waits for
+    # The ingester of the killed process may be at work still, which nobody else waits for.
+    assert recover(data, rebuild=False).problems == []
     assert replay(runs, "-1", config=None, source="catalogue", keep=False)["equal"]
 
 

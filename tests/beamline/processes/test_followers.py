@@ -1,11 +1,11 @@
 """There is one process of each kind for a data folder, whoever starts it; threads follow by the same code."""
 
-import json
 import os
 import threading
 import time
 
 import pytest
+from follower_reports import report
 from frame_documents import raw_run, write_frames
 
 from beamline.processes import followers as followers_module
@@ -32,12 +32,6 @@ def record(data_dir):
         recorder(name, doc)
     recorder.close()
     return documents[0][1]["uid"]
-
-
-def report(data_dir, kind, **more):
-    """Write a report as a process of this kind does."""
-    text = {"pid": os.getpid(), "since": 1.0, "time": time.time(), "state": "idle", "error": "", "runs": []} | more
-    Layout(data_dir).process_status(kind).write_text(json.dumps(text))
 
 
 def test_a_process_that_works_already_is_found_and_one_of_our_own_started_when_it_has_ended(tmp_path, monkeypatch):
@@ -155,7 +149,7 @@ def test_a_thread_that_is_stopped_leaves_what_is_left(tmp_path):
 def test_a_run_is_waited_for_as_long_as_a_step_of_it_computes_and_no_longer(tmp_path, monkeypatch):
     uid = record(tmp_path)
     ours = FollowingProcess(REDUCTION, tmp_path)
-    monkeypatch.setattr(followers_module, "CPU_STEP", 0.1)
+    monkeypatch.setattr("beamline.storage.reports.CPU_STEP", 0.1)
     with locked(Layout(tmp_path).process_lock(REDUCTION), keep_waiting=lambda: False):
         ours.start()
         began = time.monotonic()

@@ -17,6 +17,7 @@ import event_model
 import h5py
 import numpy as np
 import pytest
+from follower_reports import report
 from refusals import no_file_beyond
 from soft import Camera, Values, number, run_program
 
@@ -28,7 +29,7 @@ from beamline.storage.catalogue.errors import CatalogueError
 from beamline.storage.catalogue.ingest import ingest_lock
 from beamline.storage.catalogue.recovery import Recovery, recover
 from beamline.storage.catalogue.restoring import Restorer
-from beamline.storage.layout import Layout
+from beamline.storage.layout import INGEST, Layout
 from beamline.storage.log import LogReader, LogState, pending_logs, read_log
 from beamline.storage.recorder import Recorder, close_interrupted
 
@@ -541,7 +542,12 @@ def test_another_process_that_fills_the_catalogue_slowly_is_waited_for_as_long_a
     assert patience()
     clock.now = 58.0
     assert patience()
+    report(tmp_path, INGEST, cpu=5.0)  # it has begun with the other, of which nothing is seen yet
     clock.now = 60.0
+    assert patience()
+    clock.now = 89.0
+    assert patience()
+    clock.now = 91.0
     assert not patience()
 
 
