@@ -10,6 +10,7 @@ from beamline.acquire import session as acquiring
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
 from beamline.operations.campaign import load_campaign, run_campaign
+from beamline.operations.campaign_report import write_campaign
 from beamline.operations.runs import summary_of
 from beamline.storage.runs import Runs
 from callbacks.contract import CAMPAIGN, CONTINUES, Stream
@@ -112,11 +113,14 @@ def test_a_campaign_proposes_waits_takes_changed_energies_goes_on_after_an_abort
     for said in (
         "Spectra and their features",
         "RIXS of LRNMC 311 mAh/g",
-        "the maps are not compared: ",
         "as changed in",
         "offset of the monochromator +0.1",
     ):
         assert said in page
+    assert "LRNMC 311 mAh/g less LRNMC powder reference" in page
+    part_of_one = [*aborted, maps[1].uid]
+    write_campaign(tmp_path / "apart.html", runs, "apart", proposal, part_of_one)
+    assert "the maps are not compared: calibrated maps: 1 of 2, expected" in (tmp_path / "apart.html").read_text()
     assert summary_of(runs, maps[0].uid)["problems"] == []
 
 
