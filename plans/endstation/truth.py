@@ -90,14 +90,19 @@ class PhantomTruth(Protocol):
         """Thickness, um, by material, shape (rows, columns)."""
         ...
 
-    def reduced_fraction(self, blur: float) -> FloatArray:
-        """Give the share of reduced oxide in all oxide under a probe with this sigma, um; NaN where there is none."""
+    def reduced_fraction(self, blur: float, element: str = "O") -> FloatArray:
+        """Give the share of oxide in which an element is reduced, under a probe with this sigma, um; NaN without it."""
         ...
 
     def edge_areas(
-        self, blur: float, energies: FloatArray, background: tuple[float, float], area: tuple[float, float]
+        self,
+        blur: float,
+        energies: FloatArray,
+        background: tuple[float, float],
+        area: tuple[float, float],
+        element: str = "O",
     ) -> Mapping[str, FloatArray]:
-        """Give the edge area, eV, of each material under a probe, for windows in eV, shape (rows, columns)."""
+        """Give the edge area, eV, under a probe, of oxide in which an element is "reduced" and of that "oxidised"."""
         ...
 
 

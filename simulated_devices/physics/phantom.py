@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,15 @@ from simulated_devices.physics.undulator import HORIZONTAL, Stokes
 FloatArray = NDArray[np.floating]
 Window = tuple[float, float]
 
-OF_PARTICLES = ("reduced", "oxidised", "binder")
+OXIDES: tuple[Material, ...] = ("reduced", "pristine", "charged", "oxidised")
+OF_PARTICLES: tuple[Material, ...] = (*OXIDES, "binder")
+# The states of the oxide in which an element is reduced; it is oxidised in the others.
+REDUCED: dict[str, tuple[Material, ...]] = {
+    "O": ("reduced", "pristine", "charged"),
+    "Mn": ("reduced",),
+    "Co": ("reduced", "pristine"),
+    "Ni": ("reduced", "pristine"),
+}
 HALF_FIELD, STEP = 3.0, 0.01  # um: the maps reach from -3 to 3 both ways
 EMPTY_BELOW = -0.9  # um: no sample at smaller x
 PARTICLES, AGGLOMERATES = 90, 12
@@ -37,9 +45,10 @@ class Phantom:
 
     thickness: dict[str, FloatArray]
 
-    @property
+    @cached_property
     def _materials(self) -> list[Material]:
-        return [name for name in MATERIALS if name in self.thickness]
+        """Those of which there is any."""
+        return [name for name in MATERIALS if name in self.thickness and self.thickness[name].any()]
 
     def transmission(self, energy: float, blur: float, light: Stokes = HORIZONTAL) -> FloatArray:
         """Give the transmission as a probe sees it.
@@ -59,13 +68,15 @@ class Phantom:
         """
         density = sum(
             (optical_density_per_um(name, energy, light) * self.thickness[name] for name in self._materials),
-            np.zeros(self.thickness["reduced"].shape),
+            self._nothing(),
         )
         result: FloatArray = ndimage.gaussian_filter(np.exp(-density), blur / STEP, truncate=4.0)
         return result
 
-    def edge_areas(self, blur: float, energies: FloatArray, background: Window, area: Window) -> dict[str, FloatArray]:
-        """Give the edge area of each material under a probe.
+    def edge_areas(
+        self, blur: float, energies: FloatArray, background: Window, area: Window, element: str = "O"
+    ) -> dict[str, FloatArray]:
+        """Give the edge area of the oxide under a probe, where an element of it is reduced and where it is oxidised.
 
         Parameters
         ----------
@@ -75,26 +86,34 @@ class Phantom:
             eV, ascending.
         background, area : (float, float)
             eV: the mean optical density in the first is subtracted, the second is integrated over by trapezoids.
+        element : str
+            One of `REDUCED`.
 
         Returns
         -------
         dict of str to numpy.ndarray, shape (rows, columns)
-            eV, by material.
+            eV, by "reduced" and "oxidised".
         """
         below, inside = ((energies >= low) & (energies <= high) for low, high in (background, area))
-        found: dict[str, FloatArray] = {}
-        for name in self._materials:
+        found = {"reduced": self._nothing(), "oxidised": self._nothing()}
+        for name in set(OXIDES) & set(self._materials):
             density = optical_density_per_um(name, energies)
             above = float(np.trapezoid(density[inside] - density[below].mean(), energies[inside]))
-            found[name] = above * ndimage.gaussian_filter(self.thickness[name], blur / STEP)
+            phase = "reduced" if name in REDUCED[element] else "oxidised"
+            found[phase] += above * ndimage.gaussian_filter(self.thickness[name], blur / STEP)
         return found
 
-    def reduced_fraction(self, blur: float) -> FloatArray:
-        """Give the share of reduced oxide in all oxide under a probe; NaN where there is none."""
-        reduced, oxidised = (ndimage.gaussian_filter(self.thickness[name], blur / STEP) for name in OF_PARTICLES[:2])
-        total = reduced + oxidised
+    def reduced_fraction(self, blur: float, element: str = "O") -> FloatArray:
+        """Give the share of the oxide under a probe in which an element is reduced; NaN where there is none."""
+        thickness = {name: ndimage.gaussian_filter(self.thickness[name], blur / STEP) for name in OXIDES}
+        reduced, total = (
+            sum((thickness[name] for name in names), self._nothing()) for names in (REDUCED[element], OXIDES)
+        )
         result: FloatArray = np.divide(reduced, total, out=np.full(total.shape, np.nan), where=total > 1e-6)
         return result
+
+    def _nothing(self) -> FloatArray:
+        return np.zeros(self.thickness["reduced"].shape)
 
 
 @lru_cache(maxsize=16)
@@ -122,11 +141,20 @@ def _slab(made_of: Sample, x: FloatArray) -> Phantom:
     binder = 2.5 * SLAB * rim if made_of.oxide <= 0.5 else np.zeros_like(x)
     if made_of.iron:
         return Phantom({**dict.fromkeys(OF_PARTICLES, np.zeros_like(x)), "iron": FILM * rim})
-    return Phantom({"reduced": (1 - made_of.oxidised) * oxide, "oxidised": made_of.oxidised * oxide, "binder": binder})
+    return Phantom({"reduced": np.zeros_like(x), **_in_bulk(made_of, oxide), "binder": binder})
+
+
+def _in_bulk(made_of: Sample, thickness: FloatArray) -> dict[str, FloatArray]:
+    """Divide oxide among its states: oxygen is oxidised where the metals are."""
+    return {
+        "pristine": (1 - made_of.metals) * thickness,
+        "charged": (made_of.metals - made_of.oxidised) * thickness,
+        "oxidised": made_of.oxidised * thickness,
+    }
 
 
 def _particles(made_of: Sample, x: FloatArray, y: FloatArray, rng: np.random.Generator) -> Phantom:
-    """Draw agglomerates of particles with oxidised cores, and binder around them."""
+    """Draw agglomerates of particles, each with a core in a reduced shell, and binder around them."""
     maps: dict[str, FloatArray] = {name: np.zeros(x.shape) for name in OF_PARTICLES}
     centres = rng.uniform((-0.5, -2.4), (2.4, 2.4), (AGGLOMERATES, 2))
     for number in range(PARTICLES):
@@ -139,8 +167,9 @@ def _particles(made_of: Sample, x: FloatArray, y: FloatArray, rng: np.random.Gen
         along = (x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)
         across = (y - centre[1]) * np.cos(angle) - (x - centre[0]) * np.sin(angle)
         whole, core = _shell_and_core(along, across, lateral, height, made_of.shell)
-        maps["reduced"] += whole - made_of.oxidised * core
-        maps["oxidised"] += made_of.oxidised * core
+        maps["reduced"] += whole - core
+        for state, thickness in _in_bulk(made_of, core).items():
+            maps[state] += thickness
     for centre in centres:
         spot = centre + rng.normal(0.0, 0.4, 2)
         size = rng.uniform(0.25, 0.6, 2)

@@ -2,7 +2,8 @@
 
 Positions follow the supplement of the reference paper: hybridised metal-oxygen states at 528 to 533 eV, the band of
 the metals' 4sp states above 535 eV, valence emission at 522 to 526 eV, and, along the charge plateau, the oxidised
-oxygen: absorption at 530.8 eV with a narrow emission at 523.75 eV.
+oxygen: absorption at 530.8 eV with a narrow emission at 523.75 eV. Nickel and cobalt are oxidised before the plateau,
+manganese stays 4+ (`simulated_devices.physics.metal_edges`).
 
 The dichroism of the iron film is that of its moments, by the sum rules, with the values of C. T. Chen et al., Phys.
 Rev. Lett. 75 (1995) 152: with p and q the integrals of the difference C+ less C- over L3, and over both edges, and r
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simulated_devices.physics.lineshapes import FWHM_PER_SIGMA, line, peak, step
+from simulated_devices.physics.metal_edges import metal_l
 from simulated_devices.physics.undulator import HORIZONTAL, Stokes
 
 FloatArray = NDArray[np.floating]
@@ -50,6 +52,8 @@ class Sample:
         Oxidised oxygen: 0 before the plateau, 1 at its end.
     hybridised : float
         Holes in the hybridised states, relative to the pristine oxide: they grow with charge.
+    metals : float
+        Share of nickel and cobalt that is oxidised: 0 as it is made, 1 from the beginning of the plateau on.
     shell : float
         Mean thickness of the reduced layer at the surface of the particles, um.
     form : {"particles", "slab"}
@@ -62,12 +66,15 @@ class Sample:
     carbon: float = 0.15
     oxidised: float = 0.0
     hybridised: float = 1.0
+    metals: float = 0.0
     shell: float = 0.02
     form: Literal["particles", "slab"] = "particles"
     iron: float = 0.0
 
     def absorption(self, energy: ArrayLike, light: Stokes = HORIZONTAL) -> FloatArray:
-        """Absorption near the O K edge, relative to the oxide's step; of iron near its L edges, to their step.
+        """Absorption near the O K edge and the L edges of the metals, relative to the oxide's step at the O K edge.
+
+        Of the bulk: what yields see more of at the surface is left out. That of iron is relative to its own step.
 
         Parameters
         ----------
@@ -78,11 +85,17 @@ class Sample:
         """
         e = np.asarray(energy, dtype=float)
         background = 0.12 * (520.0 / e) ** 3
-        oxide = oxide_o_k(e, oxidised=self.oxidised, hybridised=self.hybridised)
-        result: FloatArray = background + self.oxide * oxide + self.carbon * binder_o_k(e)
+        result: FloatArray = background + self.oxygen_absorption(e)
+        if self.oxide:
+            result = result + self.oxide * metal_l(e, oxidised=self.metals)
         if self.iron:
             result = result + self.iron * sum(iron_l(e, light))
         return result
+
+    def oxygen_absorption(self, energy: ArrayLike) -> FloatArray:
+        """Give what of the absorption is that of oxygen at its K edge."""
+        oxide = oxide_o_k(energy, oxidised=self.oxidised, hybridised=self.hybridised)
+        return self.oxide * oxide + self.carbon * binder_o_k(energy)
 
     def emission(self, excitation: float, emission: ArrayLike) -> FloatArray:
         """Fluorescence and resonant emission at one excitation energy.
@@ -180,24 +193,30 @@ def iron_areas() -> tuple[float, float]:
 
 
 def charged(capacity: float) -> Sample:
-    """Li-rich NMC charged to a capacity, mAh/g: oxygen is oxidised on the plateau, from about 120 to 311 mAh/g."""
-    plateau = np.clip((capacity - 120.0) / (311.0 - 120.0), 0.0, 1.0)
-    return Sample(oxidised=float(plateau), hybridised=1.0 + 0.25 * min(capacity, 120.0) / 120.0)
+    """Li-rich NMC charged to a capacity, mAh/g: metals up to about 120, oxygen on the plateau from there to 311."""
+    plateau, slope = np.clip((capacity - 120.0) / (311.0 - 120.0), 0.0, 1.0), min(capacity, 120.0) / 120.0
+    return Sample(oxidised=float(plateau), hybridised=1.0 + 0.25 * slope, metals=slope)
 
 
 SAMPLES: dict[str, Sample] = {
     "LRNMC pristine": Sample(),
     **{f"LRNMC {capacity} mAh/g": charged(capacity) for capacity in (131, 179, 230, 257, 280, 311)},
     "LRNMC powder reference": Sample(carbon=0.0, shell=0.0, form="slab"),
-    "LRNMC oxidised reference": Sample(carbon=0.0, oxidised=1.0, hybridised=1.25, shell=0.0, form="slab"),
+    "LRNMC oxidised reference": Sample(carbon=0.0, oxidised=1.0, hybridised=1.25, metals=1.0, shell=0.0, form="slab"),
     "carbon": Sample(oxide=0.02, carbon=1.0, shell=0.0, form="slab"),
     OPERANDO: Sample(),  # charged as the potentiostat has it
     OPEN_BEAM: Sample(oxide=0.0, carbon=0.0, shell=0.0, form="slab"),
     IRON: Sample(oxide=0.0, carbon=0.0, shell=0.0, form="slab", iron=1.0),
+    "LRNMC discharged": Sample(oxidised=0.1, hybridised=1.05, metals=0.2, shell=0.05),
+    # Other electrodes of the same charge: other particles, and the same spectra.
+    "LRNMC 311 mAh/g, sonicated": charged(311.0),
+    "LRNMC 311 mAh/g, coin cell": charged(311.0),
 }
-# Positions of the manipulator at which each is in the beam, mm along x, y and z: two columns of a copper holder.
+# Positions of the manipulator at which each is in the beam, mm along x, y and z: columns of a copper holder, in pairs.
+IN_PAIR = 14  # samples in two columns
 PLACES: dict[str, tuple[float, float, float]] = {
-    name: (4.0 * (index % 2) - 2.0, 5.0 * (index // 2) - 10.0, 0.0) for index, name in enumerate(SAMPLES)
+    name: (8.0 * (index // IN_PAIR) + 4.0 * (index % 2) - 2.0, 5.0 * (index % IN_PAIR // 2) - 10.0, 0.0)
+    for index, name in enumerate(SAMPLES)
 }
 
 

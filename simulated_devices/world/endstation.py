@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 import zlib
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -264,7 +263,7 @@ class SimulatedEndstation:
         flux = self.dose(begin, end) / seconds if self.shutter_open and seconds > 0 else 0.0
         energy = self.true_energy
         sample = Sample(oxide=0.0, carbon=0.0) if self.sample == OPEN_BEAM else sample_called(self.sample_in_beam)
-        oxygen = float(replace(sample, iron=0.0).absorption(energy) - Sample(oxide=0.0, carbon=0.0).absorption(energy))
+        oxygen = float(sample.oxygen_absorption(energy))
         seen = float(self._escape.share(sample, energy, light=self.light))
         rates = {
             drift_detector.OXYGEN: OXYGEN_RATE * flux * oxygen * seen,

@@ -28,3 +28,15 @@ def test_cores_are_oxidised_and_surfaces_reduced():
     assert np.nanmedian(fraction[(oxide > 1e-4) & (oxide < 0.02)]) > 0.8
     pristine = phantom_of("LRNMC pristine")
     assert not pristine.thickness["oxidised"].any()
+
+
+def test_metals_are_oxidised_in_the_core_before_its_oxygen_and_manganese_is_reduced_in_the_shell_alone():
+    phantom = phantom_of("LRNMC 131 mAh/g")  # the plateau has begun
+    oxide = sum(phantom.thickness[name] for name in ("reduced", "pristine", "charged", "oxidised"))
+    thick, thin = oxide > 0.12, (oxide > 1e-4) & (oxide < 0.02)
+    reduced = {element: phantom.reduced_fraction(0.01, element) for element in ("O", "Mn", "Ni")}
+    assert [np.nanmedian(reduced[element][thick]) > 0.6 for element in ("O", "Mn", "Ni")] == [True, False, False]
+    assert all(np.nanmedian(each[thin]) > 0.8 for each in reduced.values())
+    pristine = phantom_of("LRNMC pristine")
+    assert np.nanmin(pristine.reduced_fraction(0.01, "Ni")) > 0.999
+    assert np.nanmedian(pristine.reduced_fraction(0.01, "Mn")[thick]) < 0.6

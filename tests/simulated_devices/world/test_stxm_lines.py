@@ -87,7 +87,7 @@ def test_light_is_lost_with_the_beam_in_the_middle_of_a_line():
 
 
 def test_the_maps_lie_where_the_stage_says():
-    stage = made_of = phantom_of("LRNMC powder reference").thickness["reduced"]
+    stage = made_of = phantom_of("LRNMC powder reference").thickness["pristine"]
     made = world()
     sampled = made.truth.stxm.sampled(made_of, np.array([-2.0, 2.0]), np.array([0.0]), np.zeros((1, 2)))
     assert sampled[0, 0] == pytest.approx(0.0, abs=1e-6)
