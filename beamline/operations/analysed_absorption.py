@@ -36,7 +36,7 @@ def gather_spectra(found: Gathered, pairs: list[tuple[Run, Run]], recipe: Recipe
     BeamlineError
         For a channel that a run does not have.
     """
-    first: Spectra | None = None
+    first: dict[str, Spectra] = {}  # by edge
     offsets = []
     for raw, derived in pairs:
         result = derived.read(XasResult)
@@ -50,8 +50,8 @@ def gather_spectra(found: Gathered, pairs: list[tuple[Run, Run]], recipe: Recipe
             continue
         if recipe.align is not None:
             reference = absorption_of(raw, result, recipe.align.channel)
-            offset = offset_of(reference, recipe.align, first)
-            first = first or reference
+            offset = offset_of(reference, recipe.align, first.get(row.edge))
+            first.setdefault(row.edge, reference)
             if offset.status == "ok":
                 row = replace(row, spectra=moved(row.spectra, offset.offset))
             else:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from beamline.report.figures import Drawn
@@ -19,6 +20,8 @@ from callbacks.contract import NOT_TAKEN, AnalysedResult, Quantity
 COLOURS = ("#1b6ca8", "#d1495b", "#5a9367", "#8a5fa8", "#c98a1b", "#3d3d3d", "#4fb0ae", "#a0522d")
 MOST_FITS = 12  # spectra whose fits are drawn
 DARK = 0.02  # of the maximum: what is below is not shown of a spectrum of emission
+MOST_MAPS = 4  # of runs side by side
+MAPS = "Grey: no value. The colours end at the first and the last percent."
 PERCENTILES = (1.0, 99.0)  # of what a map shows, where its colours end
 
 
@@ -51,9 +54,12 @@ def analysed_figures(result: AnalysedResult, measures: Sequence[str]) -> Iterato
                 "Of each spectrum, with 68 % intervals; what is not known is left out, the table says why.",
                 against_rows(result, numbers),
             )
-    for name, quantity in _maps(result):
-        sigma = result.quantities.get(f"{name}_sigma")
-        yield _title_of(result, name), _said_of_map(result, name), image(result, name, quantity, sigma)
+    for names in _alike(result):
+        if len(names) == 1:
+            yield _title_of(result, names[0]), f"{_said_of_map(result, names[0])}. {MAPS}", image(result, names[0])
+        else:
+            told = "; ".join(f"{_sample_of_map(result, name)}: {_said_of_map(result, name)}" for name in names)
+            yield _common_title(result, names[0]), f"{told}. {MAPS}", images(result, names)
     yield from _correlations(result)
 
 
@@ -133,48 +139,99 @@ def _ranked(result: AnalysedResult, name: str) -> Iterator[PageTable]:
 
 
 def labels(result: AnalysedResult) -> list[str]:
-    """Name the rows for a reader: by sample, part and run, as far as these differ."""
-    samples, parts, runs = (list(map(str, each)) for each in (result.row_sample, result.row_part, result.row_run))
+    """Name the rows for a reader: by sample, edge, part and run, as far as these differ."""
+    edges, parts = _edges(result), list(map(str, result.row_part))
     told = []
-    for sample, part, run in zip(samples, parts, runs, strict=True):
-        words = [shortened(sample)]
-        if len(set(parts)) > 1:
-            words.append(part)
-        if len({other for other, own in zip(runs, samples, strict=True) if own == sample}) > 1:
-            words.append(run[:8])
+    for row, (state, edge, part) in enumerate(zip(_states(result), edges, parts, strict=True)):
+        words = [shortened(state[0])]
+        words += [edge] if len(set(edges)) > 1 else []
+        words += [part] if len(set(parts)) > 1 else []
+        words += [str(result.row_run[row])[:8]] if _has_several(result, state) else []
         told.append(" ".join(words))
     return told
 
 
+def _edges(result: AnalysedResult) -> list[str]:
+    """Give the edge of each row; "" of all in an analysis that was kept before edges were."""
+    return list(map(str, result.row_edge)) if len(result.row_edge) else [""] * len(result.row_run)
+
+
+State = tuple[str, int]  # a sample, and which of its runs at an edge
+
+
+def _states(result: AnalysedResult) -> list[State]:
+    """Give each row its state: the same at all edges."""
+    runs: dict[tuple[str, str], list[str]] = {}
+    states = []
+    for sample, edge, run in zip(map(str, result.row_sample), _edges(result), map(str, result.row_run), strict=True):
+        own = runs.setdefault((sample, edge), [])
+        if run not in own:
+            own.append(run)
+        states.append((sample, own.index(run)))
+    return states
+
+
+def _has_several(result: AnalysedResult, state: State) -> bool:
+    """Tell whether the sample of a state was measured several times at an edge."""
+    return any(sample == state[0] and number > 0 for sample, number in _states(result))
+
+
 def spectra(result: AnalysedResult, rows: NDArray[np.intp]) -> Figure:
-    """Draw spectra over one another with their bands, and below each less the first."""
-    names = labels(result)
-    if len(set(result.row_part[rows])) == 1:  # the heading has it
-        names = [name.replace(f" {result.row_part[rows[0]]}", "", 1) for name in names]
+    """Draw spectra over one another with their bands, and below each less the first: a panel for each edge."""
+    of_edges = _by_edge(result, rows)
     compared = [row for row in rows if _is_compared(result, row)]
-    figure = Figure(figsize=(9.0, 6.6 if compared else 4.4), layout="constrained")
     heights = (2, 1) if compared else (1,)
-    above, *below = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
-    for row in rows:
-        _curve(above, result, "spectrum", row, names[row])
-    if _is_corrected(result, rows):
-        _as_measured(above, result, rows)
+    figure = Figure(figsize=(max(9.0, 3.6 * len(of_edges)), 6.6 if compared else 4.4), layout="constrained")
+    grid = figure.subplots(len(heights), len(of_edges), sharex="col", height_ratios=heights, squeeze=False)
     unit = str(result.row_units[rows[0]])
-    above.set_ylabel(f"spectrum ({unit})" if unit else "absorption")
-    if len(rows) <= 2 * len(COLOURS):
-        above.legend(fontsize=8)
-    for axes in below:
-        for row in compared:
-            _curve(axes, result, "difference", row, names[row])
-        axes.axhline(0.0, color="black", lw=0.6)
-        axes.set_ylabel("difference")
-    axes = below[0] if compared else above
-    axes.set_xlabel(f"{result.row_axis[rows[0]]} (eV)")
-    if result.row_axis[rows[0]] == "emission energy":  # of a whole chip, most of which is dark
-        above.set_xlim(*_where_light_is(result, rows))
-    for each in (above, *below):
-        each.grid(alpha=0.3)
+    names = _in_one_panel(result, rows)
+    for place, ((edge, own), column) in enumerate(zip(of_edges.items(), grid.T, strict=True)):
+        above, *below = column
+        for row in own:
+            _curve(above, result, "spectrum", row, names[row])
+        if _is_corrected(result, own):
+            _as_measured(above, result, own)
+        for axes in below:
+            for row in own:
+                if _is_compared(result, row):
+                    _curve(axes, result, "difference", row, names[row])
+            axes.axhline(0.0, color="black", lw=0.6)
+            axes.set_visible(any(_is_compared(result, row) for row in own))
+        if place == 0:
+            above.set_ylabel(f"spectrum ({unit})" if unit else "absorption")
+            for axes in below:
+                axes.set_ylabel("difference")
+        if len(of_edges) > 1:
+            above.set_title(edge)
+        column[-1].set_xlabel(f"{result.row_axis[rows[0]]} (eV)")
+        if result.row_axis[rows[0]] == "emission energy":  # of a whole chip, most of which is dark
+            above.set_xlim(*_where_light_is(result, own))
+        for each in column:
+            each.grid(alpha=0.3)
+    most = max(map(len, of_edges.values()))
+    fullest = max(place for place, own in enumerate(of_edges.values()) if len(own) == most)
+    if len(set(names.values())) <= 2 * len(COLOURS):
+        grid[0][fullest].legend(fontsize=8)
     return figure
+
+
+def _by_edge(result: AnalysedResult, rows: NDArray[np.intp]) -> dict[str, NDArray[np.intp]]:
+    """Give the rows of each edge, by energy."""
+    edges = np.array(_edges(result))
+    lowest = {edge: np.nanmin(result.quantities["energy"].values[rows[edges[rows] == edge]]) for edge in edges[rows]}
+    return {edge: rows[edges[rows] == edge] for edge in sorted(lowest, key=lambda edge: float(lowest[edge]))}
+
+
+def _in_one_panel(result: AnalysedResult, rows: NDArray[np.intp]) -> dict[int, str]:
+    """Name the rows of a figure, where the edge stands above their panel, and a part that is common in the heading."""
+    states, parts = _states(result), [str(part) for part in result.row_part]
+    several, told = len({parts[row] for row in rows}) > 1, {}
+    for row in map(int, rows):
+        words = [shortened(states[row][0])]
+        words += [parts[row]] if several else []
+        words += [str(result.row_run[row])[:8]] if _has_several(result, states[row]) else []
+        told[row] = " ".join(words)
+    return told
 
 
 def _where_light_is(result: AnalysedResult, rows: NDArray[np.intp]) -> tuple[float, float]:
@@ -187,11 +244,10 @@ def _where_light_is(result: AnalysedResult, rows: NDArray[np.intp]) -> tuple[flo
 
 
 def _colour(result: AnalysedResult, row: int) -> str:
-    """Give the colour of a row: that of its run, or of its region where there is one run only."""
-    several = len(set(result.row_run)) > 1
-    kinds = list(dict.fromkeys(map(str, result.row_run if several else result.row_part)))
-    own = str((result.row_run if several else result.row_part)[row])
-    return COLOURS[kinds.index(own) % len(COLOURS)]
+    """Give the colour of a row: that of its state, at all edges, or of its part where there is one state only."""
+    states, parts = _states(result), list(map(str, result.row_part))
+    of: Sequence[object] = states if len(set(states)) > 1 else parts
+    return COLOURS[list(dict.fromkeys(of)).index(of[row]) % len(COLOURS)]
 
 
 def _is_compared(result: AnalysedResult, row: int) -> bool:
@@ -275,69 +331,135 @@ def slopes(result: AnalysedResult, name: str) -> Figure:
 
 
 def against_rows(result: AnalysedResult, numbers: dict[str, Quantity]) -> Figure:
-    """Draw what was read off against the capacity in the names of the samples or, where that is not there, the rows."""
-    by_unit: dict[str, list[str]] = {}
-    for key, quantity in numbers.items():
-        kind = f"fraction{quantity.units}" if "_of_" in key or key.endswith("_sum") else key
-        by_unit.setdefault(kind, []).append(key)
-    figure = Figure(figsize=(9.0, 1.0 + 2.4 * len(by_unit)), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(len(by_unit), 1, sharex=True))
-    names = labels(result)
+    """Draw what was read off against the capacity in the names of the samples or, where that is not there, the rows.
+
+    Fractions are drawn together; anything else has a panel for each edge.
+    """
     taken = np.flatnonzero(np.any([np.isfinite(each.values) for each in numbers.values()], axis=0))
-    if not len(taken):
-        taken = np.arange(len(names))
-    samples = [str(result.row_sample[row]) for row in taken]
-    at, axis = capacities(samples)
-    for axes, keys in zip(panels, by_unit.values(), strict=True):
-        for number, key in enumerate(keys):
-            sigma = result.quantities.get(f"{key}_sigma")
+    of_edges = _by_edge(result, taken if len(taken) else np.arange(len(result.row_run)))
+    several = len(of_edges) > 1
+    panels: dict[str, list[tuple[str, str]]] = {}
+    for key, quantity in numbers.items():
+        is_fraction = "_of_" in key or key.endswith("_sum")
+        for edge in of_edges:
+            kind = f"fraction{quantity.units}" if is_fraction else f"{key} {edge}"
+            panels.setdefault(kind, []).append((key, edge))
+    at, axis, names = _places(result, np.concatenate([*of_edges.values()]))
+    figure = Figure(figsize=(9.0, 1.0 + 2.4 * len(panels)), layout="constrained")
+    grid = np.atleast_1d(figure.subplots(len(panels), 1, sharex=True))
+    for axes, curves in zip(grid, panels.values(), strict=True):
+        for number, (key, edge) in enumerate(curves):
+            sigma, rows = result.quantities.get(f"{key}_sigma"), of_edges[edge]
             axes.errorbar(
-                at, numbers[key].values[taken], yerr=None if sigma is None else sigma.values[taken],
-                fmt="o" if axis == "run" else "o-",
-                ms=4, lw=0.8, color=COLOURS[number % len(COLOURS)], label=numbers[key].meaning,
+                [at[row] for row in rows], numbers[key].values[rows],
+                yerr=None if sigma is None else sigma.values[rows],
+                fmt="o" if axis == "run" else "o-", ms=4, lw=0.8, color=COLOURS[number % len(COLOURS)],
+                label=f"{edge}: {numbers[key].meaning}" if several else numbers[key].meaning,
             )  # fmt: skip
-        units = numbers[keys[0]].units
+        units = numbers[curves[0][0]].units
         axes.set_ylabel(f"({units})" if units else "")
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)
     if axis == "run":
-        panels[-1].set_xticks(at, [names[row] for row in taken], rotation=20, ha="right", fontsize=8)
+        grid[-1].set_xticks([*names], [*names.values()], rotation=20, ha="right", fontsize=8)
     else:
-        panels[-1].set_xlabel(axis)
+        grid[-1].set_xlabel(axis)
     return figure
 
 
-def image(result: AnalysedResult, name: str, quantity: Quantity, sigma: Quantity | None) -> Figure:
+def _places(result: AnalysedResult, rows: NDArray[np.intp]) -> tuple[dict[int, float], str, dict[float, str]]:
+    """Give where each row stands along an axis, the label of that, and the names of places that are no capacities.
+
+    A state stands in one place at all edges.
+    """
+    states, ordered = _states(result), sorted(map(int, rows))
+    if len(set(_edges(result))) > 1:
+        known = list(dict.fromkeys(states[row] for row in ordered))
+        found, axis = capacities([sample for sample, _ in known])
+        at = {row: float(found[known.index(states[row])]) for row in ordered}
+        return at, axis, {at[row]: shortened(states[row][0]) for row in ordered}
+    found, axis = capacities([states[row][0] for row in ordered])
+    at, names = dict(zip(ordered, found.tolist(), strict=True)), labels(result)
+    return at, axis, {at[row]: names[row] for row in ordered}
+
+
+def image(result: AnalysedResult, name: str) -> Figure:
     """Draw a map, and beside it its standard uncertainty."""
+    quantity, sigma = result.quantities[name], result.quantities.get(f"{name}_sigma")
     shown = [quantity] if sigma is None else [quantity, sigma]
-    number = name.partition("_")[0]
-    x, y = (result.quantities.get(f"{number}_{axis}") for axis in ("x", "y"))
-    height, width = quantity.values.shape
-    extent = (-0.5, width - 0.5, -0.5, height - 0.5)
-    unit = "pixel"
-    if x is not None and y is not None and width > 1 and height > 1:
-        half_x, half_y = (0.5 * (each.values[1] - each.values[0]) for each in (x, y))
-        extent = (
-            x.values[0] - half_x, x.values[-1] + half_x, y.values[0] - half_y, y.values[-1] + half_y,
-        )  # fmt: skip
-        unit = "um"
+    extent, unit = _extent(result, name)
     ratio = abs((extent[3] - extent[2]) / (extent[1] - extent[0]))
     figure = Figure(figsize=(9.0, min(9.0, max(2.4, 3.3 * ratio + 0.8))), layout="constrained")
     for axes, each, title in zip(
         np.atleast_1d(figure.subplots(1, len(shown))), shown, (quantity.meaning, "standard uncertainty"), strict=False
     ):
-        finite = each.values[np.isfinite(each.values)]
-        low, high = np.percentile(finite, PERCENTILES) if finite.size else (0.0, 1.0)
-        drawn = axes.imshow(
-            each.values, origin="lower", extent=extent, vmin=low, vmax=max(high, low + 1e-12), cmap="viridis",
-            interpolation="nearest",
-        )  # fmt: skip
-        axes.set_facecolor("#d9d9d9")
-        axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})")
+        drawn = _image(axes, each, (extent, unit), _limits([each]))
         axes.set_title(title, fontsize=9)
         figure.colorbar(drawn, ax=axes, label=quantity.units, extend="both", fraction=0.046, pad=0.03)
     return figure
+
+
+def images(result: AnalysedResult, names: Sequence[str]) -> Figure:
+    """Draw maps of several runs side by side, below each its standard uncertainty, on one colour scale each."""
+    values = [result.quantities[name] for name in names]
+    sigmas = [result.quantities[f"{name}_sigma"] for name in names if f"{name}_sigma" in result.quantities]
+    shown = [each for each in (values, sigmas) if len(each) == len(names)]
+    extents = [_extent(result, name) for name in names]
+    ratio = max(abs((extent[3] - extent[2]) / (extent[1] - extent[0])) for extent, _ in extents)
+    size = (max(9.0, 2.6 * len(names)), len(shown) * max(1.8, 2.6 * min(ratio, 1.6) + 0.6))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(shown), len(names), squeeze=False)
+    for line, quantities, title in zip(grid, shown, (values[0].meaning, "standard uncertainty"), strict=False):
+        limits = _limits(quantities)
+        for axes, each, extent, name in zip(line, quantities, extents, names, strict=True):
+            drawn = _image(axes, each, extent, limits)
+            axes.set_title(_sample_of_map(result, name), fontsize=9)
+        label = f"{title} ({values[0].units})" if values[0].units else title
+        figure.colorbar(drawn, ax=list(line), label=label, extend="both", fraction=0.046, pad=0.01)
+    return figure
+
+
+Extent = tuple[float, float, float, float]
+
+
+def _image(axes: Axes, each: Quantity, place: tuple[Extent, str], limits: tuple[float, float]) -> AxesImage:
+    extent, unit = place
+    drawn = axes.imshow(
+        each.values, origin="lower", extent=extent, vmin=limits[0], vmax=limits[1], cmap="viridis",
+        interpolation="nearest",
+    )  # fmt: skip
+    axes.set_facecolor("#d9d9d9")
+    axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})")
+    return drawn
+
+
+def _extent(result: AnalysedResult, name: str) -> tuple[Extent, str]:
+    """Give the outer edges of a map: left, right, bottom, top, and their unit."""
+    height, width = result.quantities[name].values.shape
+    number = name.partition("_")[0]
+    x, y = (result.quantities.get(f"{number}_{axis}") for axis in ("x", "y"))
+    if x is None or y is None or width < 2 or height < 2:
+        return (-0.5, width - 0.5, -0.5, height - 0.5), "pixel"
+    half_x, half_y = (0.5 * (each.values[1] - each.values[0]) for each in (x, y))
+    return (x.values[0] - half_x, x.values[-1] + half_x, y.values[0] - half_y, y.values[-1] + half_y), "um"
+
+
+def _limits(quantities: Sequence[Quantity]) -> tuple[float, float]:
+    """Give what the colours of maps end at."""
+    finite = np.concatenate([each.values[np.isfinite(each.values)] for each in quantities])
+    low, high = np.percentile(finite, PERCENTILES) if finite.size else (0.0, 1.0)
+    return float(low), float(max(high, low + 1e-12))
+
+
+def _alike(result: AnalysedResult) -> Iterator[list[str]]:
+    """Give the names of maps that are drawn together: of the same measure at the same edge, `MOST_MAPS` at most."""
+    edges = dict(zip(map(str, result.row_run), _edges(result), strict=True))
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, _ in _maps(result):
+        groups.setdefault((name.partition("_")[2], edges.get(_run_of_map(result, name), "")), []).append(name)
+    for names in groups.values():
+        yield from (names[begin : begin + MOST_MAPS] for begin in range(0, len(names), MOST_MAPS))
 
 
 def _maps(result: AnalysedResult) -> Iterator[tuple[str, Quantity]]:
@@ -351,13 +473,22 @@ def _run_of_map(result: AnalysedResult, name: str) -> str:
     return str(result.quantities["map_runs"].values[int(name.partition("_")[0].removeprefix("map")) - 1])
 
 
-def _title_of(result: AnalysedResult, name: str) -> str:
-    number, _, rest = name.partition("_")
+def _sample_of_map(result: AnalysedResult, name: str) -> str:
+    """Name the sample of a map."""
     run = _run_of_map(result, name)
-    sample = next(
-        (str(sample) for sample, uid in zip(result.row_sample, result.row_run, strict=True) if uid == run), ""
-    )
-    return f"Map: {rest.replace('_', ' ')}: {shortened(sample) or number} ({run[:8]})"
+    samples = (str(sample) for sample, uid in zip(result.row_sample, result.row_run, strict=True) if uid == run)
+    return shortened(next(samples, "")) or name.partition("_")[0]
+
+
+def _title_of(result: AnalysedResult, name: str) -> str:
+    said = name.partition("_")[2].replace("_", " ")
+    return f"Map: {said}: {_sample_of_map(result, name)} ({_run_of_map(result, name)[:8]})"
+
+
+def _common_title(result: AnalysedResult, name: str) -> str:
+    edges = dict(zip(map(str, result.row_run), _edges(result), strict=True))
+    edge, said = edges.get(_run_of_map(result, name), ""), name.partition("_")[2].replace("_", " ")
+    return f"Maps: {said}: {edge}" if edge and len(set(edges.values())) > 1 else f"Maps: {said}"
 
 
 def _said_of_map(result: AnalysedResult, name: str) -> str:
@@ -375,10 +506,7 @@ def _said_of_map(result: AnalysedResult, name: str) -> str:
         if place and reason != "ok" and (status == place).any()
     ]
     why = f"; {'; '.join(others)}" if others else ""
-    return (
-        f"{known} of {with_sample} pixels with sample{why}. Grey: no value. The colours end at the first and the last"
-        " percent."
-    )
+    return f"{known} of {with_sample} pixels with sample{why}"
 
 
 def _said_of_spectra(result: AnalysedResult, rows: NDArray[np.intp]) -> str:

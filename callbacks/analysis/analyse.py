@@ -61,6 +61,7 @@ def analyse(
         row_run=_texts(row.run for row in rows),
         row_sample=_texts(row.sample for row in rows),
         row_part=_texts(row.part for row in rows),
+        row_edge=_texts(row.edge for row in rows),
         row_axis=_texts(row.axis for row in rows),
         row_units=_texts(row.units for row in rows),
         assumed=_texts(said),
@@ -100,11 +101,12 @@ def _padded(lines: Sequence[FloatArray]) -> FloatArray:
 
 
 def _differences(rows: Sequence[Row], start: str) -> dict[str, Quantity]:
-    """Give each row less the first, or the one asked for, of the same part; nothing where each part has but one row."""
+    """Give each row less the first, or the one asked for, of the same part and edge; nothing where each is alone."""
     values, sigmas, of = [], [], []
+    start = next((row.sample for row in rows if start and row.run.startswith(start)), start)
     for row in rows:
-        others = [other for other in rows if (other.part, other.axis, other.status) == (row.part, row.axis, row.status)]
-        named = [other for other in others if start and (other.sample == start or other.run.startswith(start))]
+        others = [other for other in rows if _are_alike(other, row)]
+        named = [other for other in others if start and other.sample == start]
         other = (named or others)[0]
         nothing = np.full(len(row.spectra.energy), np.nan)
         value, variance = (nothing, nothing) if other is row else difference(row.spectra, other.spectra)
@@ -119,6 +121,11 @@ def _differences(rows: Sequence[Row], start: str) -> dict[str, Quantity]:
         "difference_sigma": Quantity(_padded(sigmas), "its standard uncertainty", "", points),
         "difference_from": Quantity(_texts(of), "run compared with", "", ("rows",)),
     }
+
+
+def _are_alike(row: Row, other: Row) -> bool:
+    """Tell whether one row can be compared with another."""
+    return all(getattr(row, name) == getattr(other, name) for name in ("part", "edge", "axis", "status"))
 
 
 def _tabulated(name: str, measure: Measure, rows: Sequence[Row], references: References) -> dict[str, Quantity]:
@@ -190,7 +197,7 @@ def _maps(number: int, pixels: Pixels, recipe: Recipe, references: References) -
     spectra, status = pixels.spectra, np.full(pixels.spectra.shape, "ok")
     try:
         if recipe.normalise is not None:
-            spectra, status = normalised(spectra, recipe.normalise)
+            spectra, status = normalised(spectra, recipe.normalise.at(pixels.edge, spectra.energy))
     except ValueError as error:
         return found, [f"run {pixels.run[:8]}: no maps: {error}"]
     if not (status == "ok").any():

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from callbacks.analysis.measured import Reference
 from callbacks.analysis.measures import Measure, Window
+from callbacks.stxm.edges import edge_of
 
 TAKEN = (
     "energy",
@@ -56,12 +58,23 @@ class ReferenceSpectrum(_Table):
 
 
 class Normalisation(_Table):
-    """Taken off and divided by, in each spectrum; windows in eV."""
+    """Taken off and divided by, in each spectrum; windows in eV.
+
+    By area, windows that are not given are those of the edge (`callbacks.stxm.edges`); else the ends of the range.
+    """
 
     pre_edge: Window | None = None
     post_edge: Window | None = None
     background: Literal["constant", "linear"] = "linear"
     by: Literal["edge", "area"] = "edge"
+
+    def at(self, edge: str, energy: NDArray[np.floating]) -> Normalisation:
+        """Give it with the windows of an edge, of spectra at energies in eV."""
+        if self.by == "edge" or not len(energy):
+            return self
+        own = edge_of(edge, energy)
+        windows = {"pre_edge": self.pre_edge or own.background, "post_edge": self.post_edge or own.area}
+        return self.model_copy(update=windows)
 
 
 class Alignment(_Table):

@@ -102,7 +102,7 @@ def normalised(spectra: Spectra, how: Normalisation) -> tuple[Spectra, NDArray[n
 def normalised_row(row: Row, how: Normalisation) -> Row:
     """Normalise the spectrum of a row; where that cannot be done it stays as it is, and its status says why."""
     try:
-        spectra, status = normalised(row.spectra, how)
+        spectra, status = normalised(row.spectra, how.at(row.edge, row.spectra.energy))
     except ValueError as error:
         return replace(row, status=str(error))
     return (

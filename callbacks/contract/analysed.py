@@ -45,6 +45,7 @@ class AnalysedResult(Result):
     row_run: Annotated[Texts, Described("uid of the run of each row", shape=("rows",))] = NO_TEXTS
     row_sample: Annotated[Texts, Described("its sample", shape=("rows",))] = NO_TEXTS
     row_part: Annotated[Texts, Described("which of its spectra: channel, region or cut", shape=("rows",))] = NO_TEXTS
+    row_edge: Annotated[Texts, Described("absorption edge of its run, as in O K", shape=("rows",))] = NO_TEXTS
     row_axis: Annotated[Texts, Described("what its energies are", shape=("rows",))] = NO_TEXTS
     row_units: Annotated[Texts, Described("unit of its spectrum", shape=("rows",))] = NO_TEXTS
     assumed: Annotated[Texts, Described("what was assumed, left out or refused", shape=("notes",))] = NO_TEXTS
