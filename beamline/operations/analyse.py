@@ -20,7 +20,7 @@ from beamline.operations.analyse_rixs import keep_pooled
 from beamline.operations.analysed_spectra import technique_of_all
 from beamline.operations.outputs import new_file, printed
 from beamline.operations.problems import problems_of
-from beamline.operations.recipes import read_recipe, refuse_files, runs_of
+from beamline.operations.recipes import is_pooled, read_recipe, refuse_files, runs_of
 from beamline.operations.runs import data_folder, interruptions, of_one_scan, technique_of
 from beamline.processes.followers import ingest_now
 from beamline.report.page import PageContents, write_page
@@ -132,7 +132,8 @@ def _chosen(
     """Choose the analysis: that of an analysis that was kept, one of analyses, one by a recipe, or a pooled one."""
     runs, (does, sets) = Runs(data_dir), options
     before = runs.find_pooled(names[0]) if len(names) == 1 else None
-    by_recipe = recipe is not None or does or sets
+    is_pool = is_pooled(recipe)
+    by_recipe = (recipe is not None and not is_pool) or does or sets
     if before is not None and by_recipe:
         raise BeamlineError(f"{names[0]}: is an analysis, which is made again by its own recipe; name runs instead")
     if before is not None and before.pipeline == ANALYSED_ACROSS:
@@ -143,11 +144,15 @@ def _chosen(
     if recipe is not None and analyse_across.is_across(recipe):
         if names or does or sets:
             raise BeamlineError(f"{recipe}: compares analyses, which it names itself; expected no runs and no options")
-        return partial(_across, partial(analyse_across.analyse_across, runs, recipe))
-    names = before.raw_uids if before is not None else names or (runs_of(recipe) if recipe else [])
+        return partial(
+            _across, partial(analyse_across.analyse_across, runs, recipe, partial(_kept_uid, processing, data_dir))
+        )
+    names = before.raw_uids if before is not None else names or (runs_of(recipe, runs) if recipe else [])
     if not names:
         raise BeamlineError(NO_RUN)
     names, pipeline = _runs_of_one_pipeline(names, data_dir)
+    if is_pool and pipeline == XAS.name:
+        raise BeamlineError(f"{recipe}: pool: is of STXM stacks or RIXS maps, but the runs are absorption spectra")
     if by_recipe or pipeline == XAS.name:
         make = partial(analyse_recipe.analyse_by_recipe, runs, names, file=recipe, does=does, sets=sets)
         return partial(_by_recipe, make)
@@ -185,13 +190,19 @@ def check_analysis(names: list[str], recipe: Path | None, data_dir: Path) -> lis
                 raise BeamlineError(f"{recipe}: compares analyses, which it names itself; expected no runs")
             analyse_across.analyses_of(runs, analyse_across.read_across(recipe))
             return []
-        names = names or runs_of(recipe)
+        names = names or runs_of(recipe, runs)
     if not names:
         raise BeamlineError(NO_RUN)
     uids, _ = _runs_of_one_pipeline(names, data_dir)
-    if recipe is not None:
+    if recipe is not None and not is_pooled(recipe):
         read_recipe(recipe, (), (), technique_of_all(runs, uids), data_dir)
     return uids
+
+
+def _kept_uid(processing: dict[str, dict[str, Any]], data_dir: Path, recipe: Path) -> str:
+    """Analyse by a recipe's file; give the uid of what is kept."""
+    uid, _, _ = _chosen([], processing, data_dir, recipe, ((), ()))()
+    return uid
 
 
 def show_pooled(runs: Runs, entry: Entry) -> dict[str, Any]:

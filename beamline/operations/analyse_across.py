@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,7 +40,8 @@ class Feature(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    of: str  # the analysis: its uid or the unique beginning of it
+    # The analysis: its uid or the unique beginning of it; or the recipe, a file beside this one, that it is made by.
+    of: str
     quantity: str  # as its report or `show` names it: measure and value, such as feature_area; or total_reduced
     part: str = ""  # of its rows: region, channel or cut
 
@@ -86,15 +87,24 @@ def is_across(file: Path | None) -> bool:
     return file is not None and read_tables(file).get("technique") == TECHNIQUE
 
 
-def analyse_across(runs: Runs, file: Path) -> Across:
+def analyse_across(runs: Runs, file: Path, analyse: Callable[[Path], str]) -> Across:
     """Compare features of the same samples, and keep the outcome as a derived run.
+
+    Parameters
+    ----------
+    runs : Runs
+    file : Path
+        The recipe.
+    analyse : callable
+        Makes an analysis by the recipe's file that a feature is of, and gives its uid. It is called once for each file.
 
     Raises
     ------
     BeamlineError
         For a mistake in the recipe, an analysis that is not there, or a feature that it does not have.
     """
-    return compare(runs, read_across(file))
+    recipe = read_across(file)
+    return compare(runs, recipe.model_copy(update={"features": _with_analyses(recipe, file, analyse)}))
 
 
 def read_across(file: Path) -> AcrossRecipe:
@@ -110,6 +120,21 @@ def read_across(file: Path) -> AcrossRecipe:
         return AcrossRecipe.model_validate(tables)
     except ValidationError as error:
         raise BeamlineError(*(f"{file}: {line}" for line in explain(error, AcrossRecipe))) from error
+
+
+def _with_analyses(recipe: AcrossRecipe, file: Path, analyse: Callable[[Path], str]) -> dict[str, Feature]:
+    """Make the analyses that features name by their recipes."""
+    named = dict.fromkeys(feature.of for feature in recipe.features.values() if feature.of.endswith(".toml"))
+    made: dict[str, str] = {}
+    for of in named:
+        path = file.parent / of
+        if is_across(path):
+            raise BeamlineError(f"{file}: {of}: compares analyses itself, expected the recipe of one")
+        made[of] = analyse(path)
+    return {
+        name: feature.model_copy(update={"of": made.get(feature.of, feature.of)})
+        for name, feature in recipe.features.items()
+    }
 
 
 def show_across(runs: Runs, entry: Entry) -> Across:

@@ -8,16 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beamline.acquire.references import YIELD, find_reference
 from beamline.endstation.config import explain, not_finite, read_tables
 from beamline.errors import BeamlineError
+from beamline.operations.selecting import select_runs
 from beamline.storage.runs import Runs
 from callbacks.analysis import Recipe
 from callbacks.wording import number_of
 
-RUNS = "runs"  # key of a recipe's file: names of runs, where none are given beside it
+# Keys of a recipe's file that say of what it is: names of runs, where none are given beside it, or which are selected;
+# and that stacks or maps are pooled.
+RUNS, SELECT, POOL = "runs", "select", "pool"
+
+
+class Selection(BaseModel):
+    """Runs of samples: of each at each edge the newest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    technique: str
+    samples: tuple[str, ...] = Field(min_length=1)
+    edges: tuple[str, ...] = ("",)  # any where not given
 
 
 def read_recipe(file: Path | None, does: Sequence[str], sets: Sequence[str], technique: str, data_dir: Path) -> Recipe:
@@ -42,7 +55,8 @@ def read_recipe(file: Path | None, does: Sequence[str], sets: Sequence[str], tec
         That names file, key, what was found and what was expected.
     """
     tables: dict[str, Any] = {"technique": technique} | (read_tables(file) if file else {})
-    tables.pop(RUNS, None)
+    for key in (RUNS, SELECT):
+        tables.pop(key, None)
     where = str(file) if file else "recipe"
     measures = tables.setdefault("measures", {})
     if not isinstance(measures, dict):
@@ -71,18 +85,53 @@ def read_recipe(file: Path | None, does: Sequence[str], sets: Sequence[str], tec
         raise BeamlineError(*(f"{where}: {line}" for line in explain(error, Recipe))) from error
 
 
-def runs_of(file: Path) -> list[str]:
-    """Give the runs that a recipe's file names; none where it does not.
+def runs_of(file: Path, runs: Runs) -> list[str]:
+    """Give the runs that a recipe's file names or selects; none where it does not.
 
     Raises
     ------
     BeamlineError
-        When they are no list of names.
+        When they are no list of names, it selects in a way that cannot be understood, or one of those is not there.
     """
-    named = read_tables(file).get(RUNS, [])
+    tables = read_tables(file)
+    if SELECT in tables and RUNS in tables:
+        raise BeamlineError(f"{file}: {RUNS} and {SELECT}: expected one of them")
+    if SELECT in tables:
+        try:
+            wanted = Selection.model_validate(tables[SELECT])
+        except ValidationError as error:
+            raise BeamlineError(*(f"{file}: {SELECT}: {line}" for line in explain(error, Selection))) from error
+        return [_newest(file, runs, wanted, sample, edge) for edge in wanted.edges for sample in wanted.samples]
+    named = tables.get(RUNS, [])
     if not isinstance(named, list) or not all(isinstance(name, str | int) for name in named):
         raise BeamlineError(f'{file}: {RUNS}: expected names of runs, such as ["12", "53a788d7"]')
     return [str(name) for name in named]
+
+
+def _newest(file: Path, runs: Runs, wanted: Selection, sample: str, edge: str) -> str:
+    terms = [f"technique={wanted.technique}", f"sample={sample}", *([f"edge={edge}"] if edge else [])]
+    try:
+        return select_runs(runs, terms)[-1].uid
+    except BeamlineError as error:
+        raise BeamlineError(f"{file}: {SELECT}: {error}") from error
+
+
+def is_pooled(file: Path | None) -> bool:
+    """Tell whether a recipe's file asks for stacks or maps to be pooled.
+
+    Raises
+    ------
+    BeamlineError
+        When it asks for anything else beside that.
+    """
+    tables = read_tables(file) if file else {}
+    if POOL not in tables:
+        return False
+    if tables[POOL] is not True:
+        raise BeamlineError(f"{file}: {POOL}: is {tables[POOL]!r}, expected true, or nothing")
+    if others := sorted(set(tables) - {POOL, RUNS, SELECT, "technique"}):
+        raise BeamlineError(f"{file}: {', '.join(others)}: runs that are pooled are analysed as [processing] says")
+    return True
 
 
 def refuse_files(file: Path, runs: Runs) -> None:

@@ -9,6 +9,9 @@ from matplotlib.figure import Figure
 
 from beamline.report.figures import Drawn
 from beamline.report.rixs_pooled import draw_map
+from beamline.report.stxm.curves import SERIES
+from beamline.report.stxm.maps import chemical_maps
+from beamline.report.stxm.pooled import SAID_OF_MAPS, coloured_maps
 from beamline.storage.results import Run
 from beamline.text import shortened
 from callbacks.contract import RIXS_POOLED, STXM_POOLED, AnalysedResult, PooledResult, RixsPooledResult
@@ -36,12 +39,48 @@ def across_figures(result: AnalysedResult, names: Sequence[str], analyses: Mappi
     for place, name in enumerate(names[1:], 1):
         for other in names[:place]:
             yield f"{name} against {other}", "Of the same samples, with 68 % intervals.", against(result, other, name)
+    yield from _stacks(result, {name: analyses[name] for name in names})
     if drawn := _maps_and_spectra(result, analyses):
         yield (
             "Maps and spectra",
             "Above: RIXS maps on one colour scale. Below: absorption of the same samples.",
             drawn,
         )
+
+
+def _stacks(result: AnalysedResult, analyses: Mapping[str, Run]) -> Iterator[Drawn]:
+    """Draw end members, and maps of all samples, of the stacks that were pooled."""
+    pooled: dict[str, PooledResult] = {}
+    for name, run in analyses.items():
+        assert run.derivation is not None
+        if run.derivation.pipeline == STXM_POOLED and (own := run.read(PooledResult)).reduced_fraction.size:
+            pooled[name] = own
+    if not pooled:
+        return
+    samples = [str(sample) for sample in result.quantities["sample"].values]
+    yield "End members", "Of each feature's stacks, with 68 % bands.", _end_members(pooled)
+    panels, regions = [], []
+    for name, own in pooled.items():
+        maps = {sample: (colours, region) for sample, colours, region in coloured_maps(own)}
+        for sample in samples:
+            if sample in maps:
+                panels.append((f"{_words(name)}: {shortened(sample)}", maps[sample][0]))
+                regions.append(maps[sample][1])
+    yield "Maps", SAID_OF_MAPS, chemical_maps(panels, regions)
+
+
+def _end_members(pooled: Mapping[str, PooledResult]) -> Figure:
+    figure = Figure(figsize=(max(6.4, 4.2 * len(pooled)), 3.8), layout="constrained")
+    for axes, (name, own) in zip(np.atleast_1d(figure.subplots(1, len(pooled))), pooled.items(), strict=True):
+        members = zip(own.end_member_names, own.end_members, own.end_members_sigma, strict=True)
+        for colour, (member, values, sigma) in zip(SERIES, members, strict=False):
+            axes.fill_between(own.end_member_energy, values - sigma, values + sigma, color=colour, alpha=0.25, lw=0)
+            axes.plot(own.end_member_energy, values, color=colour, lw=1.0, label=str(member))
+        axes.set(xlabel="photon energy (eV)", title=_words(name))
+        axes.legend(fontsize=8)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("optical density, area 1 (1/eV)")
+    return figure
 
 
 def along_the_cycle(result: AnalysedResult, names: Sequence[str]) -> Figure:
@@ -86,7 +125,11 @@ def against(result: AnalysedResult, other: str, name: str) -> Figure:
 
 def _label(result: AnalysedResult, name: str) -> str:
     units = result.quantities[f"feature_{name}"].units
-    return f"{name.replace('_', ' ')} ({units})" if units else name.replace("_", " ")
+    return f"{_words(name)} ({units})" if units else _words(name)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _maps_and_spectra(result: AnalysedResult, analyses: Mapping[str, Run]) -> Figure | None:

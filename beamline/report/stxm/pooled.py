@@ -17,6 +17,12 @@ from beamline.report.stxm.maps import RESIDUAL_WHITE, chemical_maps, residual_ag
 from callbacks.contract import PooledResult
 from callbacks.stxm.unmixing.chemical_map import colours
 
+RUN = "run"  # the axis where capacities are not known
+SAID_OF_MAPS = (
+    "Hue: the fraction of reduced in reduced + oxidised (green 1, red 0); brightness: the edge area, on one scale for"
+    " all of an edge. Black: excluded, or without sample."
+)
+
 
 def pooled_figures(result: PooledResult) -> Iterable[Drawn]:
     """Draw a pooled analysis: chemical maps of all runs, residuals, components, end members, total fractions."""
@@ -42,22 +48,10 @@ def pooled_figures(result: PooledResult) -> Iterable[Drawn]:
 
 
 def _maps(result: PooledResult) -> Iterable[Drawn]:
-    names = [str(name) for name in result.samples]
-    reduced, residual, area = (
-        result.images(values) for values in (result.reduced_fraction, result.residual, result.brightness)
-    )
-    full = float(np.nanpercentile(result.brightness, 99))
-    regions = [
-        Field(slice(0, image.shape[0]), slice(0, image.shape[1]), (0.0, float(width)), (0.0, float(height)))
-        for image, width, height in zip(reduced, result.run_width_um, result.run_height_um, strict=True)
-    ]
-    coloured = [colours(one, bright, full=full) for one, bright in zip(reduced, area, strict=True)]
-    yield (
-        "Chemical maps",
-        "Hue: the fraction of reduced in reduced + oxidised (green 1, red 0); brightness: the edge area, on one scale"
-        " for all. Black: excluded, or without sample.",
-        chemical_maps(list(zip(names, coloured, strict=True)), regions),
-    )
+    names, full = [str(name) for name in result.samples], _full_brightness(result)
+    residual, regions = result.images(result.residual), _regions(result)
+    coloured = [(name, image) for name, image, _ in coloured_maps(result)]
+    yield "Chemical maps", SAID_OF_MAPS, chemical_maps(coloured, regions)
     yield (
         "Residual maps",
         f"White: a residual of {RESIDUAL_WHITE} or more.",
@@ -76,6 +70,30 @@ def _maps(result: PooledResult) -> Iterable[Drawn]:
     )
 
 
+def coloured_maps(result: PooledResult) -> list[tuple[str, FloatArray, Field]]:
+    """Give sample, colours (lines, columns, 3) and field of the chemical map of each run, on one scale."""
+    full = _full_brightness(result)
+    images = (result.images(values) for values in (result.reduced_fraction, result.brightness))
+    return [
+        (str(name), colours(reduced, bright, full=full), region)
+        for name, reduced, bright, region in zip(result.samples, *images, _regions(result), strict=True)
+    ]
+
+
+def _full_brightness(result: PooledResult) -> float:
+    return float(np.nanpercentile(result.brightness, 99))
+
+
+def _regions(result: PooledResult) -> list[Field]:
+    """Give the field of each run, from its own corner on."""
+    return [
+        Field(slice(0, image.shape[0]), slice(0, image.shape[1]), (0.0, float(width)), (0.0, float(height)))
+        for image, width, height in zip(
+            result.images(result.brightness), result.run_width_um, result.run_height_um, strict=True
+        )
+    ]
+
+
 def _total_fractions(result: PooledResult) -> Drawn:
     totals = np.column_stack([result.total_fractions, result.total_reduced])
     sigmas = np.column_stack([result.total_fractions_sigma, result.total_reduced_sigma])
@@ -85,7 +103,7 @@ def _total_fractions(result: PooledResult) -> Drawn:
         "Total fractions",
         "Linear-combination fit of the end members to the average spectrum of each run, as shares of the edge area;"
         " 68 % intervals, with what is not known of the end members.",
-        against_capacity(capacity, totals, sigmas, curves, label=label),
+        against_capacity(capacity, totals, sigmas, curves, label=label, samples=[str(name) for name in result.samples]),
     )
 
 
@@ -102,11 +120,17 @@ def capacities(names: Sequence[str]) -> tuple[FloatArray, str]:
     found = np.array([capacity_of(name) for name in names])
     if np.isfinite(found).all() and len(set(found)) == len(names):
         return found, "capacity (mAh/g)"
-    return np.arange(1.0, len(names) + 1), "run"
+    return np.arange(1.0, len(names) + 1), RUN
 
 
 def against_capacity(
-    capacity: FloatArray, totals: FloatArray, sigma: FloatArray, names: Sequence[str], *, label: str
+    capacity: FloatArray,
+    totals: FloatArray,
+    sigma: FloatArray,
+    names: Sequence[str],
+    *,
+    label: str,
+    samples: Sequence[str] = (),
 ) -> Figure:
     """Draw total fractions against the capacity of each sample.
 
@@ -120,6 +144,8 @@ def against_capacity(
         Names of the curves.
     label : str
         Label of the horizontal axis.
+    samples : sequence of str
+        Named at the axis where that is not of capacities.
     """
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
@@ -128,6 +154,8 @@ def against_capacity(
             capacity, totals[:, number], yerr=sigma[:, number], fmt="o-", ms=5, lw=1.0, color=SERIES[number], label=name
         )
     axes.set(xlabel=label, ylabel="fraction", ylim=(-0.05, 1.05), title="total fractions")
+    if label == RUN and samples:
+        axes.set_xticks(capacity, samples, rotation=20, ha="right", fontsize=8)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
     return figure

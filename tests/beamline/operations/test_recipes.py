@@ -16,6 +16,7 @@ from beamline.acquire.session import Session, measure
 from beamline.endstation.config import load_config
 from beamline.formats.importers.xdi import xdi_documents
 from beamline.operations.replay import reduce_documents
+from beamline.report.analysed import analysed_figures, labels
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.layout import REDUCTION, Layout
 from beamline.storage.recorder import Recorder
@@ -442,3 +443,104 @@ def test_a_spectrum_that_is_exported_to_xdi_and_imported_again_is_reduced_to_the
         for field in ("normalised", "sigma", "edge_jump"):
             expected, found = (getattr(result.spectra[name], field) for result in (before, after))
             assert found == pytest.approx(expected, rel=1e-6, abs=1e-9), (name, field)
+
+
+@pytest.fixture(scope="module")
+def edges(tmp_path_factory):
+    """A data folder with absorption spectra of two states of charge at two edges, flown."""
+    data = tmp_path_factory.mktemp("edges")
+    regions = {"Ni L3": "842:850:0.5, 850:860:0.2", "Mn L3": "628:638:0.5, 638:648:0.2"}
+    with Session(load_config(), data, in_process=True, followers=[REDUCTION]) as session:
+        for sample in SAMPLES[::2]:
+            for edge, energies in regions.items():
+                measure(session, xas(session.endstation, energies, 5.0, sample=sample, edge=edge, mode="fly"))
+        assert session.drain() == ""
+    return data
+
+
+OF_EDGES = """
+[select]
+technique = "xas"
+samples = ["LRNMC pristine", "LRNMC 311 mAh/g"]
+edges = ["Ni L3", "Mn L3"]
+[normalise]
+background = "constant"
+by = "area"
+[measures.nickel]
+by = "centroid"
+edge = "Ni L3"
+window = [851, 857]
+"""
+
+
+def test_runs_selected_at_several_edges_are_compared_at_each_in_a_panel_of_its_own(edges, tmp_path):
+    file = tmp_path / "edges.toml"
+    file.write_text(OF_EDGES)
+    outcome = as_json("analyse", "-r", file, "--data-dir", edges, "-o", tmp_path / "report.html")
+    assert [one["sample"] for one in outcome["spectra"]] == [*SAMPLES[::2]] * 2
+    runs = Runs(edges)
+    result = runs.load(runs.find_pooled(outcome["derived_uid"])).read(AnalysedResult)
+    assert result.row_edge.tolist() == ["Ni L3"] * 2 + ["Mn L3"] * 2
+    assert set(result.quantities["spectrum_status"].values) == {"ok"}
+    row_run = result.row_run.tolist()
+    assert result.quantities["difference_from"].values.tolist() == ["", row_run[0], "", row_run[2]]
+    difference, sigma = (np.nan_to_num(result.quantities[f"difference{end}"].values) for end in ("", "_sigma"))
+    assert np.abs(difference[1]).max() > 10 * sigma[1].max()  # nickel is oxidised,
+    assert np.abs(difference[3]).max() < 5 * sigma[3].max()  # and manganese is not
+    centre = [one["measures"]["nickel"].get("energy", {}).get("value") for one in outcome["spectra"]]
+    assert centre[1] - centre[0] == pytest.approx(0.85, abs=0.15)
+    assert centre[2:] == [None, None]
+    _, _, drawn = next(iter(analysed_figures(result, ["nickel"])))
+    above = drawn.axes[:2]
+    assert [axes.get_title() for axes in above] == ["Mn L3", "Ni L3"]
+    assert [line.get_color() for line in above[0].lines] == [line.get_color() for line in above[1].lines]
+    assert [text.get_text() for axes in above if axes.get_legend() for text in axes.get_legend().get_texts()] == [
+        *SAMPLES[::2]
+    ]
+    assert labels(result)[1] == "LRNMC 311 mAh/g Ni L3"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (('"LRNMC pristine"', '"LRNMC mislaid"'), "select: technique=xas sample=LRNMC mislaid edge=Ni L3: no run of"),
+        (("edges =", "edge ="), "select: unknown key 'edge'; did you mean 'edges'?"),
+        (("[select]", "runs = [1]\n[select]"), "runs and select: expected one of them"),
+        (("[select]", "pool = true\n[select]"), "measures, normalise: runs that are pooled are analysed as"),
+        (("[select]", "pool = 1\n[select]"), "pool: is 1, expected true, or nothing"),
+    ],
+)
+def test_a_mistake_in_what_a_recipe_selects_is_said_in_one_line(edges, tmp_path, change, told):
+    file = tmp_path / "edges.toml"
+    file.write_text(OF_EDGES.replace(*change, 1))
+    refused = answer("analyse", "-r", file, "--data-dir", edges)
+    assert (refused.code, refused.stderr.count("\n")) == (1, 1), refused.stderr
+    assert told in refused.stderr
+
+
+def test_absorption_spectra_are_not_pooled(edges, tmp_path):
+    file = tmp_path / "pool.toml"
+    file.write_text('pool = true\nruns = ["1"]\n')
+    refused = answer("analyse", "-r", file, "--data-dir", edges)
+    assert "pool: is of STXM stacks or RIXS maps, but the runs are absorption spectra" in refused.stderr
+
+
+def test_features_may_be_of_recipes_beside_which_are_made_first(spectra, tmp_path):
+    (tmp_path / "shoulder.toml").write_text(
+        'runs = ["1", "2", "3"]\n[measures.shoulder]\nby = "integral"\nwindow = [529.5, 531.5]\n'
+    )
+    recipe, out = tmp_path / "across.toml", tmp_path / "report.html"
+    text = 'technique = "across"\n[features.area]\nof = "shoulder.toml"\nquantity = "shoulder_area"\n'
+    recipe.write_text(text)
+    across = as_json("analyse", "-r", recipe, "--data-dir", spectra, "-o", out)
+    of = across["recipe"]["features"]["area"]["of"]
+    made = as_json("show", of, "--data-dir", spectra)
+    areas = [one["measures"]["shoulder"]["area"]["value"] for one in made["spectra"]]
+    assert [one["features"]["area"]["value"] for one in across["samples"]] == areas
+    again = as_json("analyse", across["derived_uid"], "--data-dir", spectra, "-o", out)
+    assert again["recipe"] == across["recipe"]
+    for named, told in (("across.toml", "compares analyses itself"), ("nowhere.toml", "nowhere.toml")):
+        recipe.write_text(text.replace("shoulder.toml", named))
+        refused = answer("analyse", "-r", recipe, "--data-dir", spectra, "-o", out)
+        assert (refused.code, refused.stderr.count("\n")) == (1, 1), refused.stderr
+        assert told in refused.stderr
