@@ -26,6 +26,9 @@ STANDS_OUT = 2.0  # times as many pixels in the peak as in an equal interval on 
 DARK_SIDE = 2.0  # widths below the peak's centre: where that interval lies
 BRIGHTER = 1.5  # widths above the peak's centre: brighter pixels do not belong to it
 HOT_PIXELS, HOT_SHARE = 3, 0.005  # pixels, and their share, that may be brighter than no sample
+# Of what a pixel close by is darker: as much an image that was moved by a cubic spline rises beside a sharp edge, in the
+# mean over all displacements; over so many pixels each way.
+OVERSHOOT, OVERSHOOT_REACH = 0.065, 2
 HOLE = 4  # of the 9 pixels around and with one: as many bright ones are a hole in the sample, not hot pixels
 ALIKE_WIDTHS, ALIKE_SIGMAS = 0.75, 3.0  # from the peak's centre, whichever is more: pixels as bright as it
 NEIGHBOURS = 6  # of the 9 pixels around and with it that are as bright
@@ -78,12 +81,13 @@ def find_blank(brightness: FloatArray, sigma: FloatArray, settings: BlankSetting
     fewest = max(settings.fewest_pixels, int(settings.fewest_share * known.sum()))
     if known.sum() < 2 * fewest:
         return Blank(nothing, f"{known.sum()} pixels are known, expected {2 * fewest} or more")
-    values = np.sort(brightness[known])
-    width = PEAK_WIDTH * float(np.median(sigma[known & (brightness >= np.percentile(values, BRIGHT_PERCENTILE))]))
+    settled = _without_overshoot(brightness, known)
+    values = np.sort(settled[known])
+    width = PEAK_WIDTH * float(np.median(sigma[known & (settled >= np.percentile(values, BRIGHT_PERCENTILE))]))
     centre, count = _brightest_peak(values, width, fewest)
     if not np.isfinite(centre):
         return Blank(nothing, f"no {fewest} pixels of one brightness at the bright end: no place without sample")
-    bright = known & (brightness > centre + BRIGHTER * width)
+    bright = known & (settled > centre + BRIGHTER * width)
     if why_not := _does_not_stand_out(bright, values, width, centre, count):
         return Blank(nothing, why_not)
     alike = known & (np.abs(brightness - centre) <= np.maximum(ALIKE_WIDTHS * width, ALIKE_SIGMAS * sigma))
@@ -136,6 +140,12 @@ def _brightest_peak(values: FloatArray, width: float, fewest: int) -> tuple[floa
         if not len(ahead) or ahead.max() <= counts[place]:
             return float(centres[place]), int(counts[place])
         place += 1 + int(ahead.argmax())
+
+
+def _without_overshoot(brightness: FloatArray, known: BoolArray) -> FloatArray:
+    """Give what pixels are at least, were they as much too bright as they may be beside something dark."""
+    darkest = ndimage.minimum_filter(np.where(known, brightness, np.inf), 2 * OVERSHOOT_REACH + 1, mode="nearest")
+    return np.asarray((brightness + OVERSHOOT * darkest) / (1 + OVERSHOOT))
 
 
 def _does_not_stand_out(bright: BoolArray, values: FloatArray, width: float, centre: float, count: int) -> str:

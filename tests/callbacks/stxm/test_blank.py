@@ -134,3 +134,19 @@ def test_fewer_neighbours_would_let_the_rim_of_the_sample_in():
         with constant("NEIGHBOURS", number):
             bias[number] = scores(range(4))[2]
     assert bias[8] < bias[6] < bias[4]
+
+
+def test_what_an_interpolated_image_rises_by_beside_grains_is_no_brighter_place_but_a_hole_there_is():
+    x, y = np.meshgrid(np.arange(80.0), np.arange(60.0))
+    grain = np.hypot((x - 40) / 12, (y - 30) / 14) < 1
+    images = []
+    for shift in np.linspace(-0.5, 0.5, 9):  # a sharp edge, as of a probe smaller than a pixel
+        images.append(ndimage.shift(np.where(grain, 0.4, 1.0), (shift, -shift), order=3, mode="nearest"))
+    noise = 2e-4
+    mean = np.mean(images, axis=0) + noise * np.random.default_rng(4).standard_normal(grain.shape)
+    assert mean.max() > 1 + 50 * noise
+    found = find_blank(mean, np.full(grain.shape, noise))
+    assert found.status == "ok"
+    assert mean[found.pixels].mean() == pytest.approx(1.0, abs=1e-3)
+    mean[40:44, 44:47] = 1.3  # beside the grain
+    assert "pixels are brighter" in find_blank(mean, np.full(grain.shape, noise)).status
