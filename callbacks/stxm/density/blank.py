@@ -26,8 +26,8 @@ STANDS_OUT = 2.0  # times as many pixels in the peak as in an equal interval on 
 DARK_SIDE = 2.0  # widths below the peak's centre: where that interval lies
 BRIGHTER = 1.5  # widths above the peak's centre: brighter pixels do not belong to it
 HOT_PIXELS, HOT_SHARE = 3, 0.005  # pixels, and their share, that may be brighter than no sample
-# Of what a pixel close by is darker: as much an image that was moved by a cubic spline rises beside a sharp edge, in the
-# mean over all displacements; over so many pixels each way.
+# Of what a pixel close by is darker: as much an image that was moved by a cubic spline rises beside a sharp edge, in
+# the mean over all displacements; over so many pixels each way.
 OVERSHOOT, OVERSHOOT_REACH = 0.065, 2
 HOLE = 4  # of the 9 pixels around and with one: as many bright ones are a hole in the sample, not hot pixels
 ALIKE_WIDTHS, ALIKE_SIGMAS = 0.75, 3.0  # from the peak's centre, whichever is more: pixels as bright as it
@@ -87,9 +87,10 @@ def find_blank(brightness: FloatArray, sigma: FloatArray, settings: BlankSetting
     centre, count = _brightest_peak(values, width, fewest)
     if not np.isfinite(centre):
         return Blank(nothing, f"no {fewest} pixels of one brightness at the bright end: no place without sample")
-    bright = known & (settled > centre + BRIGHTER * width)
-    if why_not := _does_not_stand_out(bright, values, width, centre, count):
+    in_peak = known & (np.abs(settled - centre) <= width / 2)
+    if why_not := _does_not_stand_out(known & (settled > centre + BRIGHTER * width), values, width, centre, count):
         return Blank(nothing, why_not)
+    centre = float(np.median(brightness[in_peak]))
     alike = known & (np.abs(brightness - centre) <= np.maximum(ALIKE_WIDTHS * width, ALIKE_SIGMAS * sigma))
     around = ndimage.convolve(alike.astype(int), np.ones((3, 3), dtype=int), mode="nearest")
     pixels = alike & (around >= NEIGHBOURS)

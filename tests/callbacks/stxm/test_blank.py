@@ -139,9 +139,9 @@ def test_fewer_neighbours_would_let_the_rim_of_the_sample_in():
 def test_what_an_interpolated_image_rises_by_beside_grains_is_no_brighter_place_but_a_hole_there_is():
     x, y = np.meshgrid(np.arange(80.0), np.arange(60.0))
     grain = np.hypot((x - 40) / 12, (y - 30) / 14) < 1
-    images = []
-    for shift in np.linspace(-0.5, 0.5, 9):  # a sharp edge, as of a probe smaller than a pixel
-        images.append(ndimage.shift(np.where(grain, 0.4, 1.0), (shift, -shift), order=3, mode="nearest"))
+    sharp = np.where(grain, 0.4, 1.0)  # as of a probe smaller than a pixel
+    shifts = np.linspace(-0.5, 0.5, 9)
+    images = [ndimage.shift(sharp, (shift, -shift), order=3, mode="nearest") for shift in shifts]
     noise = 2e-4
     mean = np.mean(images, axis=0) + noise * np.random.default_rng(4).standard_normal(grain.shape)
     assert mean.max() > 1 + 50 * noise
