@@ -34,6 +34,8 @@ class Edge:
         Where the oxidised phase absorbs more than the reduced one.
     sample : float
         Where the oxide absorbs: pixels are sample above a threshold here.
+    of_binder : bool
+        Whether binder has this edge as well: then an end member may be none of the phases, but binder.
     """
 
     name: str
@@ -42,12 +44,13 @@ class Edge:
     brightness: Window
     feature: float | None
     sample: float
+    of_binder: bool = False
 
 
 EDGES = {
     edge.name: edge
     for edge in (
-        Edge("O K", (520.0, 526.0), (525.0, 535.0), (535.0, 560.0), 530.8, 529.5),
+        Edge("O K", (520.0, 526.0), (525.0, 535.0), (535.0, 560.0), 530.8, 529.5, of_binder=True),
         Edge("Mn L3", (630.0, 636.0), (638.0, 647.0), (638.0, 647.0), 643.0, 644.0),
         Edge("Fe L3", (700.0, 705.0), (706.0, 714.0), (706.0, 714.0), 709.8, 709.0),
         Edge("Co L3", (768.0, 774.0), (776.0, 784.0), (776.0, 784.0), 781.3, 780.0),

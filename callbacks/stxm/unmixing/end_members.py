@@ -221,12 +221,13 @@ def order_and_name(
     -----
     Of those without a name, those that there is most of are the phases. Where the edge says at which energy the
     oxidised phase absorbs more, that tells them apart, and it is by what they absorb there that there is most: binder
-    absorbs nothing. Elsewhere the centre of gravity tells them apart, for an edge moves up on oxidation.
+    absorbs nothing. Elsewhere the centre of gravity tells them apart, for an edge moves up on oxidation. Where binder
+    has no such edge, all end members are of the element, and what is no phase is thick, or at the rim of grains.
     """
     named = {name: place for place, name in enumerate(known)}
     if edge.feature is not None:
         mark = spectra[:, np.abs(energies - edge.feature).argmin()]
-        most = amounts * np.clip(mark, 0.0, None)
+        most = amounts * np.clip(mark, 0.0, None) if edge.of_binder else amounts
     else:
         weight = np.clip(spectra, 0.0, None)
         mark = weight @ energies / weight.sum(axis=1)

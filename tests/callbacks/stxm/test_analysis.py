@@ -505,3 +505,16 @@ def test_binder_of_which_there_is_most_is_no_phase_since_it_absorbs_nothing_at_t
     order, names = order_and_name(energies, np.stack([binder, oxidised, reduced]), np.array([5.0, 2.0, 1.0]), edge)
     assert names == ["reduced", "oxidised", "other"]
     assert order == [2, 1, 0]
+
+
+def test_the_phases_at_the_edge_of_a_metal_are_what_there_is_most_of_however_little_it_absorbs_at_the_feature():
+    energies = np.arange(771.0, 784.5, 0.5)
+    reduced, oxidised, thick = (
+        np.exp(-0.5 * ((energies - at) / width) ** 2) / width
+        for at, width in ((780.5, 0.5), (781.5, 0.9), (781.0, 1.6))
+    )
+    feature = np.abs(energies - EDGES["Co L3"].feature).argmin()
+    assert reduced[feature] < thick[feature] < oxidised[feature]
+    spectra, amounts = np.stack([thick, oxidised, reduced]), np.array([0.4, 1.1, 0.8])
+    order, names = order_and_name(energies, spectra, amounts, EDGES["Co L3"])
+    assert (order, names) == ([2, 1, 0], ["reduced", "oxidised", "other"])
