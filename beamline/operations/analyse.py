@@ -20,7 +20,7 @@ from beamline.operations.analyse_rixs import keep_pooled
 from beamline.operations.analysed_spectra import technique_of_all
 from beamline.operations.outputs import new_file, printed
 from beamline.operations.problems import problems_of
-from beamline.operations.recipes import is_pooled, read_recipe, refuse_files, runs_of
+from beamline.operations.recipes import is_pooled, pooled_processing, read_recipe, refuse_files, runs_of
 from beamline.operations.runs import data_folder, interruptions, of_one_scan, technique_of
 from beamline.processes.followers import ingest_now
 from beamline.report.page import PageContents, write_page
@@ -54,6 +54,7 @@ from callbacks.wording import number_of
 FloatArray = NDArray[np.floating]
 Made = tuple[str, dict[str, Any], Callable[[], PageContents]]  # uid, summary, and what gives the report
 Make = Callable[[], Made]
+POOLED = {STXM_POOLED: "stxm", RIXS_POOLED: RIXS.name}  # pipelines whose settings a pooled analysis has
 NO_RUN = "no run is named: expected runs, or a recipe whose `runs` names them"
 
 
@@ -107,6 +108,9 @@ def analyse_runs(
         raise BeamlineError(*problems)
     data_dir = data_folder(data_dir, loaded)
     processing = processing_with_references(loaded, data_dir)
+    runs = Runs(data_dir)
+    if config is None and len(names) == 1 and (before := runs.find_pooled(names[0])) is not None:
+        processing = processing | _kept_settings(runs, before)
     make = _chosen(names, processing, data_dir, recipe, (does, sets))
     if output is None:
         uid, summary, contents = make()
@@ -151,14 +155,24 @@ def _chosen(
     if not names:
         raise BeamlineError(NO_RUN)
     names, pipeline = _runs_of_one_pipeline(names, data_dir)
-    if is_pool and pipeline == XAS.name:
-        raise BeamlineError(f"{recipe}: pool: is of STXM stacks or RIXS maps, but the runs are absorption spectra")
+    if recipe is not None and is_pool:
+        if pipeline == XAS.name:
+            raise BeamlineError(f"{recipe}: pool: is of STXM stacks or RIXS maps, but the runs are absorption spectra")
+        processing = pooled_processing(recipe, processing, data_dir)
     if by_recipe or pipeline == XAS.name:
         make = partial(analyse_recipe.analyse_by_recipe, runs, names, file=recipe, does=does, sets=sets)
         return partial(_by_recipe, make)
     if pipeline == RIXS.name:
         return partial(_pool_maps, names, RixsSettings.model_validate(processing.get("rixs", {})), data_dir)
     return partial(_pool_stacks, names, StxmSettings.model_validate(processing.get("stxm", {})), data_dir)
+
+
+def _kept_settings(runs: Runs, entry: Entry) -> dict[str, dict[str, Any]]:
+    """Give the settings, by pipeline, of a pooled analysis that was kept; none of one by a recipe, which is kept."""
+    derivation = runs.load(entry).derivation
+    if derivation is None or entry.pipeline not in POOLED:
+        return {}
+    return {POOLED[entry.pipeline]: derivation.settings}
 
 
 def check_analysis(names: list[str], recipe: Path | None, data_dir: Path) -> list[str]:
@@ -194,7 +208,9 @@ def check_analysis(names: list[str], recipe: Path | None, data_dir: Path) -> lis
     if not names:
         raise BeamlineError(NO_RUN)
     uids, _ = _runs_of_one_pipeline(names, data_dir)
-    if recipe is not None and not is_pooled(recipe):
+    if recipe is not None and is_pooled(recipe):
+        pooled_processing(recipe, {}, data_dir)
+    elif recipe is not None:
         read_recipe(recipe, (), (), technique_of_all(runs, uids), data_dir)
     return uids
 

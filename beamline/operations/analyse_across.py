@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from beamline.endstation.config import explain, read_tables, unknown
 from beamline.errors import BeamlineError
@@ -36,14 +36,28 @@ Found = tuple[dict[str, tuple[float, float]], str, str]  # value and sigma by sa
 
 
 class Feature(BaseModel):
-    """A number of each sample, out of an analysis that is kept."""
+    """A number of each sample, out of an analysis that is kept, or as it is given."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     # The analysis: its uid or the unique beginning of it; or the recipe, a file beside this one, that it is made by.
-    of: str
-    quantity: str  # as its report or `show` names it: measure and value, such as feature_area; or total_reduced
+    of: str = ""
+    quantity: str = ""  # as its report or `show` names it: measure and value, such as feature_area; or total_reduced
     part: str = ""  # of its rows: region, channel or cut
+    values: tuple[tuple[str, float, float], ...] = ()  # sample, value, standard uncertainty: known from elsewhere
+    units: str = ""  # of those
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _pairs(cls, values: Any) -> Any:
+        """Take a table of value and uncertainty by sample, too."""
+        return [(name, *pair) for name, pair in values.items()] if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Self:
+        if bool(self.values) == bool(self.of) or bool(self.of) != bool(self.quantity):
+            raise ValueError("expected `of` and `quantity`, or `values`")
+        return self
 
 
 class AcrossRecipe(BaseModel):
@@ -148,7 +162,7 @@ def show_across(runs: Runs, entry: Entry) -> Across:
 def compare(runs: Runs, recipe: AcrossRecipe) -> Across:
     """Compare, and keep the outcome."""
     analyses = analyses_of(runs, recipe)
-    found = {name: _by_sample(name, feature, analyses[name]) for name, feature in recipe.features.items()}
+    found = {name: _by_sample(name, feature, analyses.get(name)) for name, feature in recipe.features.items()}
     samples = list(dict.fromkeys(sample for values, _, _ in found.values() for sample in values))
     capacity = np.array([dict(recipe.capacity).get(sample, capacity_of(sample)) for sample in samples])
     order = np.argsort(capacity, kind="stable")
@@ -178,6 +192,8 @@ def analyses_of(runs: Runs, recipe: AcrossRecipe) -> dict[str, Run]:
     """Read the analyses that a recipe names, by feature; `BeamlineError` where one is not there."""
     found = {}
     for name, feature in recipe.features.items():
+        if not feature.of:
+            continue
         entry = runs.find_pooled(feature.of)
         if entry is None:
             raise BeamlineError(f"features.{name}.of: {feature.of}: no analysis has this uid in {runs.data_dir}")
@@ -190,8 +206,10 @@ def _raw_uids(run: Run) -> list[str]:
     return run.derivation.raw_uids
 
 
-def _by_sample(name: str, feature: Feature, run: Run) -> Found:
+def _by_sample(name: str, feature: Feature, run: Run | None) -> Found:
     """Give value and sigma of a feature by sample, what it is, and its unit."""
+    if run is None:
+        return {sample: (value, sigma) for sample, value, sigma in feature.values}, "as given", feature.units
     assert run.derivation is not None
     if run.derivation.pipeline == STXM_POOLED:
         return _of_pooled(name, feature, run.read(PooledResult))
@@ -209,7 +227,14 @@ def _of_pooled(name: str, feature: Feature, result: PooledResult | RixsPooledRes
     if len(values) != len(samples):
         raise BeamlineError(f"features.{name}.quantity: {feature.quantity}: the analysis does not know it")
     meant = described[feature.quantity]
-    return dict(zip(samples, zip(values, sigmas, strict=True), strict=True)), meant.meaning, meant.units
+    found = {
+        sample: (value, sigma)
+        for sample, value, sigma in zip(samples, values, sigmas, strict=True)
+        if math.isfinite(value)
+    }
+    if not found and isinstance(result, PooledResult):
+        raise BeamlineError(f"features.{name}.quantity: {feature.quantity}: {result.chemical_status}")
+    return found, meant.meaning, meant.units
 
 
 def _of_rows(name: str, feature: Feature, result: AnalysedResult) -> Found:

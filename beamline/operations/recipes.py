@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from beamline.acquire.references import YIELD, find_reference
-from beamline.endstation.config import explain, not_finite, read_tables
+from beamline.acquire.references import YIELD, find_reference, processing_with_references
+from beamline.endstation.config import ReductionConfig, explain, not_finite, read_model, read_tables
 from beamline.errors import BeamlineError
 from beamline.operations.selecting import select_runs
 from beamline.storage.runs import Runs
+from beamline.techniques.settings import processing_problems
 from callbacks.analysis import Recipe
 from callbacks.wording import number_of
 
 # Keys of a recipe's file that say of what it is: names of runs, where none are given beside it, or which are selected;
 # and that stacks or maps are pooled.
 RUNS, SELECT, POOL = "runs", "select", "pool"
+REFERENCES = "references"
 
 
 class Selection(BaseModel):
@@ -31,6 +33,29 @@ class Selection(BaseModel):
     technique: str
     samples: tuple[str, ...] = Field(min_length=1)
     edges: tuple[str, ...] = ("",)  # any where not given
+
+
+class SelectedReference(BaseModel):
+    """A reference by its sample: the newest run of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sample: str
+    edge: str = ""  # any where not given
+    technique: str = ""  # likewise
+
+
+class PooledRecipe(BaseModel):
+    """What a recipe says of stacks or maps that are pooled."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pool: Literal[True]
+    technique: str = ""
+    runs: tuple[str | int, ...] = ()
+    select: Selection | None = None
+    references: dict[str, str | int | SelectedReference] = {}  # as of a configuration
+    processing: dict[str, dict[str, Any]] = {}  # likewise, beside what that says
 
 
 def read_recipe(file: Path | None, does: Sequence[str], sets: Sequence[str], technique: str, data_dir: Path) -> Recipe:
@@ -70,10 +95,11 @@ def read_recipe(file: Path | None, does: Sequence[str], sets: Sequence[str], tec
             table.setdefault("by", name)
     if infinite := [f"{where}: {key}: {number} is not a finite number" for key, number in not_finite("", tables)]:
         raise BeamlineError(*infinite)
-    if isinstance(references := tables.get("references"), dict):
+    if isinstance(references := tables.get(REFERENCES), dict):
         folder, channel = file.parent if file else Path(), str(tables.get("channel") or YIELD)
-        tables["references"] = {
-            name: _reference(str(named), channel, folder, data_dir) for name, named in references.items()
+        tables[REFERENCES] = {
+            name: _reference(_selected(where, name, named, Runs(data_dir)), channel, folder, data_dir)
+            for name, named in references.items()
         }
     if isinstance(how := tables.get("self_absorption"), dict) and "absorption" in how:
         tables["self_absorption"] = how | {"absorption": _uids(how["absorption"], tables.get("cuts"), data_dir)}
@@ -109,11 +135,27 @@ def runs_of(file: Path, runs: Runs) -> list[str]:
 
 
 def _newest(file: Path, runs: Runs, wanted: Selection, sample: str, edge: str) -> str:
-    terms = [f"technique={wanted.technique}", f"sample={sample}", *([f"edge={edge}"] if edge else [])]
+    return _newest_of(f"{file}: {SELECT}", runs, technique=wanted.technique, sample=sample, edge=edge)
+
+
+def _newest_of(where: str, runs: Runs, **conditions: str) -> str:
+    """Give the uid of the newest run that meets the conditions which are not empty."""
     try:
-        return select_runs(runs, terms)[-1].uid
+        return select_runs(runs, [f"{name}={value}" for name, value in conditions.items() if value])[-1].uid
     except BeamlineError as error:
-        raise BeamlineError(f"{file}: {SELECT}: {error}") from error
+        raise BeamlineError(f"{where}: {error}") from error
+
+
+def _selected(where: str, name: str, named: Any, runs: Runs) -> str:
+    """Give the name of a file or run of a reference, which may be selected by its sample."""
+    if not isinstance(named, dict):
+        return str(named)
+    where = f"{where}: {REFERENCES}.{name}"
+    try:
+        wanted = SelectedReference.model_validate(named)
+    except ValidationError as error:
+        raise BeamlineError(*(f"{where}: {line}" for line in explain(error, SelectedReference))) from error
+    return _newest_of(where, runs, **wanted.model_dump())
 
 
 def is_pooled(file: Path | None) -> bool:
@@ -129,9 +171,48 @@ def is_pooled(file: Path | None) -> bool:
         return False
     if tables[POOL] is not True:
         raise BeamlineError(f"{file}: {POOL}: is {tables[POOL]!r}, expected true, or nothing")
-    if others := sorted(set(tables) - {POOL, RUNS, SELECT, "technique"}):
+    if others := sorted(set(tables) - PooledRecipe.model_fields.keys()):
         raise BeamlineError(f"{file}: {', '.join(others)}: runs that are pooled are analysed as [processing] says")
     return True
+
+
+def pooled_processing(
+    file: Path, processing: Mapping[str, dict[str, Any]], data_dir: Path
+) -> dict[str, dict[str, Any]]:
+    """Give the settings of the pipelines by which a recipe has stacks or maps pooled, with its references.
+
+    Parameters
+    ----------
+    file : Path
+        TOML.
+    processing : mapping of str to dict
+        Settings by pipeline, which hold where the recipe says nothing else.
+    data_dir : Path
+        For references that are runs.
+
+    Raises
+    ------
+    BeamlineError
+        When it asks for anything else, a setting cannot be understood, or a reference is not there.
+    """
+    recipe, runs = read_model(file, PooledRecipe), Runs(data_dir)
+    references = {
+        name: _selected(str(file), name, dict(named) if isinstance(named, SelectedReference) else named, runs)
+        for name, named in recipe.references.items()
+    }
+    tables = {REFERENCES: references, "processing": _merged(processing, recipe.processing)}
+    own = ReductionConfig.model_validate(tables, context={"file": file})
+    if problems := processing_problems(own):
+        raise BeamlineError(*problems)
+    return processing_with_references(own, data_dir)
+
+
+def _merged(settings: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Give settings with more of them: what both have is that of `more`, table by table."""
+    return dict(settings) | {
+        key: _merged(settings.get(key) or {}, value) if isinstance(value, Mapping) else value
+        for key, value in more.items()
+    }
 
 
 def refuse_files(file: Path, runs: Runs) -> None:
@@ -150,8 +231,10 @@ def refuse_files(file: Path, runs: Runs) -> None:
         That names the key.
     """
     tables = read_tables(file)
-    references, regions = (tables.get(key, {}) for key in ("references", "regions"))
+    references, regions = (tables.get(key, {}) for key in (REFERENCES, "regions"))
     for name, named in references.items() if isinstance(references, dict) else ():
+        if isinstance(named, dict):  # a sample
+            continue
         try:
             runs.find(str(named))
         except BeamlineError as error:

@@ -29,7 +29,7 @@ def across_figures(result: AnalysedResult, names: Sequence[str], analyses: Mappi
     names : sequence of str
         Of the features.
     analyses : mapping of str to Run
-        What each is out of.
+        What each is out of; none of one that was given.
     """
     yield (
         "Features along the cycle",
@@ -39,7 +39,7 @@ def across_figures(result: AnalysedResult, names: Sequence[str], analyses: Mappi
     for place, name in enumerate(names[1:], 1):
         for other in names[:place]:
             yield f"{name} against {other}", "Of the same samples, with 68 % intervals.", against(result, other, name)
-    yield from _stacks(result, {name: analyses[name] for name in names})
+    yield from _stacks(result, {name: analyses[name] for name in names if name in analyses})
     if drawn := _maps_and_spectra(result, analyses):
         yield (
             "Maps and spectra",

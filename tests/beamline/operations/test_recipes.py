@@ -399,6 +399,9 @@ def test_features_of_the_same_samples_are_compared_along_the_cycle(spectra, tmp_
         of = "{other["derived_uid"]}"
         quantity = "centroid_energy"
         part = "tfy"
+        [features.migrated]
+        values = {{ "LRNMC pristine" = [2.5, 0.3], "LRNMC 131 mAh/g" = [3, 0.2] }}
+        units = "%"
         [capacity]
         "LRNMC 311 mAh/g" = 300
     """
@@ -409,7 +412,8 @@ def test_features_of_the_same_samples_are_compared_along_the_cycle(spectra, tmp_
     assert areas == [each["measures"]["integral"]["area"]["value"] for each in one["spectra"]]
     assert across["samples"][0]["features"]["centre"]["value"] is None
     assert across["samples"][2]["features"]["centre"]["units"] == "eV"
-    assert across["assumed"] == ["centre: not known of LRNMC pristine"]
+    assert across["samples"][0]["features"]["migrated"] == {"value": 2.5, "sigma": 0.3, "units": "%"}
+    assert across["assumed"] == ["centre: not known of LRNMC pristine", "migrated: not known of LRNMC 311 mAh/g"]
     report = out.read_text()
     assert "centre against shoulder" in report
     again = as_json("analyse", across["derived_uid"], "--data-dir", spectra, "-o", out)
@@ -419,6 +423,7 @@ def test_features_of_the_same_samples_are_compared_along_the_cycle(spectra, tmp_
         one["derived_uid"][:8]: ("ffffffff", "no analysis has this uid"),
         "integral_area": ("integral_areas", "unknown quantity 'integral_areas'; did you mean 'integral_area'?"),
         'part = "tfy"': ('part = "tey"', "unknown part 'tey'"),
+        'of = "': ('# "', "features.shoulder: expected `of` and `quantity`, or `values`"),
         "quantity": ("quantify", "unknown key 'quantify'; did you mean 'quantity'?"),
     }.items():
         recipe.write_text(text.replace(change, words[0], 1))
@@ -508,6 +513,8 @@ def test_runs_selected_at_several_edges_are_compared_at_each_in_a_panel_of_its_o
         (("[select]", "runs = [1]\n[select]"), "runs and select: expected one of them"),
         (("[select]", "pool = true\n[select]"), "measures, normalise: runs that are pooled are analysed as"),
         (("[select]", "pool = 1\n[select]"), "pool: is 1, expected true, or nothing"),
+        (("[normalise]", "[references]\na = { sample = 'a', edges = 'O K' }\n[normalise]"), "unknown key 'edges'; did"),
+        (("[normalise]", "[references]\na = { sample = 'LRNMC mislaid' }\n[normalise]"), "references.a: sample=LRNMC"),
     ],
 )
 def test_a_mistake_in_what_a_recipe_selects_is_said_in_one_line(edges, tmp_path, change, told):

@@ -5,7 +5,7 @@ import re
 import h5py
 import numpy as np
 import pytest
-from command_line import as_json
+from command_line import answer, as_json
 from here import reducing_session
 from scipy import ndimage
 
@@ -26,7 +26,7 @@ from beamline.storage.layout import PICTURE, REDUCTION, Layout
 from beamline.storage.log import read_log
 from beamline.storage.results import collect
 from beamline.storage.runs import Runs
-from callbacks.contract import SERIES, Key, Stream, StxmGrid, StxmRegion
+from callbacks.contract import SERIES, Key, PooledResult, Stream, StxmGrid, StxmRegion
 from callbacks.stxm.alignment.registration import RegistrationSettings
 from callbacks.stxm.density.masks import MASK_REASONS
 from callbacks.stxm.stack import IMAGE, Image
@@ -288,6 +288,32 @@ def test_runs_of_two_series_are_pooled_on_one_energy_scale(series):
     assert reduced["LRNMC 257 mAh/g"] > reduced["LRNMC 311 mAh/g"] + 0.2
     assert "Chemical maps" in (folder / "pooled.html").read_text()
     assert summary_of(Runs(folder), names[0])["derived_uid"] != outcome["derived_uid"]
+
+
+def test_stacks_are_pooled_as_a_recipe_says_with_references_by_their_samples(series, tmp_path, monkeypatch):
+    monkeypatch.setattr("beamline.operations.analyse.ingest_now", lambda *_: "")  # tested above
+    folder, uids = series
+    names = [uid for uid in uids if Runs(folder).find(uid).start[SERIES]["role"] == "sample"]
+    recipe = tmp_path / "pool.toml"
+    text = f"""
+        pool = true
+        runs = {names!r}
+        [references]
+        reduced = {{ sample = "LRNMC pristine", edge = "O K" }}
+        [processing.stxm.analysis]
+        components = 3
+    """
+    recipe.write_text(text)
+    outcome = as_json("analyse", "-r", recipe, "--data-dir", folder, "-o", tmp_path / "pooled.html")
+    kept = Runs(folder).load(Runs(folder).find_pooled(outcome["derived_uid"]))
+    assert len(kept.read(PooledResult).pca_components) == 3
+    assert list(kept.derivation.settings["chemistry"]["references"]) == ["reduced"]
+    again = as_json("analyse", outcome["derived_uid"], "--data-dir", folder, "-o", tmp_path / "again.html")
+    assert again["runs"] == outcome["runs"]
+    recipe.write_text(text.replace("components", "component"))
+    refused = answer("analyse", "-r", recipe, "--data-dir", folder)
+    assert (refused.code, refused.stderr.count("\n")) == (1, 1)
+    assert f"{recipe}: processing.stxm.analysis: unknown key 'component'" in refused.stderr
 
 
 def test_a_stack_goes_out_as_nxstxm_and_comes_back(measured, tmp_path):
