@@ -21,7 +21,7 @@ def measured(monkeypatch):
     monkeypatch.syspath_prepend(FIGURES)
     import measure
 
-    for name in ("xas", "stxm_stack", "rixs_map"):
+    for name in ("xas", "stxm_stack", "stxm_line_spectrum", "rixs_map"):
         technique = name.partition("_")[0]
         monkeypatch.setattr(measure, name, lambda *_, _of=technique, **own: (_of, own["sample"], own["edge"]))
     yield {plan for plans in (measure.spectra, measure.stacks, measure.maps) for plan in plans(None)}
@@ -35,6 +35,9 @@ def test_a_recipe_is_whole_and_of_what_is_measured(file, measured, tmp_path):
     if is_across(file):
         recipe = AcrossRecipe.model_validate(tables)
         for feature in recipe.features.values():
+            if feature.values:
+                assert {sample for sample, _, _ in feature.values} <= SAMPLES.keys()
+                continue
             assert FIGURES / feature.of in RECIPES
             selected = tomllib.loads((FIGURES / feature.of).read_text())["select"]["samples"]
             assert all(sample in dict(recipe.capacity) or capacity_of(sample) >= 0 for sample in selected)
@@ -42,5 +45,7 @@ def test_a_recipe_is_whole_and_of_what_is_measured(file, measured, tmp_path):
     selection = Selection.model_validate(tables["select"])
     wanted = {(selection.technique, sample, edge) for sample in selection.samples for edge in selection.edges if edge}
     assert wanted <= measured
+    references = tables.get("references", {}).values()
+    assert {("stxm", one["sample"], one["edge"]) for one in references if isinstance(one, dict)} <= measured
     if not is_pooled(file):
         assert read_recipe(file, (), (), selection.technique, tmp_path).technique == selection.technique

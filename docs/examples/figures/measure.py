@@ -7,10 +7,11 @@ from typing import Any
 
 from beamline.acquire.session import Session, measure
 from beamline.endstation.config import Config, load_config
-from plans import rixs_map, stxm_stack, xas
+from plans import rixs_map, stxm_line_spectrum, stxm_stack, xas
 
 CHARGES = ("LRNMC 131 mAh/g", "LRNMC 311 mAh/g", "LRNMC discharged")  # to the plateau, to its end, and back
 OTHER = "LRNMC 311 mAh/g, coin cell"
+REFERENCES = ("LRNMC powder reference", "LRNMC oxidised reference")
 SPECTRA = {
     "O K": "520:526:0.5, 526:535:0.1, 535:560:0.5",
     "Mn L3": "628:638:0.5, 638:658:0.1, 658:670:0.5",
@@ -21,9 +22,10 @@ IMAGES = {
     "O K": "520:526:3, 527:534:0.5, 535:560:5",
     "Mn L3": "630:636:3, 638:647:0.5",
     "Co L3": "771:774:1.5, 776:784:0.5",  # above L1 of manganese at 769 eV
-    "Ni L3": "842:848:3, 851:857:0.4",
+    "Ni L3": "842:848:1.5, 851:857:0.4",
 }
-FIELD = "x=-1.8:1.2:0.06 y=-0.72:0.72:0.06"
+FIELD, LINE = "x=-1.82:2.38:0.07 y=-1.82:1.82:0.07", "x=-2.7:1.77:0.03 y=0"
+LOWEST_JUMP = 0.02  # optical density: pixels hold sample above it
 MAP = "526:529:0.75, 529.5:533:0.35, 534:542:2"
 
 
@@ -37,10 +39,12 @@ def spectra(end: object) -> Iterator[object]:
 
 
 def stacks(end: object) -> Iterator[object]:
-    """Give the stacks of images at all edges."""
+    """Give the line spectra of references, and the stacks of images, at all edges."""
     for edge, energies in IMAGES.items():
+        for sample in (*REFERENCES, *(["carbon"] if edge == "O K" else [])):
+            yield stxm_line_spectrum(end, energies, LINE, 0.5, sample=sample, edge=edge)
         for sample in (*CHARGES, OTHER):
-            yield stxm_stack(end, energies, FIELD, 0.05, sample=sample, edge=edge)
+            yield stxm_stack(end, energies, FIELD, 0.1, sample=sample, edge=edge)
 
 
 def maps(end: object) -> Iterator[object]:
@@ -50,10 +54,12 @@ def maps(end: object) -> Iterator[object]:
 
 
 def hurried(config: Config) -> Config:
-    """Let the simulated time pass faster than it does by default."""
+    """Let the simulated time pass faster than it does by default, and take pixels with low edges, as of cobalt."""
     shared = config.endstation.shared
     faster = shared.model_copy(update={"options": shared.options | {"speed_up": 2e4}})
-    return config.model_copy(update={"endstation": config.endstation.model_copy(update={"shared": faster})})
+    endstation = config.endstation.model_copy(update={"shared": faster})
+    processing = config.processing | {"stxm": {"absorbance": {"lowest_jump": LOWEST_JUMP}}}
+    return config.model_copy(update={"endstation": endstation, "processing": processing})
 
 
 def measure_all(folder: Path, **options: Any) -> None:
