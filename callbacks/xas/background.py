@@ -106,12 +106,43 @@ def propagated(jacobian: FloatArray, variance: FloatArray) -> FloatArray:
     return np.asarray(np.sqrt(np.einsum("ne,ne,ne->n", jacobian, jacobian, variance)))
 
 
-def jump_weight(energy: FloatArray, inside: NDArray[np.bool_], kind: str) -> FloatArray:
-    """Give the weights whose sum over a spectrum is the jump (the mean inside), or the area by trapezoids."""
+def jump_weight(energy: FloatArray, window: Window, measured: NDArray[np.bool_], kind: str) -> FloatArray:
+    """Give the weights whose sum over a spectrum is the mean of its points in a window, or with "area" the area."""
     weight = np.zeros(len(energy))
-    if kind == "edge":
-        weight[inside] = 1.0 / inside.sum()
+    if kind == "area":
+        weight[measured] = area_weight(energy[measured], window)
     else:
-        widths = np.diff(energy[inside])
-        weight[inside] = (np.r_[widths, 0.0] + np.r_[0.0, widths]) / 2
+        inside = measured & (energy >= window[0]) & (energy <= window[1])
+        weight[inside] = 1.0 / inside.sum()
+    return weight
+
+
+def area_weight(energy: FloatArray, window: Window) -> FloatArray:
+    """Give the weights whose sum over a spectrum is its area in a window.
+
+    Parameters
+    ----------
+    energy : numpy.ndarray, shape (n_energies,)
+        eV, ascending.
+    window : tuple of float
+        eV. What of it lies beyond the first or the last energy counts for nothing.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_energies,)
+        eV; beside points inside, the next one beyond either end has a weight.
+
+    Notes
+    -----
+    Between two points a spectrum is a straight line, which is integrated from end to end of the window: inside, by
+    trapezoids. By the points inside alone, an energy asked for at an end, as ends mostly are, would belong to the
+    window or not as its readback scatters by millielectronvolts, and a whole step with it.
+    """
+    ends = energy.clip(*window)
+    low, high = ends[:-1], ends[1:]
+    width = np.diff(energy)
+    share = np.divide((low + high) / 2 - energy[:-1], width, out=np.zeros(len(width)), where=width > 0)
+    weight = np.zeros(len(energy))
+    weight[:-1] += (high - low) * (1 - share)
+    weight[1:] += (high - low) * share
     return weight

@@ -163,7 +163,7 @@ def dichroism(
     matched = factor * pair.second + np.where(measured, match.offset, 0.0)
     mean = (pair.first + matched) / 2
     before = background(energy, pair.first_variance + pair.second_variance, in_pre, settings.background)
-    row = before.after_off(jump_weight(energy, in_post, settings.normalise))
+    row = before.after_off(jump_weight(energy, post, measured, settings.normalise))
     jump = float(row @ mean)
     # how jump and mean change with the two spectra, through the factor too
     turned = float(row @ match.moves) / 2

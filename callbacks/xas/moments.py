@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callbacks.fitting.rows import as_rows
-from callbacks.xas.background import MISSING, SIGMAS, Window, background, jump_weight, points_inside, windows
+from callbacks.xas.background import MISSING, SIGMAS, Window, area_weight, background, points_inside, windows
 
 FloatArray = NDArray[np.floating]
 Background = Literal["none", "constant", "linear"]
@@ -49,7 +49,7 @@ def moments(
     form: Background = "linear",
     pre_edge: Window | None = None,
 ) -> Moments:
-    """Integrate spectra over a window, by trapezoids, and find the centroid of what is in it.
+    """Integrate spectra over a window, by trapezoids from end to end, and find the centroid of what is in it.
 
     Parameters
     ----------
@@ -85,9 +85,9 @@ def moments(
     recorded = rows.recorded
     at = energy[recorded]
     matrix = np.zeros((2, len(energy)))
-    inside = points_inside(at, window, "integration", 2)
+    points_inside(at, window, "integration", 2)
     middle = 0.5 * (window[0] + window[1])
-    weight = jump_weight(at, inside, "area")
+    weight = area_weight(at, window)
     both = np.stack([weight, weight * (at - middle)])
     if form != "none":
         before = points_inside(at, windows(at, pre_edge, None)[0], "pre-edge", 1 if form == "constant" else 2)

@@ -93,7 +93,8 @@ def normalise_spectra(
     before = background(
         at, part.mean_variance, points_inside(at, pre, "pre-edge", 1 if form == "constant" else 2), form
     )
-    weight = jump_weight(at, points_inside(at, post, "post-edge", 1 if by == "edge" else 2), by)
+    points_inside(at, post, "post-edge", 1 if by == "edge" else 2)
+    weight = jump_weight(at, post, np.ones(len(at), dtype=bool), by)
     jump_row = before.after_off(weight)
     subtracted = before.off(part.values)
     jump = part.values @ jump_row

@@ -173,7 +173,7 @@ def normalise_spectrum(
                 f" expected {settings.fewest_points} or more",
             )
     before = background(energy, variance, in_pre, settings.background)
-    weight = jump_weight(energy, in_post, settings.normalise)
+    weight = jump_weight(energy, post, measured, settings.normalise)
     values, noise = np.where(measured, intensity, 0.0), np.where(measured, variance, 0.0)
     subtracted = before.off(values)
     jump_row = before.after_off(weight)

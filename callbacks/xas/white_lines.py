@@ -14,8 +14,8 @@ from callbacks.xas.background import (
     NO_EDGE,
     SIGMAS,
     Window,
+    area_weight,
     background,
-    jump_weight,
     points_inside,
     windows,
 )
@@ -77,7 +77,7 @@ def white_line_ratio(
     edges : tuple of float
         eV, where the continuum steps up: L3, L2.
     l3_window, l2_window : tuple of float
-        eV, over which the areas are taken, by trapezoids.
+        eV, over which the areas are taken, by trapezoids, from end to end.
     pre_edge, post_edge : tuple of float, optional
         eV; background and height of the continuum are taken here. Default the ends of the range.
     step : {"arctan", "sharp"}
@@ -147,13 +147,14 @@ def _functionals(
     before = points_inside(energy, beside[0], "pre-edge", 3)
     beyond = points_inside(energy, beside[1], "post-edge", 1)
     line = background(energy, variance, before, "linear")
-    mean = jump_weight(energy, beyond, "edge")
+    mean = beyond / beyond.sum()
     continuum = line.off(continuum)  # the line before the edge takes up the tail of an arctan
     if not mean @ continuum > 0:
         raise ValueError(f"the post-edge window {beside[1][0]:g} to {beside[1][1]:g} eV lies below the edges")
     jump = line.after_off(mean) / (mean @ continuum)
-    inside = [points_inside(energy, window, name, 2) for window, name in zip(lines, ("L3", "L2"), strict=True)]
-    areas = np.stack([jump_weight(energy, one, "area") for one in inside])
+    for window, name in zip(lines, ("L3", "L2"), strict=True):
+        points_inside(energy, window, name, 2)
+    areas = np.stack([area_weight(energy, window) for window in lines])
     return np.vstack([jump, line.after_off(areas) - np.outer(areas @ continuum, jump)])
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from callbacks.xas.background import area_weight
 from callbacks.xas.derivative import derivative
 from callbacks.xas.moments import moments
 from callbacks.xas.normalised import normalise_spectra
@@ -54,6 +55,32 @@ def test_their_sigmas_are_what_a_change_of_each_point_makes(form):
     for name in ("area", "centroid"):
         jacobian = jacobian_of(lambda changed, name=name: getattr(moments(ENERGY, changed, variance, **options), name))
         assert getattr(found, f"{name}_sigma") == pytest.approx(np.sqrt(jacobian**2 @ variance), rel=1e-4)
+
+
+@pytest.mark.parametrize("window", [(528.0, 534.0), (527.83, 533.94), (521.2, 521.3), (510.0, 521.2), (555.0, 570.0)])
+def test_an_area_is_that_of_the_straight_lines_between_points_from_end_to_end(window):
+    spectra, _ = noisy(count=1)
+    fine = np.unique(ENERGY.clip(*window))
+    expected = np.trapezoid(np.interp(fine, ENERGY, spectra[0]), fine)
+    assert area_weight(ENERGY, window) @ spectra[0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_readbacks_that_scatter_about_the_ends_of_a_window_move_neither_area_nor_centroid():
+    """Energies are asked for at both ends; a point more or less at the upper one is 30 sigmas of the area."""
+    rng, window, scatter = np.random.default_rng(4), (528.0, 540.0), 0.002
+    fine = np.linspace(*window, 12001)
+    area = np.trapezoid(spectrum(fine), fine)
+    truth = {"area": area, "centroid": np.trapezoid(fine * spectrum(fine), fine) / area}
+    off = {"area": [], "centroid": []}
+    for _ in range(400):
+        noise = 3e-3 * rng.standard_normal(len(ENERGY))
+        energy = ENERGY + scatter * rng.standard_normal(len(ENERGY))
+        found = moments(energy, spectrum() + noise, np.full(len(ENERGY), 9e-6), window=window, form="none")
+        for name, pulls in off.items():
+            pulls.append((getattr(found, name) - truth[name]) / getattr(found, f"{name}_sigma"))
+    for pulls in off.values():
+        assert 0.60 < np.mean(np.abs(pulls) < 1) < 0.76
+        assert np.abs(pulls).max() < 4.5
 
 
 def test_no_centroid_is_given_of_noise_and_none_where_a_point_is_missing():

@@ -1,9 +1,12 @@
-"""Sweeps on a grid of energies: nothing lost, the variance that is claimed; and the lag, with its uncertainty."""
+"""Sweeps on a grid of energies: nothing lost, the variance that is claimed; the lag; what is read off the points."""
 
 import numpy as np
 import pytest
 
+from callbacks.xas.moments import moments
+from callbacks.xas.normalised import normalise_spectra
 from callbacks.xas.sweep import Region, Sweep, find_lag, grid_edges, share_out
+from simulated_devices.physics.samples import SAMPLES
 from simulated_devices.world import SimulatedEndstation
 
 CHANNELS = ("i0", "tey", "tfy")
@@ -102,6 +105,32 @@ def test_the_lag_lies_in_its_interval_as_often_as_it_says(asked):
     pulls = np.array(pulls)
     assert 0.60 <= np.mean(np.abs(pulls) < 1) <= 0.76
     assert abs(pulls.mean()) < 3 / np.sqrt(len(pulls))
+
+
+def centroid_of_manganese(energy, spectrum, variance):
+    """Above what is before the edge, in a window at whose ends energies are asked for; and its sigma."""
+    flat = {"pre_edge": (630.0, 636.0), "post_edge": (638.0, 647.0), "form": "constant", "by": "area"}
+    above = normalise_spectra(energy, spectrum, variance, **flat)
+    found = moments(energy, above.values, above.variance, window=(638.0, 648.0), form="none")
+    return float(found.centroid), float(found.centroid_sigma)
+
+
+def test_the_centroid_of_a_line_that_was_flown_over_lies_in_its_interval_as_often_as_it_says():
+    """With no lag found: up and down are off by it to either side."""
+    offset = SimulatedEndstation(seed=0, dump_after=1e9).truth.energy_offset
+    fine = np.linspace(628.0, 666.0, 3801)
+    absorption = SAMPLES["LRNMC pristine"].absorption(fine + offset)
+    true, _ = centroid_of_manganese(fine, absorption, np.full(len(fine), 1e-9))
+    pulls = []
+    for seed in range(220):
+        region, _ = flown(seed, start=628.0, energies=381, dwell=5.0)
+        binned = [share_out(sweep, region.edges, lag=0.0) for sweep in (*region.up, *region.down)]
+        tey, i0 = (sum(each.counts[name] for each in binned) for name in ("tey", "i0"))
+        ratio, energy = tey / i0, np.mean([each.energy for each in binned], axis=0)
+        found, sigma = centroid_of_manganese(energy, ratio, ratio**2 * (1 / tey + 1 / i0))
+        pulls.append((found - true) / sigma)
+    assert 0.60 <= np.mean(np.abs(pulls) < 1) <= 0.76
+    assert abs(np.mean(pulls)) < 3 / np.sqrt(len(pulls))
 
 
 @pytest.mark.parametrize("lag", [-0.08, -0.02, 0.05, 0.08])
