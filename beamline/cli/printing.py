@@ -431,7 +431,8 @@ def _print_recipe(outcome: Mapping[str, Any]) -> None:
 def _number(one: Mapping[str, Any] | None) -> str:
     if one is None or not math.isfinite(one["value"]):
         return ""
-    return with_sigma(one["value"], one["sigma"]) if math.isfinite(one["sigma"]) else f"{one['value']:.4g}"
+    shown = with_sigma(one["value"], one["sigma"]) if math.isfinite(one["sigma"]) else f"{one['value']:.4g}"
+    return f"{shown} ± {one['scale_sigma']:.2g} by scale" if one.get("scale_sigma", 0.0) > 0 else shown
 
 
 def _print_maps(outcome: Mapping[str, Any]) -> None:

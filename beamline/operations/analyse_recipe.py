@@ -217,7 +217,7 @@ def summary_of(analysed: Analysed) -> dict[str, Any]:
 
 
 def _of_row(result: AnalysedResult, measure: str, row: int) -> dict[str, Any]:
-    """Give what a measure found in a row: each value with its sigma, and the status."""
+    """Give what a measure found in a row: each value with its sigma, what the energy scale adds to that, the status."""
     found: dict[str, Any] = {"status": str(result.quantities[f"{measure}_status"].values[row])}
     for key, quantity in result.quantities.items():
         if not key.startswith(f"{measure}_") or quantity.axes != ("rows",) or key.endswith(("_sigma", "_status")):
@@ -228,6 +228,8 @@ def _of_row(result: AnalysedResult, measure: str, row: int) -> dict[str, Any]:
             "sigma": float("nan") if sigma is None else float(sigma.values[row]),
             "units": quantity.units,
         }
+        if (by_scale := result.quantities.get(f"{key}_scale_sigma")) is not None:
+            found[key.removeprefix(f"{measure}_")]["scale_sigma"] = float(by_scale.values[row])
     listed = result.quantities.get(f"{measure}_combination")
     if listed is not None:
         found["combinations"] = [text for text in map(str, np.asarray(listed.values[row])) if text]

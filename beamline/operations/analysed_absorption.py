@@ -26,6 +26,10 @@ from callbacks.xas import channels_of
 
 TFY = "tfy"  # the channel that is a yield of fluorescence wherever it is
 CM_PER_UM = 1e-4
+SCALE_NOT_KNOWN = (
+    "energies are as they were read: by how much the scales of the runs differ is not known, and is in no uncertainty;"
+    " [align] finds it by a reference"
+)
 
 
 def gather_spectra(found: Gathered, pairs: list[tuple[Run, Run]], recipe: Recipe) -> None:
@@ -53,11 +57,15 @@ def gather_spectra(found: Gathered, pairs: list[tuple[Run, Run]], recipe: Recipe
             offset = offset_of(reference, recipe.align, first.get(row.edge))
             first.setdefault(row.edge, reference)
             if offset.status == "ok":
-                row = replace(row, spectra=moved(row.spectra, offset.offset))
+                row = replace(row, spectra=moved(row.spectra, offset.offset), energy_sigma=offset.sigma)
             else:
                 found.notes.append(f"{shown_name(raw)}: its energies are as they were read: {offset.status}")
             offsets.append(offset)
         found.rows.append(row)
+    if any(measure.is_energy for measure in recipe.measures.values()) and not any(
+        math.isfinite(row.energy_sigma) for row in found.rows
+    ):
+        found.notes.append(SCALE_NOT_KNOWN)
     if recipe.channel == TFY and recipe.self_absorption is None:
         found.notes.append(f"{TFY} is as measured, with its self-absorption: no [self_absorption] is given")
     if offsets:
@@ -85,6 +93,7 @@ def _row(raw: Run, result: XasResult, recipe: Recipe) -> Row:
         "sample": raw.measurement.sample,
         "part": channel,
         "edge": raw.measurement.edge,
+        "energy_sigma": result.energy_offset_sigma,
     }
     if recipe.self_absorption is not None:
         return _without_self_absorption(raw, absorption_of(raw, result, channel), own, recipe.self_absorption)

@@ -17,6 +17,8 @@ from beamline.text import shortened, with_sigma
 from callbacks.analysis.analyse import is_map
 from callbacks.contract import NOT_TAKEN, AnalysedResult, Quantity
 
+FloatArray = NDArray[np.floating]
+
 COLOURS = ("#1b6ca8", "#d1495b", "#5a9367", "#8a5fa8", "#c98a1b", "#3d3d3d", "#4fb0ae", "#a0522d")
 MOST_FITS = 12  # spectra whose fits are drawn
 DARK = 0.02  # of the maximum: what is below is not shown of a spectrum of emission
@@ -51,7 +53,7 @@ def analysed_figures(result: AnalysedResult, measures: Sequence[str]) -> Iterato
         if numbers := _numbers(result, name):
             yield (
                 name.replace("_", " "),
-                "Of each spectrum, with 68 % intervals; what is not known is left out, the table says why.",
+                _said_of_numbers(result, numbers),
                 against_rows(result, numbers),
             )
     for names in _alike(result):
@@ -61,6 +63,12 @@ def analysed_figures(result: AnalysedResult, measures: Sequence[str]) -> Iterato
             told = "; ".join(f"{_sample_of_map(result, name)}: {_said_of_map(result, name)}" for name in names)
             yield _common_title(result, names[0]), f"{told}. {MAPS}", images(result, names)
     yield from _correlations(result)
+
+
+def _said_of_numbers(result: AnalysedResult, numbers: dict[str, Quantity]) -> str:
+    scale = any(_with_scale(result, key) is not None for key in numbers)
+    wide = " Pale: with what is not known of the energy scale." if scale else ""
+    return f"Of each spectrum, with 68 % intervals; what is not known is left out, the table says why.{wide}"
 
 
 def _panels(result: AnalysedResult) -> NDArray[np.str_]:
@@ -111,14 +119,14 @@ def tables(result: AnalysedResult, measures: Sequence[str]) -> Iterator[PageTabl
         if f"{name}_status" not in result.quantities:
             continue
         numbers = _numbers(result, name)
-        header = ["spectrum", *(_heading(key, name, quantity) for key, quantity in numbers.items()), "status"]
+        header = ["spectrum", *(head for key, one in numbers.items() for head in _headings(result, key, name, one))]
         status = result.quantities[f"{name}_status"].values
         rows = [
-            [label, *(_cell(result, key, row) for key in numbers), str(status[row])]
+            [label, *(cell for key in numbers for cell in _cells(result, key, row)), str(status[row])]
             for row, label in enumerate(labels(result))
             if str(status[row]) != NOT_TAKEN
         ]
-        yield PageTable(name.replace("_", " "), header, rows)
+        yield PageTable(name.replace("_", " "), [*header, "status"], rows)
         if f"{name}_combination" in result.quantities:
             yield from _ranked(result, name)
 
@@ -350,6 +358,11 @@ def against_rows(result: AnalysedResult, numbers: dict[str, Quantity]) -> Figure
     for axes, curves in zip(grid, panels.values(), strict=True):
         for number, (key, edge) in enumerate(curves):
             sigma, rows = result.quantities.get(f"{key}_sigma"), of_edges[edge]
+            if (whole := _with_scale(result, key)) is not None:
+                axes.errorbar(
+                    [at[row] for row in rows], numbers[key].values[rows], yerr=whole[rows], fmt="none",
+                    elinewidth=3.0, alpha=0.3, color=COLOURS[number % len(COLOURS)],
+                )  # fmt: skip
             axes.errorbar(
                 [at[row] for row in rows], numbers[key].values[rows],
                 yerr=None if sigma is None else sigma.values[rows],
@@ -366,6 +379,15 @@ def against_rows(result: AnalysedResult, numbers: dict[str, Quantity]) -> Figure
     else:
         grid[-1].set_xlabel(axis)
     return figure
+
+
+def _with_scale(result: AnalysedResult, key: str) -> FloatArray | None:
+    """Give the uncertainties of a value with what the energy scale adds; None where that is nothing, or not known."""
+    by_scale = result.quantities.get(f"{key}_scale_sigma")
+    if by_scale is None or not (by_scale.values > 0).any():
+        return None
+    whole: FloatArray = np.hypot(result.quantities[f"{key}_sigma"].values, by_scale.values)
+    return whole
 
 
 def _places(result: AnalysedResult, rows: NDArray[np.intp]) -> tuple[dict[int, float], str, dict[float, str]]:
@@ -528,9 +550,19 @@ def _numbers(result: AnalysedResult, name: str) -> dict[str, Quantity]:
     }  # fmt: skip
 
 
-def _heading(key: str, name: str, quantity: Quantity) -> str:
+def _headings(result: AnalysedResult, key: str, name: str, quantity: Quantity) -> list[str]:
+    """Name a value and, where it is known, what the energy scale adds to its uncertainty."""
     own = key.removeprefix(f"{name}_").removeprefix("of_").replace("_", " ")
-    return f"{own} ({quantity.units})" if quantity.units else own
+    unit = f" ({quantity.units})" if quantity.units else ""
+    return [f"{own}{unit}"] + ([f"± by energy scale{unit}"] if _with_scale(result, key) is not None else [])
+
+
+def _cells(result: AnalysedResult, key: str, row: int) -> list[str]:
+    """Show a value with its standard uncertainty and, where it is known, what the energy scale adds to that."""
+    if _with_scale(result, key) is None:
+        return [_cell(result, key, row)]
+    sigma = float(result.quantities[f"{key}_scale_sigma"].values[row])
+    return [_cell(result, key, row), f"{sigma:.2g}" if np.isfinite(sigma) else ""]
 
 
 def _cell(result: AnalysedResult, key: str, row: int) -> str:

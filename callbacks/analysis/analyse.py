@@ -12,7 +12,7 @@ from callbacks.analysis.correlation import correlate, nothing
 from callbacks.analysis.measured import Measured, Value
 from callbacks.analysis.measures import Measure, References
 from callbacks.analysis.recipe import MapPair, Recipe
-from callbacks.analysis.rows import Pixels, Row, difference, normalised, normalised_row
+from callbacks.analysis.rows import Pixels, Row, at_ends, difference, normalised, normalised_row
 from callbacks.contract import NOT_TAKEN, AnalysedResult, Quantity
 
 FloatArray = NDArray[np.floating]
@@ -42,11 +42,15 @@ def analyse(
         A measure that cannot be taken of a row has NaN there and says why in its status.
     """
     references = {name: each.spectrum() for name, each in recipe.references.items()}
+    ends = [at_ends(row, recipe.normalise) for row in rows]
     if recipe.normalise is not None:
         rows = [normalised_row(row, recipe.normalise) for row in rows]
     quantities = _spectra_of(rows) | dict(more or {}) | _differences(rows, recipe.difference_from)
     for name, measure in recipe.measures.items():
-        quantities |= _tabulated(name, measure, rows, references)
+        table = _tabulated(name, measure, rows, references)
+        quantities |= table | _by_scale(
+            name, table, rows, [[_of_row(measure, end, references) for end in both] for both in ends]
+        )
     if pixels:
         quantities["map_runs"] = Quantity(_texts(one.run for one in pixels), "run of each map", "", ("maps",))
     said = list(notes)
@@ -150,6 +154,39 @@ def _tabulated(name: str, measure: Measure, rows: Sequence[Row], references: Ref
                 )  # fmt: skip
     status = [str(each.status) if isinstance(each, Measured) else each for each in found]
     return table | {f"{name}_status": Quantity(_texts(status), "ok, or why there is none", "", ("rows",))}
+
+
+def _by_scale(
+    name: str, table: Mapping[str, Quantity], rows: Sequence[Row], ends: Sequence[Sequence[Measured | str]]
+) -> dict[str, Quantity]:
+    """Give what the uncertainty of the energy scale of each row adds to what a measure found; nothing if none is known.
+
+    Notes
+    -----
+    It is half of what the measure differs by between energies a standard uncertainty higher and lower: a centroid in a
+    window that stays where it is moves less than the spectrum, and fractions of references move, too.
+    """
+    if not any(np.isfinite(row.energy_sigma) for row in rows):
+        return {}
+    found = {}
+    for key, quantity in table.items():
+        if f"{key}_sigma" not in table or quantity.axes != ("rows",):
+            continue
+        own = key.removeprefix(f"{name}_")
+        sigmas = [
+            _half_apart(own, both) if both else 0.0 * row.energy_sigma for row, both in zip(rows, ends, strict=True)
+        ]
+        found[f"{key}_scale_sigma"] = Quantity(
+            np.where(np.isfinite(quantity.values), sigmas, np.nan),
+            "standard uncertainty that the energy scale of the run adds; NaN: not known", quantity.units, ("rows",),
+        )  # fmt: skip
+    return found
+
+
+def _half_apart(key: str, ends: Sequence[Measured | str]) -> float:
+    """Give half of what a value differs by between two; NaN where one of them does not have it."""
+    values = [float(end.values[key].values) for end in ends if isinstance(end, Measured) and str(end.status) == "ok"]
+    return abs(values[0] - values[1]) / 2 if len(values) == 2 else np.nan
 
 
 def _unit_of(found: Sequence[Measured | str], rows: Sequence[Row]) -> str:

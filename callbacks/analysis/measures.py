@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ class _Measure(BaseModel):
     of: tuple[str, ...] = ()  # parts (channels, regions, cuts) it is taken of; all where empty
     edge: str = ""  # of the runs it is taken of, as "O K"; all where empty
 
+    is_energy: ClassVar[bool] = False  # whether it reads an energy off, which is as uncertain as the scale
+
     @abstractmethod
     def measure(self, spectra: Spectra, references: References) -> Measured:
         """Read it off spectra.
@@ -53,6 +55,7 @@ class _Measure(BaseModel):
 class EdgePositionMeasure(_Measure):
     """Where the rising edge passes half the edge jump; see `callbacks.xas.edge_position`."""
 
+    is_energy = True
     by: Literal["edge_position"]
     pre_edge: Window | None = None
     post_edge: Window | None = None
@@ -73,6 +76,7 @@ class EdgePositionMeasure(_Measure):
 class InflectionMeasure(_Measure):
     """Derivative of the spectrum, and where it is largest; see `callbacks.xas.derivative`."""
 
+    is_energy = True
     by: Literal["derivative"]
     half_width: float = Field(0.5, gt=0)  # eV
     search: Window | None = None
@@ -146,6 +150,7 @@ class IntegralMeasure(_InWindow):
 class CentroidMeasure(_InWindow):
     """Centroid of what is in a window."""
 
+    is_energy = True
     by: Literal["centroid"]
 
     def measure(self, spectra: Spectra, references: References) -> Measured:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,6 +37,8 @@ class Row:
         Of the run, as "O K".
     measured : Spectra, optional
         The same as it was measured, where self-absorption has been taken off.
+    energy_sigma : float
+        eV, standard uncertainty that all its energies share; NaN where it is not known.
     """
 
     run: str
@@ -47,6 +50,7 @@ class Row:
     status: str = "ok"
     edge: str = ""
     measured: Spectra | None = None
+    energy_sigma: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,20 @@ def offset_of(spectra: Spectra, how: Alignment, first: Spectra | None) -> Energy
 def moved(spectra: Spectra, offset: float) -> Spectra:
     """Add an offset to the energies."""
     return replace(spectra, energy=spectra.energy + offset)
+
+
+def at_ends(row: Row, how: Normalisation | None) -> tuple[Row, ...]:
+    """Give a row with all its energies a standard uncertainty higher, and lower, normalised as it is itself.
+
+    Returns
+    -------
+    tuple of Row
+        Two; none where the uncertainty of its energies is zero, or not known.
+    """
+    if not row.energy_sigma > 0:
+        return ()
+    ends = (replace(row, spectra=moved(row.spectra, step)) for step in (row.energy_sigma, -row.energy_sigma))
+    return tuple(end if how is None else normalised_row(end, how) for end in ends)
 
 
 def difference(spectra: Spectra, other: Spectra) -> tuple[FloatArray, FloatArray]:

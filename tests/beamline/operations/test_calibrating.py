@@ -10,12 +10,14 @@ from command_line import answer
 from beamline.acquire.session import Session, measure
 from beamline.endstation.config import load_config
 from beamline.errors import BeamlineError
+from beamline.operations.analysed_spectra import gather
 from beamline.operations.calibrating import calibrate
 from beamline.operations.replay import replay
 from beamline.operations.runs import summary_of
 from beamline.storage.layout import REDUCTION, Layout
 from beamline.storage.runs import Runs
 from beamline.techniques.xas import XAS
+from callbacks.analysis import Recipe
 from callbacks.contract import ENERGY_CALIBRATION, XasResult
 from plans import xas
 from simulated_devices.physics.samples import OPEN_BEAM, RUTILE, rutile_o_k, sample_called
@@ -89,6 +91,8 @@ def test_the_offset_is_found_kept_stamped_into_runs_and_applied_where_asked_for(
     assert np.isnan(as_read.energy_offset)
     np.testing.assert_allclose(calibrated.xas_energy - as_read.xas_energy, found["offset"], atol=0.02)
     assert calibrated.energy_calibration.startswith(f"{found['offset']:+.4f} ± {found['sigma']:.4f} eV of ")
+    rows = gather(runs, [second, third], Recipe(technique="xas"), data).rows
+    assert [row.energy_sigma for row in rows] == pytest.approx([np.nan, found["sigma"]], nan_ok=True)
     again = calibrate(runs, third, reference=str(library), keep=False)
     assert again["before"] == found["offset"]
     assert abs(again["offset"] - OFFSET) < 3 * again["sigma"]

@@ -93,8 +93,12 @@ def test_a_recipe_makes_tables_a_report_and_a_run_that_is_made_again(spectra, tm
     assert 40 < mean["value"] < 160  # the shoulder does not grow evenly
     edges = np.array([[one["edge_position"]["energy"][key] for key in ("value", "sigma")] for one in found])
     assert np.ptp(edges[:, 0]) < 4 * edges[:, 1].max()  # the 4sp band stays
+    by_scale = [one["edge_position"]["energy"]["scale_sigma"] for one in found]
+    assert by_scale[0] == 0.0  # the others are brought to the first
+    assert 0.0 < min(by_scale[1:]) <= max(by_scale[1:]) < 0.02
     report = (tmp_path / "report.html").read_text()
-    for words in ("3 runs of absorption spectra", "Fits: state", "edge position", "mean"):
+    words_of_measures = "Fits: state", "edge position", "mean", "± by energy scale (eV)", "Pale: with"
+    for words in ("3 runs of absorption spectra", *words_of_measures):
         assert words in report, words
     again = as_json("analyse", outcome["derived_uid"][:8], "--data-dir", spectra, "-o", tmp_path / "again.html")
     assert again["derived_uid"] != outcome["derived_uid"]
