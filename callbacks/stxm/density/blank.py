@@ -74,14 +74,29 @@ def find_blank(brightness: FloatArray, sigma: FloatArray, settings: BlankSetting
         Refused where no such pixels stand out: a sample that covers the field leaves a brightness that fades out, not
         a peak at the bright end of the histogram. A perfectly uniform film all over the field cannot be told from
         empty space.
+
+    Notes
+    -----
+    Where pixels as they are have no such peak, it is looked for in what they are at least: images are interpolated, and
+    rise beside sharp edges.
     """
     settings = settings or BlankSettings()
     known = np.isfinite(brightness) & (sigma > 0)
+    found = _find(brightness, brightness, sigma, known, settings)
+    if found.status == "ok" or not known.any():
+        return found
+    again = _find(brightness, _without_overshoot(brightness, known), sigma, known, settings)
+    return again if again.status == "ok" else found
+
+
+def _find(
+    brightness: FloatArray, settled: FloatArray, sigma: FloatArray, known: BoolArray, settings: BlankSettings
+) -> Blank:
+    """Find the pixels without sample by the peak of `settled`."""
     nothing = np.zeros(brightness.shape, dtype=bool)
     fewest = max(settings.fewest_pixels, int(settings.fewest_share * known.sum()))
     if known.sum() < 2 * fewest:
         return Blank(nothing, f"{known.sum()} pixels are known, expected {2 * fewest} or more")
-    settled = _without_overshoot(brightness, known)
     values = np.sort(settled[known])
     width = PEAK_WIDTH * float(np.median(sigma[known & (settled >= np.percentile(values, BRIGHT_PERCENTILE))]))
     centre, count = _brightest_peak(values, width, fewest)
@@ -90,7 +105,7 @@ def find_blank(brightness: FloatArray, sigma: FloatArray, settings: BlankSetting
     in_peak = known & (np.abs(settled - centre) <= width / 2)
     if why_not := _does_not_stand_out(known & (settled > centre + BRIGHTER * width), values, width, centre, count):
         return Blank(nothing, why_not)
-    centre = float(np.median(brightness[in_peak]))
+    centre += float(np.median((brightness - settled)[in_peak]))
     alike = known & (np.abs(brightness - centre) <= np.maximum(ALIKE_WIDTHS * width, ALIKE_SIGMAS * sigma))
     around = ndimage.convolve(alike.astype(int), np.ones((3, 3), dtype=int), mode="nearest")
     pixels = alike & (around >= NEIGHBOURS)
