@@ -43,7 +43,7 @@ from callbacks.contract import (
     StxmResult,
     parts_before,
 )
-from callbacks.pipelines import RIXS, XAS, RixsSettings, StxmSettings
+from callbacks.pipelines import RIXS, STXM, XAS, RixsSettings, StxmSettings
 from callbacks.stxm.density.masks import GOOD
 from callbacks.stxm.edges import edge_of, gap_in
 from callbacks.stxm.unmixing.analysis import analyse, average_spectrum, windows
@@ -54,7 +54,7 @@ from callbacks.wording import number_of
 FloatArray = NDArray[np.floating]
 Made = tuple[str, dict[str, Any], Callable[[], PageContents]]  # uid, summary, and what gives the report
 Make = Callable[[], Made]
-POOLED = {STXM_POOLED: "stxm", RIXS_POOLED: RIXS.name}  # pipelines whose settings a pooled analysis has
+POOLED = {STXM_POOLED: STXM.name, RIXS_POOLED: RIXS.name}  # pipelines whose settings a pooled analysis has
 NO_RUN = "no run is named: expected runs, or a recipe whose `runs` names them"
 
 
