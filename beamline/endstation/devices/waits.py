@@ -184,9 +184,15 @@ class _Changes:
         self._changed = True
 
     def __enter__(self) -> _Changes:
-        kinds = [self._signal.SUB_META, *([self._signal.SUB_VALUE] if self._values else [])]
-        self._subscriptions = [self._signal.subscribe(self.wake, event_type=kind, run=False) for kind in kinds]
+        self._subscribe(self._signal.SUB_META)
+        if self._values:
+            # Where the connection was lost just now it is not monitored; `wait` asks every `POLL` whether it is back.
+            with suppress(*NO_ANSWER):
+                self._subscribe(self._signal.SUB_VALUE)
         return self
+
+    def _subscribe(self, kind: str) -> None:
+        self._subscriptions.append(self._signal.subscribe(self.wake, event_type=kind, run=False))
 
     def __exit__(self, *_: object) -> None:
         for subscription in self._subscriptions:

@@ -13,6 +13,7 @@ from ioc_faults import switch
 from recorded import Documents
 
 from beamline.acquire.session import Session, measure
+from beamline.endstation.devices.waits import wait_for
 from beamline.errors import BeamlineError
 from beamline.operations.replay import reduce_documents
 from beamline.storage.log import open_log
@@ -286,6 +287,17 @@ def test_a_run_waits_when_its_connections_are_cut(session, documents):
     assert energies(documents) == [530.0 + number for number in range(11)]
     assert documents.stop["exit_status"] == "success"
     assert_nothing_lost(session, documents)
+
+
+def test_a_wait_whose_connection_is_lost_as_it_subscribes_asks_until_it_is_back(session, monkeypatch):
+    def lost(chid, *_args, **_kwargs):  # as pyepics does where the connection is lost and it has not been told so yet
+        raise epics.ca.ChannelAccessException(f"create_subscription() timed out waiting '{chid}' to connect")
+
+    monkeypatch.setattr(epics.ca, "create_subscription", lost)
+    asked = []
+    signal = session.endstation.energy.undulator.readback
+    value = wait_for(signal, lambda seen: asked.append(seen) or len(asked) == 3, timeout=5.0, wanted="a gap")
+    assert [value] == asked[-1:]
 
 
 def test_a_map_ends_when_the_ioc_of_its_camera_is_started_anew_and_keeps_its_frames(session, documents, ioc):
