@@ -59,7 +59,7 @@ class EdgePositionMeasure(_Measure):
     by: Literal["edge_position"]
     pre_edge: Window | None = None
     post_edge: Window | None = None
-    post_edge_form: Literal["mean", "line"] = "mean"
+    post_edge_form: Literal["mean", "line"] | None = None
     search: Window | None = None
     points: int = Field(2, ge=2)  # around the crossing
 

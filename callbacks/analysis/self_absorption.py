@@ -102,11 +102,12 @@ def _each_point_moved(
 ) -> _Moved:
     known = np.isfinite(spectra.values) & (spectra.variance > 0)
     energy, values, variance = spectra.energy[known], spectra.values[known], spectra.variance[known]
+    pre_edge, post_edge = windows(energy, pre_edge, post_edge, values)
     each = np.vstack([values, values + np.diag(np.sqrt(variance))])
     found = normalise_spectra(energy, each, variance, pre_edge=pre_edge, post_edge=post_edge, form=background)
     if found.status[0] != "ok":
         raise ValueError(str(found.status[0]))
-    _, (low, high) = windows(energy, pre_edge, post_edge)
+    low, high = post_edge
     return _Moved(known, energy, found.values, found.variance[0], (energy >= low) & (energy <= high))
 
 

@@ -57,6 +57,12 @@ class Rows:
         return np.where(self.measured, self.spectra, 0.0)
 
     @property
+    def mean(self) -> FloatArray:
+        """Mean of the spectra measured at each energy, shape (n_energies,); NaN where none is."""
+        total, number = self.values.sum(axis=0), self.measured.sum(axis=0)
+        return _divided(total, number, number > 0, np.nan)
+
+    @property
     def variance(self) -> FloatArray:
         """Variance of each point, 0 where not measured, shape (n, n_energies)."""
         return _divided(1.0, self.weights, self.measured, 0.0)

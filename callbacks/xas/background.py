@@ -13,18 +13,91 @@ FloatArray = NDArray[np.floating]
 Window = tuple[float, float]  # eV, from and to
 
 PRE_EDGE_SHARE, POST_EDGE_SHARE = 0.12, 0.15  # of the energy range, where no window is given
+# Of a spectrum that reaches far beyond its edge, as Larch has them (`larch.xafs.pre_edge` of xraylarch 2026.3.1), eV:
+# from where above the edge its fine structure averages out, up to where a line follows it, and the line's least width.
+POST_EDGE_BEGINS, POST_EDGE_ENDS, LEAST_LINE = 25.0, 300.0, 30.0
+FEWEST_BESIDE = 3  # points on either side of an edge: a line through two has no residual
 SIGMAS = 3.0  # by which a jump, a slope or an area must be above zero: noise alone gives that once in 740 spectra
 NO_EDGE = "no edge: the jump is not above 3 sigma"
 MISSING = "not measured at an energy that is needed"
 
 
-def windows(energy: FloatArray, pre_edge: Window | None, post_edge: Window | None) -> tuple[Window, Window]:
-    """Give the windows before and after the edge: as asked for, else the ends of the range."""
+def windows(
+    energy: FloatArray, pre_edge: Window | None, post_edge: Window | None, spectrum: FloatArray | None = None
+) -> tuple[Window, Window]:
+    """Give the windows before and after the edge: as asked for, else by where the edge is, else the ends of the range.
+
+    Parameters
+    ----------
+    energy : numpy.ndarray, shape (n_energies,)
+        eV, ascending.
+    pre_edge, post_edge : tuple of float, optional
+        eV; as asked for.
+    spectrum : numpy.ndarray, shape (n_energies,), optional
+        Whose edge they are put beside; NaN where not measured.
+
+    Returns
+    -------
+    tuple of tuple of float
+        eV. Without an edge the first 12 % and the last 15 % of the range. The former ends halfway to the edge at the
+        latest; the latter is from 25 to 300 eV above the edge, where so much was measured that 30 eV of it remain.
+    """
     if not len(energy):
         return (0.0, 0.0), (0.0, 0.0)
     first, last, span = float(energy[0]), float(energy[-1]), float(np.ptp(energy))
-    pre = pre_edge or (first, first + PRE_EDGE_SHARE * span)
-    return pre, post_edge or (last - POST_EDGE_SHARE * span, last)
+    pre, post = (first, first + PRE_EDGE_SHARE * span), (last - POST_EDGE_SHARE * span, last)
+    if spectrum is not None and not (pre_edge and post_edge):
+        edge = step_energy(energy, spectrum)
+        begins, ends = edge + POST_EDGE_BEGINS, min(edge + POST_EDGE_ENDS, last)
+        pre = (first, min(pre[1], (first + edge) / 2)) if np.isfinite(edge) else pre
+        post = (begins, ends) if ends - begins >= LEAST_LINE else post
+    return pre_edge or pre, post_edge or post
+
+
+def step_energy(energy: FloatArray, spectrum: FloatArray) -> float:
+    """Tell roughly where the edge of a spectrum is: where two lines, the second higher, follow it best.
+
+    Parameters
+    ----------
+    energy : numpy.ndarray, shape (n_energies,)
+        eV, ascending.
+    spectrum : numpy.ndarray, shape (n_energies,)
+        NaN where not measured.
+
+    Returns
+    -------
+    float
+        eV, in the middle between two points; NaN where there are too few, or no step up.
+
+    Notes
+    -----
+    This is regression in two phases (R. E. Quandt, J. Am. Stat. Assoc. 53 (1958) 873): of all energies between two
+    points, the one where a line through all before and one through all after it leave the least sum of squares. Points
+    weigh by their steps, since scans are finer at the edge. Neither a glitch nor a pre-edge peak moves it far, which
+    take the largest slope; all sums are running ones, so that its work is linear in the number of points.
+    """
+    known = np.isfinite(spectrum)
+    at = energy[known]
+    if len(at) < 2 * FEWEST_BESIDE:
+        return float("nan")
+    weight = np.gradient(at)
+    x, y = at - at.mean(), spectrum[known] - spectrum[known].mean()
+    moments = np.array([weight, weight * x, weight * x**2, weight * y, weight * x * y, weight * y**2])
+    before = np.cumsum(moments, axis=1)[:, FEWEST_BESIDE - 1 : -FEWEST_BESIDE]
+    middle = (x[FEWEST_BESIDE - 1 : -FEWEST_BESIDE] + x[FEWEST_BESIDE : len(x) - FEWEST_BESIDE + 1]) / 2
+    low, its_rest = _line_to(middle, before)
+    high, other_rest = _line_to(middle, moments.sum(axis=1, keepdims=True) - before)
+    rest = np.where(high > low, its_rest + other_rest, np.inf)
+    place = int(np.argmin(rest))
+    return float(middle[place] + at.mean()) if np.isfinite(rest[place]) else float("nan")
+
+
+def _line_to(x: FloatArray, moments: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Give what lines of least squares are at x (n,) and what they leave, by sums w, wx, wxx, wy, wxy, wyy: (6, n)."""
+    w, wx, wxx, wy, wxy, wyy = moments
+    slope = (w * wxy - wx * wy) / (w * wxx - wx**2)
+    constant = (wy - slope * wx) / w
+    return constant + slope * x, wyy - constant * wy - slope * wxy
 
 
 def points_inside(energy: FloatArray, window: Window, name: str, fewest: int) -> NDArray[np.bool_]:

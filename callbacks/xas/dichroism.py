@@ -145,7 +145,8 @@ def dichroism(
     """
     light = light or Light()
     measured = np.isfinite(first[0]) & np.isfinite(first[1]) & np.isfinite(second[0]) & np.isfinite(second[1])
-    pre, post = windows(energy, settings.pre_edge, settings.post_edge)
+    both = np.where(measured, first[0] + second[0], np.nan)
+    pre, post = windows(energy, settings.pre_edge, settings.post_edge, both)
     in_pre = measured & (energy >= pre[0]) & (energy <= pre[1])
     in_post = measured & (energy >= post[0]) & (energy <= post[1])
     for name, window, inside in (("pre-edge", pre, in_pre), ("post-edge", post, in_post)):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from callbacks.fitting.rows import Rows, as_rows
 from callbacks.xas.background import (
+    LEAST_LINE,
     MISSING,
     NO_EDGE,
     SIGMAS,
@@ -22,6 +23,8 @@ from callbacks.xas.background import (
 )
 
 FloatArray = NDArray[np.floating]
+
+IN_WINDOW = "no position: the edge is not between pre-edge and post-edge"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def edge_position(
     *,
     pre_edge: Window | None = None,
     post_edge: Window | None = None,
-    post_edge_form: Literal["mean", "line"] = "mean",
+    post_edge_form: Literal["mean", "line"] | None = None,
     search: Window | None = None,
     points: int = 2,
 ) -> EdgePosition:
@@ -67,9 +70,11 @@ def edge_position(
     variance : numpy.ndarray, shape (n_energies,) or that of the spectra
         Of independent points.
     pre_edge, post_edge : tuple of float, optional
-        eV; default the ends of the range. A line is fitted before the edge.
-    post_edge_form : {"mean", "line"}
-        What the jump is beyond the edge: a constant, or a line drawn back to it.
+        eV; default beside the edge of the mean of the spectra (`callbacks.xas.background.windows`). A line is fitted
+        before the edge.
+    post_edge_form : {"mean", "line"}, optional
+        What the jump is beyond the edge: a constant, or a line drawn back to it. Default a line where no window beyond
+        the edge is given and it is 30 eV wide or more, as absorption falls there; else a constant.
     search : tuple of float, optional
         eV, where the edge is looked for; default the whole range.
     points : int
@@ -97,9 +102,12 @@ def edge_position(
         raise ValueError(f"points {points}: expected an even number, 2 or more")
     rows = as_rows(energy, spectra, variance)
     energy, rows = np.asarray(energy, dtype=float)[rows.recorded], rows.at(rows.recorded)
-    pre, post = windows(energy, pre_edge, post_edge)
+    low, high = search or (-np.inf, np.inf)
+    pre, post = windows(energy, pre_edge, post_edge, np.where((energy >= low) & (energy <= high), rows.mean, np.nan))
     before, beyond = points_inside(energy, pre, "pre-edge", 3), points_inside(energy, post, "post-edge", 3)
     within = points_inside(energy, search or (energy[0], energy[-1]), "search", 2)
+    if post_edge_form is None:
+        post_edge_form = "line" if post_edge is None and post[1] - post[0] >= LEAST_LINE else "mean"
     noise = rows.mean_variance
     line = background(energy, noise, before, "linear")
     level = background(energy, noise, beyond, "linear" if post_edge_form == "line" else "constant")
@@ -127,6 +135,7 @@ def edge_position(
     status = np.full(len(values), "ok", dtype="<U60")
     status[~crossing.between(energy[chosen])] = "no crossing: the line fitted does not cross between its points"
     status[~(crossing.slope > SIGMAS * slope_sigma)] = "no crossing: it does not rise there by more than 3 sigma"
+    status[(position <= pre[1]) | (position >= post[0])] = IN_WINDOW
     status[at_end] = "no crossing within the range searched"
     status[~(jump_here > SIGMAS * jump_sigma)] = NO_EDGE
     status[missing] = MISSING

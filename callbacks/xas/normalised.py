@@ -65,7 +65,7 @@ def normalise_spectra(
     variance : numpy.ndarray, shape (n_energies,) or that of the spectra
         Of independent points.
     pre_edge, post_edge : tuple of float, optional
-        eV; default the ends of the range.
+        eV; default beside the edge of the mean of the spectra (`callbacks.xas.background.windows`).
     form : {"constant", "linear"}
         Of the background.
     by : {"edge", "area"}
@@ -89,7 +89,7 @@ def normalise_spectra(
     energy = np.asarray(energy, dtype=float)
     recorded = rows.recorded
     at, part = energy[recorded], rows.at(recorded)
-    pre, post = windows(at, pre_edge, post_edge)
+    pre, post = windows(at, pre_edge, post_edge, part.mean)
     before = background(
         at, part.mean_variance, points_inside(at, pre, "pre-edge", 1 if form == "constant" else 2), form
     )

@@ -162,7 +162,7 @@ def normalise_spectrum(
     """
     settings = settings or XasSettings()
     measured = np.isfinite(intensity) & np.isfinite(variance)
-    pre, post = windows(energy, settings.pre_edge, settings.post_edge)
+    pre, post = windows(energy, settings.pre_edge, settings.post_edge, np.where(measured, intensity, np.nan))
     in_pre = measured & (energy >= pre[0]) & (energy <= pre[1])
     in_post = measured & (energy >= post[0]) & (energy <= post[1])
     for name, window, inside in (("pre-edge", pre, in_pre), ("post-edge", post, in_post)):

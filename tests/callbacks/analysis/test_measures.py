@@ -160,7 +160,10 @@ def test_pixels_make_maps_with_status_and_each_is_as_a_row():
     pixels = Pixels("run-1", "a", spectra, chosen, np.array([0.0, 0.1, 0.2]), np.array([0.0, 0.1]), np.zeros((2, 3)))
     made = recipe(
         references={name: each for name, each in recipe().model_dump()["references"].items() if name != "four"},
-        measures={"state": {"by": "lcf", "non_negative": False}, "half": {"by": "edge_position"}},
+        measures={
+            "state": {"by": "lcf", "non_negative": False},
+            "half": {"by": "edge_position", "pre_edge": (630.0, 634.0), "post_edge": (664.0, 670.0)},
+        },
     )
     rows = [
         Row("run-1", "a", str(n), Spectra(ENERGY, one, np.full(len(ENERGY), NOISE**2))) for n, one in enumerate(noisy)

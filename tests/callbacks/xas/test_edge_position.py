@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
+from callbacks.xas.background import step_energy, windows
 from callbacks.xas.edge_position import edge_position
 
 ENERGY = np.arange(8320.0, 8380.0, 0.5)
@@ -130,3 +131,57 @@ def test_an_energy_no_spectrum_has_is_left_out():
 def test_bad_input_is_named(change, words):
     with pytest.raises(ValueError, match=words):
         edge_position(ENERGY, spectrum(), np.full(len(ENERGY), 1e-4), **(WINDOWS | change))
+
+
+# Steps as of scans of fine structure: wide before the edge, fine on it, ever wider beyond, as even in the wave number.
+BESIDE = np.concatenate([np.arange(-30.0, 40.0, 0.5), 40.0 + 0.05 * np.arange(1, 160) ** 2])
+COPPER = 8983.0
+
+
+def scan(first, last, edge=COPPER):
+    """Energies of a scan over an edge."""
+    energy = np.concatenate([np.arange(first, edge - 30.0, 5.0), edge + BESIDE])
+    return energy[energy <= last]
+
+
+def absorption(energy, position=COPPER, peak=0.0):
+    """An edge on what falls with the energy as it does in solids, itself falling so, with fine structure beyond it."""
+    above = np.clip(energy - position - 15.0, 0.0, None)
+    wave = 0.512 * np.sqrt(above)
+    fine = 0.12 * np.sin(4.6 * wave) * np.exp(-0.02 * wave**2) * (1 - np.exp(-above / 10.0))
+    rise = 1 / (1 + np.exp(-(energy - position) / 1.5)) + peak * np.exp(-0.5 * ((energy - position + 12.0) / 0.8) ** 2)
+    return 0.6 * (energy / position) ** -2.9 + 1.4 * (energy / position) ** -2.7 * (rise + fine)
+
+
+RANGES = [(8786.0, 10280.0), (8850.0, 10200.0), (8904.0, 9401.0), (8930.0, 9120.0), (8700.0, 9300.0)]
+
+
+@pytest.mark.parametrize(("first", "last"), RANGES)
+def test_windows_that_are_not_given_stand_beside_the_edge_however_far_the_scan_reaches(first, last):
+    energy = scan(first, last)
+    found = edge_position(energy, absorption(energy), np.full(len(energy), 1e-8))
+    assert found.status == "ok"
+    assert found.position == pytest.approx(COPPER, abs=0.05)  # where the line does not follow what falls
+    assert found.jump == pytest.approx(1.4, rel=0.02)
+    pre, post = windows(energy, None, None, absorption(energy))
+    assert first == pre[0] < pre[1] < COPPER - 15.0
+    assert COPPER + 15.0 < post[0] < post[1] <= last
+
+
+def test_the_edge_is_roughly_found_in_spite_of_a_pre_edge_peak_a_stray_point_and_noise():
+    energy = scan(8786.0, 9800.0)
+    spectrum = absorption(energy, peak=0.7)
+    spectrum[10] += 2.0
+    spectrum[-30] -= 1.0
+    spectrum += np.random.default_rng(3).normal(0.0, 0.03, len(energy))
+    assert step_energy(energy, spectrum) == pytest.approx(COPPER, abs=3.0)
+    assert np.isnan(step_energy(energy, np.zeros(len(energy))))
+    assert np.isnan(step_energy(energy[:5], spectrum[:5]))
+
+
+def test_half_of_the_jump_within_a_window_is_no_position():
+    variance = np.full(len(ENERGY), 1e-6)
+    for wrong in ({"pre_edge": (8320.0, 8346.0)}, {"post_edge": (8341.0, 8380.0)}):
+        found = edge_position(ENERGY, spectrum(), variance, **(WINDOWS | wrong))
+        assert found.status == "no position: the edge is not between pre-edge and post-edge"
+        assert np.isnan(found.position)
