@@ -61,7 +61,7 @@ class EdgePositionMeasure(_Measure):
     post_edge: Window | None = None
     post_edge_form: Literal["mean", "line"] | None = None
     search: Window | None = None
-    points: int = Field(2, ge=2)  # around the crossing
+    points: int | None = Field(None, ge=2)  # around the crossing; as many as are needed where not given
 
     def measure(self, spectra: Spectra, references: References) -> Measured:
         """Read it off spectra."""

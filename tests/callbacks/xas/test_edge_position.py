@@ -101,14 +101,19 @@ def test_an_edge_outside_the_search_is_not_found():
 
 def test_noise_about_a_slow_rise_is_not_taken_for_a_crossing():
     rng = np.random.default_rng(0)
-    slow = np.clip((ENERGY - 8330.0) / 30.0, 0.0, 1.0) + rng.normal(0.0, 0.05, (50, len(ENERGY)))
-    found = edge_position(ENERGY, slow, np.full(len(ENERGY), 0.05**2), **WINDOWS)
-    assert np.mean(found.status != "ok") > 0.9
-    assert set(found.status) <= {
+    slow = np.clip((ENERGY - 8330.0) / 30.0, 0.0, 1.0) + rng.normal(0.0, 0.05, (400, len(ENERGY)))
+    variance = np.full(len(ENERGY), 0.05**2)
+    by_two = edge_position(ENERGY, slow, variance, points=2, **WINDOWS)
+    assert np.mean(by_two.status != "ok") > 0.9
+    assert set(by_two.status) <= {
         "ok",
         "no crossing: it does not rise there by more than 3 sigma",
         "no crossing: the line fitted does not cross between its points",
     }
+    found = edge_position(ENERGY, slow, variance, **WINDOWS)
+    ok = found.status == "ok"
+    assert ok.mean() > 0.99
+    assert 0.60 < np.mean(np.abs(found.position - 8345.0)[ok] < found.sigma[ok]) < 0.76
 
 
 def test_an_energy_no_spectrum_has_is_left_out():
@@ -185,3 +190,21 @@ def test_half_of_the_jump_within_a_window_is_no_position():
         found = edge_position(ENERGY, spectrum(), variance, **(WINDOWS | wrong))
         assert found.status == "no position: the edge is not between pre-edge and post-edge"
         assert np.isnan(found.position)
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.04, 0.1])
+def test_the_line_takes_as_many_points_as_the_noise_of_fine_steps_calls_for(noise):
+    energy, rng = scan(8850.0, 9400.0), np.random.default_rng(11)
+    options = {"pre_edge": (8850.0, 8950.0), "post_edge": (9010.0, 9280.0), "post_edge_form": "line"}
+    truth = float(edge_position(energy, absorption(energy), np.full(len(energy), 1e-8), **options).position)
+    noisy = absorption(energy) + rng.normal(0.0, noise, (600, len(energy)))
+    variance = np.full(len(energy), noise**2)
+    found = edge_position(energy, noisy, variance, **options)
+    ok = found.status == "ok"
+    assert ok.mean() > 0.99
+    assert 0.60 < np.mean(np.abs(found.position - truth)[ok] < found.sigma[ok]) < 0.76
+    if noise == 0.04:  # between two points, those are kept that rise too much by chance, and quote too little
+        by_two = edge_position(energy, noisy, variance, points=2, **options)
+        kept = by_two.status == "ok"
+        assert kept.mean() < 0.5
+        assert np.mean(np.abs(by_two.position - truth)[kept] < by_two.sigma[kept]) < 0.5
