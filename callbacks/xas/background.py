@@ -40,7 +40,8 @@ def windows(
     -------
     tuple of tuple of float
         eV. Without an edge the first 12 % and the last 15 % of the range. The former ends halfway to the edge at the
-        latest; the latter is from 25 to 300 eV above the edge, where so much was measured that 30 eV of it remain.
+        latest. Where 30 eV or more are measured from 25 to 300 eV above the edge, that is the latter, and the former
+        goes all the way to halfway.
     """
     if not len(energy):
         return (0.0, 0.0), (0.0, 0.0)
@@ -49,8 +50,11 @@ def windows(
     if spectrum is not None and not (pre_edge and post_edge):
         edge = step_energy(energy, spectrum)
         begins, ends = edge + POST_EDGE_BEGINS, min(edge + POST_EDGE_ENDS, last)
-        pre = (first, min(pre[1], (first + edge) / 2)) if np.isfinite(edge) else pre
-        post = (begins, ends) if ends - begins >= LEAST_LINE else post
+        halfway = (first + edge) / 2
+        if ends - begins >= LEAST_LINE:
+            pre, post = (first, halfway), (begins, ends)
+        elif np.isfinite(edge):
+            pre = (first, min(pre[1], halfway))
     return pre_edge or pre, post_edge or post
 
 
