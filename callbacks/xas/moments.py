@@ -64,7 +64,7 @@ def moments(
     form : {"none", "constant", "linear"}
         Of what is fitted before the edge and taken off.
     pre_edge : tuple of float, optional
-        eV, where it is fitted; default the lowest 12 % of the range.
+        eV, where it is fitted; default beside the edge of the mean of the spectra (`callbacks.xas.background.windows`).
 
     Returns
     -------
@@ -90,7 +90,9 @@ def moments(
     weight = area_weight(at, window)
     both = np.stack([weight, weight * (at - middle)])
     if form != "none":
-        before = points_inside(at, windows(at, pre_edge, None)[0], "pre-edge", 1 if form == "constant" else 2)
+        before = points_inside(
+            at, windows(at, pre_edge, None, rows.at(recorded).mean)[0], "pre-edge", 1 if form == "constant" else 2
+        )
         both = background(at, rows.mean_variance[recorded], before, form).after_off(both)
     matrix[:, recorded] = both
     values = rows.values @ matrix.T
