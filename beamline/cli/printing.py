@@ -423,6 +423,8 @@ def _print_recipe(outcome: Mapping[str, Any]) -> None:
         pearson = f"Pearson {with_sigma(told['pearson'], told['pearson_sigma'])}, of ranks {told['spearman']:.3f}"
         said = pearson if told["status"] == "ok" else told["status"]
         console.print(f"correlation {name}: {said}", soft_wrap=True)
+    for note in outcome["corrected"]:
+        console.print(note, soft_wrap=True)
     if outcome["maps"]:
         console.print(f"maps: {', '.join(outcome['maps'])}", soft_wrap=True)
     _print_end(outcome, [*outcome["assumed"], *outcome["problems"]])

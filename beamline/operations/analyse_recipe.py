@@ -108,7 +108,7 @@ def show_analysed(runs: Runs, entry: Entry) -> Analysed:
 
 def _analysed(runs: Runs, names: Sequence[str], recipe: Recipe, folder: Path) -> Analysed:
     found = gather(runs, names, recipe, folder)
-    result = analyse(found.rows, found.pixels, recipe, found.notes, more=found.more)
+    result = analyse(found.rows, found.pixels, recipe, found.notes, corrected=found.corrected, more=found.more)
     uid = keep_pooled(found.raws, ANALYSED, recipe, result, runs.data_dir)
     problems = [problems_of(raw, interruptions(raw)) for raw in found.raws]
     return Analysed(uid, recipe, result, found.raws, problems)
@@ -131,6 +131,7 @@ def contents_of(analysed: Analysed) -> PageContents:
         provenance=[
             ("runs", ", ".join(map(str, result.runs))),
             *([("calibration of all maps", calibration_line(summary_of_maps(maps)))] if maps else []),
+            *(("corrected", str(note)) for note in result.corrected),
             *((f"reference {name}", each.source) for name, each in analysed.recipe.references.items()),
             ("recipe", settings),
         ],
@@ -211,6 +212,7 @@ def summary_of(analysed: Analysed) -> dict[str, Any]:
             }
             for name in analysed.recipe.correlations
         },
+        "corrected": [str(note) for note in result.corrected],
         "assumed": [str(note) for note in result.assumed],
         "problems": _problems(analysed),
     }

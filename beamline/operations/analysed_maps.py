@@ -54,7 +54,8 @@ def gather_maps(found: Gathered, runs: Runs, pairs: list[tuple[Run, Run]], recip
             found.rows += _cuts(found, one.raw, measured, None, recipe)
             continue
         corrected.append(correct_map(measured, *one.absorption))
-        found.notes.append(f"{shown_name(one.raw)}: {_said(one.absorption[1], corrected[-1])}")
+        said = found.corrected if corrected[-1].status == "ok" else found.notes
+        said.append(f"{shown_name(one.raw)}: {_said(one.absorption[1], corrected[-1])}")
         found.rows += _cuts(found, one.raw, measured, corrected[-1].map, recipe)
     if maps and recipe.self_absorption is None:
         found.notes.append("maps are as measured, with their self-absorption: no [self_absorption] is given")

@@ -11,12 +11,14 @@ from callbacks.contract import Quantity
 
 @dataclass
 class Gathered:
-    """What is analysed, and what was assumed or left out.
+    """What is analysed, and what is said of it.
 
     Attributes
     ----------
     raws : list of Run
         The runs.
+    notes, corrected : list of str
+        What was assumed or left out; what was taken off, and how well it is known.
     more : dict of str to Quantity
         What is kept beside what is read off: offsets of energies, maps on common axes.
     """
@@ -25,4 +27,5 @@ class Gathered:
     rows: list[Row] = field(default_factory=list)
     pixels: list[Pixels] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    corrected: list[str] = field(default_factory=list)
     more: dict[str, Quantity] = field(default_factory=dict)

@@ -20,7 +20,7 @@ FloatArray = NDArray[np.floating]
 
 def analyse(
     rows: Sequence[Row], pixels: Sequence[Pixels], recipe: Recipe, notes: Sequence[str] = (), *,
-    more: Mapping[str, Quantity] | None = None,
+    corrected: Sequence[str] = (), more: Mapping[str, Quantity] | None = None,
 ) -> AnalysedResult:  # fmt: skip
     """Read off rows and pixels what a recipe asks for.
 
@@ -33,6 +33,8 @@ def analyse(
     recipe : Recipe
     notes : sequence of str
         What was assumed or left out before.
+    corrected : sequence of str
+        What was taken off before, and how well it is known.
     more : mapping of str to Quantity, optional
         What is kept beside: what was added to the energies of the rows, maps on common axes.
 
@@ -69,6 +71,7 @@ def analyse(
         row_axis=_texts(row.axis for row in rows),
         row_units=_texts(row.units for row in rows),
         assumed=_texts(said),
+        corrected=_texts(corrected),
         quantities=quantities,
     )
 

@@ -24,6 +24,7 @@ TAKEN = (
     "map",
     "quantity",
     "assumed",
+    "corrected",
 )  # names begin with these
 
 

@@ -49,6 +49,9 @@ class AnalysedResult(Result):
     row_axis: Annotated[Texts, Described("what its energies are", shape=("rows",))] = NO_TEXTS
     row_units: Annotated[Texts, Described("unit of its spectrum", shape=("rows",))] = NO_TEXTS
     assumed: Annotated[Texts, Described("what was assumed, left out or refused", shape=("notes",))] = NO_TEXTS
+    corrected: Annotated[Texts, Described("what was taken off, and how well it is known", shape=("corrections",))] = (
+        NO_TEXTS
+    )
     quantity_names: Annotated[Texts, Described("names of the quantities", shape=("quantities",))] = NO_TEXTS
     quantity_meanings: Annotated[Texts, Described("what each is", shape=("quantities",))] = NO_TEXTS
     quantity_units: Annotated[Texts, Described("its unit", shape=("quantities",))] = NO_TEXTS

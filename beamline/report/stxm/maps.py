@@ -164,7 +164,7 @@ def residual_against_brightness(brightness: FloatArray, residual: FloatArray) ->
             if (inside := (brightness[known] >= low) & (brightness[known] <= high)).any()
         ]
         axes.plot(*np.array(middle).T, "o-", color=MARKED, ms=4, lw=1.0, label="median")
-        axes.axhline(RESIDUAL_WHITE, color="0.5", ls=":", lw=1.0, label=f"{RESIDUAL_WHITE:g}, white in Gent et al. (2017)")
+        axes.axhline(RESIDUAL_WHITE, color="0.5", ls=":", lw=1.0, label=f"{RESIDUAL_WHITE:g}, as in Gent et al.")
         lowest, highest = np.percentile(residual[known], (0.3, 99.7))
         if lowest > 0:  # where edges are low, noise makes residuals of a hundred times the median
             axes.set(yscale="log", ylim=(lowest / 1.15, highest * 1.15))
