@@ -14,8 +14,9 @@ Window = tuple[float, float]  # eV, from and to
 
 PRE_EDGE_SHARE, POST_EDGE_SHARE = 0.12, 0.15  # of the energy range, where no window is given
 # Of a spectrum that reaches far beyond its edge, as Larch has them (`larch.xafs.pre_edge` of xraylarch 2026.3.1), eV:
-# from where above the edge its fine structure averages out, up to where a line follows it, and the line's least width.
-POST_EDGE_BEGINS, POST_EDGE_ENDS, LEAST_LINE = 25.0, 300.0, 30.0
+# from where above the edge its fine structure averages out, up to where a line follows it. A line over less than 75 eV
+# would be told by the second of two edges, M4 of lanthanides, up to 50 eV above M5: there the range ends in it.
+POST_EDGE_BEGINS, POST_EDGE_ENDS, LEAST_LINE = 25.0, 300.0, 75.0
 FEWEST_BESIDE = 3  # points on either side of an edge: a line through two has no residual
 SIGMAS = 3.0  # by which a jump, a slope or an area must be above zero: noise alone gives that once in 740 spectra
 NO_EDGE = "no edge: the jump is not above 3 sigma"
@@ -40,7 +41,7 @@ def windows(
     -------
     tuple of tuple of float
         eV. Without an edge the first 12 % and the last 15 % of the range. The former ends halfway to the edge at the
-        latest. Where 30 eV or more are measured from 25 to 300 eV above the edge, that is the latter, and the former
+        latest. Where 75 eV or more are measured from 25 to 300 eV above the edge, that is the latter, and the former
         goes all the way to halfway.
     """
     if not len(energy):

@@ -76,7 +76,7 @@ def edge_position(
         before the edge.
     post_edge_form : {"mean", "line"}, optional
         What the jump is beyond the edge: a constant, or a line drawn back to it. Default a line where no window beyond
-        the edge is given and it is 30 eV wide or more, as absorption falls there; else a constant.
+        the edge is given and it is 75 eV wide or more, as absorption falls there; else a constant.
     search : tuple of float, optional
         eV, where the edge is looked for; default the whole range.
     points : int, optional

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.special
 from scipy.optimize import brentq
 
 from callbacks.xas.background import step_energy, windows
@@ -171,6 +172,14 @@ def test_windows_that_are_not_given_stand_beside_the_edge_however_far_the_scan_r
     pre, post = windows(energy, None, None, absorption(energy))
     assert first == pre[0] < pre[1] < COPPER - 15.0
     assert COPPER + 15.0 < post[0] < post[1] <= last
+
+
+def test_the_window_beyond_m5_of_a_lanthanide_does_not_hold_its_m4():
+    energy = np.arange(1160.0, 1255.0, 0.25)
+    lines = 2.0 * np.exp(-0.5 * ((energy - 1185) / 0.8) ** 2) + np.exp(-0.5 * ((energy - 1217) / 0.8) ** 2)
+    steps = 0.3 * scipy.special.expit((energy - 1185) / 0.5) + 0.2 * scipy.special.expit((energy - 1217) / 0.5)
+    _, (begins, ends) = windows(energy, None, None, lines + steps)
+    assert (begins, ends) == (pytest.approx(1254.75 - 0.15 * 94.75), 1254.75)
 
 
 def test_the_edge_is_roughly_found_in_spite_of_a_pre_edge_peak_a_stray_point_and_noise():
