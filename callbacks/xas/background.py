@@ -122,6 +122,25 @@ def points_inside(energy: FloatArray, window: Window, name: str, fewest: int) ->
     return inside
 
 
+def integrated(energy: FloatArray, window: Window, name: str) -> FloatArray:
+    """Give the weights whose sum over a spectrum is its area in a window; see `area_weight`.
+
+    Raises
+    ------
+    ValueError
+        When the window holds fewer than two energies, or reaches beyond the first or the last one by more than the
+        step there.
+    """
+    points_inside(energy, window, name, 2)
+    first, last = 2 * energy[0] - energy[1], 2 * energy[-1] - energy[-2]
+    if window[0] < first or window[1] > last:
+        raise ValueError(
+            f"the {name} window {window[0]:g} to {window[1]:g} eV reaches beyond what was measured,"
+            f" {energy[0]:g} to {energy[-1]:g} eV"
+        )
+    return area_weight(energy, window)
+
+
 @dataclass(frozen=True)
 class LowRank:
     """A matrix on spectra of n energies as the product of a tall and a wide one: n x n numbers are never held.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callbacks.fitting.rows import as_rows
-from callbacks.xas.background import MISSING, SIGMAS, Window, area_weight, background, points_inside, windows
+from callbacks.xas.background import MISSING, SIGMAS, Window, background, integrated, points_inside, windows
 
 FloatArray = NDArray[np.floating]
 Background = Literal["none", "constant", "linear"]
@@ -73,7 +73,7 @@ def moments(
     Raises
     ------
     ValueError
-        When shapes do not match, or a window holds too few energies.
+        When shapes do not match, or a window holds too few energies or reaches beyond them.
 
     Notes
     -----
@@ -85,9 +85,8 @@ def moments(
     recorded = rows.recorded
     at = energy[recorded]
     matrix = np.zeros((2, len(energy)))
-    points_inside(at, window, "integration", 2)
     middle = 0.5 * (window[0] + window[1])
-    weight = area_weight(at, window)
+    weight = integrated(at, window, "integration")
     both = np.stack([weight, weight * (at - middle)])
     if form != "none":
         before = points_inside(

@@ -14,8 +14,8 @@ from callbacks.xas.background import (
     NO_EDGE,
     SIGMAS,
     Window,
-    area_weight,
     background,
+    integrated,
     points_inside,
     windows,
 )
@@ -152,9 +152,7 @@ def _functionals(
     if not mean @ continuum > 0:
         raise ValueError(f"the post-edge window {beside[1][0]:g} to {beside[1][1]:g} eV lies below the edges")
     jump = line.after_off(mean) / (mean @ continuum)
-    for window, name in zip(lines, ("L3", "L2"), strict=True):
-        points_inside(energy, window, name, 2)
-    areas = np.stack([area_weight(energy, window) for window in lines])
+    areas = np.stack([integrated(energy, window, name) for window, name in zip(lines, ("L3", "L2"), strict=True)])
     return np.vstack([jump, line.after_off(areas) - np.outer(areas @ continuum, jump)])
 
 

@@ -83,6 +83,16 @@ def test_readbacks_that_scatter_about_the_ends_of_a_window_move_neither_area_nor
         assert np.abs(pulls).max() < 4.5
 
 
+@pytest.mark.parametrize("window", [(ENERGY[0] - 5, ENERGY[0] + 5), (ENERGY[-1] - 5, ENERGY[-1] + 5)])
+def test_a_window_that_reaches_beyond_what_was_measured_is_refused(window):
+    step = ENERGY[1] - ENERGY[0]
+    with pytest.raises(ValueError, match=r"the integration window .* eV reaches beyond what was measured, "):
+        moments(ENERGY, np.ones(len(ENERGY)), np.full(len(ENERGY), 1e-4), window=window, form="none")
+    within = max(window[0], ENERGY[0] - 0.9 * step), min(window[1], ENERGY[-1] + 0.9 * step)  # as readbacks scatter
+    found = moments(ENERGY, np.ones(len(ENERGY)), np.full(len(ENERGY), 1e-4), window=within, form="none")
+    assert found.area == pytest.approx(5.0)
+
+
 def test_no_centroid_is_given_of_noise_and_none_where_a_point_is_missing():
     spectra, variance = noisy(count=100, values=np.zeros(len(ENERGY)))
     refused = moments(ENERGY, spectra, variance, window=(528.0, 534.0)).status
