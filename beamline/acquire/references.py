@@ -200,6 +200,8 @@ def find_reference(where: str, folder: Path, data_dir: Path, channel: str = YIEL
             raise BeamlineError(f"{path}: row {row} of its numbers has one that is not finite, expected numbers")
         reference = {"energy": energy.tolist(), "optical_density": density.tolist(), "source": str(path)}
         return reference | ({"sigma": table[:, 2].tolist()} if table.shape[1] > 2 else {})
+    if path.suffix or len(Path(where).parts) > 1:  # as no run is named
+        raise BeamlineError(f"reference {where}: there is no file {path}")
     raw, derived = Runs(data_dir).load_with_derived(where)
     if derived is None:
         raise BeamlineError(f"reference {where}: run {raw.uid} has not been reduced")

@@ -374,6 +374,10 @@ def explain(error: ValidationError, model: type[BaseModel], *within: str) -> lis
         if problem["type"] == "extra_forbidden":
             key = where.pop()
             message = unknown("key", str(key), _keys_at(model, where))
+        elif problem["type"] == "union_tag_invalid":
+            key, found, tags = (str(problem["ctx"][name]) for name in ("discriminator", "tag", "expected_tags"))
+            known = tags.replace("'", "")
+            message = f"{unknown(key[1:-1], found, known.split(', '))}; expected one of {known}"
         elif problem["type"] not in ("missing", "value_error"):
             message += f", not {shortened(repr(problem['input']), SHOWN)}"
         lines.append(": ".join([".".join(map(str, [*within, *where])), message]).removeprefix(": "))

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from beamline.errors import BeamlineError
 from beamline.operations.analyse_rixs import PooledMaps, calibration_line, keep_pooled
 from beamline.operations.analyse_rixs import summary_of as summary_of_maps
 from beamline.operations.analysed_maps import pooled_of
 from beamline.operations.analysed_spectra import gather, technique_of_all
+from beamline.operations.gathered import Gathered
 from beamline.operations.problems import problems_of
 from beamline.operations.recipes import read_recipe
 from beamline.operations.runs import interruptions, shown_name
@@ -108,10 +110,29 @@ def show_analysed(runs: Runs, entry: Entry) -> Analysed:
 
 def _analysed(runs: Runs, names: Sequence[str], recipe: Recipe, folder: Path) -> Analysed:
     found = gather(runs, names, recipe, folder)
+    if missing := _not_there(found, recipe):
+        raise BeamlineError(*missing)
     result = analyse(found.rows, found.pixels, recipe, found.notes, corrected=found.corrected, more=found.more)
     uid = keep_pooled(found.raws, ANALYSED, recipe, result, runs.data_dir)
     problems = [problems_of(raw, interruptions(raw)) for raw in found.raws]
     return Analysed(uid, recipe, result, found.raws, problems)
+
+
+def _not_there(found: Gathered, recipe: Recipe) -> list[str]:
+    """Say what a recipe names that no run has: channels, regions or cuts, edges, what the others are compared with."""
+    parts = {row.part for row in found.rows} | set(recipe.regions) | set(recipe.cuts)
+    edges = {run.measurement.edge for run in found.raws}
+    problems = []
+    for name, measure in recipe.measures.items():
+        for key, wanted, known in (("of", measure.of, parts), ("edge", (measure.edge,), edges | {""})):
+            if missing := [one for one in wanted if one not in known]:
+                there = ", ".join(sorted(known - {""})) or "none"
+                problems.append(f"recipe: measures.{name}.{key}: {missing[0]!r} is not there, expected of {there}")
+    start = recipe.difference_from
+    if start and not any(run.measurement.sample == start or run.uid.startswith(start) for run in found.raws):
+        samples = ", ".join(dict.fromkeys(run.measurement.sample for run in found.raws))
+        problems.append(f"recipe: difference_from: {start!r} is none of the runs, expected one of {samples}")
+    return problems
 
 
 def contents_of(analysed: Analysed) -> PageContents:

@@ -48,17 +48,23 @@ def analyse(
     if recipe.normalise is not None:
         rows = [normalised_row(row, recipe.normalise) for row in rows]
     quantities = _spectra_of(rows) | dict(more or {}) | _differences(rows, recipe.difference_from)
+    said = list(notes)
     for name, measure in recipe.measures.items():
-        table = _tabulated(name, measure, rows, references)
+        found = [_of_row(measure, row, references) for row in rows]
+        table = _tabulated(name, found, rows)
+        said += [
+            f"{name} of {row.sample}{f', {row.part}' if row.part else ''}: {each.note}"
+            for row, each in zip(rows, found, strict=True)
+            if isinstance(each, Measured) and each.note
+        ]
         quantities |= table | _by_scale(
             name, table, rows, [[_of_row(measure, end, references) for end in both] for both in ends]
         )
     if pixels:
         quantities["map_runs"] = Quantity(_texts(one.run for one in pixels), "run of each map", "", ("maps",))
-    said = list(notes)
     for number, one in enumerate(pixels, 1):
-        found, told = _maps(number, one, recipe, references)
-        quantities |= found
+        images, told = _maps(number, one, recipe, references)
+        quantities |= images
         said += told
     for name, pair in recipe.correlations.items():
         quantities |= _correlated(f"correlation_{name}", pair, pixels, quantities)
@@ -135,9 +141,8 @@ def _are_alike(row: Row, other: Row) -> bool:
     return all(getattr(row, name) == getattr(other, name) for name in ("part", "edge", "axis", "status"))
 
 
-def _tabulated(name: str, measure: Measure, rows: Sequence[Row], references: References) -> dict[str, Quantity]:
-    """Take a measure of all rows."""
-    found: list[Measured | str] = [_of_row(measure, row, references) for row in rows]
+def _tabulated(name: str, found: Sequence[Measured | str], rows: Sequence[Row]) -> dict[str, Quantity]:
+    """Give what a measure found in all rows."""
     taken = [each for each in found if isinstance(each, Measured)]
     table: dict[str, Quantity] = {}
     for field, axis in (("values", ()), ("curves", ("points",)), ("table", (f"{name}_entries",))):

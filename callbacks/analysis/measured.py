@@ -121,9 +121,12 @@ class Measured:
         What goes with each spectrum, at its energies.
     table : mapping of str to numpy.ndarray, shape (..., entries)
         Further answers for each spectrum, such as fits by other combinations.
+    note : str
+        What is to be known of the answers for a single spectrum; empty where nothing is.
     """
 
     values: Mapping[str, Value]
     status: NDArray[np.str_]
     curves: Mapping[str, Value] = field(default_factory=dict)
     table: Mapping[str, Value] = field(default_factory=dict)
+    note: str = ""

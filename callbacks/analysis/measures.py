@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from scipy.stats import chi2
 
 from callbacks.analysis.measured import Measured, Reference, Spectra, Value
 from callbacks.fitting.linear_combination import fit_linear_combination, moved_references
 from callbacks.fitting.ranking import Combination, rank_combinations
 from callbacks.fitting.supports import MOST_REFERENCES
+from callbacks.wording import number_of
 from callbacks.xas.derivative import derivative
 from callbacks.xas.edge_position import edge_position
 from callbacks.xas.mlls import fit_mlls
@@ -24,10 +26,20 @@ from callbacks.xas.moments import Moments, moments
 from callbacks.xas.white_lines import white_line_ratio
 
 FloatArray = NDArray[np.floating]
-Window = tuple[float, float]  # eV, from and to
+
+
+def _ascending(window: tuple[float, float]) -> tuple[float, float]:
+    if not window[0] < window[1]:
+        raise ValueError(f"window {window[0]:g} to {window[1]:g}: expected the lower end first")
+    return window
+
+
+Window = Annotated[tuple[float, float], AfterValidator(_ascending)]  # eV, from and to
 References = Mapping[str, Reference]
 
 COMMON = {"by", "of", "edge"}  # keys that all measures have
+BY_NOISE = 0.0027  # of good fits have as large a chi square: three standard deviations
+MOST_CHOSEN_FROM = 100  # references
 MOST_LISTED = 10  # combinations of references that are kept, the best first
 
 
@@ -40,6 +52,15 @@ class _Measure(BaseModel):
     edge: str = ""  # of the runs it is taken of, as "O K"; all where empty
 
     is_energy: ClassVar[bool] = False  # whether it reads an energy off, which is as uncertain as the scale
+
+    def check(self, references: Mapping[str, object]) -> None:
+        """Check that a recipe with these references has what it needs.
+
+        Raises
+        ------
+        ValueError
+            When it does not.
+        """
 
     @abstractmethod
     def measure(self, spectra: Spectra, references: References) -> Measured:
@@ -173,17 +194,26 @@ class _Fit(_Measure):
             raise ValueError(f"values of {', '.join(self.values)}: expected of {', '.join(self.references)}")
         return self
 
-    def _chosen(self, references: References, most: int) -> dict[str, Reference]:
-        """Give the references of this fit by name."""
+    @property
+    def most(self) -> int:
+        """Number of references that can be fitted at most."""
+        return MOST_REFERENCES
+
+    def check(self, references: Mapping[str, object]) -> None:
+        """Check that the recipe has the references of this fit, neither none nor too many."""
         names = self.references or tuple(references)
         if unknown := [name for name in names if name not in references]:
             known = ", ".join(references) or "none"
             raise ValueError(f"reference {unknown[0]!r} is not among those of the recipe: {known}")
-        if not 1 <= len(names) <= most:
-            raise ValueError(f"{len(names)} references: expected 1 to {most}")
+        if not 1 <= len(names) <= self.most:
+            raise ValueError(f"{number_of(len(names), 'reference')}: expected 1 to {self.most}")
         if self.values and set(self.values) != set(names):
             raise ValueError(f"values of {', '.join(self.values)}: expected of {', '.join(names)}")
-        return {name: references[name] for name in names}
+
+    def _chosen(self, references: References) -> dict[str, Reference]:
+        """Give the references of this fit by name."""
+        self.check(references)
+        return {name: references[name] for name in self.references or references}
 
     def _mean(self, names: Sequence[str], fractions: FloatArray, covariance: FloatArray) -> dict[str, Value]:
         """Give the mean of `values`, weighted by the fractions; nothing where there are none."""
@@ -207,9 +237,14 @@ class LcfMeasure(_Fit):
     max_shift: float = Field(1.0, gt=0)  # eV
     combinations: int = Field(0, ge=0, le=MOST_REFERENCES)  # at most so many of the references together; 0: all at once
 
+    @property
+    def most(self) -> int:
+        """Number of references that can be fitted, or chosen from, at most."""
+        return MOST_CHOSEN_FROM if self.combinations else MOST_REFERENCES
+
     def measure(self, spectra: Spectra, references: References) -> Measured:
         """Read it off spectra; of a few, combinations of references are ranked where that is asked for."""
-        chosen = self._chosen(references, 100 if self.combinations else MOST_REFERENCES)
+        chosen = self._chosen(references)
         part = spectra.within(self.window)
         table = np.stack([reference.at(part.energy, name) for name, reference in chosen.items()])
         noise = np.stack([reference.variance_at(part.energy) for reference in chosen.values()])
@@ -230,7 +265,10 @@ class LcfMeasure(_Fit):
             "residual": Value(found.residual, None, "2-norm of the residual", scaled=True),
         }
         model = _model(part.energy, table, found.fractions, found.shift if self.shift else None)
-        return Measured(values, found.status, curves={"fit": _back(spectra, part, model, "fit")})
+        misfit = _misfit(part, model, found.fractions, noise, len(chosen) + self.shift)
+        return Measured(
+            values | misfit.values, found.status, curves={"fit": _back(spectra, part, model, "fit")}, note=misfit.note
+        )
 
     def _ranked(
         self, spectra: Spectra, part: Spectra, names: tuple[str, ...], table: FloatArray, noise: FloatArray
@@ -290,9 +328,14 @@ class MllsMeasure(_Fit):
     pre_edge: Window | None = None
     non_negative: bool = False
 
+    @property
+    def most(self) -> int:
+        """Number of references that can be fitted at most, beside a power law."""
+        return MOST_REFERENCES - 1
+
     def measure(self, spectra: Spectra, references: References) -> Measured:
         """Read it off spectra."""
-        chosen = self._chosen(references, MOST_REFERENCES - 1)
+        chosen = self._chosen(references)
         needed = spectra.within(self.window)
         low, high = needed.energy[0], needed.energy[-1]
         # The references are needed where they are fitted; before, they are zero by assumption.
@@ -327,7 +370,9 @@ class MllsMeasure(_Fit):
             "fit": _back(spectra, needed, model, "fit"),
             "power_law": _back(spectra, needed, law, "power law of the fit"),
         }
-        return Measured(values, found.status, curves=curves)
+        parameters = len(chosen) + 1 + (self.exponent == "joint")
+        misfit = _misfit(needed, model, found.coefficients, noise[:, inside], parameters)
+        return Measured(values | misfit.values, found.status, curves=curves, note=misfit.note)
 
 
 Measure = Annotated[
@@ -340,6 +385,25 @@ Measure = Annotated[
     | MllsMeasure,
     Field(discriminator="by"),
 ]
+
+
+class _Misfit(NamedTuple):
+    values: dict[str, Value]
+    note: str
+
+
+def _misfit(spectra: Spectra, model: FloatArray, fractions: FloatArray, noise: FloatArray, parameters: int) -> _Misfit:
+    """Tell how far spectra are from what was fitted, in the noise of both; of one, whether noise can explain that."""
+    variance = spectra.variance + fractions**2 @ noise
+    terms = np.divide((spectra.values - model) ** 2, variance, out=np.full(model.shape, np.nan), where=variance > 0)
+    known = np.isfinite(terms)
+    chi_square, freedom = np.where(known, terms, 0.0).sum(axis=-1), known.sum(axis=-1) - parameters
+    reduced = np.divide(chi_square, freedom, out=np.full(spectra.shape, np.nan), where=freedom > 0)
+    values = {"reduced_chi_square": Value(reduced, None, "reduced chi square of the fit; 1 where all is noise")}
+    if spectra.shape or not chi2.sf(chi_square, freedom) < BY_NOISE:
+        return _Misfit(values, "")
+    told = f"reduced chi square {reduced:.3g}: the references do not explain all of the spectrum"
+    return _Misfit(values, f"{told}, and what is quoted is of noise alone")
 
 
 def _sum(fractions: FloatArray, covariance: FloatArray) -> Value:

@@ -227,6 +227,11 @@ class Recipe(_Table):
         for table, technique in of.items():
             if getattr(self, table) and self.technique != technique:
                 raise ValueError(f"{table}: are of {technique}, and the recipe is of {self.technique}")
+        for name, measure in self.measures.items():
+            try:
+                measure.check(self.references)
+            except ValueError as error:
+                raise ValueError(f"measures.{name}: {error}") from error
         if self.self_absorption is not None:
             self._of_what_is_corrected(self.self_absorption)
         return self

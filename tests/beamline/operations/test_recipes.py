@@ -81,7 +81,11 @@ def test_a_recipe_makes_tables_a_report_and_a_run_that_is_made_again(spectra, tm
     file.write_text(RECIPE)
     outcome = as_json("analyse", "--recipe", file, "--data-dir", spectra, "-o", tmp_path / "report.html")
     assert outcome["technique"] == "xas"
-    assert outcome["assumed"] == outcome["problems"] == []
+    assert outcome["problems"] == []
+    (note,) = outcome["assumed"]  # it is no mixture of the other two
+    assert re.match(r"state of LRNMC 131 mAh/g, tey: reduced chi square [\d.]+: the references do not explain", note)
+    reduced = [one["measures"]["state"]["reduced_chi_square"]["value"] for one in outcome["spectra"]]
+    assert reduced[1] > 3
     assert [one["sample"] for one in outcome["spectra"]] == list(SAMPLES)
     found = [one["measures"] for one in outcome["spectra"]]
     assert [{measure["status"] for measure in one.values()} for one in found] == [{"ok"}] * 3
@@ -155,6 +159,14 @@ def test_options_are_a_recipe_too_and_spectra_are_compared_without_one(spectra, 
         ("measures = 3", "measures: expected a table"),
         ("this is no TOML", "recipe.toml"),
         ("[regions.a]", "regions: are of stxm"),
+        ("[measures.half]\nby = 'lfc'", "unknown by 'lfc'; did you mean 'lcf'?; expected one of edge_position, "),
+        ("[measures.lcf]", "measures.lcf: 0 references: expected 1 to 6"),
+        ("[references]\na = '1'\n[measures.lcf]\nreferences = ['b']", "'b' is not among those of the recipe: a"),
+        ("[measures.edge_position]\nsearch = [540, 532]", "window 540 to 532: expected the lower end first"),
+        ("[measures.edge_position]\nof = ['tez']", "measures.edge_position.of: 'tez' is not there, expected of tey"),
+        ("[measures.edge_position]\nedge = 'Mn L3'", "edge: 'Mn L3' is not there, expected of O K"),
+        ("difference_from = 'LRNMC'", "difference_from: 'LRNMC' is none of the runs, expected one of LRNMC pristine"),
+        ("[references]\na = 'charged.txt'", "reference charged.txt: there is no file "),
     ],
 )
 def test_a_mistake_in_a_recipe_is_one_line_that_says_where(spectra, tmp_path, text, words):
