@@ -110,15 +110,17 @@ def against(result: AnalysedResult, other: str, name: str) -> Figure:
     """Draw one feature against another."""
     figure = Figure(figsize=(5.4, 4.6), layout="constrained")
     axes = figure.subplots()
-    (x, x_sigma), (y, y_sigma) = (
-        [result.quantities[f"feature_{each}{end}"].values for end in ("", "_sigma")] for each in (other, name)
-    )
-    axes.errorbar(x, y, xerr=x_sigma, yerr=y_sigma, fmt="o", ms=5, color=COLOURS[0])
-    for sample, at_x, at_y in zip(result.quantities["sample"].values, x, y, strict=True):
-        if np.isfinite(at_x) and np.isfinite(at_y):
-            axes.annotate(shortened(sample), (at_x, at_y), (5, 4), textcoords="offset points", fontsize=8)
+    columns = [result.quantities[f"feature_{each}{end}"].values for each in (other, name) for end in ("", "_sigma")]
+    for number, (sample, x, x_sigma, y, y_sigma) in enumerate(
+        zip(result.quantities["sample"].values, *columns, strict=True)
+    ):
+        if np.isfinite(x) and np.isfinite(y):
+            colour, label = COLOURS[number % len(COLOURS)], shortened(sample)
+            axes.errorbar(x, y, xerr=x_sigma, yerr=y_sigma, fmt="o", ms=5, color=colour, label=label)
     axes.set(xlabel=_label(result, other), ylabel=_label(result, name))
-    axes.margins(x=0.35, y=0.15)  # for the names
+    axes.margins(0.15)
+    if axes.has_data():
+        axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
     return figure
 
