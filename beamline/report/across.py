@@ -108,7 +108,7 @@ def along_the_cycle(result: AnalysedResult, names: Sequence[str]) -> Figure:
 
 def against(result: AnalysedResult, other: str, name: str) -> Figure:
     """Draw one feature against another."""
-    figure = Figure(figsize=(5.4, 4.6), layout="constrained")
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.subplots()
     columns = [result.quantities[f"feature_{each}{end}"].values for each in (other, name) for end in ("", "_sigma")]
     for number, (sample, x, x_sigma, y, y_sigma) in enumerate(
@@ -120,7 +120,7 @@ def against(result: AnalysedResult, other: str, name: str) -> Figure:
     axes.set(xlabel=_label(result, other), ylabel=_label(result, name))
     axes.margins(0.15)
     if axes.has_data():
-        axes.legend(fontsize=8)
+        figure.legend(loc="outside right upper", fontsize=8)
     axes.grid(alpha=0.3)
     return figure
 
