@@ -58,7 +58,7 @@ def cut_of_map(whole: MapOnAxes, cut: Cut) -> tuple[Spectra, str, str]:
     Raises
     ------
     ValueError
-        When nothing of the map is in the window.
+        When no row of the map has all of the window.
 
     Notes
     -----
@@ -92,10 +92,10 @@ def _over_window(excitation: FloatArray, emission: FloatArray, known: BoolArray,
     if cut.loss is not None:
         low, high = excitation - high, excitation - low
     share = _shares(emission, low, high)
-    if not (share > 0).any():
-        said = f"{'loss' if cut.loss else 'emission'} {window[0]:g} to {window[1]:g} eV"
-        raise ValueError(f"{said}: the map has emission from {emission[0]:g} to {emission[-1]:g} eV")
     complete = (low >= emission[0]) & (high <= emission[-1]) & ~((share > 0) & ~known).any(axis=1)
+    if not complete.any():
+        said = f"{'loss' if cut.loss else 'emission'} {window[0]:g} to {window[1]:g} eV: is not whole at any excitation"
+        raise ValueError(f"{said}; the map has emission from {emission[0]:g} to {emission[-1]:g} eV")
 
     def taken(values: FloatArray, power: int) -> FloatArray:
         return np.where(complete, np.sum(np.where(share > 0, values, 0.0) * share**power, axis=1), np.nan)
