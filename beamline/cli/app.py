@@ -54,6 +54,7 @@ DataDir = Annotated[
     typer.Option(
         parser=_path,
         metavar="FOLDER",
+        envvar="BEAMLINE_DATA_DIR",
         help="Where runs are kept. Default: the configuration's, else the user's data folder.",
     ),
 ]

@@ -57,17 +57,16 @@ def open_runs(data_dir: Path | None) -> Runs:
 
 
 def data_folder(data_dir: Path | None, config: ReductionConfig) -> Path:
-    """Give the data folder; where none is given that of `BEAMLINE_DATA_DIR`, else the configuration's.
+    """Give the data folder, the configuration's where none is given; it need not exist yet.
 
-    It need not exist yet. Its catalogue is from now on where the configuration says.
+    Its catalogue is from now on where the configuration says.
 
     Raises
     ------
     BeamlineError
         When it cannot be one: a file, or a folder that may not be read.
     """
-    named = os.environ.get("BEAMLINE_DATA_DIR")
-    folder = (data_dir or (Path(named) if named else config.storage.data_dir)).absolute()
+    folder = (data_dir or config.storage.data_dir).absolute()
     if "\0" in str(folder):
         raise BeamlineError(f"data folder {str(folder)!r}: is not the path of a folder")
     try:

@@ -159,6 +159,12 @@ def test_what_nobody_foresaw_is_one_line_and_a_traceback_on_request(tmp_path, mo
     assert "Traceback (most recent call last)" in answer("runs", "--data-dir", tmp_path).stderr
 
 
+def test_the_data_folder_may_be_named_by_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("BEAMLINE_DATA_DIR", str(tmp_path / "of environment"))
+    assert str(tmp_path / "of environment") in answer("runs").stdout
+    assert str(tmp_path / "given") in answer("runs", "--data-dir", tmp_path / "given").stdout
+
+
 def test_ctrl_c_ends_a_command_without_a_word(tmp_path, raises):
     raises(KeyboardInterrupt())
     found = answer("runs", "--data-dir", tmp_path)
