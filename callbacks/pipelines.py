@@ -108,12 +108,15 @@ def stxm_stack(settings: StxmSettings, measurement: Measurement) -> Chain:
         },
         stream=Stream.IMAGES,
     )
-    return Chain({"lines": LineCorrection(settings.lines), "assembly": ImageAssembly(grid)}, behind=images)
+    flux_given = settings.absorbance.incident_rate is not None
+    lines = LineCorrection(settings.lines, dwell_known=measurement.dwell_known, flux_given=flux_given)
+    return Chain({"lines": lines, "assembly": ImageAssembly(grid)}, behind=images)
 
 
 def stxm_focus(settings: FocusSettings, measurement: Measurement) -> Chain:
     """Build the steps of a focus scan."""
-    return Chain({"lines": LineCorrection(settings.lines), "focus": Focus(grid_of(measurement))})
+    lines = LineCorrection(settings.lines, dwell_known=measurement.dwell_known)
+    return Chain({"lines": lines, "focus": Focus(grid_of(measurement))})
 
 
 def grid_of(measurement: Measurement) -> StxmGrid:

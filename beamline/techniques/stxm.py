@@ -160,7 +160,7 @@ def tables(derived: Run) -> Iterator[Table]:
         ("energy_eV", result.stack_energy),
         ("optical_density", result.spectrum),
         ("optical_density_sigma", result.spectrum_sigma),
-        ("i0_counts_per_s", result.incident_rate),
+        ("i0_counts_per_s" if derived.measurement.dwell_known else "i0_counts", result.incident_rate),
         ("i0_sigma", result.incident_sigma),
     ]
     yield Table("spectrum", spectrum)
@@ -218,7 +218,7 @@ def figures(_raw: Run, derived: Run, _documents: Documents, _title: str) -> Iter
     """Draw the figures of a stack."""
     from beamline.report.stxm import stack_figures  # noqa: PLC0415 - matplotlib takes time to import
 
-    return stack_figures(derived.read(StxmResult))
+    return stack_figures(derived.read(StxmResult), rate_unit=derived.measurement.rate_unit)
 
 
 def focus_figures(_raw: Run, derived: Run, _documents: Documents, _title: str) -> Iterable[Drawn]:

@@ -112,7 +112,7 @@ class Measurement(_Block):
     edge: str = ""
     energy_regions: str = ""  # as typed: "520:526:0.5, 526:535:0.1"
     points: int  # events planned in the stream `primary`
-    exposure_time: float  # s; the dwell of XAS, and of a STXM pixel
+    exposure_time: float  # s; the dwell of XAS, and of a STXM pixel; NaN or 0: an imported run does not say
     frames_per_energy: int = 1
     order: Literal["up", "up_down", "random"] = "up"
     grid: StxmGrid | None = None  # of STXM
@@ -120,6 +120,16 @@ class Measurement(_Block):
     flown: SweepGrid | None = None  # of XAS, where the monochromator does not stop
     channels: list[Channel] = []  # of XAS; none in older runs, which have I0, TEY and TFY
     precision: Precision | None = None  # of what is measured until it is reached
+
+    @property
+    def dwell_known(self) -> bool:
+        """Whether it is known for how long anything was counted."""
+        return self.exposure_time > 0
+
+    @property
+    def rate_unit(self) -> str:
+        """Unit of the rates of STXM pixels and of their I0: counts of a pixel where its dwell is not known."""
+        return "counts/s" if self.dwell_known else "counts"
 
 
 class Derivation(_Block):

@@ -31,6 +31,7 @@ from beamline.formats.importers.stxm_run import (
     NOT_RECORDED,
     Documents,
     StxmImage,
+    missing_dwell,
     negative_counts,
     scan_id_of,
     stxm_run,
@@ -123,7 +124,7 @@ def ncb_documents(path: Path) -> Documents:
         "sample": {"name": NOT_RECORDED},
         "imported_from": str(path.resolve()),
         "time_source": "the file; the form has none",
-        "import_problems": [*problems, *negative_counts(images)],
+        "import_problems": [*problems, *missing_dwell(measurement, images), *negative_counts(images)],
     }
     yield from stxm_run(measurement, images, metadata=metadata, source=data_path.name, start_time=start)
 
@@ -215,10 +216,10 @@ def _read_counts(path: Path, layout: _Layout) -> FloatArray:
     kind = np.dtype("<f4") if layout.scale < 0 else np.dtype("<i2")
     shape = (len(layout.energies), layout.rows, layout.columns)
     size = math.prod(shape) * kind.itemsize
-    data = read_bytes(path, size, f" for {shape[0]} images of {shape[1]} x {shape[2]} pixels, scale {layout.scale:g}")
+    data = read_bytes(path, size, f" for {shape[0]} images of {shape[2]} x {shape[1]} pixels, scale {layout.scale:g}")
     if len(data) != size:
         raise ValueError(
-            f"{path.name}: {len(data):,} bytes, expected {size:,} for {shape[0]} images of {shape[1]} x {shape[2]} "
+            f"{path.name}: {len(data):,} bytes, expected {size:,} for {shape[0]} images of {shape[2]} x {shape[1]} "
             f"pixels, scale {layout.scale:g}"
         )
     counts = np.frombuffer(data, kind).astype(float).reshape(shape)

@@ -24,6 +24,7 @@ from beamline.formats.importers.stxm_run import (
     Reading,
     StxmImage,
     middle,
+    missing_dwell,
     negative_counts,
     scan_id_of,
     seq_num,
@@ -88,7 +89,7 @@ def nxstxm_documents(path: Path, *, entry: str = "", detector: str = "") -> Docu
     if not any(image.measured is not None and image.measured.any() for image in images):
         raise BeamlineError(f"{path}: no line of {', '.join(scan.name for scan in scans)} holds a number")
     problems[:0] = _missing(scans)
-    problems += negative_counts(images)
+    problems += [*missing_dwell(measurement, images), *negative_counts(images)]
     yield from stxm_run(
         measurement,
         images,

@@ -33,6 +33,7 @@ from beamline.formats.importers.stxm_run import (
     Documents,
     StxmImage,
     middle,
+    missing_dwell,
     negative_counts,
     scan_id_of,
     stxm_run,
@@ -112,7 +113,7 @@ def sdf_documents(path: Path, *, channel: str = "", zone: ZoneInfo = ALS_ZONE) -
     summary = summary_of("images", planned, measurement.points, account.left_out)
     divider = _divider(path, header, account.problems)
     images = _as_counts(scan, images, divider, account.problems)
-    account.problems.extend(negative_counts(images))
+    account.problems.extend([*missing_dwell(measurement, images), *negative_counts(images)])
     yield from stxm_run(
         measurement,
         images,

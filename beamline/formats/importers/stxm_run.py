@@ -171,6 +171,18 @@ def negative_counts(images: Sequence[StxmImage]) -> list[str]:
     return [f"{number} of {size} counts are negative, down to {least:g}; kept as they are"]
 
 
+def missing_dwell(measurement: Measurement, images: Sequence[StxmImage]) -> list[str]:
+    """Say, in a line if it is so, that pixels have no dwell, and what cannot be done without."""
+    if measurement.dwell_known:
+        dwells = [np.broadcast_to(np.asarray(image.dwell, float), image.counts.shape) for image in images]
+        without, lines = sum(int((~(one > 0).any(axis=1)).sum()) for one in dwells), sum(map(len, dwells))
+        return [f"{without} of {lines} lines have no dwell, and so no count rate: not used"] if without else []
+    return [
+        "no dwell: taken for the same for all pixels, I0 is in counts and not counts/s; optical density does not need"
+        " it, dead time, dark counts and an I0 given in counts/s do"
+    ]
+
+
 def _end(count: int, planned: int) -> Ended:
     """Return exit status and reason of a run by the number of its lines."""
     return ("success", "") if count == planned else ("abort", f"{planned - count} of {planned} lines are missing")

@@ -100,22 +100,24 @@ def drift(energy: FloatArray, shift: FloatArray, sigma: FloatArray, status: Sequ
     return figure
 
 
-def incident(energy: FloatArray, rate: FloatArray, sigma: FloatArray, status: str) -> Figure:
+def incident(energy: FloatArray, rate: FloatArray, sigma: FloatArray, status: str, unit: str) -> Figure:
     """Draw the incident flux found in the sample-free pixels against energy.
 
     Parameters
     ----------
     energy, rate, sigma : numpy.ndarray, shape (n,)
-        eV; counts/s with its standard uncertainty.
+        eV; I0 with its standard uncertainty.
     status : str
         "ok", or why I0 is not known.
+    unit : str
+        Of the rate.
     """
     figure = Figure(figsize=(9.0, 2.8), layout="constrained")
     axes = figure.subplots()
     axes.fill_between(energy, (rate - sigma) / 1e6, (rate + sigma) / 1e6, color=ACCEPTED, alpha=0.3, lw=0)
     axes.plot(energy, rate / 1e6, ".-", color=ACCEPTED, lw=1.0, ms=3)
     axes.set(
-        xlabel="energy (eV)", ylabel="I0 (10⁶ counts/s)", title=f"incident flux of the sample-free pixels: {status}"
+        xlabel="energy (eV)", ylabel=f"I0 (10⁶ {unit})", title=f"incident flux of the sample-free pixels: {status}"
     )
     axes.grid(alpha=0.3)
     return figure

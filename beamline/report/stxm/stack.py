@@ -17,7 +17,7 @@ SHOWN_IMAGES = 6
 FEWEST_PIXELS = 30  # that the mean spectrum of a range of the reduced fraction is shown for
 
 
-def stack_figures(result: StxmResult) -> Iterable[Drawn]:
+def stack_figures(result: StxmResult, *, rate_unit: str = "counts/s") -> Iterable[Drawn]:
     """Draw the result of a stack, the most important figures first; nothing where no image was measured."""
     if not result.has_images or not result.region_rows.size:
         return
@@ -29,7 +29,7 @@ def stack_figures(result: StxmResult) -> Iterable[Drawn]:
     if is_map:
         yield _drift(result)
     if len(result.stack_energy) > 1:
-        yield _incident_flux(result)
+        yield _incident_flux(result, rate_unit)
     if is_map:
         yield from _masks(result, regions)
     if result.pca_status == "ok":
@@ -63,11 +63,12 @@ def _drift(result: StxmResult) -> Drawn:
     )
 
 
-def _incident_flux(result: StxmResult) -> Drawn:
+def _incident_flux(result: StxmResult, unit: str) -> Drawn:
     return (
         "Incident flux",
-        "Mean rate in the sample-free pixels of each image, corrected for dark counts, dead time and ring current.",
-        curves.incident(result.stack_energy, result.incident_rate, result.incident_sigma, str(result.i0_status)),
+        f"Mean, in {unit}, of the sample-free pixels of each image, corrected for"
+        f" {'dark counts, dead time and ' if unit == 'counts/s' else ''}ring current.",
+        curves.incident(result.stack_energy, result.incident_rate, result.incident_sigma, str(result.i0_status), unit),
     )
 
 

@@ -92,12 +92,24 @@ class LineCorrection(Step):
     """Scale each line to counts/s at the ring current of the first line.
 
     Dark lines (stream `dark`) give the dark rate; without any, the detector's own number is taken, or 0.
+
+    Parameters
+    ----------
+    settings : LineSettings
+    dwell_known : bool
+        Whether the run says how long its pixels were counted for. Without, a rate is the counts of a pixel, as if each
+        was counted for 1 s: the unit drops out of counts over I0. Dead time and dark counts cannot be taken out then; a
+        line that needs it is not known.
+    flux_given : bool
+        Whether I0 was measured elsewhere, in counts/s: then a rate must be one.
     """
 
     kept = (LineOutput.MARK,)
 
-    def __init__(self, settings: LineSettings) -> None:
+    def __init__(self, settings: LineSettings, *, dwell_known: bool = True, flux_given: bool = False) -> None:
         self._settings = settings
+        self._dwell_known = dwell_known
+        self._flux_given = flux_given
         self._dark_counts = 0.0
         self._dark_time = 0.0
         self._first_current = math.nan
@@ -113,12 +125,15 @@ class LineCorrection(Step):
         """Take a line; give its rate, variance (both shape (pixels,)) and what is wrong with it."""
         counts = np.asarray(event[Key.STXM_COUNTS], dtype=float)
         dwell = np.asarray(event[Key.STXM_DWELL], dtype=float)
+        if not self._dwell_known:
+            dwell = np.ones(len(counts))
         dark_rate, dark_variance = self._dark(event)
         dead_time = self._settings.dead_time
+        dead_time = _known(event.get(ScannerConfig.DEAD_TIME), 0.0) if dead_time is None else dead_time
         rate = count_rate(
             counts,
             dwell,
-            dead_time=_known(event.get(ScannerConfig.DEAD_TIME), 0.0) if dead_time is None else dead_time,
+            dead_time=dead_time,
             dark_rate=dark_rate,
             dark_variance=dark_variance,
             divider=_known(event.get(ScannerConfig.COUNTER_DIVIDER), 1.0),
@@ -131,6 +146,8 @@ class LineCorrection(Step):
             factor, mark = math.nan, "I0 lost: ring current not known"
         if not is_known(event, SCANNER):
             factor, mark = math.nan, "; ".join(filter(None, ("line not known", mark)))
+        if needs_dwell := self._what_needs_dwell(dead_time, dark_rate):
+            factor, mark = math.nan, f"dwell not known, which {needs_dwell}"
         factors = factor / (1 - lower)
         value = rate.value * factors
         variance = rate.variance * factors**2 + (self._settings.flux_noise**2 + uncertain**2) * value**2
@@ -141,6 +158,16 @@ class LineCorrection(Step):
         """The dark rate, counts/s, NaN where none was measured."""
         measured = self._dark_time > 0
         return LineResult(dark_rate=self._dark_counts / self._dark_time if measured else math.nan)
+
+    def _what_needs_dwell(self, dead_time: float, dark_rate: float) -> str:
+        """Say for what the dwell is missing; empty where it is known or not needed."""
+        if self._dwell_known:
+            return ""
+        if dead_time > 0:
+            return "the dead time needs"
+        if dark_rate > 0 or self._dark_counts > 0:
+            return "dark counts need"
+        return "an I0 in counts/s needs" if self._flux_given else ""
 
     def _current_factor(self, current: float) -> tuple[float, str]:
         """Give what scales a line to the first ring current, and what is wrong with it; 1 where none is recorded."""
@@ -169,7 +196,7 @@ class LineCorrection(Step):
         counted = float(np.nansum(dwell))
         waited = time - time_before if time > time_before else counted
         rise = (current - before) / current
-        likely = min(1.0, counted / waited) if waited > 0 else 1.0
+        likely = min(1.0, counted / waited) if waited > 0 and self._dwell_known else 1.0
         if not rise * likely > self._settings.flux_noise:
             return nothing, nothing
         earlier = likely * (1 - (np.arange(len(dwell)) + 0.5) / len(dwell))

@@ -77,7 +77,8 @@ def test_a_stack_without_the_names_of_its_images_has_no_dwell(tmp_path):
     documents, measurement, problems = imported(write(tmp_path, names=False))
     assert np.isnan(measurement.exposure_time)
     assert np.isnan(stack(documents, Key.STXM_DWELL)).all()
-    assert problems[-1] == "s1.dat: 3 of 3 images have no dwell"
+    assert problems[-2] == "s1.dat: 3 of 3 images have no dwell"
+    assert problems[-1].startswith("no dwell: taken for the same for all pixels, I0 is in counts")
 
 
 def edit(path, old, new):

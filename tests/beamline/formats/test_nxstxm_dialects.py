@@ -251,8 +251,10 @@ def hermes(path, counts=COUNTS):
 
 
 def test_a_file_of_hermes_is_known_by_its_counts_over_energy_x_and_y(tmp_path):
-    documents, _, problems = read(hermes(tmp_path / "7.hdf5"))
+    documents, measurement, problems = read(hermes(tmp_path / "7.hdf5"))
     np.testing.assert_array_equal(stack(documents), COUNTS)
+    assert not measurement.dwell_known
+    assert assumed(problems, "no dwell: taken for the same for all pixels, I0 is in counts and not counts/s")
     assert assumed(problems, "/entry1: no definition; taken for NXstxm, as /entry1/Counter0 has counts over energy")
     documents, _, _ = read(hermes(tmp_path / "8.hdf5", COUNTS.transpose(0, 2, 1)))
     np.testing.assert_array_equal(stack(documents), COUNTS)

@@ -116,6 +116,22 @@ def test_a_line_without_beam_is_marked_and_not_measured():
     assert np.isnan(lost["line_rate"]).all()
 
 
+def test_without_a_dwell_a_rate_is_the_counts_of_a_pixel_unless_something_needs_the_dwell():
+    event = line([1000.0, 400.0]) | {str(Key.STXM_DWELL): np.full(2, np.nan)}
+    found = LineCorrection(LineSettings(flux_noise=0.0), dwell_known=False).push(event)
+    np.testing.assert_array_equal(found["line_rate"], [1000.0, 400.0])
+    np.testing.assert_array_equal(found["line_variance"], [1000.0, 400.0])
+    assert found["line_mark"] == ""
+    for settings, given, mark in (
+        (LineSettings(dead_time=1e-8), False, "dwell not known, which the dead time needs"),
+        (LineSettings(dark_rate=10.0), False, "dwell not known, which dark counts need"),
+        (LineSettings(), True, "dwell not known, which an I0 in counts/s needs"),
+    ):
+        found = LineCorrection(settings, dwell_known=False, flux_given=given).push(event)
+        assert np.isnan(found["line_rate"]).all()
+        assert found["line_mark"] == mark
+
+
 GRID = StxmGrid(
     energies=[520.0, 530.0],
     regions=[
