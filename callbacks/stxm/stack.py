@@ -217,6 +217,12 @@ class AlignedStack:
         return np.flatnonzero(np.array(self._status) == "ok")
 
     @property
+    def not_used(self) -> tuple[FloatArray, list[str]]:
+        """Energies, eV, of the images that cannot be analysed, and why each cannot."""
+        status = [each for each in self._status if each != "ok"]
+        return self.energies[np.array(self._status) != "ok"], status
+
+    @property
     def can_be_refined(self) -> bool:
         """Whether there are images enough that registering one again would do better."""
         return self._registered and len(self.usable) >= FIRST_REFINEMENT

@@ -212,12 +212,12 @@ def _described(path: Path, header: dict[str, str], offset: int) -> tuple[EdfFram
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path.name}: no size of its frame: {one_line(error)}") from error
     if not (0 < columns <= LARGEST_FRAME and 0 < rows <= LARGEST_FRAME and rows * columns <= LARGEST_FRAME):
-        raise ValueError(f"{path.name}: claims {columns} x {rows} pixels, expected at most {LARGEST_FRAME:,}")
+        raise ValueError(f"{path.name}: claims {rows} x {columns} pixels, expected at most {LARGEST_FRAME:,}")
     order = ">" if known.get("byteorder", "").lower() == "highbytefirst" else "<"
     dtype = np.dtype(order + kind)
     needed = rows * columns * dtype.itemsize
     if length and length < needed:
-        raise ValueError(f"{path.name}: {length} bytes, and its {columns} x {rows} pixels of {kind} need {needed}")
+        raise ValueError(f"{path.name}: {length} bytes, and its {rows} x {columns} pixels of {kind} need {needed}")
     return EdfFrame(path, header, (rows, columns), dtype, offset), max(length, needed)
 
 

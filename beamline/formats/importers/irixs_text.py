@@ -55,7 +55,7 @@ def read_text_frame(path: Path, largest: int) -> NDArray[np.uint16]:
         raise ValueError(f"{path.name}: no line 'X Y Counts'")
     words = text[table.end() :].split()
     if len(words) != 3 * rows * columns:
-        raise ValueError(f"{path.name}: {len(words) // 3} pixels, expected {columns} x {rows}")
+        raise ValueError(f"{path.name}: {len(words) // 3} pixels, expected {rows} x {columns}")
     try:
         numbers = np.array(words, dtype=np.int64).reshape(-1, 3)
     except ValueError as error:
@@ -64,7 +64,7 @@ def read_text_frame(path: Path, largest: int) -> NDArray[np.uint16]:
     place = y * columns + x
     inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
     if not inside.all() or len(np.unique(place)) != len(place):
-        raise ValueError(f"{path.name}: not each of its {columns} x {rows} pixels once")
+        raise ValueError(f"{path.name}: not each of its {rows} x {columns} pixels once")
     if counts.min() < 0 or counts.max() > LARGEST_COUNT:
         raise ValueError(f"{path.name}: counts from {counts.min()} to {counts.max()}, expected 0 to {LARGEST_COUNT}")
     said = _number("Total Counts", text[: table.start()])

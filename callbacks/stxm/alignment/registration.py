@@ -196,7 +196,7 @@ def match(
     """
     if min(moving.value.shape) < SMALLEST_SIDE:
         rows, columns = moving.value.shape
-        return _no_match(prediction, f"{rows} x {columns} pixels, expected {SMALLEST_SIDE} or more each way")
+        return _no_match(prediction, f"{columns} x {rows} pixels, expected {SMALLEST_SIDE} or more each way")
     if not (_has_structure(moving.value, moving.known) and _has_structure(prediction.image, prediction.known)):
         return _no_match(prediction, "no structure")
     found = None if start is None else _refine(moving, prediction, start, settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,13 +56,45 @@ class Windows:
         """Say why pixels cannot be normalised at these energies; "" where they can."""
         if not len(energies):
             return "no energies yet"
-        for name, window, fewest in (("background", self.background, 1), ("area", self.area, 2)):
-            if window and (found := int(_inside(energies, window).sum())) < fewest:
+        for name, window, fewest in self._needed():
+            if (found := int(_inside(energies, window).sum())) < fewest:
                 return (
                     f"the {name} window {window[0]:g} to {window[1]:g} eV holds {number_of(found, 'energy')},"
                     f" expected {fewest}"
                 )
         return ""
+
+    def left_out(self, energies: FloatArray, others: FloatArray, reasons: Sequence[str]) -> str:
+        """Say which images were measured in a window that holds too few energies, and why they are not used.
+
+        Parameters
+        ----------
+        energies : numpy.ndarray, shape (energies,)
+            eV, of the images that are used.
+        others : numpy.ndarray, shape (n,)
+            eV, of those that are not.
+        reasons : sequence of str, shape (n,)
+            Why each of them is not.
+
+        Returns
+        -------
+        str
+            To be put behind what `why_not` says; "" where the energies suffice, or no image was left out there.
+        """
+        for _, window, fewest in self._needed():
+            if _inside(energies, window).sum() < fewest:
+                within = [reason for reason, one in zip(reasons, _inside(others, window), strict=True) if one]
+                if not within:
+                    return ""
+                counts = Counter(within).most_common()
+                told = "; ".join(reason if len(counts) == 1 else f"{reason} ({count})" for reason, count in counts)
+                return f"; {number_of(len(within), 'image')} within cannot be used: {told}"
+        return ""
+
+    def _needed(self) -> list[tuple[str, Window, int]]:
+        """Give name, range and fewest energies of each window there is."""
+        parts = (("background", self.background, 1), ("area", self.area, 2))
+        return [(name, window, fewest) for name, window, fewest in parts if window]
 
     def weights(self, energies: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Give the weights, shape (E,), whose sums over a spectrum are its background and, less that, its area."""

@@ -35,6 +35,8 @@ class WholeDensity:
         eV.
     usable : numpy.ndarray of bool, shape (images,)
         Which of them can be used; all numbers of the others are NaN.
+    not_used : numpy.ndarray, shape (n,), and list of str
+        Energies of the others, eV, and why each cannot be used.
     status : str
         "ok", or why there is no I0: then there is no optical density.
     blank : Blank
@@ -51,6 +53,7 @@ class WholeDensity:
 
     energies: FloatArray
     usable: BoolArray
+    not_used: tuple[FloatArray, list[str]]
     status: str
     blank: Blank
     incident: FloatArray
@@ -203,6 +206,7 @@ def whole_density(stack: AlignedStack, flux: IncidentFlux, settings: MaskSetting
     found = WholeDensity(
         energies=stack.energies[order],
         usable=usable,
+        not_used=stack.not_used,
         status=status,
         blank=blank,
         incident=incident,

@@ -15,7 +15,7 @@ from callbacks.stxm.density.masks import GOOD
 from callbacks.stxm.density.stack_density import CHANGES, STACK_DENSITY, Change, StackDensity
 from callbacks.stxm.density.whole import WholeDensity
 from callbacks.stxm.edges import Edge
-from callbacks.stxm.unmixing.analysis import AnalysisSettings, analyse, average_of_blocks, windows
+from callbacks.stxm.unmixing.analysis import AnalysisSettings, analyse, average_of_blocks, used_windows, windows
 from callbacks.stxm.unmixing.fractions import median_sigma, share
 from callbacks.stxm.unmixing.references import ChemistrySettings, fit_references
 from callbacks.stxm.unmixing.results import analysis_result, both, determined, maps_result, totals_result
@@ -110,7 +110,9 @@ class Chemistry(Step):
         found = analyse(energies, blocks, variances, self._edge, self._analysis, references=self._settings.corners)
         totals = totals_result([found.phases.total(average)]) if found.status == "ok" else {}
         result = both(result, analysis_result(found, whole.shape))
-        return result.model_copy(update={key: value[0] for key, value in totals.items()})
+        more = used_windows(self._analysis, self._edge, energies).left_out(energies, *whole.not_used)
+        said = {key: getattr(result, key) + more for key in ("pca_status", "chemical_status")} if more else {}
+        return result.model_copy(update={key: value[0] for key, value in totals.items()} | said)
 
     def _fractions(self, whole: WholeDensity) -> StackResult:
         """Give the fractions of the references, in every pixel and in the mean spectrum of the sample."""

@@ -13,7 +13,8 @@ from callbacks.stxm.components import GroupedSpectra, PixelComponents
 from callbacks.stxm.density.masks import GOOD
 from callbacks.stxm.density.stack_density import CHANGES, STACK_DENSITY, Change, StackDensity
 from callbacks.stxm.edges import Edge
-from callbacks.stxm.unmixing.analysis import AnalysisSettings, widened, windows
+from callbacks.stxm.stack import ALIGNED_STACK, AlignedStack
+from callbacks.stxm.unmixing.analysis import AnalysisSettings, used_windows
 
 
 class StreamingComponents(Step):
@@ -30,8 +31,7 @@ class StreamingComponents(Step):
         self._settings = settings
         # An energy that is measured in several passes is one.
         self._energies, self._place = np.unique(np.array(grid.energies), return_inverse=True)
-        background, area, _ = windows(settings, edge, np.sort(self._energies))
-        self._windows = (widened(background), widened(area)) if settings.normalise else (None, None)
+        self._windows = used_windows(settings, edge, np.sort(self._energies))
         self._spectra: GroupedSpectra | None = None
         self._added: set[int] = set()  # places of the images in the spectra
         self._generation = 0  # of the optical density that they are made of
@@ -44,6 +44,8 @@ class StreamingComponents(Step):
         found = self._update(density, event[CHANGES])
         if found is not None:
             status, significant, used = found.components.status, found.components.significant, found.components.n_kept
+            stack: AlignedStack = event[ALIGNED_STACK]
+            status += self._windows.left_out(found.components.energies, *stack.not_used)
             if status == "ok":
                 explained[: len(found.components.components)] = found.components.explained_variance_ratio
         return {
@@ -56,9 +58,8 @@ class StreamingComponents(Step):
     def _update(self, density: StackDensity, changes: Sequence[Change]) -> PixelComponents | None:
         """Take in the images that changed; give the components, None while there is no optical density."""
         if self._spectra is None or self._generation != density.generation:
-            background, area = self._windows
-            pixels = density.shape[0] * density.shape[1]
-            self._spectra = GroupedSpectra(self._energies, pixels, background=background, area=area)
+            pixels, used = density.shape[0] * density.shape[1], self._windows
+            self._spectra = GroupedSpectra(self._energies, pixels, background=used.background, area=used.area)
             self._added, self._generation = set(), density.generation
         for change in changes:
             for image, sign in ((change.before, -1), (change.after, 1)):

@@ -188,6 +188,12 @@ def windows(settings: AnalysisSettings, edge: Edge, energies: FloatArray) -> tup
     return background, area, settings.brightness or window_or(energies, edge.brightness, area)
 
 
+def used_windows(settings: AnalysisSettings, edge: Edge, energies: FloatArray) -> Windows:
+    """Give the windows that pixels are normalised by."""
+    background, area, _ = windows(settings, edge, energies)
+    return Windows(*((widened(background), widened(area)) if settings.normalise else (None, None)))
+
+
 def widened(window: Window) -> Window:
     """Give a window with the slack for energies that are read back."""
     return window[0] - SLACK, window[1] + SLACK
@@ -228,8 +234,8 @@ def analyse(
     method "clusters"; by default it is the corners of the smallest simplex that holds the pixels within their noise.
     """
     settings = settings or AnalysisSettings()
-    background, area, bright = windows(settings, edge, energies)
-    used = Windows(*((widened(background), widened(area)) if settings.normalise else (None, None)))
+    background, _, bright = windows(settings, edge, energies)
+    used = used_windows(settings, edge, energies)
     found = components_in_blocks(
         energies,
         blocks,

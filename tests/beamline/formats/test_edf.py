@@ -150,7 +150,7 @@ def test_numbers_that_are_none_mark_their_frame(tmp_path):
             "expected at most 64,000,000",
         ),
         (b"{\nDataType = UnsignedShort ;\nDim_1 = 9 ;\nDim_2 = 9 ;\nSize = 5;\n}\n", "5 bytes, and its 9 x 9 pixels"),
-        (b"{\nDataType = UnsignedShort ;\nDim_1 = -9 ;\nDim_2 = 9 ;\nSize = 5;\n}\n", "claims -9 x 9 pixels"),
+        (b"{\nDataType = UnsignedShort ;\nDim_1 = -9 ;\nDim_2 = 9 ;\nSize = 5;\n}\n", "claims 9 x -9 pixels"),
         (block(FRAMES[0], Compression="GZIP", energy=900), "is compressed ('GZIP'), expected plain pixels"),
         (block(FRAMES[0], energy="high"), "no energy of its frames is a number"),
         (block(FRAMES[0], energy=-900), "energy: -"),

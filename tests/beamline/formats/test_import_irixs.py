@@ -437,12 +437,12 @@ def test_frames_that_are_there_as_text_only_are_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda text: text[:-20], "11 pixels, expected 5 x 3"),
+        (lambda text: text[:-20], "11 pixels, expected 3 x 5"),
         (lambda text: text.replace("X Size: 5", "X Size: 50000000"), "'X Size 50000000, Y Size 3', expected a frame"),
         (lambda text: text.replace("X Size", "Size"), "'X Size None, Y Size 3', expected a frame"),
         (lambda text: text.replace("X\tY\tCounts", "Z"), "no line 'X Y Counts'"),
-        (lambda text: text.replace("4\t2\t", "3\t2\t"), "not each of its 5 x 3 pixels once"),
-        (lambda text: text.replace("4\t2\t", "9\t2\t"), "not each of its 5 x 3 pixels once"),
+        (lambda text: text.replace("4\t2\t", "3\t2\t"), "not each of its 3 x 5 pixels once"),
+        (lambda text: text.replace("4\t2\t", "9\t2\t"), "not each of its 3 x 5 pixels once"),
         (lambda text: text.replace("0\t0\t2\n", "0\t0\t70000\n"), "counts from 2 to 70000, expected 0 to 65535"),
         (lambda text: text.replace("0\t0\t2\n", "0\t0\t7\n"), "holds 35 counts, its header says 30"),
         (lambda text: text.replace("0\t0\t2\n", "0\t0\tx\n"), "invalid literal for int() with base 10: 'x'"),

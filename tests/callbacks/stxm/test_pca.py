@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from callbacks.stxm.components.moments import RunningMoments
+from callbacks.stxm.components.normalisation import Windows
 from callbacks.stxm.components.pca import StreamingPCA, stream_hdf5
 from callbacks.stxm.components.significance import noise_cut, noise_edge, significance
 from callbacks.stxm.components.storage import CHUNK
@@ -413,6 +414,16 @@ def test_the_noise_cut_leaves_out_the_tail_or_the_share_asked_for():
     assert np.mean(noise[:2000] > cut) > 0.99
     assert np.mean(noise[2000:-1] > cut) < 0.005
     assert np.mean(noise[:-1] > noise_cut(noise, share=0.10)) == pytest.approx(0.10, abs=1e-3)
+
+
+def test_a_window_without_energies_says_which_images_within_were_left_out_and_why():
+    used, reasons = Windows(area=(530, 536)), ["not registered: no structure"] * 3
+    said = used.left_out(np.array([520.0]), np.array([525.0, 531.0, 532.0]), reasons)
+    assert said == "; 2 images within cannot be used: not registered: no structure"
+    reasons[2] = "0% of the lines measured, expected 80%"
+    said = used.left_out(np.array([520.0]), np.array([531.0, 532.0, 533.0]), reasons)
+    assert said.endswith(": not registered: no structure (2); 0% of the lines measured, expected 80% (1)")
+    assert used.left_out(np.array([531.0, 532.0]), np.array([533.0]), reasons[:1]) == ""
 
 
 def test_without_enough_in_the_windows_numbers_are_nan_and_the_status_says_why():

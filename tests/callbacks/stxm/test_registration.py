@@ -95,7 +95,7 @@ def test_a_shift_beyond_the_limit_is_refused_with_its_size():
 def test_images_of_different_shape_and_tiny_ones():
     with pytest.raises(ValueError, match=r"an image of \(20, 20\) pixels, a reference of \(20, 21\)"):
         register(np.ones((20, 20)), np.ones((20, 21)))
-    assert register(np.ones((4, 20)), np.ones((4, 20))).status == "4 x 20 pixels, expected 16 or more each way"
+    assert register(np.ones((4, 20)), np.ones((4, 20))).status == "20 x 4 pixels, expected 16 or more each way"
 
 
 def test_shifting_moves_an_image_to_the_reference():
