@@ -11,6 +11,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from beamline.report.figures import Drawn
+from beamline.report.numbers import drawn_as
 from beamline.report.page import PageTable
 from beamline.report.stxm.pooled import capacities
 from beamline.text import shortened, with_sigma
@@ -22,6 +23,8 @@ FloatArray = NDArray[np.floating]
 COLOURS = ("#1b6ca8", "#d1495b", "#5a9367", "#8a5fa8", "#c98a1b", "#3d3d3d", "#4fb0ae", "#a0522d")
 MOST_FITS = 12  # spectra whose fits are drawn
 DARK = 0.02  # of the maximum: what is below is not shown of a spectrum of emission
+ROUNDING = 1e-12  # of a spectrum: a residual below is rounding, and drawn as the line that it is
+FLAT = 0.01  # of the height of a spectrum that the axis of such a residual spans, up and down
 MOST_MAPS = 4  # of runs side by side
 MAPS = "Grey: no value. The colours end at the first and the last percent."
 PERCENTILES = (1.0, 99.0)  # of what a map shows, where its colours end
@@ -46,7 +49,7 @@ def analysed_figures(result: AnalysedResult, measures: Sequence[str]) -> Iterato
                 yield heading, _said_of_spectra(result, rows), spectra(result, rows)
     for name in measures:
         if f"{name}_fit" in result.quantities:
-            yield f"Fits: {name}", "Points: the spectrum; line: the fit. Below: what is left over.", fits(result, name)
+            yield f"Fits: {name}", "Points: the spectrum; line: the fit. Below: the residual.", fits(result, name)
         if f"{name}_slope" in result.quantities:
             yield f"Derivative: {name}", "With its 68 % band; the line is where it is largest.", slopes(result, name)
     for name in measures:
@@ -54,7 +57,7 @@ def analysed_figures(result: AnalysedResult, measures: Sequence[str]) -> Iterato
             yield (
                 name.replace("_", " "),
                 _said_of_numbers(result, numbers),
-                against_rows(result, numbers),
+                against_rows(result, name, numbers),
             )
     for names in _alike(result):
         if len(names) == 1:
@@ -109,7 +112,7 @@ def correlation(result: AnalysedResult, name: str) -> Figure:
     *_, drawn = axes.hist2d(first.values, second.values, bins=50, range=limits, cmap="viridis", cmin=1)
     figure.colorbar(drawn, ax=axes, label="pixels")
     for each, label in ((first, axes.set_xlabel), (second, axes.set_ylabel)):
-        label(f"{each.meaning.replace('_', ' ')} ({each.units})" if each.units else each.meaning.replace("_", " "))
+        label(_with_unit(each.meaning.replace("_", " "), each.units))
     return figure
 
 
@@ -206,9 +209,9 @@ def spectra(result: AnalysedResult, rows: NDArray[np.intp]) -> Figure:
             axes.axhline(0.0, color="black", lw=0.6)
             axes.set_visible(any(_is_compared(result, row) for row in own))
         if place == 0:
-            above.set_ylabel(f"spectrum ({unit})" if unit else "absorption")
+            above.set_ylabel(_said_of_spectrum(unit))
             for axes in below:
-                axes.set_ylabel("difference")
+                axes.set_ylabel(_with_unit("difference", unit))
         if len(of_edges) > 1:
             above.set_title(edge)
         column[-1].set_xlabel(f"{result.row_axis[rows[0]]} (eV)")
@@ -221,6 +224,10 @@ def spectra(result: AnalysedResult, rows: NDArray[np.intp]) -> Figure:
     if len(set(names.values())) <= 2 * len(COLOURS):
         grid[0][fullest].legend(fontsize=8)
     return figure
+
+
+def _said_of_spectrum(unit: str) -> str:
+    return _with_unit("spectrum", unit) if unit else "absorption"
 
 
 def _by_edge(result: AnalysedResult, rows: NDArray[np.intp]) -> dict[str, NDArray[np.intp]]:
@@ -290,7 +297,7 @@ def fits(result: AnalysedResult, name: str) -> Figure:
     columns = min(3, max(1, len(fitted)))
     lines = -(-max(1, len(fitted)) // columns)
     figure = Figure(figsize=(9.0, 3.2 * lines), layout="constrained")
-    grid = figure.subplots(2 * lines, columns, squeeze=False, sharex="col", height_ratios=(3, 1) * lines)
+    grid = figure.subplots(2 * lines, columns, squeeze=False, sharex="col", height_ratios=(2, 1) * lines)
     names = labels(result)
     for axes in grid.ravel():
         axes.set_visible(False)
@@ -299,18 +306,24 @@ def fits(result: AnalysedResult, name: str) -> Figure:
         above, below = grid[2 * line][column], grid[2 * line + 1][column]
         energy, values = (result.quantities[key].values[row] for key in ("energy", "spectrum"))
         inside = np.isfinite(curve[row])
-        above.plot(energy[inside], values[inside], ".", ms=2.5, color="#808080")
-        above.plot(energy, curve[row], color=COLOURS[1], lw=1.0)
-        below.plot(energy, values - curve[row], color=COLOURS[0], lw=0.8)
+        residual, unit = values - curve[row], str(result.row_units[row])
+        (data,) = above.plot(energy[inside], values[inside], ".", ms=2.5, color="#808080")
+        (fit,) = above.plot(energy, curve[row], color=COLOURS[1], lw=1.0)
+        (rest,) = below.plot(energy, residual, color=COLOURS[0], lw=0.8)
+        for drawn, said in ((data, "data"), (fit, "fit"), (rest, "residual")):
+            drawn_as(drawn, said)
         below.axhline(0.0, color="black", lw=0.6)
+        height = float(np.ptp(values[inside]))
+        if np.nanmax(np.abs(residual[inside])) <= ROUNDING * np.abs(values[inside]).max():
+            below.set_ylim(-FLAT * height, FLAT * height)
         above.set_title(names[row], fontsize=9)
         for axes in (above, below):
             axes.set_visible(True)
             axes.grid(alpha=0.3)
         below.set_xlabel(f"{result.row_axis[row]} (eV)")
-        if column == 0:
-            above.set_ylabel("spectrum")
-            below.set_ylabel("left over")
+        if column == 0 or unit != result.row_units[fitted[place - column]]:
+            above.set_ylabel(_said_of_spectrum(unit))
+            below.set_ylabel(_with_unit("residual", unit))
     return figure
 
 
@@ -338,7 +351,7 @@ def slopes(result: AnalysedResult, name: str) -> Figure:
     return figure
 
 
-def against_rows(result: AnalysedResult, numbers: dict[str, Quantity]) -> Figure:
+def against_rows(result: AnalysedResult, name: str, numbers: dict[str, Quantity]) -> Figure:
     """Draw what was read off against the capacity in the names of the samples or, where that is not there, the rows.
 
     Fractions are drawn together; anything else has a panel for each edge.
@@ -369,16 +382,29 @@ def against_rows(result: AnalysedResult, numbers: dict[str, Quantity]) -> Figure
                 fmt="o" if axis == "run" else "o-", ms=4, lw=0.8, color=COLOURS[number % len(COLOURS)],
                 label=f"{edge}: {numbers[key].meaning}" if several else numbers[key].meaning,
             )  # fmt: skip
-        units = numbers[curves[0][0]].units
-        axes.set_ylabel(f"({units})" if units else "")
+        axes.set_ylabel(_said_of_panel(name, {key: numbers[key] for key, _ in curves}))
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)
     if axis == "run":
         grid[-1].set_xticks([*names], [*names.values()], rotation=20, ha="right", fontsize=8)
-    else:
-        grid[-1].set_xlabel(axis)
+    grid[-1].set_xlabel(axis)
     return figure
+
+
+def _said_of_panel(name: str, numbers: dict[str, Quantity]) -> str:
+    """Label the axis of a panel: by the one value in it, or by what all of its fractions are."""
+    key, first = next(iter(numbers.items()))
+    own = key.removeprefix(f"{name}_")
+    if own.startswith("of_"):
+        fraction = first.meaning.partition(";")[0]
+        alone = sum("_of_" in each for each in numbers) == 1
+        return fraction if alone else fraction.removesuffix(f" {own.replace('_', ' ', 1)}")
+    return _with_unit(own.replace("_", " "), first.units)
+
+
+def _with_unit(what: str, unit: str) -> str:
+    return f"{what} ({unit})" if unit else what
 
 
 def _with_scale(result: AnalysedResult, key: str) -> FloatArray | None:
@@ -437,7 +463,7 @@ def images(result: AnalysedResult, names: Sequence[str]) -> Figure:
         for axes, each, extent, name in zip(line, quantities, extents, names, strict=True):
             drawn = _image(axes, each, extent, limits)
             axes.set_title(_sample_of_map(result, name), fontsize=9)
-        label = f"{title} ({values[0].units})" if values[0].units else title
+        label = _with_unit(title, values[0].units)
         figure.colorbar(drawn, ax=list(line), label=label, extend="both", fraction=0.046, pad=0.01)
     return figure
 
@@ -553,8 +579,8 @@ def _numbers(result: AnalysedResult, name: str) -> dict[str, Quantity]:
 def _headings(result: AnalysedResult, key: str, name: str, quantity: Quantity) -> list[str]:
     """Name a value and, where it is known, what the energy scale adds to its uncertainty."""
     own = key.removeprefix(f"{name}_").removeprefix("of_").replace("_", " ")
-    unit = f" ({quantity.units})" if quantity.units else ""
-    return [f"{own}{unit}"] + ([f"± by energy scale{unit}"] if _with_scale(result, key) is not None else [])
+    added = ["± by energy scale"] if _with_scale(result, key) is not None else []
+    return [_with_unit(each, quantity.units) for each in (own, *added)]
 
 
 def _cells(result: AnalysedResult, key: str, row: int) -> list[str]:

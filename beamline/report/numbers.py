@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -18,11 +19,13 @@ from matplotlib.dates import ConciseDateFormatter, num2date
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter
 from numpy.typing import NDArray
 
 from beamline.report.figures import FloatArray
 
 COLOUR_BAR = "<colorbar>"  # matplotlib's label of its axes
+UNIT = re.compile(r" \([^()]*\)$")  # behind a quantity, in the label of an axis
 SAME = 1e-9  # of the height of what is drawn: a band whose middle is nearer to a curve is the curve's
 
 _drawn_as: WeakKeyDictionary[Artist, tuple[str, float]] = WeakKeyDictionary()
@@ -111,12 +114,40 @@ def _cells(values: NDArray[Any]) -> list[str]:
 
 
 def _label(axis: Axis) -> str:
-    """Give the label of an axis; of one that shares with another panel, where it stands."""
+    """Give the label of an axis; of one that shares with another panel, or stands beside one, the label there."""
     axes = axis.axes
     shared = axes.get_shared_x_axes() if axis is axes.xaxis else axes.get_shared_y_axes()
     others = [other.xaxis if axis is axes.xaxis else other.yaxis for other in shared.get_siblings(axes)]
+    others += [other.xaxis if axis is axes.xaxis else other.yaxis for other in _beside(axes, below=axis is axes.xaxis)]
     found = next((each.get_label_text() for each in (axis, *others) if each.get_label_text()), "")
     return " ".join(found.split())
+
+
+def _beside(axes: Axes, *, below: bool) -> list[Axes]:
+    """Give the panels below one in its column, or to its left in its row, from the nearest on."""
+    spec, figure = axes.get_subplotspec(), axes.get_figure(root=True)
+    if spec is None or figure is None:
+        return []
+    found = []
+    for other in figure.axes:
+        place = other.get_subplotspec()
+        if place is None or place.get_gridspec() is not spec.get_gridspec():
+            continue
+        rows, columns = place.rowspan.start - spec.rowspan.start, spec.colspan.start - place.colspan.start
+        distance, aside = (rows, columns) if below else (columns, rows)
+        if distance > 0 and aside == 0:
+            found.append((distance, other))
+    return [other for _, other in sorted(found, key=lambda each: each[0])]
+
+
+def _title_of_curve(name: str, axis: str) -> str:
+    """Give the title of a curve's values: its name and what the axis says, each word of quantity or unit once."""
+    quantity, unit = UNIT.sub("", axis), UNIT.search(axis)
+    if not name or axis.startswith(name):
+        return axis
+    if re.search(rf"\b{re.escape(quantity)}", name):
+        return f"{name}{unit[0] if unit else ''}"
+    return f"{name}: {axis}"
 
 
 def _title_of_values(artist: AxesImage | QuadMesh, axes: Axes) -> str:
@@ -246,7 +277,7 @@ class _Curves:
                 return []
         name = self._name(band) or "band"
         return [
-            Column(_label(self.axes.xaxis) or "x", x),
+            Column(_title_of_curve(name, _label(self.axes.xaxis) or "x"), x),
             Column(f"{name}, lower end", low),
             Column(f"{name}, upper end", high),
         ]
@@ -267,20 +298,26 @@ class _Curves:
             shared = before is not None and np.array_equal(before.x, curve.x, equal_nan=True)
             shared = shared and before is not None and _same(before.x_sigma, curve.x_sigma)
             if not shared:
-                found.append(Column(across, self._dates(curve.x)))
+                of = across if before is None else _title_of_curve(curve.name, across)
+                found.append(Column(of, self._places(curve.x)))
                 if curve.x_sigma is not None:
-                    found.append(Column(f"{across}, standard uncertainty", curve.x_sigma))
-            title = f"{curve.name}: {up}" if curve.name and not up.startswith(curve.name) else up
+                    found.append(Column(f"{of}, standard uncertainty", curve.x_sigma))
+            title = _title_of_curve(curve.name, up)
             found.append(Column(title, curve.y))
             if curve.y_sigma is not None:
                 found.append(Column(f"{title}, standard uncertainty", curve.y_sigma))
             before = curve
         return found
 
-    def _dates(self, x: FloatArray) -> NDArray[Any]:
-        if not isinstance(self.axes.xaxis.get_major_formatter(), ConciseDateFormatter):
-            return x
-        return np.array([num2date(value).isoformat() for value in x])
+    def _places(self, x: FloatArray) -> NDArray[Any]:
+        """Give positions as the axis says them: times, the names of places, or numbers."""
+        formatter, locator = self.axes.xaxis.get_major_formatter(), self.axes.xaxis.get_major_locator()
+        if isinstance(formatter, ConciseDateFormatter):
+            return np.array([num2date(value).isoformat() for value in x])
+        named = isinstance(locator, FixedLocator) and isinstance(formatter, FuncFormatter)  # ticks have texts
+        if named and np.isin(x, locator()).all():
+            return np.array([formatter(value) for value in x], dtype=str)
+        return x
 
     def _name(self, artist: Artist) -> str:
         name = str(artist.get_label())

@@ -124,9 +124,12 @@ def elastic_lines(
         below = more[0]
         x, band = _draw_calibration(axes, below, pixels[accepted], calibration)
         residuals = energies - calibration.energy(pixels)
-        for chosen, colour in ((accepted, ACCEPTED), (rejected, REJECTED)):
+        for chosen, colour, label in ((accepted, ACCEPTED, "used"), (rejected, REJECTED, "not used")):
             uncertainty = sigmas[chosen] * calibration.dispersion
-            below.errorbar(pixels[chosen], residuals[chosen], yerr=uncertainty, fmt="o", ms=4, color=colour)
+            points, *_ = below.errorbar(
+                pixels[chosen], residuals[chosen], yerr=uncertainty, fmt="o", ms=4, color=colour
+            )
+            drawn_as(points, label)
         limit = 3 * max(np.abs(residuals[accepted]).max(), band.max(), 1e-3)
         below.set(ylabel="residual (eV)", ylim=(-limit, limit))
         below.axhline(0, color="black", lw=0.6)
@@ -281,8 +284,12 @@ def elastic_fits(fits: Sequence[Mapping[str, Any]]) -> Figure:
         above, below = (grid[2 * (place // columns) + half, place % columns] for half in (0, 1))
         above.set_visible(True)
         below.set_visible(True)
-        above.errorbar(fit["pixel"], fit["counts"], yerr=fit["sigma"], fmt=".", ms=3, lw=0.6, color="#444444")
-        above.plot(fit["pixel"], fit["model"], color=MARKED, lw=1.2)
+        data, *_ = above.errorbar(
+            fit["pixel"], fit["counts"], yerr=fit["sigma"], fmt=".", ms=3, lw=0.6, color="#444444"
+        )
+        (model,) = above.plot(fit["pixel"], fit["model"], color=MARKED, lw=1.2)
+        drawn_as(data, "data")
+        drawn_as(model, "fit")
         above.set_title(fit["title"], fontsize=9)
         above.tick_params(labelsize=7)
         residual = (fit["counts"] - fit["model"]) / fit["sigma"]

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from beamline.report.figures import ACCEPTED, MARKED, FloatArray
+from beamline.report.numbers import drawn_as
 
 SERIES = ("#1b6ca8", "#d1495b", "#5a9367", "#b8860b", "#7a4fa3", "#444444")
 
@@ -43,7 +44,8 @@ def spectra(
             panels[0].fill_between(energy, values - sigma, values + sigma, color=colour, alpha=0.25, lw=0)
         if difference and number:
             left = values - curves[0][1]
-            panels[1].plot(energy, left, lw=1.0, color=colour)
+            (drawn,) = panels[1].plot(energy, left, lw=1.0, color=colour)
+            drawn_as(drawn, name)
             if sigma is not None and curves[0][2] is not None:
                 band = np.hypot(sigma, curves[0][2])
                 panels[1].fill_between(energy, left - band, left + band, color=colour, alpha=0.25, lw=0)

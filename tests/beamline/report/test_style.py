@@ -86,7 +86,7 @@ def test_curves_of_a_stack_share_their_energies():
         "b: optical density",
     ]
     np.testing.assert_array_equal(found["b: optical density"], curves[1][1])
-    np.testing.assert_array_equal(columns_of(below)["difference from the first"], curves[1][1] - curves[0][1])
+    np.testing.assert_array_equal(columns_of(below)["b: difference from the first"], curves[1][1] - curves[0][1])
 
 
 def test_a_map_is_a_matrix_with_its_energies_and_its_partial_yield():
