@@ -326,7 +326,10 @@ def test_cuts_of_a_map_are_spectra_like_others(rixs, tmp_path):
     """)
     outcome = as_json("analyse", "3", "-r", file, "--data-dir", rixs, "-o", tmp_path / "report.html")
     assert [one["part"] for one in outcome["spectra"]] == ["pfy", "at530", "elastic"]
-    assert "cut beyond: emission 900 to 901 eV: is not whole at any excitation; the map has emission from" in outcome["assumed"][0]
+    assert (
+        "cut beyond: emission 900 to 901 eV: is not whole at any excitation; the map has emission from"
+        in outcome["assumed"][0]
+    )
     statuses = [one["measures"]["growth"]["status"] for one in outcome["spectra"]]
     assert statuses == ["ok", "not taken of this part", "not taken of this part"]
     runs = Runs(rixs)
