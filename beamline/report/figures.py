@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator, FuncFormatter
 from numpy.typing import NDArray
 
 from beamline.storage import Run
@@ -46,9 +48,13 @@ def spread_over(count: int, most: int) -> IntArray:
 def literal(figure: Figure) -> Figure:
     """Let a figure show its texts as they are: no mathematics between dollars, no control characters, a few lines.
 
-    The labels of ticks are left alone: matplotlib writes those itself.
+    The labels of ticks are left to matplotlib, which writes those of numbers itself; of names the dollars are escaped.
     """
     axes = [axis for one in figure.findobj(Axes) for axis in (one.xaxis, one.yaxis)]
+    for axis in axes:
+        if isinstance(axis.get_major_formatter(), FuncFormatter) and isinstance(axis.get_major_locator(), FixedLocator):
+            names = [label.get_text() for label in axis.get_ticklabels()]  # as `set_ticks` was given them
+            axis.set_ticklabels([re.sub(r"(?<!\\)\$", r"\\$", name) for name in names])
     ticks = {label for axis in axes for label in (*axis.get_ticklabels(), *axis.get_ticklabels(minor=True))}
     for text in figure.findobj(Text):
         if text not in ticks:

@@ -169,10 +169,12 @@ def test_a_figure_shows_dollars_and_line_breaks_of_data_as_they_are():
     axes.set(title="$\\frac$ of \x1b[2J\0", xlabel=100 * "line\n", ylabel="long " * 500)
     axes.semilogy([1, 2], [1e-3, 1.0], label="$\\frac$")
     axes.legend()
-    literal(figure).savefig(io.BytesIO(), format="png", dpi=20)
+    axes.set_xticks([1, 2], ["$\\frac{1$ @x", "5 $"])
+    literal(literal(figure)).savefig(io.BytesIO(), format="png", dpi=20)
     assert axes.get_title() == r"$\frac$ of \x1b[2J\x00"
     assert axes.get_xlabel() == "line\nline\nline"
     assert len(axes.get_ylabel()) == 200
+    assert [label.get_text() for label in axes.get_xticklabels()] == [r"\$\frac{1\$ @x", r"5 \$"]  # no mathematics
     assert all(label.get_parse_math() for label in axes.get_yticklabels())  # matplotlib's own
 
 
