@@ -40,16 +40,18 @@ def read_off(spectra: xr.DataArray, recipe: Mapping[str, Any], *, sigma: xr.Data
     Raises
     ------
     BeamlineError
-        When there are no energies or several dimensions that could be; for a mistake in the recipe, and a measure that
-        cannot be taken of any spectrum of these energies.
+        When there are no energies or several dimensions that could be, or uncertainties of other spectra; for a mistake
+        in the recipe, and a measure that cannot be taken of any spectrum of these energies.
     """
+    if not isinstance(spectra, xr.DataArray):
+        raise BeamlineError(f"spectra: are {type(spectra).__name__}, expected xarray.DataArray with energies")
     axis = _energy_of(spectra)
     ordered = spectra.transpose(..., axis).sortby(axis)
     values = np.asarray(ordered.values, dtype=float)
     if sigma is None:
         variance = np.where(np.isfinite(values), np.maximum(values, 1.0), np.nan)
     else:
-        noise = np.asarray(sigma.transpose(*ordered.dims).sortby(axis).values, dtype=float)
+        noise = np.asarray(_beside(sigma, spectra, axis).transpose(*ordered.dims).sortby(axis).values, dtype=float)
         variance = np.where(noise > 0, noise**2, np.nan)
     checked = _recipe(recipe)
     given = Spectra(np.asarray(ordered[axis].values, dtype=float), values, variance)
@@ -132,11 +134,28 @@ def _energy_of(spectra: xr.DataArray) -> str:
         raise BeamlineError(
             f"expected one dimension with energies (eV) as its coordinate, found {found or 'none'} of {have}"
         )
+    if (unit := spectra[found[0]].attrs.get("units", "eV")) != "eV":
+        raise BeamlineError(f"{found[0]}: is in {unit}, expected eV")
     return found[0]
+
+
+def _beside(sigma: xr.DataArray, spectra: xr.DataArray, axis: str) -> xr.DataArray:
+    """Give uncertainties at the energies of their spectra, whose places they have to have."""
+    if not isinstance(sigma, xr.DataArray) or dict(sigma.sizes) != dict(spectra.sizes):
+        found = dict(sigma.sizes) if isinstance(sigma, xr.DataArray) else type(sigma).__name__
+        raise BeamlineError(f"sigma: {found}, expected xarray.DataArray with {dict(spectra.sizes)}")
+    placed = sigma if axis in sigma.coords else sigma.assign_coords({axis: spectra[axis]})
+    try:
+        xr.align(spectra, placed, join="exact")
+    except ValueError as error:
+        raise BeamlineError(f"sigma: its coordinates are not those of the spectra: {error}") from error
+    return placed
 
 
 def _recipe(recipe: Mapping[str, Any]) -> Recipe:
     """Check a recipe; its references may be arrays."""
+    if others := sorted(set(recipe) - {"technique", "measures", "normalise", "references"}):
+        raise BeamlineError(f"recipe: {others[0]}: is of runs; expected measures, normalise, references")
     tables = {"technique": "stxm", **recipe}
     tables["references"] = {
         name: _reference(name, each) if isinstance(each, xr.DataArray) else each
@@ -147,9 +166,12 @@ def _recipe(recipe: Mapping[str, Any]) -> Recipe:
         for name, table in dict(recipe.get("measures", {})).items()
     }
     try:
-        return Recipe.model_validate(tables)
+        checked = Recipe.model_validate(tables)
     except ValidationError as error:
         raise BeamlineError(*(f"recipe: {line}" for line in explain(error, Recipe))) from error
+    if of_runs := [name for name, measure in checked.measures.items() if measure.of or measure.edge]:
+        raise BeamlineError(f"recipe: measures.{of_runs[0]}: `of` and `edge` are of runs; an array has neither")
+    return checked
 
 
 def _reference(name: str, array: xr.DataArray) -> dict[str, Any]:

@@ -103,3 +103,30 @@ def test_what_is_no_spectrum_image_is_said(tmp_path):
         spectrum_image(tmp_path / "x.hspy")
     with pytest.raises(BeamlineError, match="found none of x"):
         read_off(xr.DataArray(np.ones(3), dims="x"), {"measures": {}})
+
+
+def test_uncertainties_are_those_of_the_same_energies_or_refused(particle):
+    whole = spectrum_image(particle[0])[3, 4]
+    noise = np.sqrt(whole.clip(min=1.0))
+    backwards = slice(None, None, -1)
+    expected = read_off(whole, RECIPE, sigma=noise)
+    bare = noise.isel(energy=backwards).drop_vars("energy")  # by place
+    xr.testing.assert_equal(read_off(whole.isel(energy=backwards), RECIPE, sigma=bare), expected)
+    moved = noise.assign_coords(energy=noise.energy + 100)
+    with pytest.raises(BeamlineError, match="sigma: its coordinates are not those of the spectra: "):
+        read_off(whole, RECIPE, sigma=moved)
+    with pytest.raises(BeamlineError, match=r"sigma: float, expected xarray.DataArray with \{'energy': "):
+        read_off(whole, RECIPE, sigma=0.1)
+
+
+def test_what_an_array_does_not_have_is_refused(particle):
+    image = spectrum_image(particle[0])
+    kilo = image[3, 4].assign_coords(energy=image.energy.assign_attrs(units="keV"))
+    with pytest.raises(BeamlineError, match="energy: is in keV, expected eV"):
+        read_off(kilo, RECIPE)
+    with pytest.raises(BeamlineError, match=r"spectra: are ndarray, expected xarray\.DataArray"):
+        read_off(np.ones(5), RECIPE)
+    with pytest.raises(BeamlineError, match="recipe: regions: is of runs; expected measures, normalise, references"):
+        read_off(image, RECIPE | {"regions": {"a": {}}})
+    with pytest.raises(BeamlineError, match=r"measures\.valence: `of` and `edge` are of runs"):
+        read_off(image, RECIPE | {"measures": {"valence": {"by": "mlls", "of": ["thick"]}}})
