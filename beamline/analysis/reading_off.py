@@ -15,6 +15,7 @@ from beamline.errors import BeamlineError
 from beamline.formats.importers.eels import EelsSignal, signals_of
 from callbacks.analysis import Measured, Recipe, Spectra, Value
 from callbacks.analysis.rows import normalised
+from callbacks.analysis.shared_noise import take
 
 
 def read_off(spectra: xr.DataArray, recipe: Mapping[str, Any], *, sigma: xr.DataArray | None = None) -> xr.Dataset:
@@ -66,7 +67,7 @@ def read_off(spectra: xr.DataArray, recipe: Mapping[str, Any], *, sigma: xr.Data
             if not (status == "ok").any():
                 found |= _variables(name, Measured({}, status), status, ordered.isel({axis: 0}, drop=True))
                 continue
-            found |= _variables(name, measure.measure(given, references), status, ordered.isel({axis: 0}, drop=True))
+            found |= _variables(name, take(measure, given, references), status, ordered.isel({axis: 0}, drop=True))
     except ValueError as error:
         raise BeamlineError(str(error)) from error
     return xr.Dataset(found, attrs={"recipe": checked.model_dump_json(exclude={"references"}, exclude_defaults=True)})

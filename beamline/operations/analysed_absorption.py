@@ -22,7 +22,9 @@ from callbacks.analysis.recipe import SelfAbsorption
 from callbacks.analysis.rows import moved, offset_of
 from callbacks.analysis.self_absorption import Escape, corrected_yield
 from callbacks.contract import GEOMETRY, ChannelSpectrum, Geometry, Quantity, XasResult
-from callbacks.xas import channels_of
+from callbacks.pipelines import XAS
+from callbacks.xas import XasSettings, channels_of
+from callbacks.xas.normalised import normalise_spectra
 
 TFY = "tfy"  # the channel that is a yield of fluorescence wherever it is
 CM_PER_UM = 1e-4
@@ -48,7 +50,7 @@ def gather_spectra(found: Gathered, pairs: list[tuple[Run, Run]], recipe: Recipe
             found.notes.append(f"{shown_name(raw)}: no point of it can be used")
             continue
         try:
-            row = _row(raw, result, recipe)
+            row = _row(raw, result, recipe, XasSettings.model_validate(derived.settings.get(XAS.name, {})))
         except ValueError as error:
             found.notes.append(f"{shown_name(raw)}: left out: self-absorption: {error}")
             continue
@@ -81,7 +83,7 @@ def gather_spectra(found: Gathered, pairs: list[tuple[Run, Run]], recipe: Recipe
         }
 
 
-def _row(raw: Run, result: XasResult, recipe: Recipe) -> Row:
+def _row(raw: Run, result: XasResult, recipe: Recipe, reduced: XasSettings) -> Row:
     """Give the spectrum of a run: normalised as its reduction does it, or as the recipe will."""
     names = [*result.spectra]
     channel = channel_of(result, recipe.channel)
@@ -101,7 +103,17 @@ def _row(raw: Run, result: XasResult, recipe: Recipe) -> Row:
         return Row(**own, spectra=absorption_of(raw, result, channel))
     if spectrum.status != "ok":
         return Row(**own, spectra=absorption_of(raw, result, channel), status=spectrum.status or NOT_KNOWN)
-    return Row(**own, spectra=_spectra_at(result, spectrum.normalised, spectrum.sigma))
+    return Row(**own, spectra=_as_reduced(raw, result, channel, reduced))
+
+
+def _as_reduced(raw: Run, result: XasResult, channel: str, reduced: XasSettings) -> Spectra:
+    """Give a channel as its reduction normalised it, with what its points have in common by that."""
+    spectrum, measured = result.spectra[channel], absorption_of(raw, result, channel)
+    found = normalise_spectra(
+        measured.energy, measured.values, measured.variance,
+        pre_edge=reduced.pre_edge, post_edge=reduced.post_edge, form=reduced.background, by=reduced.normalise,
+    )  # fmt: skip
+    return replace(_spectra_at(result, spectrum.normalised, spectrum.sigma), shared=found.shared)
 
 
 def _without_self_absorption(raw: Run, over_i0: Spectra, own: dict[str, Any], how: SelfAbsorption) -> Row:

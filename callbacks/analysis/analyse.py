@@ -13,6 +13,7 @@ from callbacks.analysis.measured import Measured, Value
 from callbacks.analysis.measures import Measure, References
 from callbacks.analysis.recipe import MapPair, Recipe
 from callbacks.analysis.rows import Pixels, Row, at_ends, difference, normalised, normalised_row
+from callbacks.analysis.shared_noise import take
 from callbacks.contract import NOT_TAKEN, AnalysedResult, Quantity
 
 FloatArray = NDArray[np.floating]
@@ -209,7 +210,7 @@ def _of_row(measure: Measure, row: Row, references: References) -> Measured | st
     if row.status != "ok":
         return row.status
     try:
-        return measure.measure(row.spectra, references)
+        return take(measure, row.spectra, references)
     except ValueError as error:
         return str(error)
 
@@ -252,7 +253,7 @@ def _maps(number: int, pixels: Pixels, recipe: Recipe, references: References) -
         if measure.edge and measure.edge != pixels.edge:
             continue
         try:
-            measured = measure.measure(spectra, references)
+            measured = take(measure, spectra, references)
         except ValueError as error:
             notes.append(f"run {pixels.run[:8]}: no map of {name}: {error}")
             continue

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from callbacks.xas.normalised import Shared
+
 FloatArray = NDArray[np.floating]
 
 
@@ -22,11 +24,14 @@ class Spectra:
         eV, ascending.
     values, variance : numpy.ndarray, shape (..., n_energies)
         NaN where not measured.
+    shared : Shared, optional
+        What the points have in common where they are normalised.
     """
 
     energy: FloatArray
     values: FloatArray
     variance: FloatArray
+    shared: Shared | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

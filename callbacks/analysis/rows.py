@@ -100,7 +100,7 @@ def normalised(spectra: Spectra, how: Normalisation) -> tuple[Spectra, NDArray[n
         spectra.energy, spectra.values, spectra.variance,
         pre_edge=how.pre_edge, post_edge=how.post_edge, form=how.background, by=how.by,
     )  # fmt: skip
-    return Spectra(spectra.energy, found.values, found.variance), found.status
+    return Spectra(spectra.energy, found.values, found.variance, found.shared), found.status
 
 
 def normalised_row(row: Row, how: Normalisation) -> Row:

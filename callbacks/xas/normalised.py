@@ -25,6 +25,43 @@ FloatArray = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
+class Shared:
+    """What the points of normalised spectra have in common: a background and a divisor, each told by all points.
+
+    A point of a normalised spectrum moves by its own noise over the divisor, less `column` times what the number `k`
+    moves by: coefficients of the background, and the divisor. To first order that is all.
+
+    Attributes
+    ----------
+    alone : numpy.ndarray, shape (..., n_energies)
+        Variance of the points by their own noise.
+    covariance : numpy.ndarray, shape (..., numbers, numbers)
+        Of these numbers.
+    """
+
+    alone: FloatArray
+    covariance: FloatArray
+    _values: FloatArray
+    _divisor: FloatArray  # (...)
+    _columns: FloatArray  # (n_energies, numbers - 1), of the background
+    _rows: FloatArray  # (numbers, n_energies), that make the numbers of a spectrum
+
+    @property
+    def numbers(self) -> int:
+        """How many there are."""
+        return len(self._rows)
+
+    def column(self, k: int) -> FloatArray:
+        """Give by how much each point is less for a unit of a number, shape (..., n_energies)."""
+        own = self._columns[:, k] if k < self._columns.shape[1] else self._values
+        return np.asarray(own / self._divisor[..., None])
+
+    def beside(self, k: int) -> FloatArray:
+        """Give the covariance of the own noise of each point with a number, shape (..., n_energies)."""
+        return np.asarray(self.alone * self._rows[k] * self._divisor[..., None])
+
+
+@dataclass(frozen=True)
 class Normalised:
     """Normalised spectra.
 
@@ -32,6 +69,8 @@ class Normalised:
     ----------
     values, variance : numpy.ndarray, shape (..., n_energies)
         NaN throughout where `status` is not "ok".
+    shared : Shared
+        What their points have in common.
     jump, jump_sigma : numpy.ndarray, shape (...)
         What was divided by: the edge jump, or the area (eV).
     status : numpy.ndarray of str, shape (...)
@@ -39,6 +78,7 @@ class Normalised:
 
     values: FloatArray
     variance: FloatArray
+    shared: Shared
     jump: FloatArray
     jump_sigma: FloatArray
     status: NDArray[np.str_]
@@ -74,7 +114,7 @@ def normalise_spectra(
     Returns
     -------
     Normalised
-        Its variance is propagated through background and jump; that points then have these in common is not in it.
+        Its variance is propagated through background and jump; that points have these in common is in `shared`.
 
     Raises
     ------
@@ -115,12 +155,25 @@ def normalise_spectra(
     shared += 2.0 * normalised * np.einsum("er,nr->ne", before.columns, (noise * jump_row) @ fixed.T)
     shared += normalised**2 * ((noise * jump_row**2).sum(axis=1))[:, None]
     spread = np.maximum(noise * own + shared, 0.0) / divisor**2
-    values, its_variance = (np.full((len(rows), len(energy)), np.nan) for _ in range(2))
+    numbers = np.vstack([fixed, jump_row])
+    values, its_variance, alone = (np.full((len(rows), len(energy)), np.nan) for _ in range(3))
     values[:, recorded] = np.where(part.measured, normalised, np.nan)
     its_variance[:, recorded] = np.where(part.measured, spread, np.nan)
+    alone[:, recorded] = np.where(part.measured, noise / divisor**2, np.nan)
+    columns, of_numbers = np.zeros((len(energy), len(fixed))), np.zeros((len(numbers), len(energy)))
+    columns[recorded], of_numbers[:, recorded] = before.columns, numbers
+    shared_noise = Shared(
+        alone=rows.restore(alone),
+        covariance=rows.restore(np.einsum("ne,re,se->nrs", noise, numbers, numbers)),
+        _values=rows.restore(values),
+        _divisor=rows.restore(divisor[:, 0]),
+        _columns=columns,
+        _rows=of_numbers,
+    )
     return Normalised(
         values=rows.restore(values),
         variance=rows.restore(its_variance),
+        shared=shared_noise,
         jump=rows.restore(np.where(missing, np.nan, jump)),
         jump_sigma=rows.restore(np.where(missing, np.nan, jump_sigma)),
         status=rows.restore(status),

@@ -122,6 +122,17 @@ def test_a_recipe_makes_tables_a_report_and_a_run_that_is_made_again(spectra, tm
     )
 
 
+def test_a_spectrum_as_its_reduction_normalised_it_is_as_uncertain_as_one_that_the_recipe_does(spectra, tmp_path):
+    options = ["--do", "integral", "--set", "measures.integral.window=[529, 533]"]
+    where = ["--data-dir", spectra, "-o", tmp_path / "report.html"]
+    reduced, anew = (
+        as_json("analyse", "1", *options, *more, *where)["spectra"][0]["measures"]["integral"]["area"]
+        for more in ([], ["--set", "normalise.by=edge"])
+    )
+    assert reduced["value"] == pytest.approx(anew["value"], rel=1e-9)
+    assert reduced["sigma"] == pytest.approx(anew["sigma"], rel=1e-6)
+
+
 def test_options_are_a_recipe_too_and_spectra_are_compared_without_one(spectra, tmp_path):
     out = tmp_path / "report.html"
     options = [

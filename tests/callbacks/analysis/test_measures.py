@@ -73,8 +73,9 @@ def test_what_is_not_known_of_the_energy_scale_is_in_the_interval_and_apart_from
     for name in ("centre_energy", "edge_position_energy", "state_of_two"):
         noise, by_scale = found[f"{name}_sigma"].values, found[f"{name}_scale_sigma"].values
         error = np.abs(found[name].values - truth[name].values)
-        assert 0.60 < np.mean(error < np.hypot(noise, by_scale)) < 0.76, name
-        assert np.mean(error < noise) < 0.60, name
+        held = np.mean(error < np.hypot(noise, by_scale))
+        assert 0.60 < held < 0.76, name
+        assert np.mean(error < noise) < held - 0.01, name
     # What leaves a window at one end as it comes in at the other holds a centroid back; an edge moves with the scale.
     assert 0.3 * scale < np.median(found["centre_energy_scale_sigma"].values) < 0.8 * scale
     assert np.median(found["edge_position_energy_scale_sigma"].values) == pytest.approx(scale, rel=0.1)

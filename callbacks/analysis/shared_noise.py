@@ -1,0 +1,77 @@
+"""Uncertainties of what is read off normalised spectra, whose points share the noise of background and divisor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from callbacks.analysis.measured import Measured, Reference, Spectra, Value
+from callbacks.analysis.measures import Measure
+from callbacks.xas.normalised import Shared
+
+FloatArray = NDArray[np.floating]
+
+STEP = 0.1  # standard uncertainties of a shared number, by which spectra are moved to see what follows
+
+
+def take(measure: Measure, spectra: Spectra, references: Mapping[str, Reference]) -> Measured:
+    """Read a measure off spectra; where their points share noise, that is in its uncertainties.
+
+    Parameters
+    ----------
+    measure : Measure
+    spectra : Spectra
+    references : mapping of str to Reference
+
+    Raises
+    ------
+    ValueError
+        When it cannot be read off any spectrum of these energies.
+
+    Notes
+    -----
+    With g the derivative of a value by the points, D their own noise, c the columns of the shared numbers, S their
+    covariance, and x their covariance with the own noise, the variance is ``g D g - 2 (g x)(g c) + (g c) S (g c)``. The
+    first term is what the measure makes of independent points; g c and g x are differences between spectra that are
+    moved a little along c and x: four for each number, however many points there are.
+    """
+    shared = spectra.shared
+    if shared is None:
+        return measure.measure(spectra, references)
+    alone = Spectra(spectra.energy, spectra.values, shared.alone)
+    found = measure.measure(alone, references)
+
+    def slopes(direction: FloatArray) -> dict[str, FloatArray]:
+        """Give the derivative of each value along a direction."""
+        ends = [
+            measure.measure(replace(alone, values=alone.values + step * direction), references).values
+            for step in (STEP, -STEP)
+        ]
+        return {key: (ends[0][key].values - ends[1][key].values) / (2 * STEP) for key in found.values}
+
+    added = dict(_added(shared, slopes, [key for key, value in found.values.items() if value.sigma is not None]))
+    values = {key: _with(value, added[key]) if key in added else value for key, value in found.values.items()}
+    return replace(found, values=values)
+
+
+def _added(
+    shared: Shared, slopes: Callable[[FloatArray], dict[str, FloatArray]], keys: list[str]
+) -> Iterator[tuple[str, FloatArray]]:
+    """Give what the shared numbers add to the variance of each value; less than zero where they take away."""
+    sigma = np.sqrt(np.einsum("...kk->...k", shared.covariance))
+    numbers = range(shared.numbers)
+    along = [slopes(sigma[..., k, None] * shared.column(k)) for k in numbers]
+    beside = [slopes(shared.beside(k) / sigma[..., k, None]) for k in numbers]
+    correlation = shared.covariance / (sigma[..., :, None] * sigma[..., None, :])
+    for key in keys:
+        c = np.stack([one[key] for one in along], axis=-1)
+        x = np.stack([one[key] for one in beside], axis=-1)
+        yield key, np.einsum("...k,...kl,...l->...", c, correlation, c) - 2.0 * (c * x).sum(axis=-1)
+
+
+def _with(value: Value, added: FloatArray) -> Value:
+    assert value.sigma is not None  # the caller has it
+    return replace(value, sigma=np.sqrt(np.maximum(value.sigma**2 + added, 0.0)))
