@@ -174,9 +174,10 @@ def negative_counts(images: Sequence[StxmImage]) -> list[str]:
 def missing_dwell(measurement: Measurement, images: Sequence[StxmImage]) -> list[str]:
     """Say, in a line if it is so, that pixels have no dwell, and what cannot be done without."""
     if measurement.dwell_known:
-        dwells = [np.broadcast_to(np.asarray(image.dwell, float), image.counts.shape) for image in images]
-        without, lines = sum(int((~(one > 0).any(axis=1)).sum()) for one in dwells), sum(map(len, dwells))
-        return [f"{without} of {lines} lines have no dwell, and so no count rate: not used"] if without else []
+        lines = np.concatenate([np.isfinite(image.counts).any(axis=1) for image in images])  # with counts
+        timed = [np.broadcast_to(np.asarray(image.dwell, float), image.counts.shape) > 0 for image in images]
+        without = int((lines & ~np.concatenate([one.any(axis=1) for one in timed])).sum())
+        return [f"{without} of {lines.sum()} lines have no dwell, and so no count rate: not used"] if without else []
     return [
         "no dwell: taken for the same for all pixels, I0 is in counts and not counts/s; optical density does not need"
         " it, dead time, dark counts and an I0 given in counts/s do"
