@@ -26,12 +26,15 @@ class Spectra:
         NaN where not measured.
     shared : Shared, optional
         What the points have in common where they are normalised.
+    background : numpy.ndarray, shape (functions, n_energies), optional
+        Functions of which the noise, too, makes a sum in the spectra, as a background of them was taken off.
     """
 
     energy: FloatArray
     values: FloatArray
     variance: FloatArray
     shared: Shared | None = None
+    background: FloatArray | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -54,7 +57,10 @@ class Spectra:
                 f"the window {window[0]:g} to {window[1]:g} eV holds {int(inside.sum())} of the energies,"
                 f" {self.energy[0]:g} to {self.energy[-1]:g} eV, expected 2 or more"
             )
-        return Spectra(self.energy[inside], self.values[..., inside], self.variance[..., inside])
+        background = None if self.background is None else self.background[:, inside]
+        return Spectra(
+            self.energy[inside], self.values[..., inside], self.variance[..., inside], background=background
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -265,7 +265,7 @@ class LcfMeasure(_Fit):
             "residual": Value(found.residual, None, "2-norm of the residual", scaled=True),
         }
         model = _model(part.energy, table, found.fractions, found.shift if self.shift else None)
-        misfit = _misfit(part, model, found.fractions, noise, len(chosen) + self.shift)
+        misfit = _misfit(part, model, found.fractions, table, noise, further=int(self.shift))
         return Measured(
             values | misfit.values, found.status, curves={"fit": _back(spectra, part, model, "fit")}, note=misfit.note
         )
@@ -370,8 +370,8 @@ class MllsMeasure(_Fit):
             "fit": _back(spectra, needed, model, "fit"),
             "power_law": _back(spectra, needed, law, "power law of the fit"),
         }
-        parameters = len(chosen) + 1 + (self.exponent == "joint")
-        misfit = _misfit(needed, model, found.coefficients, noise[:, inside], parameters)
+        further = 1 + (self.exponent == "joint")
+        misfit = _misfit(needed, model, found.coefficients, table[:, inside], noise[:, inside], further=further)
         return Measured(values | misfit.values, found.status, curves=curves, note=misfit.note)
 
 
@@ -392,12 +392,28 @@ class _Misfit(NamedTuple):
     note: str
 
 
-def _misfit(spectra: Spectra, model: FloatArray, fractions: FloatArray, noise: FloatArray, parameters: int) -> _Misfit:
-    """Tell how far spectra are from what was fitted, in the noise of both; of one, whether noise can explain that."""
+def _misfit(
+    spectra: Spectra, model: FloatArray, fractions: FloatArray, table: FloatArray, noise: FloatArray, *, further: int
+) -> _Misfit:
+    """Tell how far spectra are from what was fitted, in the noise of both; of one, whether noise can explain that.
+
+    `further` parameters were fitted beside the fractions of the references (references, n_energies) in `table`. What a
+    background that was taken off may hold of the noise is fitted here together with them.
+    """
     variance = spectra.variance + fractions**2 @ noise
-    terms = np.divide((spectra.values - model) ** 2, variance, out=np.full(model.shape, np.nan), where=variance > 0)
-    known = np.isfinite(terms)
-    chi_square, freedom = np.where(known, terms, 0.0).sum(axis=-1), known.sum(axis=-1) - parameters
+    left = spectra.values - model
+    known = np.isfinite(left) & (variance > 0)
+    weight = np.divide(1.0, variance, out=np.zeros(model.shape), where=known)
+    left = np.where(known, left, 0.0)
+    chi_square, parameters = (weight * left**2).sum(axis=-1), len(table) + further
+    if spectra.background is not None:
+        functions = np.vstack([table, spectra.background])
+        parameters += len(spectra.background)
+        normal = np.einsum("qe,...e,re->...qr", functions, weight, functions)
+        pull = np.einsum("qe,...e->...q", functions, weight * left)
+        inverse = np.linalg.pinv(normal, rcond=1e-12, hermitian=True)
+        chi_square = chi_square - np.einsum("...q,...qr,...r->...", pull, inverse, pull)
+    freedom = known.sum(axis=-1) - parameters
     reduced = np.divide(chi_square, freedom, out=np.full(spectra.shape, np.nan), where=freedom > 0)
     values = {"reduced_chi_square": Value(reduced, None, "reduced chi square of the fit; 1 where all is noise")}
     if spectra.shape or not chi2.sf(chi_square, freedom) < BY_NOISE:

@@ -41,7 +41,7 @@ def take(measure: Measure, spectra: Spectra, references: Mapping[str, Reference]
     shared = spectra.shared
     if shared is None:
         return measure.measure(spectra, references)
-    alone = Spectra(spectra.energy, spectra.values, shared.alone)
+    alone = Spectra(spectra.energy, spectra.values, shared.alone, background=shared.background)
     found = measure.measure(alone, references)
 
     def slopes(direction: FloatArray) -> dict[str, FloatArray]:

@@ -51,6 +51,11 @@ class Shared:
         """How many there are."""
         return len(self._rows)
 
+    @property
+    def background(self) -> FloatArray:
+        """The functions that the background is made of, shape (numbers - 1, n_energies)."""
+        return np.asarray(self._columns.T)
+
     def column(self, k: int) -> FloatArray:
         """Give by how much each point is less for a unit of a number, shape (..., n_energies)."""
         own = self._columns[:, k] if k < self._columns.shape[1] else self._values

@@ -75,7 +75,8 @@ def test_what_is_not_known_of_the_energy_scale_is_in_the_interval_and_apart_from
         error = np.abs(found[name].values - truth[name].values)
         held = np.mean(error < np.hypot(noise, by_scale))
         assert 0.60 < held < 0.76, name
-        assert np.mean(error < noise) < held - 0.01, name
+        # A fraction is told less well than its scale is known: it holds the jump's noise, which all points share.
+        assert np.mean(error < noise) < (held - 0.01 if name == "state_of_two" else 0.60), name
     # What leaves a window at one end as it comes in at the other holds a centroid back; an edge moves with the scale.
     assert 0.3 * scale < np.median(found["centre_energy_scale_sigma"].values) < 0.8 * scale
     assert np.median(found["edge_position_energy_scale_sigma"].values) == pytest.approx(scale, rel=0.1)

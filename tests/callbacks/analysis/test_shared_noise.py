@@ -74,6 +74,7 @@ def test_intervals_of_normalised_spectra_hold_the_truth_in_two_trials_of_three(f
         assert (found[name].status == "ok").all()
         held = np.abs(value.values - true[name].values[key].values) < value.sigma
         assert 0.60 < held.mean() < 0.76, (name, key)
+    assert found["parts"].values["reduced_chi_square"].values.mean() == pytest.approx(1.0, abs=0.03)
 
 
 def test_the_uncertainty_of_an_area_is_that_of_the_whole_jacobian():
