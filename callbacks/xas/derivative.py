@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from callbacks.fitting.rows import CHUNK, as_rows
 from callbacks.xas.background import MISSING, SIGMAS, Window, points_inside, propagated
@@ -14,7 +15,7 @@ FloatArray = NDArray[np.floating]
 
 DEGREE = 3  # of the polynomials
 FINE = 8  # places looked at per step of the energy: between them the slope is a parabola
-NO_MAXIMUM = "no inflection: the slope has no maximum above 3 sigma within the range searched"
+NO_MAXIMUM = "no inflection: the slope has no maximum above noise within the range searched"
 NOT_BENT = "no inflection: noise hides where the slope is largest; a larger half width is needed"
 
 
@@ -78,6 +79,11 @@ def derivative(
     Savitzky and Golay. The slope at any place is linear in the spectrum, and so are its derivatives by the place: the
     inflection is where the first of them is zero, and the uncertainty that of the first over the second, to first
     order. Smoothing moves the inflection of an edge that is not symmetric.
+
+    Among 170 energies the largest slope is above three sigma by noise alone in 17 to 44 % of spectra (half widths of 8
+    and 2 steps). Slope and bend must therefore be as many sigma from zero as is as rare among all energies searched as
+    three sigma are at one (Bonferroni). Just above, those spectra are kept in which noise has sharpened the maximum,
+    and quote too little.
     """
     if not half_width > 0:
         raise ValueError(f"half width {half_width:g} eV: expected above zero")
@@ -89,6 +95,7 @@ def derivative(
         raise ValueError(f"{len(at)} energies: expected {DEGREE + 2} or more for a derivative")
     window = search or (float(at[0]), float(at[-1]))
     within = points_inside(at, window, "search", 3)
+    sigmas = float(norm.isf(norm.sf(SIGMAS) / within.sum()))
     of_points = _slopes(at, at, half_width)
     count = FINE * (int(within.sum()) - 1) + 1
     places = np.linspace(at[within][0], at[within][-1], count)
@@ -107,8 +114,8 @@ def derivative(
         searched = np.where(known, values @ of_places.T, -np.inf)
         top = searched[:, 1:-1].argmax(axis=1) + 1
         change, bend = (np.einsum("ne,ne->n", values, each[top]) for each in (changes, bends))
-        steep = np.take_along_axis(searched, top[:, None], 1)[:, 0] > SIGMAS * propagated(of_places[top], noise)
-        bent = bend < -SIGMAS * propagated(bends[top], noise)
+        steep = np.take_along_axis(searched, top[:, None], 1)[:, 0] > sigmas * propagated(of_places[top], noise)
+        bent = bend < -sigmas * propagated(bends[top], noise)
         offset = np.divide(-change, bend, out=np.full(len(values), np.nan), where=bent)
         at_top = np.abs(offset) <= places[1] - places[0]
         is_maximum = searched[:, [0, -1]].max(axis=1) < searched.max(axis=1)

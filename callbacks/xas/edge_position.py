@@ -25,7 +25,9 @@ from callbacks.xas.background import (
 FloatArray = NDArray[np.floating]
 
 SURE = 2 * SIGMAS  # a slope so many sigma above zero is known to a sixth, and so is the sigma of a position
-NUMBERS = (2, 4, 8, 16)  # of points tried
+DEGREE = 3  # of the polynomial through them: a line through as many would move the position as the edge bends
+NUMBERS = (4, 8, 16, 32)  # of points tried
+BISECTIONS = 50  # of the step that holds the crossing: to the last digits of a number
 IN_WINDOW = "no position: the edge is not between pre-edge and post-edge"
 
 
@@ -80,10 +82,10 @@ def edge_position(
     search : tuple of float, optional
         eV, where the edge is looked for; default the whole range.
     points : int, optional
-        Even; the crossing is that of a weighted line through so many points around it. More of them average noise, but
-        bend the position where the edge is curved over so many steps, which its uncertainty does not tell: of four
-        points at steps of a third of the edge's width it held the truth in half of the pixels only. Default as few of
-        2, 4, 8 and 16 as make the slope six sigma; where none do, as many as make it the most.
+        Even; the crossing is that of a weighted cubic through so many points around it, or of a line through 2. More of
+        them average noise, but move the position where the edge bends more than a cubic over so many steps, which its
+        uncertainty does not tell. Default as few of 4, 8, 16 and 32 as make the slope six sigma; where none do, as many
+        as make it the most.
 
     Returns
     -------
@@ -99,9 +101,10 @@ def edge_position(
     Spectrum minus background minus half the jump is linear in the spectrum. The crossing is bracketed where the
     integral of it, cut off at half the jump, is least: the one energy that best parts what is below half height from
     what is above. A point or two on the wrong side do not move it, nor does a pre-edge peak that comes down again.
-    The uncertainty is propagated through line, background and jump. It is over the slope found: where that is as noise
-    has it, those spectra whose slope is too large are kept, and quote too little. With two points on fine steps, of
-    which a quarter rose by three sigma, it held the truth in 36 % of trials; with the number chosen as here in 64 %.
+    The uncertainty is propagated through curve, background and jump. Of three edges at steps of a quarter of an
+    electronvolt (smooth, with a white line, a mixture) with noise of 0.3 to 10 % of their height it held the truth in
+    60 to 72 % of trials; with lines in place of cubics in 43 to 67 %. Where few spectra have a jump above three sigma,
+    those are kept to which noise has added: of these it holds few.
     """
     if points is not None and (points < 2 or points % 2):
         raise ValueError(f"points {points}: expected an even number, 2 or more")
@@ -131,8 +134,8 @@ def edge_position(
     jump_sigma = propagated(jump_row, rows.variance)
 
     position, sigma, missing = crossing.position, crossing.sigma, crossing.missing
-    status = np.full(len(rows), "ok", dtype="<U60")
-    status[~crossing.between] = "no crossing: the line fitted does not cross between its points"
+    status = np.full(len(rows), "ok", dtype="<U80")
+    status[~crossing.between] = "no crossing: the curve fitted does not rise through half the jump between its points"
     status[~(crossing.significance > SIGMAS)] = "no crossing: it does not rise there by more than 3 sigma"
     status[(position <= pre[1]) | (position >= post[0])] = IN_WINDOW
     status[crossing.at_end] = "no crossing within the range searched"
@@ -145,7 +148,7 @@ def edge_position(
 
 @dataclass(frozen=True)
 class _Crossing:
-    """Where lines through some points of each spectrum pass half the jump; arrays of shape (n,)."""
+    """Where curves through some points of each spectrum pass half the jump; arrays of shape (n,)."""
 
     position: FloatArray
     sigma: FloatArray
@@ -179,19 +182,19 @@ class _Halves:
         return replace(self, rows=rows, excess=self.excess[some], last_below=self.last_below[some])
 
     def crossing(self, points: int) -> _Crossing:
-        """Find it by lines through so many points."""
-        chosen = self.last_below[:, None] + np.arange(1 - points // 2, points // 2 + 1)
-        at_end = (chosen[:, 0] < self.searched[0]) | (chosen[:, -1] > self.searched[-1])
-        chosen = chosen.clip(0, len(self.energy) - 1)
+        """Find it by curves through so many points."""
+        first = self.last_below + 1 - points // 2
+        at_end = (first < self.searched[0]) | (first + points - 1 > self.searched[-1])
+        chosen = first.clip(0, len(self.energy) - points)[:, None] + np.arange(points)
         missing = _missing(self.rows, chosen, self.needed)
         weights = np.where(missing[:, None], 1.0, np.take_along_axis(self.rows.weights, chosen, 1))
-        line = _cross(self.energy, self.excess, chosen, weights)
+        curve = _cross(self.energy, self.excess, chosen, weights)
         slope_sigma, sigma = (
             propagated(self.below_half.after_off(_spread(row, chosen, len(self.energy))), self.rows.variance)
-            for row in (line.slope_row, line.position_row)
+            for row in (curve.slope_row, curve.position_row)
         )
-        significance = np.divide(line.slope, slope_sigma, out=np.zeros(len(sigma)), where=slope_sigma > 0)
-        return _Crossing(line.position, sigma, significance, line.between(self.energy[chosen]), at_end, missing)
+        significance = np.divide(curve.slope, slope_sigma, out=np.zeros(len(sigma)), where=slope_sigma > 0)
+        return _Crossing(curve.position, sigma, significance, np.isfinite(curve.position), at_end, missing)
 
 
 def _last_below(
@@ -210,33 +213,58 @@ def _missing(rows: Rows, chosen: NDArray[np.intp], needed: NDArray[np.bool_]) ->
 
 
 @dataclass(frozen=True)
-class _Line:
-    """Where lines through some points cross zero, and what each point does to it."""
+class _Curve:
+    """Where polynomials through some points rise through zero, and what each point does to that."""
 
-    position: FloatArray
+    position: FloatArray  # NaN where there is none between the points
     slope: FloatArray
     position_row: FloatArray  # (n, points): derivative by the points' excess
     slope_row: FloatArray
 
-    def between(self, points: FloatArray) -> NDArray[np.bool_]:
-        """Tell which lines cross between their points (n, points)."""
-        return np.asarray((self.position >= points[:, 0]) & (self.position <= points[:, -1]))
 
-
-def _cross(energy: FloatArray, excess: FloatArray, chosen: NDArray[np.intp], weights: FloatArray) -> _Line:
-    """Fit a weighted line through the chosen points of each spectrum and find its zero."""
+def _cross(energy: FloatArray, excess: FloatArray, chosen: NDArray[np.intp], weights: FloatArray) -> _Curve:
+    """Fit a weighted cubic, or a line through two, to the chosen points of each spectrum and find where it rises."""
     weights = weights / weights.sum(axis=1, keepdims=True)
     x, y = energy[chosen], np.take_along_axis(excess, chosen, 1)
-    centre = np.sum(weights * x, axis=1)
-    x = x - centre[:, None]
-    spread = np.sum(weights * x**2, axis=1, keepdims=True)
-    # chosen points coincide at the end of the range, where there is no answer
-    slope_row = np.divide(weights * x, spread, out=np.zeros(x.shape), where=spread > 0)
-    slope, mean = np.sum(slope_row * y, axis=1), np.sum(weights * y, axis=1)
-    rising = np.where(slope > 0, slope, np.nan)
-    offset = -mean / rising
-    position_row = -(weights + offset[:, None] * slope_row) / rising[:, None]
-    return _Line(centre + offset, slope, position_row, slope_row)
+    centre = np.sum(weights * x, axis=1, keepdims=True)
+    width = np.sqrt(np.sum(weights * (x - centre) ** 2, axis=1, keepdims=True))
+    x = (x - centre) / width
+    exponents = np.arange(min(DEGREE, chosen.shape[1] - 1) + 1)
+    powers = x[:, :, None] ** exponents
+    weighted = (powers * weights[:, :, None]).swapaxes(1, 2)
+    of_points = np.linalg.solve(weighted @ powers, weighted)  # (n, terms, points)
+    terms = np.einsum("nkp,np->nk", of_points, y)
+    root = _rises(x, np.einsum("npk,nk->np", powers, terms), terms)
+    slopes = exponents * root[:, None] ** np.maximum(exponents - 1, 0)
+    slope_row = np.einsum("nk,nkp->np", slopes, of_points) / width
+    slope = np.sum(slope_row * y, axis=1)
+    level_row = np.einsum("nk,nkp->np", root[:, None] ** exponents, of_points)
+    position_row = -level_row / np.where(slope > 0, slope, np.nan)[:, None]
+    return _Curve((centre + root[:, None] * width)[:, 0], slope, position_row, slope_row)
+
+
+def _rises(x: FloatArray, values: FloatArray, terms: FloatArray) -> FloatArray:
+    """Give where polynomials (n, terms), whose values at some x (n, points) are known, rise through zero.
+
+    That is between those two points nearest to the middle of which one is below zero and the next is not; NaN where
+    there are none.
+    """
+    intervals = np.arange(x.shape[1] - 1)
+    rising = (values[:, :-1] < 0) & (values[:, 1:] >= 0)
+    nearest = np.where(rising, np.abs(intervals - intervals.mean()), np.inf).argmin(axis=1)[:, None]
+    low, high = (np.take_along_axis(x, nearest + step, 1)[:, 0] for step in (0, 1))
+    for _ in range(BISECTIONS):
+        middle = 0.5 * (low + high)
+        below = _polynomial(terms, middle) < 0
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return np.where(rising.any(axis=1), 0.5 * (low + high), np.nan)
+
+
+def _polynomial(terms: FloatArray, at: FloatArray) -> FloatArray:
+    value = terms[:, -1]
+    for term in terms.T[-2::-1]:
+        value = value * at + term
+    return value
 
 
 def _spread(row: FloatArray, chosen: NDArray[np.intp], length: int) -> FloatArray:

@@ -109,7 +109,7 @@ def test_noise_about_a_slow_rise_is_not_taken_for_a_crossing():
     assert set(by_two.status) <= {
         "ok",
         "no crossing: it does not rise there by more than 3 sigma",
-        "no crossing: the line fitted does not cross between its points",
+        "no crossing: the curve fitted does not rise through half the jump between its points",
     }
     found = edge_position(ENERGY, slow, variance, **WINDOWS)
     ok = found.status == "ok"
@@ -202,7 +202,7 @@ def test_half_of_the_jump_within_a_window_is_no_position():
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.04, 0.1])
-def test_the_line_takes_as_many_points_as_the_noise_of_fine_steps_calls_for(noise):
+def test_the_curve_takes_as_many_points_as_the_noise_of_fine_steps_calls_for(noise):
     energy, rng = scan(8850.0, 9400.0), np.random.default_rng(11)
     options = {"pre_edge": (8850.0, 8950.0), "post_edge": (9010.0, 9280.0), "post_edge_form": "line"}
     truth = float(edge_position(energy, absorption(energy), np.full(len(energy), 1e-8), **options).position)
@@ -217,3 +217,19 @@ def test_the_line_takes_as_many_points_as_the_noise_of_fine_steps_calls_for(nois
         kept = by_two.status == "ok"
         assert kept.mean() < 0.5
         assert np.mean(np.abs(by_two.position - truth)[kept] < by_two.sigma[kept]) < 0.5
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.02, 0.05, 0.1])
+def test_a_white_line_that_bends_the_edge_does_not_move_its_half(noise):
+    def absorption(energy):
+        rise = 1.0 / (1.0 + np.exp(-(energy - 642.0) / 0.8))
+        return 0.3 + 0.001 * (energy - 628.0) + rise + 0.9 * np.exp(-0.5 * (energy - 643.5) ** 2)
+
+    options = {"pre_edge": (628.0, 636.0), "post_edge": (662.0, 670.0), "search": (637.0, 645.0)}
+    fine, energy = np.arange(628.0, 670.0, 0.001), np.arange(628.0, 670.0, 0.25)
+    truth = float(edge_position(fine, absorption(fine), np.full(len(fine), 1e-14), points=2, **options).position)
+    measured = absorption(energy) + np.random.default_rng(5).normal(0.0, noise, (800, len(energy)))
+    found = edge_position(energy, measured, np.full(len(energy), noise**2), **options)
+    ok = found.status == "ok"
+    assert ok.mean() > 0.8
+    assert 0.58 < np.mean(np.abs(found.position - truth)[ok] < found.sigma[ok]) < 0.76
