@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.analysis.measured import Spectra
+from callbacks.analysis.measured import Causes, Spectra
 from callbacks.analysis.recipe import Cut
 from callbacks.wording import number_of
 
@@ -71,14 +71,13 @@ def cut_of_map(whole: MapOnAxes, cut: Cut) -> tuple[Spectra, str, str]:
     emission, intensity = whole.emission[order], whole.intensity[:, order]
     take = _at_excitation if cut.excitation is not None else _over_window
     energy, taken, axis = take(whole.excitation, emission, np.isfinite(intensity), cut)
-    values, variance = taken(intensity, 1), taken(whole.variance[:, order], 2)
-    for cause in whole.causes():
-        variance = variance + taken(cause[:, order], 1) ** 2
+    values, noise, units = taken(intensity, 1), taken(whole.variance[:, order], 2), "counts"
+    causes = np.array([taken(cause[:, order], 1) for cause in whole.causes()]).reshape(-1, len(energy))
     if cut.inverse:
-        positive = values > 0
-        inverse = np.divide(1.0, values, out=np.full(len(values), np.nan), where=positive)
-        return Spectra(energy, inverse, np.where(positive, variance * inverse**4, np.nan)), axis, ""
-    return Spectra(energy, values, variance), axis, "counts"
+        values = np.divide(1.0, values, out=np.full(len(values), np.nan), where=values > 0)
+        noise, causes, units = noise * values**4, -causes * values**2, ""
+    shared = Causes(noise, causes, np.empty((0, len(energy)))) if len(causes) else None
+    return Spectra(energy, values, noise + np.sum(causes**2, axis=0), shared), axis, units
 
 
 # Energies of the cut; what takes it of a map, with its weights to a power: 1 of values, 2 of variances; the axis.

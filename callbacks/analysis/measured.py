@@ -13,6 +13,39 @@ from callbacks.xas.normalised import Shared
 
 FloatArray = NDArray[np.floating]
 
+ROUNDING = 1e-9  # of variances
+
+
+@dataclass(frozen=True)
+class Causes:
+    """What the points of one spectrum have in common: independent causes that move many of them at once.
+
+    Attributes
+    ----------
+    alone : numpy.ndarray, shape (n_energies,)
+        Variance of the points, as if independent, to which the causes are added.
+    added : numpy.ndarray, shape (k, n_energies)
+        What one standard uncertainty of each cause does to the points.
+    counted_twice : numpy.ndarray, shape (m, n_energies)
+        The same of causes that are in `alone` and `added` both.
+    """
+
+    alone: FloatArray
+    added: FloatArray
+    counted_twice: FloatArray
+
+    @classmethod
+    def all_of(cls, causes: FloatArray) -> Causes:
+        """Give those (k, n_energies) of a spectrum whose own noise is among them."""
+        total = np.sum(np.square(causes), axis=0)
+        return cls(total, causes, np.diag(np.sqrt(total)))
+
+    def each(self) -> FloatArray:
+        """Give all of them, the noise of each point among them where that is not counted twice, (k, n_energies)."""
+        own = self.alone - np.sum(np.square(self.counted_twice), axis=0)
+        of_its_own = own > ROUNDING * self.alone
+        return np.vstack([self.added, np.diag(np.sqrt(np.where(of_its_own, own, 0.0)))[of_its_own]])
+
 
 @dataclass(frozen=True)
 class Spectra:
@@ -24,8 +57,8 @@ class Spectra:
         eV, ascending.
     values, variance : numpy.ndarray, shape (..., n_energies)
         NaN where not measured.
-    shared : Shared, optional
-        What the points have in common where they are normalised.
+    shared : Shared or Causes, optional
+        What the points have in common where they are normalised, corrected, or cut out of a map.
     background : numpy.ndarray, shape (functions, n_energies), optional
         Functions of which the noise, too, makes a sum in the spectra, as a background of them was taken off.
     """
@@ -33,7 +66,7 @@ class Spectra:
     energy: FloatArray
     values: FloatArray
     variance: FloatArray
-    shared: Shared | None = None
+    shared: Shared | Causes | None = None
     background: FloatArray | None = None
 
     @property

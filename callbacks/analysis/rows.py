@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.analysis.measured import Spectra
+from callbacks.analysis.measured import Causes, Spectra
 from callbacks.analysis.recipe import Alignment, Normalisation
 from callbacks.xas.energy_scale import EnergyOffset, by_edge, by_peak, by_spectrum
 from callbacks.xas.normalised import normalise_spectra
@@ -100,7 +100,11 @@ def normalised(spectra: Spectra, how: Normalisation) -> tuple[Spectra, NDArray[n
         spectra.energy, spectra.values, spectra.variance,
         pre_edge=how.pre_edge, post_edge=how.post_edge, form=how.background, by=how.by,
     )  # fmt: skip
-    return Spectra(spectra.energy, found.values, found.variance, found.shared), found.status
+    if not isinstance(spectra.shared, Causes):
+        return Spectra(spectra.energy, found.values, found.variance, found.shared), found.status
+    moved, _ = normalised(Spectra(spectra.energy, spectra.values + spectra.shared.each(), spectra.shared.alone), how)
+    causes = Causes.all_of(moved.values - found.values)
+    return Spectra(spectra.energy, found.values, causes.alone, causes), found.status
 
 
 def normalised_row(row: Row, how: Normalisation) -> Row:

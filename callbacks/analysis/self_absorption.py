@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from callbacks.analysis.composition import Composition
 from callbacks.analysis.cuts import MapOnAxes
-from callbacks.analysis.measured import Spectra
+from callbacks.analysis.measured import Causes, Spectra
 from callbacks.wording import number_of
 from callbacks.xas.background import Window, windows
 from callbacks.xas.normalised import normalise_spectra
@@ -29,6 +29,7 @@ from callbacks.xas.normalised import normalise_spectra
 FloatArray = NDArray[np.floating]
 
 KNOWN = 1 / 3  # relative uncertainty of a factor: beyond it is not three sigmas above zero
+SMALL = 1e-4  # share of a step, by which backgrounds are moved to see what follows
 PASSES, SETTLED = 60, 1e-10  # of the yield's equation and of its scale, which settle in some five
 
 
@@ -88,12 +89,13 @@ def near_edge(
 
 @dataclass(frozen=True)
 class _Moved:
-    """A normalised spectrum, and the same with each of its points higher by one standard uncertainty."""
+    """A normalised spectrum, and the same moved by one standard uncertainty of each cause: the noise of each point."""
 
     known: NDArray[np.bool_]  # which energies of the spectrum are here
     energy: FloatArray
-    values: FloatArray  # (1 + n, n)
+    values: FloatArray  # (1 + causes, n)
     variance: FloatArray  # of the first
+    background: FloatArray  # (1 or 2, n), functions that were taken off
     beyond: NDArray[np.bool_]  # the energies beyond the edge
 
 
@@ -103,12 +105,16 @@ def _each_point_moved(
     known = np.isfinite(spectra.values) & (spectra.variance > 0)
     energy, values, variance = spectra.energy[known], spectra.values[known], spectra.variance[known]
     pre_edge, post_edge = windows(energy, pre_edge, post_edge, values)
-    each = np.vstack([values, values + np.diag(np.sqrt(variance))])
+    causes = np.diag(np.sqrt(variance))
+    if isinstance(spectra.shared, Causes):
+        causes = spectra.shared.each()[:, known]
+    each = np.vstack([values, values + causes])
     found = normalise_spectra(energy, each, variance, pre_edge=pre_edge, post_edge=post_edge, form=background)
     if found.status[0] != "ok":
         raise ValueError(str(found.status[0]))
-    low, high = post_edge
-    return _Moved(known, energy, found.values, found.variance[0], (energy >= low) & (energy <= high))
+    (low, high), shared = post_edge, found.shared
+    beyond = (energy >= low) & (energy <= high)
+    return _Moved(known, energy, found.values, found.variance[0], shared.background, beyond)
 
 
 @dataclass(frozen=True)
@@ -290,19 +296,22 @@ def corrected_yield(
     """
     each = _each_point_moved(spectra, pre_edge, post_edge, background)
     base = _absorption_of(each.values, each, escape, emission)
-    changed: list[FloatArray] = [base[1:] - base[0]]
+    causes = [base[1:] - base[0]]
     others = [
         (replace(escape, incidence=escape.incidence - escape.angle_sigma), 1.0),
         (replace(escape, exit=escape.exit - escape.angle_sigma), 1.0),
         (escape, 1 + escape.step_sigma),
     ]
     for other, step in others:
-        changed.append(_absorption_of(each.values[:1], each, other, emission, step=step) - base[0])
-    noise = np.sum(np.square(np.vstack(changed)), axis=0)
-    absorption, measured = (np.full((2, len(each.known)), np.nan) for _ in range(2))
-    absorption[:, each.known] = np.where(np.isfinite(noise), (base[0], noise), np.nan)
+        causes.append(_absorption_of(each.values[:1], each, other, emission, step=step) - base[0])
+    by_background = _absorption_of(each.values[0] + SMALL * each.background, each, escape, emission) - base[0]
+    found = np.vstack([base[:1], by_background / SMALL, *causes])
+    absorption, measured = np.full((len(found), len(each.known)), np.nan), np.full((2, len(each.known)), np.nan)
+    absorption[:, each.known] = np.where(np.isfinite(found).all(axis=0), found, np.nan)
     measured[:, each.known] = each.values[0], each.variance
-    return Spectra(spectra.energy, *absorption), Spectra(spectra.energy, *measured)
+    values, functions, moved = np.split(absorption, [1, 1 + len(by_background)])
+    shared = Causes.all_of(moved)
+    return Spectra(spectra.energy, values[0], shared.alone, shared, functions), Spectra(spectra.energy, *measured)
 
 
 def _absorption_of(

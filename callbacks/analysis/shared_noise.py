@@ -1,4 +1,4 @@
-"""Uncertainties of what is read off normalised spectra, whose points share the noise of background and divisor."""
+"""Uncertainties of what is read off spectra whose points share noise: of background, divisor, or any other cause."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.analysis.measured import Measured, Reference, Spectra, Value
+from callbacks.analysis.measured import Causes, Measured, Reference, Spectra, Value
 from callbacks.analysis.measures import Measure
 from callbacks.xas.normalised import Shared
 
 FloatArray = NDArray[np.floating]
 
+AT_ONCE = 50  # causes, along which spectra are moved both ways: as many as combinations of references are compared for
 STEP = 0.1  # standard uncertainties of a shared number, by which spectra are moved to see what follows
 
 
@@ -36,11 +37,14 @@ def take(measure: Measure, spectra: Spectra, references: Mapping[str, Reference]
     With g the derivative of a value by the points, D their own noise, c the columns of the shared numbers, S their
     covariance, and x their covariance with the own noise, the variance is ``g D g - 2 (g x)(g c) + (g c) S (g c)``. The
     first term is what the measure makes of independent points; g c and g x are differences between spectra that are
-    moved a little along c and x: four for each number, however many points there are.
+    moved a little along c and x: four for each number, however many points there are. Of independent causes it is
+    ``g D g`` and the sum of their (g c)^2, less that of those counted twice.
     """
     shared = spectra.shared
     if shared is None:
         return measure.measure(spectra, references)
+    if isinstance(shared, Causes):
+        return _take_by_causes(measure, spectra, shared, references)
     alone = Spectra(spectra.energy, spectra.values, shared.alone, background=shared.background)
     found = measure.measure(alone, references)
 
@@ -55,6 +59,25 @@ def take(measure: Measure, spectra: Spectra, references: Mapping[str, Reference]
     added = dict(_added(shared, slopes, [key for key, value in found.values.items() if value.sigma is not None]))
     values = {key: _with(value, added[key]) if key in added else value for key, value in found.values.items()}
     return replace(found, values=values)
+
+
+def _take_by_causes(
+    measure: Measure, spectra: Spectra, causes: Causes, references: Mapping[str, Reference]
+) -> Measured:
+    alone = replace(spectra, variance=causes.alone, shared=None)
+    found = measure.measure(alone, references)
+    keys = [key for key, value in found.values.items() if value.sigma is not None]
+    added = {key: np.zeros(()) for key in keys}
+    for sign, directions in ((1.0, causes.added), (-1.0, causes.counted_twice)):
+        for first in range(0, len(directions), AT_ONCE):
+            steps = STEP * np.nan_to_num(directions[first : first + AT_ONCE])
+            moved = replace(alone, values=alone.values + np.concatenate([steps, -steps]))
+            moved = replace(moved, variance=np.broadcast_to(causes.alone, moved.values.shape))
+            values = measure.measure(moved, references).values
+            for key in keys:
+                ends = values[key].values.reshape(2, len(steps))
+                added[key] = added[key] + sign * np.sum(np.square(ends[0] - ends[1])) / (2 * STEP) ** 2
+    return replace(found, values={**found.values, **{key: _with(found.values[key], added[key]) for key in keys}})
 
 
 def _added(
