@@ -74,8 +74,9 @@ class Phantom:
         return result
 
     def edge_areas(
-        self, blur: float, energies: FloatArray, background: Window, area: Window, element: str = "O"
-    ) -> dict[str, FloatArray]:
+        self, blur: float, energies: FloatArray, background: Window, area: Window, element: str = "O", *,
+        energy_offset: float = 0.0,
+    ) -> dict[str, FloatArray]:  # fmt: skip
         """Give the edge area of the oxide under a probe, where an element of it is reduced and where it is oxidised.
 
         Parameters
@@ -83,11 +84,13 @@ class Phantom:
         blur : float
             Sigma of the probe, um.
         energies : numpy.ndarray, shape (energies,)
-            eV, ascending.
+            eV, ascending, as they are read.
         background, area : (float, float)
-            eV: the mean optical density in the first is subtracted, the second is integrated over by trapezoids.
+            eV as they are read: the mean optical density in the first is subtracted, the second is integrated over by trapezoids.
         element : str
             One of `REDUCED`.
+        energy_offset : float
+            By how many eV the energies are higher than they are read.
 
         Returns
         -------
@@ -97,7 +100,7 @@ class Phantom:
         below, inside = ((energies >= low) & (energies <= high) for low, high in (background, area))
         found = {"reduced": self._nothing(), "oxidised": self._nothing()}
         for name in set(OXIDES) & set(self._materials):
-            density = optical_density_per_um(name, energies)
+            density = optical_density_per_um(name, energies + energy_offset)
             above = float(np.trapezoid(density[inside] - density[below].mean(), energies[inside]))
             phase = "reduced" if name in REDUCED[element] else "oxidised"
             found[phase] += above * ndimage.gaussian_filter(self.thickness[name], blur / STEP)

@@ -312,7 +312,7 @@ def true_reduced_area(raw: Run, derived: Run, truth: Truth, edge: Edge, energy_o
     above = density[np.abs(energies - edge.sample).argmin()] - density[inside(energies, edge.background)].mean(axis=0)
     pixels = (np.asarray(result.mask) == GOOD) & (above > 0)
     phantom = truth.stxm.phantom(raw.measurement.sample)
-    areas = phantom.edge_areas(truth.stxm.probe, energies + energy_offset, edge.background, edge.area)
+    areas = phantom.edge_areas(truth.stxm.probe, energies, edge.background, edge.area, energy_offset=energy_offset)
     reduced, oxidised = (float(on_pixels(raw, truth, areas[name])[pixels].sum()) for name in ("reduced", "oxidised"))
     return reduced / (reduced + oxidised)
 

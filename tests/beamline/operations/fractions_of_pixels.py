@@ -93,7 +93,7 @@ def area_fraction(raw, truth, energies):
     """Give the share of the reduced phase in the edge area of both phases in each pixel."""
     edge = EDGES["O K"]
     areas = truth.stxm.phantom(raw.measurement.sample).edge_areas(
-        truth.stxm.probe, energies + truth.energy_offset, edge.background, edge.area
+        truth.stxm.probe, energies, edge.background, edge.area, energy_offset=truth.energy_offset
     )
     reduced, oxidised = (on_pixels(raw, truth, areas[name]) for name in ("reduced", "oxidised"))
     with np.errstate(invalid="ignore"):
