@@ -101,6 +101,8 @@ class PhantomTruth(Protocol):
         background: tuple[float, float],
         area: tuple[float, float],
         element: str = "O",
+        *,
+        energy_offset: float = 0.0,
     ) -> Mapping[str, FloatArray]:
         """Give the edge area, eV, under a probe, of oxide in which an element is "reduced" and of that "oxidised"."""
         ...

@@ -86,7 +86,8 @@ class Phantom:
         energies : numpy.ndarray, shape (energies,)
             eV, ascending, as they are read.
         background, area : (float, float)
-            eV as they are read: the mean optical density in the first is subtracted, the second is integrated over by trapezoids.
+            eV, as they are read: the mean optical density in the first is subtracted, the second is integrated over by
+            trapezoids.
         element : str
             One of `REDUCED`.
         energy_offset : float

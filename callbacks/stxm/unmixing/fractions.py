@@ -82,7 +82,8 @@ def fit_mean(
     Light that the sample does not see (stray, or beside what is thick under the probe) makes up for more of what is
     absorbed the more there is: to first order the optical density D is measured as D less a multiple of its square (the
     thickness effect: E. Stern and K. Kim, Phys. Rev. B 23 (1981) 3781). How large the multiple is, is fitted along;
-    half of what that does to the fractions is counted as uncertain.
+    half of what that does to the fractions is counted as uncertain. One below zero would add to what is absorbed: it is
+    taken as zero, and what it would have done counted as uncertain.
     """
     count = len(references)
     if not np.isfinite(spectrum).all():
@@ -98,9 +99,11 @@ def fit_mean(
     fractions, covariance = fit.fractions[:, :count], fit.covariance[:, :count, :count] * factor[:, None, None]
     flattening = 0.0
     if flattened:
-        flattening = float(fit.fractions[0, -1])
         without = unmix(spectrum[None], columns[:-1], variance[None], free=len(further) - 1)
-        moved = np.where(fractions > 0, UNCERTAIN * (fractions - without.fractions[:, :count]), 0.0)
+        flattening, unflattened = float(fit.fractions[0, -1]), without.fractions[:, :count]
+        moved = np.where(fractions > 0, UNCERTAIN * (fractions - unflattened), 0.0)
+        if flattening < 0:
+            flattening, fractions, fit = 0.0, unflattened, without
         covariance = covariance + moved[:, :, None] * moved[:, None]
     return Unmixed(fractions, np.sqrt(np.einsum("pii->pi", covariance)), fit.residual, covariance), flattening
 

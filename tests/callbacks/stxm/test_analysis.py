@@ -317,6 +317,22 @@ def test_flattening_is_found_in_the_mean_spectrum_and_undone():
     assert nothing == 0.0
 
 
+def test_no_flattening_is_undone_that_would_have_added_to_absorption():
+    """Where little of the absorption is the edge's, its square is alike to edge and constant, and takes their place."""
+    pure = oxygen_spectra(np.arange(520.0, 545.0, 0.5))
+    rng = np.random.default_rng(4)
+    shares, thickness = rng.dirichlet((2.0, 2.0, 2.0), 4000), rng.uniform(0.2, 0.5, 4000)
+    density = 1.5 + thickness[:, None] * (shares @ pure)
+    mean, square = (density + 0.02 * density**2).mean(axis=0), (density**2).mean(axis=0)
+    variance = np.full(len(mean), 1e-8)
+    total, flattening = fit_mean(mean, square, pure, variance, constant=True)
+    assert flattening == 0.0
+    found = total.fractions[0] / total.fractions.sum()
+    assert found == pytest.approx(thickness @ shares / thickness.sum(), abs=0.03)
+    assert total.fractions.sum() == pytest.approx(thickness.mean(), rel=0.1)
+    assert (total.sigma[0] > 0.003).all()  # half of what it would have done
+
+
 def test_the_noise_of_references_is_in_the_fractions():
     exact, sigma, inside = oxygen_spectra(ENERGIES), 0.01, []
     weights = np.full(len(ENERGIES), NOISE**-2)
