@@ -45,6 +45,9 @@ def _run_names(context: typer.Context, value: str | list[str] | None) -> str | l
             raise typer.BadParameter(f"no such option: {name}" + (f"; did you mean {near[0]}?" if near else ""))
         if not re.fullmatch(r"[!-~]+", name):
             raise typer.BadParameter(f"{name!r} names no run; expected a uid, a scan id, or -1 for the newest")
+        if Path(name).suffix and Path(name).is_file():
+            hint = "a recipe is given by --recipe" if context.info_name == "analyse" else "`beamline import` reads it"
+            raise typer.BadParameter(f"{name!r} is a file; expected a uid, a scan id, or -1 for the newest ({hint})")
     return value
 
 

@@ -20,6 +20,7 @@ from plans import PlanError, find_plan
         (["report", "-x"], 2, "no such option: -x"),
         (["analyse", "1", "--outptu", "x"], 2, "no such option: --outptu; did you mean --output?"),
         (["show", ""], 2, "'' names no run; expected a uid, a scan id, or -1"),
+        (["analyse", __file__], 2, "is a file; expected a uid, a scan id, or -1 for the newest (a recipe is given by"),
         (["replay", "a b"], 2, "'a b' names no run"),
         (["export", "²"], 2, "'²' names no run"),
         (["runs", "-n", "0"], 2, "'-n' / '--last'"),
