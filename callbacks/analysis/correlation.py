@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
-from scipy.stats import rankdata
 
 from callbacks.analysis.rows import Pixels
 from callbacks.stxm.alignment.registration import register
@@ -92,7 +91,7 @@ def correlate(
     if not (np.ptp(x) > 0 and np.ptp(y) > 0):
         return nothing("one of the two is the same everywhere")
     pearson = float(np.corrcoef(x, y)[0, 1])
-    spearman = float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+    spearman = float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
     reliable = [
         1 - float(np.mean(sigma[both] ** 2)) / float(np.var(values))
         for values, sigma in ((x, first[1]), (y, second[1]))
@@ -101,6 +100,12 @@ def correlate(
     without_noise = pearson / math.sqrt(reliable[0] * reliable[1]) if known else math.nan
     sigma = (1 - pearson**2) / math.sqrt(len(x) - 3)
     return Correlation(x, y, pearson, sigma, spearman, without_noise, shift, "ok")
+
+
+def _ranks(values: FloatArray) -> FloatArray:
+    """Give the place of each value in their order; equal ones share the middle of theirs."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count) - 0.5 * (count - 1))[place])
 
 
 def _grid(one: Pixels, other: Pixels, shift: tuple[float, float]) -> FloatArray:

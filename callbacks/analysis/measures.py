@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from callbacks.analysis.measured import Measured, Reference, Spectra, Value
 from callbacks.fitting.linear_combination import fit_linear_combination, moved_references
@@ -416,7 +416,7 @@ def _misfit(
     freedom = known.sum(axis=-1) - parameters
     reduced = np.divide(chi_square, freedom, out=np.full(spectra.shape, np.nan), where=freedom > 0)
     values = {"reduced_chi_square": Value(reduced, None, "reduced chi square of the fit; 1 where all is noise")}
-    if spectra.shape or not chi2.sf(chi_square, freedom) < BY_NOISE:
+    if spectra.shape or not chdtrc(freedom, chi_square) < BY_NOISE:
         return _Misfit(values, "")
     told = f"reduced chi square {reduced:.3g}: the references do not explain all of the spectrum"
     return _Misfit(values, f"{told}, and what is quoted is of noise alone")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from callbacks.fitting.rows import CHUNK, as_rows
 from callbacks.xas.background import MISSING, SIGMAS, Window, points_inside, propagated
@@ -95,7 +95,7 @@ def derivative(
         raise ValueError(f"{len(at)} energies: expected {DEGREE + 2} or more for a derivative")
     window = search or (float(at[0]), float(at[-1]))
     within = points_inside(at, window, "search", 3)
-    sigmas = float(norm.isf(norm.sf(SIGMAS) / within.sum()))
+    sigmas = -float(ndtri(ndtr(-SIGMAS) / within.sum()))
     of_points = _slopes(at, at, half_width)
     count = FINE * (int(within.sum()) - 1) + 1
     places = np.linspace(at[within][0], at[within][-1], count)
