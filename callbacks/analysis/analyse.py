@@ -18,6 +18,8 @@ from callbacks.contract import NOT_TAKEN, AnalysedResult, Quantity
 
 FloatArray = NDArray[np.floating]
 
+MANY = 0.1  # of the pixels of a map: so many without a value for one reason are told of
+
 
 def analyse(
     rows: Sequence[Row], pixels: Sequence[Pixels], recipe: Recipe, notes: Sequence[str] = (), *,
@@ -260,7 +262,11 @@ def _maps(number: int, pixels: Pixels, recipe: Recipe, references: References) -
         said = np.where(status == "ok", measured.status, status)
         for key, value in measured.values.items():
             found |= _images(f"map{number}_{name}_{key}", value, pixels, axes)
-        different, places = np.unique(said, return_inverse=True)
+        different, places, times = np.unique(said, return_inverse=True, return_counts=True)
+        most = times[different != "ok"].max(initial=0)
+        if most > said.size * MANY:
+            why = different[(different != "ok") & (times == most)][0]
+            notes.append(f"run {pixels.run[:8]}: {name} has no value in {most} of {said.size} pixels of sample: {why}")
         reasons = ["no sample", *different.tolist()]
         found[f"map{number}_{name}_status"] = Quantity(
             pixels.image(1 + places.reshape(said.shape), 0), "why there is no value: place among the reasons", "", axes

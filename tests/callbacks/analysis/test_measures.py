@@ -170,7 +170,11 @@ def test_pixels_make_maps_with_status_and_each_is_as_a_row():
     rows = [
         Row("run-1", "a", str(n), Spectra(ENERGY, one, np.full(len(ENERGY), NOISE**2))) for n, one in enumerate(noisy)
     ]
-    found = analyse(rows, [pixels], made).quantities
+    result = analyse(rows, [pixels], made)
+    assert "run run-1: half has no value in 1 of 5 pixels of sample: no edge: the jump is not above 3 sigma" in (
+        result.assumed
+    )
+    found = result.quantities
     image = found["map1_state_of_two"]
     assert image.axes == ("lines_1", "columns_1")
     assert np.isnan(image.values[~chosen]).all()
