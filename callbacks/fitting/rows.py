@@ -52,6 +52,12 @@ class Rows:
         return np.asarray(self.measured.any(axis=0))
 
     @property
+    def spanned(self) -> slice:
+        """Energies from the first to the last at which any spectrum was measured; none may be in a gap between."""
+        found = np.flatnonzero(self.recorded)
+        return slice(found[0], found[-1] + 1) if found.size else slice(0)
+
+    @property
     def values(self) -> FloatArray:
         """The spectra, 0 where not measured, shape (n, n_energies)."""
         return np.where(self.measured, self.spectra, 0.0)
@@ -73,9 +79,14 @@ class Rows:
         total, number = self.variance.sum(axis=0), self.measured.sum(axis=0)
         return _divided(total, number, number > 0, np.nan)
 
-    def at(self, energies: BoolArray) -> Rows:
+    def at(self, energies: BoolArray | slice) -> Rows:
         """Give the spectra at some of the energies."""
         return Rows(self.spectra[:, energies], self.weights[:, energies], self.shape, self.weighted)
+
+    def of(self, rows: NDArray[np.intp] | slice) -> Rows:
+        """Give some of the spectra."""
+        spectra = self.spectra[rows]
+        return Rows(spectra, self.weights[rows], (len(spectra),), self.weighted)
 
     def restore(self, values: NDArray[Any]) -> NDArray[Any]:
         """Give values of the rows (n, ...) their leading shape back."""

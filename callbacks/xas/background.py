@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,15 +106,35 @@ def _line_to(x: FloatArray, moments: FloatArray) -> tuple[FloatArray, FloatArray
     return constant + slope * x, wyy - constant * wy - slope * wxy
 
 
-def points_inside(energy: FloatArray, window: Window, name: str, fewest: int) -> NDArray[np.bool_]:
-    """Tell which energies lie in a window.
+def gaps(energy: FloatArray, recorded: NDArray[np.bool_]) -> list[tuple[slice, str]]:
+    """Give where nothing was measured, between energies at which something was: the places, and words for a status.
+
+    Parameters
+    ----------
+    energy : numpy.ndarray, shape (n_energies,)
+        eV, ascending.
+    recorded : numpy.ndarray of bool, shape (n_energies,)
+        Energies at which anything was measured.
+    """
+    at = np.flatnonzero(recorded)
+    return [
+        (slice(low + 1, high), f"nothing was measured between {energy[low]:g} and {energy[high]:g} eV")
+        for low, high in pairwise(at.tolist())
+        if high > low + 1
+    ]
+
+
+def points_inside(
+    energy: FloatArray, window: Window, name: str, fewest: int, recorded: NDArray[np.bool_] | bool = True
+) -> NDArray[np.bool_]:
+    """Tell which energies, of those at which anything was measured, lie in a window.
 
     Raises
     ------
     ValueError
         When there are fewer than `fewest`.
     """
-    inside = (energy >= window[0]) & (energy <= window[1])
+    inside = recorded & (energy >= window[0]) & (energy <= window[1])
     if inside.sum() < fewest:
         raise ValueError(
             f"the {name} window {window[0]:g} to {window[1]:g} eV holds {number_of(int(inside.sum()), 'point')},"
@@ -122,16 +143,16 @@ def points_inside(energy: FloatArray, window: Window, name: str, fewest: int) ->
     return inside
 
 
-def integrated(energy: FloatArray, window: Window, name: str) -> FloatArray:
+def integrated(energy: FloatArray, window: Window, name: str, recorded: NDArray[np.bool_]) -> FloatArray:
     """Give the weights whose sum over a spectrum is its area in a window; see `area_weight`.
 
     Raises
     ------
     ValueError
-        When the window holds fewer than two energies, or reaches beyond the first or the last one by more than the
-        step there.
+        When the window holds fewer than two energies at which anything was measured, or reaches beyond the first or
+        the last one by more than the step there.
     """
-    points_inside(energy, window, name, 2)
+    points_inside(energy, window, name, 2, recorded)
     first, last = 2 * energy[0] - energy[1], 2 * energy[-1] - energy[-2]
     if window[0] < first or window[1] > last:
         raise ValueError(
@@ -204,10 +225,15 @@ def propagated(jacobian: FloatArray, variance: FloatArray) -> FloatArray:
 
 
 def jump_weight(energy: FloatArray, window: Window, measured: NDArray[np.bool_], kind: str) -> FloatArray:
-    """Give the weights whose sum over a spectrum is the mean of its points in a window, or with "area" the area."""
+    """Give the weights whose sum over a spectrum is the mean of its points in a window, or with "area" the area.
+
+    An area needs points in gaps of what was measured, too; a mean does without.
+    """
     weight = np.zeros(len(energy))
     if kind == "area":
-        weight[measured] = area_weight(energy[measured], window)
+        at = np.flatnonzero(measured)
+        span = slice(at[0], at[-1] + 1)
+        weight[span] = area_weight(energy[span], window)
     else:
         inside = measured & (energy >= window[0]) & (energy <= window[1])
         weight[inside] = 1.0 / inside.sum()

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from callbacks.fitting.rows import CHUNK, as_rows
-from callbacks.xas.background import MISSING, SIGMAS, Window, points_inside, propagated
+from callbacks.fitting.rows import CHUNK, Rows, as_rows
+from callbacks.xas.background import MISSING, SIGMAS, Window, gaps, points_inside, propagated
 
 FloatArray = NDArray[np.floating]
 
 DEGREE = 3  # of the polynomials
 FINE = 8  # places looked at per step of the energy: between them the slope is a parabola
+AROUND = np.arange(-2, 3)  # places that a second derivative by differences takes
 NO_MAXIMUM = "no inflection: the slope has no maximum above noise within the range searched"
 NOT_BENT = "no inflection: noise hides where the slope is largest; a larger half width is needed"
 
@@ -54,7 +55,8 @@ def derivative(
     energy : numpy.ndarray, shape (n_energies,)
         eV, ascending; any steps.
     spectra : numpy.ndarray, shape (..., n_energies)
-        NaN where not measured. An energy that no spectrum has is left out of all.
+        NaN where not measured. Where no spectrum has an energy there is no slope beside it, and no inflection where
+        it may be there.
     variance : numpy.ndarray, shape (n_energies,) or that of the spectra
         Of independent points.
     half_width : float
@@ -89,15 +91,16 @@ def derivative(
         raise ValueError(f"half width {half_width:g} eV: expected above zero")
     rows = as_rows(energy, spectra, variance)
     energy = np.asarray(energy, dtype=float)
-    recorded = rows.recorded
-    at, part = energy[recorded], rows.at(recorded)
-    if len(at) < DEGREE + 2:
-        raise ValueError(f"{len(at)} energies: expected {DEGREE + 2} or more for a derivative")
+    span = rows.spanned
+    at, part = energy[span], rows.at(span)
+    recorded = part.recorded
+    if recorded.sum() < DEGREE + 2:
+        raise ValueError(f"{recorded.sum()} energies: expected {DEGREE + 2} or more for a derivative")
     window = search or (float(at[0]), float(at[-1]))
-    within = points_inside(at, window, "search", 3)
+    within = points_inside(at, window, "search", 3, recorded)
     sigmas = -float(ndtri(ndtr(-SIGMAS) / within.sum()))
     of_points = _slopes(at, at, half_width)
-    count = FINE * (int(within.sum()) - 1) + 1
+    count = FINE * int(np.ptp(np.flatnonzero(within))) + 1
     places = np.linspace(at[within][0], at[within][-1], count)
     of_places = _slopes(at, places, half_width)
     changes = np.gradient(of_places, places, axis=0)
@@ -108,8 +111,8 @@ def derivative(
         chosen = slice(start, start + CHUNK)
         values, noise, measured = part.values[chosen], part.variance[chosen], part.measured[chosen]
         known = _all_measured(measured, of_points)
-        slope[chosen, recorded] = np.where(known, values @ of_points.T, np.nan)
-        slope_sigma[chosen, recorded] = np.where(known, np.sqrt(noise @ (of_points**2).T), np.nan)
+        slope[chosen, span] = np.where(known, values @ of_points.T, np.nan)
+        slope_sigma[chosen, span] = np.where(known, np.sqrt(noise @ (of_points**2).T), np.nan)
         known = _all_measured(measured, of_places)
         searched = np.where(known, values @ of_places.T, -np.inf)
         top = searched[:, 1:-1].argmax(axis=1) + 1
@@ -120,7 +123,12 @@ def derivative(
         at_top = np.abs(offset) <= places[1] - places[0]
         is_maximum = searched[:, [0, -1]].max(axis=1) < searched.max(axis=1)
         said = np.where(steep & is_maximum, np.where(bent & at_top, "ok", NOT_BENT), NO_MAXIMUM)
-        status[chosen] = np.where(known.any(axis=1), said, MISSING)
+        around = (top[:, None] + AROUND).clip(0, count - 1)
+        status[chosen] = np.where(np.take_along_axis(known, around, 1).all(axis=1), said, MISSING)
+        for gap, words in gaps(at, recorded):
+            beside = (of_places[:, gap] != 0).any(axis=1)[around].any(axis=1)
+            steeper = _rises_more(at, part.of(chosen), gap, searched.max(axis=1))
+            status[chosen][beside | (steeper & within[gap.start - 1] & within[gap.stop])] = words
         found[chosen] = places[top] + offset
         sigma[chosen] = propagated(changes[top], noise) / np.abs(bend)
     found[status != "ok"], sigma[status != "ok"] = np.nan, np.nan
@@ -139,6 +147,14 @@ def _slopes(energy: FloatArray, places: FloatArray, half_width: float) -> FloatA
         powers = (energy[inside] - place)[:, None] ** np.arange(DEGREE + 1)
         row[inside] = np.linalg.pinv(powers * root[:, None])[1] * root
     return matrix
+
+
+def _rises_more(energy: FloatArray, part: Rows, gap: slice, slope: FloatArray) -> NDArray[np.bool_]:
+    """Tell which spectra rise over a gap by more, in the mean, than a slope (n,): somewhere in it theirs is larger."""
+    ends = [gap.start - 1, gap.stop]
+    width = float(np.diff(energy[ends])[0])
+    rise, sigma = np.diff(part.values[:, ends], axis=1)[:, 0], np.sqrt(part.variance[:, ends].sum(axis=1))
+    return np.asarray(part.measured[:, ends].all(axis=1) & (rise - SIGMAS * sigma > slope * width))
 
 
 def _all_measured(measured: NDArray[np.bool_], matrix: FloatArray) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callbacks.wording import number_of
-from callbacks.xas.background import SIGMAS, background, jump_weight, windows
+from callbacks.xas.background import SIGMAS, background, gaps, jump_weight, windows
 
 if TYPE_CHECKING:
     from callbacks.xas.spectrum import XasSettings
@@ -164,7 +164,10 @@ def dichroism(
     matched = factor * pair.second + np.where(measured, match.offset, 0.0)
     mean = (pair.first + matched) / 2
     before = background(energy, pair.first_variance + pair.second_variance, in_pre, settings.background)
-    row = before.after_off(jump_weight(energy, post, measured, settings.normalise))
+    weight = jump_weight(energy, post, measured, settings.normalise)
+    if gap := next((said for places, said in gaps(energy, measured) if weight[places].any()), ""):
+        return not_known(len(energy), gap)
+    row = before.after_off(weight)
     jump = float(row @ mean)
     # how jump and mean change with the two spectra, through the factor too
     turned = float(row @ match.moves) / 2

@@ -17,6 +17,7 @@ from callbacks.xas.background import (
     LowRank,
     Window,
     background,
+    gaps,
     points_inside,
     propagated,
     windows,
@@ -70,7 +71,8 @@ def edge_position(
     energy : numpy.ndarray, shape (n_energies,)
         eV, ascending.
     spectra : numpy.ndarray, shape (..., n_energies)
-        Absorbance or yield, one spectrum or a map; NaN where not measured. An energy that no spectrum has is left out.
+        Absorbance or yield, one spectrum or a map; NaN where not measured. Where the curve at the crossing would span
+        an energy that no spectrum has, the status says so; background and jump do without.
     variance : numpy.ndarray, shape (n_energies,) or that of the spectra
         Of independent points.
     pre_edge, post_edge : tuple of float, optional
@@ -109,11 +111,14 @@ def edge_position(
     if points is not None and (points < 2 or points % 2):
         raise ValueError(f"points {points}: expected an even number, 2 or more")
     rows = as_rows(energy, spectra, variance)
-    energy, rows = np.asarray(energy, dtype=float)[rows.recorded], rows.at(rows.recorded)
+    energy, rows = np.asarray(energy, dtype=float)[rows.spanned], rows.at(rows.spanned)
+    recorded = rows.recorded
     low, high = search or (-np.inf, np.inf)
     pre, post = windows(energy, pre_edge, post_edge, np.where((energy >= low) & (energy <= high), rows.mean, np.nan))
-    before, beyond = points_inside(energy, pre, "pre-edge", 3), points_inside(energy, post, "post-edge", 3)
-    within = points_inside(energy, search or (energy[0], energy[-1]), "search", 2)
+    before, beyond = (
+        points_inside(energy, window, name, 3, recorded) for window, name in ((pre, "pre-edge"), (post, "post-edge"))
+    )
+    within = points_inside(energy, search or (energy[0], energy[-1]), "search", 2, recorded)
     if post_edge_form is None:
         post_edge_form = "line" if post_edge is None and post[1] - post[0] >= LEAST_LINE else "mean"
     noise = rows.mean_variance
@@ -141,6 +146,8 @@ def edge_position(
     status[crossing.at_end] = "no crossing within the range searched"
     status[~(jump_here > SIGMAS * jump_sigma)] = NO_EDGE
     status[missing] = MISSING
+    for places, said in gaps(energy, recorded):
+        status[(crossing.first < places.stop) & (crossing.last >= places.start)] = said
     position[status != "ok"], sigma[status != "ok"] = np.nan, np.nan
     jump_here[missing], jump_sigma[missing] = np.nan, np.nan
     return EdgePosition(*(rows.restore(each) for each in (position, sigma, jump_here, jump_sigma, status)))
@@ -156,6 +163,8 @@ class _Crossing:
     between: NDArray[np.bool_]  # whether it is between the points
     at_end: NDArray[np.bool_]  # whether points are beyond the range searched
     missing: NDArray[np.bool_]
+    first: NDArray[np.intp]  # of the points
+    last: NDArray[np.intp]
 
     def replace(self, rows: NDArray[np.intp], other: _Crossing) -> None:
         """Take those of another number of points, for some rows, where the slope is more significant by them."""
@@ -178,8 +187,7 @@ class _Halves:
 
     def of(self, some: NDArray[np.intp]) -> _Halves:
         """Give some of the spectra."""
-        rows = Rows(self.rows.spectra[some], self.rows.weights[some], (len(some),), self.rows.weighted)
-        return replace(self, rows=rows, excess=self.excess[some], last_below=self.last_below[some])
+        return replace(self, rows=self.rows.of(some), excess=self.excess[some], last_below=self.last_below[some])
 
     def crossing(self, points: int) -> _Crossing:
         """Find it by curves through so many points."""
@@ -194,7 +202,8 @@ class _Halves:
             for row in (curve.slope_row, curve.position_row)
         )
         significance = np.divide(curve.slope, slope_sigma, out=np.zeros(len(sigma)), where=slope_sigma > 0)
-        return _Crossing(curve.position, sigma, significance, np.isfinite(curve.position), at_end, missing)
+        between = np.isfinite(curve.position)
+        return _Crossing(curve.position, sigma, significance, between, at_end, missing, chosen[:, 0], chosen[:, -1])
 
 
 def _last_below(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callbacks.fitting.rows import as_rows
-from callbacks.xas.background import MISSING, SIGMAS, Window, background, integrated, points_inside, windows
+from callbacks.xas.background import MISSING, SIGMAS, Window, background, gaps, integrated, points_inside, windows
 
 FloatArray = NDArray[np.floating]
 Background = Literal["none", "constant", "linear"]
@@ -56,7 +56,8 @@ def moments(
     energy : numpy.ndarray, shape (n_energies,)
         eV, ascending.
     spectra : numpy.ndarray, shape (..., n_energies)
-        NaN where not measured. An energy that no spectrum has is left out of all.
+        NaN where not measured. Of an energy in the window that no spectrum has, the status of all says so; the
+        background does without.
     variance : numpy.ndarray, shape (n_energies,) or that of the spectra
         Of independent points.
     window : tuple of float
@@ -81,29 +82,27 @@ def moments(
     is to first order.
     """
     rows = as_rows(energy, spectra, variance)
-    energy = np.asarray(energy, dtype=float)
+    energy, rows = np.asarray(energy, dtype=float)[rows.spanned], rows.at(rows.spanned)
     recorded = rows.recorded
-    at = energy[recorded]
-    matrix = np.zeros((2, len(energy)))
     middle = 0.5 * (window[0] + window[1])
-    weight = integrated(at, window, "integration")
-    both = np.stack([weight, weight * (at - middle)])
+    weight = integrated(energy, window, "integration", recorded)
+    matrix = np.stack([weight, weight * (energy - middle)])
     if form != "none":
-        before = points_inside(
-            at, windows(at, pre_edge, None, rows.at(recorded).mean)[0], "pre-edge", 1 if form == "constant" else 2
-        )
-        both = background(at, rows.mean_variance[recorded], before, form).after_off(both)
-    matrix[:, recorded] = both
+        pre = windows(energy, pre_edge, None, rows.mean)[0]
+        before = points_inside(energy, pre, "pre-edge", 1 if form == "constant" else 2, recorded)
+        matrix = background(energy, rows.mean_variance, before, form).after_off(matrix)
     values = rows.values @ matrix.T
     covariance = (rows.variance @ (matrix[:, None] * matrix[None]).reshape(4, -1).T).reshape(-1, 2, 2)
-    missing = (~rows.measured & (matrix != 0).any(axis=0)).any(axis=1)
+    needed = (matrix != 0).any(axis=0)
+    missing = (~rows.measured & needed).any(axis=1)
+    why = next((said for places, said in gaps(energy, recorded) if needed[places].any()), MISSING)
     values[missing], covariance[missing] = np.nan, np.nan
     area, area_sigma = values[:, 0], np.sqrt(covariance[:, 0, 0])
     status = np.full(len(values), "ok", dtype="<U60")
     status[~(area > SIGMAS * area_sigma)] = NO_AREA
-    status[missing] = MISSING
+    status[missing] = why
     ratio = np.divide(values[:, 1], area, out=np.full(len(area), np.nan), where=status == "ok")
     gradient = np.stack([-ratio, np.ones_like(ratio)], axis=1) / np.where(status == "ok", area, np.nan)[:, None]
     sigma = np.sqrt(np.einsum("ni,nij,nj->n", gradient, covariance, gradient))
-    area_status = np.where(missing, MISSING, "ok").astype("<U60")
+    area_status = np.where(missing, why, "ok")
     return Moments(*(rows.restore(each) for each in (area, area_sigma, middle + ratio, sigma, status, area_status)))

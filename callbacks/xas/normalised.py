@@ -15,6 +15,7 @@ from callbacks.xas.background import (
     SIGMAS,
     Window,
     background,
+    gaps,
     jump_weight,
     points_inside,
     propagated,
@@ -106,7 +107,8 @@ def normalise_spectra(
     energy : numpy.ndarray, shape (n_energies,)
         eV, ascending.
     spectra : numpy.ndarray, shape (..., n_energies)
-        NaN where not measured. An energy that no spectrum has is left out of all.
+        NaN where not measured. An energy that no spectrum has is left out of all; but where the area needs it, the
+        status says so.
     variance : numpy.ndarray, shape (n_energies,) or that of the spectra
         Of independent points.
     pre_edge, post_edge : tuple of float, optional
@@ -132,14 +134,13 @@ def normalise_spectra(
     """
     rows = as_rows(energy, spectra, variance)
     energy = np.asarray(energy, dtype=float)
-    recorded = rows.recorded
-    at, part = energy[recorded], rows.at(recorded)
+    span = rows.spanned
+    part, at, recorded = rows.at(span), energy[span], rows.recorded[span]
     pre, post = windows(at, pre_edge, post_edge, part.mean)
-    before = background(
-        at, part.mean_variance, points_inside(at, pre, "pre-edge", 1 if form == "constant" else 2), form
-    )
-    points_inside(at, post, "post-edge", 1 if by == "edge" else 2)
-    weight = jump_weight(at, post, np.ones(len(at), dtype=bool), by)
+    inside = points_inside(at, pre, "pre-edge", 1 if form == "constant" else 2, recorded)
+    before = background(at, part.mean_variance, inside, form)
+    points_inside(at, post, "post-edge", 1 if by == "edge" else 2, recorded)
+    weight = jump_weight(at, post, recorded, by)
     jump_row = before.after_off(weight)
     subtracted = before.off(part.values)
     jump = part.values @ jump_row
@@ -147,7 +148,7 @@ def normalise_spectra(
     jump_sigma = propagated(np.broadcast_to(jump_row, part.values.shape), part.variance)
     status = np.full(len(rows), "ok", dtype="<U60")
     status[~(jump > SIGMAS * jump_sigma)] = NO_EDGE
-    status[missing] = MISSING
+    status[missing] = next((said for places, said in gaps(at, recorded) if weight[places].any()), MISSING)
     ok = status == "ok"
     divisor = np.where(ok, jump, np.nan)[:, None]
     normalised = subtracted / divisor
@@ -162,11 +163,11 @@ def normalise_spectra(
     spread = np.maximum(noise * own + shared, 0.0) / divisor**2
     numbers = np.vstack([fixed, jump_row])
     values, its_variance, alone = (np.full((len(rows), len(energy)), np.nan) for _ in range(3))
-    values[:, recorded] = np.where(part.measured, normalised, np.nan)
-    its_variance[:, recorded] = np.where(part.measured, spread, np.nan)
-    alone[:, recorded] = np.where(part.measured, noise / divisor**2, np.nan)
+    values[:, span] = np.where(part.measured, normalised, np.nan)
+    its_variance[:, span] = np.where(part.measured, spread, np.nan)
+    alone[:, span] = np.where(part.measured, noise / divisor**2, np.nan)
     columns, of_numbers = np.zeros((len(energy), len(fixed))), np.zeros((len(numbers), len(energy)))
-    columns[recorded], of_numbers[:, recorded] = before.columns, numbers
+    columns[span], of_numbers[:, span] = before.columns, numbers
     shared_noise = Shared(
         alone=rows.restore(alone),
         covariance=rows.restore(np.einsum("ne,re,se->nrs", noise, numbers, numbers)),

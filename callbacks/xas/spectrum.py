@@ -31,7 +31,7 @@ from callbacks.contract import (
 from callbacks.incident_flux import FluxCheck, IncidentFluxSettings, check_flux
 from callbacks.step import Step
 from callbacks.wording import number_of
-from callbacks.xas.background import SIGMAS, background, jump_weight, windows
+from callbacks.xas.background import SIGMAS, background, gaps, jump_weight, windows
 from callbacks.xas.dichroism import Light, dichroism
 
 FloatArray = NDArray[np.floating]
@@ -174,6 +174,8 @@ def normalise_spectrum(
             )
     before = background(energy, variance, in_pre, settings.background)
     weight = jump_weight(energy, post, measured, settings.normalise)
+    if gap := next((said for places, said in gaps(energy, measured) if weight[places].any()), ""):
+        return _refused(energy, gap)
     values, noise = np.where(measured, intensity, 0.0), np.where(measured, variance, 0.0)
     subtracted = before.off(values)
     jump_row = before.after_off(weight)

@@ -8,13 +8,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.fitting.rows import as_rows
+from callbacks.fitting.rows import Rows, as_rows
 from callbacks.xas.background import (
     MISSING,
     NO_EDGE,
     SIGMAS,
     Window,
     background,
+    gaps,
     integrated,
     points_inside,
     windows,
@@ -71,7 +72,8 @@ def white_line_ratio(
     energy : numpy.ndarray, shape (n_energies,)
         eV, ascending.
     spectra : numpy.ndarray, shape (..., n_energies)
-        Absorbance or yield; NaN where not measured. An energy that no spectrum has is left out of all.
+        Absorbance or yield; NaN where not measured. Of an energy in the window of a line that no spectrum has, the
+        status of all says so; background and continuum do without.
     variance : numpy.ndarray, shape (n_energies,) or that of the spectra
         Of independent points.
     edges : tuple of float
@@ -103,24 +105,20 @@ def white_line_ratio(
     rows = as_rows(energy, spectra, variance)
     if not edges[0] < edges[1] or not width > 0:
         raise ValueError(f"edges {edges} eV and width {width:g} eV: expected L3 below L2, and a width above zero")
-    recorded = rows.recorded
-    matrix = np.zeros((3, len(energy)))
-    matrix[:, recorded] = _functionals(
-        energy[recorded],
-        rows.mean_variance[recorded],
-        windows(energy, pre_edge, post_edge),
-        (l3_window, l2_window),
-        _continuum(energy[recorded], edges, width if step == "arctan" else 0.0),
-    )
+    beside = windows(energy, pre_edge, post_edge)
+    energy, rows = np.asarray(energy, dtype=float)[rows.spanned], rows.at(rows.spanned)
+    continuum = _continuum(energy, edges, width if step == "arctan" else 0.0)
+    matrix = _functionals(energy, rows, beside, (l3_window, l2_window), continuum)
     values = rows.values @ matrix.T
     covariance = (rows.variance @ (matrix[:, None] * matrix[None]).reshape(9, -1).T).reshape(-1, 3, 3)
-    missing = (~rows.measured & (matrix != 0).any(axis=0)).any(axis=1)
+    needed = (matrix != 0).any(axis=0)
+    missing = (~rows.measured & needed).any(axis=1)
     values[missing], covariance[missing] = np.nan, np.nan
     sigma = np.sqrt(np.einsum("nii->ni", covariance))
     status = np.full(len(values), "ok", dtype="<U60")
     status[~(values[:, 2] > SIGMAS * sigma[:, 2])] = "no L2 line: its area is not above 3 sigma"
     status[~(values[:, 0] > SIGMAS * sigma[:, 0])] = NO_EDGE
-    status[missing] = MISSING
+    status[missing] = next((said for places, said in gaps(energy, rows.recorded) if needed[places].any()), MISSING)
     l2 = np.where(status == "ok", values[:, 2], np.nan)
     ratio = values[:, 1] / l2
     gradient = np.stack([np.ones_like(ratio), -ratio], axis=1) / l2[:, None]
@@ -138,21 +136,24 @@ def white_line_ratio(
 
 def _functionals(
     energy: FloatArray,
-    variance: FloatArray,
+    rows: Rows,
     beside: tuple[Window, Window],
     lines: tuple[Window, Window],
     continuum: FloatArray,
 ) -> FloatArray:
     """Give the rows (3, n_energies) that make jump, L3 area and L2 area of a spectrum."""
-    before = points_inside(energy, beside[0], "pre-edge", 3)
-    beyond = points_inside(energy, beside[1], "post-edge", 1)
-    line = background(energy, variance, before, "linear")
+    recorded = rows.recorded
+    before = points_inside(energy, beside[0], "pre-edge", 3, recorded)
+    beyond = points_inside(energy, beside[1], "post-edge", 1, recorded)
+    line = background(energy, rows.mean_variance, before, "linear")
     mean = beyond / beyond.sum()
     continuum = line.off(continuum)  # the line before the edge takes up the tail of an arctan
     if not mean @ continuum > 0:
         raise ValueError(f"the post-edge window {beside[1][0]:g} to {beside[1][1]:g} eV lies below the edges")
     jump = line.after_off(mean) / (mean @ continuum)
-    areas = np.stack([integrated(energy, window, name) for window, name in zip(lines, ("L3", "L2"), strict=True)])
+    areas = np.stack(
+        [integrated(energy, window, name, recorded) for window, name in zip(lines, ("L3", "L2"), strict=True)]
+    )
     return np.vstack([jump, line.after_off(areas) - np.outer(areas @ continuum, jump)])
 
 

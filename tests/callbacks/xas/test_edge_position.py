@@ -117,12 +117,17 @@ def test_noise_about_a_slow_rise_is_not_taken_for_a_crossing():
     assert 0.60 < np.mean(np.abs(found.position - 8345.0)[ok] < found.sigma[ok]) < 0.76
 
 
-def test_an_energy_no_spectrum_has_is_left_out():
-    spectra = np.tile(spectrum(), (2, 1))
-    spectra[:, [2, 46, 100]] = np.nan
-    found = edge_position(ENERGY, spectra, np.full(len(ENERGY), 1e-6), **WINDOWS)
+def test_an_energy_no_spectrum_has_is_left_out_unless_the_edge_is_there():
+    spectra, variance = np.stack([spectrum(), spectrum(position=EDGE + 4.0)]), np.full(len(ENERGY), 1e-6)
+    spectra[:, [0, 2, 100, -1]] = np.nan
+    found = edge_position(ENERGY, spectra, variance, **WINDOWS)
     assert (found.status == "ok").all()
-    assert found.position == pytest.approx(half_height(), abs=0.05)
+    assert found.position == pytest.approx([half_height(), half_height(EDGE + 4.0)], abs=0.05)
+    spectra[:, 45:48] = np.nan
+    gap = edge_position(ENERGY, spectra, variance, **WINDOWS)
+    assert gap.status.tolist() == ["nothing was measured between 8342 and 8344 eV", "ok"]
+    assert np.isnan([gap.position[0], gap.sigma[0]]).all()
+    assert gap.position[1] == pytest.approx(found.position[1], abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,48 @@ def test_no_centroid_is_given_of_noise_and_none_where_a_point_is_missing():
     assert np.isfinite(found.area[[0, 2]]).all()
 
 
+@pytest.mark.parametrize("form", ["none", "linear"])
+def test_a_gap_that_all_spectra_share_is_named_where_the_area_needs_it_and_no_matter_elsewhere(form):
+    spectra, variance = noisy(count=2)
+    options = {"window": (528.0, 534.0), "form": form, "pre_edge": (520.0, 527.0)}
+    before = moments(ENERGY, spectra, variance, **options)
+    spectra[:, (ENERGY > 536.0) & (ENERGY < 538.0)] = np.nan
+    spectra[:, [0, -1]] = np.nan
+    beyond = moments(ENERGY, spectra, variance, **options)
+    assert beyond.status.tolist() == ["ok", "ok"]
+    if form == "none":
+        assert beyond.area == pytest.approx(before.area, rel=1e-12)
+    spectra[:, (ENERGY > 530.05) & (ENERGY < 531.45)] = np.nan
+    found = moments(ENERGY, spectra, variance, **options)
+    assert {*found.status, *found.area_status} == {"nothing was measured between 530 and 531.5 eV"}
+    assert np.isnan([found.area, found.area_sigma, found.centroid, found.centroid_sigma]).all()
+
+
+def test_no_inflection_is_told_where_the_largest_slope_may_be_in_a_gap():
+    values = 1 / (1 + np.exp(-(ENERGY - 533.03) / 0.6)) + 0.2 / (1 + np.exp(-(ENERGY - 536.5) / 0.3))
+    for low, high, expected in (
+        (531.05, 535.05, "nothing was measured between 531 and 535.1 eV"),  # the edge is in it
+        (533.55, 534.05, "nothing was measured between 533.5 and 534.1 eV"),  # beside it
+        (535.55, 536.05, "ok"),
+    ):
+        torn = np.where(np.abs(ENERGY - (low + high) / 2) < (high - low) / 2, np.nan, values)
+        found = derivative(ENERGY, torn, np.full(len(ENERGY), 1e-8), half_width=1.0, search=SEARCH)
+        assert found.status == expected
+        assert np.isnan(found.slope[np.isnan(torn)]).all()
+    assert found.inflection == pytest.approx(533.03, abs=0.01)
+
+
+def test_spectra_are_not_normalised_by_an_area_over_a_gap_but_by_a_mean():
+    spectra, variance = noisy(count=2)
+    spectra[:, (ENERGY > 555.0) & (ENERGY < 557.0)] = np.nan
+    assert normalise_spectra(ENERGY, spectra, variance, by="edge").status.tolist() == ["ok", "ok"]
+    wanted = "nothing was measured between 555 and 557 eV"
+    found = normalise_spectra(ENERGY, spectra, variance, by="area")
+    assert found.status.tolist() == [wanted, wanted]
+    assert np.isnan(found.values).all()
+    assert normalise_spectrum(ENERGY, spectra[0], variance[0], XasSettings(normalise="area")).status == wanted
+
+
 def test_the_slope_of_a_cubic_is_exact_on_any_steps():
     steps = np.random.default_rng(2).uniform(0.1, 0.9, 60).cumsum()
     cubic = 1.0 + steps - 0.3 * steps**2 + 0.02 * steps**3

@@ -80,13 +80,17 @@ def test_quoted_sigmas_hold_the_truth_in_two_trials_of_three(own):
 
 def test_an_energy_no_spectrum_has_is_left_out_and_one_that_some_lack_is_refused():
     spectra = np.tile(spectrum(0.0), (3, 1))
-    spectra[:, 30] = np.nan
+    spectra[:, [1, -2]] = np.nan  # before the edge, and beyond it
     spectra[1, 40] = np.nan  # in the L3 window
     spectra[2, np.argmin(abs(ENERGY - 863.0))] = np.nan  # not needed
     found = white_line_ratio(ENERGY, spectra, np.full(len(ENERGY), 1e-6), step="sharp", **OPTIONS)
     assert found.status.tolist() == ["ok", "not measured at an energy that is needed", "ok"]
     assert found.ratio[[0, 2]] == pytest.approx(L3 / L2, rel=1e-2)
     assert np.isnan([found.ratio[1], found.sigma[1], *found.areas[1], found.jump[1]]).all()
+    spectra[:, 39] = np.nan
+    gap = white_line_ratio(ENERGY, spectra, np.full(len(ENERGY), 1e-6), step="sharp", **OPTIONS)
+    assert set(gap.status) == {f"nothing was measured between {ENERGY[38]:g} and {ENERGY[40]:g} eV"}
+    assert np.isnan([gap.ratio, *gap.areas.T, gap.jump]).all()
 
 
 def test_a_spectrum_without_edge_or_without_l2_has_no_ratio():
