@@ -167,10 +167,10 @@ def difference(spectra: Spectra, other: Spectra) -> tuple[FloatArray, FloatArray
     Notes
     -----
     The other one is interpolated between its two neighbouring points, whose variances are propagated; neighbouring
-    points of the difference then share some of their noise.
+    points of the difference then share some of their noise. Where one of the two was not measured there is no other.
     """
-    known = np.isfinite(other.values)
-    energy, values, variance = other.energy[known], other.values[known], other.variance[known]
+    energy, values = other.energy, other.values
+    variance = np.where(np.isfinite(values), other.variance, np.nan)
     if len(energy) < 2:
         nothing = np.full(spectra.values.shape, np.nan)
         return nothing, nothing.copy()
@@ -178,6 +178,10 @@ def difference(spectra: Spectra, other: Spectra) -> tuple[FloatArray, FloatArray
     place = np.searchsorted(energy, at).clip(1, len(energy) - 1)
     high = (at - energy[place - 1]) / (energy[place] - energy[place - 1])
     high = np.where((at >= energy[0] - 1e-9) & (at <= energy[-1] + 1e-9), high.clip(0.0, 1.0), np.nan)
-    between = (1 - high) * values[place - 1] + high * values[place]
-    noise = (1 - high) ** 2 * variance[place - 1] + high**2 * variance[place]
+
+    def mixed(each: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+        """Weigh the points on both sides; one that weighs nothing need not be known."""
+        return np.where(low == 0, 0.0, low * each[place - 1]) + np.where(high == 0, 0.0, high * each[place])
+
+    between, noise = mixed(values, 1 - high, high), mixed(variance, (1 - high) ** 2, high**2)
     return spectra.values - between, spectra.variance + noise

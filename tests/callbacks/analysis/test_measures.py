@@ -129,6 +129,17 @@ def test_rows_of_different_energies_stand_side_by_side_and_less_the_first():
     assert named["difference_from"].values.tolist() == ["run-2", ""]
 
 
+def test_nothing_is_compared_with_what_was_not_measured():
+    torn = mixed(1, 0, 0)
+    torn[40:44] = np.nan
+    found = analyse([row(torn), row(mixed(0, 1, 0), run="run-2")], [], recipe(measures={})).quantities
+    assert np.flatnonzero(np.isnan(found["difference"].values[1])).tolist() == [40, 41, 42, 43]
+    halfway = row(mixed(0, 1, 0)[:-1], run="run-2", energy=ENERGY[:-1] + 0.1)
+    found = analyse([row(torn), halfway], [], recipe(measures={})).quantities
+    for name in ("difference", "difference_sigma"):
+        assert np.flatnonzero(np.isnan(found[name].values[1, :-1])).tolist() == [39, 40, 41, 42, 43]
+
+
 def test_what_cannot_be_taken_says_why_and_the_others_are_taken():
     rows = [row(mixed(1, 0, 0)), row(np.zeros(len(ENERGY)), "nothing", "run-2")]
     measures = {"half": {"by": "edge_position"}, "area": {"by": "integral", "window": [700, 710]}}
