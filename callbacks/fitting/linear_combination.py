@@ -133,7 +133,7 @@ def _in_place(rows: Rows, references: FloatArray, noise: FloatArray | None, non_
             covariance *= scatter_variance(np.sum(residuals**2, axis=1), freedom)[:, None, None]
     if noise is not None:
         _add_noise(covariance, rows, references, noise, non_negative)
-    status = _status(fractions, rows, count)
+    status = _status(fractions, covariance, rows, count)
     unmoved = np.zeros(len(fractions))
     return _collect(rows, status, fractions, covariance, unmoved, unmoved.copy(), residual)
 
@@ -189,7 +189,7 @@ def _shifted(
         if noise is not None:
             pull = _pull(fit, fitted.weights[part], noise[:, used], float(np.median(np.diff(energy))))
             problem[part][(pull > MOST_PULL) & (problem[part] == "")] = TOO_NOISY
-    status = _status(fractions, fitted, count + 1, problem)
+    status = _status(fractions, covariance, fitted, count + 1, problem)
     shift_sigma = np.sqrt(covariance[:, count, count])
     return _collect(rows, status, fractions, covariance[:, :count, :count], found, shift_sigma, residual)
 
@@ -226,14 +226,21 @@ def moved_references(energy: FloatArray, references: FloatArray, at: FloatArray)
 
 
 def _status(
-    fractions: FloatArray, fitted: Rows, unknowns: int, problem: NDArray[np.str_] | None = None
+    fractions: FloatArray,
+    covariance: FloatArray,
+    fitted: Rows,
+    unknowns: int,
+    problem: NDArray[np.str_] | None = None,
 ) -> NDArray[np.str_]:
     """Give "ok" or what is wrong with each fit, shape (n,)."""
     status = np.full(len(fractions), "ok", dtype="<U60")
+    points = fitted.measured.sum(axis=1)
+    # Of so many points only what is not determined has no uncertainty: a reference that is a sum of others.
+    status[np.isnan(np.einsum("nii->ni", covariance)).any(axis=1) & (points > unknowns)] = DEPENDENT
     if problem is not None:
         status[problem != ""] = problem[problem != ""]
     status[~np.isfinite(fractions).all(axis=1)] = DEPENDENT
-    status[fitted.measured.sum(axis=1) < unknowns] = TOO_FEW
+    status[points < unknowns] = TOO_FEW
     return status
 
 

@@ -291,9 +291,11 @@ def _answer(
         freedom = points - (fit.active.sum(axis=1) + exponent_fitted)
         covariance = covariance * scatter_variance(np.sum(fit.residuals**2, axis=1), freedom)[:, None, None]
     status = np.where(fit.problem == "", "ok", np.char.add("the exponent is ", fit.problem)).astype("<U60")
-    dependent = ~np.isfinite(values).all(axis=1)
+    unknowns = values.shape[1] - 1 + exponent_fitted
+    unsure = np.isnan(np.einsum("nii->ni", covariance)).any(axis=1) & (points > unknowns)  # as of linear combinations
+    dependent = ~np.isfinite(values).all(axis=1) | unsure
     status[dependent & (fit.problem == "")] = "references and background not linearly independent"
-    status[points < values.shape[1] - 1 + exponent_fitted] = TOO_FEW
+    status[points < unknowns] = TOO_FEW
     refused = status != "ok"
     values[refused], covariance[refused], residual[refused] = np.nan, np.nan, np.nan
     return values, covariance, residual, status

@@ -118,9 +118,10 @@ def test_what_cannot_be_told_is_nan_with_a_status():
     ]
     for values in (fit.fractions, fit.sigma, fit.shift, fit.shift_sigma, fit.residual):
         assert np.isnan(values).all()
-    twice = fit_linear_combination(ENERGY, spectra[0], REFERENCES[[0, 0]], non_negative=False)
-    assert twice.status == "references not linearly independent"
-    assert np.isnan(twice.fractions).all()
+    for non_negative, variance in ((False, None), (True, None), (True, np.full(len(ENERGY), 1e-4))):
+        twice = fit_linear_combination(ENERGY, REFERENCES[0], REFERENCES[[0, 0]], variance, non_negative=non_negative)
+        assert twice.status == "references not linearly independent"
+        assert np.isnan(twice.fractions).all()
 
 
 @pytest.mark.parametrize(

@@ -139,8 +139,9 @@ def test_what_cannot_be_told_is_nan_with_a_status():
         assert fit.status[0] == "fewer valid energies than unknowns"
         assert np.isnan([fit.background, fit.exponent, fit.exponent_sigma, fit.residual]).all()
         assert np.isnan(fit.coefficients).all()
-    twice = fit_mlls(ENERGY, MODEL, REFERENCES[[0, 0]], exponent=3.0)
-    assert twice.status == "references and background not linearly independent"
+    for non_negative in (False, True):
+        twice = fit_mlls(ENERGY, MODEL, REFERENCES[[0, 0]], exponent=3.0, non_negative=non_negative)
+        assert twice.status == "references and background not linearly independent"
 
 
 @pytest.mark.parametrize(
