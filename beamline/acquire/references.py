@@ -12,6 +12,7 @@ from beamline.errors import BeamlineError
 from beamline.formats.importers.text_table import read_table
 from beamline.storage import Run, Runs
 from beamline.storage.layout import Layout
+from callbacks.analysis.measured import gaps_of
 from callbacks.contract import RIXS_POOLED, CalibrationResult, EnergyCalibration, RixsResult, XasResult
 
 YIELD = "tey"  # the channel of an absorption spectrum where none is named
@@ -228,6 +229,7 @@ def reference_of(derived: Run, where: str, channel: str = YIELD) -> dict[str, An
         "optical_density": density.tolist(),
         "sigma": sigma.tolist(),
         "source": f"run {derived.derivation.raw_uids[-1]}",
+        "gaps": gaps_of(np.asarray(result["stack_energy"]), known),
     }
 
 
@@ -246,4 +248,5 @@ def _absorption_of(derived: Run, where: str, channel: str) -> dict[str, Any]:
         "optical_density": spectrum.normalised[known].tolist(),
         "sigma": spectrum.sigma[known].tolist(),
         "source": f"run {derived.derivation.raw_uids[-1]}, {channel}",
+        "gaps": gaps_of(result.xas_energy, known),
     }

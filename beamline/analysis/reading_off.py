@@ -14,6 +14,7 @@ from beamline.endstation.config import explain
 from beamline.errors import BeamlineError
 from beamline.formats.importers.eels import EelsSignal, signals_of
 from callbacks.analysis import Measured, Recipe, Spectra, Value
+from callbacks.analysis.measured import gaps_of
 from callbacks.analysis.rows import normalised
 from callbacks.analysis.shared_noise import take
 
@@ -36,7 +37,7 @@ def read_off(spectra: xr.DataArray, recipe: Mapping[str, Any], *, sigma: xr.Data
     -------
     xarray.Dataset
         ``MEASURE_VALUE`` over the other dimensions, ``MEASURE_VALUE_sigma``, and ``MEASURE_status``, "ok" or why there
-        is no value.
+        is no value; what is to be known beside, such as energies that were left out, is its attribute ``note``.
 
     Raises
     ------
@@ -177,13 +178,16 @@ def _recipe(recipe: Mapping[str, Any]) -> Recipe:
 
 def _reference(name: str, array: xr.DataArray) -> dict[str, Any]:
     axis = _energy_of(array)
-    known = array.dropna(axis).sortby(axis)
-    if known.ndim != 1:
+    if array.ndim != 1:
         raise BeamlineError(f"reference {name}: {array.dims}, expected one spectrum")
+    ordered = array.sortby(axis)
+    energy, values = ordered[axis].values, ordered.values
+    known = np.isfinite(values)
     return {
-        "energy": known[axis].values.tolist(),
-        "values": known.values.tolist(),
+        "energy": energy[known].tolist(),
+        "values": values[known].tolist(),
         "source": str(array.name or "array"),
+        "gaps": gaps_of(energy, known),
     }
 
 
@@ -197,7 +201,8 @@ def _variables(name: str, measured: Measured, status: Any, like: xr.DataArray) -
     for key, value in measured.values.items():
         found |= _with_sigma(f"{name}_{key}", value, over, str(like.attrs.get("units", "")))
     said = np.where(status == "ok", measured.status, status)
-    found[f"{name}_status"] = over(said.astype(str), long_name="ok, or why there is no value")
+    noted = {"note": measured.note} if measured.note else {}
+    found[f"{name}_status"] = over(said.astype(str), long_name="ok, or why there is no value", **noted)
     return found
 
 

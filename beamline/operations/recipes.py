@@ -287,4 +287,5 @@ def _reference(named: str, channel: str, folder: Path, data_dir: Path) -> dict[s
         "values": values.tolist(),
         "sigma": sigma.tolist(),
         "source": str(found["source"]),
+        "gaps": found.get("gaps", []),
     }

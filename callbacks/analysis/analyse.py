@@ -259,6 +259,8 @@ def _maps(number: int, pixels: Pixels, recipe: Recipe, references: References) -
         except ValueError as error:
             notes.append(f"run {pixels.run[:8]}: no map of {name}: {error}")
             continue
+        if measured.note:
+            notes.append(f"run {pixels.run[:8]}: map of {name}: {measured.note}")
         said = np.where(status == "ok", measured.status, status)
         for key, value in measured.values.items():
             found |= _images(f"map{number}_{name}_{key}", value, pixels, axes)

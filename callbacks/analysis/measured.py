@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from callbacks.xas.background import gaps
 from callbacks.xas.normalised import Shared
 
 FloatArray = NDArray[np.floating]
@@ -96,6 +97,11 @@ class Spectra:
         )  # fmt: skip
 
 
+def gaps_of(energy: FloatArray, known: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """Give between which energies (eV) a spectrum was not measured, though others were set."""
+    return [(float(energy[places.start - 1]), float(energy[places.stop])) for places, _ in gaps(energy, known)]
+
+
 @dataclass(frozen=True)
 class Reference:
     """A reference spectrum.
@@ -104,11 +110,21 @@ class Reference:
     ----------
     energy, values, variance : numpy.ndarray, shape (n_energies,)
         eV, ascending; variance 0 where it is not known.
+    gaps : sequence of (float, float)
+        eV, from one of its energies to the next, between which it was not measured though others were set.
     """
 
     energy: FloatArray
     values: FloatArray
     variance: FloatArray
+    gaps: Sequence[tuple[float, float]] = ()
+
+    def is_missing(self, energy: FloatArray, margin: float = 0.0) -> NDArray[np.bool_]:
+        """Tell which energies are in its gaps, or less than a margin (eV) beside them."""
+        slack, found = margin - 1e-6, np.zeros(len(energy), dtype=bool)
+        for low, high in self.gaps:
+            found |= (energy > low - slack) & (energy < high + slack)
+        return found
 
     def variance_at(self, energy: FloatArray) -> FloatArray:
         """Give its variance at other energies.
@@ -119,7 +135,7 @@ class Reference:
         return np.asarray(np.interp(energy, self.energy, self.variance)) * max(1.0, len(energy) / max(own, 1))
 
     def at(self, energy: FloatArray, name: str) -> FloatArray:
-        """Give it at other energies, by a cubic spline.
+        """Give it at other energies, by a cubic spline, which says nothing of those that are missing.
 
         Raises
         ------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from scipy.special import chdtrc
 
 from callbacks.analysis.measured import Measured, Reference, Spectra, Value
 from callbacks.fitting.linear_combination import fit_linear_combination, moved_references
+from callbacks.fitting.normal_equations import dependent_references
 from callbacks.fitting.ranking import Combination, rank_combinations
 from callbacks.fitting.supports import MOST_REFERENCES
 from callbacks.wording import number_of
@@ -215,6 +217,35 @@ class _Fit(_Measure):
         self.check(references)
         return {name: references[name] for name in self.references or references}
 
+    def _at(self, part: Spectra, chosen: References, *, margin: float = 0.0, together: int = 0) -> _Fitted:
+        """Give spectra beside the references of this fit, without energies at which one was not measured.
+
+        Nor are those less than a margin (eV) beside. As many references are fitted `together`; 0: all.
+
+        Raises
+        ------
+        ValueError
+            When a reference does not reach as far, or some cannot be told apart.
+        """
+        table = np.stack([reference.at(part.energy, name) for name, reference in chosen.items()])
+        noise = np.stack([reference.variance_at(part.energy) for reference in chosen.values()])
+        missing = {name: reference.is_missing(part.energy, margin) for name, reference in chosen.items()}
+        notes = [
+            f"{number_of(int(each.sum()), 'energy')} from {part.energy[each].min():g} to {part.energy[each].max():g} eV"
+            f" left out, where reference {name} was not measured"
+            for name, each in missing.items()
+            if each.any()
+        ]
+        used = ~np.any(list(missing.values()), axis=0)
+        alike = [list(chosen)[place] for place in dependent_references(table[:, used], together or len(chosen))]
+        if len(alike) == 1:
+            raise ValueError(f"reference {alike[0]} is zero at all energies of the fit")
+        if alike:
+            raise ValueError(f"references {', '.join(alike)} cannot be told apart: one is a sum of the others")
+        if not used.all():
+            part = replace(part, values=np.where(used, part.values, np.nan))
+        return _Fitted(part, table, noise, used, "; ".join(notes))
+
     def _mean(self, names: Sequence[str], fractions: FloatArray, covariance: FloatArray) -> dict[str, Value]:
         """Give the mean of `values`, weighted by the fractions; nothing where there are none."""
         if not self.values:
@@ -245,11 +276,11 @@ class LcfMeasure(_Fit):
     def measure(self, spectra: Spectra, references: References) -> Measured:
         """Read it off spectra; of a few, combinations of references are ranked where that is asked for."""
         chosen = self._chosen(references)
-        part = spectra.within(self.window)
-        table = np.stack([reference.at(part.energy, name) for name, reference in chosen.items()])
-        noise = np.stack([reference.variance_at(part.energy) for reference in chosen.values()])
+        margin = self.max_shift if self.shift else 0.0
+        fitted = self._at(spectra.within(self.window), chosen, margin=margin, together=self.combinations)
+        part, table, noise = fitted.spectra, fitted.table, fitted.noise
         if self.combinations:
-            return self._ranked(spectra, part, tuple(chosen), table, noise)
+            return self._ranked(spectra, fitted, tuple(chosen))
         found = fit_linear_combination(
             part.energy, part.values, table, part.variance, reference_variance=noise,
             non_negative=self.non_negative, shift=self.shift, max_shift=self.max_shift,
@@ -264,15 +295,15 @@ class LcfMeasure(_Fit):
             **({"shift": Value(found.shift, found.shift_sigma, "shift of the references", "eV")} if self.shift else {}),
             "residual": Value(found.residual, None, "2-norm of the residual", scaled=True),
         }
-        model = _model(part.energy, table, found.fractions, found.shift if self.shift else None)
+        model = fitted.whole(_model(part.energy, table, found.fractions, found.shift if self.shift else None))
         misfit = _misfit(part, model, found.fractions, table, noise, further=int(self.shift))
         return Measured(
-            values | misfit.values, found.status, curves={"fit": _back(spectra, part, model, "fit")}, note=misfit.note
-        )
+            values | misfit.values, found.status, curves={"fit": _back(spectra, part, model, "fit")},
+            note=_notes(fitted.note, misfit.note),
+        )  # fmt: skip
 
-    def _ranked(
-        self, spectra: Spectra, part: Spectra, names: tuple[str, ...], table: FloatArray, noise: FloatArray
-    ) -> Measured:
+    def _ranked(self, spectra: Spectra, fitted: _Fitted, names: tuple[str, ...]) -> Measured:
+        part, table, noise = fitted.spectra, fitted.table, fitted.noise
         if spectra.shape and int(np.prod(spectra.shape)) > MOST_LISTED**2:
             raise ValueError("combinations of references are compared for single spectra, not for pixels")
         fractions, sigma = np.zeros((2, *spectra.shape, len(names)))
@@ -299,7 +330,7 @@ class LcfMeasure(_Fit):
             sigma[place][list(best.references)] = best.fit.sigma
             p_value[place], reduced[place] = best.p_value, best.reduced_chi_square
             shift = best.fit.shift if self.shift else None
-            curve[place] = _model(part.energy, table[list(best.references)], best.fit.fractions, shift)
+            curve[place] = fitted.whole(_model(part.energy, table[list(best.references)], best.fit.fractions, shift))
         values = {
             **{
                 f"of_{name}": Value(
@@ -317,7 +348,9 @@ class LcfMeasure(_Fit):
                 p_values, None, "of the F test against the best with one reference less; NaN of one"
             ),
         }
-        return Measured(values, status, curves={"fit": _back(spectra, part, curve, "fit")}, table=kept)
+        return Measured(
+            values, status, curves={"fit": _back(spectra, part, curve, "fit")}, table=kept, note=fitted.note
+        )
 
 
 class MllsMeasure(_Fit):
@@ -336,21 +369,24 @@ class MllsMeasure(_Fit):
     def measure(self, spectra: Spectra, references: References) -> Measured:
         """Read it off spectra."""
         chosen = self._chosen(references)
-        needed = spectra.within(self.window)
+        fitted = self._at(spectra.within(self.window), chosen)
+        needed, own, own_noise = fitted.spectra, fitted.table, fitted.noise
         low, high = needed.energy[0], needed.energy[-1]
         # The references are needed where they are fitted; before, they are zero by assumption.
         inside = (spectra.energy >= low) & (spectra.energy <= high)
         table, noise = np.zeros((2, len(chosen), len(spectra.energy)))
-        for place, (name, reference) in enumerate(chosen.items()):
-            table[place, inside] = reference.at(needed.energy, name)
-            noise[place, inside] = reference.variance_at(needed.energy)
+        table[:, inside], noise[:, inside] = own, own_noise
+        values = spectra.values
+        if fitted.note:
+            values = values.copy()
+            values[..., inside] = needed.values
         found = fit_mlls(
-            spectra.energy, spectra.values, table, spectra.variance, reference_variance=noise,
+            spectra.energy, values, table, spectra.variance, reference_variance=noise,
             window=(float(low), float(high)),
             exponent=self.exponent, pre_edge=self.pre_edge, non_negative=self.non_negative,
         )  # fmt: skip
         covariance = found.covariance[..., 1:, 1:]
-        values = {
+        quantities = {
             **{
                 f"of_{name}": Value(found.coefficients[..., place], found.sigma[..., place], f"coefficient of {name}")
                 for place, name in enumerate(chosen)
@@ -365,14 +401,14 @@ class MllsMeasure(_Fit):
         law = found.background[..., None] * np.exp(
             -found.exponent[..., None] * np.log(needed.energy / found.reference_energy)
         )
-        model = law + found.coefficients @ table[:, inside]
+        model = fitted.whole(law + found.coefficients @ own)
         curves = {
             "fit": _back(spectra, needed, model, "fit"),
             "power_law": _back(spectra, needed, law, "power law of the fit"),
         }
         further = 1 + (self.exponent == "joint")
-        misfit = _misfit(needed, model, found.coefficients, table[:, inside], noise[:, inside], further=further)
-        return Measured(values | misfit.values, found.status, curves=curves, note=misfit.note)
+        misfit = _misfit(needed, model, found.coefficients, own, own_noise, further=further)
+        return Measured(quantities | misfit.values, found.status, curves=curves, note=_notes(fitted.note, misfit.note))
 
 
 Measure = Annotated[
@@ -385,6 +421,24 @@ Measure = Annotated[
     | MllsMeasure,
     Field(discriminator="by"),
 ]
+
+
+class _Fitted(NamedTuple):
+    """Spectra, NaN at energies that are left out, and references at the same energies, (references, n_energies)."""
+
+    spectra: Spectra
+    table: FloatArray
+    noise: FloatArray
+    used: NDArray[np.bool_]  # energies that are not left out
+    note: str  # which are; "" for none
+
+    def whole(self, model: FloatArray) -> FloatArray:
+        """Give what was fitted, not known at energies that were left out."""
+        return np.where(self.used, model, np.nan)
+
+
+def _notes(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
 
 
 class _Misfit(NamedTuple):

@@ -39,6 +39,7 @@ class ReferenceSpectrum(_Table):
     values: tuple[float, ...]
     sigma: tuple[float, ...] = ()  # standard uncertainty; none: not known, and not counted
     source: str  # the run or file it is from
+    gaps: tuple[tuple[float, float], ...] = ()  # eV, between which nothing was measured at the energies that were set
 
     @model_validator(mode="after")
     def _is_a_spectrum(self) -> ReferenceSpectrum:
@@ -55,7 +56,7 @@ class ReferenceSpectrum(_Table):
     def spectrum(self) -> Reference:
         """Give it as measures take it."""
         sigma = np.array(self.sigma) if self.sigma else np.zeros(len(self.energy))
-        return Reference(np.array(self.energy), np.array(self.values), sigma**2)
+        return Reference(np.array(self.energy), np.array(self.values), sigma**2, self.gaps)
 
 
 class Normalisation(_Table):

@@ -80,6 +80,38 @@ def unmix_with_own_weights(
     return fractions, covariance, residual
 
 
+def dependent_references(references: FloatArray, together: int) -> list[int]:
+    """Find references that no fit can tell apart: one that is a sum of others, and these.
+
+    Parameters
+    ----------
+    references : numpy.ndarray, shape (k, n_energies)
+        At the energies fitted.
+    together : int
+        How many of them are fitted together: sums of more are not looked for.
+
+    Returns
+    -------
+    list of int
+        None where there are none, or fewer energies than are fitted together: then there is no fit at all.
+    """
+    count, energies = references.shape
+    if energies < min(count, together):
+        return []
+    length = np.linalg.norm(references, axis=1, keepdims=True)
+    unit = references / np.where(length > 0, length, 1.0)
+    apart: list[int] = []
+    for place in range(count):
+        sums, *_ = np.linalg.lstsq(unit[apart].T, unit[place])
+        if np.linalg.norm(unit[place] - sums @ unit[apart]) > INDEPENDENT:
+            apart.append(place)
+            continue
+        found = [other for other, share in zip(apart, sums, strict=True) if abs(share) > INDEPENDENT]
+        if len(found) <= together:
+            return [*found, place]
+    return []
+
+
 def solve_normal_equations(
     gram: FloatArray, offered: FloatArray, *, non_negative: bool = True, free: int = 0
 ) -> tuple[FloatArray, FloatArray, BoolArray]:

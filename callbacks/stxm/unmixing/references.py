@@ -17,6 +17,7 @@ from callbacks.stxm.density.masks import GOOD, LOW_JUMP
 from callbacks.stxm.density.whole import WholeDensity
 from callbacks.stxm.edges import Window, inside
 from callbacks.stxm.unmixing.fractions import fit_flattened, fit_mean, spread_of_noise, with_uncertain_references
+from callbacks.wording import number_of
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
@@ -33,6 +34,7 @@ class Reference(BaseModel):
     optical_density: tuple[float, ...]
     sigma: tuple[float, ...] = ()  # standard uncertainty of the optical density; none: not known, and not counted
     source: str = ""  # the run or file it is from
+    gaps: tuple[tuple[float, float], ...] = ()  # eV, between which nothing was measured at the energies that were set
 
     @model_validator(mode="after")
     def _one_length(self) -> Reference:
@@ -134,7 +136,7 @@ def references_at(
     Returns
     -------
     numpy.ndarray, shape (references, energies)
-        NaN at energies beyond those of the reference.
+        NaN at energies beyond those of the reference, or in its gaps.
 
     Raises
     ------
@@ -167,7 +169,8 @@ def _scaled(
             raise ValueError(f"reference {name}: has no edge between its pre-edge and its post-edge")
         noise = np.square(reference.sigma) if reference.sigma else np.zeros(len(own))
         of_jump = noise[above].sum() / above.sum() ** 2 + noise[below].sum() / below.sum() ** 2
-        yield _interpolated(energies, own, density) / jump, float(np.sqrt(of_jump) / jump)
+        at = np.where(_in_gap(energies, reference), np.nan, _interpolated(energies, own, density))
+        yield at / jump, float(np.sqrt(of_jump) / jump)
 
 
 def _interpolated(energies: FloatArray, own: FloatArray, values: FloatArray) -> FloatArray:
@@ -183,6 +186,24 @@ def _covered(energies: FloatArray, own: FloatArray) -> BoolArray:
     return np.asarray((energies >= low) & (energies <= high))
 
 
+def _in_gap(energies: FloatArray, reference: Reference) -> BoolArray:
+    """Tell at which energies a reference was not measured, between those at which it was."""
+    found = np.zeros(len(energies), dtype=bool)
+    for low, high in reference.gaps:
+        found |= (energies > low) & (energies < high)
+    return found
+
+
+def in_gaps(energies: FloatArray, references: Mapping[str, Reference]) -> list[str]:
+    """Name the references that were not measured at some of the energies (eV), between those at which they were."""
+    missing = {name: energies[_in_gap(energies, reference)] for name, reference in references.items()}
+    return [
+        f"reference {name}: was not measured at {number_of(len(at), 'energy')} from {at.min():g} to {at.max():g} eV"
+        for name, at in missing.items()
+        if len(at)
+    ]
+
+
 def beyond(energies: FloatArray, references: Mapping[str, Reference]) -> list[str]:
     """Name the references that do not cover all energies (eV), each with what it covers and what was expected."""
     return [
@@ -191,6 +212,11 @@ def beyond(energies: FloatArray, references: Mapping[str, Reference]) -> list[st
         for name, reference in references.items()
         if not _covered(energies, np.array(reference.energy)).all()
     ]
+
+
+def uncovered(energies: FloatArray, references: Mapping[str, Reference]) -> list[str]:
+    """Name the references that are not known at all energies (eV), each with where they are not."""
+    return [*beyond(energies, references), *in_gaps(energies, references)]
 
 
 def variance_at(energies: FloatArray, reference: Reference) -> FloatArray:
@@ -260,6 +286,7 @@ def normalised_references(
         references = {}
     else:
         left_out = [f"{each}; left out" for each in beyond(energies, references)]
+        left_out += [f"{each}; interpolated there" for each in in_gaps(energies, references)]
     level, weight = windows.weights(energies)
     names, spectra, covariance = [], [], []
     for name, reference in references.items():
@@ -321,7 +348,7 @@ def fit_references(
     )
     used = np.asarray(np.isfinite(references).all(axis=0))
     references = references[:, used]
-    note = "; ".join(beyond(energies, settings.references))
+    note = "; ".join(uncovered(energies, settings.references))
     status = why_not(references)
     if status and note:
         status = f"{status}; {note}"

@@ -14,9 +14,9 @@ from callbacks.stxm.edges import Window
 from callbacks.stxm.unmixing.fractions import with_uncertain_references
 from callbacks.stxm.unmixing.references import (
     ChemistrySettings,
-    beyond,
     reference_spread,
     references_at,
+    uncovered,
     why_not,
 )
 
@@ -90,7 +90,7 @@ class RunningFit:
         used = len(self._references)
         if problem := why_not(np.array(list(self._references.values())).reshape(used, -1).T):
             so_far = np.array(list(self._energies.values()))
-            return found, "; ".join([problem, *beyond(so_far, self._settings.references)])
+            return found, "; ".join([problem, *uncovered(so_far, self._settings.references)])
         sample = np.isin(density.mask, (GOOD, LOW_JUMP)) & ~density.blank.pixels
         pixels = np.flatnonzero(sample.ravel() & (self._known == used))
         for start in range(0, len(pixels), PIXELS_AT_A_TIME):

@@ -97,6 +97,17 @@ def test_a_mistake_is_one_line(recipe, words):
     assert "\n" not in str(raised.value)
 
 
+def test_a_reference_with_a_gap_is_not_guessed_there():
+    torn = reference(3.6).where((ENERGY < 640.0) | (ENERGY > 644.0))
+    spoilt = 0.3 * reference(3.6) + 0.7 * reference(2.1)
+    spoilt[(ENERGY >= 640.0) & (ENERGY <= 644.0)] = 9.0
+    references = {"surface": torn, "bulk": reference(2.1)}
+    noise = xr.full_like(spoilt, 1e-3)
+    found = read_off(spoilt, {"references": references, "measures": {"lcf": {}}}, sigma=noise)
+    assert float(found.lcf_of_surface) == pytest.approx(0.3, abs=1e-6)
+    assert "9 energies from 640 to 644 eV left out, where reference surface" in found.lcf_status.attrs["note"]
+
+
 def test_what_is_no_spectrum_image_is_said(tmp_path):
     (tmp_path / "x.hspy").write_text("nothing")
     with pytest.raises(BeamlineError, match=r"x\.hspy: "):

@@ -162,6 +162,44 @@ def test_a_reference_that_is_too_short_is_named():
     )
 
 
+@pytest.mark.parametrize("options", [{"by": "lcf"}, {"by": "lcf", "combinations": 3}, {"by": "mlls", "exponent": 3.0}])
+def test_energies_at_which_a_reference_was_not_measured_are_left_out_and_named(options):
+    kept = recipe().model_dump()["references"]
+    gap = (ENERGY > 640.0) & (ENERGY < 641.0)
+    own = {key: tuple(np.asarray(kept["two"][key])[~gap]) for key in ("energy", "values")}
+    torn = kept | {"two": own | {"source": "a file", "gaps": [(640.0, 641.0)]}}
+    spoilt = mixed(0.4, 0.0, 0.6)
+    spoilt[gap] += 5.0
+    made = {"part": options | {"values": {"two": 2, "three": 3, "four": 4}}}
+    result = analyse([row(spoilt)], [], recipe(references=torn, measures=made))
+    found, told = (
+        result.quantities,
+        "3 energies from 640.25 to 640.75 eV left out, where reference two was not measured",
+    )
+    assert found["part_status"].values.tolist() == ["ok"]
+    assert [line for line in result.assumed if told in line]
+    for name, truth in (("two", 0.4), ("four", 0.6)):
+        assert found[f"part_of_{name}"].values == pytest.approx(truth, abs=4 * found[f"part_of_{name}_sigma"].values[0])
+    assert np.isnan(found["part_fit"].values[0, gap]).all()
+
+
+@pytest.mark.parametrize("by", ["lcf", "mlls"])
+@pytest.mark.parametrize("options", [{}, {"non_negative": True}, {"combinations": 2}])
+def test_references_that_cannot_be_told_apart_are_named(by, options):
+    if by == "mlls" and "combinations" in options:
+        by = "lcf"
+    kept = recipe().model_dump()["references"]
+    same = {"again": kept["two"] | {"values": tuple(3.0 * np.array(kept["two"]["values"]))}}
+    both = kept["two"] | {"values": tuple(np.array(kept["two"]["values"]) + np.array(kept["four"]["values"]))}
+    for more, names in ((same, "two, again"), ({"both": both}, "two, four, both")):
+        made = recipe(references=kept | more, measures={"part": {"by": by} | options})
+        (status,) = analyse([row(mixed(0.4, 0.2, 0.4))], [], made).quantities["part_status"].values
+        assert status == f"references {names} cannot be told apart: one is a sum of the others"
+    zero = recipe(references={"zero": kept["two"] | {"values": (0.0,) * len(ENERGY)}}, measures={"part": {"by": by}})
+    (status,) = analyse([row(mixed(1, 0, 0))], [], zero).quantities["part_status"].values
+    assert status == "reference zero is zero at all energies of the fit"
+
+
 def test_pixels_make_maps_with_status_and_each_is_as_a_row():
     chosen = np.array([[True, False, True], [True, True, True]])
     rng = np.random.default_rng(4)

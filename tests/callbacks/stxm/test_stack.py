@@ -263,3 +263,16 @@ def test_a_reference_of_part_of_the_energies_is_named_with_what_it_covers_and_wh
         "reference binder: covers 520 to 542 eV, expected 520 to 544 eV; 18 of 19 energies are fitted"
     )
     assert len(result["end_member_energy"]) == 18
+
+
+def test_energies_in_the_gap_of_a_reference_are_not_fitted_which_is_said(counts):
+    torn = settings().model_dump()
+    gap = (ENERGIES > 531.0) & (ENERGIES < 533.0)
+    torn["chemistry"]["references"]["binder"] = {
+        "energy": ENERGIES[~gap], "optical_density": oxygen_spectra(ENERGIES)[2][~gap], "gaps": [(531.0, 533.0)]
+    }  # fmt: skip
+    inside = ENERGIES[FEWER][(ENERGIES[FEWER] > 531.0) & (ENERGIES[FEWER] < 533.0)]
+    result = reduced_chain(counts[FEWER], ENERGIES[FEWER], settings=StxmSettings.model_validate(torn))[0].result
+    assert result["chemical_status"] == "ok"
+    assert result["reference_note"].startswith(f"reference binder: was not measured at {len(inside)} energ")
+    assert len(result["end_member_energy"]) == len(ENERGIES[FEWER]) - len(inside)
