@@ -1,10 +1,13 @@
-"""Text as it is shown: of data never a control sequence, a line break or a path; a value with its uncertainty."""
+"""Text as it is shown: of data never a control sequence, a line break, a path or a formula; a value with its sigma."""
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
 
 MOST_CHARACTERS = 200  # of a text where it stands beside others: in a title, in a cell of a table
 MOST_OF_A_NAME = 80  # characters of a file's name, of the 255 bytes that a file system allows
@@ -37,6 +40,48 @@ def shortened(text: object, most: int = MOST_CHARACTERS) -> str:
 def encodable(text: str) -> str:
     """Make visible what no encoding can write: halves of surrogate pairs."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def write_csv(path: Path, about: Iterable[str], lines: Iterable[Iterable[object]]) -> None:
+    """Write a table as CSV, of which no spreadsheet takes a text for a formula.
+
+    Parameters
+    ----------
+    path : Path
+    about : iterable of str
+        Lines before the table, which are marked as comments.
+    lines : iterable of iterable
+        Cells.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written.
+
+    Notes
+    -----
+    A text that begins as a formula does gets an apostrophe before it (OWASP, CSV Injection), also in a comment, whose
+    commas and semicolons a spreadsheet takes for ends of cells.
+    """
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(f"# {_IN_COMMENT.sub(_APOSTROPHE, clean(line))}\n" for line in about)
+        csv.writer(file, lineterminator="\n").writerows([_cell(clean(cell)) for cell in line] for line in lines)
+
+
+_FORMULA = "-=+@\uff0d\uff1d\uff0b\uff20"  # what it begins with, of usual width and of full
+_IN_COMMENT = re.compile(rf"(?<=[,;])\s*(?=[{_FORMULA}])")
+_APOSTROPHE = r"\g<0>'"
+
+
+def _cell(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would compute, which a number is not."""
+    if not text.lstrip().startswith(tuple(_FORMULA)):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
 
 
 def file_name_of(*parts: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import re
 from collections.abc import Iterable
@@ -26,7 +25,7 @@ from beamline.errors import BeamlineError
 from beamline.report.figures import Drawn, literal
 from beamline.report.layout import DRAWN_SIZE, arrange, fit_texts
 from beamline.report.numbers import Numbers, numbers_of
-from beamline.text import clean, file_name_of
+from beamline.text import file_name_of, write_csv
 
 Format = Literal["pdf", "svg", "png"]
 Colours = Literal["standard", "colour-blind", "grey"]
@@ -152,7 +151,7 @@ def write_figures(drawn: Iterable[Drawn], folder: Path, style: FigureStyle) -> l
         written.append(path)
         for table, place in zip(tables, _places(tables), strict=True):
             path = folder / f"{file_name_of(name, place) if place else name}.csv"
-            _write_numbers(path, table, (heading, caption))
+            write_csv(path, filter(None, (heading, caption, table.name)), table.lines())
             written.append(path)
     return written
 
@@ -166,14 +165,6 @@ def _places(tables: list[Numbers]) -> list[str]:
     if len(tables) < 2:
         return [""] * len(tables)
     return [chr(ord("a") + place % 26) * (1 + place // 26) for place in range(len(tables))]
-
-
-def _write_numbers(path: Path, table: Numbers, about: tuple[str, ...]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        for line in (*about, table.name):
-            if line:
-                file.write(f"# {clean(line)}\n")
-        csv.writer(file, lineterminator="\n").writerows([[clean(cell) for cell in row] for row in table.lines()])
 
 
 def restyle(figure: Figure, style: FigureStyle) -> None:

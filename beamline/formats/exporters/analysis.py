@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -24,7 +23,7 @@ from beamline.formats.exporters.nexus import (
     write_text,
 )
 from beamline.storage import Run
-from beamline.text import clean, file_name_of
+from beamline.text import file_name_of, write_csv
 from callbacks.contract import Described, PooledResult, Result
 
 SIGMA, VARIANCE, STATUS, REASONS = "_sigma", "_variance", "_status", "_reasons"
@@ -83,10 +82,7 @@ def write_analysis(folder: Path, derived: Run, result: Result) -> list[Path]:
     written = []
     for name, header, rows in _tables(fields):
         path = folder / f"{name}.csv"
-        with path.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(f"# {clean(line)}\n" for line in about)
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerows([clean(cell) for cell in line] for line in (header, *rows))
+        write_csv(path, about, (header, *rows))
         written.append(path)
     path = folder / "analysis.nxs"
     _write_maps(path, fields, derived, about[0])

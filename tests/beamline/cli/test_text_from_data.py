@@ -1,5 +1,6 @@
 """Text from data, through every command: never markup, a control sequence, HTML, mathematics, or a path."""
 
+import csv
 import io
 import json
 import unicodedata
@@ -17,8 +18,9 @@ from beamline.operations.replay import reduce_documents
 from beamline.report.figures import literal
 from beamline.storage import DerivedRuns, Layout, Recorder
 from beamline.storage.log import FORMAT, pack
-from beamline.text import clean, file_name_of, shortened
+from beamline.text import clean, file_name_of, shortened, write_csv
 
+FORMULAE = ['=HYPERLINK("http://x")', "+1+1", "-1+1", "@SUM(A1)", "\uff1d1+1", " =1+1"]
 HOSTILE = "[/x][bold]\x1b[2J\x9b31m<script>alert(1)</script>\"'>$\\frac$../../x\n\r\t\0\u202e:smile:" + 500 * "long "
 SHOWN = r"[/x][bold]\x1b[2J\x9b31m<script>alert(1)</script>"  # the beginning of it, as it is to be shown
 
@@ -61,6 +63,15 @@ def run(tmp_path_factory):
         for document in reduce_documents(documents, None):
             derived(*document)
     return folder, documents[0][1]["uid"]
+
+
+def test_no_cell_of_a_table_is_a_formula_and_numbers_stay_as_they_are(tmp_path):
+    path, numbers = tmp_path / "table.csv", ["-1.5", "+2", "-inf", "nan", "1e-05"]
+    write_csv(path, ["made of a,=1+1; @SUM(A1), b"], [["name", *FORMULAE], ["=", *numbers, "a=b"]])
+    about, *lines = csv.reader(path.read_text("utf-8").splitlines())
+    assert about == ["# made of a", "'=1+1; '@SUM(A1)", " b"]
+    assert lines[0] == ["name", *(f"'{text}" for text in FORMULAE)]
+    assert lines[1] == ["'=", *numbers, "a=b"]
 
 
 def is_harmless(text):
