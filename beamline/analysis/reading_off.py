@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from beamline.endstation.config import explain
@@ -30,8 +31,8 @@ def read_off(spectra: xr.DataArray, recipe: Mapping[str, Any], *, sigma: xr.Data
     recipe : mapping
         The tables ``measures``, ``normalise`` and ``references`` of a recipe; references may be arrays with energies.
     sigma : xarray.DataArray, optional
-        Standard uncertainties, of the same shape. Without them those of counts are taken: the root of each, of one at
-        least.
+        Standard uncertainties, of the same shape; 0 or NaN where not measured. Without them those of counts are taken:
+        the root of each, of one at least.
 
     Returns
     -------
@@ -42,21 +43,24 @@ def read_off(spectra: xr.DataArray, recipe: Mapping[str, Any], *, sigma: xr.Data
     Raises
     ------
     BeamlineError
-        When there are no energies or several dimensions that could be, or uncertainties of other spectra; for a mistake
-        in the recipe, and a measure that cannot be taken of any spectrum of these energies.
+        When there are no energies or several dimensions that could be, anything is not of real numbers, an energy
+        stands there twice, or uncertainties are of other spectra; for a mistake in the recipe, and a measure that
+        cannot be taken of any spectrum of these energies.
     """
     if not isinstance(spectra, xr.DataArray):
         raise BeamlineError(f"spectra: are {type(spectra).__name__}, expected xarray.DataArray with energies")
-    axis = _energy_of(spectra)
+    axis = _energy_of(spectra, "spectra")
     ordered = spectra.transpose(..., axis).sortby(axis)
-    values = np.asarray(ordered.values, dtype=float)
+    values = _numbers(ordered, "spectra")
     if sigma is None:
         variance = np.where(np.isfinite(values), np.maximum(values, 1.0), np.nan)
     else:
-        noise = np.asarray(_beside(sigma, spectra, axis).transpose(*ordered.dims).sortby(axis).values, dtype=float)
+        noise = _numbers(_beside(sigma, spectra, axis).transpose(*ordered.dims).sortby(axis), "sigma")
+        if (noise < 0).any():
+            raise BeamlineError(f"sigma: is {np.nanmin(noise):g}, expected above zero, or NaN where not measured")
         variance = np.where(noise > 0, noise**2, np.nan)
     checked = _recipe(recipe)
-    given = Spectra(np.asarray(ordered[axis].values, dtype=float), values, variance)
+    given = Spectra(ordered[axis].values.astype(float), values, variance)
     status = np.full(given.shape, "ok", dtype=object)
     references = {name: each.spectrum() for name, each in checked.references.items()}
     found: dict[str, xr.DataArray] = {}
@@ -123,7 +127,7 @@ def _image(signal: EelsSignal, source: str, problems: list[str]) -> xr.DataArray
     )
 
 
-def _energy_of(spectra: xr.DataArray) -> str:
+def _energy_of(spectra: xr.DataArray, what: str) -> str:
     """Give the dimension that has the energies: the one with a coordinate in eV, or called energy."""
     found = [
         str(name)
@@ -134,11 +138,27 @@ def _energy_of(spectra: xr.DataArray) -> str:
     if len(found) != 1:
         have = ", ".join(map(str, spectra.dims)) or "no dimension"
         raise BeamlineError(
-            f"expected one dimension with energies (eV) as its coordinate, found {found or 'none'} of {have}"
+            f"{what}: expected one dimension with energies (eV) as its coordinate, found {found or 'none'} of {have}"
         )
     if (unit := spectra[found[0]].attrs.get("units", "eV")) != "eV":
         raise BeamlineError(f"{found[0]}: is in {unit}, expected eV")
+    if spectra[found[0]].dims != (found[0],):
+        raise BeamlineError(f"{what}: {found[0]} is over {spectra[found[0]].dims}, expected one dimension, {found[0]}")
+    energy = np.sort(_numbers(spectra[found[0]], f"{what}: {found[0]}"))
+    if not energy.size:
+        raise BeamlineError(f"{what}: there is no energy")
+    if not np.isfinite(energy).all():
+        raise BeamlineError(f"{what}: an energy is {energy[~np.isfinite(energy)][0]:g}, expected finite ones")
+    if (twice := energy[1:][np.diff(energy) == 0]).size:
+        raise BeamlineError(f"{what}: the energy {twice[0]:g} eV stands there twice, expected each once")
     return found[0]
+
+
+def _numbers(array: xr.DataArray, what: str) -> NDArray[np.floating]:
+    """Give the values of an array as real numbers."""
+    if array.dtype.kind not in "fiu":
+        raise BeamlineError(f"{what}: values of type {array.dtype}, expected real numbers")
+    return np.asarray(array.values, dtype=float)
 
 
 def _beside(sigma: xr.DataArray, spectra: xr.DataArray, axis: str) -> xr.DataArray:
@@ -156,8 +176,13 @@ def _beside(sigma: xr.DataArray, spectra: xr.DataArray, axis: str) -> xr.DataArr
 
 def _recipe(recipe: Mapping[str, Any]) -> Recipe:
     """Check a recipe; its references may be arrays."""
-    if others := sorted(set(recipe) - {"technique", "measures", "normalise", "references"}):
+    if not isinstance(recipe, Mapping):
+        raise BeamlineError(f"recipe: is {type(recipe).__name__}, expected a mapping with measures")
+    if others := sorted(map(str, set(recipe) - {"technique", "measures", "normalise", "references"})):
         raise BeamlineError(f"recipe: {others[0]}: is of runs; expected measures, normalise, references")
+    for name in ("measures", "references"):
+        if not isinstance(recipe.get(name, {}), Mapping):
+            raise BeamlineError(f"recipe: {name}: is {type(recipe[name]).__name__}, expected a mapping by names")
     tables = {"technique": "stxm", **recipe}
     tables["references"] = {
         name: _reference(name, each) if isinstance(each, xr.DataArray) else each
@@ -177,11 +202,11 @@ def _recipe(recipe: Mapping[str, Any]) -> Recipe:
 
 
 def _reference(name: str, array: xr.DataArray) -> dict[str, Any]:
-    axis = _energy_of(array)
+    axis = _energy_of(array, f"reference {name}")
     if array.ndim != 1:
         raise BeamlineError(f"reference {name}: {array.dims}, expected one spectrum")
     ordered = array.sortby(axis)
-    energy, values = ordered[axis].values, ordered.values
+    energy, values = ordered[axis].values, _numbers(ordered, f"reference {name}")
     known = np.isfinite(values)
     return {
         "energy": energy[known].tolist(),

@@ -53,9 +53,11 @@ class Rows:
 
     @property
     def spanned(self) -> slice:
-        """Energies from the first to the last at which any spectrum was measured; none may be in a gap between."""
+        """Energies from the first to the last at which any spectrum was measured; ValueError where none was."""
         found = np.flatnonzero(self.recorded)
-        return slice(found[0], found[-1] + 1) if found.size else slice(0)
+        if not found.size:
+            raise ValueError("nothing was measured at any energy")
+        return slice(found[0], found[-1] + 1)
 
     @property
     def values(self) -> FloatArray:

@@ -81,8 +81,54 @@ def test_normalised_spectra_that_have_no_edge_say_so():
 
 
 @pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda one: one.values.tolist(), "spectra: are list, expected xarray.DataArray"),
+        (lambda one: one.astype(str), "spectra: values of type <U32, expected real numbers"),
+        (lambda one: one + 1j, "spectra: values of type complex128, expected real numbers"),
+        (lambda one: one.astype(object), "spectra: values of type object, expected real numbers"),
+        (lambda one: one[:0], "spectra: there is no energy"),
+        (lambda one: one.where(one > 99), "nothing was measured at any energy"),
+        (lambda one: one.assign_coords(energy=ENERGY.astype(str)), "spectra: energy: values of type <U32, expected"),
+        (lambda one: one.assign_coords(energy=ENERGY.clip(max=650)), "energy 650 eV stands there twice"),
+        (lambda one: one.assign_coords(energy=np.r_[np.nan, ENERGY[1:]]), "spectra: an energy is nan, expected finite"),
+        (
+            lambda one: xr.DataArray(
+                np.ones((2, 110)), dims=("x", "energy"), coords={"energy": (("x", "energy"), np.ones((2, 110)))}
+            ),
+            r"spectra: energy is over \('x', 'energy'\), expected one dimension, energy",
+        ),
+    ],
+)
+def test_spectra_that_are_none_are_refused_in_one_line(change, words):
+    with pytest.raises(BeamlineError, match=words) as raised:
+        read_off(change(reference(2.0)), {"measures": {"edge_position": {}}})
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "words"),
+    [
+        (reference(2.0) * -1, "sigma: is -.*, expected above zero, or NaN where not measured"),
+        (reference(2.0) + 1j, "sigma: values of type complex128, expected real numbers"),
+        ([0.1] * 110, r"sigma: list, expected xarray\.DataArray"),
+    ],
+)
+def test_uncertainties_that_are_none_are_refused_in_one_line(sigma, words):
+    with pytest.raises(BeamlineError, match=words):
+        read_off(reference(2.0), {"measures": {"edge_position": {}}}, sigma=sigma)
+
+
+@pytest.mark.parametrize(
     ("recipe", "words"),
     [
+        (None, "recipe: is NoneType, expected a mapping with measures"),
+        ("states.toml", "recipe: is str, expected a mapping with measures"),
+        ({"measures": ["edge_position"]}, "recipe: measures: is list, expected a mapping by names"),
+        ({"measures": {"half": {"by": "nothing"}}}, "unknown by 'nothing'; expected one of edge_position, derivative"),
+        ({"references": [reference(2.0)]}, "recipe: references: is list, expected a mapping by names"),
+        ({"references": {"a": reference(2.0).astype(str)}}, "reference a: values of type <U32, expected real numbers"),
+        ({1: 2}, "recipe: 1: is of runs"),
         ({"measures": {"centroid": {"window": [1, 2]}}}, "holds 0 points"),
         ({"measures": {"centroid": {}}}, "recipe: measures.centroid.centroid.window: Field required"),
         ({"measures": {"half": {"by": "edge_position", "point": 2}}}, "unknown key 'point'"),
