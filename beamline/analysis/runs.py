@@ -23,7 +23,7 @@ from beamline.operations.runs import block_of, interruptions, sample_of, shown_n
 from beamline.operations.runs import open_runs as find_runs
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
-from beamline.techniques.settings import settings_problems
+from beamline.techniques.settings import settings_problems, shown_settings
 from beamline.techniques.technique import not_reduced
 from callbacks.contract import ENERGY_CALIBRATION, EnergyCalibration, Stream
 
@@ -304,6 +304,11 @@ class Analysis:
         block = self.entry.start["derivation"]
         return f"analysis {self.uid[:8]}: {block['pipeline']} of {len(self.raw_uids)} runs"
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings or the recipe that it was made by, with all points of the references."""
+        return dict(self.entry.start["derivation"]["settings"])
+
     def result(self) -> xr.Dataset:
         """Give what was found; see `dataset_of`.
 
@@ -375,7 +380,7 @@ def _derived(run: Run) -> dict[str, Any]:
         "uid": run.uid,
         "raw_uids": " ".join(run.derivation.raw_uids),
         "pipeline": run.derivation.pipeline,
-        "settings": json.dumps(run.derivation.settings),
+        "settings": json.dumps(shown_settings(run.derivation.settings)),
         "software": json.dumps(run.derivation.software),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from beamline.report.stxm import pooled_figures
 from beamline.report.style import FigureStyle
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
-from beamline.techniques.settings import processing_problems
+from beamline.techniques.settings import processing_problems, shown_settings
 from beamline.techniques.technique import not_reduced
 from beamline.text import shortened
 from callbacks.contract import (
@@ -376,7 +377,10 @@ def _contents_of(pooled: Pooled, settings: StxmSettings) -> PageContents:
             *(f"run {run[:8]}: {problem}" for run, problems in left_out for problem in problems),
         ],
         drawn=pooled_figures(result),
-        provenance=[("runs", ", ".join(map(str, result.runs))), ("settings", settings.model_dump_json())],
+        provenance=[
+            ("runs", ", ".join(map(str, result.runs))),
+            ("settings", json.dumps(shown_settings(settings.model_dump(mode="json")))),
+        ],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from beamline.report.page import PageContents
 from beamline.report.rixs_pooled import pooled_figures
 from beamline.storage.results import Run
 from beamline.storage.runs import Entry, Runs
+from beamline.techniques.settings import shown_settings
 from beamline.text import shortened
 from callbacks.analysis import Recipe, analyse
 from callbacks.analysis.analyse import is_map
@@ -140,7 +142,7 @@ def contents_of(analysed: Analysed) -> PageContents:
     result, measures = analysed.result, list(analysed.recipe.measures)
     maps = _maps_of(analysed)
     samples = ", ".join(dict.fromkeys(shortened(sample) for sample in map(str, result.row_sample)))
-    settings = analysed.recipe.model_dump_json(exclude_defaults=True)
+    settings = shown_settings(analysed.recipe.model_dump(mode="json", exclude_defaults=True))
     return PageContents(
         title=f"{number_of(len(analysed.runs), 'run')} of {TITLES[analysed.recipe.technique]}: {samples}",
         subtitle=f"derived run {analysed.uid}",
@@ -154,7 +156,7 @@ def contents_of(analysed: Analysed) -> PageContents:
             *([("calibration of all maps", calibration_line(summary_of_maps(maps)))] if maps else []),
             *(("corrected", str(note)) for note in result.corrected),
             *((f"reference {name}", each.source) for name, each in analysed.recipe.references.items()),
-            ("recipe", settings),
+            ("recipe", json.dumps(settings)),
         ],
     )
 

@@ -25,6 +25,7 @@ from beamline.report.style import FigureStyle
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
 from beamline.techniques import Technique
+from beamline.techniques.settings import shown_settings
 from beamline.techniques.technique import not_reduced
 from beamline.text import shortened
 from callbacks.contract import SERIES, Series
@@ -143,7 +144,7 @@ def _provenance(raw: Run, derived: Run, parts: Mapping[str, str]) -> list[tuple[
         ("derived run", derived.uid),
         ("pipeline", derivation.pipeline),
         ("software", ", ".join(f"{name} {version}" for name, version in derivation.software.items())),
-        ("settings", json.dumps(derivation.settings)),
+        ("settings", json.dumps(shown_settings(derivation.settings))),
         ("measurement", raw.measurement.model_dump_json()),
         *(
             (key, json.dumps(raw.start[key], default=str))

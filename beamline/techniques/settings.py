@@ -1,4 +1,4 @@
-"""Check the settings of the reductions that a configuration gives."""
+"""Check the settings of the reductions that a configuration gives, and show those that were kept."""
 
 from __future__ import annotations
 
@@ -38,3 +38,34 @@ def settings_problems(processing: Mapping[str, Any]) -> list[str]:
         except ValidationError as error:
             problems += explain(error, models[name], "processing", name)
     return problems
+
+
+def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Give settings to be shown: of each spectrum in them its source, energies and number of points, not the arrays.
+
+    Parameters
+    ----------
+    settings : mapping
+        As a derived run keeps them; a table with a list ``energy`` (eV) and others of its length is a spectrum.
+
+    Returns
+    -------
+    dict
+        For JSON.
+    """
+    return {name: _shown(value) for name, value in settings.items()}
+
+
+def _shown(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    energy = value.get("energy")
+    if not isinstance(energy, list | tuple) or not energy:
+        return shown_settings(value)
+    short = {"energy": f"{energy[0]:g} to {energy[-1]:g} eV", "points": len(energy)}
+    others = {
+        name: one
+        for name, one in value.items()
+        if not (isinstance(one, list | tuple) and len(one) == len(energy)) and name != "energy"
+    }
+    return short | others

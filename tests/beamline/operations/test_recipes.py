@@ -1,5 +1,6 @@
 """Analyses by a recipe: from runs to tables, maps, a report and a derived run that is made again by its uid."""
 
+import html
 import json
 import re
 from contextlib import closing
@@ -13,6 +14,7 @@ from scipy.special import expit
 from stxm_documents import stxm_documents
 
 from beamline.acquire.session import Session, measure
+from beamline.analysis import open_runs
 from beamline.endstation.config import load_config
 from beamline.formats.importers.xdi import xdi_documents
 from beamline.operations.replay import reduce_documents
@@ -104,6 +106,15 @@ def test_a_recipe_makes_tables_a_report_and_a_run_that_is_made_again(spectra, tm
     words_of_measures = "Fits: state", "edge position", "mean", "± by energy scale (eV)", "Pale: with"
     for words in ("3 runs of absorption spectra", *words_of_measures):
         assert words in report, words
+    kept = open_runs(spectra).analysis(outcome["derived_uid"])
+    short = json.loads(kept.result().attrs["settings"])["references"]["charged"]
+    whole = kept.settings["references"]["charged"]
+    number = len(whole["energy"])
+    assert number == len(whole["values"]) > 50
+    assert short["energy"] == f"{whole['energy'][0]:g} to {whole['energy'][-1]:g} eV"
+    assert (short["points"], short["source"]) == (number, whole["source"])
+    assert json.dumps({key: short[key] for key in ("energy", "points")})[1:-1] in html.unescape(report)
+    assert json.dumps(whole["values"][:2])[:-1] not in report
     again = as_json("analyse", outcome["derived_uid"][:8], "--data-dir", spectra, "-o", tmp_path / "again.html")
     assert again["derived_uid"] != outcome["derived_uid"]
     assert again["spectra"] == outcome["spectra"]

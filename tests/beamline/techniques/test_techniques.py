@@ -3,6 +3,7 @@
 import pytest
 
 from beamline.techniques import TECHNIQUES, pipelines
+from beamline.techniques.settings import shown_settings
 from callbacks.contract import Result
 from plans import PLANS
 
@@ -34,3 +35,16 @@ def test_the_names_of_the_registry_are_those_of_the_techniques_and_every_plan_ha
     assert set(pipelines()) == set(TECHNIQUES)
     assert issubclass(TECHNIQUES["xas"].pipeline.result, Result)
     assert {"xas", "rixs_map", "elastic_scan", "stxm_stack"} <= PLANS.keys()
+
+
+def test_of_spectra_in_settings_source_energies_and_number_are_shown():
+    spectrum = {"energy": [520.0, 521.0, 530.0], "values": [0.0, 1.0, 2.0], "sigma": [], "gaps": [[521.0, 530.0]]}
+    settings = {"window": [526.0, 550.0], "references": {"a": spectrum | {"source": "run 1"}}, "line": {"energy": 3.0}}
+    assert shown_settings(settings) == settings | {
+        "references": {
+            "a": {
+                "energy": "520 to 530 eV", "points": 3, "sigma": [], "gaps": [[521.0, 530.0]], "source": "run 1"
+            }
+        }
+    }  # fmt: skip
+    assert settings["references"]["a"]["values"] == [0.0, 1.0, 2.0]
