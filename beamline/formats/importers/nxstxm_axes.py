@@ -51,7 +51,8 @@ def find_layout(data: Group, technique: str, lengths: Mapping[str, int], problem
     lengths : mapping of str to int
         Number of points by the role of the axis; see `ROLES`.
     problems : list of str
-        Receives that the order had to be assumed, where lengths do not tell the axes apart.
+        Receives that the order had to be assumed, where lengths do not tell the axes apart, and that it is not the
+        usual one, or not that which the file says, where the shape fits no other.
 
     Raises
     ------
@@ -63,19 +64,36 @@ def find_layout(data: Group, technique: str, lengths: Mapping[str, int], problem
     squeezed = tuple(length for length in signal.shape if length != 1)
     fitting = partial(_fits, order=order, lengths=lengths, squeezed=squeezed)
     of_writer = _pystxm_axes(signal, technique, problems)
-    for axes in (of_writer, _declared_axes(data, technique, order), _older_axes(data, technique, len(signal.shape))):
-        if axes is not None and fitting(axes):
+    said = of_writer, _declared_axes(data, technique, order), _older_axes(data, technique, len(signal.shape))
+    for axes in (each for each in said if each is not None):
+        if fitting(axes):
             return _layout(axes, lengths, technique), signal
     assumed = [axes for axes in itertools.permutations(order) if fitting(axes)]  # the usual order is the first
     if not assumed:
         sizes = ", ".join(f"{lengths[axis]} of {axis}" for axis in order)
         raise ValueError(f"{signal.label}: shape {signal.shape} does not fit its axes: {sizes}")
-    if len({tuple(axis for axis in axes if lengths[axis] != 1) for axes in assumed}) > 1:
+    if len({tuple(_scanned(axes, lengths)) for axes in assumed}) > 1:
         problems.append(
             f"{signal.label}: the file does not say which axis is which, and shape {signal.shape} does not tell; "
             f"taken for {', '.join(assumed[0])}"
         )
+    elif contradicted := next((axes for axes in said if axes is not None), None):
+        sizes = ", ".join(f"{lengths[axis]} of {axis}" for axis in contradicted)
+        problems.append(
+            f"{signal.label}: the file says that its axes are {sizes}, which shape {signal.shape} is not; "
+            f"taken for {', '.join(assumed[0])}"
+        )
+    elif _scanned(assumed[0], lengths) != _scanned(order, lengths):
+        problems.append(
+            f"{signal.label}: the file does not say which axis is which, and shape {signal.shape} fits no other order; "
+            f"taken for {', '.join(assumed[0])}"
+        )
     return _layout(assumed[0], lengths, technique), signal
+
+
+def _scanned(axes: Sequence[str], lengths: Mapping[str, int]) -> list[str]:
+    """Give the axes that have more than one point."""
+    return [axis for axis in axes if lengths[axis] != 1]
 
 
 def _pystxm_axes(signal: Field, technique: str, problems: list[str]) -> list[str] | None:
@@ -93,7 +111,7 @@ def _fits(axes: Sequence[str], order: Sequence[str], lengths: Mapping[str, int],
         return False  # one twice, or of another kind of scan
     if any(lengths[axis] != 1 for axis in set(order) - set(axes)):
         return False  # without an axis that was scanned
-    return squeezed == tuple(lengths[axis] for axis in axes if lengths[axis] != 1)
+    return squeezed == tuple(lengths[axis] for axis in _scanned(axes, lengths))
 
 
 def _layout(axes: Sequence[str], lengths: Mapping[str, int], technique: str) -> Layout:

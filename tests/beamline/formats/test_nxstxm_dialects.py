@@ -472,6 +472,28 @@ def stack_of(tmp_path, **options):
     return pixelator(tmp_path / "7.hdf5", COUNTS, axes, scan_type="sample image stack", **options)
 
 
+def test_data_that_can_only_be_read_in_another_order_than_the_file_says_are_and_that_is_said(tmp_path):
+    turned, axes = COUNTS.transpose(0, 2, 1), {"energy": 1, "sample_y": 2, "sample_x": 3}
+    for said, words in (
+        (
+            axes,
+            f"the file says that its axes are {E} of energy, {Y} of y, {X} of x, which shape ({E}, {X}, {Y}) is not; ",
+        ),
+        ({}, f"the file does not say which axis is which, and shape ({E}, {X}, {Y}) fits no other order; "),
+    ):
+        path = pixelator(tmp_path / f"{len(said)}.hdf5", turned, said, scan_type="sample image stack")
+        documents, _, problems = read(path)
+        counts = [doc["data"][Key.STXM_COUNTS] for name, doc in documents if name == "event"]
+        np.testing.assert_array_equal(np.reshape(counts, COUNTS.shape), COUNTS)
+        assert [one for one in problems if "taken for energy, x, y" in one] == [
+            f"/entry1/Counter0/data: {words}taken for energy, x, y"
+        ]
+    usual = pixelator(tmp_path / "usual.hdf5", COUNTS, {}, scan_type="sample image stack")
+    assert not assumed(read(usual)[2], "taken for energy, ")
+    with pytest.raises(BeamlineError, match=r"shape .* does not fit its axes: 4 of energy, 3 of y, 5 of x"):
+        read(pixelator(tmp_path / "none.hdf5", COUNTS[:, :-1], axes, scan_type="sample image stack"))
+
+
 def test_energies_of_points_that_are_not_those_of_the_axis_are_said(tmp_path):
     def other(entry):
         instrument = make(entry, "instrument", "NXinstrument")
