@@ -254,7 +254,9 @@ class MeasuredRun:
         """Say what was measured and found, as `beamline show --json`."""
         return summary_of(self.runs, self.uid)
 
-    def export(self, output: str | Path | None = None, file_format: Format = "columns") -> list[Path]:
+    def export(
+        self, output: str | Path | None = None, file_format: Format = "columns", *, overwrite: bool = False
+    ) -> list[Path]:
         """Write the run and its reduction for other programs, as `beamline export`.
 
         Parameters
@@ -263,6 +265,8 @@ class MeasuredRun:
             File, or folder of the format "columns"; named after the run where not given.
         file_format : str
             "columns": tables as text; "nexus": one HDF5 file; others as `beamline export` names them.
+        overwrite : bool
+            Whether files that are there are replaced.
 
         Returns
         -------
@@ -272,9 +276,10 @@ class MeasuredRun:
         Raises
         ------
         BeamlineError
-            When the run is not written in this format, or not there.
+            When the run is not written in this format, or not there, or a file is there already.
         """
-        return export(self.runs, self.uid, file_format, None if output is None else Path(output))
+        path = None if output is None else Path(output)
+        return export(self.runs, self.uid, file_format, path, overwrite=overwrite)
 
 
 @dataclass(frozen=True)
@@ -320,13 +325,15 @@ class Analysis:
         run = self.runs.load(self.entry)
         return dataset_of(run.read(result_of(self.entry)), _derived(run))
 
-    def export(self, output: str | Path | None = None) -> list[Path]:
+    def export(self, output: str | Path | None = None, *, overwrite: bool = False) -> list[Path]:
         """Write tables and maps for other programs, as `beamline export`.
 
         Parameters
         ----------
         output : str or Path, optional
             A folder; named after the analysis where not given.
+        overwrite : bool
+            Whether files that are there are replaced.
 
         Returns
         -------
@@ -336,9 +343,9 @@ class Analysis:
         Raises
         ------
         BeamlineError
-            When it cannot be read, or the files not be written.
+            When it cannot be read, or the files not be written or are there already.
         """
-        return export(self.runs, self.uid, None, None if output is None else Path(output))
+        return export(self.runs, self.uid, None, None if output is None else Path(output), overwrite=overwrite)
 
 
 def _stream(run: Run, name: str) -> Any:

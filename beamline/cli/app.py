@@ -83,6 +83,7 @@ FigureWidth = Annotated[float, typer.Option(metavar="MM", help="Their width: 85 
 Font = Annotated[str, typer.Option(metavar="NAME", help="A font of this computer. Default: matplotlib's.")]
 FontSize = Annotated[float, typer.Option(metavar="PT", help="Of the labels of axes.")]
 FigureColours = Annotated[Literal["standard", "colour-blind", "grey"], typer.Option(help="standard: as in the report.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of these names that are there.")]
 RunName = Annotated[
     str,
     typer.Argument(
@@ -438,6 +439,7 @@ def export(
             "-o", "--output", parser=_path, metavar="PATH", help="File or folder. Default: named after the run."
         ),
     ] = None,
+    overwrite: Overwrite = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -446,7 +448,7 @@ def export(
     from beamline.operations import exporting
     from beamline.operations.runs import open_runs
 
-    written = exporting.export(open_runs(data_dir), run, file_format, output)
+    written = exporting.export(open_runs(data_dir), run, file_format, output, overwrite=overwrite)
     if as_json:
         printing.print_json({"files": [str(path) for path in written]})
     else:
@@ -460,6 +462,7 @@ def report(
         Path | None,
         typer.Option("-o", "--output", parser=_path, metavar="FILE", help="File. Default: named after the run."),
     ] = None,
+    overwrite: Overwrite = False,
     figures: FiguresFolder = None,
     figure_format: FigureFormat = "pdf",
     width: FigureWidth = 180.0,
@@ -475,7 +478,7 @@ def report(
     from beamline.operations.runs import open_runs
 
     style = _figure_style(figures, figure_format, width, font, font_size, colours)
-    path = write_report(open_runs(data_dir), run, output, figures=figures, style=style)
+    path = write_report(open_runs(data_dir), run, output, figures=figures, style=style, overwrite=overwrite)
     if as_json:
         printing.print_json({"report": str(path)} | ({} if figures is None else {"figures": str(figures)}))
     else:
@@ -513,6 +516,7 @@ def analyse(
         Path | None,
         typer.Option("-o", "--output", parser=_path, metavar="FILE", help="Report. Default: named after the analysis."),
     ] = None,
+    overwrite: Overwrite = False,
     figures: FiguresFolder = None,
     figure_format: FigureFormat = "pdf",
     width: FigureWidth = 180.0,
@@ -536,6 +540,7 @@ def analyse(
         sets=settings or [],
         figures=figures,
         style=_figure_style(figures, figure_format, width, font, font_size, colours),
+        overwrite=overwrite,
     )
     printing.print_json(outcome) if as_json else printing.print_analysis(outcome)
     _check_catalogue(outcome)

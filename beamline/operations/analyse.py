@@ -70,6 +70,7 @@ def analyse_runs(
     sets: Sequence[str] = (),
     figures: Path | None = None,
     style: FigureStyle | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Analyse runs together, keep the outcome as a derived run, and write its report.
 
@@ -89,6 +90,8 @@ def analyse_runs(
         Measures to take, and settings, in addition; see `beamline.operations.recipes.read_recipe`.
     figures, style : Path, FigureStyle, optional
         A folder, for the figures in a style for print as well; see `beamline.report.style.write_figures`.
+    overwrite : bool
+        Whether files that are named here are replaced where they are there.
 
     Returns
     -------
@@ -102,7 +105,7 @@ def analyse_runs(
     ------
     BeamlineError
         For runs that are neither reduced stacks nor reduced maps, or both; stacks of different edges, maps of
-        different settings of the spectrograph; nothing to analyse; or a report that cannot be written.
+        different settings of the spectrograph; nothing to analyse; or a report that cannot be written, or is there.
     """
     loaded = load_reduction_config(config)
     if problems := processing_problems(loaded):
@@ -114,12 +117,16 @@ def analyse_runs(
         processing = processing | _kept_settings(runs, before)
     make = _chosen(names, processing, data_dir, recipe, (does, sets))
     if output is None:
-        uid, summary, contents = make()
-        output = _report_of(uid, summary)
-        with new_file(output, data_dir) as part, printed(figures, style, data_dir) as to_print:
-            write_page(part, contents(), to_print)
+        with printed(figures, style, data_dir, overwrite=overwrite) as to_print:
+            uid, summary, contents = make()
+            output = _report_of(uid, summary)
+            with new_file(output, data_dir, overwrite=True) as part:
+                write_page(part, contents(), to_print)
     else:  # where it cannot be, that is said before the work is done
-        with new_file(output, data_dir) as part, printed(figures, style, data_dir) as to_print:
+        with (
+            new_file(output, data_dir, overwrite=overwrite) as part,
+            printed(figures, style, data_dir, overwrite=overwrite) as to_print,
+        ):
             uid, summary, contents = make()
             write_page(part, contents(), to_print)
     late = ingest_now(data_dir, uid)
@@ -234,7 +241,13 @@ def show_pooled(runs: Runs, entry: Entry) -> dict[str, Any]:
 
 
 def report_pooled(
-    runs: Runs, entry: Entry, output: Path | None, *, figures: Path | None = None, style: FigureStyle | None = None
+    runs: Runs,
+    entry: Entry,
+    output: Path | None,
+    *,
+    figures: Path | None = None,
+    style: FigureStyle | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write the report of an analysis that was kept, as `analyse_runs` does it.
 
@@ -246,6 +259,8 @@ def report_pooled(
         The HTML file; named after the analysis where not given.
     figures, style : Path, FigureStyle, optional
         A folder, for the figures in a style for print as well.
+    overwrite : bool
+        Whether files that are named here are replaced where they are there.
 
     Raises
     ------
@@ -254,7 +269,10 @@ def report_pooled(
     """
     uid, summary, contents = _kept(runs, entry)
     path = output or _report_of(uid, summary)
-    with new_file(path, runs.data_dir) as part, printed(figures, style, runs.data_dir) as to_print:
+    with (
+        new_file(path, runs.data_dir, overwrite=overwrite or output is None) as part,
+        printed(figures, style, runs.data_dir, overwrite=overwrite) as to_print,
+    ):
         write_page(part, contents(), to_print)
     return path
 

@@ -62,7 +62,11 @@ def write_campaign(
     scale = f"offset of the monochromator {proposal.offset:+.4f} ± {proposal.offset_sigma:.4f} eV; "
     if not math.isfinite(proposal.offset):
         scale = ""
-    with new_file(path, runs.data_dir) as part, printed(figures, style, runs.data_dir) as to_print:
+    # Each time a campaign goes on, its report is written again.
+    with (
+        new_file(path, runs.data_dir, overwrite=True) as part,
+        printed(figures, style, runs.data_dir, overwrite=True) as to_print,
+    ):
         write_page(
             part,
             PageContents(

@@ -28,7 +28,9 @@ ENDINGS: dict[str, str] = {
 OF_RUNS, OF_ANALYSES = "nexus", "tables"  # where no format is named; an analysis has no other
 
 
-def export(runs: Runs, name: str, file_format: Format | None, output: Path | None) -> list[Path]:
+def export(
+    runs: Runs, name: str, file_format: Format | None, output: Path | None, *, overwrite: bool = False
+) -> list[Path]:
     """Write a run, or an analysis, for other programs.
 
     Parameters
@@ -39,7 +41,10 @@ def export(runs: Runs, name: str, file_format: Format | None, output: Path | Non
     file_format : str or None
         "nexus" of a run, and "tables" of an analysis, where not given.
     output : Path or None
-        File, or folder of the formats "columns" and "tables"; named after the run or the analysis where not given.
+        File, or folder of the formats "columns" and "tables"; named after the run or the analysis where not given, and
+        then replaced where it is there.
+    overwrite : bool
+        Whether a file that is named here, or is in a folder that is, is replaced where it is there.
 
     Returns
     -------
@@ -50,10 +55,10 @@ def export(runs: Runs, name: str, file_format: Format | None, output: Path | Non
     ------
     BeamlineError
         When the technique of the run, or an analysis, is not written in this format, naming those that are; when
-        nothing can be written there.
+        nothing can be written there, or a file is there.
     """
     if (pooled := runs.find_pooled(name)) is not None:
-        return _export_analysis(runs, pooled, file_format or OF_ANALYSES, output)
+        return _export_analysis(runs, pooled, file_format or OF_ANALYSES, output, overwrite=overwrite)
     entry, form = runs.find(name), file_format or OF_RUNS
     raw, derived = runs.load_with_derived(name)
     exporters = technique_of(raw).exporters
@@ -63,13 +68,13 @@ def export(runs: Runs, name: str, file_format: Format | None, output: Path | Non
             f" expected {' or '.join(exporters)}"
         )
     path = output or Path(file_name(entry) + ENDINGS[form])
-    write, documents = exporters[form], runs.documents(entry)
+    write, documents, replaced = exporters[form], runs.documents(entry), overwrite or output is None
     try:
         if ENDINGS[form]:
-            with new_file(path, runs.data_dir) as part:
+            with new_file(path, runs.data_dir, overwrite=replaced) as part:
                 write(part, documents, raw, derived)
             return [path]
-        with new_files(path, runs.data_dir) as folder:
+        with new_files(path, runs.data_dir, overwrite=replaced) as folder:
             written = write(folder, documents, raw, derived)
         return [path / each.name for each in written]
     except FrameReadError as error:  # of a camera's file that is gone or damaged
@@ -77,12 +82,12 @@ def export(runs: Runs, name: str, file_format: Format | None, output: Path | Non
         raise BeamlineError(f"run {entry.uid} cannot be exported with its frames: {what}") from error
 
 
-def _export_analysis(runs: Runs, entry: Entry, file_format: str, output: Path | None) -> list[Path]:
+def _export_analysis(runs: Runs, entry: Entry, file_format: str, output: Path | None, *, overwrite: bool) -> list[Path]:
     if file_format != OF_ANALYSES:
         raise BeamlineError(f"{entry.uid[:8]}: is an analysis, which is not written as {file_format}; expected tables")
     derived = runs.load(entry)
     result = derived.read(result_of(entry))
     path = output or Path(file_name_of("analysis", entry.uid[:8]))
-    with new_files(path, runs.data_dir) as folder:
+    with new_files(path, runs.data_dir, overwrite=overwrite or output is None) as folder:
         written = write_analysis(folder, derived, result)
     return [path / each.name for each in written]

@@ -18,19 +18,22 @@ from callbacks.external import FrameReadError
 if TYPE_CHECKING:
     from beamline.report.style import FigureStyle, Print
 
+THERE = "is there already; expected another name, or --overwrite"  # what is said of a file that is not replaced
 _OF_HDF5 = re.compile(r"error message = '(?P<reason>[^']+)'")
 
 
 @contextmanager
-def new_file(path: Path, data_dir: Path) -> Iterator[Path]:
+def new_file(path: Path, data_dir: Path, *, overwrite: bool) -> Iterator[Path]:
     """Write a file beside its place, and move it there once it is whole; its folder is made where there is none.
 
     Parameters
     ----------
     path : Path
-        An existing file is replaced; of a symbolic link, the file that it names.
+        Of a symbolic link, the file that it names.
     data_dir : Path
         The data folder, whose own files are never replaced.
+    overwrite : bool
+        Whether a file that is there is replaced.
 
     Yields
     ------
@@ -41,13 +44,16 @@ def new_file(path: Path, data_dir: Path) -> Iterator[Path]:
     ------
     BeamlineError
         When it cannot be written: the path is none, of a folder or a device, or in a part of the data folder that
-        holds data, or the disk is full; one line. Nothing is left then, and a file that was there before is as it was.
+        holds data, there is a file that is not to be replaced, or the disk is full; one line. Nothing is left then, and
+        a file that was there before is as it was.
     """
     with _one_line(path):
         _spare_data(path, data_dir)
         target = _target(path)
         if target.exists() and not target.is_file():
             raise BeamlineError(f"{path}: is {_kind(target)}, expected a file")
+        if target.exists() and not overwrite:
+            raise BeamlineError(f"{path}: {THERE}")
         target.parent.mkdir(parents=True, exist_ok=True)
         part = _beside(target)
         part.touch()  # where this cannot be, it is said before the work is done
@@ -59,14 +65,14 @@ def new_file(path: Path, data_dir: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_files(folder: Path, data_dir: Path) -> Iterator[Path]:
+def new_files(folder: Path, data_dir: Path, *, overwrite: bool) -> Iterator[Path]:
     """Write the files of a folder beside their place, and move them there once all are whole.
 
     Parameters
     ----------
     folder : Path
         Made where there is none; other files in it stay.
-    data_dir : Path
+    data_dir, overwrite : Path, bool
         As for `new_file`.
 
     Yields
@@ -93,6 +99,8 @@ def new_files(folder: Path, data_dir: Path) -> Iterator[Path]:
             for file in sorted(part.iterdir()):
                 if (target / file.name).is_dir():
                     raise BeamlineError(f"{folder / file.name}: is a folder, expected a file")
+                if (target / file.name).exists() and not overwrite:
+                    raise BeamlineError(f"{folder / file.name}: {THERE}")
             for file in sorted(part.iterdir()):
                 file.replace(target / file.name)
         finally:
@@ -103,7 +111,9 @@ def new_files(folder: Path, data_dir: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def printed(figures: Path | None, style: FigureStyle | None, data_dir: Path) -> Iterator[Print | None]:
+def printed(
+    figures: Path | None, style: FigureStyle | None, data_dir: Path, *, overwrite: bool
+) -> Iterator[Print | None]:
     """Give where the figures of a report are written for print: in a folder as of `new_files`, or nowhere.
 
     Parameters
@@ -114,13 +124,22 @@ def printed(figures: Path | None, style: FigureStyle | None, data_dir: Path) -> 
         Its own defaults where not given.
     data_dir : Path
         As for `new_file`.
+    overwrite : bool
+        Whether there may be figures already, which are replaced by those of the same name.
+
+    Raises
+    ------
+    BeamlineError
+        As `new_file`; where there are figures, before any is drawn.
     """
     if figures is None:
         yield None
         return
+    if not overwrite and (there := next(iter(sorted(figures.glob("[0-9][0-9]-*"))), None)) is not None:
+        raise BeamlineError(f"{there}: {THERE}")
     from beamline.report.style import FigureStyle, Print  # noqa: PLC0415 - matplotlib takes time to import
 
-    with new_files(figures, data_dir) as folder:
+    with new_files(figures, data_dir, overwrite=overwrite) as folder:
         yield Print(folder, style or FigureStyle())
 
 

@@ -34,7 +34,13 @@ MOST_WARNINGS = 20  # marked frames that are named one by one
 
 
 def write_report(
-    runs: Runs, name: str, output: Path | None, *, figures: Path | None = None, style: FigureStyle | None = None
+    runs: Runs,
+    name: str,
+    output: Path | None,
+    *,
+    figures: Path | None = None,
+    style: FigureStyle | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write the report of a run, or of an analysis of several.
 
@@ -44,22 +50,24 @@ def write_report(
     name : str
         The run, or the uid of an analysis.
     output : Path or None
-        The HTML file; named after the run or the analysis where not given.
+        The HTML file; named after the run or the analysis where not given, and then replaced where it is there.
     figures : Path, optional
         A folder, for each figure in a style for print, with the numbers behind it; see
         `beamline.report.style.write_figures`.
     style : FigureStyle, optional
         Of these.
+    overwrite : bool
+        Whether files that are named here are replaced where they are there.
 
     Raises
     ------
     BeamlineError
-        When the run has not been reduced, or the file cannot be written.
+        When the run has not been reduced, or the file cannot be written or is there.
     """
     if (pooled := runs.find_pooled(name)) is not None:
         from beamline.operations.analyse import report_pooled  # noqa: PLC0415 - what analyses takes time to import
 
-        return report_pooled(runs, pooled, output, figures=figures, style=style)
+        return report_pooled(runs, pooled, output, figures=figures, style=style, overwrite=overwrite)
     entry = runs.find(name)
     raw, derived = runs.load_with_derived(name)
     technique = technique_of(raw)
@@ -68,7 +76,10 @@ def write_report(
     path = output or Path(f"{file_name(entry)}.html")
     summary = summary_of(runs, name)
     title = _title(raw, technique.title)
-    with new_file(path, runs.data_dir) as part, printed(figures, style, runs.data_dir) as to_print:
+    with (
+        new_file(path, runs.data_dir, overwrite=overwrite or output is None) as part,
+        printed(figures, style, runs.data_dir, overwrite=overwrite) as to_print,
+    ):
         write_page(
             part,
             PageContents(

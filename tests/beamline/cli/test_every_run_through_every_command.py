@@ -270,7 +270,8 @@ def assert_frames_are_missing(folder, uid, out):
         one_line(found, str(Layout(folder).frames), ": missing, though runs refer to it (and 1 other file)")
     assert exported.stderr.partition(": /")[2] == replayed.stderr.partition(": /")[2]
     assert not (out / "none.nxs").exists()
-    success(answer("export", uid, "--format", "columns", "-o", out / "columns", "--data-dir", folder))
+    command = "export", uid, "--format", "columns", "-o", out / "columns", "--overwrite"
+    success(answer(*command, "--data-dir", folder))
 
 
 def test_a_reduction_that_cannot_be_read_is_not_said_to_be_none(tmp_path):

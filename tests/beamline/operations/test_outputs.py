@@ -13,7 +13,7 @@ from command_line import answer
 from stxm_documents import stxm_documents
 
 from beamline.errors import BeamlineError
-from beamline.operations.outputs import new_file, new_files
+from beamline.operations.outputs import new_file, new_files, printed
 from beamline.operations.replay import reduce_documents
 from beamline.storage import DerivedRuns, Layout, Recorder
 from callbacks.external import FrameReadError
@@ -22,8 +22,36 @@ NO_DATA = Path("/nowhere")  # no file is written there
 
 
 def write(path, text="whole"):
-    with new_file(Path(path), NO_DATA) as part:
+    with new_file(Path(path), NO_DATA, overwrite=True) as part:
         part.write_text(text)
+
+
+def test_a_file_that_is_there_is_replaced_only_where_that_is_asked_for(tmp_path):
+    write(tmp_path / "file", "old")
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "link"):
+        refused = pytest.raises(
+            BeamlineError, match=rf"{name}: is there already; expected another name, or --overwrite"
+        )
+        with refused, new_file(tmp_path / name, NO_DATA, overwrite=False):
+            pytest.fail("it is said before the work is done")
+    folder = tmp_path / "tables"
+    with new_files(folder, NO_DATA, overwrite=False) as part:
+        (part / "one").write_text("old")
+    with (
+        pytest.raises(BeamlineError, match="one: is there already"),
+        new_files(folder, NO_DATA, overwrite=False) as part,
+    ):
+        _ = [(part / name).write_text("new") for name in ("one", "two")]
+    with new_files(folder, NO_DATA, overwrite=False) as part:
+        (part / "two").write_text("new")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"one": "old", "two": "new"}
+    (folder / "01-spectra.pdf").touch()
+    refused = pytest.raises(BeamlineError, match=r"01-spectra\.pdf: is there already")
+    with refused, printed(folder, None, NO_DATA, overwrite=False):
+        pytest.fail("it is said before anything is drawn")
+    with printed(folder, None, NO_DATA, overwrite=True) as to_print:
+        assert to_print is not None
 
 
 def test_a_file_and_its_folders_are_made_with_the_permissions_of_any_other(tmp_path):
@@ -35,7 +63,7 @@ def test_a_file_and_its_folders_are_made_with_the_permissions_of_any_other(tmp_p
 
 def test_a_file_is_replaced_once_the_new_one_is_whole(tmp_path):
     write(tmp_path / "file", "old")
-    with pytest.raises(ZeroDivisionError), new_file(tmp_path / "file", NO_DATA) as part:
+    with pytest.raises(ZeroDivisionError), new_file(tmp_path / "file", NO_DATA, overwrite=True) as part:
         part.write_text("half" * (1 // 0))
     assert (tmp_path / "file").read_text() == "old"
     write(tmp_path / "file", "new")
@@ -92,14 +120,20 @@ def test_what_cannot_be_written_is_said_in_one_line_and_leaves_nothing(tmp_path)
 def test_a_folder_takes_new_files_and_keeps_the_others(tmp_path):
     folder = tmp_path / "tables"
     for text in ("old", "new"):
-        with new_files(folder, NO_DATA) as part:
+        with new_files(folder, NO_DATA, overwrite=True) as part:
             (part / "one").write_text(text)
         (folder / "other").write_text("other")
     assert {path.name: path.read_text() for path in folder.iterdir()} == {"one": "new", "other": "other"}
-    with pytest.raises(BeamlineError, match=r"one: is a file, expected a folder"), new_files(folder / "one", NO_DATA):
+    with (
+        pytest.raises(BeamlineError, match=r"one: is a file, expected a folder"),
+        new_files(folder / "one", NO_DATA, overwrite=True),
+    ):
         pass
     (folder / "two").mkdir()
-    with pytest.raises(BeamlineError, match=r"two: is a folder, expected a file"), new_files(folder, NO_DATA) as part:
+    with (
+        pytest.raises(BeamlineError, match=r"two: is a folder, expected a file"),
+        new_files(folder, NO_DATA, overwrite=True) as part,
+    ):
         _ = [(part / name).write_text("newest") for name in ("one", "two")]
     assert (folder / "one").read_text() == "new"
     assert sorted(path.name for path in folder.iterdir()) == ["one", "other", "two"]
@@ -107,14 +141,14 @@ def test_a_folder_takes_new_files_and_keeps_the_others(tmp_path):
 
 def test_a_disk_that_is_full_is_said_in_one_line_and_leaves_no_part(small_disk):
     for write_all in (lambda part: part.write_bytes(bytes(5_000_000)), _fill_hdf5):
-        with pytest.raises(BeamlineError) as error, new_file(small_disk / "file", NO_DATA) as part:
+        with pytest.raises(BeamlineError) as error, new_file(small_disk / "file", NO_DATA, overwrite=True) as part:
             write_all(part)
         assert str(error.value) == f"{small_disk / 'file'}: cannot be written: {os.strerror(errno.ENOSPC)}"
         assert not list(small_disk.iterdir())
 
 
 def test_a_file_that_cannot_be_read_is_not_said_to_be_one_that_cannot_be_written(tmp_path):
-    with pytest.raises(FrameReadError, match="frames"), new_file(tmp_path / "file", NO_DATA):
+    with pytest.raises(FrameReadError, match="frames"), new_file(tmp_path / "file", NO_DATA, overwrite=True):
         raise FrameReadError("frames.h5: cannot be read: error message = 'No such file or directory'")
     assert not list(tmp_path.iterdir())
 
@@ -153,6 +187,19 @@ def test_every_command_that_writes_refuses_what_cannot_be_written_in_one_line(im
         assert found.stderr.count("\n") == 1
         assert "internal error" not in found.stderr
     assert answer(*command, "-1", "-o", "", "--data-dir", image).code == 2
+
+
+@pytest.mark.parametrize("command", [["report"], ["export"]], ids=" ".join)
+def test_a_file_that_is_named_is_replaced_only_with_overwrite(image, tmp_path, command):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    found = answer(*command, "-1", "-o", path, "--data-dir", image)
+    assert (found.code, found.stderr) == (
+        1, f"beamline: {path}: is there already; expected another name, or --overwrite\n"
+    )  # fmt: skip
+    assert path.read_text() == "mine"
+    assert answer(*command, "-1", "-o", path, "--overwrite", "--data-dir", image).code == 0
+    assert path.stat().st_size > 1000
 
 
 def holding_data(folder):
@@ -196,17 +243,17 @@ def test_frames_on_another_disk_that_the_data_folder_links_to_are_data_as_well(t
     disk.mkdir()
     folder.mkdir()
     (folder / "frames").symlink_to(disk)
-    with pytest.raises(BeamlineError, match="where data are kept"), new_file(disk / "ccd.h5", folder):
+    with pytest.raises(BeamlineError, match="where data are kept"), new_file(disk / "ccd.h5", folder, overwrite=True):
         pass
     assert not list(disk.iterdir())
 
 
 def test_reports_and_new_names_in_the_data_folder_may_be_written(tmp_path):
     for name in ("reports/x.html", "new/x", "x.nxs", "catalog.nxs", "frames.html", "log.d/frames/x"):
-        with new_file(tmp_path / name, tmp_path) as part:
+        with new_file(tmp_path / name, tmp_path, overwrite=True) as part:
             part.write_text(name)
         assert (tmp_path / name).read_text() == name
-    with new_files(tmp_path, tmp_path) as folder:
+    with new_files(tmp_path, tmp_path, overwrite=True) as folder:
         (folder / "spectrum.txt").touch()
     assert (tmp_path / "spectrum.txt").exists()
 

@@ -135,7 +135,7 @@ def test_a_recipe_makes_tables_a_report_and_a_run_that_is_made_again(spectra, tm
 
 def test_a_spectrum_as_its_reduction_normalised_it_is_as_uncertain_as_one_that_the_recipe_does(spectra, tmp_path):
     options = ["--do", "integral", "--set", "measures.integral.window=[529, 533]"]
-    where = ["--data-dir", spectra, "-o", tmp_path / "report.html"]
+    where = ["--data-dir", spectra, "-o", tmp_path / "report.html", "--overwrite"]
     reduced, anew = (
         as_json("analyse", "1", *options, *more, *where)["spectra"][0]["measures"]["integral"]["area"]
         for more in ([], ["--set", "normalise.by=edge"])
@@ -154,18 +154,18 @@ def test_options_are_a_recipe_too_and_spectra_are_compared_without_one(spectra, 
         "--set",
         "measures.edge_position.points=6",
     ]
-    refused = answer("analyse", "1", "2", *options, "--data-dir", spectra, "-o", out)
+    refused = answer("analyse", "1", "2", *options, "--data-dir", spectra, "-o", out, "--overwrite")
     assert refused.code == 1
     assert "edge_position" in refused.stderr
     assert refused.stderr.count("\n") == 1
     options[3] = "measures.edge_position.search=[532, 540]"
-    found = as_json("analyse", "1", "2", *options, "--data-dir", spectra, "-o", out)
+    found = as_json("analyse", "1", "2", *options, "--data-dir", spectra, "-o", out, "--overwrite")
     assert found["recipe"]["measures"] == {
         "edge_position": {"by": "edge_position", "search": [532.0, 540.0], "points": 6}
     }
-    plain = as_json("analyse", "1", "2", "3", "--data-dir", spectra, "-o", out)
+    plain = as_json("analyse", "1", "2", "3", "--data-dir", spectra, "-o", out, "--overwrite")
     assert [one["measures"] for one in plain["spectra"]] == [{}, {}, {}]
-    printed = answer("analyse", "1", "2", *options, "--data-dir", spectra, "-o", out)
+    printed = answer("analyse", "1", "2", *options, "--data-dir", spectra, "-o", out, "--overwrite")
     assert re.search(r"LRNMC pristine +\d{3}\.\d+ ± 0\.\d+", printed.stdout)
 
 
@@ -302,7 +302,7 @@ def test_regions_by_mask_and_cluster_and_those_that_are_not_there(stack, tmp_pat
     assert "region nowhere: no pixel with sample lies in it" in told
     missing = file.read_text().replace("mask.npy", "none.npy", 1)
     file.write_text(missing)
-    refused = answer("analyse", "7", "-r", file, "--data-dir", stack.data, "-o", tmp_path / "report.html")
+    refused = answer("analyse", "7", "-r", file, "--data-dir", stack.data, "-o", tmp_path / "refused.html")
     assert (refused.code, refused.stderr.count("\n")) == (1, 1)
     assert "none.npy: cannot be read" in refused.stderr
 
@@ -367,7 +367,7 @@ def test_cuts_of_a_map_are_spectra_like_others(rixs, tmp_path):
 def test_self_absorption_of_a_yield_is_taken_off_by_the_geometry_of_the_run(spectra, tmp_path):
     formula = '--set=self_absorption.formula="Li1.2Mn0.54Co0.13Ni0.13O2"'
     windows = ["--set=self_absorption.pre_edge=[519, 526]", "--set=self_absorption.post_edge=[547, 553]"]
-    options = ["--set=channel=tfy", "--data-dir", spectra, "-o", tmp_path / "report.html"]
+    options = ["--set=channel=tfy", "--data-dir", spectra, "-o", tmp_path / "report.html", "--overwrite"]
     plain = as_json("analyse", "1", *options)
     assert plain["assumed"] == ["tfy is as measured, with its self-absorption: no [self_absorption] is given"]
     outcome = as_json("analyse", "1", formula, *windows, *options)
@@ -396,7 +396,8 @@ def test_self_absorption_of_a_map_is_taken_off_by_the_absorption_of_another_run(
         incidence = 45
         exit = 30
     """
-    file, options = tmp_path / "recipe.toml", ["--data-dir", spectra, "-o", tmp_path / "report.html"]
+    file = tmp_path / "recipe.toml"
+    options = ["--data-dir", spectra, "-o", tmp_path / "report.html", "--overwrite"]
     file.write_text(text)
     outcome = as_json("analyse", "-r", file, *options)
     assert ["its absorption is taken to be that of" in told for told in outcome["assumed"]] == [True]
@@ -426,9 +427,9 @@ def test_the_answer_of_json_is_whole(spectra, tmp_path):
 def test_features_of_the_same_samples_are_compared_along_the_cycle(spectra, tmp_path):
     out = tmp_path / "report.html"
     shoulder = ["--do", "integral", "--set", "measures.integral.window=[529.5, 531.5]"]
-    one = as_json("analyse", "1", "2", "3", *shoulder, "--data-dir", spectra, "-o", out)
+    one = as_json("analyse", "1", "2", "3", *shoulder, "--data-dir", spectra, "-o", out, "--overwrite")
     centroid = ["--do", "centroid", "--set", "measures.centroid.window=[528, 534]", "--set", "channel=tfy"]
-    other = as_json("analyse", "2", "3", *centroid, "--data-dir", spectra, "-o", out)
+    other = as_json("analyse", "2", "3", *centroid, "--data-dir", spectra, "-o", out, "--overwrite")
     recipe = tmp_path / "across.toml"
     text = f"""
         technique = "across"
@@ -446,7 +447,7 @@ def test_features_of_the_same_samples_are_compared_along_the_cycle(spectra, tmp_
         "LRNMC 311 mAh/g" = 300
     """
     recipe.write_text(text)
-    across = as_json("analyse", "-r", recipe, "--data-dir", spectra, "-o", out)
+    across = as_json("analyse", "-r", recipe, "--data-dir", spectra, "-o", out, "--overwrite")
     assert [each["capacity_mah_per_g"] for each in across["samples"]] == [0, 131, 300]
     areas = [each["features"]["shoulder"]["value"] for each in across["samples"]]
     assert areas == [each["measures"]["integral"]["area"]["value"] for each in one["spectra"]]
@@ -456,7 +457,7 @@ def test_features_of_the_same_samples_are_compared_along_the_cycle(spectra, tmp_
     assert across["assumed"] == ["centre: not known of LRNMC pristine", "migrated: not known of LRNMC 311 mAh/g"]
     report = out.read_text()
     assert "centre against shoulder" in report
-    again = as_json("analyse", across["derived_uid"], "--data-dir", spectra, "-o", out)
+    again = as_json("analyse", across["derived_uid"], "--data-dir", spectra, "-o", out, "--overwrite")
     assert again["samples"] == across["samples"]
     assert as_json("show", again["derived_uid"], "--data-dir", spectra)["samples"] == across["samples"]
     for change, words in {
@@ -467,7 +468,7 @@ def test_features_of_the_same_samples_are_compared_along_the_cycle(spectra, tmp_
         "quantity": ("quantify", "unknown key 'quantify'; did you mean 'quantity'?"),
     }.items():
         recipe.write_text(text.replace(change, words[0], 1))
-        told = answer("analyse", "-r", recipe, "--data-dir", spectra, "-o", out)
+        told = answer("analyse", "-r", recipe, "--data-dir", spectra, "-o", out, "--overwrite")
         assert (told.code, words[1] in told.stderr) == (1, True), told.stderr
 
 
@@ -579,15 +580,15 @@ def test_features_may_be_of_recipes_beside_which_are_made_first(spectra, tmp_pat
     recipe, out = tmp_path / "across.toml", tmp_path / "report.html"
     text = 'technique = "across"\n[features.area]\nof = "shoulder.toml"\nquantity = "shoulder_area"\n'
     recipe.write_text(text)
-    across = as_json("analyse", "-r", recipe, "--data-dir", spectra, "-o", out)
+    across = as_json("analyse", "-r", recipe, "--data-dir", spectra, "-o", out, "--overwrite")
     of = across["recipe"]["features"]["area"]["of"]
     made = as_json("show", of, "--data-dir", spectra)
     areas = [one["measures"]["shoulder"]["area"]["value"] for one in made["spectra"]]
     assert [one["features"]["area"]["value"] for one in across["samples"]] == areas
-    again = as_json("analyse", across["derived_uid"], "--data-dir", spectra, "-o", out)
+    again = as_json("analyse", across["derived_uid"], "--data-dir", spectra, "-o", out, "--overwrite")
     assert again["recipe"] == across["recipe"]
     for named, told in (("across.toml", "compares analyses itself"), ("nowhere.toml", "nowhere.toml")):
         recipe.write_text(text.replace("shoulder.toml", named))
-        refused = answer("analyse", "-r", recipe, "--data-dir", spectra, "-o", out)
+        refused = answer("analyse", "-r", recipe, "--data-dir", spectra, "-o", out, "--overwrite")
         assert (refused.code, refused.stderr.count("\n")) == (1, 1), refused.stderr
         assert told in refused.stderr

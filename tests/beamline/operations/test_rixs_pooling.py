@@ -105,6 +105,7 @@ def test_maps_have_one_dispersion_and_their_offsets_and_one_without_lines_is_lef
 def test_a_recipe_cuts_maps_of_one_setting_on_the_axes_of_the_pooled_calibration(folder, pooled, tmp_path):
     out = tmp_path / "report.html"
     options = ["--set", "cuts.line.emission=[513, 517]", "--set", "cuts.at530.excitation=[529.5, 530.5]"]
+    options += ["--overwrite"]
     made = as_json("analyse", "1", "2", "3", *options, "--data-dir", folder, "-o", out)
     assert made["calibration"]["dispersion_ev_per_pixel"] == pytest.approx(
         pooled.result.calibration_dispersion_ev_per_pixel

@@ -347,7 +347,7 @@ def test_the_files_of_a_report_hold_what_the_result_holds(tmp_path):
     spectrum = result.spectra["tey"]
     for column, values in enumerate((result.xas_energy, spectrum.normalised, spectrum.sigma)):
         np.testing.assert_allclose(numbers[:, column], values, rtol=1e-8, atol=1e-12)
-    again = write_report(runs, "-1", tmp_path / "report.html", figures=tmp_path / "again", style=style)
+    again = write_report(runs, "-1", page, figures=tmp_path / "again", style=style, overwrite=True)
     assert again == page
     for path in (tmp_path / "figures").iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
