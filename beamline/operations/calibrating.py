@@ -81,7 +81,9 @@ def calibrate(
     variance = spectrum.over_i0_spectrum_sigma**2
     if reference:
         known = find_reference(reference, Path(), runs.data_dir)
-        at, of = np.asarray(known["energy"]), np.asarray(known["optical_density"])
+        unknown_at = [sum(gap) / 2 for gap in known.get("gaps", [])]
+        at, of = np.r_[known["energy"], unknown_at], np.r_[known["optical_density"], np.full(len(unknown_at), np.nan)]
+        at, of = at[np.argsort(at, kind="stable")], of[np.argsort(at, kind="stable")]
         found = by_spectrum(energy, values, variance, at, of, largest=largest)
         said = Path(known["source"]).name
     elif peak is not None:

@@ -11,6 +11,7 @@ from scipy.interpolate import CubicSpline
 from scipy.optimize import curve_fit
 
 from callbacks.fitting.linear_combination import fit_linear_combination
+from callbacks.xas.background import gaps
 from callbacks.xas.edge_position import edge_position
 
 FloatArray = NDArray[np.floating]
@@ -69,7 +70,8 @@ def by_spectrum(
     measured, variance : numpy.ndarray, shape (n,)
         NaN: left out.
     known_energy, known : numpy.ndarray, shape (m,)
-        The library's spectrum: eV, ascending, and absorption in any unit.
+        The library's spectrum: eV, ascending, and absorption in any unit; NaN where not measured, which is left out
+        with all energies less than `largest` beside.
     largest : float
         eV to either side that is searched.
 
@@ -83,13 +85,21 @@ def by_spectrum(
     --------
     callbacks.fitting.linear_combination.fit_linear_combination : the method
     """
+    there = np.isfinite(known)
+    missing = [(known_energy[gap.start - 1], known_energy[gap.stop]) for gap, _ in gaps(known_energy, there)]
+    known_energy, known = known_energy[there], known[there]
     good = np.isfinite(measured) & np.isfinite(variance) & (variance > 0)
-    inside = good & (energy >= known_energy[0]) & (energy <= known_energy[-1])
-    energy, measured, variance = energy[inside], measured[inside], variance[inside]
-    if len(energy) < PEAK_PARAMETERS + 1:
+    for low, high in missing:
+        good &= (energy <= low - largest) | (energy >= high + largest)
+    good &= (energy >= known_energy[0]) & (energy <= known_energy[-1])
+    if good.sum() < PEAK_PARAMETERS + 1:
         return _refused(
-            f"{len(energy)} energies are within those of the reference, {known_energy[0]:g} to {known_energy[-1]:g} eV"
+            f"{good.sum()} energies are within those of the reference, {known_energy[0]:g} to {known_energy[-1]:g} eV"
         )
+    # Energies between are kept, so that the reference is known there, too.
+    span = slice(np.flatnonzero(good)[0], np.flatnonzero(good)[-1] + 1)
+    energy, variance, good = energy[span], variance[span], good[span]
+    measured = np.where(good, measured[span], np.nan)
     if np.ptp(energy) < 3 * largest:
         return _refused(f"{energy[0]:g} to {energy[-1]:g} eV are too few to look for an offset of ±{largest:g} eV in")
     reference = CubicSpline(known_energy, known)(energy)
@@ -98,14 +108,14 @@ def by_spectrum(
         energy,
         measured,
         np.vstack([reference, np.ones(len(energy)), line]),
-        variance,
+        np.where(good, variance, np.nan),
         non_negative=False,
         shift=True,
         max_shift=largest,
     )
     if str(fit.status) != "ok":
         return _refused(str(fit.status))
-    used = (energy >= energy[0] + largest) & (energy <= energy[-1] - largest)
+    used = good & (energy >= energy[0] + largest) & (energy <= energy[-1] - largest)
     spread = float(np.var(measured[used]) * used.sum())
     if not fit.fractions[0] > 0 or float(fit.residual) ** 2 > LARGEST_MISFIT * spread:
         return _refused("what was measured does not look like the reference")

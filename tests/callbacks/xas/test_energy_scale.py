@@ -43,6 +43,23 @@ def test_a_spectrum_of_lower_resolution_is_uncertain_by_more_than_its_noise():
     assert abs(soft.offset - OFFSET) < 2 * soft.sigma
 
 
+def test_energies_near_a_gap_of_the_reference_are_left_out_and_those_of_the_spectrum_are_no_gap_of_it():
+    gap = (LIBRARY > 540.0) & (LIBRARY < 543.0)
+    torn, spoilt = np.where(gap, np.nan, rutile_o_k(LIBRARY)), list(measured(1))
+    spoilt[1] = np.where((ENERGY > 540.0) & (ENERGY < 543.0), 9.0, spoilt[1])
+    found = by_spectrum(*spoilt, LIBRARY, torn, largest=1.0)
+    assert found.status == "ok"
+    assert abs(found.offset - OFFSET) < 3 * found.sigma
+    pulls = []
+    for seed in range(100):
+        energy, values, variance = measured(seed)
+        values[(energy > 531.0) & (energy < 532.5)] = np.nan
+        one = by_spectrum(energy, values, variance, LIBRARY, rutile_o_k(LIBRARY))
+        pulls.append((one.offset - OFFSET) / one.sigma)
+    assert 0.58 < np.mean(np.abs(pulls) < 1) < 0.78
+    assert abs(np.mean(pulls)) < 0.3
+
+
 def test_an_edge_gives_it_too():
     def edge(energy):
         return 0.5 + np.arctan((energy - 535.0) / 0.4) / np.pi
