@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from callbacks.fitting.reference_noise import variance_between
 from callbacks.xas.background import gaps
 from callbacks.xas.normalised import Shared
 
@@ -127,12 +128,8 @@ class Reference:
         return found
 
     def variance_at(self, energy: FloatArray) -> FloatArray:
-        """Give its variance at other energies.
-
-        Where these are more than its own, several share the noise of one, which then counts as often.
-        """
-        own = int(np.count_nonzero((self.energy >= energy[0]) & (self.energy <= energy[-1])))
-        return np.asarray(np.interp(energy, self.energy, self.variance)) * max(1.0, len(energy) / max(own, 1))
+        """Give its variance at other energies."""
+        return variance_between(self.energy, self.variance, energy)
 
     def at(self, energy: FloatArray, name: str) -> FloatArray:
         """Give it at other energies, by a cubic spline, which says nothing of those that are missing.

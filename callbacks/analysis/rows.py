@@ -135,7 +135,7 @@ def offset_of(spectra: Spectra, how: Alignment, first: Spectra | None) -> Energy
     if how.by == "spectrum":
         if first is None:
             return EnergyOffset(0.0, 0.0, float(spectra.energy.mean()), 1.0, "ok")
-        return by_spectrum(*measured, first.energy, first.values, largest=how.largest)
+        return by_spectrum(*measured, first.energy, first.values, known_variance=first.variance, largest=how.largest)
     assert how.expected is not None  # the recipe is checked
     find = by_peak if how.by == "peak" else by_edge
     return find(*measured, how.expected, expected_sigma=how.expected_sigma, largest=how.largest)

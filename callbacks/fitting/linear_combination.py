@@ -45,6 +45,9 @@ class LinearCombination:
         describes it for a fraction held at zero.
     shift, shift_sigma : numpy.ndarray, shape (...)
         eV; the references moved up by so much meet the spectrum. 0 where none is fitted.
+    pull : numpy.ndarray, shape (...)
+        Of its uncertainties, by which the noise of the references may draw the shift to where they are interpolated,
+        and have less; 0 where they are known exactly.
     residual : numpy.ndarray, shape (...)
         2-norm of spectrum minus fit, not weighted, over the energies fitted.
     status : numpy.ndarray of str, shape (...)
@@ -56,6 +59,7 @@ class LinearCombination:
     covariance: FloatArray
     shift: FloatArray
     shift_sigma: FloatArray
+    pull: FloatArray
     residual: FloatArray
     status: NDArray[np.str_]
 
@@ -70,6 +74,7 @@ def fit_linear_combination(
     non_negative: bool = True,
     shift: bool = False,
     max_shift: float = 1.0,
+    most_pull: float = MOST_PULL,
 ) -> LinearCombination:
     """Fit a spectrum, or each of many, by a sum of references.
 
@@ -94,6 +99,8 @@ def fit_linear_combination(
         reference is ever extrapolated.
     max_shift : float
         eV, limit of the shift to either side.
+    most_pull : float
+        Of the uncertainties of the shift, by which the noise of the references may draw it: beyond, there is no answer.
 
     Returns
     -------
@@ -113,7 +120,7 @@ def fit_linear_combination(
     rows = as_rows(energy, spectrum, variance)
     noise = check_reference_variance(reference_variance, references) if rows.weighted else None
     if shift:
-        return _shifted(energy, rows, references, max_shift, non_negative, noise=noise)
+        return _shifted(energy, rows, references, max_shift, non_negative, noise=noise, most_pull=most_pull)
     return _in_place(rows, references, noise, non_negative)
 
 
@@ -135,7 +142,7 @@ def _in_place(rows: Rows, references: FloatArray, noise: FloatArray | None, non_
         _add_noise(covariance, rows, references, noise, non_negative)
     status = _status(fractions, covariance, rows, count)
     unmoved = np.zeros(len(fractions))
-    return _collect(rows, status, fractions, covariance, unmoved, unmoved.copy(), residual)
+    return _collect(rows, status, fractions, covariance, unmoved, unmoved.copy(), unmoved.copy(), residual)
 
 
 def _add_noise(
@@ -160,6 +167,7 @@ def _shifted(
     non_negative: bool,
     *,
     noise: FloatArray | None,
+    most_pull: float,
 ) -> LinearCombination:
     count = len(references)
     used = (energy >= energy[0] + max_shift) & (energy <= energy[-1] - max_shift)
@@ -174,6 +182,7 @@ def _shifted(
     fitted = rows.at(used)
     fractions, covariance = np.empty((len(fitted), count)), np.empty((len(fitted), count + 1, count + 1))
     found, residual, problem = np.empty(len(fitted)), np.empty(len(fitted)), np.full(len(fitted), "", dtype="<U60")
+    pull = np.zeros(len(fitted))
     for start in range(0, len(fitted), CHUNK):
         part = slice(start, start + CHUNK)
         fit = fit_shapes(
@@ -187,11 +196,11 @@ def _shifted(
             covariance[part] *= scatter_variance(np.sum(fit.residuals**2, axis=1), freedom)[:, None, None]
         problem[part] = np.where(fit.problem == "", "", np.char.add("the shift is ", fit.problem))
         if noise is not None:
-            pull = _pull(fit, fitted.weights[part], noise[:, used], float(np.median(np.diff(energy))))
-            problem[part][(pull > MOST_PULL) & (problem[part] == "")] = TOO_NOISY
+            pull[part] = _pull(fit, fitted.weights[part], noise[:, used], float(np.median(np.diff(energy))))
+            problem[part][(pull[part] > most_pull) & (problem[part] == "")] = TOO_NOISY
     status = _status(fractions, covariance, fitted, count + 1, problem)
     shift_sigma = np.sqrt(covariance[:, count, count])
-    return _collect(rows, status, fractions, covariance[:, :count, :count], found, shift_sigma, residual)
+    return _collect(rows, status, fractions, covariance[:, :count, :count], found, shift_sigma, pull, residual)
 
 
 def _pull(fit: Projection, weights: FloatArray, noise: FloatArray, step: float) -> FloatArray:
@@ -248,13 +257,14 @@ def _collect(rows: Rows, status: NDArray[np.str_], *answer: FloatArray) -> Linea
     """Put fractions, covariance, shift, its sigma and residual together; NaN where there is no answer."""
     for values in answer:
         values[status != "ok"] = np.nan
-    fractions, covariance, shift, shift_sigma, residual = (rows.restore(values) for values in answer)
+    fractions, covariance, shift, shift_sigma, pull, residual = (rows.restore(values) for values in answer)
     return LinearCombination(
         fractions=fractions,
         sigma=np.sqrt(np.einsum("...ii->...i", covariance)),
         covariance=covariance,
         shift=shift,
         shift_sigma=shift_sigma,
+        pull=pull,
         residual=residual,
         status=rows.restore(status),
     )

@@ -41,3 +41,19 @@ def reference_noise(
     seen = coefficients**2 @ variance
     drawn = np.einsum("npk,nk->np", inverse[:, :, :count], (weights @ variance.T) * coefficients)
     return np.asarray((jacobian * seen[:, None, :]) @ jacobian.transpose(0, 2, 1) + drawn[:, :, None] * drawn[:, None])
+
+
+def variance_between(energy: FloatArray, variance: FloatArray, at: FloatArray) -> FloatArray:
+    """Give the variance of a reference at other energies than its own, as if independent there.
+
+    Where these are more than its own, several share the noise of one, which then counts as often.
+
+    Parameters
+    ----------
+    energy, variance : numpy.ndarray, shape (n,)
+        eV, ascending.
+    at : numpy.ndarray, shape (m,)
+        eV, ascending.
+    """
+    own = int(np.count_nonzero((energy >= at[0]) & (energy <= at[-1])))
+    return np.asarray(np.interp(at, energy, variance)) * max(1.0, len(at) / max(own, 1))

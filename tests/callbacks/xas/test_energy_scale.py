@@ -93,3 +93,29 @@ def test_where_there_is_no_such_reference_there_is_no_offset_and_a_reason(found,
     outcome = found()
     assert reason in outcome.status
     assert np.isnan([outcome.offset, outcome.sigma]).all()
+
+
+@pytest.mark.parametrize(("noise", "found"), [(0.003, True), (0.01, True), (0.025, True), (0.06, False)])
+def test_the_noise_of_a_reference_is_in_the_offset_or_there_is_none(noise, found):
+    energy, rng = np.arange(628.0, 670.0, 0.25), np.random.default_rng(1)
+    variance = np.full(len(energy), noise**2)
+
+    def spectrum(offset):
+        at = energy + offset
+        lines = ((643.0, 1.2, 1.5), (640.5, 0.6, 0.7), (654.0, 1.5, 0.9))
+        exact = sum(height * np.exp(-0.5 * ((at - centre) / width) ** 2) for centre, width, height in lines)
+        return exact + 0.2 / (1 + np.exp(-(at - 642.0) / 0.5)) + noise * rng.standard_normal(len(energy))
+
+    offsets = rng.normal(0.0, 0.1, 300)
+    answers = [
+        by_spectrum(energy, spectrum(each), variance, energy, spectrum(0.0), known_variance=variance)
+        for each in offsets
+    ]
+    ok = np.array([each.status == "ok" for each in answers])
+    if not found:
+        assert ok.mean() < 0.3
+        assert answers[int(np.argmin(ok))].status == "the references are too noisy to be shifted"
+        return
+    assert ok.mean() > 0.99
+    held = [abs(one.offset - true) < one.sigma for one, true in zip(answers, offsets, strict=True)]
+    assert 0.60 < np.mean(held) < 0.78
