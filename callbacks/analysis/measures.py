@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,10 @@ class _Measure(BaseModel):
         ValueError
             When it cannot be read off any spectrum of these energies.
         """
+
+    def near(self, found: Measured) -> Measure:
+        """Give the measure that reads the same off spectra that differ by little from the one with this answer."""
+        return cast("Measure", self)
 
 
 class EdgePositionMeasure(_Measure):
@@ -272,6 +276,14 @@ class LcfMeasure(_Fit):
     def most(self) -> int:
         """Number of references that can be fitted, or chosen from, at most."""
         return MOST_CHOSEN_FROM if self.combinations else MOST_REFERENCES
+
+    def near(self, found: Measured) -> Measure:
+        """Give the fit of the references that are in the best combination, instead of comparing all once more."""
+        if not self.combinations:
+            return self
+        chosen = [key for key, value in found.values.items() if value.sigma is not None and value.sigma > 0]
+        names = tuple(key.removeprefix("of_") for key in chosen)
+        return self.model_copy(update={"combinations": 0, "references": names, "values": {}})
 
     def measure(self, spectra: Spectra, references: References) -> Measured:
         """Read it off spectra; of a few, combinations of references are ranked where that is asked for."""

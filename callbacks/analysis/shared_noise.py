@@ -14,7 +14,7 @@ from callbacks.xas.normalised import Shared
 
 FloatArray = NDArray[np.floating]
 
-AT_ONCE = 50  # causes, along which spectra are moved both ways: as many as combinations of references are compared for
+AT_ONCE = 50  # causes, along which spectra are moved both ways
 STEP = 0.1  # standard uncertainties of a shared number, by which spectra are moved to see what follows
 
 
@@ -66,8 +66,10 @@ def _take_by_causes(
 ) -> Measured:
     alone = replace(spectra, variance=causes.alone, shared=None)
     found = measure.measure(alone, references)
-    keys = [key for key, value in found.values.items() if value.sigma is not None]
-    added = {key: np.zeros(()) for key in keys}
+    keys = [key for key, value in found.values.items() if value.sigma is not None and value.sigma > 0]
+    if not keys:
+        return found
+    measure, added = measure.near(found), {key: np.zeros(()) for key in keys}
     for sign, directions in ((1.0, causes.added), (-1.0, causes.counted_twice)):
         for first in range(0, len(directions), AT_ONCE):
             steps = STEP * np.nan_to_num(directions[first : first + AT_ONCE])

@@ -13,6 +13,7 @@ from callbacks.analysis import Recipe, Spectra
 from callbacks.analysis.composition import STEP_SIGMA, Composition
 from callbacks.analysis.cuts import MapOnAxes, cut_of_map
 from callbacks.analysis.measured import Reference
+from callbacks.analysis.measures import LcfMeasure
 from callbacks.analysis.recipe import Cut, Normalisation
 from callbacks.analysis.rows import normalised
 from callbacks.analysis.self_absorption import Escape, correct_map, corrected_yield, near_edge
@@ -235,6 +236,21 @@ def test_what_is_read_off_a_corrected_yield_holds_the_truth_as_its_points_are_wr
     assert ((held > 0.60) & (held < 0.76)).all(), held
     assert np.mean(np.abs(alone) < 1, axis=0)[1] > 0.9  # centroids, were the points independent
     assert np.mean(chi_squares) == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_ranking_of_references_is_as_uncertain_as_the_fit_of_its_best():
+    energy = np.r_[519.0:527.0:0.5, 527.0:536.0:0.5, 536.0:562.5:1.0]
+    escape = Escape(OXIDE, 45.0, 45.0, 1.0, math.inf, 0.1)
+    absorption, _ = corrected_yield(a_yield(np.random.default_rng(1), escape, energy), escape, 525.0, **WINDOWS)
+    shapes = {"one": fine_structure(energy), "two": expit(energy - 540.0), "three": np.exp(-((energy - 529.0) ** 2))}
+    references = {name: Reference(energy, values, np.zeros(len(energy))) for name, values in shapes.items()}
+    ranked, alone = (
+        take(LcfMeasure(by="lcf", **settings), absorption, references).values
+        for settings in ({"combinations": 2}, {"references": ("one",), "non_negative": False})
+    )
+    assert ranked["of_two"].values == ranked["of_three"].values == 0.0
+    assert ranked["of_one"].values == pytest.approx(alone["of_one"].values, rel=1e-6)
+    assert ranked["of_one"].sigma == pytest.approx(alone["of_one"].sigma, rel=1e-6)
 
 
 def test_the_yield_of_a_thick_sample_is_corrected_as_by_fluo():
