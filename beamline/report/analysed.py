@@ -284,7 +284,7 @@ def _as_measured(axes: Axes, result: AnalysedResult, rows: NDArray[np.intp]) -> 
 def _curve(axes: Axes, result: AnalysedResult, name: str, row: int, label: str) -> None:
     energy = result.quantities["energy"].values[row]
     values, sigma = (result.quantities[key].values[row] for key in (name, f"{name}_sigma"))
-    known = np.isfinite(energy) & np.isfinite(values)
+    known = np.isfinite(energy)  # not behind the end of a shorter spectrum; where nothing was measured is a gap
     colour = _colour(result, row)
     axes.fill_between(energy[known], (values - sigma)[known], (values + sigma)[known], color=colour, alpha=0.25, lw=0)
     axes.plot(energy[known], values[known], color=colour, lw=1.0, label=label)
@@ -335,8 +335,8 @@ def slopes(result: AnalysedResult, name: str) -> Figure:
     values, sigma = (result.quantities[f"{name}_{key}"].values for key in ("slope", "slope_sigma"))
     where = result.quantities[f"{name}_energy"].values
     for row, energy in enumerate(result.quantities["energy"].values):
-        known = np.isfinite(values[row])
-        if not known.any():
+        known = np.isfinite(energy)
+        if not np.isfinite(values[row]).any():
             continue
         colour = _colour(result, row)
         axes.fill_between(

@@ -85,3 +85,18 @@ def test_a_residual_of_rounding_is_drawn_as_the_line_that_it_is():
                 assert axes.get_ylim() == pytest.approx(limits)
             else:
                 assert axes.get_ylim()[1] > 2 * NOISE
+
+
+def test_no_line_is_drawn_where_nothing_was_measured():
+    gap = (ENERGY > 640.0) & (ENERGY < 643.0)
+    values = np.where(gap, np.nan, line(641.0))
+    row = Row("run", "torn", "tey", Spectra(ENERGY, values, np.where(gap, np.nan, NOISE**2)))
+    recipe = Recipe.model_validate({"technique": "xas", "measures": {"steepest": {"by": "derivative"}}})
+    drawn = {heading: figure for heading, _, figure in analysed_figures(analyse([row], [], recipe), ["steepest"])}
+    for figure in drawn.values():
+        for curve in (each for each in figure.axes[0].get_lines() if len(each.get_xdata()) > 2):
+            assert np.isnan(curve.get_ydata()[gap]).all()
+    (table,) = numbers_of(drawn["Spectra"])
+    columns = [column.values for column in table.columns]
+    np.testing.assert_allclose(columns[1], values)
+    np.testing.assert_allclose(columns[2], np.where(gap, np.nan, NOISE))
