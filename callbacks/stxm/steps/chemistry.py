@@ -16,7 +16,7 @@ from callbacks.stxm.density.stack_density import CHANGES, STACK_DENSITY, Change,
 from callbacks.stxm.density.whole import WholeDensity
 from callbacks.stxm.edges import Edge
 from callbacks.stxm.unmixing.analysis import AnalysisSettings, analyse, average_of_blocks, used_windows, windows
-from callbacks.stxm.unmixing.fractions import median_sigma, share
+from callbacks.stxm.unmixing.fractions import median_sigma, share, share_in_mean
 from callbacks.stxm.unmixing.references import ChemistrySettings, fit_references
 from callbacks.stxm.unmixing.results import analysis_result, both, determined, maps_result, totals_result
 from callbacks.stxm.unmixing.running_fit import RunningFit
@@ -121,7 +121,7 @@ class Chemistry(Step):
         fit = fit_references(whole, self._settings, **windows_of_edge)
         if fit.status != "ok":
             return StackResult(chemical_status=fit.status)
-        share, share_sigma = self._reduced(fit.total)
+        (total,), (total_sigma,) = share_in_mean(fit.total, self._phases[0], self._phases)
         maps = maps_result(self._names, fit.unmixed, self._reduced(fit.unmixed), whole.shape)
         in_sample = StackResult(
             chemical_status=fit.status,
@@ -132,12 +132,16 @@ class Chemistry(Step):
             reference_note=fit.note,
             total_fractions=fit.total.fractions[0],
             total_fractions_sigma=fit.total.sigma[0],
-            total_reduced=float(share[0]),
-            total_reduced_sigma=float(share_sigma[0]),
+            total_reduced=float(total),
+            total_reduced_sigma=float(total_sigma),
         )
         return both(in_sample, maps)
 
+    @property
+    def _phases(self) -> tuple[int, int]:
+        """Where the reduced and the oxidised phase are among the references."""
+        return self._names.index(self._settings.reduced), self._names.index(self._settings.oxidised)
+
     def _reduced(self, unmixed: Unmixed) -> tuple[FloatArray, FloatArray]:
         """Give the share of the reduced phase in the reduced and the oxidised one, and its standard uncertainty."""
-        reduced, oxidised = (self._names.index(name) for name in (self._settings.reduced, self._settings.oxidised))
-        return share(unmixed, reduced, (reduced, oxidised))
+        return share(unmixed, self._phases[0], self._phases)

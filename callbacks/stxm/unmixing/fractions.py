@@ -12,6 +12,7 @@ from callbacks.fitting.nonnegative import Unmixed, misfit, no_fractions, ratio, 
 
 FloatArray = NDArray[np.floating]
 
+SIGMAS = 3.0  # by which phases stand above noise in a mean spectrum
 LARGEST_SHARE_SIGMA = 1.0  # of a share, which is nothing or all at most
 FEWEST_LEFT = 8  # energies more than unknowns, to fit the flattening along
 UNCERTAIN = 0.5  # share of what flattening does to fractions that is counted as uncertain: it is known to first order
@@ -175,6 +176,15 @@ def share(unmixed: Unmixed, part: int, whole: Sequence[int]) -> tuple[FloatArray
     """
     value, sigma = ratio(unmixed, part, whole)
     return np.where(sigma > LARGEST_SHARE_SIGMA, np.nan, value), sigma
+
+
+def share_in_mean(unmixed: Unmixed, part: int, whole: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+    """Give what `share` does of a mean spectrum; NaN, both, where the sum stands less than three sigma above zero."""
+    places = np.array(whole)
+    total = unmixed.fractions[:, places].sum(axis=1)
+    noise = np.sqrt(unmixed.covariance[:, places[:, None], places].sum(axis=(1, 2)))
+    value, sigma = share(unmixed, part, whole)
+    return np.where(total > SIGMAS * noise, value, np.nan), np.where(total > SIGMAS * noise, sigma, np.nan)
 
 
 def with_uncertain_references(unmixed: Unmixed, spread: FloatArray) -> Unmixed:
