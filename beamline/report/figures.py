@@ -52,8 +52,10 @@ def literal(figure: Figure) -> Figure:
     """
     axes = [axis for one in figure.findobj(Axes) for axis in (one.xaxis, one.yaxis)]
     for axis in axes:
-        if isinstance(axis.get_major_formatter(), FuncFormatter) and isinstance(axis.get_major_locator(), FixedLocator):
-            names = [label.get_text() for label in axis.get_ticklabels()]  # as `set_ticks` was given them
+        named = axis.get_major_formatter()
+        if isinstance(named, FuncFormatter) and isinstance(axis.get_major_locator(), FixedLocator):
+            # As `set_ticks` was given them: an axis that shares them with one below shows none of its own.
+            names = [str(named(at)) for at in axis.get_ticklocs()]
             axis.set_ticklabels([re.sub(r"(?<!\\)\$", r"\\$", name) for name in names])
     ticks = {label for axis in axes for label in (*axis.get_ticklabels(), *axis.get_ticklabels(minor=True))}
     for text in figure.findobj(Text):
