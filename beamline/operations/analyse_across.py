@@ -51,7 +51,12 @@ class Feature(BaseModel):
     @classmethod
     def _pairs(cls, values: Any) -> Any:
         """Take a table of value and uncertainty by sample, too."""
-        return [(name, *pair) for name, pair in values.items()] if isinstance(values, dict) else values
+        if not isinstance(values, dict):
+            return values
+        for name, pair in values.items():
+            if not isinstance(pair, list) or len(pair) != 2 or not all(map(_is_number, pair)) or pair[1] < 0:
+                raise ValueError(f"{name}: is {pair!r}, expected value and standard uncertainty, such as [0.03, 0.002]")
+        return [(name, *pair) for name, pair in values.items()]
 
     @model_validator(mode="after")
     def _of_something(self) -> Self:
@@ -73,7 +78,16 @@ class AcrossRecipe(BaseModel):
     @classmethod
     def _pairs(cls, capacity: Any) -> Any:
         """Take a table, too: in documents no key of one may hold a slash, as names of samples do."""
-        return list(capacity.items()) if isinstance(capacity, dict) else capacity
+        if not isinstance(capacity, dict):
+            return capacity
+        for name, value in capacity.items():
+            if not _is_number(value):
+                raise ValueError(f"{name}: is {value!r}, expected a number, mAh/g")
+        return list(capacity.items())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -181,6 +195,7 @@ def compare(runs: Runs, recipe: AcrossRecipe) -> Across:
         for name, (values, _, _) in found.items()
         if any(sample not in values for sample in samples)
     ]
+    notes += [f"capacity: {unknown('sample', name, samples)}" for name, _ in recipe.capacity if name not in samples]
     uids = list(dict.fromkeys(uid for run in analyses.values() for uid in _raw_uids(run)))
     result = AnalysedResult(runs=np.array(uids, dtype=str), assumed=np.array(notes, dtype=str), quantities=quantities)
     raws = [Run(runs.find(uid).start) for uid in uids]
