@@ -11,7 +11,7 @@ from beamline.errors import BeamlineError
 from beamline.operations.analyse_rixs import pool_reduced, relative_intensity
 from beamline.operations.analysed_absorption import absorption_of, channel_of, escape_of
 from beamline.operations.gathered import Gathered
-from beamline.operations.runs import shown_name
+from beamline.operations.runs import shown_name, technique_of
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
 from beamline.techniques.technique import NOT_KNOWN, not_reduced
@@ -20,7 +20,7 @@ from callbacks.analysis.composition import Composition
 from callbacks.analysis.cuts import MapOnAxes, cut_of_map
 from callbacks.analysis.self_absorption import Corrected, Escape, NearEdge, correct_map, near_edge
 from callbacks.contract import Quantity, RixsPooledResult, RixsResult, XasResult
-from callbacks.pipelines import RixsSettings
+from callbacks.pipelines import XAS, RixsSettings
 
 POOLED = "pooled_"  # names of what maps on common axes are, and of their axes, begin with this
 
@@ -41,7 +41,8 @@ def gather_maps(found: Gathered, runs: Runs, pairs: list[tuple[Run, Run]], recip
     Raises
     ------
     BeamlineError
-        Where the recipe has no cut, or asks for a common calibration that the maps do not have.
+        Where the recipe has no cut, or asks for a common calibration that the maps do not have, or for a
+        self-absorption that cannot be told.
     """
     if not recipe.cuts:
         raise BeamlineError("recipe: cuts: expected one or more, such as [cuts.pfy] emission = [520, 528]")
@@ -53,7 +54,10 @@ def gather_maps(found: Gathered, runs: Runs, pairs: list[tuple[Run, Run]], recip
         if one.absorption is None:
             found.rows += _cuts(found, one.raw, measured, None, recipe)
             continue
-        corrected.append(correct_map(measured, *one.absorption))
+        try:
+            corrected.append(correct_map(measured, *one.absorption))
+        except ValueError as error:
+            raise BeamlineError(f"{shown_name(one.raw)}: self-absorption: {error}") from error
         said = found.corrected if corrected[-1].status == "ok" else found.notes
         said.append(f"{shown_name(one.raw)}: {_said(one.absorption[1], corrected[-1])}")
         found.rows += _cuts(found, one.raw, measured, corrected[-1].map, recipe)
@@ -90,19 +94,36 @@ def _near_edge(found: Gathered, runs: Runs, one: _Map, recipe: Recipe, compositi
         spectra = cut_of_map(one.own, recipe.cuts[how.absorption])[0]
     else:
         names = [how.absorption] if isinstance(how.absorption, str) else how.absorption
-        measured = [runs.load_with_derived(name) for name in names]
+        measured = [_absorption_run(runs, name, composition) for name in names]
         sample = one.raw.measurement.sample
         same = [pair for pair in measured if pair[0].measurement.sample == sample]
         if not same and len(measured) > 1:
             raise ValueError(f"none of the {len(measured)} runs with the absorption is of {sample}")
         raw, derived = (same or measured)[0]
-        if derived is None:
-            raise not_reduced(raw)
         if not same:
             found.notes.append(f"{shown_name(one.raw)}: its absorption is taken to be that of {shown_name(raw)}")
         result = derived.read(XasResult)
         spectra = absorption_of(raw, result, channel_of(result, how.channel))
     return near_edge(spectra, composition, pre_edge=how.pre_edge, post_edge=how.post_edge, background=how.background)
+
+
+def _absorption_run(runs: Runs, name: str, composition: Composition) -> tuple[Run, Run]:
+    """Load a run with the absorption of a sample, and its reduction.
+
+    Raises
+    ------
+    BeamlineError
+        When it is of another technique or edge, or is not reduced.
+    """
+    raw, derived = runs.load_with_derived(name)
+    where = f"self_absorption.absorption: {shown_name(raw)}"
+    if (technique := technique_of(raw)).name != XAS.name:
+        raise BeamlineError(f"{where}: is of {technique.name}, expected an absorption spectrum")
+    if (edge := raw.measurement.edge) and not composition.is_of(edge):
+        raise BeamlineError(f"{where}: was measured at {edge}, expected {composition.edge}")
+    if derived is None:
+        raise not_reduced(raw)
+    return raw, derived
 
 
 def _pooled(found: Gathered, maps: list[_Map], recipe: Recipe) -> RixsPooledResult | None:

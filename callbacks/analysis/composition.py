@@ -59,6 +59,10 @@ class Composition:
         """K, L or M."""
         return _edges(self.edge)[1]
 
+    def is_of(self, edge: str) -> bool:
+        """Tell whether another edge is of the same element and shell, as L2 and L3 are; ValueError for no edge."""
+        return _edges(edge) == (self.element, self.shell)
+
     @property
     def shares(self) -> dict[str, float]:
         """Share of each element by mass."""
@@ -118,7 +122,7 @@ def _shares(formula: str) -> dict[str, float]:
     try:
         atoms = xraydb.chemparse(formula)
     except ValueError as error:
-        raise ValueError(f"formula {formula!r}: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"formula {formula!r}: {str(error).splitlines()[0].rstrip(':')}") from error
     masses = {element: number * xraydb.atomic_mass(element) for element, number in atoms.items()}
     if not masses:
         raise ValueError(f"formula {formula!r}: names no element")

@@ -206,7 +206,7 @@ def correct_map(measured: MapOnAxes, fine: NearEdge, escape: Escape) -> Correcte
     Raises
     ------
     ValueError
-        For energies at which nothing is tabulated.
+        For energies at which nothing is tabulated, and an absorption that is known at none of those of excitation.
 
     Notes
     -----
@@ -214,6 +214,12 @@ def correct_map(measured: MapOnAxes, fine: NearEdge, escape: Escape) -> Correcte
     is ``g(x) / g(x0)``, x0 that of a sample without the edge at its onset: what is left is proportional to the cross
     section for emission. A factor of which a third or more is uncertain is not known.
     """
+    lowest, highest = measured.excitation.min(), measured.excitation.max()
+    if fine.energy[0] > highest or fine.energy[-1] < lowest:
+        raise ValueError(
+            f"its absorption is known from {fine.energy[0]:g} to {fine.energy[-1]:g} eV, expected at some of the"
+            f" excitation energies, {lowest:g} to {highest:g} eV"
+        )
     of, (into, out) = escape.composition, escape.ways()
     parts, causes = [], []
     for energy, way in ((measured.excitation, into), (measured.emission, out)):

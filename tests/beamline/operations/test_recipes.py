@@ -417,6 +417,16 @@ def test_self_absorption_of_a_map_is_taken_off_by_the_absorption_of_another_run(
     refused = answer("analyse", "-r", file, *options)
     assert (refused.code, refused.stderr.count("\n")) == (1, 1)
     assert "the geometry is not known: neither the recipe nor the run gives exit (degrees)" in refused.stderr
+    own = re.search(r'runs = \["(\w+)"', text)[1]
+    for change, words in {
+        'absorption = "1"': (f'absorption = "{own}"', "is of rixs, expected an absorption spectrum"),
+        'edge = "O K"': ('edge = "Mn L3"', "absorption: scan 1 .*: was measured at O K, expected Mn L3"),
+        "Li1.2Mn": ("Xx1.2Mn", "formula .*: 'Xx' is not an element symbol$"),
+    }.items():
+        file.write_text(text.replace(change, words[0]))
+        told = answer("analyse", "-r", file, *options)
+        assert (told.code, told.stderr.count("\n")) == (1, 1)
+        assert re.search(words[1], told.stderr), told.stderr
 
 
 def test_the_answer_of_json_is_whole(spectra, tmp_path):
@@ -466,10 +476,16 @@ def test_features_of_the_same_samples_are_compared_along_the_cycle(spectra, tmp_
         'part = "tfy"': ('part = "tey"', "unknown part 'tey'"),
         'of = "': ('# "', "features.shoulder: expected `of` and `quantity`, or `values`"),
         "quantity": ("quantify", "unknown key 'quantify'; did you mean 'quantity'?"),
+        "[2.5, 0.3]": ("2.5", "migrated.values: LRNMC pristine: is 2.5, expected value and standard uncertainty"),
+        "0.3]": ("-0.3]", "LRNMC pristine: is [2.5, -0.3], expected value and standard uncertainty"),
+        "= 300": ("= nan", "capacity: LRNMC 311 mAh/g: is nan, expected a number, mAh/g"),
     }.items():
         recipe.write_text(text.replace(change, words[0], 1))
         told = answer("analyse", "-r", recipe, "--data-dir", spectra, "-o", out, "--overwrite")
         assert (told.code, words[1] in told.stderr) == (1, True), told.stderr
+    recipe.write_text(text.replace("LRNMC 311 mAh/g", "LRNMC 311 mAh", 1))
+    mistyped = as_json("analyse", "-r", recipe, "--data-dir", spectra, "-o", out)["assumed"]
+    assert "capacity: unknown sample 'LRNMC 311 mAh'; did you mean 'LRNMC 311 mAh/g'?" in mistyped
 
 
 def test_a_spectrum_that_is_exported_to_xdi_and_imported_again_is_reduced_to_the_same(spectra, tmp_path):

@@ -179,6 +179,9 @@ def test_what_is_not_known_of_a_factor_is_left_out_and_said():
     flat = Spectra(spectra.energy, np.ones(len(spectra.energy)), np.full(len(spectra.energy), 0.01))
     with pytest.raises(ValueError, match="no edge: the jump is not above 3 sigma"):
         near_edge(flat, OXIDE, **WINDOWS)
+    elsewhere = replace(fine, energy=fine.energy + 110.0)
+    with pytest.raises(ValueError, match=r"known from 6.* eV, expected at some of the excitation energies, 5"):
+        correct_map(measured, elsewhere, escape)
 
 
 def a_yield(rng, escape, energy, step=1.0, noise=2e-3):
