@@ -32,6 +32,8 @@ from callbacks.analysis.analyse import is_map
 from callbacks.contract import ANALYSED, NOT_TAKEN, AnalysedResult
 from callbacks.wording import number_of
 
+# Of a recipe what it keeps of files and runs, which is long.
+KEPT_WHOLE: Any = {"references": True, "regions": {"__all__": {"masked"}}}
 TITLES = {"xas": "absorption spectra", "stxm": "STXM stacks", "rixs": "RIXS maps"}
 
 
@@ -79,7 +81,7 @@ def analyse_by_recipe(
         For runs of several techniques or that are not reduced, and mistakes in the recipe.
     """
     recipe = read_recipe(file, does, sets, technique_of_all(runs, names), runs.data_dir)
-    return _analysed(runs, names, recipe, file.parent if file else Path())
+    return _analysed(runs, names, recipe)
 
 
 def analyse_again(runs: Runs, entry: Entry) -> Analysed:
@@ -91,7 +93,7 @@ def analyse_again(runs: Runs, entry: Entry) -> Analysed:
         As of `analyse_by_recipe`.
     """
     kept = show_analysed(runs, entry)
-    return _analysed(runs, entry.raw_uids, kept.recipe, Path())
+    return _analysed(runs, entry.raw_uids, kept.recipe)
 
 
 def show_analysed(runs: Runs, entry: Entry) -> Analysed:
@@ -110,8 +112,8 @@ def show_analysed(runs: Runs, entry: Entry) -> Analysed:
     return Analysed(entry.uid, recipe, derived.read(AnalysedResult), raws, problems)
 
 
-def _analysed(runs: Runs, names: Sequence[str], recipe: Recipe, folder: Path) -> Analysed:
-    found = gather(runs, names, recipe, folder)
+def _analysed(runs: Runs, names: Sequence[str], recipe: Recipe) -> Analysed:
+    found = gather(runs, names, recipe)
     if missing := _not_there(found, recipe):
         raise BeamlineError(*missing)
     result = analyse(found.rows, found.pixels, recipe, found.notes, corrected=found.corrected, more=found.more)
@@ -142,7 +144,9 @@ def contents_of(analysed: Analysed) -> PageContents:
     result, measures = analysed.result, list(analysed.recipe.measures)
     maps = _maps_of(analysed)
     samples = ", ".join(dict.fromkeys(shortened(sample) for sample in map(str, result.row_sample)))
-    settings = shown_settings(analysed.recipe.model_dump(mode="json", exclude_defaults=True))
+    settings = shown_settings(
+        analysed.recipe.model_dump(mode="json", exclude_defaults=True, exclude={"regions": KEPT_WHOLE["regions"]})
+    )
     return PageContents(
         title=f"{number_of(len(analysed.runs), 'run')} of {TITLES[analysed.recipe.technique]}: {samples}",
         subtitle=f"derived run {analysed.uid}",
@@ -223,7 +227,7 @@ def summary_of(analysed: Analysed) -> dict[str, Any]:
     return {
         "technique": analysed.recipe.technique,
         "derived_uid": analysed.uid,
-        "recipe": analysed.recipe.model_dump(mode="json", exclude={"references"}, exclude_defaults=True),
+        "recipe": analysed.recipe.model_dump(mode="json", exclude=KEPT_WHOLE, exclude_defaults=True),
         "references": {name: each.source for name, each in analysed.recipe.references.items()},
         "spectra": spectra,
         "calibration": None if (maps := _maps_of(analysed)) is None else summary_of_maps(maps),

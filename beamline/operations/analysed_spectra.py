@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from beamline.errors import BeamlineError
 from beamline.operations.analysed_absorption import gather_spectra
@@ -21,7 +17,6 @@ from callbacks.analysis.recipe import Region
 from callbacks.analysis.regions import mean_picture, mean_spectrum, pixels_of, positions, spectra_of_pixels
 from callbacks.contract import StxmResult
 
-LARGEST_MASK = 100_000_000  # bytes of a file of one number a pixel
 SAMPLE = "sample"  # the region of all pixels that hold it
 
 
@@ -42,7 +37,7 @@ def technique_of_all(runs: Runs, names: Sequence[str]) -> str:
     return "stxm" if technique.startswith("stxm") and technique != "stxm_focus" else technique
 
 
-def gather(runs: Runs, names: Sequence[str], recipe: Recipe, folder: Path) -> Gathered:
+def gather(runs: Runs, names: Sequence[str], recipe: Recipe) -> Gathered:
     """Read the spectra of runs.
 
     Parameters
@@ -51,8 +46,6 @@ def gather(runs: Runs, names: Sequence[str], recipe: Recipe, folder: Path) -> Ga
     names : sequence of str
         The runs.
     recipe : Recipe
-    folder : Path
-        That mask files are in.
 
     Raises
     ------
@@ -71,7 +64,7 @@ def gather(runs: Runs, names: Sequence[str], recipe: Recipe, folder: Path) -> Ga
         case "xas":
             gather_spectra(found, pairs, recipe)
         case "stxm":
-            _stacks(found, pairs, recipe, folder)
+            _stacks(found, pairs, recipe)
         case "rixs":
             gather_maps(found, runs, pairs, recipe)
     if not found.rows:
@@ -79,9 +72,8 @@ def gather(runs: Runs, names: Sequence[str], recipe: Recipe, folder: Path) -> Ga
     return found
 
 
-def _stacks(found: Gathered, pairs: list[tuple[Run, Run]], recipe: Recipe, folder: Path) -> None:
+def _stacks(found: Gathered, pairs: list[tuple[Run, Run]], recipe: Recipe) -> None:
     regions = recipe.regions or {SAMPLE: Region()}
-    masks = {name: _mask(folder, region.mask) for name, region in regions.items() if region.mask}
     for raw, derived in pairs:
         result = derived.read(StxmResult)
         if not result.has_images or result.i0_status != "ok":
@@ -89,35 +81,15 @@ def _stacks(found: Gathered, pairs: list[tuple[Run, Run]], recipe: Recipe, folde
             continue
         for name, region in regions.items():
             try:
-                inside = pixels_of(region, result, masks.get(name))
+                inside = pixels_of(region, result)
             except ValueError as error:
                 found.notes.append(f"{shown_name(raw)}: region {name}: {error}")
                 continue
             mean = mean_spectrum(result, spectra_of_pixels(result, inside))
             found.rows.append(Row(raw.uid, raw.measurement.sample, name, mean, edge=raw.measurement.edge))
         if recipe.maps:
-            everywhere = pixels_of(Region(), result, None)
+            everywhere = pixels_of(Region(), result)
             x, y = positions(result)
             of_pixels = spectra_of_pixels(result, everywhere)
             own = raw.uid, raw.measurement.sample
             found.pixels.append(Pixels(*own, of_pixels, everywhere, x, y, mean_picture(result), raw.measurement.edge))
-
-
-def _mask(folder: Path, name: str) -> NDArray[np.bool_]:
-    """Read a mask: pixels of an image, or numbers of a .npy file, that are not zero."""
-    path = folder / Path(name).expanduser()
-    try:
-        if path.stat().st_size > LARGEST_MASK:
-            raise BeamlineError(f"mask {path}: is larger than {LARGEST_MASK} bytes; is it a mask?")
-        if path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
-        else:
-            from skimage.io import imread  # noqa: PLC0415 - takes time, and is rarely needed
-
-            values = imread(path)
-    except (OSError, ValueError) as error:
-        raise BeamlineError(f"mask {path}: cannot be read: {error}") from error
-    values = values.any(axis=2) if values.ndim == 3 else values
-    if values.ndim != 2:
-        raise BeamlineError(f"mask {path}: {values.shape}, expected one number for each line and column")
-    return np.asarray(values != 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beamline.acquire.references import YIELD, find_reference, processing_with_references
@@ -17,12 +18,14 @@ from beamline.operations.selecting import select_runs
 from beamline.storage.runs import Runs
 from beamline.techniques.settings import processing_problems
 from callbacks.analysis import Recipe
+from callbacks.analysis.recipe import MaskedPixels
 from callbacks.wording import number_of
 
 # Keys of a recipe's file that say of what it is: names of runs, where none are given beside it, or which are selected;
 # and that stacks or maps are pooled.
 RUNS, SELECT, POOL = "runs", "select", "pool"
-REFERENCES = "references"
+REFERENCES, REGIONS = "references", "regions"
+LARGEST_MASK = 100_000_000  # bytes of a file of one number a pixel
 
 
 class Selection(BaseModel):
@@ -101,6 +104,9 @@ def read_recipe(file: Path | None, does: Sequence[str], sets: Sequence[str], tec
             name: _reference(_selected(where, name, named, Runs(data_dir)), channel, folder, data_dir)
             for name, named in references.items()
         }
+    if isinstance(regions := tables.get(REGIONS), dict):
+        folder = file.parent if file else Path()
+        tables[REGIONS] = {name: _with_mask(region, folder) for name, region in regions.items()}
     if isinstance(how := tables.get("self_absorption"), dict) and "absorption" in how:
         tables["self_absorption"] = how | {"absorption": _uids(how["absorption"], tables.get("cuts"), data_dir)}
     if tables["technique"] != technique:
@@ -231,7 +237,7 @@ def refuse_files(file: Path, runs: Runs) -> None:
         That names the key.
     """
     tables = read_tables(file)
-    references, regions = (tables.get(key, {}) for key in (REFERENCES, "regions"))
+    references, regions = (tables.get(key, {}) for key in (REFERENCES, REGIONS))
     for name, named in references.items() if isinstance(references, dict) else ():
         if isinstance(named, dict):  # a sample
             continue
@@ -289,3 +295,32 @@ def _reference(named: str, channel: str, folder: Path, data_dir: Path) -> dict[s
         "source": str(found["source"]),
         "gaps": found.get("gaps", []),
     }
+
+
+def _with_mask(region: Any, folder: Path) -> Any:
+    """Give a region with the pixels of its mask file; one without stays as it is."""
+    if not isinstance(region, dict) or not isinstance(name := region.get("mask"), str) or not name:
+        return region
+    return region | {"masked": MaskedPixels.of(_mask(folder / Path(name).expanduser()))}
+
+
+def _mask(path: Path) -> NDArray[np.bool_]:
+    """Read a mask: pixels of an image, or numbers of a .npy file, that are not zero."""
+    try:
+        if path.stat().st_size > LARGEST_MASK:
+            raise BeamlineError(f"mask {path}: is larger than {LARGEST_MASK} bytes; is it a mask?")
+        if path.suffix == ".npy":
+            values = np.load(path, allow_pickle=False)
+        else:
+            from skimage.io import imread  # noqa: PLC0415 - takes time, and is rarely needed
+
+            values = imread(path)
+    except (OSError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else "") or "it is no image, and no .npy file of numbers"
+        raise BeamlineError(f"mask {path}: cannot be read: {why}") from error
+    values = values.any(axis=2) if values.ndim == 3 else values
+    if values.ndim != 2 or not values.size:
+        raise BeamlineError(f"mask {path}: {values.shape}, expected one number for each line and column")
+    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+        raise BeamlineError(f"mask {path}: holds what is no number, expected 0 or another for each pixel")
+    return np.asarray(values != 0)

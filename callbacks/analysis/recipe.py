@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from typing import Literal
 
 import numpy as np
@@ -99,6 +101,25 @@ class Alignment(_Table):
         return self
 
 
+class MaskedPixels(_Table):
+    """The pixels of a mask, as the recipe keeps them."""
+
+    lines: int = Field(ge=1)
+    columns: int = Field(ge=1)
+    pixels: str  # a bit for each, line by line, compressed, in base 64
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_]) -> MaskedPixels:
+        """Keep a mask of shape (lines, columns)."""
+        packed = base64.b64encode(zlib.compress(np.packbits(mask).tobytes())).decode()
+        return cls(lines=mask.shape[0], columns=mask.shape[1], pixels=packed)
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Give it as it was, (lines, columns)."""
+        packed = np.frombuffer(zlib.decompress(base64.b64decode(self.pixels)), dtype=np.uint8)
+        return np.unpackbits(packed, count=self.lines * self.columns).reshape(self.lines, self.columns).astype(bool)
+
+
 class Region(_Table):
     """Pixels of a stack: what lies in all that is given."""
 
@@ -109,6 +130,7 @@ class Region(_Table):
     x: Window | None = None  # um
     y: Window | None = None
     mask: str = ""  # image or .npy file: pixels that are not zero
+    masked: MaskedPixels | None = None  # what it holds, by which an analysis is made again
     cluster: str = ""  # name of a cluster of the reduction
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
 
-def pixels_of(region: Region, result: StxmResult, mask: BoolArray | None) -> BoolArray:
+def pixels_of(region: Region, result: StxmResult) -> BoolArray:
     """Tell which pixels a region holds, of those that hold sample.
 
     Parameters
@@ -22,8 +22,6 @@ def pixels_of(region: Region, result: StxmResult, mask: BoolArray | None) -> Boo
     region : Region
     result : StxmResult
         With images.
-    mask : numpy.ndarray of bool, shape (lines, columns), optional
-        What the region's mask file holds.
 
     Returns
     -------
@@ -49,10 +47,8 @@ def pixels_of(region: Region, result: StxmResult, mask: BoolArray | None) -> Boo
         for window, at in ((region.x, x[None, :]), (region.y, y[:, None])):
             if window is not None:
                 inside = inside & (at >= window[0]) & (at <= window[1])
-    if mask is not None:
-        if mask.shape != inside.shape:
-            raise ValueError(f"mask {region.mask}: {mask.shape} pixels, expected {inside.shape} (lines, columns)")
-        inside &= mask
+    if region.mask:
+        inside &= _masked(region, inside.shape)
     if region.cluster:
         names = [str(name) for name in result.cluster_names]
         if region.cluster not in names:
@@ -65,6 +61,15 @@ def pixels_of(region: Region, result: StxmResult, mask: BoolArray | None) -> Boo
     return inside
 
 
+def _masked(region: Region, shape: tuple[int, ...]) -> BoolArray:
+    if region.masked is None:
+        raise ValueError(f"mask {region.mask}: its pixels were not kept; expected the recipe's file and the runs")
+    mask = region.masked.mask()
+    if mask.shape != shape:
+        raise ValueError(f"mask {region.mask}: {mask.shape} pixels, expected {shape} (lines, columns)")
+    return mask
+
+
 def _quantity(region: Region, result: StxmResult) -> FloatArray:
     match region.quantity:
         case "edge_jump":
@@ -73,11 +78,23 @@ def _quantity(region: Region, result: StxmResult) -> FloatArray:
             values = np.asarray(result.brightness)
         case "optical_density":
             assert region.at is not None  # a region is checked
-            energies = np.asarray(result.stack_energy)
-            values = np.asarray(result.optical_density[int(np.abs(energies - region.at).argmin())])
+            values = np.asarray(result.optical_density[_image_at(region.at, result)])
     if values.shape != np.shape(result.mask):
         raise ValueError(f"{region.quantity}: the reduction has none")
     return values
+
+
+def _image_at(energy: float, result: StxmResult) -> int:
+    """Give the place of the usable image next to an energy (eV), which may be half a step beyond the last of them."""
+    energies = np.asarray(result.stack_energy, dtype=float)
+    away = np.where(usable_images(result), np.abs(energies - energy), np.inf)
+    steps = np.diff(np.sort(energies))
+    if not away.min() <= (steps.max() / 2 if len(steps) else np.inf):
+        raise ValueError(
+            f"at: no image at {energy:g} eV; there are {len(energies)} from {energies.min():g} to"
+            f" {energies.max():g} eV, {int(np.isfinite(away).sum())} of which can be used"
+        )
+    return int(away.argmin())
 
 
 def positions(result: StxmResult) -> tuple[FloatArray | None, FloatArray | None]:

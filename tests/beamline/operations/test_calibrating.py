@@ -91,7 +91,7 @@ def test_the_offset_is_found_kept_stamped_into_runs_and_applied_where_asked_for(
     assert np.isnan(as_read.energy_offset)
     np.testing.assert_allclose(calibrated.xas_energy - as_read.xas_energy, found["offset"], atol=0.02)
     assert calibrated.energy_calibration.startswith(f"{found['offset']:+.4f} ± {found['sigma']:.4f} eV of ")
-    rows = gather(runs, [second, third], Recipe(technique="xas"), data).rows
+    rows = gather(runs, [second, third], Recipe(technique="xas")).rows
     assert [row.energy_sigma for row in rows] == pytest.approx([np.nan, found["sigma"]], nan_ok=True)
     again = calibrate(runs, third, reference=str(library), keep=False)
     assert again["before"] == found["offset"]

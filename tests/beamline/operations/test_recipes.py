@@ -289,6 +289,10 @@ def test_regions_by_mask_and_cluster_and_those_that_are_not_there(stack, tmp_pat
         cluster = "reduced "
         [regions.nowhere]
         x = [100, 101]
+        [regions.beyond]
+        quantity = "optical_density"
+        at = 530.0
+        above = 0.1
         [measures.area]
         by = "integral"
         window = [8345, 8355]
@@ -300,6 +304,17 @@ def test_regions_by_mask_and_cluster_and_those_that_are_not_there(stack, tmp_pat
     assert "region wrong: mask wrong.npy: (39, 60) pixels, expected (40, 60) (lines, columns)" in told
     assert "region no_cluster: cluster 'reduced '" in told
     assert "region nowhere: no pixel with sample lies in it" in told
+    assert "region beyond: at: no image at 530 eV; there are " in told
+    np.save(tmp_path / "mask.npy", 1 - mask)  # what was analysed is made again, wherever and whatever its files are now
+    again = as_json("analyse", outcome["derived_uid"], "--data-dir", stack.data, "-o", tmp_path / "report.html")
+    assert [one["measures"] for one in again["spectra"]] == [one["measures"] for one in outcome["spectra"]]
+    for name, values in {"nan": np.full(mask.shape, np.nan), "texts": np.full(mask.shape, "0")}.items():
+        np.save(tmp_path / f"{name}.npy", values)
+        one = ["analyse", "7", "--set", f"regions.grain.mask={tmp_path / name}.npy", "--data-dir", stack.data]
+        assert f"{name}.npy: holds what is no number, expected 0 or another for each pixel" in answer(*one).stderr
+    (tmp_path / "text.npy").write_text("no numbers")
+    one = ["analyse", "7", "--set", f"regions.grain.mask={tmp_path}/text.npy", "--data-dir", stack.data]
+    assert answer(*one).stderr.endswith("cannot be read: it is no image, and no .npy file of numbers\n")
     missing = file.read_text().replace("mask.npy", "none.npy", 1)
     file.write_text(missing)
     refused = answer("analyse", "7", "-r", file, "--data-dir", stack.data, "-o", tmp_path / "refused.html")
