@@ -74,6 +74,13 @@ class AcrossRecipe(BaseModel):
     features: dict[str, Feature] = Field(min_length=1)
     capacity: tuple[tuple[str, float], ...] = ()  # mAh/g, by sample; else what its name tells
 
+    @field_validator("features")
+    @classmethod
+    def _of_what_was_measured(cls, features: dict[str, Feature]) -> dict[str, Feature]:
+        if not any(feature.of for feature in features.values()):
+            raise ValueError("all are given as `values`: expected one or more out of an analysis, by `of`")
+        return features
+
     @field_validator("capacity", mode="before")
     @classmethod
     def _pairs(cls, capacity: Any) -> Any:

@@ -498,6 +498,10 @@ def test_features_of_the_same_samples_are_compared_along_the_cycle(spectra, tmp_
         recipe.write_text(text.replace(change, words[0], 1))
         told = answer("analyse", "-r", recipe, "--data-dir", spectra, "-o", out, "--overwrite")
         assert (told.code, words[1] in told.stderr) == (1, True), told.stderr
+    recipe.write_text("technique = 'across'\n[features.migrated]\nvalues = { 'LRNMC pristine' = [2.5, 0.3] }")
+    told = answer("analyse", "-r", recipe, "--data-dir", spectra, "-o", out)
+    assert (told.code, told.stderr.count("\n")) == (1, 1)
+    assert "features: all are given as `values`: expected one or more out of an analysis" in told.stderr
     recipe.write_text(text.replace("LRNMC 311 mAh/g", "LRNMC 311 mAh", 1))
     mistyped = as_json("analyse", "-r", recipe, "--data-dir", spectra, "-o", out)["assumed"]
     assert "capacity: unknown sample 'LRNMC 311 mAh'; did you mean 'LRNMC 311 mAh/g'?" in mistyped
