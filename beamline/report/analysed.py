@@ -21,6 +21,7 @@ from callbacks.contract import NOT_TAKEN, AnalysedResult, Quantity
 FloatArray = NDArray[np.floating]
 
 COLOURS = ("#1b6ca8", "#d1495b", "#5a9367", "#8a5fa8", "#c98a1b", "#3d3d3d", "#4fb0ae", "#a0522d")
+MOST_OF_A_SAMPLE = 40  # characters of its name in a label, which tells edge, part and run behind it
 MOST_FITS = 12  # spectra whose fits are drawn
 DARK = 0.02  # of the maximum: what is below is not shown of a spectrum of emission
 ROUNDING = 1e-12  # of a spectrum: a residual below is rounding, and drawn as the line that it is
@@ -154,7 +155,7 @@ def labels(result: AnalysedResult) -> list[str]:
     edges, parts = _edges(result), list(map(str, result.row_part))
     told = []
     for row, (state, edge, part) in enumerate(zip(_states(result), edges, parts, strict=True)):
-        words = [shortened(state[0])]
+        words = [shortened(state[0], MOST_OF_A_SAMPLE)]
         words += [edge] if len(set(edges)) > 1 else []
         words += [part] if len(set(parts)) > 1 else []
         words += [str(result.row_run[row])[:8]] if _has_several(result, state) else []

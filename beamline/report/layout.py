@@ -219,14 +219,21 @@ def _renew(figure: Figure, axes: Axes, legend: Legend) -> bool:
         frameon=legend.get_frame_on(),
         **options,
     )
+    _without_mathematics(new)
     new.get_frame().set_linewidth(frame.get_linewidth())
     box = new.get_window_extent()
     inside = not beside and len(twins) == 1  # the curves of a twin would hide it
     if inside and box.width <= WIDEST_LEGEND * panel.width and box.height <= HIGHEST_LEGEND * panel.height:
         return False
     columns = 2 if len(texts) > 1 and 2 * box.width < WIDEST_BELOW * panel.width else 1
-    axes.legend(shown, texts, loc="upper center", frameon=False, ncols=columns, **options)
+    _without_mathematics(axes.legend(shown, texts, loc="upper center", frameon=False, ncols=columns, **options))
     return True
+
+
+def _without_mathematics(legend: Legend) -> None:
+    """Let a new legend show its texts as they are, as that before did (`beamline.report.figures.literal`)."""
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _put_below(axes: Axes) -> None:

@@ -1,11 +1,27 @@
-"""Figures of features along the cycle name the samples whose capacity is not known."""
+"""Figures keep the names of samples: where a capacity is not known, and whatever the names hold."""
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from beamline.report.across import along_the_cycle
 from beamline.report.figures import literal
+from beamline.report.style import FigureStyle, write_figures
 from callbacks.contract import AnalysedResult, Quantity
+
+
+def test_long_names_and_dollars_leave_a_figure_for_print_whole(tmp_path):
+    figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for name in ("é" * 190, r"$\frac{1$ <b>", "pristine"):
+        axes.plot([1, 2], label=name)
+    axes.set_xticks([0.0, 1.0], ["a" * 190, "b"], rotation=20, ha="right")
+    axes.legend()
+    (file, *_) = write_figures([("Names", "", literal(figure))], tmp_path, FigureStyle(format="png"))
+    assert file.exists()
+    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert told == ["é" * 79 + "…", r"$\frac{1$ <b>", "pristine"]
+    assert axes.get_window_extent().width > 0.5 * figure.bbox.width
 
 
 @pytest.mark.parametrize("features", [("oxygen",), ("oxygen", "nickel")])
