@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from beamline.storage.runs import Runs
 from beamline.techniques.technique import NOT_KNOWN, not_reduced
 from callbacks.analysis import Recipe, Row
 from callbacks.analysis.composition import Composition
-from callbacks.analysis.cuts import MapOnAxes, cut_of_map
+from callbacks.analysis.cuts import MapOnAxes, cut_of_map, scale_sigma
 from callbacks.analysis.self_absorption import Corrected, Escape, NearEdge, correct_map, near_edge
 from callbacks.contract import Quantity, RixsPooledResult, RixsResult, XasResult
 from callbacks.pipelines import XAS, RixsSettings
@@ -73,7 +74,10 @@ def _usable(found: Gathered, runs: Runs, pairs: list[tuple[Run, Run]], recipe: R
         if result.calibration_status != "ok":
             found.notes.append(f"{shown_name(raw)}: left out: {result.calibration_status or NOT_KNOWN}")
             continue
-        own = MapOnAxes(result.excitation_energy, result.emission_energy, result.map, result.map_variance)
+        own = MapOnAxes(
+            result.excitation_energy, result.emission_energy, result.map, result.map_variance,
+            emission_sigma=result.emission_energy_sigma,
+        )  # fmt: skip
         one = _Map(raw, derived, own)
         if recipe.self_absorption is not None:
             try:
@@ -150,7 +154,7 @@ def _on_common_axes(pooled: RixsPooledResult, place: int) -> MapOnAxes:
     causes = () if place == 0 else (pooled.difference_by_offset[place - 1][rows],)
     return MapOnAxes(
         pooled.excitation_energy[rows], pooled.emission_energy, intensity[rows], pooled.maps_variance[place][rows],
-        lambda: causes,
+        lambda: causes, pooled.emission_energy_sigma,
     )  # fmt: skip
 
 
@@ -162,7 +166,8 @@ def _cuts(found: Gathered, raw: Run, measured: MapOnAxes, corrected: MapOnAxes |
         except ValueError as error:
             found.notes.append(f"{shown_name(raw)}: cut {name}: {error}")
             continue
-        row = Row(raw.uid, raw.measurement.sample, name, spectra, axis, units, edge=raw.measurement.edge)
+        own: dict[str, Any] = {"edge": raw.measurement.edge, "energy_sigma": scale_sigma(measured, cut, spectra)}
+        row = Row(raw.uid, raw.measurement.sample, name, spectra, axis, units, **own)
         if corrected is not None and not cut.inverse:
             row = replace(row, spectra=cut_of_map(corrected, cut)[0], measured=spectra)
         yield row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -31,6 +32,8 @@ class MapOnAxes:
     causes : callable
         Gives, shape (rows, columns) each, what one standard uncertainty of each independent cause does to the
         intensity: one error for the whole map.
+    emission_sigma : numpy.ndarray, shape (columns,), optional
+        Standard uncertainty of `emission`, which one error makes of all columns; not given where it is not known.
     """
 
     excitation: FloatArray
@@ -38,6 +41,7 @@ class MapOnAxes:
     intensity: FloatArray
     variance: FloatArray
     causes: Callable[[], Iterable[FloatArray]] = tuple
+    emission_sigma: FloatArray | None = None
 
 
 def cut_of_map(whole: MapOnAxes, cut: Cut) -> tuple[Spectra, str, str]:
@@ -78,6 +82,21 @@ def cut_of_map(whole: MapOnAxes, cut: Cut) -> tuple[Spectra, str, str]:
         noise, causes, units = noise * values**4, -causes * values**2, ""
     shared = Causes(noise, causes, np.empty((0, len(energy)))) if len(causes) else None
     return Spectra(energy, values, noise + np.sum(causes**2, axis=0), shared), axis, units
+
+
+def scale_sigma(whole: MapOnAxes, cut: Cut, spectra: Spectra) -> float:
+    """Give the standard uncertainty that the energies of a cut share, eV: that of the emission where it is bright.
+
+    It is NaN of a partial yield, whose energies are those of excitation, and where that of the map is not known.
+    """
+    if whole.emission_sigma is None or cut.excitation is None:
+        return math.nan
+    sigma = whole.emission_sigma[np.argsort(whole.emission)]
+    sigma = sigma[::-1] if cut.against == "loss" else sigma
+    light = (
+        np.nan_to_num(spectra.values) ** 2
+    )  # squared: far off the pivot there are many columns with nothing but noise
+    return float(np.average(sigma, weights=light)) if light.any() else math.nan
 
 
 # Energies of the cut; what takes it of a map, with its weights to a power: 1 of values, 2 of variances; the axis.

@@ -24,7 +24,7 @@ from beamline.storage.layout import REDUCTION, Layout
 from beamline.storage.recorder import Recorder
 from beamline.storage.results import collect
 from beamline.storage.runs import Runs
-from callbacks.contract import AnalysedResult, StxmResult, XasResult
+from callbacks.contract import AnalysedResult, RixsResult, StxmResult, XasResult
 from plans import xas
 
 SAMPLES = ("LRNMC pristine", "LRNMC 131 mAh/g", "LRNMC 311 mAh/g")
@@ -360,8 +360,17 @@ def test_cuts_of_a_map_are_spectra_like_others(rixs, tmp_path):
         by = "integral"
         window = [526, 535]
         of = ["pfy"]
+        [measures.line]
+        by = "centroid"
+        window = [510, 525]
+        of = ["at530"]
     """)
     outcome = as_json("analyse", "3", "-r", file, "--data-dir", rixs, "-o", tmp_path / "report.html")
+    line = outcome["spectra"][1]["measures"]["line"]["energy"]
+    found = Runs(rixs).load_with_derived("3")[1].read(RixsResult)
+    scale = np.interp(line["value"], found.emission_energy, found.emission_energy_sigma)  # that of the calibration
+    assert line["scale_sigma"] == pytest.approx(scale, rel=0.3)
+    assert line["scale_sigma"] > line["sigma"]
     assert [one["part"] for one in outcome["spectra"]] == ["pfy", "at530", "elastic"]
     assert (
         "cut beyond: emission 900 to 901 eV: is not whole at any excitation; the map has emission from"
