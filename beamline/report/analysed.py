@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
@@ -26,6 +28,8 @@ MOST_FITS = 12  # spectra whose fits are drawn
 DARK = 0.02  # of the maximum: what is below is not shown of a spectrum of emission
 ROUNDING = 1e-12  # of a spectrum: a residual below is rounding, and drawn as the line that it is
 FLAT = 0.01  # of the height of a spectrum that the axis of such a residual spans, up and down
+BAND = 0.1  # height over width, or the reverse, of maps: one with less is drawn as a band
+CHARACTERS_OF_A_BAR = 24  # in a line of the label of a scale of colours, which may be low
 MOST_MAPS = 4  # of runs side by side
 MAPS = "Grey: no value. The colours end at the first and the last percent."
 PERCENTILES = (1.0, 99.0)  # of what a map shows, where its colours end
@@ -438,14 +442,14 @@ def image(result: AnalysedResult, name: str) -> Figure:
     quantity, sigma = result.quantities[name], result.quantities.get(f"{name}_sigma")
     shown = [quantity] if sigma is None else [quantity, sigma]
     extent, unit = _extent(result, name)
-    ratio = abs((extent[3] - extent[2]) / (extent[1] - extent[0]))
-    figure = Figure(figsize=(9.0, min(9.0, max(2.4, 3.3 * ratio + 0.8))), layout="constrained")
+    figure = Figure(figsize=(9.0, min(9.0, max(2.4, 3.3 * _ratio(extent) + 0.8))), layout="constrained")
     for axes, each, title in zip(
         np.atleast_1d(figure.subplots(1, len(shown))), shown, (quantity.meaning, "standard uncertainty"), strict=False
     ):
         drawn = _image(axes, each, (extent, unit), _limits([each]))
         axes.set_title(title, fontsize=9)
-        figure.colorbar(drawn, ax=axes, label=quantity.units, extend="both", fraction=0.046, pad=0.03)
+        bar = figure.colorbar(drawn, ax=axes, label=quantity.units, extend="both", fraction=0.046, pad=0.03)
+        _without_offset(bar)
     return figure
 
 
@@ -455,8 +459,8 @@ def images(result: AnalysedResult, names: Sequence[str]) -> Figure:
     sigmas = [result.quantities[f"{name}_sigma"] for name in names if f"{name}_sigma" in result.quantities]
     shown = [each for each in (values, sigmas) if len(each) == len(names)]
     extents = [_extent(result, name) for name in names]
-    ratio = max(abs((extent[3] - extent[2]) / (extent[1] - extent[0])) for extent, _ in extents)
-    size = (max(9.0, 2.6 * len(names)), len(shown) * max(1.8, 2.6 * min(ratio, 1.6) + 0.6))
+    ratio = max(_ratio(extent) for extent, _ in extents)
+    size = (max(9.0, 2.6 * len(names)), len(shown) * max(2.4, 2.6 * min(ratio, 1.6) + 0.6))
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(shown), len(names), squeeze=False)
     for line, quantities, title in zip(grid, shown, (values[0].meaning, "standard uncertainty"), strict=False):
@@ -464,8 +468,8 @@ def images(result: AnalysedResult, names: Sequence[str]) -> Figure:
         for axes, each, extent, name in zip(line, quantities, extents, names, strict=True):
             drawn = _image(axes, each, extent, limits)
             axes.set_title(_sample_of_map(result, name), fontsize=9)
-        label = _with_unit(title, values[0].units)
-        figure.colorbar(drawn, ax=list(line), label=label, extend="both", fraction=0.046, pad=0.01)
+        label = fill(_with_unit(title, values[0].units), CHARACTERS_OF_A_BAR)
+        _without_offset(figure.colorbar(drawn, ax=list(line), label=label, extend="both", fraction=0.046, pad=0.01))
     return figure
 
 
@@ -479,8 +483,25 @@ def _image(axes: Axes, each: Quantity, place: tuple[Extent, str], limits: tuple[
         interpolation="nearest",
     )  # fmt: skip
     axes.set_facecolor("#d9d9d9")
-    axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})")
+    axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})", aspect="equal" if _is_area(extent) else "auto")
+    if 1 in each.values.shape:  # a line of pixels, of which one axis tells nothing
+        axes.set(**({"yticks": [], "ylabel": ""} if each.values.shape[0] == 1 else {"xticks": [], "xlabel": ""}))
     return drawn
+
+
+def _ratio(extent: Extent) -> float:
+    """Give height over width of a map as it is drawn: one of a line of pixels is a band."""
+    ratio = abs((extent[3] - extent[2]) / (extent[1] - extent[0]))
+    return min(max(ratio, BAND), 1 / BAND)
+
+
+def _is_area(extent: Extent) -> bool:
+    return BAND <= abs((extent[3] - extent[2]) / (extent[1] - extent[0])) <= 1 / BAND
+
+
+def _without_offset(bar: Colorbar) -> None:
+    """Let the numbers beside a scale of colours be the values themselves, of energies, too."""
+    bar.ax.ticklabel_format(axis="y", useOffset=False)
 
 
 def _extent(result: AnalysedResult, name: str) -> tuple[Extent, str]:
@@ -488,9 +509,10 @@ def _extent(result: AnalysedResult, name: str) -> tuple[Extent, str]:
     height, width = result.quantities[name].values.shape
     number = name.partition("_")[0]
     x, y = (result.quantities.get(f"{number}_{axis}") for axis in ("x", "y"))
-    if x is None or y is None or width < 2 or height < 2:
+    if x is None or y is None or width * height < 2:
         return (-0.5, width - 0.5, -0.5, height - 0.5), "pixel"
-    half_x, half_y = (0.5 * (each.values[1] - each.values[0]) for each in (x, y))
+    steps = [each.values[1] - each.values[0] for each in (x, y) if len(each.values) > 1]
+    half_x, half_y = 0.5 * steps[0], 0.5 * steps[-1]
     return (x.values[0] - half_x, x.values[-1] + half_x, y.values[0] - half_y, y.values[-1] + half_y), "um"
 
 

@@ -76,6 +76,8 @@ def correlate(
     if one is not other:
         if one.x is None or one.y is None or other.x is None or other.y is None:
             return nothing("the positions of the pixels are not known, or images have several regions")
+        if min(map(len, (one.x, one.y, other.x, other.y))) < 2:
+            return nothing("the two runs cannot be registered: an image is a single line, expected two or more")
         grid = _grid(one, other, shift)
         found = register(np.exp(-_at(other.picture, grid)), np.exp(-one.picture))
         if found.status != "ok":

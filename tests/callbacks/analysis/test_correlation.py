@@ -73,3 +73,12 @@ def test_what_cannot_be_compared_says_why():
     assert "positions of the pixels are not known" in correlate(one, one, (place, nowhere)).status
     blank = pixels(x, y, np.zeros(picture.shape))
     assert correlate(one, one, (place, blank)).status.startswith("the two runs cannot be registered: ")
+
+
+def test_lines_of_two_runs_are_not_registered():
+    x, y = np.arange(0.0, 6.0, 0.1), np.zeros(1)
+    picture, state = truth(x, y)
+    places = pixels(x, y, picture), pixels(x, y, picture)
+    found = correlate((state, 0.1 * state), (state, 0.1 * state), places)
+    assert found.status == "the two runs cannot be registered: an image is a single line, expected two or more"
+    assert np.isnan(found.pearson)
