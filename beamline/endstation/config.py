@@ -31,6 +31,7 @@ from beamline.endstation.catalogue_address import EXPECTED, parse_address
 from beamline.errors import BeamlineError
 from beamline.text import shortened
 from callbacks.contract import Geometry
+from callbacks.wording import number_of
 
 SHOWN = 80  # characters of a value in an error
 SIMULATED = Path(__file__).with_name("simulated.toml")
@@ -355,6 +356,13 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {what} {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
+# What is expected, in the words of TOML, where pydantic has those of Python.
+IN_TOML = {
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "expected a table"),
+    **dict.fromkeys(("tuple_type", "list_type"), "expected a list, such as [1, 2]"),
+}
+
+
 def explain(error: ValidationError, model: type[BaseModel], *within: str) -> list[str]:
     """Return one line for each mistake in the input of a model: where, what was found, what was expected.
 
@@ -378,7 +386,10 @@ def explain(error: ValidationError, model: type[BaseModel], *within: str) -> lis
             key, found, tags = (str(problem["ctx"][name]) for name in ("discriminator", "tag", "expected_tags"))
             known = tags.replace("'", "")
             message = f"{unknown(key[1:-1], found, known.split(', '))}; expected one of {known}"
+        elif problem["type"] == "missing" and isinstance(where[-1], int):
+            message = f"holds {number_of(int(where.pop()), 'value')}, expected more"
         elif problem["type"] not in ("missing", "value_error"):
+            message = IN_TOML.get(problem["type"], message)
             message += f", not {shortened(repr(problem['input']), SHOWN)}"
         lines.append(": ".join([".".join(map(str, [*within, *where])), message]).removeprefix(": "))
     return lines

@@ -157,8 +157,8 @@ def test_a_file_that_is_not_toml_or_not_there_is_one_line(file, tmp_path):
         ("x = 2020-13-45", "not valid TOML: "),
         ("#" * 1_000_001, "is larger than 1000000 bytes"),
         ("", "endstation: Field required"),
-        ("endstation = 5\ndevices = []", "endstation: Input should be a valid dictionary"),
-        ('endstation = "' + "x" * 10_000 + '"', "endstation: Input should be a valid dictionary"),
+        ("endstation = 5\ndevices = []", "endstation: expected a table, not "),
+        ('endstation = "' + "x" * 10_000 + '"', "endstation: expected a table, not "),
     ],
 )
 def test_a_file_that_is_no_configuration_is_refused_in_short_lines(tmp_path, content, message):
