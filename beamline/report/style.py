@@ -17,6 +17,7 @@ from matplotlib.axis import Tick
 from matplotlib.collections import Collection
 from matplotlib.colors import Colormap, to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
@@ -43,6 +44,7 @@ GREYS = ("#000000", "#7a7a7a", "#4a4a4a", "#a8a8a8", "#262626", "#909090")
 # Sequential maps of which the brightness rises from dark to light alone, as a print in grey shows them.
 IMAGE_COLOURS = {"colour-blind": "cividis", "grey": "gray"}
 SEQUENTIAL = ("viridis", "inferno", "magma", "plasma")
+NO_VALUE = "//////"  # hatch of what an image in grey leaves out, which would look like one of its values
 LEAST_CHROMA = 0.12  # between the strongest and the weakest of red, green and blue: less is a grey, which stays
 
 
@@ -251,6 +253,10 @@ def _recolour(figure: Figure, colours: Colours) -> None:
         mapped = getattr(one, "get_cmap", None)
         if mapped is not None and isinstance(mapped(), Colormap) and mapped().name in SEQUENTIAL:
             one.set_cmap(IMAGE_COLOURS[colours])  # type: ignore[attr-defined]
+            if colours == "grey" and isinstance(one, AxesImage) and one.axes is not None:
+                one.axes.patch.set(
+                    hatch=NO_VALUE, edgecolor="white"
+                )  # seen where there is no value, in a grey of its own
 
 
 __all__ = ["FORMATS", "FigureStyle", "Print", "restyle", "write_figures"]

@@ -286,6 +286,7 @@ def test_colours_are_those_of_the_palette_and_grey_is_grey():
         axes.fill_between([0, 1], [1, 2], [2, 3], color="#1b6ca8", alpha=0.3)
         image = axes.imshow(np.eye(2), cmap="viridis")
         restyle(figure, FigureStyle(colours=name))
+        assert bool(axes.patch.get_hatch()) == (name == "grey")  # what has no value looks like no value
         return [line.get_color() for line in axes.get_lines()], axes.collections[0], image.get_cmap().name
 
     lines, band, name = colours("colour-blind")
