@@ -309,7 +309,7 @@ def test_regions_by_mask_and_cluster_and_those_that_are_not_there(stack, tmp_pat
     assert "region nowhere: no pixel with sample lies in it" in told
     assert "region beyond: at: no image at 530 eV; there are " in told
     np.save(tmp_path / "mask.npy", 1 - mask)  # what was analysed is made again, wherever and whatever its files are now
-    again = as_json("analyse", outcome["derived_uid"], "--data-dir", stack.data, "-o", tmp_path / "report.html")
+    again = as_json("analyse", outcome["derived_uid"], "--data-dir", stack.data, "-o", tmp_path / "again.html")
     assert [one["measures"] for one in again["spectra"]] == [one["measures"] for one in outcome["spectra"]]
     for name, values in {"nan": np.full(mask.shape, np.nan), "texts": np.full(mask.shape, "0")}.items():
         np.save(tmp_path / f"{name}.npy", values)
@@ -511,11 +511,11 @@ def test_features_of_the_same_samples_are_compared_along_the_cycle(spectra, tmp_
         told = answer("analyse", "-r", recipe, "--data-dir", spectra, "-o", out, "--overwrite")
         assert (told.code, words[1] in told.stderr) == (1, True), told.stderr
     recipe.write_text("technique = 'across'\n[features.migrated]\nvalues = { 'LRNMC pristine' = [2.5, 0.3] }")
-    told = answer("analyse", "-r", recipe, "--data-dir", spectra, "-o", out)
+    told = answer("analyse", "-r", recipe, "--data-dir", spectra, "-o", out, "--overwrite")
     assert (told.code, told.stderr.count("\n")) == (1, 1)
     assert "features: all are given as `values`: expected one or more out of an analysis" in told.stderr
     recipe.write_text(text.replace("LRNMC 311 mAh/g", "LRNMC 311 mAh", 1))
-    mistyped = as_json("analyse", "-r", recipe, "--data-dir", spectra, "-o", out)["assumed"]
+    mistyped = as_json("analyse", "-r", recipe, "--data-dir", spectra, "-o", out, "--overwrite")["assumed"]
     assert "capacity: unknown sample 'LRNMC 311 mAh'; did you mean 'LRNMC 311 mAh/g'?" in mistyped
 
 
