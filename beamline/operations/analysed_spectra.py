@@ -17,6 +17,7 @@ from callbacks.analysis.recipe import Region
 from callbacks.analysis.regions import mean_picture, mean_spectrum, pixels_of, positions, spectra_of_pixels
 from callbacks.contract import StxmResult
 
+AS_READ = "energies are as they were read: what their scale is off by is in no uncertainty"
 SAMPLE = "sample"  # the region of all pixels that hold it
 
 
@@ -73,6 +74,8 @@ def gather(runs: Runs, names: Sequence[str], recipe: Recipe) -> Gathered:
 
 
 def _stacks(found: Gathered, pairs: list[tuple[Run, Run]], recipe: Recipe) -> None:
+    if any(measure.is_energy for measure in recipe.measures.values()):
+        found.notes.append(AS_READ)
     regions = recipe.regions or {SAMPLE: Region()}
     for raw, derived in pairs:
         result = derived.read(StxmResult)

@@ -253,6 +253,7 @@ def test_a_map_of_edge_positions_holds_the_truth_in_two_pixels_of_three(stack, t
         second = "2.half_energy"
     """)
     outcome = as_json("analyse", "7", "-r", file, "--data-dir", stack.data, "-o", tmp_path / "report.html")
+    assert any("energies are as they were read" in told for told in outcome["assumed"])
     assert [one["part"] for one in outcome["spectra"]] == ["thick", "corner"]
     assert outcome["maps"] == ["map1_half_energy", "map1_half_jump"]
     assert outcome["correlations"]["jump"]["status"] == "ok"
