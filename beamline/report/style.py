@@ -254,9 +254,7 @@ def _recolour(figure: Figure, colours: Colours) -> None:
         if mapped is not None and isinstance(mapped(), Colormap) and mapped().name in SEQUENTIAL:
             one.set_cmap(IMAGE_COLOURS[colours])  # type: ignore[attr-defined]
             if colours == "grey" and isinstance(one, AxesImage) and one.axes is not None:
-                one.axes.patch.set(
-                    hatch=NO_VALUE, edgecolor="white"
-                )  # seen where there is no value, in a grey of its own
+                one.axes.patch.set(hatch=NO_VALUE, edgecolor="white")  # seen where there is no value
 
 
 __all__ = ["FORMATS", "FigureStyle", "Print", "restyle", "write_figures"]

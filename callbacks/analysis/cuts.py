@@ -93,9 +93,8 @@ def scale_sigma(whole: MapOnAxes, cut: Cut, spectra: Spectra) -> float:
         return math.nan
     sigma = whole.emission_sigma[np.argsort(whole.emission)]
     sigma = sigma[::-1] if cut.against == "loss" else sigma
-    light = (
-        np.nan_to_num(spectra.values) ** 2
-    )  # squared: far off the pivot there are many columns with nothing but noise
+    # Squared, as far off the pivot there are many columns with nothing but noise.
+    light = np.nan_to_num(spectra.values) ** 2
     return float(np.average(sigma, weights=light)) if light.any() else math.nan
 
 

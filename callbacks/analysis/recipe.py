@@ -108,6 +108,25 @@ class MaskedPixels(_Table):
     columns: int = Field(ge=1)
     pixels: str  # a bit for each, line by line, compressed, in base 64
 
+    @model_validator(mode="after")
+    def _is_a_mask(self) -> MaskedPixels:
+        try:
+            length = len(self._packed())
+        except (ValueError, zlib.error):  # no base 64, or nothing compressed
+            length = 0
+        if length != self._length:
+            raise ValueError(f"pixels: are not those of a mask of {self.lines} x {self.columns}, as one is kept")
+        return self
+
+    @property
+    def _length(self) -> int:
+        """Number of bytes that the pixels take."""
+        return (self.lines * self.columns + 7) // 8
+
+    def _packed(self) -> bytes:
+        """Give them decompressed: one byte more than there should be at most, whatever they claim to be."""
+        return zlib.decompressobj().decompress(base64.b64decode(self.pixels, validate=True), self._length + 1)
+
     @classmethod
     def of(cls, mask: NDArray[np.bool_]) -> MaskedPixels:
         """Keep a mask of shape (lines, columns)."""
@@ -116,7 +135,7 @@ class MaskedPixels(_Table):
 
     def mask(self) -> NDArray[np.bool_]:
         """Give it as it was, (lines, columns)."""
-        packed = np.frombuffer(zlib.decompress(base64.b64decode(self.pixels)), dtype=np.uint8)
+        packed = np.frombuffer(self._packed(), dtype=np.uint8)
         return np.unpackbits(packed, count=self.lines * self.columns).reshape(self.lines, self.columns).astype(bool)
 
 
