@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from callbacks.contract import AnalysisResult, Result, StackResult
 from callbacks.fitting.nonnegative import Unmixed
 from callbacks.stxm.unmixing.analysis import Analysis
-from callbacks.stxm.unmixing.fractions import share_in_mean
+from callbacks.stxm.unmixing.fractions import share
 
 FloatArray = NDArray[np.floating]
 R = TypeVar("R", bound=Result)
@@ -88,7 +88,7 @@ def maps_result(
 
 def totals_result(totals: Sequence[Unmixed]) -> dict[str, FloatArray]:
     """Give fractions in mean spectra, each fitted by itself, and the reduced fraction, with standard uncertainties."""
-    reduced = [share_in_mean(total, 0, (0, 1)) for total in totals]
+    reduced = [share(total, 0, (0, 1)) for total in totals]
     return {
         "total_fractions": np.array([total.fractions[0] for total in totals]),
         "total_fractions_sigma": np.array([total.sigma[0] for total in totals]),
