@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -45,6 +46,7 @@ from callbacks.stxm.unmixing.simplex import (
     shares_of,
     simplices,
     with_impure_others,
+    with_scatter,
 )
 from callbacks.wording import number_of
 
@@ -396,6 +398,8 @@ def _find_phases(
     replicates = beyond_pixels(found.replicates, found.corners, clusters, found.held, seed=settings.seed)
     others = [not held and name not in PHASES for held, name in zip(found.held, names, strict=True)]
     replicates = with_impure_others(replicates, found.spectra, others, seed=settings.seed)
+    beyond = whitened.eigenvalues[number - 1] - 1 if above >= number else 0.0
+    replicates = with_scatter(replicates, math.sqrt(beyond), found.held, seed=settings.seed)
     spread = spread_of_errors(fraction_errors(found.fitted, replicates))
     unmixed = with_uncertain_references(unmixed, spread)
     return Phases(

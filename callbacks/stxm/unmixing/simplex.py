@@ -242,6 +242,25 @@ def beyond_pixels(
     return np.asarray(replicates + rng.uniform(-1.0, 1.0, (*replicates.shape[:2], 1)) * step)
 
 
+def with_scatter(replicates: FloatArray, scatter: float, held: BoolArray, *, seed: int) -> FloatArray:
+    """Scatter the corners of replicates by what moves pixels beyond their noise.
+
+    What alignment leaves, or thickness, is in the directions of the simplex as well as in the others, where it is seen:
+    the pixels at a corner are there by it as much as by what they are made of.
+
+    Parameters
+    ----------
+    replicates : numpy.ndarray, shape (r, k, d)
+    scatter : float
+        Standard deviation of the pixels in the strongest direction that no end member explains, beyond their noise.
+    held : numpy.ndarray of bool, shape (k,)
+        Corners that were measured: they stay where they are.
+    seed : int
+    """
+    drawn = np.random.default_rng([seed, 2]).standard_normal(replicates.shape)
+    return np.asarray(replicates + scatter * drawn * ~held[:, None])
+
+
 def with_impure_others(
     replicates: FloatArray, end_members: FloatArray, others: Sequence[bool], *, seed: int
 ) -> FloatArray:

@@ -277,6 +277,30 @@ def test_totals_hold_the_truth_within_their_intervals_though_no_pixel_is_pure(me
     assert np.mean(np.abs(pulls) <= 1.0) >= 0.5
 
 
+@pytest.mark.parametrize("left", [0.02, 0.08])
+def test_what_alignment_leaves_in_the_pixels_is_in_the_totals(left):
+    """One image after another a little aside: each pixel has its own step there, which moves it along the simplex."""
+    pure = oxygen_spectra(ENERGIES)[:2]
+    area = (pure - pure[:, ENERGIES <= 526].mean(axis=1, keepdims=True)).max(axis=1) / normalised(pure).max(axis=1)
+    wrong, quoted = [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        shares, thickness = rng.dirichlet((0.8, 0.8), 800), rng.uniform(0.4, 0.9, 800)
+        aside = left * rng.standard_normal((800, 1)) * rng.standard_normal(len(ENERGIES))
+        density = thickness[:, None] * (shares @ pure) + aside + NOISE * rng.standard_normal(aside.shape)
+        variance = np.full_like(density, NOISE**2)
+        settings = AnalysisSettings(nmf=False, end_members=EndMemberSettings(number=2))
+        found = analyse(ENERGIES, [density], [variance], EDGE, settings)
+        windows = {"background": EDGE.background, "area": EDGE.area}
+        total = found.phases.total(average_spectrum(ENERGIES, density.T, variance.T, **windows))
+        (value,), (sigma,) = ratio(total, 0, (0, 1))
+        reduced, oxidised = area * (thickness @ shares)
+        wrong.append(value - reduced / (reduced + oxidised))
+        quoted.append(sigma)
+    assert np.mean(np.abs(wrong) <= quoted) >= 0.6
+    assert 0.05 < np.median(quoted) < 0.4
+
+
 def test_pixels_hold_the_truth_with_the_noise_of_their_own_background_and_area():
     pure = normalised(oxygen_spectra(ENERGIES))
     windows = Windows(EDGE.background, EDGE.area)
