@@ -105,7 +105,7 @@ def edge_position(
     what is above. A point or two on the wrong side do not move it, nor does a pre-edge peak that comes down again.
     The uncertainty is propagated through curve, background and jump. Of three edges at steps of a quarter of an
     electronvolt (smooth, with a white line, a mixture) with noise of 0.3 to 10 % of their height it held the truth in
-    60 to 72 % of trials; with lines in place of cubics in 43 to 67 %. Where few spectra have a jump above three sigma,
+    60 to 72 % of trials; with lines in place of cubics in 43 to 71 %. Where few spectra have a jump above three sigma,
     those are kept to which noise has added: of these it holds few.
     """
     if points is not None and (points < 2 or points % 2):

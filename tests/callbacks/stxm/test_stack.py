@@ -247,6 +247,7 @@ def test_a_fraction_that_noise_does_not_determine_is_none_and_the_status_says_so
         " the mean spectrum of the sample has neither of the two phases above noise"
     )
     assert np.isnan(result["total_reduced"])
+    assert np.isnan(result["total_reduced_sigma"])
     unknown = result["reduced_fraction_sigma"] > 1
     assert unknown.sum() > 100
     assert np.isnan(result["reduced_fraction"][unknown]).all()
