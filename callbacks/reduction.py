@@ -307,14 +307,15 @@ class RunReduction:
             self.chain.push_dark(values)
 
     def _values(self, doc: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the values of an event with the configuration of its devices, its number and its time."""
+        """Give the values of an event, the configuration of its devices, its number, and when it was measured."""
         descriptor = self._descriptors[doc["descriptor"]]
         configuration: dict[str, Any] = {}
         for device in descriptor.get("configuration", {}).values():
             configuration.update(device["data"])
         external = {key for key, described in descriptor["data_keys"].items() if described.get("external")}
         data = {key: value for key, value in doc["data"].items() if key not in external}
-        return configuration | data | {"seq_num": doc["seq_num"], "time": doc["time"]}
+        about = {"seq_num": doc["seq_num"], "time": doc["time"], "timestamps": doc["timestamps"]}
+        return configuration | data | about
 
     def _fill(self, doc: Mapping[str, Any], values: dict[str, Any]) -> str:
         """Read the event's frames into `values`; say why where one cannot be read."""

@@ -49,8 +49,8 @@ class Image:
         Pixel: how far rows and columns were from where they should have been, by the encoders; their mean is ignored.
     measured : int
         Lines so far.
-    moment : float
-        s since 1970, when it was measured; NaN where not recorded.
+    moments : numpy.ndarray, shape (lines,), optional
+        s since 1970, when each line was measured; NaN where it was not.
     """
 
     index: int
@@ -59,7 +59,7 @@ class Image:
     variance: FloatArray
     off_place: FloatArray
     measured: int = 0
-    moment: float = math.nan
+    moments: FloatArray | None = None
 
     @property
     def share(self) -> float:
@@ -135,8 +135,9 @@ class AlignedStack:
         self._kept: list[NDArray[np.float32]] = []  # rate and variance, shape (2, lines, columns)
         self._index: list[int] = []
         self._energies: list[float] = []
-        self._moments: list[float] = []
+        self._moments: list[FloatArray] = []  # of the lines
         self._shifts: list[tuple[Shift, ...]] = []
+        self._rates: list[FloatArray] = []  # of drift, pixel/s, shape (regions, 2)
         self._status: list[str] = []
         self._final: AlignedStack | None = None
 
@@ -158,7 +159,8 @@ class AlignedStack:
         self._kept.append(kept)
         self._index.append(image.index)
         self._energies.append(image.energy)
-        self._moments.append(image.moment)
+        self._moments.append(np.full(len(image.rate), np.nan) if image.moments is None else image.moments)
+        self._rates.append(np.zeros((len(self.regions), 2)))
         self._shifts.append(tuple(no_shift("") for _ in self.regions))
         self._status.append(NOT_REGISTERED)
 
@@ -181,11 +183,17 @@ class AlignedStack:
         if status != "ok":
             rate[:] = variance[:] = np.nan
         else:
-            for rows, shift in zip(self.regions, self._shifts[place], strict=True):
+            for region, (rows, shift) in enumerate(zip(self.regions, self._shifts[place], strict=True)):
                 noise = with_position_noise(rate[rows], variance[rows], shift.sigma)
-                drifted[rows] = left_field(noise.shape, shift.shift)
-                rate[rows], variance[rows] = shifted(rate[rows], noise, shift.shift)
+                moves = shift.shift + self._within(place, region)
+                drifted[rows] = left_field(noise.shape, moves)
+                rate[rows], variance[rows] = shifted(rate[rows], noise, moves)
         return AlignedImage(self._index[place], self._energies[place], status, rate, variance, drifted)
+
+    def _within(self, place: int, region: int) -> FloatArray:
+        """Give how far each line of a region lies from its place in the image, for it drifts on; shape (lines, 2)."""
+        moments = self._moments[place][self.regions[region]]
+        return np.outer(np.nan_to_num(moments - _middle(moments)), self._rates[place][region])
 
     def shifts(self, place: int) -> tuple[Shift, ...]:
         """Give the shift of each region of an image."""
@@ -260,7 +268,9 @@ class AlignedStack:
             for region, appearance in enumerate(appearances)
         ]
         all_shifts = list(self._shifts)
+        self._rates = list(self._rates)
         for number, place in enumerate(places):
+            self._rates[place] = np.array([drift.rate[number] for drift in drifts])
             all_shifts[place] = tuple(
                 replace(one, shift=drift.shift[number] - drift.shift[0], sigma=drift.sigma[number])
                 for drift, one in zip(drifts, found[number], strict=True)
@@ -269,17 +279,25 @@ class AlignedStack:
 
     def settle(self, appearance: Appearance, places: Sequence[int], shifts: Sequence[Shift]) -> Drift:
         """Tell the drift of a region from what follows the contrast, given the shifts of images of the appearance."""
-        moments = np.array(self._moments)[places]
+        moments = np.array([_middle(self._moments[place]) for place in places])
         if not (np.diff(moments) > 0).all():  # not recorded, or not image by image
             moments = np.array(places, dtype=float)
         return appearance.settle(shifts, moments, self.energies[places])
 
     def registered_again(self, place: int, appearances: Sequence[Appearance]) -> Iterator[Shift]:
         """Register an image once more, region by region; where that fails, what was found before stands."""
-        rate, _ = self.measured(place)
-        for appearance, rows, before in zip(appearances, self.regions, self._shifts[place], strict=True):
-            shift = appearance.register(rate[rows], before.shift, place)
+        rate, variance = self.measured(place)
+        for region, (appearance, before) in enumerate(zip(appearances, self._shifts[place], strict=True)):
+            rows, within = self.regions[region], self._within(place, region)
+            straight, _ = shifted(rate[rows], variance[rows], within) if within.any() else (rate[rows], None)
+            shift = appearance.register(straight, before.shift, place)
             yield shift if shift.status == "ok" else before
+
+
+def _middle(moments: FloatArray) -> float:
+    """Give the mean of moments, s; those of lines that were not measured are NaN, as is the mean of none."""
+    known = moments[np.isfinite(moments)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def less(shifts: Sequence[Shift], moved: Sequence[FloatArray]) -> tuple[Shift, ...]:

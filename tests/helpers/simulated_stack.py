@@ -39,19 +39,20 @@ def simulated_stack(energies, field, sample, seed):
         world.energy, world.gap = float(energy), gap_of(float(energy))
         world.microscope.zone_plate = focal_length(energy)
         rate, variance, off = np.empty(field.shape), np.empty(field.shape), np.empty((2, *field.shape))
-        begun, moved = moment + SETTLING, []
-        moment = begun
+        moment += SETTLING
+        moved, moments = [], []
         for row, y in enumerate(field.y + field.step * np.arange(lines)):
             counts, dwell, at_x, at_y = world.line(moment, x, y, field.dwell, point=False)
             time = world.line_time(columns, field.dwell, point=False)
             middle = np.array([moment + time / 2])
+            moments.append(middle[0])
             moved.append(world.microscope.displacement(middle)[:, 0])
             one = count_rate(counts, dwell, dead_time=DEAD_TIME, dark_rate=DARK_RATE)
             factor = FULL_CURRENT / float(world.ring.current(middle)[0])
             rate[row], variance[row] = one.value * factor, one.variance * factor**2
             off[:, row] = (at_y - y) / field.step, (at_x - x) / field.step
             moment += time
-        images.append(Image(number, float(energy), rate, variance, off, lines, (begun + moment) / 2))
+        images.append(Image(number, float(energy), rate, variance, off, lines, np.array(moments)))
         drifts.append(np.mean(moved, axis=0) / field.step)
     return images, np.array(drifts) - drifts[0]
 

@@ -20,6 +20,7 @@ NOT_LINEAR = 0.5  # share of a pull that does not go with the contrast as it is 
 OFF_MIDDLE = 0.1  # of an image's height: how far off its middle the structure lies by which it is registered
 PIECES = 32  # of the time, in each of which the drift accelerates evenly
 UNBOUNDED = 1e2  # pixels: standard deviation of what is not known beforehand
+ENERGY, RUN_OUT = 2, 3.0  # which part goes with the energy; pixels over the stack that it is expected to be, rms
 ACCELERATION = 10.0 ** np.arange(-2.0, 2.6, 0.25)  # pixels over the square of the time of the stack, tried
 JITTER = np.concatenate([[0.0], 10.0 ** np.arange(-3.0, -0.9, 0.25)])  # pixels, tried
 
@@ -61,11 +62,14 @@ class Drift:
     ----------
     shift, sigma : numpy.ndarray, shape (images, axes)
         Pixel.
+    rate : numpy.ndarray, shape (images, axes)
+        Pixel/s: how fast the shift changes with time while each image is measured.
     pull : Pull
     """
 
     shift: FloatArray
     sigma: FloatArray
+    rate: FloatArray
     pull: Pull
 
 
@@ -103,15 +107,19 @@ def drift_of(
     the time (all of one variance: integrated white noise; G. Wahba, J. R. Stat. Soc. B 40 (1978) 364), a jitter of
     each image, the pull, and the error of the comparison. All are normal, so that the posterior is known in closed
     form; acceleration and jitter are those of the largest marginal likelihood.
+
+    The energy is the same for all lines of an image, so that only what is smooth in time goes on within it. Where
+    energies follow one another in even steps, nothing tells the two apart but that run-out is expected to be small.
     """
     sigma = np.where(sigma > 0, sigma, np.median(sigma[sigma > 0]) if (sigma > 0).any() else 0.01)
     mean = contrast.mean(axis=0)
-    smooth = _smooth(moment, energy)
+    smooth, change = _smooth(moment, energy)
     pulls = slice(smooth.shape[1], None)
     accelerations = slice(smooth.shape[1] - PIECES, smooth.shape[1])
     design = np.hstack([smooth, contrast - mean])
     spread = np.full(design.shape[1], UNBOUNDED)
-    found, uncertain = np.empty_like(shift), np.empty_like(shift)
+    spread[ENERGY] = RUN_OUT
+    found, uncertain, rate = np.empty_like(shift), np.empty_like(shift), np.empty_like(shift)
     slope, covariance = [], []
     for axis in range(shift.shape[1]):
         variance = sigma[:, axis] ** 2
@@ -126,7 +134,9 @@ def drift_of(
         drift[:, : pulls.start] += smooth
         found[:, axis] = drift @ parameters + share * shift[:, axis]
         pulled = design[:, pulls] @ parameters[pulls]
-        within = OFF_MIDDLE * np.gradient(found[:, axis])  # an image drifts about as far as to the next one
+        rate[:, axis] = change @ parameters[: pulls.start]
+        rate_sigma = np.sqrt(np.einsum("ij,jk,ik->i", change, posterior[: pulls.start, : pulls.start], change))
+        within = OFF_MIDDLE * rate_sigma * np.gradient(moment)  # an image drifts about as long as to the next one
         uncertain[:, axis] = np.sqrt(
             np.einsum("ij,jk,ik->i", drift, posterior, drift)
             + share * variance
@@ -135,19 +145,22 @@ def drift_of(
         )
         slope.append(parameters[pulls])
         covariance.append(posterior[pulls, pulls])
-    return Drift(
-        found, uncertain, Pull(mean, contrast.min(axis=0), contrast.max(axis=0), np.array(slope), np.array(covariance))
-    )
+    pull = Pull(mean, contrast.min(axis=0), contrast.max(axis=0), np.array(slope), np.array(covariance))
+    return Drift(found, uncertain, rate, pull)
 
 
-def _smooth(moment: FloatArray, energy: FloatArray) -> FloatArray:
-    """Give what smooth drift is made of, shape (images, 3 + pieces): position, velocity, energy and accelerations."""
-    time = (moment - moment.min()) / (np.ptp(moment) or 1.0)
-    knots = np.linspace(0, 1, PIECES + 1)
-    since = np.maximum(time[:, None] - knots, 0.0) ** 2 / 2
-    bent = (since[:, :-1] - since[:, 1:]) * math.sqrt(PIECES)
-    along = (energy - energy.mean()) / (np.ptp(energy) or 1.0)
-    return np.column_stack([np.ones(len(time)), time - time.mean(), along, bent])
+def _smooth(moment: FloatArray, energy: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Give what smooth drift is made of, shape (images, 3 + pieces), and how each part changes with time, 1/s.
+
+    The parts are position, velocity, energy and accelerations. The energy does not change while an image is measured.
+    """
+    length = float(np.ptp(moment)) or 1.0
+    time = (moment - moment.min()) / length
+    since = np.maximum(time[:, None] - np.linspace(0, 1, PIECES + 1), 0.0)
+    bent, speed = (np.subtract(each[:, :-1], each[:, 1:]) * math.sqrt(PIECES) for each in (since**2 / 2, since))
+    along, one, nothing = (energy - energy.mean()) / (np.ptp(energy) or 1.0), np.ones(len(time)), np.zeros(len(time))
+    parts = np.column_stack([one, time - time.mean(), along, bent])
+    return parts, np.column_stack([nothing, one, nothing, speed]) / length
 
 
 def _most_likely(

@@ -461,8 +461,8 @@ def shifted(image: FloatArray, variance: FloatArray, shift: FloatArray) -> tuple
     ----------
     image, variance : numpy.ndarray, shape (rows, columns)
         NaN where not measured.
-    shift : numpy.ndarray, shape (2,)
-        Rows and columns, pixel.
+    shift : numpy.ndarray, shape (2,) or (rows, 2)
+        Rows and columns, pixel; of the whole image, or of each line of it: these remain in order.
 
     Returns
     -------
@@ -475,10 +475,10 @@ def shifted(image: FloatArray, variance: FloatArray, shift: FloatArray) -> tuple
     nothing rings from an edge or a missing line into the spectra of others. Interpolation correlates neighbouring
     pixels; the variance given is that of each by itself.
     """
-    for axis in (0, 1):
-        whole, weights = _cubic_weights(float(shift[axis]))
-        image = _weighted_sum(image, whole, weights, axis, constant_values=np.nan)
-        variance = _weighted_sum(variance, whole, weights**2, axis, constant_values=np.nan)
+    for axis, moves in enumerate(_at_place(shift, len(image))):
+        first, weights = _cubic_weights(moves)
+        image = _resampled(image, first, weights, axis)
+        variance = _resampled(variance, first, weights**2, axis)
     return image, variance
 
 
@@ -489,25 +489,28 @@ def left_field(shape: tuple[int, int], shift: FloatArray) -> BoolArray:
     ----------
     shape : (int, int)
         Rows and columns.
-    shift : numpy.ndarray, shape (2,)
+    shift : numpy.ndarray, shape (2,) or (rows, 2)
         Rows and columns, pixel.
 
     Returns
     -------
     numpy.ndarray of bool, shape (rows, columns)
     """
-    outside = []
-    for side, move in zip(shape, shift, strict=True):
-        first, weights = _cubic_weights(float(move))
-        support = first + np.flatnonzero(weights)
-        place = np.arange(side)
-        outside.append((place + support.min() < 0) | (place + support.max() >= side))
-    return np.asarray(outside[0][:, None] | outside[1])
+    nothing = np.zeros(shape)
+    return np.isnan(shifted(nothing, nothing, shift)[0])
 
 
-def _cubic_weights(shift: float) -> tuple[int, FloatArray]:
-    """Give the first of the four pixels that pixel 0 is made of, and their weights."""
-    first = math.floor(-shift)
+def _at_place(shift: FloatArray, rows: int) -> FloatArray:
+    """Give the shift of what comes to lie in each row, shape (2, rows), by the shift of each line, or of all."""
+    if shift.ndim == 1:
+        return np.repeat(shift[:, None], rows, axis=1)
+    place = np.arange(rows)
+    return np.array([np.interp(place, place + shift[:, 0], along) for along in shift.T])
+
+
+def _cubic_weights(shift: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
+    """Give the first of the four pixels that pixel 0 is made of, shape (rows,), and their weights, shape (4, rows)."""
+    first = np.floor(-shift).astype(np.intp)
     t = -shift - first
     weights = np.array(
         [
@@ -518,6 +521,22 @@ def _cubic_weights(shift: float) -> tuple[int, FloatArray]:
         ]
     )
     return first - 1, weights
+
+
+def _resampled(image: FloatArray, first: NDArray[np.intp], weights: FloatArray, axis: int) -> FloatArray:
+    """Make each pixel of `CUBIC_SUPPORT` ones in a row along an axis, as `_cubic_weights` says for each row."""
+    reach, side = int(np.abs(first).max()) + CUBIC_SUPPORT, image.shape[axis]
+    padded = np.pad(image, [(reach, reach) if axis == each else (0, 0) for each in range(2)], constant_values=np.nan)
+    total = np.zeros(image.shape)
+    ends = [0, *(np.flatnonzero(np.diff(first)) + 1), len(first)]
+    for rows in map(slice, ends[:-1], ends[1:]):  # of which all move as many whole pixels
+        for step, weight in enumerate(weights[:, rows, None]):
+            start = reach + int(first[rows.start]) + step
+            taken = padded[rows.start + start : rows.stop + start] if axis == 0 else padded[rows, start : start + side]
+            if not weight.all():  # a missing pixel that weighs nothing takes nothing away
+                taken = np.where(weight == 0, 0.0, taken)
+            total[rows] += weight * taken
+    return total
 
 
 def _weighted_sum(image: FloatArray, first: int, weights: FloatArray, axis: int, **outside: Any) -> FloatArray:

@@ -217,7 +217,6 @@ class ImageAssembly(Step):
         self._grid = grid
         self._open: Image | None = None
         self._energies: list[float] = []
-        self._times: list[float] = []
         self._closed: list[dict[str, Any]] = []
         self._marks: list[tuple[int, str]] = []
 
@@ -230,12 +229,17 @@ class ImageAssembly(Step):
             self._close()
         if self._open is None:
             shape = (self._grid.lines, max(each.columns for each in self._grid.regions))
-            self._open = Image(index, math.nan, np.full(shape, np.nan), np.full(shape, np.nan), np.zeros((2, *shape)))
+            unknown = np.full(shape, np.nan)
+            self._open = Image(
+                index, math.nan, unknown, unknown.copy(), np.zeros((2, *shape)), moments=unknown[:, 0].copy()
+            )
         image = self._open
         image.rate[row, : len(rate)], image.variance[row, : len(rate)] = rate, event[LineOutput.VARIANCE]
         image.off_place[:, row, : len(rate)] = self._off_place(event, self._grid.regions[region], row_of_region)
         self._energies.append(float(event[Key.ENERGY]))
-        self._times.append(float(event.get("time", math.nan)))
+        times = event.get("timestamps", {})
+        assert image.moments is not None
+        image.moments[row] = _known(times.get(Key.STXM_COUNTS, event.get("time")), math.nan)
         image.measured += 1
         if event[LineOutput.MARK]:
             self._marks.append((event["seq_num"], event[LineOutput.MARK]))
@@ -285,9 +289,8 @@ class ImageAssembly(Step):
     def _close(self) -> None:
         image = self._open
         assert image is not None
-        image.energy, image.moment = float(np.mean(self._energies)), float(np.mean(self._times))
+        image.energy = float(np.mean(self._energies))
         self._energies.clear()
-        self._times.clear()
         self._open = None
         self._closed.append({"seq_num": image.index + 1, IMAGE: image})
 

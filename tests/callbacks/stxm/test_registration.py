@@ -11,12 +11,14 @@ from callbacks.stxm.alignment.appearance import Appearance
 from callbacks.stxm.alignment.drift import drift_of
 from callbacks.stxm.alignment.registration import (
     RegistrationSettings,
+    Shift,
     left_field,
     put_in_place,
     register,
     shifted,
     with_position_noise,
 )
+from callbacks.stxm.stack import AlignedStack, Image
 
 COUNTS = 4000.0
 SHAPE = (96, 110)
@@ -103,6 +105,20 @@ def test_shifting_moves_an_image_to_the_reference():
     moved, _ = shifted(transmission(3, true), np.ones(SHAPE), -true)
     inner = np.s_[6:-6, 6:-6]
     np.testing.assert_allclose(moved[inner], transmission(3)[inner], atol=2e-3)
+
+
+def test_an_image_that_drifted_while_it_was_measured_is_put_right_line_by_line():
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(float)
+    moves = np.array([0.4, 1.2]) + np.outer(np.arange(SHAPE[0]) - 47.5, [0.03, -0.02])  # 2.9 and 1.9 in all
+    exact = transmission(3)
+    lines = np.array([rows, columns]) + moves.T[:, :, None]  # where in the sample each line lies
+    seen = ndimage.map_coordinates(exact, lines, order=5, mode="nearest")
+    placed, variance = shifted(seen, np.ones(SHAPE), moves)
+    inner = np.s_[8:-8, 8:-8]
+    np.testing.assert_allclose(placed[inner], exact[inner], atol=3e-3)
+    assert np.abs(seen - exact)[inner].max() > 0.2
+    np.testing.assert_array_equal(left_field(SHAPE, moves), np.isnan(placed))
+    np.testing.assert_array_equal(np.isnan(variance), np.isnan(placed))
 
 
 def test_a_whole_shift_copies_pixels_and_marks_what_left_the_field():
@@ -233,6 +249,46 @@ def test_jumps_from_image_to_image_are_not_smoothed_away():
     wrong = found.shift - drift - jumps
     assert np.std(wrong, axis=0).max() < 0.06
     assert np.std(wrong / found.sigma, axis=0).max() < 2
+
+
+def test_the_rate_of_the_drift_is_told_from_what_goes_with_the_energy():
+    rates, truths = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        shift, sigma, given, _, _ = drifting(rng, pull=0.0, roughness=0.0)
+        given["energy"] = np.r_[np.linspace(520, 528, 5), np.linspace(528.2, 534, 30), np.linspace(536, 545, 5)]
+        settling = 3 * np.exp(-given["moment"] / 600)[:, None] * rng.choice((-1.0, 1.0), 2)
+        drifted = settling + 0.1 * np.outer(given["energy"] - 520, rng.normal(0, 1, 2))
+        shift = drifted + sigma * rng.standard_normal(shift.shape)
+        rates.append(drift_of(shift, sigma, **given | {"expected": np.full((2, 1), 0.05)}).rate)
+        truths.append(-settling / 600)
+    assert np.std(np.array(rates) - truths) < 0.15 * np.std(truths)
+
+
+def test_images_that_drift_while_they_are_measured_are_put_right():
+    energies, number = np.arange(520.0, 536.0), 16
+    thickness = blobs((SHAPE[0] + 40, SHAPE[1] + 40), np.random.default_rng(4), number=30, empty=0.0)
+    moments = np.arange(number * SHAPE[0]).reshape(number, SHAPE[0]) * 3.0
+    settled = 4.0 * (1 - np.exp(-moments / 1200.0))  # pixels; 0.9 of them within the first image
+    rng, wrong = np.random.default_rng(5), {}
+    stacks = {known: AlignedStack([slice(0, SHAPE[0])], RegistrationSettings(), registered=True) for known in (0, 1)}
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]] + 20.0
+    for place, energy in enumerate(energies):
+        along = settled[place][:, None]
+        scale = 0.5 + 0.5 / (1 + np.exp(528 - energy))
+        exact = np.exp(-scale * ndimage.map_coordinates(thickness, [rows - along, columns + 0.5 * along], order=3))
+        rate = rng.poisson(1000 * COUNTS * exact) / (1000 * COUNTS)
+        for known, stack in stacks.items():
+            of_lines = moments[place] if known else np.full(SHAPE[0], moments[place].mean())
+            stack.append(Image(place, energy, rate, rate / COUNTS, np.zeros((2, *SHAPE)), SHAPE[0], of_lines))
+            start = np.array([-1.0, 0.5]) * (settled[place].mean() - settled[0].mean())
+            stack.put(place, [Shift(start, np.full(2, 0.01), np.full(2, 0.01), "ok")], "ok")
+    at = settled[0].mean()
+    inner = np.s_[12:-12, 12:-12]
+    for known, stack in stacks.items():
+        exact = np.exp(-0.5 * ndimage.map_coordinates(thickness, [rows - at, columns + 0.5 * at], order=3))
+        wrong[known] = np.std((stack.final.aligned(0).rate - exact)[inner])
+    assert wrong[1] < 0.5 * wrong[0]
 
 
 def test_a_pull_is_not_extrapolated_beyond_the_contrast_it_was_found_from():
