@@ -31,6 +31,7 @@ class LineOutput(Output):
 
     RATE = "line_rate", "array", "counts/s", "count rate of each pixel, less the dark rate, at the first ring current"
     VARIANCE = "line_variance", "array", "(counts/s)^2", "its variance"
+    SHARED = "line_shared_variance", "number", "", "relative variance that all its pixels share, that of the flux"
     MARK = "line_mark", "string", "", "why the line is not to be trusted as the others are"
 
 

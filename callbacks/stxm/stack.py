@@ -51,6 +51,8 @@ class Image:
         Lines so far.
     moments : numpy.ndarray, shape (lines,), optional
         s since 1970, when each line was measured; NaN where it was not.
+    shared : numpy.ndarray, shape (lines,), optional
+        Relative variance that all pixels of a line share, that of the incident flux from line to line.
     """
 
     index: int
@@ -60,6 +62,7 @@ class Image:
     off_place: FloatArray
     measured: int = 0
     moments: FloatArray | None = None
+    shared: FloatArray | None = None
 
     @property
     def share(self) -> float:
@@ -83,6 +86,8 @@ class AlignedImage:
         counts/s; NaN where not known.
     drifted : numpy.ndarray of bool, shape (lines, columns)
         Pixels that drift has taken out of the field.
+    shared : numpy.ndarray, shape (lines,)
+        Relative variance that all pixels of a line share.
     """
 
     index: int
@@ -91,6 +96,7 @@ class AlignedImage:
     rate: FloatArray
     variance: FloatArray
     drifted: BoolArray
+    shared: FloatArray
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,7 @@ class AlignedStack:
         self._index: list[int] = []
         self._energies: list[float] = []
         self._moments: list[FloatArray] = []  # of the lines
+        self._shared: list[FloatArray] = []
         self._shifts: list[tuple[Shift, ...]] = []
         self._rates: list[FloatArray] = []  # of drift, pixel/s, shape (regions, 2)
         self._status: list[str] = []
@@ -160,6 +167,7 @@ class AlignedStack:
         self._index.append(image.index)
         self._energies.append(image.energy)
         self._moments.append(np.full(len(image.rate), np.nan) if image.moments is None else image.moments)
+        self._shared.append(np.zeros(len(image.rate)) if image.shared is None else image.shared)
         self._rates.append(np.zeros((len(self.regions), 2)))
         self._shifts.append(tuple(no_shift("") for _ in self.regions))
         self._status.append(NOT_REGISTERED)
@@ -188,7 +196,8 @@ class AlignedStack:
                 moves = shift.shift + self._within(place, region)
                 drifted[rows] = left_field(noise.shape, moves)
                 rate[rows], variance[rows] = shifted(rate[rows], noise, moves)
-        return AlignedImage(self._index[place], self._energies[place], status, rate, variance, drifted)
+        shared = self._shared[place]
+        return AlignedImage(self._index[place], self._energies[place], status, rate, variance, drifted, shared)
 
     def _within(self, place: int, region: int) -> FloatArray:
         """Give how far each line of a region lies from its place in the image, for it drifts on; shape (lines, 2)."""

@@ -117,7 +117,9 @@ def _find(
     return Blank(pixels, "ok")
 
 
-def incident_rate(rates: FloatArray, variances: FloatArray, pixels: BoolArray) -> tuple[FloatArray, FloatArray]:
+def incident_rate(
+    rates: FloatArray, variances: FloatArray, pixels: BoolArray, shared: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Average the sample-free pixels of each image.
 
     Parameters
@@ -125,6 +127,8 @@ def incident_rate(rates: FloatArray, variances: FloatArray, pixels: BoolArray) -
     rates, variances : numpy.ndarray, shape (energies, lines, columns)
         counts/s.
     pixels : numpy.ndarray of bool, shape (lines, columns)
+    shared : numpy.ndarray, shape (lines,)
+        Relative variance that all pixels of a line share, which the mean of a line has as well.
 
     Returns
     -------
@@ -137,7 +141,8 @@ def incident_rate(rates: FloatArray, variances: FloatArray, pixels: BoolArray) -
     enough = count >= max(1, pixels.sum() / 2)
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = np.where(known, inside, 0.0).sum(axis=1) / count
-        sigma = np.sqrt(np.where(known, noise, 0.0).sum(axis=1)) / count
+        of_line = (np.isfinite(rates) & pixels).sum(axis=2) / count[:, None]
+        sigma = np.sqrt(np.where(known, noise, 0.0).sum(axis=1) / count**2 + (of_line**2 @ shared) * rate**2)
     return np.where(enough, rate, np.nan), np.where(enough, sigma, np.nan)
 
 

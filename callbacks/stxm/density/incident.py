@@ -61,7 +61,7 @@ class IncidentFlux:
             return float(np.interp(image.energy, *self._given, left=float("nan"), right=float("nan"))), 0.0
         if blank.status != "ok":
             return float("nan"), float("nan")
-        rate, sigma = incident_rate(image.rate[None], image.variance[None], blank.pixels)
+        rate, sigma = incident_rate(image.rate[None], image.variance[None], blank.pixels, image.shared)
         return float(rate[0]), float(sigma[0])
 
 

@@ -122,7 +122,7 @@ class LineCorrection(Step):
         self._dark_time += float(np.sum(event[Key.STXM_DWELL]))
 
     def push(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Take a line; give its rate, variance (both shape (pixels,)) and what is wrong with it."""
+        """Take a line; give rate and variance of its pixels, what of it they share, and what is wrong with the line."""
         counts = np.asarray(event[Key.STXM_COUNTS], dtype=float)
         dwell = np.asarray(event[Key.STXM_DWELL], dtype=float)
         if not self._dwell_known:
@@ -151,7 +151,13 @@ class LineCorrection(Step):
         factors = factor / (1 - lower)
         value = rate.value * factors
         variance = rate.variance * factors**2 + (self._settings.flux_noise**2 + uncertain**2) * value**2
-        return {LineOutput.RATE: value, LineOutput.VARIANCE: variance, LineOutput.MARK: mark}
+        shared = self._settings.flux_noise**2 + float(np.mean(uncertain**2))
+        return {
+            LineOutput.RATE: value,
+            LineOutput.VARIANCE: variance,
+            LineOutput.SHARED: shared,
+            LineOutput.MARK: mark,
+        }
 
     @property
     def result(self) -> LineResult:
@@ -231,14 +237,17 @@ class ImageAssembly(Step):
             shape = (self._grid.lines, max(each.columns for each in self._grid.regions))
             unknown = np.full(shape, np.nan)
             self._open = Image(
-                index, math.nan, unknown, unknown.copy(), np.zeros((2, *shape)), moments=unknown[:, 0].copy()
-            )
+                index, math.nan, unknown, unknown.copy(), np.zeros((2, *shape)),
+                moments=unknown[:, 0].copy(), shared=np.zeros(shape[0]),
+            )  # fmt: skip
         image = self._open
         image.rate[row, : len(rate)], image.variance[row, : len(rate)] = rate, event[LineOutput.VARIANCE]
         image.off_place[:, row, : len(rate)] = self._off_place(event, self._grid.regions[region], row_of_region)
         self._energies.append(float(event[Key.ENERGY]))
         times = event.get("timestamps", {})
         assert image.moments is not None
+        assert image.shared is not None
+        image.shared[row] = event[LineOutput.SHARED]
         image.moments[row] = _known(times.get(Key.STXM_COUNTS, event.get("time")), math.nan)
         image.measured += 1
         if event[LineOutput.MARK]:

@@ -76,10 +76,20 @@ def test_the_incident_rate_is_the_mean_of_its_pixels_with_its_uncertainty():
     pixels = np.zeros((10, 10), dtype=bool)
     pixels[2:7, 3:8] = True
     counts[0, 2:6] = np.nan  # most of them drifted out
-    rate, sigma = incident_rate(counts, counts, pixels)
+    rate, sigma = incident_rate(counts, counts, pixels, np.zeros(counts.shape[1]))
     assert np.isnan(rate[0])
     assert np.isfinite(rate[1:]).all()
     assert np.mean(np.abs(rate[1:] - 1000.0) <= sigma[1:]) == pytest.approx(0.683, abs=0.08)
+
+
+def test_what_the_pixels_of_a_line_share_is_in_the_incident_rate():
+    rng = np.random.default_rng(5)
+    flux = 1e5 * (1 + 0.002 * rng.standard_normal((300, 10, 1)))
+    counts = rng.poisson(np.broadcast_to(flux, (300, 10, 10))).astype(float)
+    pixels = np.zeros((10, 10), dtype=bool)
+    pixels[2:7, 1:9] = True
+    rate, sigma = incident_rate(counts, counts, pixels, np.full(10, 0.002**2))
+    assert np.mean(np.abs(rate - 1e5) <= sigma) == pytest.approx(0.683, abs=0.08)
 
 
 def test_an_even_sample_is_not_taken_for_its_surroundings_where_these_are_too_few():

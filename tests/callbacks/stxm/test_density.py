@@ -42,7 +42,7 @@ STAYS = Shift(np.zeros(2), np.zeros(2), np.zeros(2), "ok")
 
 def aligned(energy, rate, *, drifted=None, status="ok"):
     drifted = np.zeros(rate.shape, dtype=bool) if drifted is None else drifted
-    return AlignedImage(0, energy, status, rate, rate, drifted)
+    return AlignedImage(0, energy, status, rate, rate, drifted, np.zeros(len(rate)))
 
 
 def rates(rng, number=20):

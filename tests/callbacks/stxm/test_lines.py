@@ -142,7 +142,9 @@ GRID = StxmGrid(
 
 
 def corrected(number, rate, energy=520.0):
-    return {"seq_num": number, "line_rate": rate, "line_variance": rate, "line_mark": "", str(Key.ENERGY): energy}
+    line = {"line_rate": rate, "line_variance": rate, "line_shared_variance": 1e-6 * number, "line_mark": ""}
+    times = {"time": 1e3 * number, "timestamps": {"stxm_counts": 10.0 * number}}  # of the event, and of its counts
+    return {"seq_num": number, str(Key.ENERGY): energy} | line | times
 
 
 def test_lines_come_into_their_image_whatever_their_order_and_what_is_missing_stays_nan():
@@ -157,6 +159,8 @@ def test_lines_come_into_their_image_whatever_their_order_and_what_is_missing_st
     assert np.isnan(image.rate[0]).all()
     np.testing.assert_array_equal(image.rate[1], 2.0)
     np.testing.assert_array_equal(image.rate[2], [3.0, 3.0, 3.0, np.nan])  # a narrower region
+    np.testing.assert_array_equal(image.moments, [np.nan, 20.0, 30.0])
+    np.testing.assert_array_equal(image.shared, [0.0, 2e-6, 3e-6])
     (last,) = step.take_closed(final=True)
     assert (last["image"].index, last["image"].energy) == (1, 530.1)
 
