@@ -23,7 +23,7 @@ from beamline.storage.runs import Runs
 from callbacks.contract import ImageOutput, Key, RixsOutput, RixsResult, Stream, StxmResult, XasResult
 from callbacks.rixs.curvature import Curvature
 from callbacks.stxm.density.masks import GOOD
-from callbacks.stxm.edges import Edge, inside
+from callbacks.stxm.edges import Edge
 from plans import rixs_map, stxm_line_spectrum, stxm_stack, xas
 from plans.endstation import Truth
 
@@ -308,9 +308,7 @@ def true_reduced_area(raw: Run, derived: Run, truth: Truth, edge: Edge, energy_o
     """
     result = derived.read(StxmResult)
     used = np.array([status == "ok" for status in result.image_status])
-    energies, density = np.asarray(result.stack_energy)[used], result.optical_density[used]
-    above = density[np.abs(energies - edge.sample).argmin()] - density[inside(energies, edge.background)].mean(axis=0)
-    pixels = (np.asarray(result.mask) == GOOD) & (above > 0)
+    energies, pixels = np.asarray(result.stack_energy)[used], np.asarray(result.mask) == GOOD
     phantom = truth.stxm.phantom(raw.measurement.sample)
     areas = phantom.edge_areas(truth.stxm.probe, energies, edge.background, edge.area, energy_offset=energy_offset)
     reduced, oxidised = (float(on_pixels(raw, truth, areas[name])[pixels].sum()) for name in ("reduced", "oxidised"))
@@ -318,12 +316,13 @@ def true_reduced_area(raw: Run, derived: Run, truth: Truth, edge: Edge, energy_o
 
 
 def on_pixels(raw: Run, truth: Truth, image: np.ndarray) -> np.ndarray:
-    """Give a map of the sample on the pixels of the first image."""
+    """Give a map of the sample on the pixels of the first image, as it lay in the middle of its time."""
     grid = raw.measurement.grid
     assert grid is not None
     region = grid.regions[0]
     x, y = np.linspace(*region.x, region.columns), np.linspace(*region.y, region.rows)
-    return truth.stxm.sampled(image, x, y, _displacement(raw, truth)[: grid.lines])
+    middle = _displacement(raw, truth)[: grid.lines].mean(axis=0)
+    return truth.stxm.sampled(image, x, y, np.tile(middle, (region.rows, 1)))
 
 
 def _displacement(raw: Run, truth: Truth) -> np.ndarray:

@@ -32,6 +32,7 @@ from callbacks.stxm.unmixing.end_members import (
     thinned,
 )
 from callbacks.stxm.unmixing.fractions import (
+    background,
     fit_mean,
     fit_normalised,
     share,
@@ -71,7 +72,7 @@ class AnalysisSettings(BaseModel):
     background: Window | None = None  # eV; those of the edge where not given
     area: Window | None = None
     brightness: Window | None = None
-    sample_above: float = 0.0  # optical density above the background, where the edge says, of pixels that are averaged
+    sample_above: float | None = None  # optical density of the edge, of pixels that are averaged; None: all good ones
     noise_share: float | None = Field(0.1, ge=0, lt=1)  # of the pixels, left out as noisy; None: by their spread
     components: int = Field(5, ge=1)  # kept
     end_members: EndMemberSettings = EndMemberSettings()
@@ -120,6 +121,8 @@ class Phases:
         Reduced over reduced and oxidised, as shares of the edge area.
     nmf : Factorisation
         Each component beside the end member in whose cluster it weighs most; NaN for pixels left out.
+    beside : numpy.ndarray, shape (n, energies)
+        What was fitted beside the end members, see `callbacks.stxm.unmixing.fractions.background`.
     status : str
         "ok", or why there are no end members: then there are none of them, and all numbers are NaN.
     """
@@ -130,11 +133,12 @@ class Phases:
     reduced: FloatArray
     reduced_sigma: FloatArray
     nmf: Factorisation
+    beside: FloatArray
     status: str
 
     def total(self, average: AverageSpectrum) -> Unmixed:
         """Fit the end members to the mean spectrum of some pixels; one spectrum."""
-        fit, _ = fit_mean(average.spectrum, average.square, self.end_members.spectra, average.noise, constant=True)
+        fit, _ = fit_mean(average.spectrum, average.square, self.end_members.spectra, average.noise, self.beside)
         return with_uncertain_references(fit, self.spread)
 
 
@@ -372,9 +376,11 @@ def _find_phases(
             " for two end members"
         )
     number = max(2, len(measured.names), min(settings.end_members.number, above + 1))
-    if energies < number + 1:
+    beside = background(cloud.energies, edge)
+    if energies < number + len(beside):
         raise ValueError(
-            f"{number_of(energies, 'energy')}, expected {number + 1} or more for {number} end members and a constant"
+            f"{number_of(energies, 'energy')}, expected {number + len(beside)} or more for {number} end members and"
+            f" {'a constant' if len(beside) == 1 else 'a line'} beside them"
         )
     if settings.normalise and (gap := gap_in(cloud.energies, windows(settings, edge, cloud.energies)[1])):
         raise ValueError(gap)
@@ -390,7 +396,7 @@ def _find_phases(
         nmf = _factorised(cloud, found.spectra, settings.seed)
         if settings.end_members.space == "nmf" and settings.end_members.method == "clusters":
             found = _of_clusters(cloud, settings, found, number, nmf.weights)
-    unmixed = _fractions(cloud, found.spectra, area)
+    unmixed = _fractions(cloud, found.spectra, area, beside)
     total = np.nansum(unmixed.fractions[chosen] * np.maximum(cloud.brightness[chosen], 0.0)[:, None], axis=0)
     order, names = order_and_name(cloud.energies, found.spectra, total, edge, found.names)
     found, unmixed = found.reordered(order), reordered(unmixed, order)
@@ -410,11 +416,13 @@ def _find_phases(
             np.diag(shares_of(clusters, found.corners)).copy(),
             names,
             [bool(held) and settings.end_members.method == "simplex" for held in found.held],
+            math.sqrt(1 + beyond),
         ),
         spread,
         unmixed,
         *share(unmixed, 0, (0, 1)),
         _beside(nmf, found.clusters) if settings.nmf else nmf,
+        beside,
         "ok",
     )
 
@@ -524,13 +532,14 @@ def _factorised(cloud: _Cloud, start: FloatArray, seed: int) -> Factorisation:
     return replace(nmf, weights=weights)
 
 
-def _fractions(cloud: _Cloud, end_members: FloatArray, area: FloatArray | None) -> Unmixed:
+def _fractions(cloud: _Cloud, end_members: FloatArray, area: FloatArray | None, beside: FloatArray) -> Unmixed:
     """Fit end members to every pixel whose normalised spectrum is known."""
     found = no_fractions(len(cloud.found.kept), len(end_members))
     for part, spectra, noise in cloud.normalised():
         finite = np.isfinite(spectra).all(axis=1) & np.isfinite(noise).all(axis=1)
         known = np.flatnonzero(finite & (cloud.found.scale[part] > 0))
-        put(fit_normalised(spectra[known], end_members, noise[known], area), part.start + known, found)
+        fit = fit_normalised(spectra[known], end_members, noise[known], area, beside)
+        put(fit, part.start + known, found)
     return found
 
 
@@ -545,7 +554,7 @@ def _no_phases(energies: FloatArray, pixels: int, status: str) -> Phases:
     end_members = EndMembers(nothing, nothing.copy(), [], unknown[:0], [], [])
     nmf = Factorisation.none(pixels, energies, status)
     spread = np.zeros((0, 0, 0, 0))
-    return Phases(end_members, spread, no_fractions(pixels, 0), unknown, unknown.copy(), nmf, status)
+    return Phases(end_members, spread, no_fractions(pixels, 0), unknown, unknown.copy(), nmf, nothing.copy(), status)
 
 
 def average_spectrum(
@@ -556,7 +565,7 @@ def average_spectrum(
     background: Window,
     area: Window,
     at: float | None = None,
-    threshold: float = 0.0,
+    threshold: float | None = None,
     common: FloatArray | float = 0.0,
 ) -> AverageSpectrum:
     """Average the spectra of the pixels that hold sample, and normalise the average.
@@ -570,8 +579,10 @@ def average_spectrum(
     background, area : (float, float)
         eV; the mean of the first is subtracted, the integral over the second divides: the L3 edge, or the post-edge.
     at : float, optional
-        eV; pixels whose optical density here is not `threshold` above their background are left out.
-    threshold : float
+        eV.
+    threshold : float, optional
+        Pixels whose optical density `at` this energy is not so much above their background are left out. That goes by
+        the noise of one image: where the edge is low, it prefers pixels that this has raised.
     common : numpy.ndarray, shape (energies,), or float
         Of the variance, what all pixels of an image share: that of I0, relative. It does not average out.
 
@@ -592,7 +603,7 @@ def average_of_blocks(
     background: Window,
     area: Window,
     at: float | None,
-    threshold: float,
+    threshold: float | None,
     common: FloatArray | float = 0.0,
 ) -> AverageSpectrum:
     """Average and normalise as `average_spectrum` does, of pixels that come in blocks of shape (pixels, energies)."""
@@ -600,7 +611,7 @@ def average_of_blocks(
     total, noise, square, number = (*np.zeros((3, len(energies))), 0)
     for block, variance in zip(blocks, variances, strict=True):
         known = np.isfinite(block).all(axis=1)
-        if at is not None and below.any():
+        if at is not None and threshold is not None and below.any():
             with np.errstate(invalid="ignore"):
                 known &= block[:, np.abs(energies - at).argmin()] - block[:, below].mean(axis=1) > threshold
         total += block[known].sum(axis=0, dtype=np.float64)

@@ -22,6 +22,7 @@ LARGEST_FACTORISED = 20_000  # pixels that the components of the NMF are made of
 NEIGHBOURS = 25  # pixels whose mean stands for one, so that noise makes no corners
 OUTLYING = 0.0005  # share of the pixels, those farthest from their neighbours, that may not be a corner
 NMF_ITERATIONS, NMF_TOLERANCE = 400, 1e-4
+SCATTERED = 3.0  # times the noise, from which on pixels are said to scatter by more than that
 SMALLEST_START = 1e-9  # of weights and components: all begin above zero
 PHASES = ("reduced", "oxidised")  # of which the chemical map is made
 EXCHANGES = 100  # rounds over the corners of the simplex
@@ -55,6 +56,8 @@ class EndMembers:
     names : list of str
     measured : list of bool
         Whether each is a reference that was measured, and not found in the pixels.
+    scatter : float
+        Standard deviation of the pixels in the strongest direction that no end member explains, over their noise.
     """
 
     spectra: FloatArray
@@ -63,6 +66,7 @@ class EndMembers:
     purity: FloatArray
     names: list[str]
     measured: list[bool]
+    scatter: float = 1.0
 
     @property
     def note(self) -> str:
@@ -70,9 +74,13 @@ class EndMembers:
         found = [name for name, measured in zip(self.names, self.measured, strict=True) if not measured]
         if not found:
             return ""
+        beyond = (
+            f"; the pixels scatter by {self.scatter:.1f} times their noise beside them, as where rims are misplaced:"
+            " what is found may lie beyond what is pure by more than the uncertainties say"
+        )
         return (
             f"{', '.join(found)}: found in the pixels, none of which need be pure; the uncertainties allow for corners"
-            " that no pixel reaches"
+            f" that no pixel reaches{beyond if self.scatter > SCATTERED else ''}"
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callbacks.fitting.nonnegative import Unmixed, misfit, no_fractions, ratio, unmix
+from callbacks.stxm.edges import Edge
 
 FloatArray = NDArray[np.floating]
 
@@ -18,8 +19,33 @@ FEWEST_LEFT = 8  # energies more than unknowns, to fit the flattening along
 UNCERTAIN = 0.5  # share of what flattening does to fractions that is counted as uncertain: it is known to first order
 
 
+def background(energies: FloatArray, edge: Edge) -> FloatArray:
+    """Give what of a background is left when its mean is subtracted, and is fitted beside end members.
+
+    Parameters
+    ----------
+    energies : numpy.ndarray, shape (energies,)
+        eV.
+    edge : Edge
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, energies)
+        A constant. Also a slope, where binder has no edge and thus is no end member: what absorbs beside the phases
+        does so less the higher the energy, and there is not the same of it everywhere.
+    """
+    constant = np.ones(len(energies))
+    if edge.of_binder:
+        return constant[None]
+    return np.vstack([constant, (energies - energies.mean()) / (np.ptp(energies) or 1.0)])
+
+
 def fit_normalised(
-    spectra: FloatArray, end_members: FloatArray, variance: FloatArray, area: FloatArray | None
+    spectra: FloatArray,
+    end_members: FloatArray,
+    variance: FloatArray,
+    area: FloatArray | None,
+    beside: FloatArray,
 ) -> Unmixed:
     """Fit end members to normalised spectra.
 
@@ -33,6 +59,8 @@ def fit_normalised(
         Of the optical density, independent between energies, over the area squared.
     area : numpy.ndarray, shape (energies,) or None
         What a spectrum is multiplied by and summed up, to give its area; None where nothing divides.
+    beside : numpy.ndarray, shape (n, energies)
+        As `background` gives it.
 
     Returns
     -------
@@ -44,14 +72,15 @@ def fit_normalised(
     Background and area of a pixel are as noisy as the pixel, and the noise of its background is in all its energies.
     The fit has a constant beside the end members, which may have either sign: this is the same as to fit the normalised
     spectrum with the covariance that the subtraction gives it. Of a fraction f = a / A both the amount a and the area A
-    are noisy; with end members of area 1 their covariance is the row sum of that of the amounts.
+    are noisy; the area is the sum of the amounts, each times the area of what it is an amount of.
     """
-    columns, count = np.vstack([end_members, np.ones(end_members.shape[1])]), len(end_members)
-    fit = unmix(spectra, columns, variance, free=1)
+    columns, count = np.vstack([end_members, beside]), len(end_members)
+    fit = unmix(spectra, columns, variance, free=len(beside))
     factor = misfit(fit, spectra, columns, variance)
     fractions, covariance = fit.fractions[:, :count], fit.covariance[:, :count, :count]
     if area is not None:
-        shared = np.where(fractions > 0, covariance.sum(axis=2), 0.0)[:, :, None] * fractions[:, None]
+        with_area = fit.covariance[:, :count] @ (columns @ area)
+        shared = np.where(fractions > 0, with_area, 0.0)[:, :, None] * fractions[:, None]
         of_area = (variance @ area**2)[:, None, None] * fractions[:, :, None] * fractions[:, None]
         covariance = covariance - shared - shared.transpose(0, 2, 1) + of_area
     covariance = covariance * factor[:, None, None]
@@ -59,7 +88,11 @@ def fit_normalised(
 
 
 def fit_mean(
-    spectrum: FloatArray, square: FloatArray, references: FloatArray, variance: FloatArray, *, constant: bool
+    spectrum: FloatArray,
+    square: FloatArray,
+    references: FloatArray,
+    variance: FloatArray,
+    beside: FloatArray | None = None,
 ) -> tuple[Unmixed, float]:
     """Fit references to the mean spectrum of many pixels.
 
@@ -68,8 +101,8 @@ def fit_mean(
     spectrum, square, variance : numpy.ndarray, shape (energies,)
         Mean optical density, mean of its square, and the variance of the mean.
     references : numpy.ndarray, shape (k, energies)
-    constant : bool
-        Whether a constant is fitted along.
+    beside : numpy.ndarray, shape (n, energies), optional
+        What is fitted along and may have either sign, as `background` gives it.
 
     Returns
     -------
@@ -89,7 +122,7 @@ def fit_mean(
     count = len(references)
     if not np.isfinite(spectrum).all():
         return no_fractions(1, count), 0.0
-    further: list[FloatArray] = [np.ones(len(spectrum))] * constant
+    further = [] if beside is None else list(beside)
     flattened = len(spectrum) >= count + len(further) + 1 + FEWEST_LEFT
     if flattened:
         further.append(-square)

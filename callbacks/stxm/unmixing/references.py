@@ -359,7 +359,7 @@ def fit_references(
         return _no_fit(pixels, energies[used], references, used, status or "no pixel is good")
     mean, sigma = (each[whole.usable][used] for each in whole.spectrum(good))
     square, variance = whole.mean_square(good)[whole.usable][used], sigma**2
-    total, flattening = fit_mean(mean, square, references, variance, constant=False)
+    total, flattening = fit_mean(mean, square, references, variance)
     edges = {"pre_edge": pre_edge, "post_edge": post_edge}
     spread = reference_spread(energies[used], references, settings, 1.0 / variance, edges)
     unmixed, total = (
