@@ -200,9 +200,13 @@ class AlignedStack:
         return AlignedImage(self._index[place], self._energies[place], status, rate, variance, drifted, shared)
 
     def _within(self, place: int, region: int) -> FloatArray:
-        """Give how far each line of a region lies from its place in the image, for it drifts on; shape (lines, 2)."""
+        """Give how far each line of a region lies from its place in the image, for it drifts on; shape (lines, 2).
+
+        Nothing is known of an image that was interrupted for longer than the drift takes to the next line.
+        """
         moments = self._moments[place][self.regions[region]]
-        return np.outer(np.nan_to_num(moments - _middle(moments)), self._rates[place][region])
+        moves = np.outer(np.nan_to_num(moments - _middle(moments)), self._rates[place][region])
+        return moves if np.abs(np.diff(moves, axis=0)).max(initial=0.0) < 1.0 else np.zeros_like(moves)
 
     def shifts(self, place: int) -> tuple[Shift, ...]:
         """Give the shift of each region of an image."""
