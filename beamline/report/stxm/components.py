@@ -87,7 +87,8 @@ def end_member_figure(result: AnalysisResult) -> Drawn:
     nmf = result.nmf_components if from_data else ()
     return (
         "End members" if from_data else "References",
-        f"Found in the pixels, with 68 % bands; dashed: components of the NMF. {result.end_member_note}"
+        "End members, with 68 % bands; dashed: components of the NMF."
+        f" {result.end_member_note or 'All were measured as references.'}"
         if from_data
         else "The references that are fitted, each scaled to an edge jump of 1.",
         spectra(
