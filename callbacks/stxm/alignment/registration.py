@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -539,12 +538,12 @@ def _resampled(image: FloatArray, first: NDArray[np.intp], weights: FloatArray, 
     return total
 
 
-def _weighted_sum(image: FloatArray, first: int, weights: FloatArray, axis: int, **outside: Any) -> FloatArray:
-    """Make each pixel of some in a row along an axis; `outside` is for `numpy.pad`."""
+def _weighted_sum(image: FloatArray, first: int, weights: FloatArray, axis: int) -> FloatArray:
+    """Make each pixel of some in a row along an axis; beyond the borders these go on as they end."""
     side = image.shape[axis]
     reach = abs(first) + CUBIC_SUPPORT
     padding = [(reach, reach) if axis == each else (0, 0) for each in range(2)]
-    padded = np.moveaxis(np.pad(image, padding, **outside), axis, 0)
+    padded = np.moveaxis(np.pad(image, padding, mode="edge"), axis, 0)
     total = np.zeros((side, *padded.shape[1:]))
     for place in np.flatnonzero(weights):
         begin = reach + first + int(place)
@@ -558,5 +557,5 @@ def _moved(spline: FloatArray, shift: FloatArray) -> FloatArray:
         first = math.floor(-shift[axis])
         t = -shift[axis] - first
         weights = np.array([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]) / 6
-        spline = _weighted_sum(spline, first - 1, weights, axis, mode="edge")
+        spline = _weighted_sum(spline, first - 1, weights, axis)
     return spline
