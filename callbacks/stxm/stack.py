@@ -202,7 +202,8 @@ class AlignedStack:
     def _within(self, place: int, region: int) -> FloatArray:
         """Give how far each line of a region lies from its place in the image, for it drifts on; shape (lines, 2).
 
-        Nothing is known of an image that was interrupted for longer than the drift takes to the next line.
+        None does where an image was interrupted for so long that one would lie a pixel or more from the line before:
+        the drift meanwhile is not known.
         """
         moments = self._moments[place][self.regions[region]]
         moves = np.outer(np.nan_to_num(moments - _middle(moments)), self._rates[place][region])

@@ -495,8 +495,13 @@ def left_field(shape: tuple[int, int], shift: FloatArray) -> BoolArray:
     -------
     numpy.ndarray of bool, shape (rows, columns)
     """
-    nothing = np.zeros(shape)
-    return np.isnan(shifted(nothing, nothing, shift)[0])
+    outside = np.zeros(shape, dtype=bool)
+    for side, place, moves in zip(shape, np.ogrid[: shape[0], : shape[1]], _at_place(shift, shape[0]), strict=True):
+        first, weights = _cubic_weights(moves)
+        lowest = first + (weights != 0).argmax(axis=0)
+        highest = first + CUBIC_SUPPORT - 1 - (weights[::-1] != 0).argmax(axis=0)
+        outside |= (place + lowest[:, None] < 0) | (place + highest[:, None] >= side)
+    return outside
 
 
 def _at_place(shift: FloatArray, rows: int) -> FloatArray:

@@ -32,7 +32,7 @@ from callbacks.stxm.unmixing.end_members import (
     thinned,
 )
 from callbacks.stxm.unmixing.fractions import (
-    background,
+    background_shapes,
     fit_mean,
     fit_normalised,
     share,
@@ -122,7 +122,7 @@ class Phases:
     nmf : Factorisation
         Each component beside the end member in whose cluster it weighs most; NaN for pixels left out.
     beside : numpy.ndarray, shape (n, energies)
-        What was fitted beside the end members, see `callbacks.stxm.unmixing.fractions.background`.
+        What was fitted beside the end members, see `callbacks.stxm.unmixing.fractions.background_shapes`.
     status : str
         "ok", or why there are no end members: then there are none of them, and all numbers are NaN.
     """
@@ -376,7 +376,7 @@ def _find_phases(
             " for two end members"
         )
     number = max(2, len(measured.names), min(settings.end_members.number, above + 1))
-    beside = background(cloud.energies, edge)
+    beside = background_shapes(cloud.energies, edge)
     if energies < number + len(beside):
         raise ValueError(
             f"{number_of(energies, 'energy')}, expected {number + len(beside)} or more for {number} end members and"

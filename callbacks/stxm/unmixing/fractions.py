@@ -19,7 +19,7 @@ FEWEST_LEFT = 8  # energies more than unknowns, to fit the flattening along
 UNCERTAIN = 0.5  # share of what flattening does to fractions that is counted as uncertain: it is known to first order
 
 
-def background(energies: FloatArray, edge: Edge) -> FloatArray:
+def background_shapes(energies: FloatArray, edge: Edge) -> FloatArray:
     """Give what of a background is left when its mean is subtracted, and is fitted beside end members.
 
     Parameters
@@ -60,7 +60,7 @@ def fit_normalised(
     area : numpy.ndarray, shape (energies,) or None
         What a spectrum is multiplied by and summed up, to give its area; None where nothing divides.
     beside : numpy.ndarray, shape (n, energies)
-        As `background` gives it.
+        As `background_shapes` gives it.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def fit_mean(
         Mean optical density, mean of its square, and the variance of the mean.
     references : numpy.ndarray, shape (k, energies)
     beside : numpy.ndarray, shape (n, energies), optional
-        What is fitted along and may have either sign, as `background` gives it.
+        What is fitted along and may have either sign, as `background_shapes` gives it.
 
     Returns
     -------

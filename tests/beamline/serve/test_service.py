@@ -145,9 +145,8 @@ def test_a_run_is_reduced_again_from_the_page_and_compared(service, browser, mea
         field.fill("9")
         page.click("form.settings:not(.print) button")
         other = page.locator("#runs figure[data-name=other-map]")
-        expect(other).to_be_visible(
-            timeout=180_000
-        )  # a process starts, reduces, and waits up to 60 s for the catalogue
+        # A process starts, reduces, and waits up to 60 s for the catalogue.
+        expect(other).to_be_visible(timeout=180_000)
         expect(page.locator("#runs figure[data-name=spectrum] .u-legend")).to_contain_text("newest reduction")
     assert len([entry for entry in Runs(service.folder).entries() if entry.reduction_of == measured.uid]) == 2
 
