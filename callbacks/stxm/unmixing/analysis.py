@@ -39,6 +39,7 @@ from callbacks.stxm.unmixing.fractions import (
     spread_of_errors,
     with_uncertain_references,
 )
+from callbacks.stxm.unmixing.pixel_scatter import with_own_scatter
 from callbacks.stxm.unmixing.references import Reference, normalised_references
 from callbacks.stxm.unmixing.simplex import (
     CornerSpectra,
@@ -318,10 +319,10 @@ class _Cloud:
             with np.errstate(invalid="ignore", divide="ignore"):
                 yield part, (block - self.subtracted[part, None]) / scale, variance / scale**2
 
-    def whitened(self, dimensions: int) -> tuple[FloatArray, FloatArray]:
-        """Give the chosen pixels in units of the mean noise, shape (chosen, dimensions), and the noise of each."""
+    def whitened(self) -> tuple[FloatArray, FloatArray]:
+        """Give the chosen pixels in units of the mean noise, shape (chosen, components), and the noise of each."""
         components, kept = self.found.components, self.found.kept
-        project = components.whitened.project[:, :dimensions]
+        project = components.whitened.project
         points, noise = [], []
         for part, spectra, variance in self.normalised():
             some = np.flatnonzero(kept[part])
@@ -385,8 +386,10 @@ def _find_phases(
     if settings.normalise and (gap := gap_in(cloud.energies, windows(settings, edge, cloud.energies)[1])):
         raise ValueError(gap)
     size = cluster_size(cloud.found.scores[chosen], number, settings.end_members)
-    points, noise = cloud.whitened(number - 1)
-    found = _corners(cloud, settings, measured, points, noise)
+    points, noise = cloud.whitened()
+    points, wide = points[:, : number - 1], with_own_scatter(noise, points[:, number - 1 :])
+    scattered = 1 - float((noise**2).sum() / (wide**2).sum())
+    found = _corners(cloud, settings, measured, points, wide, scattered=scattered)
     if settings.end_members.method == "clusters":
         found = _of_clusters(cloud, settings, found, number)
     else:
@@ -471,7 +474,13 @@ class _Corners:
 
 
 def _corners(
-    cloud: _Cloud, settings: AnalysisSettings, measured: _Measured, points: FloatArray, noise: FloatArray
+    cloud: _Cloud,
+    settings: AnalysisSettings,
+    measured: _Measured,
+    points: FloatArray,
+    noise: FloatArray,
+    *,
+    scattered: float,
 ) -> _Corners:
     """Find the simplex that the pixels fill; its corners are end members, or were measured."""
     components, known = cloud.found.components, len(measured.names)
@@ -485,6 +494,7 @@ def _corners(
         extremes(points[clear]),
         (measured.spectra - components.mean) @ project,
         project.T @ measured.covariance @ project,
+        scattered=scattered,
         spectra=CornerSpectra(components.mean, back),
         seed=settings.seed,
     )

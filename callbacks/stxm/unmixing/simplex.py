@@ -137,6 +137,7 @@ def simplices(
     measured: FloatArray,
     measured_covariance: FloatArray,
     *,
+    scattered: float = 0.0,
     spectra: CornerSpectra | None = None,
     seed: int,
 ) -> tuple[FloatArray, FloatArray]:
@@ -151,6 +152,8 @@ def simplices(
     measured : numpy.ndarray, shape (m, d)
         Corners that are known from a measurement of their own, m of them at most d + 1.
     measured_covariance : numpy.ndarray, shape (m, d, d)
+    scattered : float
+        Share of the noise that is no noise of counts, but what moves pixels beyond it.
     spectra : CornerSpectra, optional
         As of `minimum_volume_simplex`.
     seed : int
@@ -166,7 +169,8 @@ def simplices(
     -----
     The density at each facet is that of the points near it. Where they thin out towards a facet, it is less: the cloud
     does not show how far it reaches, and `corners` are those of a tenth, `replicates` of everything from that density
-    to a hundredth, evenly in its logarithm.
+    to a hundredth, evenly in its logarithm. Few pixels near a facet may as well be none that belong there, but some
+    that were moved: where they scatter, `replicates` are of densities from an even one on.
     """
     rng = np.random.default_rng(seed)
     held = np.arange(len(extremes)) < len(measured)
@@ -182,15 +186,14 @@ def simplices(
     corners = minimum_volume_simplex(points, noise, corners, held, density=density * np.sqrt(least), spectra=spectra)
     block = np.arange(len(points)) * BOOTSTRAP_BLOCKS // len(points)
     found = []
-    for part in np.linspace(0.0, 1.0, REPLICATES):
+    for part in np.linspace(-scattered, 1.0, REPLICATES):
+        drawn = density ** (1 + min(part, 0.0)) * least ** max(part, 0.0)
         start = corners.copy()
         for place, covariance in enumerate(measured_covariance):
             start[place] = rng.multivariate_normal(measured[place], covariance)
         weights = rng.poisson(1.0, BOOTSTRAP_BLOCKS)[block].astype(float)
         found.append(
-            minimum_volume_simplex(
-                points, noise, start, held, density=density * least**part, weights=weights, spectra=spectra
-            )
+            minimum_volume_simplex(points, noise, start, held, density=drawn, weights=weights, spectra=spectra)
         )
     return corners, np.array(found)
 

@@ -1,0 +1,57 @@
+"""What pixels scatter beyond their noise, and what that leaves of the corners of their cloud."""
+
+import numpy as np
+import pytest
+from test_analysis import EDGE, ENERGIES, NOISE, normalised, oxygen_spectra, ratio
+
+from callbacks.stxm.unmixing.analysis import AnalysisSettings, analyse, average_spectrum
+from callbacks.stxm.unmixing.end_members import EndMemberSettings
+from callbacks.stxm.unmixing.pixel_scatter import with_own_scatter
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_pixels_that_scatter_by_their_noise_keep_it(number):
+    rng = np.random.default_rng(number)
+    noise = rng.uniform(0.5, 2.0, 3000)
+    wide = with_own_scatter(noise, noise[:, None] * rng.standard_normal((3000, number)))
+    assert (wide >= noise).all()
+    assert np.mean((wide / noise) ** 2) < 1.15
+    np.testing.assert_array_equal(with_own_scatter(noise, np.zeros((3000, 0))), noise)
+
+
+def test_each_pixel_scatters_by_its_own():
+    rng = np.random.default_rng(3)
+    noise, times = np.ones(20_000), np.exp(rng.normal(1.5, 0.8, 20_000))
+    beside = times[:, None] * rng.standard_normal((20_000, 4))
+    along = times * rng.standard_normal(20_000)
+    wide = with_own_scatter(noise, beside)
+    for some in np.array_split(np.argsort(wide), 5):  # those said to scatter least, ..., most
+        assert 0.58 <= np.mean(np.abs(along[some]) <= wide[some]) <= 0.76
+    assert np.corrcoef(np.log(wide), np.log(times))[0, 1] > 0.8
+
+
+def test_rims_that_scatter_hardly_move_the_corners():
+    """Images a little aside in two directions, all pixels by the same steps, but each by what it has of a rim."""
+    pure = oxygen_spectra(ENERGIES)[:2]
+    area = (pure - pure[:, ENERGIES <= 526].mean(axis=1, keepdims=True)).max(axis=1) / normalised(pure).max(axis=1)
+    wrong, quoted = [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        shares, thickness = rng.dirichlet((0.8, 0.8), 1000), rng.uniform(0.4, 0.9, 1000)
+        steps = np.cumsum(rng.standard_normal((2, len(ENERGIES))), axis=1) / np.sqrt(len(ENERGIES))
+        rim = 0.01 * np.exp(rng.normal(0.0, 1.5, (1000, 1))) * rng.standard_normal((1000, 2))
+        density = thickness[:, None] * (shares @ pure) + rim @ steps
+        density += NOISE * rng.standard_normal(density.shape)
+        variance = np.full_like(density, NOISE**2)
+        settings = AnalysisSettings(nmf=False, end_members=EndMemberSettings(number=2))
+        found = analyse(ENERGIES, [density], [variance], EDGE, settings)
+        windows = {"background": EDGE.background, "area": EDGE.area}
+        total = found.phases.total(average_spectrum(ENERGIES, density.T, variance.T, **windows))
+        (value,), (sigma,) = ratio(total, 0, (0, 1))
+        reduced, oxidised = area * (thickness @ shares)
+        wrong.append(value - reduced / (reduced + oxidised))
+        quoted.append(sigma)
+        assert found.phases.end_members.scatter > 3.0
+    assert np.sqrt(np.mean(np.square(wrong))) < 0.055  # 0.066 with the noise of all pixels alike
+    assert np.mean(np.abs(wrong) <= quoted) >= 0.6
+    assert np.median(quoted) < 0.2
