@@ -26,6 +26,8 @@ from beamline.storage.reports import last_report, progress_of
 
 logger = logging.getLogger(__name__)
 
+SAID_AFTER = 10.0  # s, when somebody who waits for a run is told what for
+WAITED_FOR = "waiting for the catalogue, which takes in runs in turn; they are kept already"
 PATIENCE = 60.0  # s to wait for a run, from the last document of it that was taken in
 # s; a process that dies again after the last is not restarted, unless it had worked for a while.
 RESTART_DELAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 60.0, 60.0)
@@ -463,6 +465,10 @@ def ingest_now(data_dir: Path, *uids: str) -> str:
     """
     ingester = FollowingProcess(INGEST, data_dir, log_failures=False)
     ingester.start()
+    waiting = threading.Timer(SAID_AFTER, logger.warning, [WAITED_FOR])
+    waiting.daemon = True
+    waiting.start()
     reason = ingester.why_missing(*uids)
+    waiting.cancel()
     ingester.finish()
     return reason

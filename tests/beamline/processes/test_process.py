@@ -233,6 +233,20 @@ def test_a_child_that_cannot_start_is_noticed_at_once_and_waiting_ends_with_the_
     )
 
 
+def test_who_waits_for_the_catalogue_is_told_so(tmp_path, monkeypatch, caplog):
+    uid = record_run(tmp_path)
+    program = tmp_path / "busy.py"
+    program.write_text("import time; time.sleep(1); raise ImportError('no tea')")
+    monkeypatch.setattr(followers_module, "module_command", lambda *_: [sys.executable, str(program)])
+    monkeypatch.setattr(followers_module, "SAID_AFTER", 0.1)
+    assert "no tea" in ingest_now(tmp_path, uid)
+    assert followers_module.WAITED_FOR in caplog.messages
+    caplog.clear()
+    monkeypatch.setattr(followers_module, "SAID_AFTER", 60.0)
+    assert "no tea" in ingest_now(tmp_path, uid)
+    assert followers_module.WAITED_FOR not in caplog.messages
+
+
 def test_a_long_run_is_waited_for_as_long_as_documents_of_it_are_taken_in(tmp_path, monkeypatch):
     uid = record_run(tmp_path)
     layout = Layout(tmp_path)
