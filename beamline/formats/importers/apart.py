@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from beamline.errors import BeamlineError
+from beamline.formats.importers.inside import size_of, unreadable
 from beamline.formats.text import one_line
 
 T = TypeVar("T")
@@ -41,9 +42,15 @@ def read_apart(path: Path, read: Callable[[], T]) -> T:
     Raises
     ------
     BeamlineError
-        When `read` raised one or any other error, or when reading crashed or did not come to an end.
+        When there is no such file, or it is no regular one; when `read` raised one or any other error; or when reading
+        crashed or did not come to an end.
     """
-    seconds = TIME + path.stat().st_size / BYTES_PER_SECOND
+    try:
+        seconds = TIME + size_of(path) / BYTES_PER_SECOND
+    except FileNotFoundError:
+        raise BeamlineError(f"{path}: no such file") from None
+    except ValueError as refused:
+        raise BeamlineError(unreadable(path, refused)) from refused
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads: h5py has its lock for the copy

@@ -24,7 +24,7 @@ from beamline.formats.importers.apart import read_apart
 from beamline.formats.importers.column_names import ENERGY
 from beamline.formats.importers.hdf5 import Group, open_hdf5
 from beamline.formats.importers.hdf5_kinds import holds
-from beamline.formats.importers.inside import check_points, size_of, unreadable
+from beamline.formats.importers.inside import check_points
 from beamline.formats.importers.kind import Documents, Kind, head_of
 from beamline.formats.importers.left_out import shortened
 from beamline.formats.importers.stxm_run import scan_id_of
@@ -125,12 +125,6 @@ def eels_documents(path: Path, read: Callable[[Path, list[str]], list[EelsSignal
         When it cannot be read, or has no spectrum over an energy loss, or no such position.
     """
     problems: list[str] = []
-    try:
-        size_of(path)
-    except FileNotFoundError:
-        raise BeamlineError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise BeamlineError(unreadable(path, error)) from error
     signals, problems = read_apart(path, lambda: _read(path, read))
     for signal in signals:
         for position, spectrum in _spectra(path, signal, part):

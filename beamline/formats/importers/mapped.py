@@ -18,7 +18,6 @@ from beamline.formats.importers.apart import read_apart
 from beamline.formats.importers.hdf5 import Field as Dataset
 from beamline.formats.importers.hdf5 import Group, open_hdf5
 from beamline.formats.importers.hdf5_kinds import holds
-from beamline.formats.importers.inside import size_of, unreadable
 from beamline.formats.importers.kind import Documents, Kind, Request
 from beamline.formats.importers.left_out import shortened
 from beamline.formats.importers.mapping import PART, Place, RixsMapping, read_mapping, shipped_mappings
@@ -108,12 +107,6 @@ def mapped_documents(
     BeamlineError
         When the file cannot be read, or does not hold frames and energies where the mapping has them.
     """
-    try:
-        size_of(path)
-    except FileNotFoundError:
-        raise BeamlineError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise BeamlineError(unreadable(path, error)) from error
     uid = str(uuid.uuid4())
     target = frames_dir.resolve() / f"mapped_{uid[:8]}.h5"
     dark = target.with_name(f"mapped_{uid[:8]}_dark.h5")

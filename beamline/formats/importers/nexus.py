@@ -24,7 +24,7 @@ from beamline.formats.exporters.nexus import DOCUMENTS, DOCUMENTS_TYPE, frames_g
 from beamline.formats.importers.apart import read_apart
 from beamline.formats.importers.hdf5 import Field, Group, open_hdf5
 from beamline.formats.importers.hdf5_kinds import holds
-from beamline.formats.importers.inside import check_lines, size_of, unreadable
+from beamline.formats.importers.inside import check_lines
 from beamline.formats.importers.irixs_frames import LARGEST_FRAME
 from beamline.formats.importers.kind import Kind
 from beamline.formats.importers.quantities import is_time
@@ -90,12 +90,6 @@ def nexus_documents(path: Path, *, frames_dir: Path) -> Documents:
     BeamlineError
         When the file cannot be read, was not exported with its documents, or they are not whole.
     """
-    try:
-        size_of(path)
-    except FileNotFoundError:
-        raise BeamlineError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise BeamlineError(unreadable(path, error)) from error
     uid = str(uuid.uuid4())
     stem = frames_dir.resolve() / f"nexus_{uid[:8]}"
     try:

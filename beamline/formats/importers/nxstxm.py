@@ -13,7 +13,6 @@ from beamline.errors import BeamlineError
 from beamline.formats.importers.apart import read_apart
 from beamline.formats.importers.hdf5 import Group, open_hdf5
 from beamline.formats.importers.hdf5_kinds import holds
-from beamline.formats.importers.inside import size_of, unreadable
 from beamline.formats.importers.kind import Kind
 from beamline.formats.importers.nxstxm_dialects import POINTS, data_groups, entries_of, holds_scan
 from beamline.formats.importers.nxstxm_file import NxstxmScan, read_entry
@@ -68,12 +67,6 @@ def nxstxm_documents(path: Path, *, entry: str = "", detector: str = "") -> Docu
     regular array, and otherwise from the axes. If the file has no times of lines, they are spread evenly from start to
     end. What `write_nxstxm` stores beyond the definition (documents, dark lines, settings of the detector) is restored.
     """
-    try:
-        size_of(path)
-    except FileNotFoundError:
-        raise BeamlineError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise BeamlineError(unreadable(path, error)) from error
     scans, entries, problems = read_apart(path, lambda: _read(path, entry, detector))
     first = scans[0]
     if first.technique == POINTS:
