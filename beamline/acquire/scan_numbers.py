@@ -28,7 +28,7 @@ class ScanNumbers:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         self._file = Layout(data_dir).scan_id
-        self._recorded: int | None = None  # the highest number among the runs; None before they were looked at
+        self._recorded: int | None = None  # the highest that a run has or was given; None: not looked at
 
     def next(self) -> int:
         """Return the next number.
@@ -46,6 +46,7 @@ class ScanNumbers:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 number = max(self._last(), self._recorded) + 1
                 self._keep(number)
+                self._recorded = number  # whatever becomes of the file
         except OSError as error:
             raise BeamlineError(
                 f"{self._file}: the number of the scan cannot be kept, it cannot start: {error.strerror}"

@@ -39,6 +39,16 @@ def test_a_file_that_was_lost_or_set_back_gives_no_number_twice(tmp_path, caplog
     assert "holds 5, but there is a run of scan 41" in caplog.text
 
 
+@pytest.mark.parametrize("spoilt", ["", "3", None])
+def test_within_a_session_no_number_is_given_twice_whatever_becomes_of_the_file(tmp_path, spoilt):
+    record(tmp_path, 6)
+    numbers = ScanNumbers(tmp_path)
+    assert [numbers.next(), numbers.next()] == [7, 8]
+    file = Layout(tmp_path).scan_id
+    file.unlink() if spoilt is None else file.write_text(spoilt)
+    assert [numbers.next(), numbers.next()] == [9, 10]
+
+
 def test_a_number_that_cannot_be_kept_starts_no_scan(tmp_path):
     Layout(tmp_path).scan_id.mkdir(parents=True)
     with pytest.raises(BeamlineError, match="the number of the scan cannot be kept, it cannot start: Is a directory"):
