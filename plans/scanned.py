@@ -42,8 +42,8 @@ class ScanAxis:
         if not equals or not name.strip():
             raise PlanError(f"scan {text!r}: {EXPECTED}")
         axis = cls(name.strip(), tuple(_steps(part.strip()) for part in positions.split(",")))
-        if len(list(axis.positions)) > MOST:
-            raise PlanError(f"scan {text!r}: {len(list(axis.positions))} positions, expected at most {MOST}")
+        if (count := sum(steps.count for steps in axis.steps)) > MOST:
+            raise PlanError(f"scan {text!r}: {count} positions, expected at most {MOST}")
         return axis
 
     @property

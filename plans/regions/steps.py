@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 from plans.errors import PlanError
 from plans.regions.text import plain
@@ -21,9 +21,14 @@ class Steps:
     stop: Decimal
     step: Decimal  # 0 for a single value
 
+    @property
+    def count(self) -> int:
+        """How many values there are, also where they are more than a list can hold."""
+        return int((self.stop - self.start) / self.step) + 1 if self.step else 1
+
     def __len__(self) -> int:
         """Count the values."""
-        return int((self.stop - self.start) // self.step) + 1 if self.step else 1
+        return self.count
 
     def __iter__(self) -> Iterator[Decimal]:
         """Give the values, ascending."""
@@ -42,7 +47,11 @@ def check_ascending(start: Decimal, stop: Decimal, *, where: str, unit: str) -> 
 
 def check_whole_steps(start: Decimal, stop: Decimal, step: Decimal, *, where: str, unit: str) -> None:
     """Raise `PlanError` where `stop` is not a whole number of steps from `start`."""
-    if last := (stop - start) % step:
+    try:
+        last = (stop - start) % step
+    except InvalidOperation:
+        raise PlanError(f"{where}: step {plain(step)} is too fine to count") from None
+    if last:
         raise PlanError(
             f"{where}: stop is not a whole number of steps from start; "
             f"the last step within it ends at {plain(stop - last)} {unit}"

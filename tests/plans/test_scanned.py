@@ -37,6 +37,12 @@ def test_positions_are_read_and_written_again(text, positions):
     assert ScanAxis.parse(str(axis)) == axis
 
 
+@pytest.mark.parametrize("step", ["1e-3", "1e-12", "1e-40"])
+def test_too_many_positions_are_counted_without_making_them(step):
+    with pytest.raises(PlanError, match=r"\d+ positions, expected at most 1000|is too fine to count"):
+        ScanAxis.parse(f"cryostat=20:80:{step}")
+
+
 def test_each_position_is_a_run_and_the_device_moves_before_it_is_opened(cooled, cryostat, engine, documents):
     at_start = []
     engine.subscribe(lambda _name, _doc: at_start.append(cryostat.value), "start")
