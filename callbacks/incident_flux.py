@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+BELOW_ZERO = "I0 lost: below zero, and not known"
+TURNED = "I0 lost: at or below zero throughout; is the sign of its electrometer turned?"
 NORMALISATION_COUNTS = 1e6  # spectra are given for this many counts of I0: numbers of a handy size
 
 
@@ -79,7 +81,7 @@ def check_flux(flux: ArrayLike, settings: IncidentFluxSettings | None = None) ->
         if not np.isfinite(value):
             reasons.append("I0 lost: not recorded")
         elif value < 0:
-            reasons.append(f"I0 lost: {value:.4g} counts/s, which is below zero and not known")
+            reasons.append(TURNED if positive.sum() == 0 else BELOW_ZERO)
         elif gone:
             reasons.append(f"I0 lost: {value:.4g} counts/s" + (f", usually {usual:.4g}" if np.isfinite(usual) else ""))
         elif share < settings.partial_below:
