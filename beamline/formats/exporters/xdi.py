@@ -57,9 +57,10 @@ def _columns(points: Table, channels: Sequence[Channel], i0: str) -> Iterator[tu
     for channel in channels:
         if channel.name == i0 or channel.name not in points or points[channel.name].ndim > 1:
             continue
-        yield LABELS.get(channel.name, channel.name), points.units.get(channel.name, ""), _column(points, channel.name)
+        label = LABELS.get(channel.name, channel.name) if channel.form == "transmission" else channel.name
+        yield label, points.units.get(channel.name, ""), _column(points, channel.name)
         if (sigma := f"{channel.name}_sigma") in points:
-            yield sigma, points.units.get(channel.name, ""), _column(points, sigma)
+            yield f"{label}_sigma", points.units.get(channel.name, ""), _column(points, sigma)
     if Key.DWELL in points:
         yield "dwell", UNITS[Key.DWELL], _column(points, Key.DWELL)
 
@@ -82,6 +83,9 @@ def _header(raw: Run, derived: Run | None, columns: list[tuple[str, str, FloatAr
         yield f"# Scan.end_time: {iso_time(raw.stop['time'])}"
     yield f"# Beamline.name: {clean(raw.start.get('endstation', 'not recorded'))}"
     yield f"# Scan.uid: {raw.uid}"
+    for channel in channels_of(raw.measurement):
+        over = f" over {channel.over}" if channel.over else ""
+        yield f"# Channel.{channel.name}: {channel.form}{over}"
     yield "# ///"
     yield "# Energies are as they were read back."
     for problem in raw.start.get("import_problems", []):
