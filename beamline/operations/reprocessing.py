@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CONNECTING_TIME = 10.0  # s
+SAFE_PATH = "PYTHONSAFEPATH"  # of the environment: Python does not look into the working directory for modules
 
 
 def reprocess(
@@ -199,17 +200,34 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     # What they send one another is pickled: they take it from those alone who have the key, made for this cluster.
     security = Security.temporary()
     number = workers or os.cpu_count() or 1
-    with _deaf_to_the_terminal():
-        cluster = LocalCluster(
-            n_workers=number,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            security=security,
-            silence_logs="CRITICAL",
-        )
+    with _deaf_to_the_terminal(), _without_the_working_directory():
+        try:
+            cluster = LocalCluster(
+                n_workers=number,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                security=security,
+                silence_logs="CRITICAL",
+            )
+        except RuntimeError as error:
+            raise BeamlineError(f"workers cannot be started: {' '.join(str(error).split())}") from error
     with cluster, Client(cluster, security=security) as client:
         yield client
+
+
+@contextmanager
+def _without_the_working_directory() -> Iterator[None]:
+    """Let processes that are started meanwhile import nothing from the folder we were started in."""
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = before
 
 
 @contextmanager
