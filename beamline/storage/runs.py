@@ -297,6 +297,7 @@ class Runs:
             if Stream.RESULT in derived.streams:
                 raw.problems += [*derived.problems, *unreadable]
                 return raw, derived
+            unreadable += derived.problems
         raw.problems += unreadable
         return raw, None
 
