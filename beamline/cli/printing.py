@@ -473,7 +473,8 @@ def _print_stacks(outcome: Mapping[str, Any]) -> None:
         if "reduced" in run:
             known = math.isfinite(run["reduced"])
             reduced = f"{run['reduced']:.3f} ± {run['reduced_sigma']:.3f}" if known else "not determined"
-        offset = f"{run['energy_offset_ev']:+.3f} ± {run['energy_offset_sigma_ev']:.3f}"
+        known = math.isfinite(run["energy_offset_sigma_ev"])
+        offset = f"{run['energy_offset_ev']:+.3f} ± {run['energy_offset_sigma_ev']:.3f}" if known else "not determined"
         table.add_row(run["run"][:8], run["sample"], offset, reduced)
     _print_table(table)
 

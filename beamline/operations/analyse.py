@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -517,7 +518,8 @@ def _on_one_scale(
 ) -> tuple[list[tuple[Run, Run]], list[Stack], dict[str, str]]:
     """Give the stacks with the energy offset of their series, and which ones cannot be pooled and why.
 
-    The offset is found by the reference sample of the series; the first series has none.
+    The offset is found by the reference sample of the series; that of the first is 0, as is that of runs which belong
+    to no series or to one without a reference, but how far these are off is not known.
     """
     references = _references_of_series(runs)
     offsets: dict[str, tuple[float, float, str]] = {}
@@ -526,7 +528,7 @@ def _on_one_scale(
     for raw, derived in pairs:
         series = Series.model_validate(raw.start[SERIES]).uid if SERIES in raw.start else ""
         if series not in offsets:
-            offsets[series] = (0.0, 0.0, "ok")
+            offsets[series] = (0.0, 0.0 if series in references else math.nan, "ok")
             if series in references:
                 own = references[series].read(StxmResult)
                 if first is None:
