@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from textwrap import fill
 
 import numpy as np
@@ -202,24 +202,18 @@ def spectra(result: AnalysedResult, rows: NDArray[np.intp]) -> Figure:
     unit = str(result.row_units[rows[0]])
     names = _in_one_panel(result, rows)
     for place, ((edge, own), column) in enumerate(zip(of_edges.items(), grid.T, strict=True)):
-        above, *below = column
+        above, lowest = column[0], column[0]
         for row in own:
             _curve(above, result, "spectrum", row, names[row])
         if _is_corrected(result, own):
             _as_measured(above, result, own)
-        for axes in below:
-            for row in own:
-                if _is_compared(result, row):
-                    _curve(axes, result, "difference", row, names[row])
-            axes.axhline(0.0, color="black", lw=0.6)
-            axes.set_visible(any(_is_compared(result, row) for row in own))
+        for axes in column[1:]:
+            lowest = _differences_below(above, axes, result, {row: names[row] for row in own})
         if place == 0:
             above.set_ylabel(_said_of_spectrum(unit))
-            for axes in below:
-                axes.set_ylabel(_with_unit("difference", unit))
         if len(of_edges) > 1:
             above.set_title(edge)
-        column[-1].set_xlabel(f"{result.row_axis[rows[0]]} (eV)")
+        lowest.set_xlabel(f"{result.row_axis[rows[0]]} (eV)")
         if result.row_axis[rows[0]] == "emission energy":  # of a whole chip, most of which is dark
             above.set_xlim(*_where_light_is(result, own))
         for each in column:
@@ -229,6 +223,20 @@ def spectra(result: AnalysedResult, rows: NDArray[np.intp]) -> Figure:
     if len(set(names.values())) <= 2 * len(COLOURS):
         grid[0][fullest].legend(fontsize=8)
     return figure
+
+
+def _differences_below(above: Axes, axes: Axes, result: AnalysedResult, names: Mapping[int, str]) -> Axes:
+    """Draw differences below spectra; give the axes whose energies are written at: those above where there are none."""
+    compared = [row for row in names if _is_compared(result, row)]
+    if not compared:
+        axes.set_visible(False)
+        above.tick_params(labelbottom=True)
+        return above
+    for row in compared:
+        _curve(axes, result, "difference", row, names[row])
+    axes.axhline(0.0, color="black", lw=0.6)
+    axes.set_ylabel(_with_unit("difference", str(result.row_units[compared[0]])))
+    return axes
 
 
 def _said_of_spectrum(unit: str) -> str:
