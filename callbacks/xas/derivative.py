@@ -72,7 +72,8 @@ def derivative(
     Raises
     ------
     ValueError
-        When shapes do not match, there are too few energies, or the half width is not above zero.
+        When shapes do not match, there are too few energies, or the half width is not above zero, or wider than
+        all of them.
 
     Notes
     -----
@@ -94,6 +95,8 @@ def derivative(
     span = rows.spanned
     at, part = energy[span], rows.at(span)
     recorded = part.recorded
+    if half_width > (span_of := float(at[-1] - at[0])):
+        raise ValueError(f"half width {half_width:g} eV: expected less than the energies span, {span_of:g} eV")
     if recorded.sum() < DEGREE + 2:
         raise ValueError(f"{recorded.sum()} energies: expected {DEGREE + 2} or more for a derivative")
     window = search or (float(at[0]), float(at[-1]))

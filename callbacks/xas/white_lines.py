@@ -94,7 +94,7 @@ def white_line_ratio(
     Raises
     ------
     ValueError
-        When shapes do not match, a window holds too few energies, or edges and width make no sense.
+        When shapes do not match, a window holds too few energies, windows overlap, or edges and width make no sense.
 
     Notes
     -----
@@ -105,6 +105,11 @@ def white_line_ratio(
     rows = as_rows(energy, spectra, variance)
     if not edges[0] < edges[1] or not width > 0:
         raise ValueError(f"edges {edges} eV and width {width:g} eV: expected L3 below L2, and a width above zero")
+    if l3_window[1] > l2_window[0]:
+        raise ValueError(
+            f"l3_window {l3_window[0]:g} to {l3_window[1]:g} eV and l2_window {l2_window[0]:g} to {l2_window[1]:g} eV:"
+            " expected the second behind the first"
+        )
     beside = windows(energy, pre_edge, post_edge)
     energy, rows = np.asarray(energy, dtype=float)[rows.spanned], rows.at(rows.spanned)
     continuum = _continuum(energy, edges, width if step == "arctan" else 0.0)
