@@ -15,6 +15,7 @@ from beamline.endstation.config import explain
 from beamline.errors import BeamlineError
 from beamline.formats.importers.eels import EelsSignal, signals_of
 from callbacks.analysis import Measured, Recipe, Spectra, Value
+from callbacks.analysis.analyse import references_of
 from callbacks.analysis.measured import gaps_of
 from callbacks.analysis.rows import normalised
 from callbacks.analysis.shared_noise import take
@@ -32,7 +33,7 @@ def read_off(spectra: xr.DataArray, recipe: Mapping[str, Any], *, sigma: xr.Data
         The tables ``measures``, ``normalise`` and ``references`` of a recipe; references may be arrays with energies.
     sigma : xarray.DataArray, optional
         Standard uncertainties, of the same shape; 0 or NaN where not measured. Without them those of counts are taken:
-        the root of each, of one at least.
+        the root of each, of one at least; of whole numbers, or what has the units "counts".
 
     Returns
     -------
@@ -53,6 +54,8 @@ def read_off(spectra: xr.DataArray, recipe: Mapping[str, Any], *, sigma: xr.Data
     ordered = spectra.transpose(..., axis).sortby(axis)
     values = _numbers(ordered, "spectra")
     if sigma is None:
+        if spectra.attrs.get("units") != "counts" and (values != np.rint(values))[np.isfinite(values)].any():
+            raise BeamlineError("spectra: are no counts, whose uncertainty is known: expected theirs as `sigma`")
         variance = np.where(np.isfinite(values), np.maximum(values, 1.0), np.nan)
     else:
         noise = _numbers(_beside(sigma, spectra, axis).transpose(*ordered.dims).sortby(axis), "sigma")
@@ -62,7 +65,9 @@ def read_off(spectra: xr.DataArray, recipe: Mapping[str, Any], *, sigma: xr.Data
     checked = _recipe(recipe)
     given = Spectra(ordered[axis].values.astype(float), values, variance)
     status = np.full(given.shape, "ok", dtype=object)
-    references = {name: each.spectrum() for name, each in checked.references.items()}
+    references, unlike = references_of(checked, {})
+    if unlike:
+        raise BeamlineError(*unlike)
     found: dict[str, xr.DataArray] = {}
     try:
         if checked.normalise is not None:

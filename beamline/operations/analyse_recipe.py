@@ -116,7 +116,10 @@ def _analysed(runs: Runs, names: Sequence[str], recipe: Recipe) -> Analysed:
     found = gather(runs, names, recipe)
     if missing := _not_there(found, recipe):
         raise BeamlineError(*missing)
-    result = analyse(found.rows, found.pixels, recipe, found.notes, corrected=found.corrected, more=found.more)
+    result = analyse(
+        found.rows, found.pixels, recipe, found.notes,
+        corrected=found.corrected, more=found.more, references=found.references,
+    )  # fmt: skip
     uid = keep_pooled(found.raws, ANALYSED, recipe, result, runs.data_dir)
     problems = [problems_of(raw, interruptions(raw)) for raw in found.raws]
     return Analysed(uid, recipe, result, found.raws, problems)

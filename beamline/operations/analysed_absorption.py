@@ -13,9 +13,10 @@ from beamline.acquire.references import YIELD
 from beamline.endstation.config import unknown
 from beamline.errors import BeamlineError
 from beamline.operations.gathered import Gathered
-from beamline.operations.runs import shown_name
+from beamline.operations.runs import shown_name, technique_of
 from beamline.storage.results import Run
-from beamline.techniques.technique import NOT_KNOWN
+from beamline.storage.runs import Runs
+from beamline.techniques.technique import NOT_KNOWN, not_reduced
 from callbacks.analysis import Recipe, Row, Spectra
 from callbacks.analysis.composition import STEP_SIGMA, Composition
 from callbacks.analysis.recipe import SelfAbsorption
@@ -24,6 +25,7 @@ from callbacks.analysis.self_absorption import Escape, corrected_yield
 from callbacks.contract import GEOMETRY, ChannelSpectrum, Geometry, Quantity, XasResult
 from callbacks.pipelines import XAS
 from callbacks.xas import XasSettings, channels_of
+from callbacks.xas.energy_scale import EnergyOffset
 from callbacks.xas.normalised import normalise_spectra
 
 TFY = "tfy"  # the channel that is a yield of fluorescence wherever it is
@@ -34,36 +36,24 @@ SCALE_NOT_KNOWN = (
 )
 
 
-def gather_spectra(found: Gathered, pairs: list[tuple[Run, Run]], recipe: Recipe) -> None:
-    """Read absorption spectra.
+def gather_spectra(found: Gathered, runs: Runs, pairs: list[tuple[Run, Run]], recipe: Recipe) -> None:
+    """Read absorption spectra, and references that are runs with all that is done to the spectra.
 
     Raises
     ------
     BeamlineError
-        For a channel that a run does not have.
+        For a channel that a run does not have, or a reference whose run is not there any more.
     """
     first: dict[str, Spectra] = {}  # by edge
     offsets = []
     for raw, derived in pairs:
-        result = derived.read(XasResult)
-        if not result.xas_energy.size or not result.spectra:
-            found.notes.append(f"{shown_name(raw)}: no point of it can be used")
-            continue
-        try:
-            row = _row(raw, result, recipe, XasSettings.model_validate(derived.settings.get(XAS.name, {})))
-        except ValueError as error:
-            found.notes.append(f"{shown_name(raw)}: left out: self-absorption: {error}")
-            continue
-        if recipe.align is not None:
-            reference = absorption_of(raw, result, recipe.align.channel)
-            offset = offset_of(reference, recipe.align, first.get(row.edge))
-            first.setdefault(row.edge, reference)
-            if offset.status == "ok":
-                row = replace(row, spectra=moved(row.spectra, offset.offset), energy_sigma=offset.sigma)
-            else:
-                found.notes.append(f"{shown_name(raw)}: its energies are as they were read: {offset.status}")
-            offsets.append(offset)
-        found.rows.append(row)
+        row, offset, notes = _brought(raw, derived, recipe, first)
+        found.notes += [f"{shown_name(raw)}: {note}" for note in notes]
+        if row is not None:
+            found.rows.append(row)
+            offsets += [offset] if offset else []
+    if recipe.align or recipe.normalise or recipe.as_measured or recipe.self_absorption:
+        _gather_references(found, runs, recipe, first)
     if any(measure.is_energy for measure in recipe.measures.values()) and not any(
         math.isfinite(row.energy_sigma) for row in found.rows
     ):
@@ -81,6 +71,44 @@ def gather_spectra(found: Gathered, pairs: list[tuple[Run, Run]], recipe: Recipe
                 np.array([each.status for each in offsets], dtype=str), "ok, or why nothing is added", "", rows
             ),
         }
+
+
+def _brought(
+    raw: Run, derived: Run, recipe: Recipe, first: dict[str, Spectra]
+) -> tuple[Row | None, EnergyOffset | None, list[str]]:
+    """Give the spectrum of a run on the scale of the first of its edge, what was added to its energies, and notes."""
+    result = derived.read(XasResult)
+    if not result.xas_energy.size or not result.spectra:
+        return None, None, ["no point of it can be used"]
+    try:
+        row = _row(raw, result, recipe, XasSettings.model_validate(derived.settings.get(XAS.name, {})))
+    except ValueError as error:
+        return None, None, [f"left out: self-absorption: {error}"]
+    if recipe.align is None:
+        return row, None, []
+    reference = absorption_of(raw, result, recipe.align.channel)
+    offset = offset_of(reference, recipe.align, first.get(row.edge))
+    first.setdefault(row.edge, reference)
+    if offset.status != "ok":
+        return row, offset, [f"its energies are as they were read: {offset.status}"]
+    return replace(row, spectra=moved(row.spectra, offset.offset), energy_sigma=offset.sigma), offset, []
+
+
+def _gather_references(found: Gathered, runs: Runs, recipe: Recipe, first: dict[str, Spectra]) -> None:
+    for name, each in recipe.references.items():
+        if not (uid := each.run):
+            if recipe.align is not None:
+                found.notes.append(f"reference {name} is no run: [align] leaves its energies as they are")
+            continue
+        raw, derived = runs.load_with_derived(uid)
+        if derived is None:
+            raise not_reduced(raw)
+        if technique_of(raw).name != XAS.name:
+            continue
+        row, _, notes = _brought(raw, derived, recipe, first)
+        found.notes += [f"reference {name}: {note}" for note in notes]
+        if row is not None:
+            found.references[name] = row
 
 
 def _row(raw: Run, result: XasResult, recipe: Recipe, reduced: XasSettings) -> Row:

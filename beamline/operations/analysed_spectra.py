@@ -63,7 +63,7 @@ def gather(runs: Runs, names: Sequence[str], recipe: Recipe) -> Gathered:
     found.raws = [raw for raw, _ in pairs]
     match recipe.technique:
         case "xas":
-            gather_spectra(found, pairs, recipe)
+            gather_spectra(found, runs, pairs, recipe)
         case "stxm":
             _stacks(found, pairs, recipe)
         case "rixs":

@@ -19,6 +19,8 @@ class Gathered:
         The runs.
     notes, corrected : list of str
         What was assumed or left out; what was taken off, and how well it is known.
+    references : dict of str to Row
+        References of the recipe that are runs, with all that was done to the spectra before they are normalised.
     more : dict of str to Quantity
         What is kept beside what is read off: offsets of energies, maps on common axes.
     """
@@ -28,4 +30,5 @@ class Gathered:
     pixels: list[Pixels] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     corrected: list[str] = field(default_factory=list)
+    references: dict[str, Row] = field(default_factory=dict)
     more: dict[str, Quantity] = field(default_factory=dict)

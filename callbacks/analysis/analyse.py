@@ -9,21 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callbacks.analysis.correlation import correlate, nothing
-from callbacks.analysis.measured import Measured, Value
+from callbacks.analysis.measured import Measured, Reference, Value
 from callbacks.analysis.measures import Measure, References
 from callbacks.analysis.recipe import MapPair, Recipe
-from callbacks.analysis.rows import Pixels, Row, at_ends, difference, normalised, normalised_row
+from callbacks.analysis.rows import Pixels, Row, at_ends, difference, normalised, normalised_row, reference_like
 from callbacks.analysis.shared_noise import take
 from callbacks.contract import NOT_TAKEN, AnalysedResult, Quantity
 
 FloatArray = NDArray[np.floating]
 
+OF_ONE_RUN = (
+    "both maps are read off the same spectra and share their noise, by which alone they go together or apart; what it"
+    " would be without is not known"
+)
 MANY = 0.1  # of the pixels of a map: so many without a value for one reason are told of
 
 
 def analyse(
     rows: Sequence[Row], pixels: Sequence[Pixels], recipe: Recipe, notes: Sequence[str] = (), *,
     corrected: Sequence[str] = (), more: Mapping[str, Quantity] | None = None,
+    references: Mapping[str, Row] | None = None,
 ) -> AnalysedResult:  # fmt: skip
     """Read off rows and pixels what a recipe asks for.
 
@@ -40,20 +45,22 @@ def analyse(
         What was taken off before, and how well it is known.
     more : mapping of str to Quantity, optional
         What is kept beside: what was added to the energies of the rows, maps on common axes.
+    references : mapping of str to Row, optional
+        References of the recipe with all that was done to the rows.
 
     Returns
     -------
     AnalysedResult
         A measure that cannot be taken of a row has NaN there and says why in its status.
     """
-    references = {name: each.spectrum() for name, each in recipe.references.items()}
+    of_recipe, unlike = references_of(recipe, references or {})
     ends = [at_ends(row, recipe.normalise) for row in rows]
     if recipe.normalise is not None:
         rows = [normalised_row(row, recipe.normalise) for row in rows]
     quantities = _spectra_of(rows) | dict(more or {}) | _differences(rows, recipe.difference_from)
-    said = list(notes)
+    said = [*notes, *unlike]
     for name, measure in recipe.measures.items():
-        found = [_of_row(measure, row, references) for row in rows]
+        found = [_of_row(measure, row, of_recipe) for row in rows]
         table = _tabulated(name, found, rows)
         said += [
             f"{name} of {row.sample}{f', {row.part}' if row.part else ''}: {each.note}"
@@ -61,16 +68,18 @@ def analyse(
             if isinstance(each, Measured) and each.note
         ]
         quantities |= table | _by_scale(
-            name, table, rows, [[_of_row(measure, end, references) for end in both] for both in ends]
+            name, table, rows, [[_of_row(measure, end, of_recipe) for end in both] for both in ends]
         )
     if pixels:
         quantities["map_runs"] = Quantity(_texts(one.run for one in pixels), "run of each map", "", ("maps",))
     for number, one in enumerate(pixels, 1):
-        images, told = _maps(number, one, recipe, references)
+        images, told = _maps(number, one, recipe, of_recipe)
         quantities |= images
         said += told
     for name, pair in recipe.correlations.items():
         quantities |= _correlated(f"correlation_{name}", pair, pixels, quantities)
+        if len({each.partition("_")[0] for each in pair.names()}) == 1:
+            said.append(f"correlation {name}: {OF_ONE_RUN}")
     return AnalysedResult(
         runs=np.array(list(dict.fromkeys([*(row.run for row in rows), *(one.run for one in pixels)])), dtype=str),
         row_run=_texts(row.run for row in rows),
@@ -83,6 +92,16 @@ def analyse(
         corrected=_texts(corrected),
         quantities=quantities,
     )
+
+
+def references_of(recipe: Recipe, brought: Mapping[str, Row]) -> tuple[dict[str, Reference], list[str]]:
+    """Give the references as the spectra are that they are fitted to, and a note for each that is not."""
+    found, notes = {}, []
+    for name, each in recipe.references.items():
+        found[name], status = reference_like(each.spectrum(), brought.get(name), recipe.normalise)
+        if status != "ok":
+            notes.append(f"reference {name} is as it was, without what is done to the spectra: {status}")
+    return found, notes
 
 
 def _texts(texts: Any) -> NDArray[np.str_]:
@@ -119,10 +138,10 @@ def _padded(lines: Sequence[FloatArray]) -> FloatArray:
 def _differences(rows: Sequence[Row], start: str) -> dict[str, Quantity]:
     """Give each row less the first, or the one asked for, of the same part and edge; nothing where each is alone."""
     values, sigmas, of = [], [], []
-    start = next((row.sample for row in rows if start and row.run.startswith(start)), start)
+    of_run = next((row.run for row in rows if start and row.run.startswith(start)), "")
     for row in rows:
         others = [other for other in rows if _are_alike(other, row)]
-        named = [other for other in others if start and other.sample == start]
+        named = [other for other in others if (other.run == of_run if of_run else start and other.sample == start)]
         other = (named or others)[0]
         nothing = np.full(len(row.spectra.energy), np.nan)
         value, variance = (nothing, nothing) if other is row else difference(row.spectra, other.spectra)

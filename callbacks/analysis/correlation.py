@@ -15,6 +15,7 @@ from callbacks.stxm.alignment.registration import register
 FloatArray = NDArray[np.floating]
 
 FEWEST = 20  # pixels: of fewer nothing is told
+SIGMAS = 3.0  # by which a coefficient without noise may lie beyond one
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Correlation:
         Of so many pixels, taken to be independent.
     without_noise : float
         Pearson's coefficient, had the values no noise: as measured over the root of the product of both reliabilities,
-        the share of each map's variance that is not its noise. NaN where noise is all there is.
+        the share of each map's variance that is not its noise. NaN of two maps of one run, which share their noise,
+        and where noise is all there is, or less than is said.
     shift : tuple of float
         um, x and y: what is added to positions in the second run; 0 within one.
     status : str
@@ -98,9 +100,12 @@ def correlate(
         1 - float(np.mean(sigma[both] ** 2)) / float(np.var(values))
         for values, sigma in ((x, first[1]), (y, second[1]))
     ]
-    known = min(reliable) > 0
-    without_noise = pearson / math.sqrt(reliable[0] * reliable[1]) if known else math.nan
     sigma = (1 - pearson**2) / math.sqrt(len(x) - 3)
+    without_noise = math.nan
+    if one is not other and min(reliable) > 0:
+        share = math.sqrt(reliable[0] * reliable[1])
+        if abs(pearson) <= share + SIGMAS * sigma:  # else the noise is not what it is said to be
+            without_noise = pearson / share
     return Correlation(x, y, pearson, sigma, spearman, without_noise, shift, "ok")
 
 

@@ -120,6 +120,13 @@ class Reference:
     variance: FloatArray
     gaps: Sequence[tuple[float, float]] = ()
 
+    @classmethod
+    def of(cls, spectrum: Spectra) -> Reference:
+        """Make one of a spectrum, of shape (): of the points that were measured."""
+        known = np.isfinite(spectrum.values)
+        variance = np.nan_to_num(spectrum.variance[known])
+        return cls(spectrum.energy[known], spectrum.values[known], variance, gaps_of(spectrum.energy, known))
+
     def is_missing(self, energy: FloatArray, margin: float = 0.0) -> NDArray[np.bool_]:
         """Tell which energies are in its gaps, or less than a margin (eV) beside them."""
         slack, found = margin - 1e-6, np.zeros(len(energy), dtype=bool)
@@ -140,9 +147,11 @@ class Reference:
             When it does not reach as far.
         """
         if energy[0] < self.energy[0] - 1e-6 or energy[-1] > self.energy[-1] + 1e-6:
+            apart = energy[0] > self.energy[-1] or energy[-1] < self.energy[0]
             raise ValueError(
                 f"reference {name} reaches from {self.energy[0]:g} to {self.energy[-1]:g} eV, expected"
-                f" {energy[0]:g} to {energy[-1]:g} eV: a window of the fit within both can be given"
+                f" {energy[0]:g} to {energy[-1]:g} eV"
+                + ("" if apart else ": a window of the fit within both can be given")
             )
         return np.asarray(CubicSpline(self.energy, self.values)(energy))
 

@@ -21,6 +21,7 @@ from callbacks.fitting.normal_equations import dependent_references
 from callbacks.fitting.ranking import Combination, rank_combinations
 from callbacks.fitting.supports import MOST_REFERENCES
 from callbacks.wording import number_of
+from callbacks.xas.background import SIGMAS
 from callbacks.xas.derivative import derivative
 from callbacks.xas.edge_position import edge_position
 from callbacks.xas.mlls import fit_mlls
@@ -40,6 +41,7 @@ Window = Annotated[tuple[float, float], AfterValidator(_ascending)]  # eV, from 
 References = Mapping[str, Reference]
 
 COMMON = {"by", "of", "edge"}  # keys that all measures have
+NO_MEAN = "the sum of the fractions does not stand out of its noise: no mean"
 BY_NOISE = 0.0027  # of good fits have as large a chi square: three standard deviations
 MOST_CHOSEN_FROM = 100  # references
 MOST_LISTED = 10  # combinations of references that are kept, the best first
@@ -221,7 +223,24 @@ class _Fit(_Measure):
         self.check(references)
         return {name: references[name] for name in self.references or references}
 
-    def _at(self, part: Spectra, chosen: References, *, margin: float = 0.0, together: int = 0) -> _Fitted:
+    def _common(self, spectra: Spectra, chosen: References) -> Spectra:
+        """Give spectra in the window; where none is given, without ends that a reference misses by less than a step.
+
+        What the encoders of two runs read of the same energies differs by some meV.
+        """
+        if self.window is not None or len(spectra.energy) < 2:
+            return spectra.within(self.window)
+        energy, inside = spectra.energy, np.ones(len(spectra.energy), dtype=bool)
+        for reference in chosen.values():
+            own = reference.energy
+            for beyond, step in (
+                (own[0] - energy, max(own[1] - own[0], energy[1] - energy[0])),
+                (energy - own[-1], max(own[-1] - own[-2], energy[-1] - energy[-2])),
+            ):
+                inside &= (beyond <= 0) | (beyond.max() > step)
+        return spectra if inside.all() or inside.sum() < 2 else spectra.within((energy[inside][0], energy[inside][-1]))
+
+    def _at(self, spectra: Spectra, chosen: References, *, margin: float = 0.0, together: int = 0) -> _Fitted:
         """Give spectra beside the references of this fit, without energies at which one was not measured.
 
         Nor are those less than a margin (eV) beside. As many references are fitted `together`; 0: all.
@@ -231,6 +250,7 @@ class _Fit(_Measure):
         ValueError
             When a reference does not reach as far, or some cannot be told apart.
         """
+        part = self._common(spectra, chosen)
         table = np.stack([reference.at(part.energy, name) for name, reference in chosen.items()])
         noise = np.stack([reference.variance_at(part.energy) for reference in chosen.values()])
         missing = {name: reference.is_missing(part.energy, margin) for name, reference in chosen.items()}
@@ -250,17 +270,24 @@ class _Fit(_Measure):
             part = replace(part, values=np.where(used, part.values, np.nan))
         return _Fitted(part, table, noise, used, "; ".join(notes))
 
-    def _mean(self, names: Sequence[str], fractions: FloatArray, covariance: FloatArray) -> dict[str, Value]:
-        """Give the mean of `values`, weighted by the fractions; nothing where there are none."""
+    def _mean(
+        self, names: Sequence[str], fractions: FloatArray, covariance: FloatArray, status: NDArray[np.str_]
+    ) -> tuple[dict[str, Value], NDArray[np.str_]]:
+        """Give the mean of `values`, weighted by the fractions, nothing where there are none; and the status with it.
+
+        As of other ratios, there is none where what divides does not stand out of its noise.
+        """
         if not self.values:
-            return {}
+            return {}, status
         numbers = np.array([self.values[name] for name in names])
         total = fractions.sum(axis=-1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            mean = np.where(total > 0, (fractions @ numbers) / total, np.nan)
+            stands_out = total > SIGMAS * np.sqrt(covariance.sum(axis=(-2, -1)))
+            mean = np.where(stands_out, (fractions @ numbers) / total, np.nan)
             gradient = (numbers - mean[..., None]) / total[..., None]
             sigma = np.sqrt(np.einsum("...i,...ij,...j->...", gradient, covariance, gradient))
-        return {"mean": Value(mean, sigma, "mean of the values of the references, by their fractions")}
+        found = {"mean": Value(mean, sigma, "mean of the values of the references, by their fractions")}
+        return found, np.where((status == "ok") & ~stands_out, NO_MEAN, status)
 
 
 class LcfMeasure(_Fit):
@@ -289,7 +316,7 @@ class LcfMeasure(_Fit):
         """Read it off spectra; of a few, combinations of references are ranked where that is asked for."""
         chosen = self._chosen(references)
         margin = self.max_shift if self.shift else 0.0
-        fitted = self._at(spectra.within(self.window), chosen, margin=margin, together=self.combinations)
+        fitted = self._at(spectra, chosen, margin=margin, together=self.combinations)
         part, table, noise = fitted.spectra, fitted.table, fitted.noise
         if self.combinations:
             return self._ranked(spectra, fitted, tuple(chosen))
@@ -297,20 +324,21 @@ class LcfMeasure(_Fit):
             part.energy, part.values, table, part.variance, reference_variance=noise,
             non_negative=self.non_negative, shift=self.shift, max_shift=self.max_shift,
         )  # fmt: skip
+        mean, status = self._mean(tuple(chosen), found.fractions, found.covariance, found.status)
         values = {
             **{
                 f"of_{name}": Value(found.fractions[..., place], found.sigma[..., place], f"fraction of {name}")
                 for place, name in enumerate(chosen)
             },
             "sum": _sum(found.fractions, found.covariance),
-            **self._mean(tuple(chosen), found.fractions, found.covariance),
+            **mean,
             **({"shift": Value(found.shift, found.shift_sigma, "shift of the references", "eV")} if self.shift else {}),
             "residual": Value(found.residual, None, "2-norm of the residual", scaled=True),
         }
         model = fitted.whole(_model(part.energy, table, found.fractions, found.shift if self.shift else None))
         misfit = _misfit(part, model, found.fractions, table, noise, further=int(self.shift))
         return Measured(
-            values | misfit.values, found.status, curves={"fit": _back(spectra, part, model, "fit")},
+            values | misfit.values, status, curves={"fit": _back(spectra, part, model, "fit")},
             note=_notes(fitted.note, misfit.note),
         )  # fmt: skip
 
@@ -381,7 +409,7 @@ class MllsMeasure(_Fit):
     def measure(self, spectra: Spectra, references: References) -> Measured:
         """Read it off spectra."""
         chosen = self._chosen(references)
-        fitted = self._at(spectra.within(self.window), chosen)
+        fitted = self._at(spectra, chosen)
         needed, own, own_noise = fitted.spectra, fitted.table, fitted.noise
         low, high = needed.energy[0], needed.energy[-1]
         # The references are needed where they are fitted; before, they are zero by assumption.
@@ -397,13 +425,13 @@ class MllsMeasure(_Fit):
             window=(float(low), float(high)),
             exponent=self.exponent, pre_edge=self.pre_edge, non_negative=self.non_negative,
         )  # fmt: skip
-        covariance = found.covariance[..., 1:, 1:]
+        mean, status = self._mean(tuple(chosen), found.coefficients, found.covariance[..., 1:, 1:], found.status)
         quantities = {
             **{
                 f"of_{name}": Value(found.coefficients[..., place], found.sigma[..., place], f"coefficient of {name}")
                 for place, name in enumerate(chosen)
             },
-            **self._mean(tuple(chosen), found.coefficients, covariance),
+            **mean,
             "exponent": Value(found.exponent, found.exponent_sigma, "exponent of the power law"),
             "background": Value(
                 found.background, found.background_sigma, f"power law at {found.reference_energy:g} eV", scaled=True
@@ -420,7 +448,7 @@ class MllsMeasure(_Fit):
         }
         further = 1 + (self.exponent == "joint")
         misfit = _misfit(needed, model, found.coefficients, own, own_noise, further=further)
-        return Measured(quantities | misfit.values, found.status, curves=curves, note=_notes(fitted.note, misfit.note))
+        return Measured(quantities | misfit.values, status, curves=curves, note=_notes(fitted.note, misfit.note))
 
 
 Measure = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import zlib
 from typing import Literal
 
@@ -28,6 +29,7 @@ TAKEN = (
     "assumed",
     "corrected",
 )  # names begin with these
+OF_A_RUN = re.compile(r"run ([0-9a-f-]{36})(, .*)?")  # the source of a reference
 
 
 class _Table(BaseModel):
@@ -54,6 +56,12 @@ class ReferenceSpectrum(_Table):
         if not np.all(np.diff(self.energy) > 0):
             raise ValueError("the energies do not ascend")
         return self
+
+    @property
+    def run(self) -> str:
+        """Uid of the run that it is from; "" of a file."""
+        named = OF_A_RUN.fullmatch(self.source)
+        return named.group(1) if named else ""
 
     def spectrum(self) -> Reference:
         """Give it as measures take it."""

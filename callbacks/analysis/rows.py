@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.analysis.measured import Causes, Spectra
+from callbacks.analysis.measured import Causes, Reference, Spectra
 from callbacks.analysis.recipe import Alignment, Normalisation
 from callbacks.xas.energy_scale import EnergyOffset, by_edge, by_peak, by_spectrum
 from callbacks.xas.normalised import normalise_spectra
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
+
+TINY = 1e-12  # of the square of what a reference spans: the variance of one whose uncertainty nobody wrote down
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,35 @@ def normalised_row(row: Row, how: Normalisation) -> Row:
         if str(status) == "ok"
         else replace(row, status=str(status))
     )
+
+
+def reference_like(reference: Reference, row: Row | None, how: Normalisation | None) -> tuple[Reference, str]:
+    """Give a reference as the spectra are that it is fitted to; give also "ok", or why it stays as it is.
+
+    Parameters
+    ----------
+    reference : Reference
+        As the recipe keeps it.
+    row : Row or None
+        The same with all that is done to the spectra before they are normalised; None where that is nothing.
+    how : Normalisation or None
+        What the spectra are normalised by; None where they are not.
+    """
+    if row is not None and row.status != "ok":
+        return reference, row.status
+    if how is None:
+        return (reference if row is None else Reference.of(row.spectra)), "ok"
+    if row is None:
+        # One without an uncertainty is normalised as if it were small and the same everywhere.
+        least = TINY * float(np.ptp(reference.values)) ** 2
+        spectrum = Spectra(reference.energy, reference.values, np.maximum(reference.variance, least))
+        row = Row("", "", "", spectrum)
+    done = normalised_row(row, how)
+    if done.status != "ok":
+        return reference, done.status
+    found = Reference.of(done.spectra)
+    variance = found.variance if reference.variance.any() else np.zeros(len(found.variance))
+    return replace(found, variance=variance, gaps=[*found.gaps, *reference.gaps] if row.run == "" else found.gaps), "ok"
 
 
 def offset_of(spectra: Spectra, how: Alignment, first: Spectra | None) -> EnergyOffset:

@@ -8,13 +8,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.analysis.measured import Causes, Measured, Reference, Spectra, Value
+from callbacks.analysis.measured import Causes, Measured, Reference, Spectra
 from callbacks.analysis.measures import Measure
 from callbacks.xas.normalised import Shared
 
 FloatArray = NDArray[np.floating]
 
 AT_ONCE = 50  # causes, along which spectra are moved both ways
+NOT_TOLD = "its uncertainty cannot be told: spectra that are moved by a part of their noise have no such value"
+ROUNDING = 1e-4  # of a variance, from differences of values that are read off spectra
 STEP = 0.1  # standard uncertainties of a shared number, by which spectra are moved to see what follows
 
 
@@ -57,8 +59,7 @@ def take(measure: Measure, spectra: Spectra, references: Mapping[str, Reference]
         return {key: (ends[0][key].values - ends[1][key].values) / (2 * STEP) for key in found.values}
 
     added = dict(_added(shared, slopes, [key for key, value in found.values.items() if value.sigma is not None]))
-    values = {key: _with(value, added[key]) if key in added else value for key, value in found.values.items()}
-    return replace(found, values=values)
+    return _with(found, added)
 
 
 def _take_by_causes(
@@ -79,7 +80,7 @@ def _take_by_causes(
             for key in keys:
                 ends = values[key].values.reshape(2, len(steps))
                 added[key] = added[key] + sign * np.sum(np.square(ends[0] - ends[1])) / (2 * STEP) ** 2
-    return replace(found, values={**found.values, **{key: _with(found.values[key], added[key]) for key in keys}})
+    return _with(found, added)
 
 
 def _added(
@@ -97,6 +98,27 @@ def _added(
         yield key, np.einsum("...k,...kl,...l->...", c, correlation, c) - 2.0 * (c * x).sum(axis=-1)
 
 
-def _with(value: Value, added: FloatArray) -> Value:
-    assert value.sigma is not None  # the caller has it
-    return replace(value, sigma=np.sqrt(np.maximum(value.sigma**2 + added, 0.0)))
+def _with(found: Measured, added: Mapping[str, FloatArray]) -> Measured:
+    """Give values with what is added to their variances; none of it where one of them cannot be told then."""
+    values, unknown = dict(found.values), np.zeros(np.shape(found.status), dtype=bool)
+    for key, more in added.items():
+        value = values[key]
+        assert value.sigma is not None  # the caller has it
+        variance = value.sigma**2 + more
+        unknown |= (value.sigma > 0) & ~(variance > -ROUNDING * value.sigma**2)  # 0 of what is fixed by a normalisation
+        values[key] = replace(value, sigma=np.sqrt(np.maximum(variance, 0.0)))
+    unknown &= found.status == "ok"
+    if not unknown.any():
+        return replace(found, values=values)
+    return replace(
+        found,
+        values={
+            key: replace(
+                value,
+                values=np.where(unknown, np.nan, value.values),
+                sigma=None if value.sigma is None else np.where(unknown, np.nan, value.sigma),
+            )
+            for key, value in values.items()
+        },
+        status=np.where(unknown, NOT_TOLD, found.status),
+    )

@@ -139,8 +139,18 @@ def test_uncertainties_that_are_none_are_refused_in_one_line(sigma, words):
 def test_a_mistake_is_one_line(recipe, words):
     spectrum = reference(2.0)
     with pytest.raises(BeamlineError, match=words) as raised:
-        read_off(spectrum, recipe)
+        read_off(spectrum, recipe, sigma=0.01 * spectrum)
     assert "\n" not in str(raised.value)
+
+
+def test_uncertainties_are_asked_for_unless_spectra_are_counts():
+    recipe = {"measures": {"integral": {"window": [640, 656]}}}
+    with pytest.raises(BeamlineError, match="spectra: are no counts, whose uncertainty is known: expected theirs as"):
+        read_off(reference(2.0), recipe)
+    whole = (1e4 * reference(2.0)).round()
+    counts = (1e4 * reference(2.0)).assign_attrs(units="counts")
+    of_whole, of_counts = (float(read_off(each, recipe).integral_area_sigma) for each in (whole, counts))
+    assert of_whole == pytest.approx(of_counts, rel=1e-3)
 
 
 def test_a_reference_with_a_gap_is_not_guessed_there():

@@ -1,5 +1,6 @@
 """Analyses by a recipe: from runs to tables, maps, a report and a derived run that is made again by its uid."""
 
+import copy
 import html
 import json
 import re
@@ -142,6 +143,27 @@ def test_a_spectrum_as_its_reduction_normalised_it_is_as_uncertain_as_one_that_t
     )
     assert reduced["value"] == pytest.approx(anew["value"], rel=1e-9)
     assert reduced["sigma"] == pytest.approx(anew["sigma"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "done", ["align.channel='reference'", "as_measured=true", "normalise.by='area'", "normalise.by='edge'"]
+)
+def test_a_run_that_is_a_reference_is_itself_whatever_is_done_to_the_spectra(spectra, tmp_path, done):
+    """The third run has another energy scale: its reference channel says so of the run, and of the reference it is."""
+    data, runs = tmp_path / "data", Runs(spectra)
+    for name, offset in (("1", 0.0), ("3", 0.5)):
+        documents = copy.deepcopy(runs.documents(runs.find(name)))
+        for kind, doc in documents:
+            if kind == "event" and "energy" in doc["data"]:
+                doc["data"]["energy"] += offset
+        keep(data, documents)
+    sets = ["references.first='1'", "references.third='3'", "measures.lcf.window=[527, 549]", done]
+    options = [each for one in sets for each in ("--set", one)]
+    outcome = as_json("analyse", "1", "3", "--do", "lcf", *options, "--data-dir", data, "-o", tmp_path / "a.html")
+    for each, truth in zip(outcome["spectra"], ((1.0, 0.0), (0.0, 1.0)), strict=True):
+        found = each["measures"]["lcf"]
+        assert found["status"] == "ok"
+        assert (found["of_first"]["value"], found["of_third"]["value"]) == pytest.approx(truth, abs=2e-3)
 
 
 def test_options_are_a_recipe_too_and_spectra_are_compared_without_one(spectra, tmp_path):
@@ -535,7 +557,7 @@ def test_a_spectrum_that_is_exported_to_xdi_and_imported_again_is_reduced_to_the
     after = collect(list(reduce_documents(documents, {}))).read(XasResult)
     before = before.read(XasResult)
     assert after.xas_energy == pytest.approx(before.xas_energy, rel=1e-9)
-    for name in ("tey", "tfy"):
+    for name in ("tey", "tfy", "reference"):  # all yields of electrons or light
         for field in ("normalised", "sigma", "edge_jump"):
             expected, found = (getattr(result.spectra[name], field) for result in (before, after))
             assert found == pytest.approx(expected, rel=1e-6, abs=1e-9), (name, field)

@@ -129,6 +129,66 @@ def test_rows_of_different_energies_stand_side_by_side_and_less_the_first():
     assert named["difference_from"].values.tolist() == ["run-2", ""]
 
 
+def test_what_others_are_compared_with_is_the_run_that_is_named_among_several_of_one_sample():
+    rows = [row(mixed(1, 0, 0), run=f"run-{number}") for number in (1, 2, 3)]
+    named = analyse(rows, [], recipe(difference_from="run-3")).quantities
+    assert named["difference_from"].values.tolist() == ["run-3", "run-3", ""]
+
+
+@pytest.mark.parametrize("by", ["edge", "area"])
+def test_references_are_normalised_as_the_spectra_are(by):
+    how = {"pre_edge": [630, 636], "post_edge": [650, 669], "background": "constant", "by": by}
+    made = recipe(normalise=how, measures={"part": {"by": "lcf"}})
+    result = analyse([row(3.0 * mixed(0.4, 0.0, 0.6) + 0.7)], [], made)
+    found = result.quantities
+    assert found["part_sum"].values[0] == pytest.approx(1.0, abs=0.02)
+    for name, truth in (("two", 0.4), ("three", 0.0), ("four", 0.6)):
+        value, sigma = found[f"part_of_{name}"].values[0], found[f"part_of_{name}_sigma"].values[0]
+        assert abs(value - truth) < 4 * sigma
+    short = {"short": {"energy": tuple(ENERGY[60:]), "values": tuple(mixed(1, 0, 0)[60:]), "source": "a file"}}
+    told = analyse([row(mixed(1, 0, 0))], [], recipe(references=short, normalise=how, measures={})).assumed
+    assert "reference short is as it was, without what is done to the spectra: " in told[0]
+
+
+def test_a_fit_without_a_window_does_without_ends_that_a_reference_misses_by_what_encoders_differ():
+    rng = np.random.default_rng(5)
+    kept = {}
+    for name in NAMES:
+        energy = ENERGY + 0.003 * rng.standard_normal(len(ENERGY))
+        kept[name] = {"energy": tuple(energy), "values": tuple(references(energy)[name]), "source": "a run"}
+    made = recipe(
+        references=kept, measures={"part": {"by": "lcf", "combinations": 3}, "law": {"by": "mlls", "exponent": 3.0}}
+    )
+    found = analyse([row(mixed(0.4, 0.0, 0.6))], [], made).quantities
+    assert found["part_status"].values.tolist() == found["law_status"].values.tolist() == ["ok"]
+    assert found["part_of_two"].values[0] == pytest.approx(0.4, abs=4 * found["part_of_two_sigma"].values[0])
+    assert np.isnan(found["part_fit"].values[0]).sum() <= 2
+
+
+@pytest.mark.parametrize("by", ["lcf", "mlls"])
+def test_there_is_no_mean_of_valences_where_the_fractions_are_noise(by):
+    rows = [row(np.zeros(len(ENERGY)), seed=seed) for seed in range(100)]
+    values = {"two": 2, "three": 3, "four": 4}
+    part = {"by": by, "values": values} | ({"non_negative": False} if by == "lcf" else {"exponent": 3.0})
+    found = analyse(rows, [], recipe(measures={"part": part})).quantities
+    none = np.isnan(found["part_mean"].values)
+    assert none.mean() > 0.97
+    assert (
+        found["part_status"].values[none] == "the sum of the fractions does not stand out of its noise: no mean"
+    ).all()
+    assert (found["part_status"].values[~none] == "ok").all()
+
+
+def test_windows_and_widths_that_make_no_sense_are_refused():
+    lines = {"by": "white_lines", "edges": [640, 652], "l3_window": [638, 655], "l2_window": [650, 662]}
+    wide = {"by": "derivative", "half_width": 1000}
+    found = analyse([row(mixed(1, 0, 0))], [], recipe(measures={"ratio": lines, "slope": wide})).quantities
+    assert found["ratio_status"].values[0] == (
+        "l3_window 638 to 655 eV and l2_window 650 to 662 eV: expected the second behind the first"
+    )
+    assert found["slope_status"].values[0] == "half width 1000 eV: expected less than the energies span, 39.75 eV"
+
+
 def test_nothing_is_compared_with_what_was_not_measured():
     torn = mixed(1, 0, 0)
     torn[40:44] = np.nan
