@@ -7,7 +7,15 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
+
+# A program that a test starts imports some thousand modules of others. Where Python is told to keep no bytecode, and
+# none was made when they were installed (as by uv), it would compile them each time, for 10 s: here it is kept, apart.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", str(Path(tempfile.gettempdir()) / "stxm-rixs-beamline-bytecode"))
+    sys.dont_write_bytecode, sys.pycache_prefix = False, os.environ["PYTHONPYCACHEPREFIX"]
 
 import pytest
 
