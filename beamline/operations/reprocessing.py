@@ -25,7 +25,7 @@ from beamline.operations.selecting import select_runs
 from beamline.processes.followers import ingest_now
 from beamline.storage.derived import DerivedRuns
 from beamline.storage.layout import Layout
-from beamline.storage.log import LogState, find_log, inspect_log, read_start
+from beamline.storage.log import LogState, find_log, inspect_log, is_being_written, read_start
 from beamline.storage.recorder import OtherRunError
 from beamline.storage.reductions import is_complete, is_measurement
 from beamline.storage.runs import Entry, Runs
@@ -107,8 +107,9 @@ def reprocess(
             except Exception as error:  # noqa: BLE001 - of the run, or the cluster is gone: it costs this run
                 row["derived_uid"], row["error"] = None, " ".join(str(error).split()) or type(error).__name__
             progress(what, done, len(rows))
-    kept = [row["derived_uid"] for row in rows if row["derived_uid"] and row["seconds"] is not None]
-    late = ingest_now(runs.data_dir, *kept)
+    kept = {row["raw_uid"]: row["derived_uid"] for row in rows if row["derived_uid"] and row["seconds"] is not None}
+    ended = [uid for uid in kept if not is_being_written(find_log(runs.data_dir, uid))]
+    late = ingest_now(runs.data_dir, *ended, *kept.values())  # what was derived is found beside what it came of
     return {"runs": all_rows, "seconds": time.monotonic() - began, "not_in_catalogue": late}
 
 

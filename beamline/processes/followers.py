@@ -9,20 +9,22 @@ import subprocess
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from beamline.child_process import module_command
-from beamline.processes.kinds import KINDS, Kind
+from beamline.processes.kinds import KINDS, Kind, Worker, ingester
 from beamline.processes.process import Follower
 from beamline.storage.catalogue.condition import REFUSED
 from beamline.storage.catalogue.errors import REMEDY
 from beamline.storage.layout import INGEST, Layout
 from beamline.storage.locks import is_locked
 from beamline.storage.log import LogError
-from beamline.storage.reports import last_report, progress_of
+from beamline.storage.reports import details_to, last_report, progress_of
 
 logger = logging.getLogger(__name__)
 
@@ -410,10 +412,20 @@ def _how(code: int) -> str:
 
 
 class FollowingThread(LogFollowing):
-    """A thread of this process that follows the logs, by the same code as a process does: for tests and notebooks."""
+    """A thread of this process that follows the logs, by the same code as a process does: for tests and notebooks.
 
-    def __init__(self, kind: str, data_dir: Path) -> None:
+    Parameters
+    ----------
+    kind, data_dir
+        As of `LogFollowing`.
+    work : callable, optional
+        What does the work in place of that of the kind, as one that does a part of it.
+    """
+
+    def __init__(self, kind: str, data_dir: Path, work: Callable[[Path], Worker] | None = None) -> None:
         super().__init__(kind, data_dir)
+        if work is not None:
+            self.kind = replace(self.kind, work=work)
         self._follower: Follower | None = None
         self._thread: threading.Thread | None = None
 
@@ -457,18 +469,23 @@ class FollowingThread(LogFollowing):
 def ingest_now(data_dir: Path, *uids: str) -> str:
     """Ingest runs into the catalogue, and return when they are there.
 
+    This process does it, unless another fills the catalogue already: it has imported half of what is needed, and need
+    not give way to a scan, as it is waited for. What else is to be ingested is left to the next one.
+
     Returns
     -------
     str
         One line that says why runs are not in the catalogue after `PATIENCE`, or earlier if they will not be; empty if
         all are there. The runs are safe in their logs.
     """
-    ingester = FollowingProcess(INGEST, data_dir, log_failures=False)
-    ingester.start()
+    thread = FollowingThread(INGEST, data_dir, partial(ingester, only=uids))
     waiting = threading.Timer(SAID_AFTER, logger.warning, [WAITED_FOR])
     waiting.daemon = True
-    waiting.start()
-    reason = ingester.why_missing(*uids)
-    waiting.cancel()
-    ingester.finish()
-    return reason
+    with details_to(Layout(data_dir).process_log(INGEST), of=("beamline.storage", "beamline.processes.process")):
+        thread.start()
+        waiting.start()
+        try:
+            return thread.why_missing(*uids)
+        finally:
+            waiting.cancel()
+            thread.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -73,10 +73,11 @@ class Kind:
         return f"the process that {self.does}"
 
 
-def _ingester(data_dir: Path) -> Worker:
+def ingester(data_dir: Path, only: Collection[str] | None = None) -> Worker:
+    """Make what fills the catalogue: with these runs only, by their uids, or with all."""
     from beamline.storage.catalogue.ingest import Ingester  # noqa: PLC0415
 
-    return Ingester(data_dir)
+    return Ingester(data_dir, only=only)
 
 
 def _reduction(data_dir: Path) -> Worker:
@@ -111,7 +112,7 @@ KINDS = {
         Kind(
             INGEST,
             "fills the catalogue",
-            _ingester,
+            ingester,
             gather=0.05,
             is_done=_is_in_catalogue,
             waiting=lambda data_dir: len(Layout(data_dir).pending_logs()),

@@ -1,9 +1,12 @@
-"""What the processes that follow the logs report of themselves, in a file of the data folder for each."""
+"""What the processes that follow the logs report of themselves, and log, in files of the data folder for each."""
 
 from __future__ import annotations
 
+import logging
 import os
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -76,3 +79,33 @@ def progress_of(layout: Layout, name: str) -> tuple[int, int]:
     if (report := last_report(layout, name)) is None:
         return 0, 0
     return sum(run.documents for run in report.runs), int(report.cpu / CPU_STEP)
+
+
+@contextmanager
+def details_to(path: Path, of: Sequence[str] = ("beamline", "callbacks")) -> Iterator[None]:
+    """Write what these loggers log meanwhile, at length, to a file: what the user has to know is among the problems."""
+    handler = _Details(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    loggers = [logging.getLogger(name) for name in of]
+    before = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger, propagate in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.propagate = propagate
+
+
+class _Details(logging.Handler):
+    """Appends to a file; where that is not possible, as on a full disk, the details are lost."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{self.format(record)}\n")

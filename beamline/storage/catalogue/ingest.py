@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -65,6 +65,8 @@ class Ingester:
         The data folder. The caller holds its lock; see `ingest_lock`.
     retry_delays : sequence of float
         Delay (s) before each new attempt at a run that could not be ingested; then it is given up.
+    only : collection of str, optional
+        Uids of the runs to ingest; all that are not ingested where not given.
 
     Raises
     ------
@@ -78,7 +80,9 @@ class Ingester:
         Number of runs that have been completely ingested.
     """
 
-    def __init__(self, data_dir: Path, retry_delays: Sequence[float] = RETRY_DELAYS) -> None:
+    def __init__(
+        self, data_dir: Path, retry_delays: Sequence[float] = RETRY_DELAYS, only: Collection[str] | None = None
+    ) -> None:
         check_catalogue(data_dir)  # before the imports, which take seconds, and only the process that ingests needs
         from beamline.storage.catalogue.embedded import open_derived, open_embedded  # noqa: PLC0415
         from beamline.storage.catalogue.writer import REFUSALS, Redescribe, RunWriter  # noqa: PLC0415
@@ -89,6 +93,7 @@ class Ingester:
         self._claim = database_of(Layout(self._data_dir)).claim()
         self._redescribe, self._refusals, self._run_writer = Redescribe, REFUSALS, RunWriter
         self._retry_delays = retry_delays
+        self._only = only
         self._runs: dict[str, _PendingRun] = {}  # by uid
         self._new = NewLogs(self._data_dir, ingested=False)
         self._checked_at = time.monotonic()
@@ -107,6 +112,8 @@ class Ingester:
             False when there was nothing to do.
         """
         for path, start in self._new:
+            if self._only is not None and path.stem not in self._only:
+                continue
             try:
                 self._runs[path.stem] = _PendingRun(path, LogReader(path), start)
             except LogError as error:  # it was there a moment ago

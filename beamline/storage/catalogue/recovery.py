@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 import time
@@ -25,7 +24,7 @@ from beamline.storage.log import Doc, Log, LogError, LogState, inspect_log, is_b
 from beamline.storage.recorder import RecorderError, close_interrupted
 from beamline.storage.reductions import is_live_reduction
 from beamline.storage.relocation import file_of, read_run, why_unreadable
-from beamline.storage.reports import progress_of
+from beamline.storage.reports import details_to, progress_of
 from callbacks.contract import reduction_of
 
 RETRY_DELAYS = (1, 3)  # s; shorter than in the background, as the user is waiting
@@ -121,7 +120,7 @@ def recover(data_dir: Path, *, rebuild: bool = False, reduce: Reduce | None = No
     recovery = Recovery()
     if not layout.logs.exists() and not layout.catalogue.exists():
         return recovery
-    with _recovering(layout), _details_to(layout.process_log(INGEST)):
+    with _recovering(layout), details_to(layout.process_log(INGEST)):
         restore = Restorer(data_dir)
         damaged_logs = _close_runs(layout, recovery, restore)
         unfinished = _unfinished_reductions(layout)
@@ -179,36 +178,6 @@ def close_dead_runs(data_dir: Path) -> Recovery:
                 if log is not None and log.state is LogState.INTERRUPTED:
                     _close_one(log, path, recovery)
     return recovery
-
-
-@contextmanager
-def _details_to(path: Path) -> Iterator[None]:
-    """Write what is logged meanwhile, at length, to a file: what the user has to know is among the problems."""
-    handler = _Details(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("beamline", "callbacks")]
-    before = [logger.propagate for logger in loggers]
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.propagate = False
-    try:
-        yield
-    finally:
-        for logger, propagate in zip(loggers, before, strict=True):
-            logger.removeHandler(handler)
-            logger.propagate = propagate
-
-
-class _Details(logging.Handler):
-    """Appends to a file; where that is not possible, as on a full disk, the details are lost."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{self.format(record)}\n")
 
 
 def _no_room(layout: Layout) -> str | None:

@@ -6,7 +6,7 @@ import sys
 import textwrap
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import event_model
 import pytest
@@ -18,6 +18,7 @@ from beamline.processes.kinds import KINDS
 from beamline.processes.process import Follower, _watch_parent
 from beamline.storage.catalogue.ingest import Ingester, ingest_lock
 from beamline.storage.layout import INGEST, Layout
+from beamline.storage.locks import locked
 from beamline.storage.recorder import Recorder
 
 
@@ -227,23 +228,25 @@ def test_a_child_that_cannot_start_is_noticed_at_once_and_waiting_ends_with_the_
     else:
         monkeypatch.setattr(followers_module, "module_command", lambda *_: [str(tmp_path / "python")])
         reason = f"cannot be started: {tmp_path}/python: No such file or directory"
-    assert ingest_now(tmp_path, uid) == (
+    ingester = FollowingProcess(INGEST, tmp_path, log_failures=False)
+    ingester.start()
+    assert ingester.why_missing(uid) == (
         f"run {uid} is not in the catalogue: the process that fills the catalogue {reason}; "
         "its data are in its log, `beamline recover` takes it in"
     )
+    ingester.finish()
 
 
-def test_who_waits_for_the_catalogue_is_told_so(tmp_path, monkeypatch, caplog):
-    uid = record_run(tmp_path)
-    program = tmp_path / "busy.py"
-    program.write_text("import time; time.sleep(1); raise ImportError('no tea')")
-    monkeypatch.setattr(followers_module, "module_command", lambda *_: [sys.executable, str(program)])
+def test_who_waits_for_the_catalogue_is_told_so(tmp_path, store, monkeypatch, caplog):
     monkeypatch.setattr(followers_module, "SAID_AFTER", 0.1)
-    assert "no tea" in ingest_now(tmp_path, uid)
+    with ExitStack() as another:
+        another.enter_context(locked(Layout(tmp_path).process_lock(INGEST), keep_waiting=lambda: False))
+        threading.Timer(1.0, another.pop_all().close).start()
+        assert ingest_now(tmp_path, record_run(tmp_path)) == ""
     assert followers_module.WAITED_FOR in caplog.messages
     caplog.clear()
     monkeypatch.setattr(followers_module, "SAID_AFTER", 60.0)
-    assert "no tea" in ingest_now(tmp_path, uid)
+    assert ingest_now(tmp_path, record_run(tmp_path)) == ""
     assert followers_module.WAITED_FOR not in caplog.messages
 
 
@@ -297,3 +300,13 @@ def test_a_catalogue_that_has_to_be_made_anew_ends_the_waiting_and_the_process_g
     ingester.finish()
     missing = ingest_now(tmp_path, "not-there")
     assert missing.startswith(f"run not-there is not in the catalogue: {layout.logs}: no log of run not-there")
+
+
+def test_what_is_asked_for_is_ingested_at_once_and_the_rest_is_left_to_the_next(tmp_path):
+    left, asked = record_run(tmp_path), record_run(tmp_path)
+    assert ingest_now(tmp_path, asked) == ""
+    assert [path.stem for path in Layout(tmp_path).pending_logs()] == [left]
+    ingester = FollowingProcess(INGEST, tmp_path)
+    ingester.start()
+    assert ingester.why_missing(left) == ""
+    ingester.finish()

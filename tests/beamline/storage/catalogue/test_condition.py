@@ -18,7 +18,7 @@ from refusals import without_privileges
 from soft import Camera, Motor, number
 from store import Store
 
-from beamline.processes.followers import ingest_now
+from beamline.child_process import module_command
 from beamline.storage.catalogue.condition import check_catalogue, check_thoroughly
 from beamline.storage.catalogue.documents import documents
 from beamline.storage.catalogue.embedded import create_catalogue
@@ -27,7 +27,7 @@ from beamline.storage.catalogue.find import derived_of, open_catalog
 from beamline.storage.catalogue.recovery import recover
 from beamline.storage.catalogue.sqlite import SqliteDatabase
 from beamline.storage.large_arrays import externalise
-from beamline.storage.layout import Layout
+from beamline.storage.layout import INGEST, Layout
 from beamline.storage.recorder import Recorder, RecorderError
 from beamline.storage.runs import Runs
 from callbacks.external import ExternalFrames
@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
     docs = [("start", derived.start_doc), ("descriptor", stream.descriptor_doc), ("event", event)]
     for name, doc in externalise([*docs, ("stop", derived.compose_stop())], data_dir):
         store.recorder(name, doc)
-    assert ingest_now(data_dir, raw, derived.start_doc["uid"]) == ""
+    subprocess.run(module_command("beamline.processes.process", INGEST, str(data_dir)), check=True)
     return data_dir
 
 
