@@ -282,6 +282,8 @@ class Recipe(_Table):
                 measure.check(self.references)
             except ValueError as error:
                 raise ValueError(f"measures.{name}: {error}") from error
+        if self.as_measured and self.normalise is not None:
+            raise ValueError("as_measured: is not normalised, which [normalise] does; expected one of them")
         if self.self_absorption is not None:
             self._of_what_is_corrected(self.self_absorption)
         return self

@@ -67,7 +67,8 @@ def write_tables(folder: Path, tables: Iterable[Table], raw: Run, derived: Run) 
         said = {reason.partition(": ")[2]: reason for reason in reversed(reasons_of(derived))}  # each of them once
         why = "; ".join([*said.values()][::-1][:MOST_REASONS])
         raise BeamlineError(
-            f"run {raw.uid}: its reduction found nothing that could be written as columns{why and f': {why}'}"
+            f"run {raw.uid}: its reduction found nothing that could be written as columns{why and f': {why}'};"
+            " `--format nexus` writes what was measured"
         )
     written = []
     for table in tables:
