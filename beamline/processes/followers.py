@@ -28,8 +28,8 @@ from beamline.storage.reports import details_to, last_report, progress_of
 
 logger = logging.getLogger(__name__)
 
-SAID_AFTER = 10.0  # s, when somebody who waits for a run is told what for
-WAITED_FOR = "waiting for the catalogue, which takes in runs in turn; they are kept already"
+SAID_AFTER = 30.0  # s, when somebody who waits for a run is told what for
+WAITED_FOR = "waiting for the catalogue to take in what was made, which is kept already"
 PATIENCE = 60.0  # s to wait for a run, from the last document of it that was taken in
 # s; a process that dies again after the last is not restarted, unless it had worked for a while.
 RESTART_DELAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 60.0, 60.0)
