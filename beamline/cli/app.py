@@ -377,6 +377,10 @@ def import_(
         Path | None,
         typer.Option(parser=_path, metavar="TOML", help="Says which dataset of an HDF5 file is what."),
     ] = None,
+    sample: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the sample, where the file has none or another.")
+    ] = "",
+    edge: Annotated[str, typer.Option(metavar="EDGE", help='Absorption edge, as "O K"; likewise.')] = "",
     show_list: Annotated[bool, typer.Option("--list", help="List the kinds of files that are imported.")] = False,
     config: ReductionFile = None,
     data_dir: DataDir = None,
@@ -401,6 +405,8 @@ def import_(
             part=part,
             columns=_columns(columns),
             mapping=mapping,
+            sample=sample,
+            edge=edge,
             config=config,
             data_dir=data_dir,
             progress=progress,

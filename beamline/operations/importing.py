@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from beamline.errors import BeamlineError
 from beamline.formats.importers.kind import Kind, Request
 from beamline.formats.importers.kinds import KINDS, kind_called, kind_of
 from beamline.formats.importers.mapped import RIXS_HDF5
+from beamline.formats.importers.xas_run import NOT_RECORDED
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import calibrated_by_itself, data_folder, of_one_scan, summary_of
 from beamline.processes.followers import ingest_now
@@ -23,7 +25,8 @@ from beamline.storage.recorder import Recorder
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
 from beamline.techniques.settings import processing_problems
-from callbacks.contract import PROCESSING
+from callbacks.contract import MEASUREMENT, PROCESSING, Key
+from plans.checks.edges import why_elsewhere
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,8 @@ def import_file(
     part: str = "",
     columns: Mapping[str, str] | None = None,
     mapping: Path | None = None,
+    sample: str = "",
+    edge: str = "",
     config: Path | None = None,
     data_dir: Path | None = None,
     progress: Progress = no_progress,
@@ -53,6 +58,8 @@ def import_file(
         Which column of a table is what, by ``energy``, ``i0``, ``tey`` and so on: its name, or its number from 1.
     mapping : Path, optional
         File that says which dataset of an HDF5 file is what.
+    sample, edge : str
+        Of what was measured; where empty, as the file has them. The edge as "O K".
     config, data_dir : Path or None
         For settings of the reduction; where runs are kept.
     progress : callable
@@ -77,7 +84,8 @@ def import_file(
     found = kind_called(kind) if kind else RIXS_HDF5 if mapping else kind_of(path)
     request = Request(path, Layout(data_dir).frames, part, columns or {}, mapping)
     _check(found, request)
-    uids = _import(found.documents(request), settings, data_dir, progress)
+    documents = _as_said(found.documents(request), {"sample": sample.strip(), "edge": edge.strip()})
+    uids = _import(documents, settings, data_dir, progress)
     runs = Runs(data_dir)
     summaries = [summary_of(runs, uid) for uid in uids]
     late = ingest_now(data_dir, *uids, *filter(None, [summary["derived_uid"] for summary in summaries]))
@@ -112,6 +120,34 @@ def _check(kind: Kind, request: Request) -> None:
         if value and name not in kind.takes:
             said = {"part": f"has no part {request.part!r}", "columns": "has no columns", "mapping": "takes no mapping"}
             raise BeamlineError(f"{request.path}: {kind.name} ({kind.title}) {said[name]}")
+
+
+def _as_said(documents: Iterable[tuple[str, Any]], said: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    """Give documents with the sample and edge that are given, and a line for each that the file has otherwise."""
+    said, energies = {key: value for key, value in said.items() if value}, [math.inf, -math.inf]
+    for name, document in documents:
+        doc = document
+        if name == "start" and said:
+            block = doc[MEASUREMENT]
+            different = [
+                f"the {key} is {value}, as given; the file has {block[key]}"
+                for key, value in said.items()
+                if block.get(key, "") not in ("", NOT_RECORDED, value)
+            ]
+            doc = {**doc, MEASUREMENT: {**block, **said}}
+            doc |= {"sample": {"name": said["sample"]}} if "sample" in said else {}
+            doc |= {"import_problems": [*doc.get("import_problems", []), *different]} if different else {}
+            energies = [math.inf, -math.inf]
+        elif name == "event" and isinstance(energy := doc["data"].get(Key.ENERGY), float):
+            energies = [min(energies[0], energy), max(energies[1], energy)]
+        elif (
+            name == "stop"
+            and "edge" in said
+            and energies[0] <= energies[1]
+            and (why := why_elsewhere(said["edge"], *energies))
+        ):
+            logger.warning("%s", why)
+        yield name, doc
 
 
 def _import(

@@ -28,6 +28,23 @@ def counts(tmp_path):
     return path
 
 
+def test_sample_and_edge_that_a_file_does_not_have_are_given(counts, tmp_path):
+    said = "--sample", "iron [1]", "--edge", "O K", "--data-dir", tmp_path / "d", "--json"
+    (first,) = answer("import", counts, *said).json
+    assert (first["sample"], Runs(tmp_path / "d").load(Runs(tmp_path / "d").find("-1")).measurement.edge) == (
+        "iron [1]",
+        "O K",
+    )
+    file = tmp_path / "s7.xdi"
+    beamline("export", "-1", "--format", "xdi", "-o", file, "--data-dir", tmp_path / "d")
+    other = answer("import", file, "--sample", "nickel", "--edge", "Fe K", "--data-dir", tmp_path / "e", "--json")
+    assert other.json[0]["sample"] == "nickel"
+    lines = Runs(tmp_path / "e").find("-1").start["import_problems"]
+    assert "the sample is nickel, as given; the file has iron [1]" in lines
+    assert "the edge is Fe K, as given; the file has O K" in lines
+    assert "edge Fe K: lies at 7112 eV" in other.stderr
+
+
 def test_what_is_imported_is_shown_and_reported_as_any_spectrum(counts, tmp_path):
     imported = beamline("import", counts, "--data-dir", tmp_path / "d")
     assert "xas of not recorded" in imported
