@@ -92,6 +92,9 @@ def ratio(
 
 def _pair(first: xr.Dataset, second: xr.Dataset, name: str) -> list[tuple[xr.DataArray, xr.DataArray]]:
     for dataset in (first, second):
+        if not isinstance(dataset, xr.Dataset):
+            kind = type(dataset).__name__
+            raise BeamlineError(f"{name}: of {kind}, expected of two xarray.Dataset, which have it with its sigma")
         if missing := [key for key in (name, f"{name}_sigma") if key not in dataset]:
             known = ", ".join(str(key) for key in dataset.data_vars if f"{key}_sigma" in dataset)
             raise BeamlineError(

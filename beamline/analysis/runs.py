@@ -240,6 +240,8 @@ class MeasuredRun:
             When there is no such setting, or it cannot have that value; when frames cannot be read; when what is kept
             does not come into the catalogue.
         """
+        if settings is not None and not isinstance(settings, Mapping):
+            raise BeamlineError(f"settings: are {type(settings).__name__}, expected a mapping by step")
         raw = self.runs.load(self.entry)
         pipeline = technique_of(raw).pipeline.name
         processing = {pipeline: _merged(self.settings, settings or {})}

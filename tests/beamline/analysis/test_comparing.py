@@ -27,6 +27,12 @@ def test_the_second_is_interpolated_and_is_not_known_outside():
     assert (found.attrs["first_uid"], found.attrs["second_uid"]) == ("a", "b")
 
 
+def test_what_is_no_dataset_is_refused_in_one_line():
+    one = spectrum([1.0, 2.0], [1, 1], [0.3, 0.3])
+    with pytest.raises(BeamlineError, match="tey: of DataArray, expected of two "):
+        difference(one, one.tey, "tey")
+
+
 def test_maps_are_interpolated_along_both_axes():
     def plane(x, y):
         return xr.Dataset(
