@@ -14,7 +14,8 @@ from pathlib import Path
 # A program that a test starts imports some thousand modules of others. Where Python is told to keep no bytecode, and
 # none was made when they were installed (as by uv), it would compile them each time, for 10 s: here it is kept, apart.
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
-    os.environ.setdefault("PYTHONPYCACHEPREFIX", str(Path(tempfile.gettempdir()) / "stxm-rixs-beamline-bytecode"))
+    kept = Path(tempfile.gettempdir()) / "stxm-rixs-beamline" / "__pycache__"
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", str(kept))
     sys.dont_write_bytecode, sys.pycache_prefix = False, os.environ["PYTHONPYCACHEPREFIX"]
 
 import pytest
