@@ -220,11 +220,11 @@ class _Changes:
                 raise ConnectionLostError(f"{name}: {self._signal.pvname} is disconnected, expected it to answer")
             _raise_if_stopped(self._signal, self._stopped)
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 and lost_at is None:  # else it ends by `GRACE`: what is disconnected is not late
                 raise late()
             with self._condition:
                 if not self._changed:
-                    self._condition.wait(min(left, self.POLL))
+                    self._condition.wait(min(left, self.POLL) if left > 0 else self.POLL)
 
 
 def _deadline(signal: EpicsSignalBase, timeout: float) -> float:
