@@ -261,10 +261,22 @@ def test_a_reference_that_cannot_be_an_end_member_is_named_with_the_reason(energ
     assert told.startswith(words)
 
 
+def totalled(density, pure, shares, thickness, **end_members):
+    """Analyse pixels; give that, and what is wrong with their reduced total and its standard uncertainty."""
+    area = (pure - pure[:, ENERGIES <= 526].mean(axis=1, keepdims=True)).max(axis=1) / normalised(pure).max(axis=1)
+    variance = np.full_like(density, NOISE**2)
+    settings = AnalysisSettings(nmf=False, end_members=EndMemberSettings(**end_members))
+    found = analyse(ENERGIES, [density], [variance], EDGE, settings)
+    windows = {"background": EDGE.background, "area": EDGE.area}
+    total = found.phases.total(average_spectrum(ENERGIES, density.T, variance.T, **windows))
+    (value,), (sigma,) = ratio(total, 0, (0, 1))
+    reduced, oxidised = (area * (thickness @ shares))[:2]
+    return found, value - reduced / (reduced + oxidised), sigma
+
+
 @pytest.mark.parametrize("method", ["simplex", "clusters"])
 def test_totals_hold_the_truth_within_their_intervals_though_no_pixel_is_pure(method):
     pure = oxygen_spectra(ENERGIES)
-    area = (pure - pure[:, ENERGIES <= 526].mean(axis=1, keepdims=True)).max(axis=1) / normalised(pure).max(axis=1)
     pulls = []
     for seed in range(4):
         rng = np.random.default_rng(seed)
@@ -272,14 +284,8 @@ def test_totals_hold_the_truth_within_their_intervals_though_no_pixel_is_pure(me
         shares = shares[shares[:, 1] < 0.85][:800]
         thickness = rng.uniform(0.4, 0.9, len(shares))
         density = thickness[:, None] * (shares @ pure) + NOISE * rng.standard_normal((len(shares), len(ENERGIES)))
-        variance = np.full_like(density, NOISE**2)
-        settings = AnalysisSettings(nmf=False, end_members=EndMemberSettings(method=method))
-        found = analyse(ENERGIES, [density], [variance], EDGE, settings)
-        windows = {"background": EDGE.background, "area": EDGE.area}
-        total = found.phases.total(average_spectrum(ENERGIES, density.T, variance.T, **windows))
-        (value,), (sigma,) = ratio(total, 0, (0, 1))
-        reduced, oxidised = (area * (thickness @ shares))[:2]
-        pulls.append((value - reduced / (reduced + oxidised)) / sigma)
+        found, off, sigma = totalled(density, pure, shares, thickness, method=method)
+        pulls.append(off / sigma)
         assert 0.005 < sigma < 0.2
         assert "times their noise" not in found.phases.end_members.note
     assert np.abs(pulls).max() < 3.0
@@ -290,21 +296,14 @@ def test_totals_hold_the_truth_within_their_intervals_though_no_pixel_is_pure(me
 def test_what_alignment_leaves_in_the_pixels_is_in_the_totals(left):
     """One image after another a little aside: each pixel has its own step there, which moves it along the simplex."""
     pure = oxygen_spectra(ENERGIES)[:2]
-    area = (pure - pure[:, ENERGIES <= 526].mean(axis=1, keepdims=True)).max(axis=1) / normalised(pure).max(axis=1)
     wrong, quoted = [], []
     for seed in range(8):
         rng = np.random.default_rng(seed)
         shares, thickness = rng.dirichlet((0.8, 0.8), 800), rng.uniform(0.4, 0.9, 800)
         aside = left * rng.standard_normal((800, 1)) * rng.standard_normal(len(ENERGIES))
         density = thickness[:, None] * (shares @ pure) + aside + NOISE * rng.standard_normal(aside.shape)
-        variance = np.full_like(density, NOISE**2)
-        settings = AnalysisSettings(nmf=False, end_members=EndMemberSettings(number=2))
-        found = analyse(ENERGIES, [density], [variance], EDGE, settings)
-        windows = {"background": EDGE.background, "area": EDGE.area}
-        total = found.phases.total(average_spectrum(ENERGIES, density.T, variance.T, **windows))
-        (value,), (sigma,) = ratio(total, 0, (0, 1))
-        reduced, oxidised = area * (thickness @ shares)
-        wrong.append(value - reduced / (reduced + oxidised))
+        found, off, sigma = totalled(density, pure, shares, thickness, number=2)
+        wrong.append(off)
         quoted.append(sigma)
         assert "times their noise" in found.phases.end_members.note
     assert np.mean(np.abs(wrong) <= quoted) >= 0.6
