@@ -33,6 +33,12 @@ gc.disable()
 gc.set_threshold(20_000, 20, 20)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave out what is marked as long, unless marks or single tests are asked for."""
+    if not config.option.markexpr and not any("::" in asked for asked in config.args):
+        config.option.markexpr = "not long"
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector begin, but leave alone what is there by now."""
     gc.freeze()

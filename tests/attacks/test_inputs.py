@@ -5,6 +5,8 @@ from collections import Counter
 import pytest
 from inputs import TARGETS, attack
 
+pytestmark = pytest.mark.long
+
 INPUTS = {"Regions": 200, "Parameters": 15, "Configurations": 10, "CommandLines": 10, "SdfScans": 60, "NxstxmFiles": 15,
           "IrixsScans": 40, "Logs": 3}  # fmt: skip
 

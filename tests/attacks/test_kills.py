@@ -2,7 +2,10 @@
 
 import random
 
+import pytest
 from kills import Count, kill_round, look, run_commands, victims, write_import
+
+pytestmark = pytest.mark.long
 
 
 def test_what_was_acknowledged_before_a_kill_is_in_log_databroker_and_frames_and_every_command_answers(tmp_path):

@@ -47,6 +47,7 @@ def points(documents):
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plan", PLANS)
 def test_every_plan_that_measures_sets_it_and_records_it(plan, engine, documents, twins):
     engine(PLANS[plan](twins, "c-"))
@@ -62,6 +63,7 @@ def test_every_plan_that_measures_sets_it_and_records_it(plan, engine, documents
     assert configuration == {"circular_degree": 0.95, "circular_degree_sigma": 0.02, "polarisation_energy_sigma": 0.003}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plan", PLANS)
 def test_where_none_is_asked_for_it_stays_and_is_recorded(plan, engine, documents, twins):
     twins.polarisation.set("LV").wait(60)

@@ -35,6 +35,7 @@ def assert_all_closed(twins, documents, exit_status):
     assert twins.ccd_dark._file is None  # noqa: SLF001
 
 
+@pytest.mark.long
 def test_a_map_has_dark_frames_without_light_and_frames_with_it(engine, documents, twins):
     engine(rixs_map(twins, "528:530:1", 300.0, sample=SAMPLE, frames_per_energy=2))
     assert energies(documents) == [528.0, 528.0, 529.0, 529.0, 530.0, 530.0]
@@ -106,6 +107,7 @@ def test_resume_takes_the_interrupted_frame_again_and_no_other(engine, documents
     assert_all_closed(twins, documents, "success")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("end", "exit_status"), [("abort", "abort"), ("stop", "success")])
 def test_an_ended_pause_leaves_run_shutter_and_files_closed(engine, documents, twins, end, exit_status):
     pause_while(engine, documents, 2)

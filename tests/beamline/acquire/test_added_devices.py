@@ -52,6 +52,7 @@ def measured(file, tmp_path):
     return Runs(tmp_path / "data"), uids
 
 
+@pytest.mark.long
 def test_what_they_read_is_kept_with_each_point_and_goes_into_the_reduction(measured):
     runs, uids = measured
     assert len(uids) == 3
@@ -77,6 +78,7 @@ def test_what_they_read_is_kept_with_each_point_and_goes_into_the_reduction(meas
         assert summary["series"]["position"] == temperature
 
 
+@pytest.mark.long
 def test_runs_with_them_are_replayed_reported_and_exported(measured, tmp_path):
     runs, uids = measured
     assert replay(runs, uids[1], config=None, source="log", keep=False)["equal"]

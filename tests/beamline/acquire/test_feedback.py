@@ -69,6 +69,7 @@ def documents(tmp_path):
     return list(raw_run(write_frames(tmp_path / "frames.h5"), "stream"))
 
 
+@pytest.mark.long
 def test_it_waits_until_the_reduction_has_come_to_the_frame_or_says_that_it_is_late(
     tmp_path, feedback, documents, monkeypatch
 ):
@@ -164,6 +165,7 @@ def decided(raw):
     return table[DecisionKey.COUNT][rows], table[DecisionKey.REASON][rows], table[DecisionKey.REACHED][rows]
 
 
+@pytest.mark.long
 def test_a_rixs_map_has_the_precision_that_was_asked_for_and_less_exposure_than_a_fixed_one(session):
     asked = 0.06
     plan = rixs_map(session.endstation, "528:532:1", 20.0, until_relative_error=asked, most_frames=60, dark_frames=2)
@@ -183,6 +185,7 @@ def test_a_rixs_map_has_the_precision_that_was_asked_for_and_less_exposure_than_
     assert count.sum() < 0.7 * len(count) * count.max()
 
 
+@pytest.mark.long
 def test_a_spectrum_has_the_precision_that_was_asked_for(session):
     asked = 0.005
     plan = xas(session.endstation, "525:545:1", 0.2, edge="O K", until_relative_error=asked, most_points=200)
@@ -197,6 +200,7 @@ def test_a_spectrum_has_the_precision_that_was_asked_for(session):
     assert count.sum() < 0.6 * len(count) * count.max()
 
 
+@pytest.mark.long
 def test_a_stack_has_the_precision_that_was_asked_for_by_passes_that_are_added_up(session):
     energies, line = "520:526:2, 526:533:0.5, 533:545:2", "x=-1.8:1.77:0.03 y=0"
     references = {
@@ -228,6 +232,7 @@ def test_a_stack_has_the_precision_that_was_asked_for_by_passes_that_are_added_u
     assert summary_of(Runs(session.data_dir), raw.uid)["problems"] == []
 
 
+@pytest.mark.long
 def test_with_the_reduction_killed_the_rest_is_fixed_and_said_to_be(tmp_path, caplog):
     with Session(load_config(), tmp_path, followers=(REDUCTION,)) as session:
         killed = []

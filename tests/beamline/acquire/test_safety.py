@@ -175,6 +175,7 @@ def test_a_dry_run_prints_and_starts_nothing(tmp_path):
     assert "did you mean 'threshold'?" in beamline(*plan, "--config", wrong, expect=1)  # as the run would say
 
 
+@pytest.mark.long
 def test_a_run_is_assessed_before_it_starts_and_the_next_one_learns_from_it(tmp_path):
     plan = ["run", "xas", "--regions", "525:534:1", "--data-dir", tmp_path]
     summary = as_json(*plan)

@@ -20,6 +20,7 @@ from callbacks.xas.spectrum import XasPoint, XasSpectrum
 from plans import live_view, xas
 
 
+@pytest.mark.long
 def test_a_run_keeps_the_settings_it_began_with_however_late_it_is_reduced(tmp_path, monkeypatch):
     push = XasPoint.push
 

@@ -316,6 +316,7 @@ def twins(tmp_path):
     twins.session.close()
 
 
+@pytest.mark.long
 def test_a_run_on_the_twins_waits_for_a_beam_that_was_dumped_and_is_whole(twins):
     twins.after_event(4, lambda: twins.dump(1500.0))
     measure(twins.session, xas(twins.session.endstation, "520:530:1", 100.0))
@@ -338,6 +339,7 @@ def test_a_run_without_beam_is_ended_after_the_time_that_is_asked_for_and_keeps_
         twins.session.close()
 
 
+@pytest.mark.long
 def test_a_run_that_is_resumed_without_beam_waits_for_it(twins):
     twins.after_event(4, lambda: twins.dump(2500.0), twins.pause)
     asked = []
@@ -346,6 +348,7 @@ def test_a_run_that_is_resumed_without_beam_waits_for_it(twins):
     assert twins.assert_whole(520.0) == 11
 
 
+@pytest.mark.long
 def test_after_an_abort_without_beam_the_next_run_is_whole_too(twins):
     twins.after_event(4, lambda: twins.dump(1500.0), twins.pause)
     measure(twins.session, xas(twins.session.endstation, "520:530:1", 100.0))

@@ -63,6 +63,7 @@ def test_places_of_one_stack_are_divided():
     assert not found.coords
 
 
+@pytest.mark.long
 def test_quoted_uncertainties_of_differences_and_ratios_hold():
     rng, points, trials = np.random.default_rng(2), np.linspace(0, 1, 5), 400
     between, inside = np.linspace(0.1, 0.9, 4), {"difference": 0, "ratio": 0}

@@ -153,6 +153,7 @@ def test_uncertainties_are_asked_for_unless_spectra_are_counts():
     assert of_whole == pytest.approx(of_counts, rel=1e-3)
 
 
+@pytest.mark.long
 def test_a_reference_with_a_gap_is_not_guessed_there():
     torn = reference(3.6).where((ENERGY < 640.0) | (ENERGY > 644.0))
     spoilt = 0.3 * reference(3.6) + 0.7 * reference(2.1)

@@ -44,6 +44,7 @@ def runs(folder):
     return open_runs(folder)
 
 
+@pytest.mark.long
 def test_runs_are_listed_and_found_as_at_the_command_line(runs):
     assert [run.technique for run in runs] == ["xas", "stxm", "rixs"]
     assert len(runs) == 3
@@ -69,6 +70,7 @@ def test_a_reduction_is_what_is_kept_with_its_provenance(runs, folder):
     assert (found.attrs["sample"], found.attrs["edge"]) == ("carbon", "O K")
 
 
+@pytest.mark.long
 def test_all_streams_of_all_techniques_are_datasets_that_netcdf_holds(runs, tmp_path):
     for run in runs:
         for form, streams in run.streams().items():

@@ -13,6 +13,7 @@ from beamline.storage.layout import Layout
 from plans import PlanError, find_plan
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -66,6 +67,7 @@ HUGE = "399999999999999999999999999"
 MAP, STACK = ["rixs_map", "--regions", "530", "--exposure-time", "1"], ["stxm_stack", "--energies", "530"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -118,6 +120,7 @@ COMMANDS = [["runs"], ["show"], ["report"], ["export"], ["replay"], ["analyse", 
 MEASURES = [["run", "xas", "--regions", "530"], ["run", "xas", "--regions", "530", "--dry-run"], ["demo", "xas"]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", [*COMMANDS, *MEASURES], ids=" ".join)
 def test_a_data_folder_that_is_none_is_one_line_for_every_command(tmp_path, command):
     (tmp_path / "file").touch()
@@ -172,6 +175,7 @@ def test_ctrl_c_ends_a_command_without_a_word(tmp_path, raises):
     assert (found.code, found.stderr) == (130, "")
 
 
+@pytest.mark.long
 def test_a_reader_that_has_had_enough_is_no_error(tmp_path):
     read, write = os.pipe()
     os.close(read)
@@ -183,6 +187,7 @@ def test_a_reader_that_has_had_enough_is_no_error(tmp_path):
     assert done.stderr == ""
 
 
+@pytest.mark.long
 def test_a_character_that_the_terminal_has_not_is_written_as_its_number(monkeypatch):
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     found = answer_of_process("show", "--data-dir", "/µm")

@@ -44,6 +44,7 @@ def test_scan_17174_is_imported_cleaned_and_calibrated(imported):
     assert summary["cosmic_rays"]["hits"] > 20
 
 
+@pytest.mark.long
 @pytest.mark.measured
 def test_scan_17174_replayed_from_the_catalogue_gives_the_same_arrays(imported):
     folder, summary = imported
@@ -103,6 +104,7 @@ def test_exports_open_with_their_default_plot(imported, tmp_path):
     assert table.shape == (2048, 49)
 
 
+@pytest.mark.long
 @pytest.mark.measured
 def test_the_report_is_one_page_without_outside_references(imported, tmp_path):
     folder, summary = imported
@@ -122,12 +124,14 @@ def finds_the_truth_and_replays_to_the_same_arrays(outcome):
     assert max(map(abs, differences)) < 4
 
 
+@pytest.mark.long
 def test_the_demonstration_of_xas_finds_the_truth_and_replays_to_the_same_arrays(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "XAS_REGIONS", "520:526:1, 526:535:0.2, 535:560:1")  # as it is shipped twice as many
     outcome = as_json("demo", "xas", "--data-dir", tmp_path)
     finds_the_truth_and_replays_to_the_same_arrays(outcome)
 
 
+@pytest.mark.long
 def test_the_demonstration_of_rixs_finds_the_truth_and_replays_to_the_same_arrays(tmp_path, monkeypatch):
     faster = 10_000.0  # than the clock on the wall; as it is shipped 1000, with 28 s of exposures
     monkeypatch.setattr(demo, "simulated", partial(demo.simulated, speed_up=faster))
@@ -216,6 +220,7 @@ def reduced(session, uid):
     return summarise_run(raw, derived), derived
 
 
+@pytest.mark.long
 def test_a_step_that_fails_costs_its_frame_only(session, monkeypatch):
     from callbacks.rixs import cosmic_rays
 
@@ -275,6 +280,7 @@ def test_a_run_is_refused_where_the_disk_is_nearly_full(tmp_path):
         check_free_space(tmp_path, 1e9)
 
 
+@pytest.mark.long
 def test_a_beam_dump_is_marked_and_never_divided_by(tmp_path):
     config = load_config()
     config.endstation.shared.options.update(speed_up=30_000.0, dump_after=3000.0)
@@ -291,6 +297,7 @@ def test_a_beam_dump_is_marked_and_never_divided_by(tmp_path):
     assert np.isfinite(kept[:, 16:-16]).all()  # at the ends, drift may have moved columns off the chip
 
 
+@pytest.mark.long
 def test_random_order_with_repeats_gives_the_rows_of_the_ordered_map(session):
     uid = measure(session, rixs_map(session.endstation, "530:536:2", 300.0, frames_per_energy=3, order="random"))
     _, derived = reduced(session, uid)

@@ -24,6 +24,8 @@ from beamline.techniques import TECHNIQUES, pipelines
 from callbacks.contract import Key, Measurement, Stream
 from plans import elastic_scan, find_plan, rixs_map, stxm_focus, stxm_image, stxm_line_spectrum, stxm_stack, xas
 
+pytestmark = pytest.mark.long
+
 ENERGIES, FIELD, LINE = "520:526:3, 528:532:2, 538:545:7", "x=-1.6:0.8:0.2 y=-0.6:0.4:0.2", "x=-1.8:1.8:0.3 y=0"
 REGIONS = f"{FIELD}; x=-0.8:1.6:0.2 y=0.6:1:0.2"
 SPECTRUM = "520:526:2, 527:535:1, 536:550:7"

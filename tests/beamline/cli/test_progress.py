@@ -9,6 +9,10 @@ import sys
 import time
 from contextlib import contextmanager
 
+import pytest
+
+pytestmark = pytest.mark.long
+
 PROGRAM = """
 import threading, time
 from beamline.cli.printing import ask_to_resume

@@ -44,6 +44,7 @@ def test_the_status_tells_what_is_measured_what_is_left_and_what_was_interrupted
     assert "`beamline recover` closes it" in " ".join(beamline("status", "--data-dir", tmp_path).split())
 
 
+@pytest.mark.long
 def test_served_processes_are_found_do_their_work_and_end_with_the_server(tmp_path, documents):
     layout = Layout(tmp_path)
     command = [sys.executable, "-m", "beamline.cli", "serve", "--processes", "--data-dir", str(tmp_path)]
@@ -70,6 +71,7 @@ def test_served_processes_are_found_do_their_work_and_end_with_the_server(tmp_pa
     assert not any(is_locked(layout.process_lock(name)) for name in PROCESSES)
 
 
+@pytest.mark.long
 def test_a_process_that_cannot_be_kept_running_ends_the_server_with_the_reason(tmp_path):
     (tmp_path / "ingest.log").mkdir()
     command = [sys.executable, "-m", "beamline.cli", "serve", "--processes", "--data-dir", str(tmp_path)]

@@ -81,6 +81,7 @@ def is_harmless(text):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "command",
     [
@@ -118,6 +119,7 @@ def test_a_hostile_run_goes_through_every_command_as_text(run, tmp_path, monkeyp
     assert {path for path in tmp_path.rglob("*") if here not in path.parents} <= {here, here.parent}
 
 
+@pytest.mark.long
 def test_a_report_shows_hostile_text_as_text(run, tmp_path):
     folder, _ = run
     assert answer("report", "-1", "-o", tmp_path / "report.html", "--data-dir", folder).code == 0

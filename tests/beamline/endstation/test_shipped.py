@@ -6,6 +6,8 @@ from shipped import FOLDER, PLANS, measured
 from beamline.endstation.config import load_config
 from beamline.operations.check import check
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("kind", PLANS)
 def test_one_of_less_than_sixty_lines_measures_what_it_is_for(kind, tmp_path):

@@ -35,6 +35,7 @@ NOISY = MU + 2e-3 * np.random.default_rng(5).standard_normal(len(MU))
 ABSORPTION = perl("cccc", x=ENERGY, y=NOISY)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("packed", [True, False])
 def test_each_group_becomes_a_run_with_what_it_was_measured_by(packed, tmp_path):
     path = project(tmp_path / "a.prj", TRANSMITTED, YIELD, ABSORPTION, packed=packed)

@@ -52,6 +52,7 @@ def test_a_table_is_read_whatever_heads_separates_and_encodes_it(header, separat
     assert forms == {"i0": "monitor", "tey": "yield", "transmission": "transmission"}
 
 
+@pytest.mark.long
 def test_counts_reduce_to_the_spectrum_with_uncertainties_that_hold(tmp_path):
     away = []
     for seed in range(10):
@@ -66,6 +67,7 @@ def test_counts_reduce_to_the_spectrum_with_uncertainties_that_hold(tmp_path):
     assert 0.64 < np.mean(np.abs(away) < 1) < 0.72
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("given", "form"),
     [
@@ -117,6 +119,7 @@ def test_energies_in_kev_and_angles_become_ev(tmp_path):
         imported(write(tmp_path / "c2.dat", table, "# angle i0 it\n"))
 
 
+@pytest.mark.long
 def test_repeats_and_another_order_are_said_and_reduced_alike(tmp_path):
     order = np.argsort(ENERGY)[::-1]
     (down,) = imported(write(tmp_path / "down.dat", [ENERGY[order], I0[order], TEY[order]], "# energy i0 tey\n"))

@@ -85,6 +85,7 @@ def test_a_mutated_header_or_table_of_point_spectra_is_imported_or_named(tmp_pat
         answer(sdf_documents(scan))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scan_type", ["Sample", "", "Image", "sample point spectrum"])
 def test_a_file_of_another_dialect_with_other_objects_is_imported_or_named(scan_type, tmp_path):
     write_stack(tmp_path / "a1.hdf5")
@@ -96,6 +97,7 @@ def test_a_file_of_another_dialect_with_other_objects_is_imported_or_named(scan_
         answer(nxstxm_documents(path))
 
 
+@pytest.mark.long
 def test_a_hdf5_file_with_other_objects_is_imported_or_named(tmp_path):
     write_stack(tmp_path / "a1.hdf5")
     for seed in SEEDS[::2]:
@@ -104,6 +106,7 @@ def test_a_hdf5_file_with_other_objects_is_imported_or_named(tmp_path):
         answer(nxstxm_documents(path))
 
 
+@pytest.mark.long
 def test_a_hdf5_file_with_other_bytes_is_imported_or_named(tmp_path):
     write_stack(tmp_path / "a1.hdf5")
     data = (tmp_path / "a1.hdf5").read_bytes()
@@ -113,6 +116,7 @@ def test_a_hdf5_file_with_other_bytes_is_imported_or_named(tmp_path):
         answer(nxstxm_documents(path))
 
 
+@pytest.mark.long
 def test_an_exported_run_with_other_objects_or_bytes_is_imported_or_named(tmp_path):
     documents = rixs_documents(tmp_path / "frames.h5")
     write_nexus(tmp_path / "a.nxs", documents, None, [])
@@ -128,6 +132,7 @@ def test_an_exported_run_with_other_objects_or_bytes_is_imported_or_named(tmp_pa
         answer(nexus_documents(path, frames_dir=tmp_path / "new"))
 
 
+@pytest.mark.long
 def test_documents_of_an_exported_run_with_other_text_are_imported_or_named(tmp_path):
     write_nexus(tmp_path / "a.nxs", xas_documents(points=5), None, [])
     with h5py.File(tmp_path / "a.nxs") as file:
@@ -200,6 +205,7 @@ def put(path, name, value, **attributes):
 AXIS = "entry1/counter0/sample_x"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -249,6 +255,7 @@ def dark_lines(path, **columns):
                 table[name] = values
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
@@ -293,6 +300,7 @@ def test_what_a_scan_can_do_without_is_left_out_and_named_where_it_is_wrong(name
     np.testing.assert_array_equal(events(documents)[2]["data"][Key.STXM_X], np.arange(4.0))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("columns", "problem"),
     [

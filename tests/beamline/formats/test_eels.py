@@ -44,6 +44,7 @@ def problems(run):
     return " | ".join(run[0][1]["import_problems"])
 
 
+@pytest.mark.long
 def test_a_spectrum_of_counts_becomes_an_absorption_spectrum_over_the_loss(tmp_path):
     held = []
     for seed in range(8):
@@ -61,6 +62,7 @@ def test_a_spectrum_of_counts_becomes_an_absorption_spectrum_over_the_loss(tmp_p
     assert "energies are energy losses of electrons" in problems(run)
 
 
+@pytest.mark.long
 def test_a_spectrum_image_is_its_sum_one_position_or_each(tmp_path):
     path = hspy(tmp_path / "a.hspy", (CUBE, [place(2), place(3), along()], "EELS"))
     (run,) = imported(path)
@@ -81,6 +83,7 @@ def test_a_spectrum_image_is_its_sum_one_position_or_each(tmp_path):
         imported(path, part="each")
 
 
+@pytest.mark.long
 def test_the_energy_may_be_any_axis_in_kev_uneven_and_below_zero(tmp_path):
     moved = np.moveaxis(CUBE, -1, 0)
     path = hspy(
@@ -122,6 +125,7 @@ def test_a_pile_of_images_one_at_each_loss_is_a_spectrum_image(tmp_path):
     assert image.position_1.attrs["units"] == "nm"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("data", "axes", "words"),
     [
@@ -137,6 +141,7 @@ def test_what_may_be_anything_is_not_taken_for_a_spectrum_of_losses(data, axes, 
             read(path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("signal", "words"),
     [

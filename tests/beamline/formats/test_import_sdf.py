@@ -159,6 +159,7 @@ def test_the_measured_header_is_read_whole(measured_data):
     }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.measured
 def test_the_measured_stack_is_imported_whole(measured_data):
     folder = measured_data / "als-stxm-fe2p"

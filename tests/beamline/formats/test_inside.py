@@ -126,6 +126,7 @@ def virtual(target, inner="/data"):
     return put
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("way", [external_link, external_storage, virtual])
 @pytest.mark.parametrize("name", ["entry1/counter0/data", "entry1/control/data"])  # needed, and not needed

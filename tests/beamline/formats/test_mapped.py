@@ -210,6 +210,7 @@ def area_detector(frames):
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("layout", "name", "energy"),
     [

@@ -19,6 +19,8 @@ from beamline.formats.importers.kinds import kind_called, kind_of
 from beamline.storage.log import pack
 from beamline.text import clean
 
+pytestmark = pytest.mark.long
+
 SEEDS, FEW = range(40), range(8)  # the latter of files that are read in a process of their own
 COUNTS = np.array(test_columns.TEY)
 

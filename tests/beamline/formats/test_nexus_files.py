@@ -102,12 +102,14 @@ def test_every_technique_is_exported_to_nexus():
     assert len(FORMATS) == 10
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("technique", "file_format"), FORMATS)
 def test_an_export_is_valid_nexus(technique, file_format, tmp_path, said):
     path, _, _ = export(technique, file_format, tmp_path)
     assert violations(path, said) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scan", STXM_SCANS)
 def test_every_kind_of_scan_is_a_valid_nxstxm(scan, tmp_path, said):
     documents = STXM_SCANS[scan]()
@@ -148,6 +150,7 @@ def default_plot(path):
         }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("technique", "file_format"), FORMATS)
 def test_the_default_of_an_export_leads_to_a_plot_with_axes_and_errors(technique, file_format, tmp_path):
     path, _, _ = export(technique, file_format, tmp_path)
@@ -216,6 +219,7 @@ def test_a_spectrum_that_nxxas_cannot_hold_is_refused_in_one_line(names, message
 # Round trips
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("technique", "file_format"), [one for one in FORMATS if not one[0].startswith("stxm")])
 def test_what_is_exported_and_imported_again_is_reduced_to_equal_arrays(technique, file_format, tmp_path):
     path, documents, derived = export(technique, file_format, tmp_path)
@@ -232,6 +236,7 @@ def test_what_is_exported_and_imported_again_is_reduced_to_equal_arrays(techniqu
     assert differences(derived, reduced(again)) == []  # nor is it of the file any more
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["stream", "datum"])
 def test_frames_are_those_of_their_events_whatever_the_form_and_the_numbers(form, tmp_path):
     """Of five frames the third is left out and the last is taken again, under its number."""
@@ -244,6 +249,7 @@ def test_frames_are_those_of_their_events_whatever_the_form_and_the_numbers(form
     assert differences(derived, reduced(again)) == []
 
 
+@pytest.mark.long
 def test_dark_frames_are_read_again_beside_those_of_the_scan(tmp_path):
     """As many dark frames as others, and of the same camera: each stay those of their stream."""
     documents = rixs_documents(tmp_path / "frames.h5")
@@ -294,6 +300,7 @@ def rewritten(path, edit):
     return path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("edit", "message"),
     [

@@ -88,6 +88,7 @@ def reduced(documents):
     return collect(found)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scan", SCANS)
 def test_what_is_exported_and_imported_again_is_reduced_to_equal_arrays(scan, tmp_path):
     documents = SCANS[scan]()

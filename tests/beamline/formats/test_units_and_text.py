@@ -109,6 +109,7 @@ def test_any_bytes_are_text(data):
     assert isinstance(decode(data), str)
 
 
+@pytest.mark.long
 @given(st.text())
 def test_what_is_printable_and_what_is_a_name_stays_so(text):
     shown = clean(text)

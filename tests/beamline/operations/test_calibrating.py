@@ -22,6 +22,8 @@ from callbacks.contract import ENERGY_CALIBRATION, XasResult
 from plans import xas
 from simulated_devices.physics.samples import OPEN_BEAM, RUTILE, rutile_o_k, sample_called
 
+pytestmark = pytest.mark.long
+
 SAMPLE = "LRNMC 311 mAh/g"
 REGIONS = "520:527:1, 527:536:0.2, 536:552:0.5"
 OFFSET = 0.18  # eV, of the simulated monochromator

@@ -16,6 +16,8 @@ from beamline.storage.runs import Runs
 from callbacks.contract import CAMPAIGN, CONTINUES, Stream
 from simulated_devices.physics.samples import rutile_o_k
 
+pytestmark = pytest.mark.long
+
 SAMPLES = ["LRNMC 311 mAh/g", "LRNMC powder reference"]
 TEXT = """
 name = "two states"

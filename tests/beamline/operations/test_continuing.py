@@ -28,6 +28,8 @@ from callbacks.contract import CONTINUES, SERIES, RixsResult, Stream, StxmResult
 from plans import PLANS, elastic_scan, rixs_map, stack_series, stxm_stack, xas
 from plans.continued import continued
 
+pytestmark = pytest.mark.long
+
 SAMPLE = {"sample": "LRNMC 311 mAh/g", "edge": "O K"}
 MADE = {
     "xas": lambda endstation: xas(endstation, "520:526:1, 526:550:0.5", 1.0, **SAMPLE),

@@ -25,6 +25,8 @@ from plans.continued import continued
 from simulated_devices.physics.samples import SAMPLES
 from simulated_devices.world.endstation import I0_RATE, TEY_RATE
 
+pytestmark = pytest.mark.long
+
 SAMPLE = "LRNMC 311 mAh/g"
 
 

@@ -28,6 +28,7 @@ def scan(tmp_path_factory):
     return export(Runs(folder), "-1", "nxstxm", folder / "scan.hdf5")[0]
 
 
+@pytest.mark.long
 def test_an_import_says_what_is_missing_and_every_command_says_it_again(scan, tmp_path, monkeypatch):
     monkeypatch.setattr(importing, "ingest_now", lambda *_: "")  # the catalogue takes seconds
     imported = answer("import", scan, "--data-dir", tmp_path)
@@ -42,6 +43,7 @@ def test_an_import_says_what_is_missing_and_every_command_says_it_again(scan, tm
         assert "9 of 12 points measured" in text
 
 
+@pytest.mark.long
 def test_a_scan_that_is_imported_again_is_said_to_have_been(scan, tmp_path, monkeypatch):
     monkeypatch.setattr(importing, "ingest_now", lambda *_: "")
     (first,), (second,) = (answer("import", scan, "--data-dir", tmp_path, "--json").json for _ in range(2))
@@ -103,6 +105,7 @@ def test_settings_that_are_none_are_named_before_anything_is_read_or_written(tmp
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.long
 def test_what_is_of_no_kind_is_one_line_that_says_what_was_found_and_what_is_read(tmp_path):
     (tmp_path / "empty.dat").touch()
     (tmp_path / "text.txt").write_text("\n  Dear diary,\n1 2\n")

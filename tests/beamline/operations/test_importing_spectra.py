@@ -13,6 +13,8 @@ from beamline.operations.exporting import export
 from beamline.storage import Runs
 from callbacks.contract import XasResult
 
+pytestmark = pytest.mark.long
+
 I0, TEY, IT = counted()
 
 

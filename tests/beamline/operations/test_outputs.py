@@ -176,6 +176,7 @@ def image(tmp_path_factory):
 WRITE = [["report"], ["export"], ["export", "--format", "columns"], ["export", "--format", "nxstxm"], ["analyse"]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", WRITE[:-1], ids=" ".join)
 def test_every_command_that_writes_refuses_what_cannot_be_written_in_one_line(image, tmp_path, command):
     for path, _ in cannot_be_written(tmp_path):
@@ -223,6 +224,7 @@ def holding_data(folder):
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", WRITE, ids=" ".join)
 def test_every_command_that_writes_refuses_to_where_data_are_kept(image, tmp_path, command):
     before = {path: path.read_bytes() for path in image.rglob("*") if path.is_file()}

@@ -28,6 +28,8 @@ from beamline.storage.runs import Runs
 from callbacks.contract import AnalysedResult, RixsResult, StxmResult, XasResult
 from plans import xas
 
+pytestmark = pytest.mark.long
+
 SAMPLES = ("LRNMC pristine", "LRNMC 131 mAh/g", "LRNMC 311 mAh/g")
 RECIPE = """
 runs = ["1", "2", "3"]

@@ -54,6 +54,7 @@ def record(data_dir, *, stop=True, documents=None):
     return documents[0][1]["uid"]
 
 
+@pytest.mark.long
 def test_what_was_interrupted_is_closed_and_reduced_with_its_own_settings_and_can_be_reported_at_once(tmp_path):
     data_dir = tmp_path / "data"
     documents = spectrum()
@@ -82,6 +83,7 @@ def test_what_was_interrupted_is_closed_and_reduced_with_its_own_settings_and_ca
     assert (again.code, again.stdout) == (0, "0 interrupted runs closed, 0 runs taken into the catalogue\n")
 
 
+@pytest.mark.long
 def test_a_run_that_cannot_be_reduced_or_names_no_technique_is_taken_in_all_the_same(tmp_path):
     data_dir = tmp_path / "data"
     documents = spectrum()
@@ -151,6 +153,7 @@ def test_a_folder_that_is_not_there_or_is_being_recovered_is_refused_in_one_line
     assert re.fullmatch(r"beamline: .*: another process is recovering this data folder\n", busy.stderr)
 
 
+@pytest.mark.long
 def test_a_run_that_was_never_reduced_is_and_the_reduction_of_one_that_is_measured_is_left_alone(tmp_path):
     never = record(tmp_path, documents=spectrum())
     documents = spectrum()

@@ -25,7 +25,10 @@ from beamline.storage.runs import Runs
 OTHER = "[processing.rixs.cosmic_rays]\nthreshold = 9.0\n"
 
 # Of distributed, whose workers and sockets end a moment after they are told to.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture(scope="module")

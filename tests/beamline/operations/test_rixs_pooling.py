@@ -85,6 +85,7 @@ def pooled(folder):
     return pool_maps(["1", "2", "3", "4"], RixsSettings(), folder)
 
 
+@pytest.mark.long
 def test_maps_have_one_dispersion_and_their_offsets_and_one_without_lines_is_left_out_by_name(folder, pooled):
     summary = summary_of(pooled)
     truth = DISPERSION * (summary["at_ev"] / ENERGY) ** 2
@@ -101,6 +102,7 @@ def test_maps_have_one_dispersion_and_their_offsets_and_one_without_lines_is_lef
     assert "elastic lines" in left_out["reason"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_no_catalogue")
 def test_a_recipe_cuts_maps_of_one_setting_on_the_axes_of_the_pooled_calibration(folder, pooled, tmp_path):
     out = tmp_path / "report.html"
@@ -150,6 +152,7 @@ def test_the_maps_and_their_differences_are_kept_with_what_makes_them_uncertain(
     assert (np.diff(result.emission_energy) > 0).all()
 
 
+@pytest.mark.long
 def test_the_figures_for_print_hold_the_differences_of_the_result(pooled, tmp_path):
     to_print = Print(tmp_path, FigureStyle("svg", 85.0))
     write_page(tmp_path / "pooled.html", contents_of(pooled, RixsSettings()), to_print)
@@ -168,6 +171,7 @@ def test_the_figures_for_print_hold_the_differences_of_the_result(pooled, tmp_pa
     np.testing.assert_allclose(np.array(columns).T, result.difference[0][np.ix_(down, across)], rtol=1e-9)
 
 
+@pytest.mark.long
 def test_the_report_shows_lines_and_differences_and_the_summary_is_printed(pooled, tmp_path, capsys):
     write_page(tmp_path / "pooled.html", contents_of(pooled, RixsSettings()))
     page = (tmp_path / "pooled.html").read_text()

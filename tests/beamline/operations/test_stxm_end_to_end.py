@@ -34,6 +34,8 @@ from callbacks.stxm.steps.registration import Registration
 from plans import stack_series, stxm_focus, stxm_line_spectrum, stxm_stack
 from simulated_devices.physics.microscope import FOCUS_OFFSET
 
+pytestmark = pytest.mark.long
+
 ENERGIES = "520:526:2, 526:533:0.5, 533:545:2"
 FIELD, LINE = "x=-1.6:1.04:0.06 y=-0.9:0.6:0.06", "x=-1.8:1.8:0.03 y=0"
 SMALL = "x=-1.6:1.04:0.06 y=-0.6:0.42:0.06"

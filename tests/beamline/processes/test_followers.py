@@ -34,6 +34,7 @@ def record(data_dir):
     return documents[0][1]["uid"]
 
 
+@pytest.mark.long
 def test_a_process_that_works_already_is_found_and_one_of_our_own_started_when_it_has_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(followers_module, "WATCH_INTERVAL", 0.01)
     lock = Layout(tmp_path).process_lock(REDUCTION)
@@ -55,6 +56,7 @@ def test_a_process_that_works_already_is_found_and_one_of_our_own_started_when_i
     assert not is_locked(lock)
 
 
+@pytest.mark.long
 def test_what_came_after_the_process_that_was_found_had_ended_is_still_done(tmp_path, monkeypatch):
     monkeypatch.setattr(followers_module, "WATCH_INTERVAL", 60.0)
     ours = FollowingProcess(REDUCTION, tmp_path)

@@ -80,6 +80,7 @@ def test_the_live_reduction_equals_the_replay_and_is_made_once(tmp_path, documen
     assert len(live.frames) == FRAMES
 
 
+@pytest.mark.long
 def test_a_reduction_that_died_anywhere_is_gone_on_with_and_the_same_in_the_end(tmp_path, documents):
     whole = tmp_path / "whole"
     uid = record(whole, documents)
@@ -121,6 +122,7 @@ def test_a_reduction_is_gone_on_with_while_the_run_is_measured(tmp_path, documen
     assert differences(stored(tmp_path, uid), collect(reduce_documents(documents, None))) == []
 
 
+@pytest.mark.long
 def test_a_reduction_whose_log_is_damaged_is_made_anew_under_the_same_uid(tmp_path, documents):
     for name, spoilt in (("start", lambda content: content[:300]), ("middle", lambda content: flipped(content, 6000))):
         folder = tmp_path / name
@@ -179,6 +181,7 @@ def test_a_frame_that_could_not_be_read_when_the_reduction_died_and_now_can_is_i
     assert any("is another than the one that is stored" in message for message in caplog.messages)
 
 
+@pytest.mark.long
 def test_the_catalogue_takes_in_a_reduction_that_was_made_anew_while_it_followed(
     tmp_path, store, documents, monkeypatch
 ):

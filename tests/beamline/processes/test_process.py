@@ -30,6 +30,7 @@ def record_run(data_dir):
     return run.start_doc["uid"]
 
 
+@pytest.mark.long
 def test_a_run_recorded_in_the_last_moment_is_ingested_before_the_process_ends(tmp_path, store, monkeypatch):
     record_run(tmp_path)
     process = Follower(KINDS[INGEST], tmp_path)
@@ -83,6 +84,7 @@ def test_the_process_is_needed_until_its_input_ends_whatever_comes_from_there(tm
         os.close(before)
 
 
+@pytest.mark.long
 def test_where_no_status_can_be_written_all_is_ingested_and_where_there_is_no_lock_the_process_says_so(
     tmp_path, store, caplog
 ):
@@ -237,6 +239,7 @@ def test_a_child_that_cannot_start_is_noticed_at_once_and_waiting_ends_with_the_
     ingester.finish()
 
 
+@pytest.mark.long
 def test_who_waits_for_the_catalogue_is_told_so(tmp_path, store, monkeypatch, caplog):
     monkeypatch.setattr(followers_module, "SAID_AFTER", 0.1)
     with ExitStack() as another:
@@ -250,6 +253,7 @@ def test_who_waits_for_the_catalogue_is_told_so(tmp_path, store, monkeypatch, ca
     assert followers_module.WAITED_FOR not in caplog.messages
 
 
+@pytest.mark.long
 def test_a_long_run_is_waited_for_as_long_as_documents_of_it_are_taken_in(tmp_path, monkeypatch):
     uid = record_run(tmp_path)
     layout = Layout(tmp_path)
@@ -276,6 +280,7 @@ time.sleep(60)
     assert time.monotonic() - began > 7 * 0.5 + 2.0
 
 
+@pytest.mark.long
 def test_a_catalogue_that_has_to_be_made_anew_ends_the_waiting_and_the_process_goes_on_once_it_is(tmp_path, store):
     uid = record_run(tmp_path)
     layout = Layout(tmp_path)
@@ -302,6 +307,7 @@ def test_a_catalogue_that_has_to_be_made_anew_ends_the_waiting_and_the_process_g
     assert missing.startswith(f"run not-there is not in the catalogue: {layout.logs}: no log of run not-there")
 
 
+@pytest.mark.long
 def test_what_is_asked_for_is_ingested_at_once_and_the_rest_is_left_to_the_next(tmp_path):
     left, asked = record_run(tmp_path), record_run(tmp_path)
     assert ingest_now(tmp_path, asked) == ""

@@ -4,6 +4,8 @@ import os
 import threading
 import time
 
+import pytest
+
 from beamline.acquire.session import Session
 from beamline.endstation.config import load_config
 from beamline.processes.processors import allow, keep_to_the_first, leave_the_first, threads
@@ -45,6 +47,7 @@ def test_where_there_are_more_processors_or_one_nothing_is_kept_to():
     assert on_a_thread(lambda: (keep_to_the_first(threads()), os.sched_getaffinity(0)), one) == (one, one)
 
 
+@pytest.mark.long
 def test_a_session_gives_its_processors_back_and_its_processes_are_not_kept_from_theirs(tmp_path):
     before = os.sched_getaffinity(0)
     with Session(load_config(None), tmp_path, followers=(REDUCTION,)) as session:

@@ -73,6 +73,7 @@ def test_the_axis_of_a_single_fraction_names_it():
     assert figure.axes[0].get_ylabel() == "fraction of pristine"
 
 
+@pytest.mark.long
 def test_a_residual_of_rounding_is_drawn_as_the_line_that_it_is():
     exact, noisy = (fits(analysed(noise=noise), "phases") for noise in (0.0, NOISE))
     height = np.ptp((line(640.0) + line(643.0)) / 2)

@@ -37,6 +37,7 @@ def measured(tmp_path_factory):
     return Runs(folder), uid, truth
 
 
+@pytest.mark.long
 def test_the_difference_holds_the_truth_and_a_replay_is_equal(measured):
     runs, uid, truth = measured
     raw, derived = runs.load_with_derived(uid)
@@ -66,6 +67,7 @@ def test_the_summary_says_where_the_difference_is_strongest(measured):
     assert shown["C+ less C-, TEY"] == f"{size} of the edge jump at {found['energy']:.2f} eV, where it is clearest"
 
 
+@pytest.mark.long
 def test_the_report_draws_both_spectra_and_their_difference(measured, tmp_path):
     runs, uid, _ = measured
     page = write_report(runs, uid, tmp_path / "report.html").read_text()

@@ -7,6 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from beamline.report.analysed import image, images
 from callbacks.contract import AnalysedResult, Quantity
 
+pytestmark = pytest.mark.long
+
 
 def result_of(shape):
     """Energies that differ by some meV, in two runs of this many lines and columns."""

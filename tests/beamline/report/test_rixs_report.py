@@ -53,6 +53,7 @@ def test_the_partial_yield_says_over_what_and_of_what_and_its_numbers_do_not_tou
     assert all(right < left for (_, right), (left, _) in itertools.pairwise(boxes))
 
 
+@pytest.mark.long
 def test_the_residuals_of_elastic_lines_and_their_titles_are_shown_whole():
     fit = {
         "title": "778.51 eV\ncolumn 1548.07 ± 0.30", "pixel": np.arange(29), "counts": np.full(29, 10.0),

@@ -206,6 +206,7 @@ def drawn():
     yield "Flux", "and ring current", flux(1e9 + np.arange(9.0), np.arange(9.0), np.ones(9), [False] * 9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("file_format", ["svg", "pdf", "png"])
 def test_the_same_figures_are_the_same_files_byte_for_byte(tmp_path, file_format):
     style = FigureStyle(file_format, width=85.0, font_size=7.0)
@@ -224,6 +225,7 @@ def test_the_same_figures_are_the_same_files_byte_for_byte(tmp_path, file_format
     ]
 
 
+@pytest.mark.long
 def test_tables_say_what_they_are_of_and_have_units(tmp_path):
     write_figures(drawn(), tmp_path, FigureStyle("svg"))
     text = (tmp_path / "01-spectra-a.csv").read_text(encoding="utf-8")
@@ -233,6 +235,7 @@ def test_tables_say_what_they_are_of_and_have_units(tmp_path):
     np.testing.assert_array_equal(numbers[:, 1:], np.arange(64.0).reshape(8, 8) + 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [85.0, 180.0])
 def test_texts_stay_texts_of_the_size_and_width_asked_for(tmp_path, width):
     write_figures(drawn(), tmp_path, FigureStyle("svg", width, font="DejaVu Serif", font_size=7.0))
@@ -243,6 +246,7 @@ def test_texts_stay_texts_of_the_size_and_width_asked_for(tmp_path, width):
     assert points == pytest.approx(width / 25.4 * 72, abs=0.01)
 
 
+@pytest.mark.long
 def test_a_pdf_holds_its_fonts_as_outlines_that_programs_can_edit(tmp_path):
     write_figures(drawn(), tmp_path, FigureStyle("pdf"))
     content = (tmp_path / "01-spectra.pdf").read_bytes()
@@ -251,6 +255,7 @@ def test_a_pdf_holds_its_fonts_as_outlines_that_programs_can_edit(tmp_path):
     assert b"CreationDate" not in content
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [85.0, 180.0])
 def test_nothing_is_cut_and_panels_do_not_overlap(width):
     for heading, _, figure in drawn():
@@ -268,6 +273,7 @@ def test_nothing_is_cut_and_panels_do_not_overlap(width):
                 assert twins or not box.overlaps(another.padded(-1.0)), heading
 
 
+@pytest.mark.long
 def test_narrow_figures_have_fewer_panels_beside_one_another():
     for width, columns in ((180.0, 3), (85.0, 2)):
         figure = list(drawn())[1][2]
@@ -278,6 +284,7 @@ def test_narrow_figures_have_fewer_panels_beside_one_another():
         assert [axes.get_title() for axes in order] == [f"{energy} eV" for energy in range(6)]
 
 
+@pytest.mark.long
 def test_colours_are_those_of_the_palette_and_grey_is_grey():
     def colours(name):
         figure, axes = one_panel()
@@ -299,6 +306,7 @@ def test_colours_are_those_of_the_palette_and_grey_is_grey():
     assert colours("standard")[0] == ["#1b6ca8", "#d1495b"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [85.0, 180.0])
 def test_the_key_of_a_mask_keeps_the_colours_of_the_mask(width):
     mask, place = np.array([[0, 1], [4, 5]]), Field(slice(0, 2), slice(0, 2), (0.0, 1.0), (0.0, 1.0))
@@ -332,6 +340,7 @@ def test_what_cannot_be_drawn_is_said_in_one_line(options, said):
         FigureStyle(**options)
 
 
+@pytest.mark.long
 def test_the_files_of_a_report_hold_what_the_result_holds(tmp_path):
     with closing(reducing_session(load_config(), tmp_path / "data")) as session:
         regions = "520:526:0.5, 526:535:0.25, 535:560:1"

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 
+import pytest
 from here import reducing_session
 
 from beamline.acquire.session import measure
@@ -9,6 +10,8 @@ from beamline.endstation.config import load_config
 from beamline.operations.report import write_report
 from beamline.storage import Runs
 from plans import xas
+
+pytestmark = pytest.mark.long
 
 
 def test_a_spectrum_that_is_too_short_to_be_normalised_is_shown_over_i0_with_the_reasons(tmp_path):

@@ -33,6 +33,8 @@ from callbacks.contract import AnalysedResult
 from plans import xas
 from simulated_devices.ports import free_port
 
+pytestmark = pytest.mark.long
+
 HOSTILE = "<img src=x onerror=alert(1)>"
 SAMPLES = (HOSTILE, "LRNMC 131 mAh/g", "LRNMC 311 mAh/g")
 RECIPE = """

@@ -23,6 +23,8 @@ from beamline.storage.catalogue.ingest import Ingester
 from beamline.storage.layout import Layout
 from simulated_devices.ports import free_port
 
+pytestmark = pytest.mark.long
+
 POINTS = 12
 
 

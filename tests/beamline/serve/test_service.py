@@ -25,6 +25,8 @@ from beamline.serve.supervisor import lives
 from beamline.storage.layout import Layout
 from beamline.storage.runs import Runs
 
+pytestmark = pytest.mark.long
+
 TOLD = ("starting", "ready", "ending", "ended")
 HOSTILE = "<img src=x onerror=alert(1)>"
 

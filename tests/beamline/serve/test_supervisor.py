@@ -11,6 +11,8 @@ import pytest
 
 from beamline.serve.supervisor import Part, Supervisor, lives, read_notes
 
+pytestmark = pytest.mark.long
+
 FOREVER = "import time\nwhile True: time.sleep(60)"
 
 

@@ -22,6 +22,8 @@ from beamline.storage.runs import Runs
 from callbacks.contract import StxmGrid
 from plans import rixs_map, stxm_stack, xas
 
+pytestmark = pytest.mark.long
+
 SAMPLE = "LRNMC 311 mAh/g"
 
 

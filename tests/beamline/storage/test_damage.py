@@ -286,6 +286,7 @@ def test_a_log_that_was_copied_is_one_run(tmp_path):
     assert len(Runs(tmp_path).entries()) == 1
 
 
+@pytest.mark.long
 def test_where_the_log_of_a_run_is_damaged_the_copy_in_the_catalogue_is_used(store, tmp_path, caplog):
     path, documents = record(tmp_path)
     assert store.ingest() == {}
@@ -319,6 +320,7 @@ def test_where_the_log_of_a_run_is_damaged_the_copy_in_the_catalogue_is_used(sto
     assert check(entry) == [f"{log}: No such file or directory; the catalogue's copy is used"]
 
 
+@pytest.mark.long
 def test_a_catalogue_that_was_filled_from_a_damaged_log_is_not_taken_for_the_whole_run(store, tmp_path, caplog):
     paths = [record(tmp_path, values=range(5))[0] for _ in range(2)]
     places = [1, 3]  # of the descriptor, and of an event

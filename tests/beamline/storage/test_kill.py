@@ -18,6 +18,8 @@ from beamline.storage.layout import Layout
 from beamline.storage.log import LogState, inspect_log, pending_logs
 from callbacks.external import ExternalFrames
 
+pytestmark = pytest.mark.long
+
 MOMENTS = 20
 SCANNER = Path(__file__).with_name("scan_until_killed.py")
 

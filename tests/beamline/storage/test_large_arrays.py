@@ -61,6 +61,7 @@ def test_large_arrays_go_to_hdf5_and_come_back_bit_for_bit(tmp_path):
     assert after[2][1]["data"]["mask"].dtype == np.bool_
 
 
+@pytest.mark.long
 def test_a_bit_that_is_flipped_in_a_file_changes_no_array_silently_and_crashes_nothing(tmp_path):
     moved = list(externalise(derived_run(1), tmp_path))
     (expected,) = (doc["data"] for name, doc in internalise(moved) if name == "event")

@@ -237,6 +237,7 @@ def test_a_pickle_in_a_log_is_not_run(tmp_path):
         recorder("start", {"uid": "objects", "time": 0.0, "a": np.array([object()])})
 
 
+@pytest.mark.long
 def test_a_full_disk_stops_the_scan_in_one_line_and_the_run_is_closed_in_the_reserve(small_disk):
     answer = run_program(PROGRAMS / "fill_the_disk_with_a_log.py", small_disk).stdout.splitlines()
     kind, message = answer[0].split("|")
@@ -273,6 +274,7 @@ def test_a_full_disk_under_the_frames_closes_the_run_and_loses_no_frame_that_was
     assert frames == list(range(n_events))
 
 
+@pytest.mark.long
 def test_a_disk_that_refuses_the_log_for_good_stops_the_scan_and_the_log_is_whole_up_to_there(tmp_path):
     limit = 200_000  # bytes a file: no reserve helps
 

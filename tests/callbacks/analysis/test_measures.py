@@ -53,6 +53,7 @@ def test_fractions_and_the_mean_of_their_valences_are_the_truth():
     assert np.abs(fitted - mixed(0.2, 0.3, 0.5)).max() < 5 * NOISE
 
 
+@pytest.mark.long
 def test_what_is_not_known_of_the_energy_scale_is_in_the_interval_and_apart_from_noise():
     rng, scale = np.random.default_rng(2), 0.06
     names, fractions = list(references()), (0.2, 0.3, 0.5)
@@ -103,6 +104,7 @@ def test_all_combinations_are_ranked_and_the_true_one_is_the_best():
     assert np.isfinite(found["phases_combination_reduced_chi_square"].values[:, :7]).all()
 
 
+@pytest.mark.long
 def test_a_power_law_under_references_is_fitted_with_them():
     law = 0.8 * (ENERGY / np.mean(ENERGY[[0, -1]])) ** -4
     rows = [row(law + mixed(0.5, 0.5, 0.0), seed=seed) for seed in range(100)]

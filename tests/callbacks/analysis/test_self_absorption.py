@@ -108,6 +108,7 @@ def test_a_sample_without_the_edge_is_refused_by_name(formula, edge, words):
         Composition(formula, edge).onset  # noqa: B018
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("source", "areal_mass"),
     [("electron yield", math.inf), ("electron yield", 8e-5), ("inverse partial yield", math.inf)],
@@ -192,6 +193,7 @@ def a_yield(rng, escape, energy, step=1.0, noise=2e-3):
     return Spectra(energy, values + noise * rng.standard_normal(len(energy)), np.full(len(energy), noise**2))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("areal_mass", [math.inf, 8e-5])
 def test_a_yield_without_self_absorption_holds_the_truth_as_often_as_it_says(areal_mass):
     energy = np.r_[519.0:527.0:0.5, 527.0:536.0:0.5, 536.0:562.5:1.0]
@@ -212,6 +214,7 @@ def test_a_yield_without_self_absorption_holds_the_truth_as_often_as_it_says(are
     assert np.abs(np.mean(flat, axis=0) - 1).max() > 0.08  # as measured, which the quoted noise does not hold
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("then_normalised", [False, True])
 def test_what_is_read_off_a_corrected_yield_holds_the_truth_as_its_points_are_wrong_together(then_normalised):
     energy = np.r_[519.0:527.0:0.5, 527.0:536.0:0.5, 536.0:562.5:1.0]

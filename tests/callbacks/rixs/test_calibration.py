@@ -72,12 +72,14 @@ def test_quoted_intervals_hold_the_truth_with_outliers_among_the_lines():
     assert all(0.60 <= share <= 0.76 for share in shares.values()), shares
 
 
+@pytest.mark.long
 def test_quoted_intervals_hold_the_truth_where_the_dispersion_bends_as_no_grating_does():
     bend = 1e-3  # to be seen every time
     shares = coverage(lambda rng: (*lines(rng, n=24, bend=bend), bend, {}))
     assert all(0.60 <= share <= 0.76 for share in shares.values()), shares
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", ["up", "random"])
 def test_quoted_intervals_hold_the_truth_where_the_chip_drifts_and_nothing_but_the_lines_tells(order):
     hours = np.linspace(0.0, 4.0, 24)

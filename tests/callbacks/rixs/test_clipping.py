@@ -25,6 +25,7 @@ def clipped(seed, *, clip=1.0, read_noise=8.0):
     return frame.astype(float), truth
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("clip", "read_noise"), [(0.5, 8.0), (1.0, 8.0), (1.0, 4.0), (1.6, 8.0)])
 def test_noise_and_offset_of_dark_columns_are_found(clip, read_noise):
     found = [find_clipped_noise(clipped(seed, clip=clip, read_noise=read_noise)[0]) for seed in range(30)]
@@ -61,6 +62,7 @@ def test_what_is_undone_rises_with_the_light_and_nothing_is_added_to_the_dark():
     assert light[-1] - means[-1] == pytest.approx(-found.offset - found.level(), abs=1.5)
 
 
+@pytest.mark.long
 @pytest.mark.measured
 @pytest.mark.parametrize("number", [17174, 17175, 16492])
 def test_the_noise_of_measured_frames_is_the_same_for_dim_and_bright_ones(measured_data, number):

@@ -121,6 +121,7 @@ def test_simulated_frames_are_cleaned_as_in_plain_numpy(in_plain_numpy, threshol
     assert_cleaned_alike(list(zip(frames, known, strict=True)), in_plain_numpy)
 
 
+@pytest.mark.long
 @pytest.mark.measured
 @pytest.mark.parametrize("scan", [17174, 17175])
 def test_measured_frames_are_cleaned_as_in_plain_numpy(measured_data, in_plain_numpy, scan):

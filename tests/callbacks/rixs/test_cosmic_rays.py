@@ -79,6 +79,7 @@ def charge_lost(cleaned, truth, columns=slice(None)):
     return float(truth.photon_charge[:, columns][mask].sum() - cleaned.frame[:, columns][mask].sum())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("excitation", "scale"), [(526.0, 1.0), (529.0, 1.0), (531.4, 1.0), (540.0, 1.0), (540.0, 3.0)]
 )
@@ -109,6 +110,7 @@ def test_simulated_hits_are_removed():
     assert left < 0.15 * charge  # half of the hits leave less than seven photons do, one in ten less than three
 
 
+@pytest.mark.long
 @pytest.mark.measured
 @pytest.mark.parametrize("scan", [17174, 17175])
 def test_measured_hits_injected_into_measured_frames_are_removed_and_counts_stay_without(measured_data, scan):
@@ -182,6 +184,7 @@ def as_they_are():
     return photons_lost(range(6, 9))[0], hits_left(range(104, 112))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "lower", "upper"), PLATEAUS)
 def test_a_constant_between_these_values_changes_little(name, lower, upper, as_they_are):
     kept, left = as_they_are
@@ -205,6 +208,7 @@ def flat_light(photons, shape, rng):
     return image, image + 0.05 * rng.standard_normal(shape)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("photons", [0.02, 0.2, 1.5, 12.0])
 def test_photons_leave_the_share_above_the_limits_that_was_asked_for(photons):
     _, image = flat_light(photons, (3, 600_000), np.random.default_rng(0))

@@ -70,6 +70,7 @@ def simulated_map(seed, order, light, drift=None):
     return lines.calibration, rows.result, lambda column: model.energy(column - moved[0]) - OFFSET, moved - moved[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("order", "light"), [("up", 1.0), ("up", 0.1), ("up_down", 1.0), ("up_down", 0.1)])
 def test_calibration_and_drift_of_simulated_maps_lie_within_their_uncertainties(order, light):
     pulls, drifts, trials = [], [], 6 if order == "up_down" else 12
@@ -92,6 +93,7 @@ def test_calibration_and_drift_of_simulated_maps_lie_within_their_uncertainties(
     assert np.sqrt(np.mean(np.square(drifts))) < 1.6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("drift", [0.0, 2.0, 4.0, 8.0])
 def test_an_even_drift_does_not_become_dispersion(drift):
     for seed in range(3):
@@ -199,6 +201,7 @@ def test_the_axis_far_from_the_elastic_lines_is_as_uncertain_as_it_is(maps, numb
     assert seen == pytest.approx(rate, abs=0.35)
 
 
+@pytest.mark.long
 @pytest.mark.measured
 def test_lines_that_are_given_put_the_axis_within_an_ev(measured_data):
     known = {"elastic_line": {"known_lines": {"O K": [525.0, 0.5], "Fe La": [705.0, 0.5]}}}

@@ -47,6 +47,7 @@ def test_a_line_is_found_within_its_uncertainty():
     assert 0.60 <= inside / 300 <= 0.76
 
 
+@pytest.mark.long
 def test_simulated_maps_are_calibrated_within_the_quoted_intervals():
     trials, inside_dispersion, inside_offset = 200, 0, 0
     for seed in range(trials):
@@ -59,6 +60,7 @@ def test_simulated_maps_are_calibrated_within_the_quoted_intervals():
     assert 0.60 <= inside_offset / trials <= 0.88, inside_offset  # no emission pulls a line here, but it might
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("light", WITHOUT_ELASTIC_LINE)
 def test_without_an_elastic_line_calibration_refuses_every_time(light):
     for seed in range(200):
@@ -150,6 +152,7 @@ def map_with_a_line(seed, given):
     return calibrate(EXCITATIONS, spectra, settings).result
 
 
+@pytest.mark.long
 def test_the_pull_of_a_known_line_is_a_standard_normal_number_where_its_energy_is_right():
     rng = np.random.default_rng(0)
     found = [map_with_a_line(seed, 505.0 + rng.normal(0, 0.5)) for seed in range(60)]
@@ -248,6 +251,7 @@ def scan_17174(measured_data):
     return energies, calibrate(energies, spectra, at_once=False)
 
 
+@pytest.mark.long
 @pytest.mark.measured
 def test_scan_17174_is_calibrated_by_its_isolated_lines(scan_17174):
     energies, step = scan_17174
@@ -308,6 +312,7 @@ def test_the_fit_of_a_line_is_that_of_scipy_to_two_thousandths_of_its_sigma():
 # Where the constants stand; the whole scans are in docs/decisions/constants-elastic-line.md.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "lower", "upper"),
     [

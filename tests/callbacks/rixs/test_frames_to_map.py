@@ -60,6 +60,7 @@ def test_straightening_moves_the_centre_of_a_line_by_what_is_asked(shift):
     assert np.average(np.arange(COLUMNS), weights=after) == pytest.approx(300 - shift, abs=1e-6)
 
 
+@pytest.mark.long
 def test_the_curvature_is_found_within_its_uncertainty():
     inside = 0
     for seed in range(200):

@@ -42,6 +42,7 @@ def simulated(rng, name, offset, *, dispersion=DISPERSION, bend=BEND, pull=0.0, 
     return MapLines(name, energies, pixels, np.full(n, 0.15), factor, tuple(lines), own)
 
 
+@pytest.mark.long
 def test_dispersion_and_every_offset_hold_the_truth_as_often_as_they_say_and_better_than_a_single_map():
     trials = 200
     pulls = {"dispersion": [], "offset": [], "energy": []}

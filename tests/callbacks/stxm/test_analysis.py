@@ -56,6 +56,7 @@ def normalised(spectra):
     return (spectra - base[:, None]) / np.trapezoid((spectra - base[:, None])[:, inside], ENERGIES[inside])[:, None]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("space", ["pca", "nmf"])
 def test_end_members_of_mixtures_are_the_pure_spectra(space):
     density, _, _ = mixtures(np.random.default_rng(1))
@@ -77,6 +78,7 @@ def test_fractions_follow_the_shares():
     assert np.median(np.abs(found.phases.reduced - expected)[kept]) < 0.06
 
 
+@pytest.mark.long
 def test_noisy_pixels_are_left_out_of_the_components():
     rng = np.random.default_rng(3)
     density, _, _ = mixtures(rng)
@@ -88,6 +90,7 @@ def test_noisy_pixels_are_left_out_of_the_components():
     assert shared.components.kept.mean() == pytest.approx(0.8 * np.isfinite(shared.components.noise).mean(), abs=0.01)
 
 
+@pytest.mark.long
 def test_blocks_are_analysed_as_one_cloud():
     density, _, _ = mixtures(np.random.default_rng(4))
     variance = np.full_like(density, NOISE**2)
@@ -115,6 +118,7 @@ class MadeWhenAsked(Sequence):
         return block
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("space", ["pca", "nmf"])
 def test_blocks_that_are_made_when_asked_for_give_the_same_and_are_never_all_there(space):
     density, _, _ = mixtures(np.random.default_rng(4))
@@ -274,6 +278,7 @@ def totalled(density, pure, shares, thickness, **end_members):
     return found, value - reduced / (reduced + oxidised), sigma
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["simplex", "clusters"])
 def test_totals_hold_the_truth_within_their_intervals_though_no_pixel_is_pure(method):
     pure = oxygen_spectra(ENERGIES)
@@ -292,6 +297,7 @@ def test_totals_hold_the_truth_within_their_intervals_though_no_pixel_is_pure(me
     assert np.mean(np.abs(pulls) <= 1.0) >= 0.5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("left", [0.02, 0.08])
 def test_what_alignment_leaves_in_the_pixels_is_in_the_totals(left):
     """One image after another a little aside: each pixel has its own step there, which moves it along the simplex."""

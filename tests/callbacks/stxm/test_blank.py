@@ -113,6 +113,7 @@ def test_a_film_is_not_taken_for_the_hole_in_it(side):
 # Where the constants stand; the whole scans are in docs/decisions/constants-blank.md.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "lower", "upper"),
     [

@@ -260,6 +260,7 @@ def test_no_step_of_a_stack_holds_another():
         assert not any(isinstance(value, Step) for value in vars(step).values())
 
 
+@pytest.mark.long
 def test_a_stack_that_is_reduced_twice_gives_the_same_to_the_bit():
     rng = np.random.default_rng(4)
     thickness = 0.8 * blobs((32, 36), rng)

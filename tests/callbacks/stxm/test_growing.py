@@ -13,6 +13,8 @@ from callbacks.stxm.density import whole
 from callbacks.stxm.stack import ALIGNED_STACK, FIRST_REFINEMENT, IMAGE, AlignedStack, Image
 from callbacks.stxm.steps.registration import AGAIN
 
+pytestmark = pytest.mark.long
+
 SIDE = 40
 ENERGIES = np.r_[np.arange(520.0, 526.0), np.arange(526.0, 534.0, 0.5), np.arange(534.0, 546.0, 2.0)]
 

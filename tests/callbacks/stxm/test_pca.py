@@ -137,6 +137,7 @@ def enough(case):
     return np.isfinite(case["spectra"][:first]).any(axis=0).all()
 
 
+@pytest.mark.long
 @settings(max_examples=120, deadline=None)
 @given(arrivals())
 def test_energies_and_pixels_in_any_order_give_what_one_decomposition_gives(case):
@@ -147,6 +148,7 @@ def test_energies_and_pixels_in_any_order_give_what_one_decomposition_gives(case
     assert_equal(pca, case["energy"], case["spectra"], background=case["background"], area=case["area"])
 
 
+@pytest.mark.long
 @settings(max_examples=80, deadline=None)
 @given(arrivals(), st.lists(st.tuples(st.floats(0.0, 0.6), st.none() | st.floats(0.3, 1.0)), min_size=1, max_size=4))
 def test_filters_that_change_give_what_one_decomposition_of_the_kept_gives(case, filters):
@@ -347,6 +349,7 @@ def planted(rng, number, *, pixels=1500, energies=30, sigma=0.05):
     return energy, mean + amounts @ shapes + sigma * rng.standard_normal((pixels, energies))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("windows", [{}, {"background": BACKGROUND}, {"background": BACKGROUND, "area": AREA}])
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("number", [0, 1, 2, 3, 4])

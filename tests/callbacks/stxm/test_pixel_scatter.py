@@ -28,6 +28,7 @@ def test_each_pixel_scatters_by_its_own():
     assert np.corrcoef(np.log(wide), np.log(times))[0, 1] > 0.8
 
 
+@pytest.mark.long
 def test_rims_that_scatter_hardly_move_the_corners():
     """Images a little aside in two directions, all pixels by the same steps, but each by what it has of a rim."""
     pure = oxygen_spectra(ENERGIES)[:2]

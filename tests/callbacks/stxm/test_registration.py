@@ -53,6 +53,7 @@ def test_a_change_of_absorption_does_not_move_the_sample():
     np.testing.assert_allclose(found.shift, (-1.3, 0.6), atol=0.05)
 
 
+@pytest.mark.long
 def test_the_uncertainty_holds_the_truth_in_two_thirds_of_the_trials():
     inside = []
     for seed in range(120):
@@ -182,6 +183,7 @@ O_K = np.r_[520:528:2, 527:533:0.5, 533:545:2]
 MN_L3 = np.r_[630:638:2, 638:646:0.5, 646:660:2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("energies", "resonance", "field", "sample"),
     [
@@ -222,6 +224,7 @@ def drifting(rng, number=40, pull=0.06, noise=0.005, roughness=0.005):
     return shift, np.full(shift.shape, noise), given, drift, slope
 
 
+@pytest.mark.long
 def test_what_follows_the_contrast_is_told_from_drift_within_its_uncertainty():
     held = []
     for seed in range(100):
@@ -265,6 +268,7 @@ def test_the_rate_of_the_drift_is_told_from_what_goes_with_the_energy():
     assert np.std(np.array(rates) - truths) < 0.15 * np.std(truths)
 
 
+@pytest.mark.long
 def test_images_that_drift_while_they_are_measured_are_put_right_line_by_line():
     """One stack as it is, one whose lines have no time of their own, and one that was interrupted for ten hours."""
     energies, interrupted = np.arange(520.0, 536.0), 4

@@ -58,6 +58,7 @@ def reduced(counts):
     return chain.result, images
 
 
+@pytest.mark.long
 def test_the_drift_is_recovered(reduced, truth):
     result, _ = reduced
     wrong = result["drift"][:, 0] + truth["drift"] - truth["drift"][0]
@@ -111,6 +112,7 @@ def test_components_explain_the_stack(reduced):
     assert images[-1]["pca_explained"][0] == pytest.approx(share[0], rel=0.04)  # of the shifts known by then
 
 
+@pytest.mark.long
 def test_a_partial_stack_is_valid(counts):
     rows = SHAPE[0]
     measured = set(range(1, 18 * rows + 9))  # stopped 8 lines into the 19th image
@@ -123,6 +125,7 @@ def test_a_partial_stack_is_valid(counts):
     assert result["pca_status"] == "ok"
 
 
+@pytest.mark.long
 def test_a_few_missing_lines_leave_nan_there_only(counts):
     rows = SHAPE[0]
     measured = set(range(1, len(ENERGIES[FEWER]) * rows + 1)) - {3 * rows + 30, 3 * rows + 31}
@@ -148,6 +151,7 @@ def test_a_covered_field_has_no_optical_density_and_says_why(truth):
     assert all("no place without sample" in said for said in (images[-1]["i0_status"], result["i0_status"]))
 
 
+@pytest.mark.long
 def test_a_blank_region_that_was_given_is_used(counts):
     grid = grid_of(ENERGIES[FEWER], SHAPE, blank=(0.0, 0.3, 0.3, 1.2))
     chain, _ = reduced_chain(counts[FEWER], ENERGIES[FEWER], settings=settings(), grid=grid)
@@ -155,6 +159,7 @@ def test_a_blank_region_that_was_given_is_used(counts):
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (10, 40, 0, 10)
 
 
+@pytest.mark.long
 def test_an_image_that_jumped_away_is_not_used_and_says_so(counts):
     jumped = counts.copy()
     jumped[20] = np.roll(counts[20], (0, 9), axis=(0, 1))
@@ -168,6 +173,7 @@ def test_an_image_that_jumped_away_is_not_used_and_says_so(counts):
     assert result["chemical_status"] == "ok"
 
 
+@pytest.mark.long
 def test_saturated_and_opaque_pixels_are_masked(counts):
     limits = {"saturated_above": 0.5, "opaque_above": 0.8}
     chain, _ = reduced_chain(counts[FEWER], ENERGIES[FEWER], settings=settings(absorbance=limits))
@@ -235,6 +241,7 @@ def test_opaque_grains_take_no_sample_free_pixel(grains, through):
     np.testing.assert_array_equal(with_grains["blank"], without["blank"])
 
 
+@pytest.mark.long
 def test_a_fraction_that_noise_does_not_determine_is_none_and_the_status_says_so():
     """An absorber without an edge, whose references fit noise alone."""
     rng, energies = np.random.default_rng(1), ENERGIES[FEWER]
@@ -253,6 +260,7 @@ def test_a_fraction_that_noise_does_not_determine_is_none_and_the_status_says_so
     assert np.isnan(result["reduced_fraction"][unknown]).all()
 
 
+@pytest.mark.long
 def test_a_reference_of_part_of_the_energies_is_named_with_what_it_covers_and_what_was_expected(counts):
     part = settings().model_dump()
     short = ENERGIES <= 542.0
@@ -268,6 +276,7 @@ def test_a_reference_of_part_of_the_energies_is_named_with_what_it_covers_and_wh
     assert len(result["end_member_energy"]) == 18
 
 
+@pytest.mark.long
 def test_energies_in_the_gap_of_a_reference_are_not_fitted_which_is_said(counts):
     torn = settings().model_dump()
     gap = (ENERGIES > 531.0) & (ENERGIES < 533.0)

@@ -90,6 +90,7 @@ def test_a_pixel_is_solved_alone_as_by_matrix_products_of_many(alike):
     assert (unmix(spectra, references, variance).fractions == fractions).all()
 
 
+@pytest.mark.long
 def test_where_what_is_compiled_cannot_be_kept_it_is_compiled_each_time(monkeypatch):
     def nowhere(**options):
         if options.get("cache"):
@@ -152,6 +153,7 @@ def test_a_spectrum_of_zero_or_below_has_fractions_of_zero():
 TIES = np.array([[0.0, -2, 2, -2, -1, 0], [0, 0, 0, 0, -1, 0], [-2, -2, 0, -1, 0, 2], [0, 0, 0, 0, 0, 0]])
 
 
+@pytest.mark.long
 @example(np.vstack([[-3.0, -2, 2, -2, -1, -3], np.zeros((4, 6))]), TIES, "alike")  # where scipy's misses it
 @given(
     arrays(float, (5, 6), elements=st.integers(-3, 3).map(float)),

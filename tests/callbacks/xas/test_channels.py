@@ -55,6 +55,7 @@ def result_of(given, settings, channels=CHANNELS):
 SETTINGS = XasSettings(**WINDOWS, monitor_noise=0.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("channel", "expected"),
     [
@@ -73,6 +74,7 @@ def test_what_each_channel_is_over_its_own_monitor_holds_the_truth(channel, expe
     assert 0.64 <= np.mean(inside) <= 0.72  # of 4800
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("channel", ["drain", "through", "behind"])
 def test_currents_and_transmissions_are_normalised_as_what_is_absorbed(channel):
     slope = np.polyfit(ENERGY[ENERGY <= 526], shape(ENERGY[ENERGY <= 526]), 1)
@@ -111,6 +113,7 @@ def test_a_monitor_that_departs_from_the_other_is_named_and_one_that_does_not_is
     assert found.marks.tolist() == ["i0 and mesh differ: their ratio is 1.049 of its trend"]
 
 
+@pytest.mark.long
 def test_the_structure_of_a_monitor_is_taken_out_by_the_open_beam_with_its_variance():
     truth = 0.3e-6 * shape(ENERGY)
     rng = np.random.default_rng(0)

@@ -74,6 +74,7 @@ def test_what_is_left_of_an_efficiency_that_is_not_matched_is_in_the_difference(
     assert (plain.matched_by, plain.matched_by_sigma) == (1.0, 0.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "changed", [{}, {"background": "linear"}, {"normalise": "area"}, {"match_polarisations": False}]
 )

@@ -18,6 +18,7 @@ def measured(seed, noise=0.002, shape=rutile_o_k):
     return ENERGY, truth + sigma * np.random.default_rng(seed).standard_normal(len(ENERGY)), sigma**2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "find",
     [
@@ -95,6 +96,7 @@ def test_where_there_is_no_such_reference_there_is_no_offset_and_a_reason(found,
     assert np.isnan([outcome.offset, outcome.sigma]).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("noise", "found"), [(0.003, True), (0.01, True), (0.025, True), (0.06, False)])
 def test_the_noise_of_a_reference_is_in_the_offset_or_there_is_none(noise, found):
     energy, rng = np.arange(628.0, 670.0, 0.25), np.random.default_rng(1)

@@ -50,6 +50,7 @@ CASES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("form", "sigma", "reference_sigma"), [*CASES, ("shift", 0.03, 0.006)])
 def test_intervals_hold_the_truth_where_references_are_as_noisy_as_the_spectrum(form, sigma, reference_sigma):
     rng = np.random.default_rng(7)

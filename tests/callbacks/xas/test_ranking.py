@@ -46,6 +46,7 @@ def test_sums_of_squares_and_probabilities_are_those_of_scipy():
             assert each.p_value == pytest.approx(f.sf(ratio, 1, each.freedom), rel=1e-6)
 
 
+@pytest.mark.long
 def test_what_a_spectrum_is_made_of_is_found_and_more_is_taken_as_rarely_as_it_says():
     rng = np.random.default_rng(2)
     best = [

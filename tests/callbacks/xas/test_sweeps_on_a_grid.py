@@ -94,6 +94,7 @@ def flown(seed, *, start=525.0, step=0.1, energies=200, dwell=0.2, sweeps=2, lag
     return Region(edges, *directions), world.readback_lag
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("asked", [{}, {"dwell": 0.05, "step": 0.2, "energies": 100}, {"sweeps": 6}])
 def test_the_lag_lies_in_its_interval_as_often_as_it_says(asked):
     pulls = []
@@ -115,6 +116,7 @@ def centroid_of_manganese(energy, spectrum, variance):
     return float(found.centroid), float(found.centroid_sigma)
 
 
+@pytest.mark.long
 def test_the_centroid_of_a_line_that_was_flown_over_lies_in_its_interval_as_often_as_it_says():
     """With no lag found: up and down are off by it to either side."""
     offset = SimulatedEndstation(seed=0, dump_after=1e9).truth.energy_offset
@@ -142,12 +144,14 @@ def test_large_lags_are_found(lag):
     assert found.sigma < 0.004
 
 
+@pytest.mark.long
 def test_a_lag_is_not_told_by_noise():
     """Far above the edge there is nothing that would be apart between the directions."""
     statuses = {find_lag([flown(seed, start=600.0, energies=100)[0]], "tey", "i0").status for seed in range(60)}
     assert statuses == {"tey has no structure that would tell it"}
 
 
+@pytest.mark.long
 def test_a_lag_is_refused_where_nothing_tells_it():
     region, _ = flown(1)
     one_way = Region(region.edges, region.up, [])

@@ -56,6 +56,7 @@ def reduced(events, **options):
     return steps.steps["xas_spectrum"].result, [kept for kept, _ in outputs]
 
 
+@pytest.mark.long
 def test_dichroism_of_the_iron_film_is_within_its_interval_in_68_of_100_seeds():
     mean, dichroic = truth()
     inside, inside_mean, pulls = [], [], []

@@ -190,6 +190,7 @@ def suspended_at(engine, documents, plan, moments):
     return count.messages
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("again_after", [None, 2, 5])
 def test_a_suspension_at_any_message_leaves_each_line_once_and_right(engine, documents, lit, monkeypatch, again_after):
     def pause(interruptions):
@@ -446,6 +447,7 @@ def test_the_frame_without_light_and_its_retake_are_both_there_and_differ(engine
     assert len(data) == len(set(data)) == 1 + 4 + 1
 
 
+@pytest.mark.long
 def test_frames_whose_incident_flux_was_lost_are_taken_again_at_the_end(engine, documents, twins):
     def lose_it(name, _doc):
         if name == "event" and len(documents.events("primary")) == 3 and not world.ring.dumps:

@@ -13,6 +13,8 @@ import pytest
 
 from simulated_devices.ports import free_port
 
+pytestmark = pytest.mark.long
+
 SPEED_UP = 100
 PROGRAMS = Path(__file__).with_name("camera_programs")
 

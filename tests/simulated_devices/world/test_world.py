@@ -45,6 +45,7 @@ def test_a_closed_shutter_gives_a_dark_frame_and_no_elastic_scale_no_line():
     assert weak.truth.frames[0].photons[:, line - 8 : line + 9].sum() < 10
 
 
+@pytest.mark.long
 def test_the_ring_decays_is_topped_up_and_is_lost():
     made = world(dump_after=1000.0)
     moments = made.clock.start + np.arange(0.0, 3000.0, 10.0)

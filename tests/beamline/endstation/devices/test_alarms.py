@@ -26,6 +26,8 @@ from plans.checks import check_beamline
 from plans.errors import PlanError
 from plans.measuring import point as point_module
 
+pytestmark = pytest.mark.long
+
 SAMPLE = "LRNMC 311 mAh/g"
 YEAR = 365.0 * 86400.0  # s
 

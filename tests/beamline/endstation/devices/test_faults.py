@@ -21,6 +21,8 @@ from beamline.storage.results import collect
 from callbacks.contract import Key
 from plans import rixs_map, stxm_image, xas
 
+pytestmark = pytest.mark.long
+
 LONG = 1200.0  # s of an exposure: 1.2 s on the wall
 SAMPLE = "LRNMC 311 mAh/g"
 

@@ -19,6 +19,8 @@ from beamline.endstation.devices.task import ConnectionLostError, DeviceError, S
 from beamline.endstation.devices.waits import put_and_wait, put_without_waiting
 from beamline.operations.simulated_ioc import running_ioc
 
+pytestmark = pytest.mark.long
+
 PORT = int(os.environ["EPICS_CA_SERVER_PORT"])
 PATIENCE = 60.0  # s for all devices to answer on a computer that has much else to do
 

@@ -11,6 +11,8 @@ from beamline.storage.results import collect
 from callbacks.rixs.calibration import Calibration
 from plans import rixs_map, stxm_line_spectrum, xas
 
+pytestmark = pytest.mark.long
+
 SAMPLE = "LRNMC 311 mAh/g"
 PLANS = {
     "xas": lambda endstation: xas(endstation, "524:546:0.5", 1.0, sample=SAMPLE, edge="O K"),

@@ -44,6 +44,7 @@ cryostat = { class = "added_devices.Cryostat", points = true, monitor = true }
 """
 
 
+@pytest.mark.long
 def test_an_absorption_endstation_with_a_cryostat_of_ophyd_async(ioc, tmp_path):
     file = tmp_path / "endstation.toml"
     file.write_text(XAS_WITH_A_CRYOSTAT)
@@ -67,6 +68,7 @@ def test_an_absorption_endstation_with_a_cryostat_of_ophyd_async(ioc, tmp_path):
         assert set(exported["entry/raw_primary/cryostat-temperature"][()]) == {80.0}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", PLANS)
 def test_one_measures_what_it_is_for(kind, ioc, tmp_path):
     path = FOLDER / f"epics_{kind}.toml"

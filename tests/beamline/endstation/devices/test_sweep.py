@@ -15,6 +15,8 @@ from beamline.operations.demonstrate.techniques import simulated
 from callbacks.contract import Key, sweep_key
 from plans import xas
 
+pytestmark = pytest.mark.long
+
 BINS = 400
 
 

@@ -7,6 +7,8 @@ from beamline.endstation.build import build_devices
 from beamline.endstation.config import load_config
 from plans.endstation import ROLES
 
+pytestmark = pytest.mark.long
+
 LENGTHS = {"scanner": "columns", "energy_sweep": "bins"}  # what sets the length of the arrays of those that fly
 COMPARED = ("units", "dtype", "dtype_numpy", "shape", "external")
 

@@ -10,6 +10,8 @@ from callbacks.contract import Key
 from plans import xas
 from plans.errors import PlanError
 
+pytestmark = pytest.mark.long
+
 
 def read(device):
     return {key: each["value"] for key, each in device.read().items()}

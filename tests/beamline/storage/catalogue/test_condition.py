@@ -32,6 +32,8 @@ from beamline.storage.recorder import Recorder, RecorderError
 from beamline.storage.runs import Runs
 from callbacks.external import ExternalFrames
 
+pytestmark = pytest.mark.long
+
 ODD = "a#b?c %20;&'\"\\é\n[x]*"
 MAP = np.arange(20_000.0).reshape(100, 200)
 REMEDY = "; `beamline recover` makes it anew from the logs"

@@ -19,7 +19,10 @@ from beamline.storage.layout import Layout
 from beamline.storage.log import FORMAT, find_log, pack, read_log
 from callbacks.external import ExternalFrames, FrameReadError
 
-pytestmark = pytest.mark.filterwarnings("ignore:The data type \\(FixedLengthUTF32")  # of arrays of strings, by Zarr
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore:The data type \\(FixedLengthUTF32"),
+]  # of arrays of strings, by Zarr
 
 NUMBERS = [math.nan, math.inf, -math.inf, 5e-324, 1.7976931348623157e308, 0.1 + 0.2, 2.0**53 + 2, 1e20, -1.0]
 TIFF = "multipart/related;type=image/tiff"

@@ -25,7 +25,10 @@ from beamline.storage.large_arrays import externalise
 from beamline.storage.layout import Layout
 from beamline.storage.log import find_log
 
-pytestmark = pytest.mark.filterwarnings("ignore:The data type \\(FixedLengthUTF32")  # of arrays of strings, by Zarr
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore:The data type \\(FixedLengthUTF32"),
+]  # of arrays of strings, by Zarr
 
 
 TWINS = ["twins-1", "twins-2"]

@@ -12,10 +12,13 @@ from contextlib import closing
 from pathlib import Path
 
 import bluesky.plans as bp
+import pytest
 from soft import Camera, number, run_program
 
 from beamline.processes.followers import FollowingProcess
 from beamline.storage.layout import Layout
+
+pytestmark = pytest.mark.long
 
 PROGRAMS = Path(__file__).with_name("programs")
 

@@ -36,6 +36,8 @@ from beamline.storage.log import find_log
 from beamline.storage.runs import Runs
 from plans import PLANS
 
+pytestmark = pytest.mark.long
+
 RIXS = {"regions": "776:779:1", "exposure_time": "20", "sample": "LRNMC pristine"}
 
 

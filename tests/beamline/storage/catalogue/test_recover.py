@@ -33,6 +33,8 @@ from beamline.storage.layout import INGEST, Layout
 from beamline.storage.log import LogReader, LogState, pending_logs, read_log
 from beamline.storage.recorder import Recorder, close_interrupted
 
+pytestmark = pytest.mark.long
+
 PROGRAMS = Path(__file__).with_name("programs")
 
 
