@@ -71,7 +71,7 @@ def read_off(spectra: xr.DataArray, recipe: Mapping[str, Any], *, sigma: xr.Data
     found: dict[str, xr.DataArray] = {}
     try:
         if checked.normalise is not None:
-            given, said = normalised(given, checked.normalise)
+            given, said = normalised(given, checked.normalise, alike=bool(given.shape))
             status = said.astype(object)
         for name, measure in checked.measures.items():
             if not (status == "ok").any():

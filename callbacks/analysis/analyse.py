@@ -264,11 +264,11 @@ def _maps(number: int, pixels: Pixels, recipe: Recipe, references: References) -
     spectra, status = pixels.spectra, np.full(pixels.spectra.shape, "ok")
     try:
         if recipe.normalise is not None:
-            spectra, status = normalised(spectra, recipe.normalise.at(pixels.edge, spectra.energy))
+            spectra, status = normalised(spectra, recipe.normalise.at(pixels.edge, spectra.energy), alike=True)
     except ValueError as error:
         return found, [f"run {pixels.run[:8]}: no maps: {error}"]
     if not (status == "ok").any():
-        why = status.ravel()[0] if status.size else "no pixel holds sample"
+        why = " or ".join(np.unique(status).tolist()) or "no pixel holds sample"
         return found, [f"run {pixels.run[:8]}: no maps: of all pixels: {why}"]
     for name, measure in recipe.measures.items():
         if measure.edge and measure.edge != pixels.edge:

@@ -90,8 +90,15 @@ class Pixels:
         return whole
 
 
-def normalised(spectra: Spectra, how: Normalisation) -> tuple[Spectra, NDArray[np.str_]]:
+def normalised(spectra: Spectra, how: Normalisation, *, alike: bool = False) -> tuple[Spectra, NDArray[np.str_]]:
     """Normalise spectra; give also "ok" for each, or why it could not be.
+
+    Parameters
+    ----------
+    spectra : Spectra
+    how : Normalisation
+    alike : bool
+        Whether they are pixels, or of one kind as these are; see `callbacks.xas.normalised.normalise_spectra`.
 
     Raises
     ------
@@ -100,7 +107,7 @@ def normalised(spectra: Spectra, how: Normalisation) -> tuple[Spectra, NDArray[n
     """
     found = normalise_spectra(
         spectra.energy, spectra.values, spectra.variance,
-        pre_edge=how.pre_edge, post_edge=how.post_edge, form=how.background, by=how.by,
+        pre_edge=how.pre_edge, post_edge=how.post_edge, form=how.background, by=how.by, alike=alike,
     )  # fmt: skip
     if not isinstance(spectra.shared, Causes):
         return Spectra(spectra.energy, found.values, found.variance, found.shared), found.status
