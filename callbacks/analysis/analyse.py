@@ -13,7 +13,7 @@ from callbacks.analysis.measured import Measured, Reference, Value
 from callbacks.analysis.measures import Measure, References
 from callbacks.analysis.recipe import MapPair, Recipe
 from callbacks.analysis.rows import Pixels, Row, at_ends, difference, normalised, normalised_row, reference_like
-from callbacks.analysis.shared_noise import take
+from callbacks.analysis.shared_noise import beside_its_own, is_itself, take
 from callbacks.contract import NOT_TAKEN, AnalysedResult, Quantity
 
 FloatArray = NDArray[np.floating]
@@ -59,17 +59,21 @@ def analyse(
         rows = [normalised_row(row, recipe.normalise) for row in rows]
     quantities = _spectra_of(rows) | dict(more or {}) | _differences(rows, recipe.difference_from)
     said = [*notes, *unlike]
+    own = [[name for name, each in recipe.references.items() if each.run == row.run] for row in rows]
     for name, measure in recipe.measures.items():
-        found = [_of_row(measure, row, of_recipe) for row in rows]
+        found = [_of_row(measure, row, of_recipe, names) for row, names in zip(rows, own, strict=True)]
         table = _tabulated(name, found, rows)
         said += [
             f"{name} of {row.sample}{f', {row.part}' if row.part else ''}: {each.note}"
             for row, each in zip(rows, found, strict=True)
             if isinstance(each, Measured) and each.note
         ]
-        quantities |= table | _by_scale(
-            name, table, rows, [[_of_row(measure, end, of_recipe) for end in both] for both in ends]
-        )
+        moved = [
+            # What is a reference itself moves with that.
+            [each] * len(both) if is_itself(each, names) else [_of_row(measure, end, of_recipe) for end in both]
+            for each, names, both in zip(found, own, ends, strict=True)
+        ]
+        quantities |= table | _by_scale(name, table, rows, moved)
     if pixels:
         quantities["map_runs"] = Quantity(_texts(one.run for one in pixels), "run of each map", "", ("maps",))
     for number, one in enumerate(pixels, 1):
@@ -225,13 +229,14 @@ def _unit_of(found: Sequence[Measured | str], rows: Sequence[Row]) -> str:
     return units.pop() if len(units) == 1 else ""
 
 
-def _of_row(measure: Measure, row: Row, references: References) -> Measured | str:
+def _of_row(measure: Measure, row: Row, references: References, own: Sequence[str] = ()) -> Measured | str:
+    """Take a measure of a row, of whose run some of the references are; give why not where that cannot be done."""
     if (measure.of and row.part not in measure.of) or (measure.edge and row.edge != measure.edge):
         return NOT_TAKEN
     if row.status != "ok":
         return row.status
     try:
-        return take(measure, row.spectra, references)
+        return beside_its_own(take(measure, row.spectra, references), own)
     except ValueError as error:
         return str(error)
 

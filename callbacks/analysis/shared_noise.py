@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,7 @@ FloatArray = NDArray[np.floating]
 AT_ONCE = 50  # causes, along which spectra are moved both ways
 NOT_TOLD = "its uncertainty cannot be told: spectra that are moved by a part of their noise have no such value"
 ROUNDING = 1e-4  # of a variance, from differences of values that are read off spectra
+EXACT = 1e-6  # of a fraction: a spectrum that is fitted by itself is off by less than that
 STEP = 0.1  # standard uncertainties of a shared number, by which spectra are moved to see what follows
 
 
@@ -81,6 +82,55 @@ def _take_by_causes(
                 ends = values[key].values.reshape(2, len(steps))
                 added[key] = added[key] + sign * np.sum(np.square(ends[0] - ends[1])) / (2 * STEP) ** 2
     return _with(found, added)
+
+
+def is_itself(found: Measured | str, own: Collection[str]) -> str:
+    """Tell which of the references that are of its run a single spectrum is, by a fit to them; "" for none."""
+    if isinstance(found, str):
+        return ""
+    fractions = {key: float(value.values) for key, value in found.values.items() if key.startswith("of_")}
+    for name in own:
+        only = {key: float(key == f"of_{name}") for key in fractions}
+        if f"of_{name}" in only and all(abs(fractions[key] - one) < EXACT for key, one in only.items()):
+            return name
+    return ""
+
+
+def beside_its_own(found: Measured, own: Collection[str]) -> Measured:
+    """Give what a fit found in a single spectrum whose run is among its references, and say that they share noise.
+
+    Parameters
+    ----------
+    found : Measured
+        With uncertainties as if spectrum and references were independent.
+    own : collection of str
+        References that are of its run.
+
+    Notes
+    -----
+    To first order what is fitted moves as the spectrum less the fractions times the references. A spectrum that is
+    one of them is 1 of it and 0 of the others, whatever its noise: nothing is uncertain, and no chi square is left.
+    Where they share a part of their pixels, their noise goes together in that part, and with a fraction above zero
+    what is quoted is too large.
+    """
+    fitted = [name for name in own if f"of_{name}" in found.values]
+    if not fitted or found.status != "ok":
+        return found
+    if not (name := is_itself(found, fitted)):
+        told = f"is of the same run as reference {', '.join(fitted)}: noise that both share is counted twice"
+        return replace(found, note=_noted(found, f"{told}, the uncertainties are too large, and chi square too small"))
+    values = {
+        key: replace(value, sigma=None if value.sigma is None else 0.0 * value.sigma)
+        for key, value in found.values.items()
+    }
+    if (chi_square := values.get("reduced_chi_square")) is not None:
+        values["reduced_chi_square"] = replace(chi_square, values=np.full(chi_square.values.shape, np.nan))
+    told = f"is reference {name} itself, with the same noise: a fraction of 1 ± 0 by construction, no chi square"
+    return replace(found, values=values, note=_noted(found, told))
+
+
+def _noted(found: Measured, told: str) -> str:
+    return "; ".join(filter(None, (found.note, told)))
 
 
 def _added(
