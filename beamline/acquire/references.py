@@ -165,7 +165,7 @@ def _lines_of(derived: Run) -> list[str]:
     return [*derived.derivation.raw_uids, *(loaded.get("runs", ()) if used and loaded else ())]
 
 
-def find_reference(where: str, folder: Path, data_dir: Path, channel: str = YIELD) -> dict[str, Any]:
+def find_reference(where: str, folder: Path, data_dir: Path, channel: str = "") -> dict[str, Any]:
     """Read a reference spectrum into the form that the settings have.
 
     Parameters
@@ -178,7 +178,7 @@ def find_reference(where: str, folder: Path, data_dir: Path, channel: str = YIEL
     data_dir : Path
         The data folder, for references that are runs.
     channel : str
-        Of a run that is an absorption spectrum.
+        Of a run that is an absorption spectrum; that of `channel_of` where none is named.
 
     Raises
     ------
@@ -209,7 +209,13 @@ def find_reference(where: str, folder: Path, data_dir: Path, channel: str = YIEL
     return reference_of(derived, where, channel)
 
 
-def reference_of(derived: Run, where: str, channel: str = YIELD) -> dict[str, Any]:
+def channel_of(result: XasResult, asked: str = "") -> str:
+    """Give the channel that is asked for, else the yield of electrons where there is one, else the first."""
+    names = [*result.spectra]
+    return asked or (YIELD if YIELD in names else names[0] if names else "")
+
+
+def reference_of(derived: Run, where: str, channel: str = "") -> dict[str, Any]:
     """Return the mean spectrum of a reduced stack or line spectrum, or an absorption spectrum, as a reference."""
     result = derived.result
     if "xas_energy" in result:
@@ -236,6 +242,7 @@ def reference_of(derived: Run, where: str, channel: str = YIELD) -> dict[str, An
 def _absorption_of(derived: Run, where: str, channel: str) -> dict[str, Any]:
     """Return a normalised absorption spectrum as a reference."""
     result = derived.read(XasResult)
+    channel = channel_of(result, channel)
     if channel not in result.spectra:
         raise BeamlineError(f"reference {where}: {unknown('channel', channel, result.spectra)}")
     spectrum = result.spectra[channel]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from beamline.acquire.references import YIELD
+from beamline.acquire.references import channel_of
 from beamline.endstation.config import unknown
 from beamline.errors import BeamlineError
 from beamline.operations.gathered import Gathered
@@ -178,12 +178,6 @@ def escape_of(raw: Run, how: SelfAbsorption) -> Escape:
         math.inf if how.thickness is None or how.density is None else how.thickness * CM_PER_UM * how.density,
         STEP_SIGMA[composition.shell] if how.step_sigma is None else how.step_sigma,
     )  # fmt: skip
-
-
-def channel_of(result: XasResult, asked: str) -> str:
-    """Give the channel that is asked for, else the yield of electrons where there is one, else the first."""
-    names = [*result.spectra]
-    return asked or (YIELD if YIELD in names else names[0] if names else "")
 
 
 def absorption_of(raw: Run, result: XasResult, channel: str) -> Spectra:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from beamline.acquire.references import channel_of
 from beamline.errors import BeamlineError
 from beamline.operations.analyse_rixs import pool_reduced, relative_intensity
-from beamline.operations.analysed_absorption import absorption_of, channel_of, escape_of
+from beamline.operations.analysed_absorption import absorption_of, escape_of
 from beamline.operations.gathered import Gathered
 from beamline.operations.runs import shown_name, technique_of
 from beamline.storage.results import Run

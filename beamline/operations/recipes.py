@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from beamline.acquire.references import YIELD, find_reference, processing_with_references
+from beamline.acquire.references import find_reference, processing_with_references
 from beamline.endstation.config import ReductionConfig, explain, not_finite, read_model, read_tables
 from beamline.errors import BeamlineError
 from beamline.operations.selecting import select_runs
@@ -99,7 +99,7 @@ def read_recipe(file: Path | None, does: Sequence[str], sets: Sequence[str], tec
     if infinite := [f"{where}: {key}: {number} is not a finite number" for key, number in not_finite("", tables)]:
         raise BeamlineError(*infinite)
     if isinstance(references := tables.get(REFERENCES), dict):
-        folder, channel = file.parent if file else Path(), str(tables.get("channel") or YIELD)
+        folder, channel = file.parent if file else Path(), str(tables.get("channel") or "")
         tables[REFERENCES] = {
             name: _reference(_selected(where, name, named, Runs(data_dir)), channel, folder, data_dir)
             for name, named in references.items()

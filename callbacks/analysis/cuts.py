@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from callbacks.analysis.measured import Causes, Spectra
 from callbacks.analysis.recipe import Cut
+from callbacks.stxm.edges import inside
 from callbacks.wording import number_of
 
 FloatArray = NDArray[np.floating]
@@ -123,8 +124,8 @@ def _over_window(excitation: FloatArray, emission: FloatArray, known: BoolArray,
 def _at_excitation(excitation: FloatArray, emission: FloatArray, known: BoolArray, cut: Cut) -> Taken:
     assert cut.excitation is not None
     low, high = cut.excitation
-    inside = (excitation >= low) & (excitation <= high)
-    if not inside.any():
+    rows = inside(excitation, cut.excitation)
+    if not rows.any():
         raise ValueError(
             f"excitation {low:g} to {high:g} eV: the map has"
             f" {number_of(len(excitation), 'row')} from {excitation[0]:g} to {excitation[-1]:g} eV"
@@ -132,18 +133,18 @@ def _at_excitation(excitation: FloatArray, emission: FloatArray, known: BoolArra
     if cut.against == "emission":
 
         def averaged(values: FloatArray, power: int) -> FloatArray:
-            return _over(np.where(known, values, 0.0)[inside].sum(axis=0), known[inside].sum(axis=0) ** power)
+            return _over(np.where(known, values, 0.0)[rows].sum(axis=0), known[rows].sum(axis=0) ** power)
 
         return emission, averaged, "emission energy"
-    loss = excitation[inside].mean() - emission[::-1]
+    loss = excitation[rows].mean() - emission[::-1]
 
     def on_loss(values: FloatArray, power: int) -> FloatArray:
-        rows = [
+        moved = [
             np.interp(loss, (energy - emission)[::-1], row[::-1], left=np.nan, right=np.nan)
-            for energy, row in zip(excitation[inside], np.where(known, values, np.nan)[inside], strict=True)
+            for energy, row in zip(excitation[rows], np.where(known, values, np.nan)[rows], strict=True)
         ]
-        seen = np.isfinite(rows)
-        return _over(np.where(seen, rows, 0.0).sum(axis=0), seen.sum(axis=0) ** power)
+        seen = np.isfinite(moved)
+        return _over(np.where(seen, moved, 0.0).sum(axis=0), seen.sum(axis=0) ** power)
 
     return loss, on_loss, "energy loss"
 

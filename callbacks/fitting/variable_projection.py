@@ -36,7 +36,8 @@ class Projection:
     residuals : numpy.ndarray, shape (n, n_energies)
         Spectrum minus fit; 0 where the weight is.
     problem : numpy.ndarray of str, shape (n,)
-        "", or what is wrong with the parameter: "not determined", "at its limit", "not settled".
+        "", or what is wrong with the parameter: "not determined", "at its limit", "not settled". Coefficients without
+        a variance say themselves that shapes cannot be told apart.
     """
 
     coefficients: FloatArray
@@ -101,6 +102,7 @@ def fit_shapes(
     why_not[moving] = "not settled"
     why_not[(parameter <= grid[0]) | (parameter >= grid[-1])] = "at its limit"
     why_not[~(fit.information > 0)] = "not determined"
+    why_not[np.isnan(np.einsum("nii->ni", fit.covariance)).any(axis=1)] = ""  # the shapes cannot be told apart
     covariance = _covariance(fit)
     if noise is not None:
         free = np.concatenate([fit.active, np.ones((len(spectra), 1), dtype=bool)], axis=1)

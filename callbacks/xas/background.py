@@ -19,6 +19,7 @@ PRE_EDGE_SHARE, POST_EDGE_SHARE = 0.12, 0.15  # of the energy range, where no wi
 # would be told by the second of two edges, M4 of lanthanides, up to 50 eV above M5: there the range ends in it.
 POST_EDGE_BEGINS, POST_EDGE_ENDS, LEAST_LINE = 25.0, 300.0, 75.0
 FEWEST_BESIDE = 3  # points on either side of an edge: a line through two has no residual
+ROUNDING = 1e-6  # eV: energies that are computed, or printed, are the same to that; encoders tell them to a meV
 SIGMAS = 3.0  # by which a jump, a slope or an area must be above zero: noise alone gives that once in 740 spectra
 NO_EDGE = "no edge: the jump is not above 3 sigma"
 MISSING = "not measured at an energy that is needed"
@@ -127,14 +128,14 @@ def gaps(energy: FloatArray, recorded: NDArray[np.bool_]) -> list[tuple[slice, s
 def points_inside(
     energy: FloatArray, window: Window, name: str, fewest: int, recorded: NDArray[np.bool_] | bool = True
 ) -> NDArray[np.bool_]:
-    """Tell which energies, of those at which anything was measured, lie in a window.
+    """Tell which energies, of those at which anything was measured, lie in a window, whose ends are good to `ROUNDING`.
 
     Raises
     ------
     ValueError
         When there are fewer than `fewest`.
     """
-    inside = recorded & (energy >= window[0]) & (energy <= window[1])
+    inside = recorded & (energy >= window[0] - ROUNDING) & (energy <= window[1] + ROUNDING)
     if inside.sum() < fewest:
         raise ValueError(
             f"the {name} window {window[0]:g} to {window[1]:g} eV holds {number_of(int(inside.sum()), 'point')},"

@@ -21,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
+from beamline.acquire.references import channel_of
 from beamline.errors import BeamlineError
 from beamline.formats.importers.kind import Request
 from beamline.formats.importers.kinds import kind_of
-from beamline.operations.analysed_absorption import absorption_of, channel_of
+from beamline.operations.analysed_absorption import absorption_of
 from beamline.storage.results import Run
 from callbacks.analysis import Spectra
 from callbacks.contract import Measurement

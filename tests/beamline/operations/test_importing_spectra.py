@@ -47,6 +47,17 @@ def test_sample_and_edge_that_a_file_does_not_have_are_given(counts, tmp_path):
     assert "edge Fe K: lies at 7112 eV" in other.stderr
 
 
+def test_a_run_whose_channel_is_called_otherwise_is_a_reference_by_its_uid_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # for the report
+    path = tmp_path / "alone.dat"
+    np.savetxt(path, np.column_stack([ENERGY, MU]), header="energy_eV mu", fmt="%.8g")
+    folder = "--data-dir", tmp_path / "d"
+    beamline("import", path, *folder)
+    (tmp_path / "r.toml").write_text('[references]\nwhole = "-1"\n[measures.parts]\nby = "lcf"\n')
+    found = answer("analyse", "-1", "-r", tmp_path / "r.toml", *folder, "--json")
+    assert found.json["spectra"][0]["measures"]["parts"]["of_whole"]["value"] == pytest.approx(1.0, abs=1e-9)
+
+
 def test_what_is_imported_is_shown_and_reported_as_any_spectrum(counts, tmp_path):
     imported = beamline("import", counts, "--data-dir", tmp_path / "d")
     assert "xas of not recorded" in imported

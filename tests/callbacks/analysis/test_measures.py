@@ -372,6 +372,15 @@ def test_a_cut_at_an_excitation_energy_is_against_emission_or_loss():
     assert by_loss.energy[np.nanargmax(np.where(by_loss.energy < 3, by_loss.values, 0))] == pytest.approx(0.0, abs=0.07)
 
 
+def test_a_cut_has_the_rows_at_its_ends_wherever_they_are_read_back():
+    excitation, emission, expected, _ = a_map()
+    window = (float(excitation[13].round(3)), float(excitation[14].round(3)))
+    for scatter in (-0.004, 0.004):
+        whole = MapOnAxes(excitation + scatter, emission, expected, expected)
+        spectra, *_ = cut_of_map(whole, Cut(excitation=window))
+        assert spectra.values == pytest.approx(expected[13:15].mean(axis=0))
+
+
 def test_a_row_of_which_the_window_is_not_measured_is_not_known():
     excitation, emission, expected, _ = a_map()
     torn = expected.copy()

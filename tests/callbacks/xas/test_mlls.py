@@ -121,6 +121,17 @@ def test_a_window_and_gaps_leave_points_out():
     assert (np.abs(fit.coefficients - TRUTH) < 4 * fit.sigma).all()
 
 
+def test_a_window_ends_at_energies_as_they_are_printed():
+    spectrum = MODEL.copy()
+    spectrum[[20, 60]] = np.nan  # a fit has as many points as a window that ends before them has
+    window = float(ENERGY[20]), float(ENERGY[60])
+    for off in (-1e-9, 1e-9):
+        for values in (MODEL, spectrum):
+            moved = fit_mlls(ENERGY + off, values, REFERENCES, np.full(80, 1e-4), exponent=EXPONENT, window=window)
+            exact = fit_mlls(ENERGY, values, REFERENCES, np.full(80, 1e-4), exponent=EXPONENT, window=window)
+            assert moved.sigma == pytest.approx(exact.sigma, rel=1e-6)
+
+
 def test_coefficients_are_kept_from_falling_below_zero_where_asked_for():
     spectrum = MODEL - 1.1 * REFERENCES[1]
     free = fit_mlls(ENERGY, spectrum, REFERENCES, exponent=EXPONENT)
@@ -140,8 +151,9 @@ def test_what_cannot_be_told_is_nan_with_a_status():
         assert np.isnan([fit.background, fit.exponent, fit.exponent_sigma, fit.residual]).all()
         assert np.isnan(fit.coefficients).all()
     for non_negative in (False, True):
-        twice = fit_mlls(ENERGY, MODEL, REFERENCES[[0, 0]], exponent=3.0, non_negative=non_negative)
-        assert twice.status == "references and background not linearly independent"
+        for exponent in (3.0, "joint"):
+            twice = fit_mlls(ENERGY, MODEL, REFERENCES[[0, 0]], exponent=exponent, non_negative=non_negative)
+            assert twice.status == "references and background not linearly independent"
 
 
 @pytest.mark.parametrize(
