@@ -26,6 +26,8 @@ from beamline.text import clean
 
 LONG_HEAD = 65_536  # bytes in which the numbers begin, however much is above them
 FEWEST_LINES = 3  # of numbers in the beginning of a file, by which it is taken for a table
+# Numbers in columns that are a part of something else, and what that is.
+HINTS = dict.fromkeys((".xim", ".xsp"), "; it is a part of a STXM scan, which is imported by its header, a .hdr file")
 MOST_HEADER_LINES = 1000  # that are kept
 
 
@@ -52,7 +54,7 @@ def columns_documents(path: Path, *, columns: Mapping[str, str] | None = None) -
     table = read_table(path)
     problems = list(table.problems)
     try:
-        names, what = _meaning(table, columns or {}, problems)
+        names, what = _meaning(table, columns or {}, problems, HINTS.get(path.suffix.lower(), ""))
         given = [
             Column(name, unit, table.numbers[:, place]) for place, (name, unit) in enumerate(map(name_and_unit, names))
         ]
@@ -70,7 +72,9 @@ def columns_documents(path: Path, *, columns: Mapping[str, str] | None = None) -
     yield from xas_run(scan, sample="", edge="", start_time=time, metadata=metadata, source=path.name)
 
 
-def _meaning(table: TextTable, given: Mapping[str, str], problems: list[str]) -> tuple[Sequence[str], dict[str, int]]:
+def _meaning(
+    table: TextTable, given: Mapping[str, str], problems: list[str], hint: str
+) -> tuple[Sequence[str], dict[str, int]]:
     """Give the names of the columns, and which of them is what."""
     width = table.numbers.shape[1]
     best: list[str] = []
@@ -92,7 +96,7 @@ def _meaning(table: TextTable, given: Mapping[str, str], problems: list[str]) ->
         problems.append("the columns have no names: taken as energy and absorption")
         what = {ENERGY: 0, MU: 1}
     elif not best:
-        raise ValueError(f"{width} columns without names; name them, as by --columns energy=1,i0=2,tey=3")
+        raise ValueError(f"{width} columns without names; name them, as by --columns energy=1,i0=2,tey=3{hint}")
     return best or [f"column {number}" for number in range(1, width + 1)], what
 
 

@@ -98,7 +98,9 @@ def sdf_documents(path: Path, *, channel: str = "", zone: ZoneInfo = ALS_ZONE) -
             header,
             start_time=start_time,
             divider=_divider(path, header, account.problems),
-            metadata=lambda problems: _common_metadata(path, text, scan_id) | {"import_problems": problems},
+            metadata=lambda problems: (
+                _common_metadata(path, text, scan_id) | {"import_problems": [*problems, _no_zone(zone)]}
+            ),
             problems=account.problems,
         )
         return
@@ -133,6 +135,10 @@ class _Account:
     problems: list[str] = field(default_factory=list)
     images: list[tuple[str, str]] = field(default_factory=list)  # which image, and what is odd about it
     left_out: list[LeftOut] = field(default_factory=list)
+
+
+def _no_zone(zone: ZoneInfo) -> str:
+    return f"times have no time zone: taken as those of {zone.key}"
 
 
 def _divider(path: Path, header: Structure, problems: list[str]) -> float:
@@ -401,6 +407,7 @@ def _start_metadata(scan: SdfScan, summary: str, account: _Account) -> dict[str,
             *shortened(_of_images(account.images), "such lines"),
             *scan.problems,
             *_strays(scan),
+            _no_zone(account.zone),
         ],
     }
 

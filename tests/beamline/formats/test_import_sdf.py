@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from stxm_documents import events, stack
 
 from beamline.errors import BeamlineError
+from beamline.formats.importers.columns import columns_documents
 from beamline.formats.importers.sdf import ALS_ZONE, sdf_documents
 from beamline.formats.importers.sdf_header import entries, parse_header, read_header
 from callbacks.contract import MEASUREMENT, SCANNER, Key, Measurement, ScannerConfig
@@ -70,7 +71,9 @@ def scan(tmp_path, counts):
 
 def imported(folder, **options):
     documents = list(sdf_documents(folder, **options))
-    return documents, documents[0][1]["import_problems"]
+    *problems, zone = documents[0][1]["import_problems"]
+    assert zone == f"times have no time zone: taken as those of {options.get('zone', 'America/Los_Angeles')}"
+    return documents, problems
 
 
 def edit_header(folder, old, new):
@@ -284,6 +287,13 @@ def test_an_energy_of_an_image_that_is_none_gives_way_to_the_one_requested(energ
     documents, problems = imported(scan)
     assert problems == [f"image 1: energy {seen} is none; the requested one stands for it"]
     assert events(documents)[Y + 1]["data"][Key.ENERGY] == 705.5
+
+
+def test_an_image_alone_is_told_from_a_table(scan):
+    with pytest.raises(
+        BeamlineError, match=r"a000.xim: 5 columns without names; .*; it is a part of a STXM scan, which"
+    ):
+        list(columns_documents(scan / "s071214078_a000.xim"))
 
 
 def test_a_number_that_is_too_large_for_a_scan_is_named(scan):
