@@ -466,7 +466,9 @@ def report(
     run: RunName = "-1",
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", parser=_path, metavar="FILE", help="File. Default: named after the run."),
+        typer.Option(
+            "-o", "--output", parser=_path, metavar="FILE", help="The page (.html). Default: named after the run."
+        ),
     ] = None,
     overwrite: Overwrite = False,
     figures: FiguresFolder = None,
@@ -520,7 +522,9 @@ def analyse(
     config: ReductionFile = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", parser=_path, metavar="FILE", help="Report. Default: named after the analysis."),
+        typer.Option(
+            "-o", "--output", parser=_path, metavar="FILE", help="Report (.html). Default: named after the analysis."
+        ),
     ] = None,
     overwrite: Overwrite = False,
     figures: FiguresFolder = None,
@@ -597,7 +601,7 @@ def campaign(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", parser=_path, metavar="FILE", help="Report. Default: beside the file."),
+        typer.Option("-o", "--output", parser=_path, metavar="FILE", help="Report (.html). Default: beside the file."),
     ] = None,
     figures: FiguresFolder = None,
     figure_format: FigureFormat = "pdf",

@@ -20,7 +20,7 @@ from beamline.errors import BeamlineError
 from beamline.operations import analyse_across, analyse_recipe, analyse_rixs
 from beamline.operations.analyse_rixs import keep_pooled
 from beamline.operations.analysed_spectra import technique_of_all
-from beamline.operations.outputs import new_file, printed
+from beamline.operations.outputs import new_page, printed
 from beamline.operations.problems import problems_of
 from beamline.operations.recipes import is_pooled, pooled_processing, read_recipe, refuse_files, runs_of
 from beamline.operations.runs import data_folder, interruptions, of_one_scan, technique_of
@@ -121,11 +121,11 @@ def analyse_runs(
         with printed(figures, style, data_dir, overwrite=overwrite) as to_print:
             uid, summary, contents = make()
             output = _report_of(uid, summary)
-            with new_file(output, data_dir, overwrite=True) as part:
+            with new_page(output, data_dir, overwrite=True) as part:
                 write_page(part, contents(), to_print)
     else:  # where it cannot be, that is said before the work is done
         with (
-            new_file(output, data_dir, overwrite=overwrite) as part,
+            new_page(output, data_dir, overwrite=overwrite) as part,
             printed(figures, style, data_dir, overwrite=overwrite) as to_print,
         ):
             uid, summary, contents = make()
@@ -271,7 +271,7 @@ def report_pooled(
     uid, summary, contents = _kept(runs, entry)
     path = output or _report_of(uid, summary)
     with (
-        new_file(path, runs.data_dir, overwrite=overwrite or output is None) as part,
+        new_page(path, runs.data_dir, overwrite=overwrite or output is None) as part,
         printed(figures, style, runs.data_dir, overwrite=overwrite) as to_print,
     ):
         write_page(part, contents(), to_print)

@@ -22,6 +22,7 @@ from beamline.operations.calibrating import calibrate
 from beamline.operations.campaign_proposal import REGIONS, Proposal, found_in, propose
 from beamline.operations.campaign_report import write_campaign
 from beamline.operations.continuing import Missing, what_is_missing
+from beamline.operations.outputs import check_page
 from beamline.operations.progress import EventCounter, Progress, no_progress
 from beamline.operations.runs import data_folder
 from beamline.report.style import FigureStyle
@@ -169,6 +170,7 @@ def run_campaign(
     campaign = load_campaign(path)
     loaded = load_config(config)
     folder = data_folder(data_dir, loaded)
+    report = _report(path, output, folder)
     spectra = list(_spectra(campaign, path))
     runs = Runs(folder)
     with redirect_stdout(sys.stderr), Session(loaded, folder) as session:
@@ -182,7 +184,6 @@ def run_campaign(
         steps = [] if ended else list(_then(campaign, path, proposal.regions))
         later = [work.measured(step) for step in steps]
         work.reduced()
-    report = output or path.with_suffix(".html")
     write_campaign(report, runs, campaign.name, proposal, done + later, figures=figures, style=style)
     return {
         "runs": {step.said: uid for step, uid in zip([*spectra, *steps], [*done, *later], strict=True)},
@@ -235,6 +236,7 @@ def what_waits(
         As of `run_campaign`; when the energies were not agreed to.
     """
     campaign = load_campaign(path)
+    report = _report(path, output, runs.data_dir)
     spectra = list(_spectra(campaign, path))
     if left := [step for step in spectra if _uid_of(runs, step) is None]:
         return Waiting([step.as_item for step in left], None)
@@ -246,9 +248,15 @@ def what_waits(
     if left := [step for step in steps if _uid_of(runs, step) is None]:
         return Waiting([step.as_item for step in left], proposal)
     later = [uid for step in steps if (uid := _uid_of(runs, step))]
-    report = output or path.with_suffix(".html")
     write_campaign(report, runs, campaign.name, proposal, done + later, figures=figures, style=style)
     return Waiting([], proposal, str(report))
+
+
+def _report(path: Path, output: Path | None, data_dir: Path) -> Path:
+    """Give the file of a report; `BeamlineError`, before anything is measured, where it cannot be one."""
+    report = output or path.with_suffix(".html")
+    check_page(report, data_dir)
+    return report
 
 
 def _uid_of(runs: Runs, step: _Step) -> str | None:

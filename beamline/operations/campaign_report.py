@@ -10,7 +10,7 @@ from pathlib import Path
 from beamline.errors import BeamlineError
 from beamline.operations.analyse_rixs import PooledMaps, pool_maps
 from beamline.operations.campaign_proposal import Proposal, proposal_lines
-from beamline.operations.outputs import new_file, printed
+from beamline.operations.outputs import new_page, printed
 from beamline.operations.problems import problems_of
 from beamline.operations.runs import interruptions, technique_of
 from beamline.report.campaign import Spectrum, spectra_figure
@@ -64,7 +64,7 @@ def write_campaign(
         scale = ""
     # Each time a campaign goes on, its report is written again.
     with (
-        new_file(path, runs.data_dir, overwrite=True) as part,
+        new_page(path, runs.data_dir, overwrite=True) as part,
         printed(figures, style, runs.data_dir, overwrite=True) as to_print,
     ):
         write_page(

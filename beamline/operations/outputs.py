@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from beamline.report.style import FigureStyle, Print
 
 THERE = "is there already; expected another name, or --overwrite"  # what is said of a file that is not replaced
+PAGE_ENDINGS = (".html", ".htm")
 _OF_HDF5 = re.compile(r"error message = '(?P<reason>[^']+)'")
 
 
@@ -62,6 +63,31 @@ def new_file(path: Path, data_dir: Path, *, overwrite: bool) -> Iterator[Path]:
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_page(path: Path, data_dir: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Write the page of a report as `new_file` does, to a name that says that it is one.
+
+    Raises
+    ------
+    BeamlineError
+        As `new_file`; where `path` ends as no HTML page does.
+    """
+    check_page(path, data_dir)
+    with new_file(path, data_dir, overwrite=overwrite) as part:
+        yield part
+
+
+def check_page(path: Path, data_dir: Path) -> None:
+    """Refuse what cannot be the name of a report; `BeamlineError` as of `new_page`."""
+    with _one_line(path):
+        _spare_data(path, data_dir)
+    if path.suffix.lower() not in PAGE_ENDINGS:
+        raise BeamlineError(
+            f"{path}: a report is an HTML page; expected a name ending in {' or '.join(PAGE_ENDINGS)}"
+            " (figures as PDF, SVG or PNG: --figures FOLDER --figure-format FORMAT)"
+        )
 
 
 @contextmanager

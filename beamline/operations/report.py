@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from beamline.operations.outputs import new_file, printed
+from beamline.operations.outputs import new_page, printed
 from beamline.operations.runs import (
     counted,
     file_name,
@@ -77,7 +77,7 @@ def write_report(
     summary = summary_of(runs, name)
     title = _title(raw, technique.title)
     with (
-        new_file(path, runs.data_dir, overwrite=overwrite or output is None) as part,
+        new_page(path, runs.data_dir, overwrite=overwrite or output is None) as part,
         printed(figures, style, runs.data_dir, overwrite=overwrite) as to_print,
     ):
         write_page(

@@ -313,7 +313,8 @@ class CommandLines(Measured):
 
     weight = 500
     commands = (
-        ["show", "-1"], ["show", "1", "--json"], ["runs", "-n", "3"], ["runs", "--json"], ["report", "2", "-o", "r"],
+        ["show", "-1"], ["show", "1", "--json"], ["runs", "-n", "3"], ["runs", "--json"],
+        ["report", "2", "-o", "r.html"],
         ["export", "1", "--format", "nexus", "-o", "e.nxs"], ["export", "3", "--format", "nxstxm", "-o", "e.hdf5"],
         ["export", "-2", "--format", "columns", "-o", "columns"], ["replay", "1", "--source", "log"],
         ["analyse", "3", "-o", "a.html"], ["import", "nowhere"], ["import", "a b.hdf5", "--as", "nxstxm"],
@@ -369,7 +370,7 @@ class Logs(Measured):
                     f"{summary['frames']} of {self.events[entry.uid]} events, and no problem is named"
                 )
         for command in ("report", "export"):
-            self.command(command, entry.uid, "-o", self.folder / "output", "--data-dir", copy)
+            self.command(command, entry.uid, "-o", self.folder / "output.html", "--data-dir", copy)
         return kind
 
 

@@ -246,10 +246,10 @@ def run_commands(folder, count, most=None):
     """Run every command on the newest raw runs: it answers, or says in one line why not."""
     for entry in Runs(folder).raw()[-(most or 0) :]:
         for command, *options in COMMANDS:
-            output = ["-o", folder.parent / "output"] if command in ("report", "export") else []
+            output = ["-o", folder.parent / "output.html"] if command in ("report", "export") else []
             found = answer(command, entry.uid, *options, *output, "--data-dir", folder)
-            shutil.rmtree(folder.parent / "output", ignore_errors=True)
-            (folder.parent / "output").unlink(missing_ok=True)
+            shutil.rmtree(folder.parent / "output.html", ignore_errors=True)
+            (folder.parent / "output.html").unlink(missing_ok=True)
             count.commands += 1
             if command == "replay" and not found.code and found.json["equal"] is not True:
                 count.problems.append(f"{entry.uid}: the live reduction is not equal to the replay")

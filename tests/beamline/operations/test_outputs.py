@@ -18,6 +18,7 @@ from beamline.operations.replay import reduce_documents
 from beamline.storage import DerivedRuns, Layout, Recorder
 from callbacks.external import FrameReadError
 
+CAMPAIGN = 'name = "two"\nsamples = ["a"]\nedge = "O K"\n[spectra]\nregions = "520:530:1"\n'
 NO_DATA = Path("/nowhere")  # no file is written there
 
 
@@ -83,25 +84,26 @@ def test_the_file_that_a_link_names_is_replaced_and_the_link_stays(tmp_path):
     assert (tmp_path / "file").read_text() == "new"
 
 
-def cannot_be_written(folder):
-    """Name paths that no file can be written to, and what is said of each."""
-    (folder / "folder").mkdir()
+def cannot_be_written(folder, ending=""):
+    """Name paths that no file can be written to, and what is said of each; but for a device they end as is asked."""
+    special = {name: folder / f"{name}{ending}" for name in ("folder", "dangling", "loop", "pipe")}
+    special["folder"].mkdir()
     (folder / "file").touch()
-    (folder / "dangling").symlink_to(folder / "nowhere" / "x")
-    (folder / "loop").symlink_to(folder / "loop")
-    os.mkfifo(folder / "pipe")
+    special["dangling"].symlink_to(folder / "nowhere" / "x")
+    special["loop"].symlink_to(special["loop"])
+    os.mkfifo(special["pipe"])
     return [
-        (folder / "folder", "is a folder, expected a file"),
-        (folder / ("x" * 256), "cannot be written: File name too long"),
-        (folder / ("x/" * 3000) / "y", "cannot be written: File name too long"),
-        (folder / "file" / "x", "file: is a file, expected a folder"),
-        (folder / "file" / "x" / "y", "cannot be written: Not a directory"),
-        (folder / "dangling", f"is a symbolic link to {folder / 'nowhere' / 'x'}, which does not exist"),
-        (folder / "loop", "is a symbolic link to"),
-        (folder / "pipe", "is a device or pipe, expected a file"),
-        (folder / "a\0b", "is not the path of a file or folder"),
-        (Path("/dev/full"), "is a device or pipe, expected a file"),
-        (Path("/proc/x"), "cannot be written: No such file or directory"),
+        (special["folder"], "is a folder, expected a file"),
+        (folder / f"{'x' * 256}{ending}", "cannot be written: File name too long"),
+        (folder / ("x/" * 3000) / f"y{ending}", "cannot be written: File name too long"),
+        (folder / "file" / f"x{ending}", "file: is a file, expected a folder"),
+        (folder / "file" / "x" / f"y{ending}", "cannot be written: Not a directory"),
+        (special["dangling"], f"is a symbolic link to {folder / 'nowhere' / 'x'}, which does not exist"),
+        (special["loop"], "is a symbolic link to"),
+        (special["pipe"], "is a device or pipe, expected a file"),
+        (folder / f"a\0b{ending}", "is not the path of a file or folder"),
+        (Path(f"/proc/x{ending}"), "cannot be written: No such file or directory"),
+        (Path("/dev/full"), "expected a name ending in .html" if ending else "is a device or pipe, expected a file"),
     ]
 
 
@@ -179,12 +181,13 @@ WRITE = [["report"], ["export"], ["export", "--format", "columns"], ["export", "
 @pytest.mark.long
 @pytest.mark.parametrize("command", WRITE[:-1], ids=" ".join)
 def test_every_command_that_writes_refuses_what_cannot_be_written_in_one_line(image, tmp_path, command):
-    for path, _ in cannot_be_written(tmp_path):
+    for path, message in cannot_be_written(tmp_path, ".html" if command == ["report"] else ""):
         if "columns" in command and path.name == "folder":
             continue
         found = answer(*command, "-1", "-o", path, "--data-dir", image)
         assert found.code == (2 if "\0" in str(path) else 1), path
         assert found.stderr.startswith("beamline: ")
+        assert "report" not in command or message in found.stderr, path
         assert found.stderr.count("\n") == 1
         assert "internal error" not in found.stderr
     assert answer(*command, "-1", "-o", "", "--data-dir", image).code == 2
@@ -192,7 +195,7 @@ def test_every_command_that_writes_refuses_what_cannot_be_written_in_one_line(im
 
 @pytest.mark.parametrize("command", [["report"], ["export"]], ids=" ".join)
 def test_a_file_that_is_named_is_replaced_only_with_overwrite(image, tmp_path, command):
-    path = tmp_path / "file"
+    path = tmp_path / "file.html"
     path.write_text("mine")
     found = answer(*command, "-1", "-o", path, "--data-dir", image)
     assert (found.code, found.stderr) == (
@@ -201,6 +204,28 @@ def test_a_file_that_is_named_is_replaced_only_with_overwrite(image, tmp_path, c
     assert path.read_text() == "mine"
     assert answer(*command, "-1", "-o", path, "--overwrite", "--data-dir", image).code == 0
     assert path.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("command", [["report", "-1"], ["analyse", "-1"], ["campaign", "two.toml"]], ids=" ".join)
+@pytest.mark.parametrize("name", ["x.pdf", "x", "x.html.gz"])
+def test_a_report_under_the_name_of_another_kind_of_file_is_refused_before_the_work(
+    image, tmp_path, monkeypatch, command, name
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two.toml").write_text(CAMPAIGN)
+    found = answer(*command, "-o", name, "--data-dir", image)
+    assert (found.code, found.stderr) == (
+        1,
+        f"beamline: {name}: a report is an HTML page; expected a name ending in .html or .htm"
+        " (figures as PDF, SVG or PNG: --figures FOLDER --figure-format FORMAT)\n",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["two.toml"]
+
+
+def test_a_report_may_end_as_any_html_page(image, tmp_path):
+    for name in ("x.htm", "x.HTML"):
+        assert answer("report", "-1", "-o", tmp_path / name, "--data-dir", image).code == 0
+        assert (tmp_path / name).read_text().startswith("<!doctype html>")
 
 
 def holding_data(folder):
