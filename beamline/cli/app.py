@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 
 WRONG_COMMAND_LINE, INTERRUPTED = 2, 130  # exit codes; 1 is any other error
+QUERY = "RUN, scan ids FROM:TO, technique=, sample=, edge=, plan=, since=, until=, or all"
 TAKES_RUN = {"ignore_unknown_options": True}  # -1 is a run, not an option
 
 
@@ -48,6 +49,14 @@ def _run_names(context: typer.Context, value: str | list[str] | None) -> str | l
         if Path(name).suffix and Path(name).is_file():
             hint = "a recipe is given by --recipe" if context.info_name == "analyse" else "`beamline import` reads it"
             raise typer.BadParameter(f"{name!r} is a file; expected a uid, a scan id, or -1 for the newest ({hint})")
+    return value
+
+
+def _queries(context: typer.Context, value: list[str]) -> list[str]:
+    """Refuse terms that cannot select runs: empty ones, mistyped options, and names as `_run_names` does."""
+    if empty := [term for term in value if not term.strip()]:
+        raise typer.BadParameter(f"{empty[0]!r} selects no run; expected {QUERY}")
+    _run_names(context, [term for term in value if "=" not in term or term.startswith("-")])
     return value
 
 
@@ -313,7 +322,8 @@ def reprocess(
         list[str],
         typer.Argument(
             metavar="QUERY...",
-            help="Which runs: RUN, scan ids FROM:TO, technique=, sample=, edge=, plan=, since=, until=, or all.",
+            callback=_queries,
+            help=f"Which runs: {QUERY}.",
         ),
     ],
     settings: Annotated[

@@ -132,6 +132,28 @@ def test_a_data_folder_that_is_none_is_one_line_for_every_command(tmp_path, comm
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        (
+            [""],
+            "'' selects no run; expected RUN, scan ids FROM:TO, technique=, sample=, edge=, plan=, since=, until=, or",
+        ),
+        (["technique=xas", "  "], "'  ' selects no run; expected RUN, scan ids FROM:TO, "),
+        (["all", "--setting=x"], "no such option: --setting=x; did you mean --settings?"),
+        (["1\n2"], r"'1\n2' names no run; expected a uid, a scan id, or -1 for the newest"),
+    ],
+)
+def test_what_selects_no_run_to_reduce_again_is_a_wrong_command_line(tmp_path, terms, said):
+    found = answer("reprocess", *terms, "--data-dir", tmp_path)
+    assert found.code == 2
+    assert said in found.stderr
+    assert found.stderr.count("\n") == 1
+    for known in (["-1"], ["1:3"], ["sample=a b"], ["all"]):
+        assert answer("reprocess", *known, "--data-dir", tmp_path).stderr.startswith("beamline: ")
+        assert answer("reprocess", *known, "--data-dir", tmp_path).code == 1  # there are no runs
+
+
 @pytest.fixture
 def raises(monkeypatch):
     """Let `runs` raise an error that nobody foresaw."""
