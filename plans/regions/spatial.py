@@ -8,6 +8,7 @@ from typing import Self
 
 from callbacks.contract import StxmRegion
 from plans.errors import PlanError
+from plans.regions.edges import first_repeated
 from plans.regions.steps import Steps, check_ascending, check_whole_steps
 from plans.regions.text import assignments, plain, read_number
 
@@ -131,12 +132,15 @@ class StxmRegions:
     Raises
     ------
     PlanError
-        When lines are not of as many pixels in all regions, or there are more than `MAX_PIXELS`.
+        When a region is given twice, which would be measured twice, lines are not of as many pixels in all regions, or
+        there are more than `MAX_PIXELS`.
     """
 
     regions: tuple[SpatialRegion, ...]
 
     def __post_init__(self) -> None:
+        if twice := first_repeated(map(str, self.regions)):
+            raise PlanError(f"spatial region '{twice}': is given twice; expected each region once")
         first, *others = self.regions
         for region in others:
             if len(region.x) != len(first.x):

@@ -61,6 +61,14 @@ def test_a_single_y_is_one_line():
             "x=0:1:0.1 y=0:1:0.1; x=0:1:0.05 y=0:1:0.1",
             "spatial region 'x=0:1:0.05 y=0:1:0.1': 21 pixels a line, expected 11 as in 'x=0:1:0.1 y=0:1:0.1'",
         ),
+        (
+            "x=0:1:0.1 y=0:1:0.1; x=2:3:0.1 y=0; x=0.0:1:0.10 y=0:1:0.1",
+            "spatial region 'x=0:1:0.1 y=0:1:0.1': is given twice; expected each region once",
+        ),
+        (
+            "x=-0.45:0.45:0.1 y=-0.45:0.45:0.1; centre=0,0 size=1 step=0.1",
+            "spatial region 'x=-0.45:0.45:0.1 y=-0.45:0.45:0.1': is given twice",
+        ),
         ("centre=0,0 size=1 step=0.3", "x: size 1 um is not a whole number of steps of 0.3 um"),
         ("centre=0 size=1 step=0.1", "centre: '0' is not x,y"),
         ("centre=0,0 size=1,2,3 step=0.1", "size: '1,2,3' is not x,y"),
@@ -85,7 +93,8 @@ def axes(draw, columns=None):
 @st.composite
 def regions(draw):
     columns = draw(st.integers(2, 60))
-    return StxmRegions(tuple(SpatialRegion(draw(axes(columns)), draw(axes())) for _ in range(draw(st.integers(1, 4)))))
+    one = st.builds(SpatialRegion, axes(columns), axes())
+    return StxmRegions(tuple(draw(st.lists(one, min_size=1, max_size=4, unique=True))))
 
 
 @given(regions())
