@@ -25,7 +25,7 @@ from beamline.operations.runs import (
     summary_lines,
     summary_warnings,
 )
-from beamline.storage.runs import UNREADABLE_REDUCTION
+from beamline.storage.runs import OF_REDUCTION
 from beamline.text import clean, encodable, shortened, with_sigma
 from callbacks.contract import NOT_TAKEN
 from callbacks.wording import number_of
@@ -307,9 +307,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     console.print(Text.assemble((scan, "bold"), "  ", what))
     table = TextTable.grid(padding=(0, 2))
     table.add_row("raw run", summary["raw_uid"])
-    unreadable = any(problem.startswith(UNREADABLE_REDUCTION) for problem in summary["problems"])
-    none = "none that can be read" if unreadable else "none: the run has not been reduced"
-    table.add_row("derived run", summary["derived_uid"] or none)
+    told = summary.get("not_reduced") or any(problem.startswith(OF_REDUCTION) for problem in summary["problems"])
+    if summary["derived_uid"] or not told:  # why there is none is said once
+        table.add_row("derived run", summary["derived_uid"] or "none: the run has not been reduced")
     if runs := summary.get("runs"):
         table.add_row("last of the runs", ", ".join(uid[:8] for uid in runs))
     if (series := summary.get("series")) and series.get("axis"):

@@ -22,7 +22,7 @@ from callbacks.contract import CONTINUES, DERIVATION, Stream, reduction_of
 logger = logging.getLogger(__name__)
 
 SHOWN_OF_UID = 8  # characters
-UNREADABLE_REDUCTION = "the reduction "  # what a problem of a raw run begins with, of a reduction that cannot be read
+OF_REDUCTION = "the reduction "  # what a problem of a raw run begins with that says why there is no reduction to show
 
 
 @dataclass(frozen=True)
@@ -292,12 +292,12 @@ class Runs:
             try:
                 derived = self.load(entry)
             except BeamlineError as error:
-                unreadable.append(f"{UNREADABLE_REDUCTION}{entry.uid[:8]} cannot be read: {error}")
+                unreadable.append(f"{OF_REDUCTION}{entry.uid[:8]} cannot be read: {error}")
                 continue
             if Stream.RESULT in derived.streams:
                 raw.problems += [*derived.problems, *unreadable]
                 return raw, derived
-            unreadable += derived.problems
+            unreadable += [f"{OF_REDUCTION}{entry.uid[:8]} has no result: {problem}" for problem in derived.problems]
         raw.problems += unreadable
         return raw, None
 

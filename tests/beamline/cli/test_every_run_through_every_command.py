@@ -276,16 +276,20 @@ def assert_frames_are_missing(folder, uid, out):
     success(answer(*command, "--data-dir", folder))
 
 
-def test_a_reduction_that_cannot_be_read_is_not_said_to_be_none(tmp_path):
+def test_why_there_is_no_reduction_to_show_is_said_once(tmp_path):
     image = stxm_documents(np.full((1, 100, 200), 400.0), [700.0], np.arange(200.0), np.arange(100.0))
-    for reduced, words in ((False, "none: the run has not been reduced"), (True, "none that can be read")):
+    for reduced, label, words in (
+        (False, "derived run", "none: the run has not been reduced"),
+        (True, "problem", " cannot be read: "),
+    ):
         folder = tmp_path / ("reduced" if reduced else "not reduced")
         uid = keep(folder, image, reduced=reduced)
         if reduced:
             shutil.rmtree(Layout(folder).derived)  # of its large arrays
         shown = success(answer("show", uid, "--data-dir", folder)).stdout
-        (line,) = [line for line in shown.splitlines() if line.startswith("derived run")]
-        assert line.split(maxsplit=2)[2].strip() == words
+        (line,) = [line for line in shown.splitlines() if line.startswith(("derived run", "problem"))]
+        assert line.startswith(label)
+        assert words in " ".join(shown.split())
 
 
 @pytest.mark.parametrize("name", MEASURED)
