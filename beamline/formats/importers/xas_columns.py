@@ -106,7 +106,7 @@ def scan_of_columns(
     Raises
     ------
     ValueError
-        When there is no energy, nothing beside it, or what is not an energy; in one line.
+        When there is no energy, nothing beside it, what is not an energy, or an uncertainty below zero; in one line.
     """
     columns = [_measurable(one, problems) for one in columns]
     energy = _energy(columns, what, d_spacing, problems)
@@ -119,7 +119,7 @@ def scan_of_columns(
     columns = [Column(one.name, one.unit, one.values[known]) for one in columns]
     energy, times = energy[known], None if times is None else times[known]
     problems += _order(energy)
-    places = {name: columns[index] for name, index in what.items()}
+    places = _with_known_sigmas({name: columns[index] for name, index in what.items()}, energy, problems)
     dwell = _in_unit(places.get(DWELL), TIME, "s", problems)
     channels = _channels(_Table(columns, places, energy, dwell, problems), forms or {})
     if (span := float(np.ptp(energy))) < LEAST_SPAN * float(energy.max()):
@@ -154,6 +154,26 @@ def _measurable(column: Column, problems: list[str]) -> Column:
         return column
     problems.append(f"{column.name}: {beyond.sum()} values are beyond {LARGEST:g}; they count as not measured")
     return Column(column.name, column.unit, np.where(beyond, np.nan, column.values))
+
+
+def _with_known_sigmas(places: Mapping[str, Column], energy: FloatArray, problems: list[str]) -> dict[str, Column]:
+    """Leave out columns of uncertainties that have none, as programs write zeros; `ValueError` for one below zero."""
+    kept = {}
+    for name, column in places.items():
+        if name.endswith(SIGMA):
+            if (below := np.flatnonzero(column.values < 0)).size:
+                raise ValueError(
+                    f"{column.name}: {len(below)} of {len(column.values)} uncertainties are below zero, the first"
+                    f" {column.values[below[0]]:g} at {energy[below[0]]:g} eV; expected standard uncertainties"
+                )
+            if not (column.values > 0).any():
+                own = name.removesuffix(SIGMA)
+                problems.append(
+                    f"{column.name}: no value is above zero; the uncertainty of {own} is taken as not known"
+                )
+                continue
+        kept[name] = column
+    return kept
 
 
 def _energy(columns: Sequence[Column], what: Mapping[str, int], d_spacing: float, problems: list[str]) -> FloatArray:

@@ -25,6 +25,35 @@ def problems(run):
     return run[0][1]["import_problems"]
 
 
+def test_uncertainties_that_are_all_zero_are_taken_as_not_known_and_said_to_be(tmp_path):
+    columns = [ENERGY, MU + np.random.default_rng(1).normal(0.0, 0.01, len(MU))]
+    zeros = np.zeros(len(MU))
+    found = []
+    for name, more in (("with", [zeros]), ("nan", [zeros + np.nan]), ("without", [])):
+        heading = "energy mu mu_err\n" if more else "energy mu\n"
+        (run,) = imported(write(tmp_path / f"{name}.txt", [*columns, *more], heading, form="%.12g"))
+        found.append((events_of(run)["mu_sigma"], problems(run)))
+    said = "mu_err: no value is above zero; the uncertainty of mu is taken as not known"
+    for sigma, told in found[:2]:
+        np.testing.assert_array_equal(sigma, found[2][0])
+        np.testing.assert_allclose(sigma, 0.01, rtol=0.3)
+        assert [line for line in told if line not in found[2][1]] == [said]
+
+
+@pytest.mark.parametrize("header", ["energy mu mu_err\n", "energy tey tey_sigma\n", "energy i0 tey i0_err\n"])
+def test_an_uncertainty_below_zero_is_refused_by_column_and_energy(tmp_path, header):
+    width = len(header.split())
+    sigma = np.full(len(ENERGY), 0.01)
+    sigma[[3, 7]] = -0.02
+    path = write(tmp_path / "a.txt", [ENERGY, *[MU] * (width - 2), sigma], header)
+    with pytest.raises(BeamlineError) as error:
+        imported(path)
+    assert str(error.value) == (
+        f"{path}: {header.split()[-1]}: 2 of {len(ENERGY)} uncertainties are below zero, the first -0.02 at"
+        f" {ENERGY[3]:g} eV; expected standard uncertainties"
+    )
+
+
 @pytest.mark.parametrize(
     ("header", "separator", "end", "encoding"),
     [
