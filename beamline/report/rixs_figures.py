@@ -61,7 +61,8 @@ def rixs_map(
     axes.set(xlabel=axis_label, ylabel="excitation energy (eV)", title=title)
     if window is not None:
         axes.set_xlim(*window)
-    bar = figure.colorbar(image, ax=axes, label="counts per column and 10⁶ counts of I0", pad=0.01)
+    # Right of both panels: between them its label would be read as that of the axis of the yield.
+    bar = figure.colorbar(image, ax=[axes, side], label="counts per column and 10⁶ counts of I0", pad=0.01)
     bar.set_ticks(_spread_ticks(image.norm))
     low, high = (emission[inside][0], emission[inside][-1]) if window is None else window
     total = np.nansum(shown, axis=1)

@@ -53,6 +53,15 @@ def test_the_partial_yield_says_over_what_and_of_what_and_its_numbers_do_not_tou
     assert all(right < left for (_, right), (left, _) in itertools.pairwise(boxes))
 
 
+def test_the_scale_of_colours_does_not_stand_where_an_axis_of_the_partial_yield_would():
+    figure = rixs_figures.rixs_map(np.arange(9.0), np.arange(50.0), np.outer(np.arange(9), np.ones(50)), title="map")
+    figure.draw_without_rendering()
+    of_map, of_yield, bar = (axes.get_window_extent() for axes in figure.axes)
+    assert of_map.x1 < of_yield.x0 < of_yield.x1 < bar.x0
+    assert figure.axes[2].yaxis.label.get_window_extent().x0 > of_yield.x1
+    assert all(inside_of(figure, [figure.axes[2].yaxis.label]))
+
+
 @pytest.mark.long
 def test_the_residuals_of_elastic_lines_and_their_titles_are_shown_whole():
     fit = {
