@@ -13,10 +13,11 @@ import numpy as np
 from beamline.errors import BeamlineError
 from beamline.operations.analyse_rixs import PooledMaps, calibration_line, keep_pooled
 from beamline.operations.analyse_rixs import summary_of as summary_of_maps
+from beamline.operations.analysed_absorption import SCALE_NOT_KNOWN
 from beamline.operations.analysed_maps import pooled_of
-from beamline.operations.analysed_spectra import gather, technique_of_all
-from beamline.operations.gathered import Gathered
-from beamline.operations.problems import problems_of
+from beamline.operations.analysed_spectra import AS_READ, gather, technique_of_all
+from beamline.operations.gathered import NOT_TAKEN_OFF, Gathered
+from beamline.operations.problems import problems_of, said_on_import
 from beamline.operations.recipes import read_recipe
 from beamline.operations.runs import interruptions, shown_name
 from beamline.report.analysed import analysed_figures, labels, tables
@@ -28,7 +29,7 @@ from beamline.storage.runs import Entry, Runs
 from beamline.techniques.settings import shown_settings
 from beamline.text import shortened
 from callbacks.analysis import Recipe, analyse
-from callbacks.analysis.analyse import is_map
+from callbacks.analysis.analyse import OF_ONE_RUN, is_map
 from callbacks.contract import ANALYSED, NOT_TAKEN, AnalysedResult
 from callbacks.wording import number_of
 
@@ -145,7 +146,7 @@ def _not_there(found: Gathered, recipe: Recipe) -> list[str]:
 def contents_of(analysed: Analysed) -> PageContents:
     """Give what the report of an analysis holds."""
     result, measures = analysed.result, list(analysed.recipe.measures)
-    maps = _maps_of(analysed)
+    maps, assumed = _maps_of(analysed), list(map(str, result.assumed))
     samples = ", ".join(dict.fromkeys(shortened(sample) for sample in map(str, result.row_sample)))
     settings = shown_settings(
         analysed.recipe.model_dump(mode="json", exclude_defaults=True, exclude={"regions": KEPT_WHOLE["regions"]})
@@ -154,8 +155,9 @@ def contents_of(analysed: Analysed) -> PageContents:
         title=f"{number_of(len(analysed.runs), 'run')} of {TITLES[analysed.recipe.technique]}: {samples}",
         subtitle=f"derived run {analysed.uid}",
         verdict=f"{number_of(len(result.row_run), 'spectrum')}; {_counted(analysed)}.",
-        warnings=[*map(str, result.assumed), *_problems(analysed)],
-        remarks=_refused(analysed),
+        warnings=[*(note for note in assumed if not _stands(note)), *_problems(analysed, imported=False)],
+        remarks=[*_refused(analysed), *_problems(analysed, imported=True)],
+        notes=[note for note in assumed if _stands(note)],
         drawn=[*analysed_figures(result, measures), *_figures_of_maps(maps)],
         tables=tables(result, measures),
         provenance=[
@@ -210,11 +212,18 @@ def _refused(analysed: Analysed) -> list[str]:
     return found
 
 
-def _problems(analysed: Analysed) -> list[str]:
+def _stands(note: str) -> bool:
+    """Tell whether a note says what holds of any such analysis, and is no finding of this one."""
+    return note.endswith((SCALE_NOT_KNOWN, AS_READ, OF_ONE_RUN, NOT_TAKEN_OFF))
+
+
+def _problems(analysed: Analysed, *, imported: bool | None = None) -> list[str]:
+    """Say what the runs leave out: all of it, what their import said, or what it did not."""
     return [
         f"{shown_name(raw)}: {problem}"
         for raw, problems in zip(analysed.runs, analysed.problems, strict=True)
         for problem in problems
+        if imported is None or imported == (problem in said_on_import(raw))
     ]
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from beamline.acquire.references import channel_of
 from beamline.endstation.config import unknown
 from beamline.errors import BeamlineError
-from beamline.operations.gathered import Gathered
+from beamline.operations.gathered import NOT_TAKEN_OFF, Gathered
 from beamline.operations.runs import shown_name, technique_of
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
@@ -59,7 +59,7 @@ def gather_spectra(found: Gathered, runs: Runs, pairs: list[tuple[Run, Run]], re
     ):
         found.notes.append(SCALE_NOT_KNOWN)
     if recipe.channel == TFY and recipe.self_absorption is None:
-        found.notes.append(f"{TFY} is as measured, with its self-absorption: no [self_absorption] is given")
+        found.notes.append(f"{TFY} is as measured, with its self-absorption: {NOT_TAKEN_OFF}")
     if offsets:
         rows = ("rows",)
         found.more = {

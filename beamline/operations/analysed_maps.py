@@ -12,7 +12,7 @@ from beamline.acquire.references import channel_of
 from beamline.errors import BeamlineError
 from beamline.operations.analyse_rixs import pool_reduced, relative_intensity
 from beamline.operations.analysed_absorption import absorption_of, escape_of
-from beamline.operations.gathered import Gathered
+from beamline.operations.gathered import NOT_TAKEN_OFF, Gathered
 from beamline.operations.runs import shown_name, technique_of
 from beamline.storage.results import Run
 from beamline.storage.runs import Runs
@@ -64,7 +64,7 @@ def gather_maps(found: Gathered, runs: Runs, pairs: list[tuple[Run, Run]], recip
         said.append(f"{shown_name(one.raw)}: {_said(one.absorption[1], corrected[-1])}")
         found.rows += _cuts(found, one.raw, measured, corrected[-1].map, recipe)
     if maps and recipe.self_absorption is None:
-        found.notes.append("maps are as measured, with their self-absorption: no [self_absorption] is given")
+        found.notes.append(f"maps are as measured, with their self-absorption: {NOT_TAKEN_OFF}")
     if pooled is not None:
         found.more = _kept(_with(pooled, corrected) if corrected else pooled)
 

@@ -8,6 +8,8 @@ from beamline.storage.results import Run
 from callbacks.analysis import Pixels, Row
 from callbacks.contract import Quantity
 
+NOT_TAKEN_OFF = "no [self_absorption] is given"
+
 
 @dataclass
 class Gathered:

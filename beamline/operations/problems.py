@@ -30,9 +30,7 @@ def problems_of(raw: Run, interruptions: list[dict[str, Any]]) -> list[str]:
     interruptions : list of dict
         When it was held, as `beamline.operations.runs.interruptions` lists it; a gap there is not named again.
     """
-    imported = raw.start.get("import_problems", [])
-    found = [str(each) for each in imported] if isinstance(imported, list) else [str(imported)]
-    found += [str(each) for each in getattr(raw, "problems", [])]
+    found = said_on_import(raw) + [str(each) for each in getattr(raw, "problems", [])]
     primary = raw.streams.get(Stream.PRIMARY)
     measured, planned = len(primary) if primary else 0, planned_points(raw.start)
     if planned is not None and measured < planned:
@@ -40,6 +38,12 @@ def problems_of(raw: Run, interruptions: list[dict[str, Any]]) -> list[str]:
         what = "sweeps" if _block(raw.start).get("flown") else "points"
         found.append(f"{measured} of {least}{planned} {what} measured" + ("" if raw.stop else " so far"))
     return found + _gaps(raw, [held["time"] for held in interruptions])
+
+
+def said_on_import(raw: Run) -> list[str]:
+    """Give those of `problems_of` that an import found: what its file leaves out, and what was assumed of it."""
+    imported = raw.start.get("import_problems", [])
+    return [str(each) for each in imported] if isinstance(imported, list) else [str(imported)]
 
 
 def unreadable_frames(documents: Iterable[Document]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from beamline.operations.outputs import new_page, printed
+from beamline.operations.problems import said_on_import
 from beamline.operations.runs import (
     counted,
     file_name,
@@ -86,8 +87,8 @@ def write_report(
                 title=title,
                 subtitle=_subtitle(raw),
                 verdict=_verdict(summary),
-                warnings=_warnings(summary),
-                remarks=_remarks(summary),
+                warnings=_warnings(raw, summary),
+                remarks=[*said_on_import(raw), *_remarks(summary)],
                 drawn=chain(
                     technique.figures(raw, derived, runs.documents(entry), title), _of_series(runs, raw, technique)
                 ),
@@ -132,11 +133,12 @@ def _verdict(summary: Mapping[str, Any]) -> str:
     return "; ".join([*parts, *(f"{label}: {text}" for label, text in summary_lines(summary))]) + "."
 
 
-def _warnings(summary: Mapping[str, Any]) -> list[str]:
-    found = []
+def _warnings(raw: Run, summary: Mapping[str, Any]) -> list[str]:
+    found, imported = [], said_on_import(raw)
     if summary["exit_status"] != "success":
         found.append(f"the run ended with {summary['exit_status']}: {summary['reason'] or 'no reason given'}")
-    return [*found, *summary_warnings(summary), *summary["problems"]]
+    problems = [problem for problem in summary["problems"] if problem not in imported]
+    return [*found, *summary_warnings(summary), *problems]
 
 
 def _remarks(summary: Mapping[str, Any]) -> list[str]:

@@ -37,7 +37,10 @@ class PageContents(NamedTuple):
     drawn : iterable of (heading, caption, figure)
     provenance : sequence of (name, value)
     remarks : sequence of str
-        What concerns some of its frames or points: shown in yellow. The verdict is green where there is neither.
+        What concerns some of its frames or points, or the import of its file: shown in yellow. The verdict is green
+        where there is neither.
+    notes : sequence of str
+        What holds of any such result and asks for nothing: shown in grey.
     tables : iterable of PageTable
     """
 
@@ -48,6 +51,7 @@ class PageContents(NamedTuple):
     drawn: Iterable[Drawn]
     provenance: Sequence[tuple[str, str]]
     remarks: Sequence[str] = ()
+    notes: Sequence[str] = ()
     tables: Iterable[PageTable] = ()
 
 
@@ -71,6 +75,7 @@ def write_page(path: Path, contents: PageContents, to_print: Print | None = None
         verdict=contents.verdict,
         warnings=contents.warnings,
         remarks=contents.remarks,
+        notes=contents.notes,
         figures=[{"heading": heading, "caption": caption, "png": as_png(figure)} for heading, caption, figure in drawn],
         tables=list(contents.tables),
         provenance=contents.provenance,

@@ -155,7 +155,7 @@ def analysis_shown(runs: Runs, name: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        For JSON: ``uid``; title, subtitle, verdict, warnings, remarks, tables and provenance as of
+        For JSON: ``uid``; title, subtitle, verdict, warnings, remarks, notes, tables and provenance as of
         `beamline.report.page.PageContents`; ``figures``, of each heading, caption and PNG in base 64; ``runs``, uid
         and name of each.
 
@@ -173,6 +173,7 @@ def analysis_shown(runs: Runs, name: str) -> dict[str, Any]:
         "verdict": clean(contents.verdict),
         "warnings": [clean(each) for each in contents.warnings],
         "remarks": [clean(each) for each in contents.remarks],
+        "notes": [clean(each) for each in contents.notes],
         "figures": [
             {"heading": clean(heading), "caption": clean(caption), "png": as_png(figure)}
             for heading, caption, figure in contents.drawn

@@ -82,6 +82,14 @@ def test_a_steady_ring_current_does_not_lie_on_the_frame():
     assert right.get_ylim() == (0.0, pytest.approx(550.0))
 
 
+def test_what_holds_of_any_such_result_is_grey_and_its_box_green(tmp_path):
+    path = tmp_path / "report.html"
+    write_page(path, PageContents("t", "s", "v", [], drawn=[], provenance=[], notes=["scales <b> are as read"]))
+    page = path.read_text()
+    assert '<div class="good">' in page
+    assert '<div class="note">scales &lt;b&gt; are as read</div>' in page
+
+
 @pytest.mark.parametrize(
     ("warnings", "remarks", "colour"),
     [([], [], "good"), ([], ["frame 1: I0 partial"], "noted"), (["no energy calibration"], ["frame 1"], "bad")],
@@ -91,4 +99,5 @@ def test_the_box_is_red_only_for_what_concerns_the_whole_run(tmp_path, warnings,
     write_page(path, PageContents("t", "s", "v", warnings, drawn=[], provenance=[], remarks=remarks))
     page = path.read_text()
     assert f'<div class="{colour}">' in page
+    assert page.count('<div class="noted">') == bool(remarks)  # below what is red
     assert all(f"<li>{text}</li>" in page for text in [*warnings, *remarks])

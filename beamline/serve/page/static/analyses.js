@@ -120,6 +120,7 @@ export class AnalysesView {
     this.about.replaceChildren(make("div", { className: "card" },
       make("h2", {}, found.title), make("p", { className: "hint" }, found.subtitle), make("p", {}, found.verdict),
       ...[...found.warnings, ...found.remarks].map((each) => make("p", { className: "warning" }, each)),
+      ...found.notes.map((each) => make("p", { className: "hint" }, each)),
       make("p", { className: "buttons" }, "Of: ", ...runs),
       make("p", { className: "buttons" }, "Download: ", ...links),
       printForm(found.uid),
