@@ -37,6 +37,12 @@ def shortened(text: object, most: int = MOST_CHARACTERS) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def shortened_within(text: object, most: int) -> str:
+    """Clean a text, and leave out its middle where it is long: names of a series often differ at their ends only."""
+    text, half = clean(text), (most - 3) // 2  # the ellipsis has a blank to either side: names end in full stops, too
+    return text if len(text) <= most else f"{text[: most - 3 - half].rstrip()} … {text[-half:].lstrip()}"
+
+
 def encodable(text: str) -> str:
     """Make visible what no encoding can write: halves of surrogate pairs."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -16,14 +16,14 @@ from beamline.report.figures import Drawn
 from beamline.report.numbers import drawn_as
 from beamline.report.page import PageTable
 from beamline.report.stxm.pooled import capacities
-from beamline.text import shortened, with_sigma
+from beamline.text import MOST_CHARACTERS, shortened, shortened_within, with_sigma
 from callbacks.analysis.analyse import is_map
 from callbacks.contract import NOT_TAKEN, AnalysedResult, Quantity
 
 FloatArray = NDArray[np.floating]
 
 COLOURS = ("#1b6ca8", "#d1495b", "#5a9367", "#8a5fa8", "#c98a1b", "#3d3d3d", "#4fb0ae", "#a0522d")
-MOST_OF_A_SAMPLE = 40  # characters of its name in a label, which tells edge, part and run behind it
+MOST_OF_A_SAMPLE = 32  # characters of its name in a label, which tells edge, part and run behind it
 MOST_FITS = 12  # spectra whose fits are drawn
 DARK = 0.02  # of the maximum: what is below is not shown of a spectrum of emission
 ROUNDING = 1e-12  # of a spectrum: a residual below is rounding, and drawn as the line that it is
@@ -131,7 +131,7 @@ def tables(result: AnalysedResult, measures: Sequence[str]) -> Iterator[PageTabl
         status = result.quantities[f"{name}_status"].values
         rows = [
             [label, *(cell for key in numbers for cell in _cells(result, key, row)), str(status[row])]
-            for row, label in enumerate(labels(result))
+            for row, label in enumerate(labels(result, MOST_CHARACTERS))
             if str(status[row]) != NOT_TAKEN
         ]
         yield PageTable(name.replace("_", " "), [*header, "status"], rows)
@@ -154,12 +154,12 @@ def _ranked(result: AnalysedResult, name: str) -> Iterator[PageTable]:
             yield PageTable(f"{name}: combinations for {label}", ["combination", "reduced chi square", "p"], listed)
 
 
-def labels(result: AnalysedResult) -> list[str]:
-    """Name the rows for a reader: by sample, edge, part and run, as far as these differ."""
+def labels(result: AnalysedResult, most: int = MOST_OF_A_SAMPLE) -> list[str]:
+    """Name the rows for a reader: by sample, of `most` characters, edge, part and run, as far as these differ."""
     edges, parts = _edges(result), list(map(str, result.row_part))
     told = []
     for row, (state, edge, part) in enumerate(zip(_states(result), edges, parts, strict=True)):
-        words = [shortened(state[0], MOST_OF_A_SAMPLE)]
+        words = [shortened_within(state[0], most)]
         words += [edge] if len(set(edges)) > 1 else []
         words += [part] if len(set(parts)) > 1 else []
         words += [str(result.row_run[row])[:8]] if _has_several(result, state) else []
@@ -255,7 +255,7 @@ def _in_one_panel(result: AnalysedResult, rows: NDArray[np.intp]) -> dict[int, s
     states, parts = _states(result), [str(part) for part in result.row_part]
     several, told = len({parts[row] for row in rows}) > 1, {}
     for row in map(int, rows):
-        words = [shortened(states[row][0])]
+        words = [shortened_within(states[row][0], MOST_OF_A_SAMPLE)]
         words += [parts[row]] if several else []
         words += [str(result.row_run[row])[:8]] if _has_several(result, states[row]) else []
         told[row] = " ".join(words)

@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 from numpy.typing import NDArray
 
 from beamline.storage import Run
-from beamline.text import shortened
+from beamline.text import shortened, shortened_within
 from callbacks.contract import Key, Stream
 
 FloatArray = NDArray[np.floating]
@@ -37,7 +37,7 @@ class Member:
 
 
 MOST_LINES = 3  # of a text in a figure
-MOST_OF_A_TICK, MOST_OF_A_LEGEND = 40, 80  # characters: what is longer leaves no room for the panel
+MOST_OF_A_TICK, MOST_OF_A_LEGEND = 40, 64  # characters: what is longer leaves no room for the panel
 CHARACTER_WIDTH = 0.6  # of the size of a font, on average and a little more
 ACCEPTED, REJECTED, MARKED = "#1b6ca8", "#b0b0b0", "#d1495b"
 
@@ -58,19 +58,26 @@ def literal(figure: Figure) -> Figure:
         if isinstance(named, FuncFormatter) and isinstance(axis.get_major_locator(), FixedLocator):
             # As `set_ticks` was given them: an axis that shares them with one below shows none of its own.
             names = [str(named(at)) for at in axis.get_ticklocs()]
-            axis.set_ticklabels([re.sub(r"(?<!\\)\$", r"\\$", shortened(name, MOST_OF_A_TICK)) for name in names])
+            axis.set_ticklabels(
+                [re.sub(r"(?<!\\)\$", r"\\$", shortened_within(name, MOST_OF_A_TICK)) for name in names]
+            )
     ticks = {label for axis in axes for label in (*axis.get_ticklabels(), *axis.get_ticklabels(minor=True))}
     for text in figure.findobj(Text):
         if text not in ticks:
             text.set_parse_math(False)
             text.set_text("\n".join(map(shortened, text.get_text().split("\n")[:MOST_LINES])))
     for text in (text for legend in figure.findobj(Legend) for text in legend.get_texts()):
-        text.set_text(shortened(text.get_text(), MOST_OF_A_LEGEND))
+        text.set_text(legend_text(text.get_text()))
     for one in figure.axes:
         one.title.set_text(
             "\n".join(fill(line, _title_width(one, figure)) for line in one.title.get_text().split("\n"))
         )
     return figure
+
+
+def legend_text(text: str) -> str:
+    """Give a text as a legend shows it, beside which the curves need their room."""
+    return shortened_within(text, MOST_OF_A_LEGEND)
 
 
 def _title_width(axes: Axes, figure: Figure) -> int:

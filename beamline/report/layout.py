@@ -13,6 +13,7 @@ from matplotlib.gridspec import GridSpec, SubplotSpec
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 
+from beamline.report.figures import legend_text
 from beamline.report.numbers import COLOUR_BAR
 
 # Widths of panels in units of the font's size. A curve with its numbers and label needs some 20 characters of them and
@@ -202,7 +203,7 @@ def _renew(figure: Figure, axes: Axes, legend: Legend) -> bool:
     handles: dict[str, Any] = {}
     for other in twins:
         found, names = other.get_legend_handles_labels()
-        handles |= dict(zip(names, found, strict=True))
+        handles |= dict(zip(map(legend_text, names), found, strict=True))
     texts = [text.get_text() for text in legend.get_texts()]
     if not texts or any(text not in handles for text in texts):  # made of what is not in the panel
         return False

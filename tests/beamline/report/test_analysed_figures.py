@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from beamline.report.analysed import analysed_figures, fits
+from beamline.report.analysed import analysed_figures, fits, tables
+from beamline.report.figures import literal
 from beamline.report.numbers import numbers_of
 from callbacks.analysis import Recipe, Row, Spectra, analyse
 
@@ -41,6 +42,19 @@ def test_data_fit_and_residual_are_columns_of_their_own_with_quantity_and_unit_i
     fitted = ["photon energy (eV)", "data: spectrum (counts)", "fit: spectrum (counts)"]
     assert [columns for columns in found if len(columns) == 3] == 3 * [fitted]
     assert [columns for columns in found if len(columns) == 2] == 3 * [["photon energy (eV)", "residual (counts)"]]
+
+
+def test_long_names_that_differ_at_their_ends_are_told_apart_and_leave_the_curves_their_room():
+    samples = [f"Li1.17Ni0.21Co0.08Mn0.54O2 electrode from the glove box, cycled, {at} mAh/g" for at in (100, 140, 180)]
+    result = analysed().model_copy(update={"row_sample": np.array(samples)})
+    (figure,) = (figure for heading, _, figure in analysed_figures(result, list(MEASURES)) if heading == "Spectra")
+    axes = literal(figure).axes[0]
+    figure.draw_without_rendering()
+    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert told == [f"Li1.17Ni0.21Co0 … led, {at} mAh/g" for at in (100, 140, 180)]
+    assert axes.get_legend().get_window_extent().width < 0.35 * axes.get_window_extent().width
+    (table, *_) = tables(result, list(MEASURES))
+    assert [row[0] for row in table.rows] == samples
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def test_long_names_and_dollars_leave_a_figure_for_print_whole(tmp_path):
     (file, *_) = write_figures([("Names", "", literal(figure))], tmp_path, FigureStyle(format="png"))
     assert file.exists()
     told = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert told == ["é" * 79 + "…", r"$\frac{1$ <b>", "pristine"]
+    assert told == ["é" * 31 + " … " + "é" * 30, r"$\frac{1$ <b>", "pristine"]
     assert axes.get_window_extent().width > 0.5 * figure.bbox.width
 
 
