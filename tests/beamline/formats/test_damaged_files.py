@@ -76,7 +76,7 @@ def test_a_mutated_header_or_text_image_is_imported_or_named(tmp_path):
 
 def test_a_mutated_header_or_table_of_point_spectra_is_imported_or_named(tmp_path):
     whole = write_sdf_points(tmp_path / "whole")
-    assert len(answer(sdf_documents(whole))) == 2  # what its detectors are taken for
+    assert len(answer(sdf_documents(whole))) == 3  # the zone of its times, and what its detectors are taken for
     for seed in SEEDS:
         rng = random.Random(seed)
         scan = shutil.copytree(whole, tmp_path / f"{seed}")
