@@ -104,23 +104,20 @@ class Ingester:
         return self.ingested
 
     def advance(self) -> bool:
-        """Ingest the next documents of every log.
+        """Ingest the next documents of every log, and of those that appear meanwhile: they are what somebody waits for.
 
         Returns
         -------
         bool
             False when there was nothing to do.
         """
-        for path, start in self._new:
-            if self._only is not None and path.stem not in self._only:
-                continue
-            try:
-                self._runs[path.stem] = _PendingRun(path, LogReader(path), start)
-            except LogError as error:  # it was there a moment ago
-                logger.error("%s", error)
-        runs = sorted(self._runs.values(), key=lambda run: run.start["time"])
-        worked = [self._advance(run) for run in runs]
-        return any(worked)
+        self._find()
+        left = sorted(self._runs.values(), key=lambda run: run.start["time"])
+        worked = False
+        while left:
+            worked |= self._advance(left.pop(0))
+            left = self._find() + left
+        return worked
 
     def check(self) -> None:
         """Check from time to time that the catalogue is still there.
@@ -167,6 +164,20 @@ class Ingester:
         self._claim.close()
         for run in self._runs.values():
             run.reader.close()
+
+    def _find(self) -> list[_PendingRun]:
+        """Give the runs whose logs have appeared since it was asked last."""
+        found = []
+        for path, start in self._new:
+            if self._only is not None and path.stem not in self._only:
+                continue
+            try:
+                self._runs[path.stem] = _PendingRun(path, LogReader(path), start)
+            except LogError as error:  # it was there a moment ago
+                logger.error("%s", error)
+            else:
+                found.append(self._runs[path.stem])
+        return found
 
     def _advance(self, run: _PendingRun) -> bool:
         """Ingest the next documents of a run, and handle what goes wrong; False when there was nothing to do."""
