@@ -63,7 +63,7 @@ def read_off(spectra: xr.DataArray, recipe: Mapping[str, Any], *, sigma: xr.Data
             raise BeamlineError(f"sigma: is {np.nanmin(noise):g}, expected above zero, or NaN where not measured")
         variance = np.where(noise > 0, noise**2, np.nan)
     checked = _recipe(recipe)
-    given = Spectra(ordered[axis].values.astype(float), values, variance)
+    given = Spectra(ordered[axis].values.astype(float), values, variance, alike=values.ndim > 1)
     status = np.full(given.shape, "ok", dtype=object)
     references, unlike = references_of(checked, {})
     if unlike:
@@ -71,7 +71,7 @@ def read_off(spectra: xr.DataArray, recipe: Mapping[str, Any], *, sigma: xr.Data
     found: dict[str, xr.DataArray] = {}
     try:
         if checked.normalise is not None:
-            given, said = normalised(given, checked.normalise, alike=bool(given.shape))
+            given, said = normalised(given, checked.normalise)
             status = said.astype(object)
         for name, measure in checked.measures.items():
             if not (status == "ok").any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -266,10 +267,10 @@ def _maps(number: int, pixels: Pixels, recipe: Recipe, references: References) -
             f"map{number}_x": Quantity(pixels.x, "position of each column", "um", axes[1:]),
             f"map{number}_y": Quantity(pixels.y, "position of each line", "um", axes[:1]),
         }
-    spectra, status = pixels.spectra, np.full(pixels.spectra.shape, "ok")
+    spectra, status = replace(pixels.spectra, alike=True), np.full(pixels.spectra.shape, "ok")
     try:
         if recipe.normalise is not None:
-            spectra, status = normalised(spectra, recipe.normalise.at(pixels.edge, spectra.energy), alike=True)
+            spectra, status = normalised(spectra, recipe.normalise.at(pixels.edge, spectra.energy))
     except ValueError as error:
         return found, [f"run {pixels.run[:8]}: no maps: {error}"]
     if not (status == "ok").any():

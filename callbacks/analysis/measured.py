@@ -63,6 +63,9 @@ class Spectra:
         What the points have in common where they are normalised, corrected, or cut out of a map.
     background : numpy.ndarray, shape (functions, n_energies), optional
         Functions of which the noise, too, makes a sum in the spectra, as a background of them was taken off.
+    alike : bool
+        Whether they are pixels, or of one kind as these are, of which those that are too thin are left out by what is
+        expected of them; see `callbacks.xas.expected`.
     """
 
     energy: FloatArray
@@ -70,6 +73,7 @@ class Spectra:
     variance: FloatArray
     shared: Shared | Causes | None = None
     background: FloatArray | None = None
+    alike: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -94,7 +98,8 @@ class Spectra:
             )
         background = None if self.background is None else self.background[:, inside]
         return Spectra(
-            self.energy[inside], self.values[..., inside], self.variance[..., inside], background=background
+            self.energy[inside], self.values[..., inside], self.variance[..., inside],
+            background=background, alike=self.alike,
         )  # fmt: skip
 
 

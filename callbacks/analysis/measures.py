@@ -94,7 +94,8 @@ class EdgePositionMeasure(_Measure):
 
     def measure(self, spectra: Spectra, references: References) -> Measured:
         """Read it off spectra."""
-        found = edge_position(spectra.energy, spectra.values, spectra.variance, **self.model_dump(exclude=COMMON))
+        settings = self.model_dump(exclude=COMMON)
+        found = edge_position(spectra.energy, spectra.values, spectra.variance, alike=spectra.alike, **settings)
         values = {
             "energy": Value(found.position, found.sigma, "energy at half of the edge jump", "eV"),
             "jump": Value(found.jump, found.jump_sigma, "edge jump there", scaled=True),
@@ -134,9 +135,8 @@ class WhiteLinesMeasure(_Measure):
 
     def measure(self, spectra: Spectra, references: References) -> Measured:
         """Read it off spectra."""
-        found = white_line_ratio(
-            spectra.energy, spectra.values, spectra.variance, **self.model_dump(exclude={"by", "of", "edge"})
-        )
+        settings = self.model_dump(exclude=COMMON)
+        found = white_line_ratio(spectra.energy, spectra.values, spectra.variance, alike=spectra.alike, **settings)
         areas, sigma = found.areas, np.sqrt(np.einsum("...ii->...i", found.areas_covariance))
         values = {
             "ratio": Value(found.ratio, found.sigma, "area of L3 over that of L2"),
@@ -156,7 +156,7 @@ class _InWindow(_Measure):
     def _moments(self, spectra: Spectra) -> Moments:
         return moments(
             spectra.energy, spectra.values, spectra.variance,
-            window=self.window, form=self.background, pre_edge=self.pre_edge,
+            window=self.window, form=self.background, pre_edge=self.pre_edge, alike=spectra.alike,
         )  # fmt: skip
 
     @property

@@ -90,15 +90,8 @@ class Pixels:
         return whole
 
 
-def normalised(spectra: Spectra, how: Normalisation, *, alike: bool = False) -> tuple[Spectra, NDArray[np.str_]]:
+def normalised(spectra: Spectra, how: Normalisation) -> tuple[Spectra, NDArray[np.str_]]:
     """Normalise spectra; give also "ok" for each, or why it could not be.
-
-    Parameters
-    ----------
-    spectra : Spectra
-    how : Normalisation
-    alike : bool
-        Whether they are pixels, or of one kind as these are; see `callbacks.xas.normalised.normalise_spectra`.
 
     Raises
     ------
@@ -107,10 +100,11 @@ def normalised(spectra: Spectra, how: Normalisation, *, alike: bool = False) -> 
     """
     found = normalise_spectra(
         spectra.energy, spectra.values, spectra.variance,
-        pre_edge=how.pre_edge, post_edge=how.post_edge, form=how.background, by=how.by, alike=alike,
+        pre_edge=how.pre_edge, post_edge=how.post_edge, form=how.background, by=how.by, alike=spectra.alike,
     )  # fmt: skip
     if not isinstance(spectra.shared, Causes):
-        return Spectra(spectra.energy, found.values, found.variance, found.shared), found.status
+        done = Spectra(spectra.energy, found.values, found.variance, found.shared, alike=spectra.alike)
+        return done, found.status
     moved, _ = normalised(Spectra(spectra.energy, spectra.values + spectra.shared.each(), spectra.shared.alone), how)
     causes = Causes.all_of(moved.values - found.values)
     return Spectra(spectra.energy, found.values, causes.alone, causes), found.status

@@ -48,7 +48,7 @@ def take(measure: Measure, spectra: Spectra, references: Mapping[str, Reference]
         return measure.measure(spectra, references)
     if isinstance(shared, Causes):
         return _take_by_causes(measure, spectra, shared, references)
-    alone = Spectra(spectra.energy, spectra.values, shared.alone, background=shared.background)
+    alone = replace(spectra, variance=shared.alone, shared=None, background=shared.background)
     found = measure.measure(alone, references)
 
     def slopes(direction: FloatArray) -> dict[str, FloatArray]:

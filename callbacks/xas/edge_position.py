@@ -22,6 +22,7 @@ from callbacks.xas.background import (
     propagated,
     windows,
 )
+from callbacks.xas.expected import holds_enough, too_thin
 
 FloatArray = NDArray[np.floating]
 
@@ -63,6 +64,7 @@ def edge_position(
     post_edge_form: Literal["mean", "line"] | None = None,
     search: Window | None = None,
     points: int | None = None,
+    alike: bool = False,
 ) -> EdgePosition:
     """Find where the rising edge passes half the edge jump.
 
@@ -88,6 +90,9 @@ def edge_position(
         them average noise, but move the position where the edge bends more than a cubic over so many steps, which its
         uncertainty does not tell. Default as few of 4, 8, 16 and 32 as make the slope six sigma; where none do, as many
         as make it the most.
+    alike : bool
+        Whether the spectra are of one kind, as pixels are: those of which too little is expected
+        (`callbacks.xas.expected`) are left out.
 
     Returns
     -------
@@ -106,7 +111,7 @@ def edge_position(
     The uncertainty is propagated through curve, background and jump. Of three edges at steps of a quarter of an
     electronvolt (smooth, with a white line, a mixture) with noise of 0.3 to 10 % of their height it held the truth in
     60 to 72 % of trials; with lines in place of cubics in 43 to 71 %. Where few spectra have a jump above three sigma,
-    those are kept to which noise has added: of these it holds few.
+    those are kept to which noise has added, and of these it holds few: that is what `alike` is for.
     """
     if points is not None and (points < 2 or points % 2):
         raise ValueError(f"points {points}: expected an even number, 2 or more")
@@ -144,6 +149,8 @@ def edge_position(
     status[~(crossing.significance > SIGMAS)] = "no crossing: it does not rise there by more than 3 sigma"
     status[(position <= pre[1]) | (position >= post[0])] = IN_WINDOW
     status[crossing.at_end] = "no crossing within the range searched"
+    if alike:
+        status[~holds_enough(rows, line.columns, jump_row, jump_here, jump_sigma)] = too_thin("edge jump")
     status[~(jump_here > SIGMAS * jump_sigma)] = NO_EDGE
     status[missing] = MISSING
     for places, said in gaps(energy, recorded):

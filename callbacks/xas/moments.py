@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from callbacks.fitting.rows import as_rows
 from callbacks.xas.background import MISSING, SIGMAS, Window, background, gaps, integrated, points_inside, windows
+from callbacks.xas.expected import holds_enough, too_thin
 
 FloatArray = NDArray[np.floating]
 Background = Literal["none", "constant", "linear"]
@@ -48,6 +49,7 @@ def moments(
     window: Window,
     form: Background = "linear",
     pre_edge: Window | None = None,
+    alike: bool = False,
 ) -> Moments:
     """Integrate spectra over a window, by trapezoids from end to end, and find the centroid of what is in it.
 
@@ -66,6 +68,9 @@ def moments(
         Of what is fitted before the edge and taken off.
     pre_edge : tuple of float, optional
         eV, where it is fitted; default beside the edge of the mean of the spectra (`callbacks.xas.background.windows`).
+    alike : bool
+        Whether the spectra are of one kind, as pixels are: those of which too little is expected
+        (`callbacks.xas.expected`) have no centroid.
 
     Returns
     -------
@@ -87,10 +92,12 @@ def moments(
     middle = 0.5 * (window[0] + window[1])
     weight = integrated(energy, window, "integration", recorded)
     matrix = np.stack([weight, weight * (energy - middle)])
+    beneath: FloatArray = np.zeros((len(energy), 0))
     if form != "none":
         pre = windows(energy, pre_edge, None, rows.mean)[0]
         before = points_inside(energy, pre, "pre-edge", 1 if form == "constant" else 2, recorded)
-        matrix = background(energy, rows.mean_variance, before, form).after_off(matrix)
+        fitted = background(energy, rows.mean_variance, before, form)
+        matrix, beneath = fitted.after_off(matrix), fitted.columns
     values = rows.values @ matrix.T
     covariance = (rows.variance @ (matrix[:, None] * matrix[None]).reshape(4, -1).T).reshape(-1, 2, 2)
     needed = (matrix != 0).any(axis=0)
@@ -100,6 +107,9 @@ def moments(
     area, area_sigma = values[:, 0], np.sqrt(covariance[:, 0, 0])
     status = np.full(len(values), "ok", dtype="<U60")
     status[~(area > SIGMAS * area_sigma)] = NO_AREA
+    if alike:
+        enough = holds_enough(rows, beneath, matrix[0], area, area_sigma)
+        status[(status == "ok") & ~enough] = too_thin("area")
     status[missing] = why
     ratio = np.divide(values[:, 1], area, out=np.full(len(area), np.nan), where=status == "ok")
     gradient = np.stack([-ratio, np.ones_like(ratio)], axis=1) / np.where(status == "ok", area, np.nan)[:, None]

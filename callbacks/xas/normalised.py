@@ -8,13 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.fitting.normal_equations import normal_equations, solve_normal_equations
-from callbacks.fitting.rows import Rows, as_rows
+from callbacks.fitting.rows import as_rows
 from callbacks.xas.background import (
     MISSING,
     NO_EDGE,
     SIGMAS,
-    LowRank,
     Window,
     background,
     gaps,
@@ -23,13 +21,9 @@ from callbacks.xas.background import (
     propagated,
     windows,
 )
+from callbacks.xas.expected import holds_enough, too_thin
 
 FloatArray = NDArray[np.floating]
-
-# Sigmas that a jump has to be expected to have. To first order, the interval of a quotient by a number of k sigma holds
-# the truth where |z| (k + z) < k for a standard normal z: in 72 % at 5, 80 % at 4; its mean is 1/k sigma too high.
-ENOUGH = 5.0
-TOO_THIN = "too thin: the edge jump expected is below 5 sigma"
 
 
 @dataclass(frozen=True)
@@ -127,7 +121,7 @@ def normalise_spectra(
         The mean in the window beyond the edge, or the area there.
     alike : bool
         Whether the spectra are of one kind and differ mostly by how much of it there is, as pixels do: those of which
-        too little is expected (`expected_jump`) are left out, by whatever they measured.
+        too little is expected (`callbacks.xas.expected`) are left out, whatever they measured.
 
     Returns
     -------
@@ -160,7 +154,8 @@ def normalise_spectra(
     status = np.full(len(rows), "ok", dtype="<U60")
     status[~(jump > SIGMAS * jump_sigma)] = NO_EDGE
     if alike:
-        status[(status == "ok") & ~(expected_jump(part, before, jump_row) > ENOUGH * jump_sigma)] = TOO_THIN
+        enough = holds_enough(part, before.columns, jump_row, jump, jump_sigma)
+        status[(status == "ok") & ~enough] = too_thin("edge jump")
     status[missing] = next((said for places, said in gaps(at, recorded) if weight[places].any()), MISSING)
     ok = status == "ok"
     divisor = np.where(ok, jump, np.nan)[:, None]
@@ -197,33 +192,3 @@ def normalise_spectra(
         jump_sigma=rows.restore(np.where(missing, np.nan, jump_sigma)),
         status=rows.restore(status),
     )
-
-
-def expected_jump(spectra: Rows, background: LowRank, jump: FloatArray) -> FloatArray:
-    """Give the jump of each spectrum that is expected by how much of the mean spectrum it holds, at all energies.
-
-    Parameters
-    ----------
-    spectra : Rows
-    background : LowRank
-        What a background is made of, which may lie beneath; shape (n_energies, rank).
-    jump : numpy.ndarray, shape (n_energies,)
-        Weights whose sum over a spectrum is its jump.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n,)
-        NaN where it cannot be told.
-
-    Notes
-    -----
-    Pixels that are chosen by a noisy jump, and divided by it, are those whose jump noise made larger: what is read off
-    them is too small. Each is fitted by the mean spectrum and a background, weighted by its own noise. Where that is
-    what it holds, its amount is the estimate of least variance, whose noise is then uncorrelated with that of anything
-    that does not depend on the amount and the background (E. L. Lehmann and G. Casella, Theory of Point Estimation,
-    2nd ed., Springer 1998, theorem 1.7 of chapter 2), as of all that is read off a normalised spectrum, to first order.
-    """
-    mean = np.nan_to_num(spectra.mean)
-    gram, offered = normal_equations(spectra.values, spectra.weights, np.vstack([mean, background.columns.T]))
-    amounts, _, _ = solve_normal_equations(gram, offered, non_negative=False)
-    return np.asarray(amounts[:, 0] * (jump @ mean))

@@ -8,11 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from callbacks.fitting.rows import Rows, as_rows
+from callbacks.fitting.rows import as_rows
 from callbacks.xas.background import (
     MISSING,
     NO_EDGE,
     SIGMAS,
+    LowRank,
     Window,
     background,
     gaps,
@@ -20,6 +21,7 @@ from callbacks.xas.background import (
     points_inside,
     windows,
 )
+from callbacks.xas.expected import holds_enough, too_thin
 
 FloatArray = NDArray[np.floating]
 
@@ -64,6 +66,7 @@ def white_line_ratio(
     post_edge: Window | None = None,
     step: Literal["arctan", "sharp"] = "arctan",
     width: float = 1.0,
+    alike: bool = False,
 ) -> WhiteLines:
     """Measure the areas of the L3 and L2 white lines and divide them.
 
@@ -86,6 +89,9 @@ def white_line_ratio(
         Form of a continuum step.
     width : float
         eV, full width at half maximum of the Lorentzian whose integral the arctan is.
+    alike : bool
+        Whether the spectra are of one kind, as pixels are: those of which too little is expected
+        (`callbacks.xas.expected`) are left out, and none for its own jump.
 
     Returns
     -------
@@ -113,7 +119,11 @@ def white_line_ratio(
     beside = windows(energy, pre_edge, post_edge)
     energy, rows = np.asarray(energy, dtype=float)[rows.spanned], rows.at(rows.spanned)
     continuum = _continuum(energy, edges, width if step == "arctan" else 0.0)
-    matrix = _functionals(energy, rows, beside, (l3_window, l2_window), continuum)
+    before = points_inside(energy, beside[0], "pre-edge", 3, rows.recorded)
+    line = background(energy, rows.mean_variance, before, "linear")
+    matrix = _functionals(
+        energy, rows.recorded, line, post_edge=beside[1], lines=(l3_window, l2_window), continuum=continuum
+    )
     values = rows.values @ matrix.T
     covariance = (rows.variance @ (matrix[:, None] * matrix[None]).reshape(9, -1).T).reshape(-1, 3, 3)
     needed = (matrix != 0).any(axis=0)
@@ -122,7 +132,11 @@ def white_line_ratio(
     sigma = np.sqrt(np.einsum("nii->ni", covariance))
     status = np.full(len(values), "ok", dtype="<U60")
     status[~(values[:, 2] > SIGMAS * sigma[:, 2])] = "no L2 line: its area is not above 3 sigma"
-    status[~(values[:, 0] > SIGMAS * sigma[:, 0])] = NO_EDGE
+    if alike:  # not by their own jump either, whose noise is in the areas beside it
+        enough = holds_enough(rows, line.columns, matrix[2], values[:, 2], sigma[:, 2])
+        status[(status == "ok") & ~enough] = too_thin("L2 area")
+    else:
+        status[~(values[:, 0] > SIGMAS * sigma[:, 0])] = NO_EDGE
     status[missing] = next((said for places, said in gaps(energy, rows.recorded) if needed[places].any()), MISSING)
     l2 = np.where(status == "ok", values[:, 2], np.nan)
     ratio = values[:, 1] / l2
@@ -141,20 +155,19 @@ def white_line_ratio(
 
 def _functionals(
     energy: FloatArray,
-    rows: Rows,
-    beside: tuple[Window, Window],
+    recorded: NDArray[np.bool_],
+    line: LowRank,
+    *,
+    post_edge: Window,
     lines: tuple[Window, Window],
     continuum: FloatArray,
 ) -> FloatArray:
     """Give the rows (3, n_energies) that make jump, L3 area and L2 area of a spectrum."""
-    recorded = rows.recorded
-    before = points_inside(energy, beside[0], "pre-edge", 3, recorded)
-    beyond = points_inside(energy, beside[1], "post-edge", 1, recorded)
-    line = background(energy, rows.mean_variance, before, "linear")
+    beyond = points_inside(energy, post_edge, "post-edge", 1, recorded)
     mean = beyond / beyond.sum()
     continuum = line.off(continuum)  # the line before the edge takes up the tail of an arctan
     if not mean @ continuum > 0:
-        raise ValueError(f"the post-edge window {beside[1][0]:g} to {beside[1][1]:g} eV lies below the edges")
+        raise ValueError(f"the post-edge window {post_edge[0]:g} to {post_edge[1]:g} eV lies below the edges")
     jump = line.after_off(mean) / (mean @ continuum)
     areas = np.stack(
         [integrated(energy, window, name, recorded) for window, name in zip(lines, ("L3", "L2"), strict=True)]
