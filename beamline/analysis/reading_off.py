@@ -20,6 +20,9 @@ from callbacks.analysis.measured import gaps_of
 from callbacks.analysis.rows import normalised
 from callbacks.analysis.shared_noise import take
 
+ENERGY_LOSS = "energy loss"  # what the energies of `spectrum_image` are
+POWER_LAW = {"background": "power_law"}
+
 
 def read_off(spectra: xr.DataArray, recipe: Mapping[str, Any], *, sigma: xr.DataArray | None = None) -> xr.Dataset:
     """Take the measures of a recipe of every spectrum in an array.
@@ -62,7 +65,7 @@ def read_off(spectra: xr.DataArray, recipe: Mapping[str, Any], *, sigma: xr.Data
         if (noise < 0).any():
             raise BeamlineError(f"sigma: is {np.nanmin(noise):g}, expected above zero, or NaN where not measured")
         variance = np.where(noise > 0, noise**2, np.nan)
-    checked = _recipe(recipe)
+    checked = _recipe(recipe, of_losses=ordered[axis].attrs.get("long_name") == ENERGY_LOSS)
     given = Spectra(ordered[axis].values.astype(float), values, variance, alike=values.ndim > 1)
     status = np.full(given.shape, "ok", dtype=object)
     references, unlike = references_of(checked, {})
@@ -122,7 +125,7 @@ def _image(signal: EelsSignal, source: str, problems: list[str]) -> xr.DataArray
     coords = {
         dim: (dim, axis.values, {"units": axis.unit or "1"}) for dim, axis in zip(dims, signal.positions, strict=True)
     }
-    loss = ("energy", signal.loss.values * scale, {"units": "eV", "long_name": "energy loss"})
+    loss = ("energy", signal.loss.values * scale, {"units": "eV", "long_name": ENERGY_LOSS})
     return xr.DataArray(
         np.asarray(signal.data, dtype=float),
         dims=(*dims, "energy"),
@@ -179,8 +182,8 @@ def _beside(sigma: xr.DataArray, spectra: xr.DataArray, axis: str) -> xr.DataArr
     return placed
 
 
-def _recipe(recipe: Mapping[str, Any]) -> Recipe:
-    """Check a recipe; its references may be arrays."""
+def _recipe(recipe: Mapping[str, Any], *, of_losses: bool) -> Recipe:
+    """Check a recipe; its references may be arrays. Beneath spectra of losses there is a power law, unless it says."""
     if not isinstance(recipe, Mapping):
         raise BeamlineError(f"recipe: is {type(recipe).__name__}, expected a mapping with measures")
     if others := sorted(map(str, set(recipe) - {"technique", "measures", "normalise", "references"})):
@@ -197,6 +200,13 @@ def _recipe(recipe: Mapping[str, Any]) -> Recipe:
         name: {"by": name, **table} if isinstance(table, Mapping) else table
         for name, table in dict(recipe.get("measures", {})).items()
     }
+    if of_losses and isinstance(tables.get("normalise"), Mapping):
+        tables["normalise"] = {**POWER_LAW, **tables["normalise"]}
+    elif of_losses:
+        tables["measures"] = {
+            name: {**POWER_LAW, **table} if isinstance(table, Mapping) and table["by"] == "white_lines" else table
+            for name, table in tables["measures"].items()
+        }
     try:
         checked = Recipe.model_validate(tables)
     except ValidationError as error:

@@ -25,7 +25,7 @@ from callbacks.xas.background import SIGMAS
 from callbacks.xas.derivative import derivative
 from callbacks.xas.edge_position import edge_position
 from callbacks.xas.mlls import fit_mlls
-from callbacks.xas.moments import Moments, moments
+from callbacks.xas.moments import Background, Moments, moments
 from callbacks.xas.white_lines import white_line_ratio
 
 FloatArray = NDArray[np.floating]
@@ -132,11 +132,14 @@ class WhiteLinesMeasure(_Measure):
     post_edge: Window | None = None
     step: Literal["arctan", "sharp"] = "arctan"
     width: float = Field(1.0, gt=0)  # eV
+    background: Literal["linear", "power_law"] = "linear"  # the latter beneath energy-loss spectra
 
     def measure(self, spectra: Spectra, references: References) -> Measured:
         """Read it off spectra."""
-        settings = self.model_dump(exclude=COMMON)
-        found = white_line_ratio(spectra.energy, spectra.values, spectra.variance, alike=spectra.alike, **settings)
+        settings = self.model_dump(exclude=COMMON | {"background"})
+        found = white_line_ratio(
+            spectra.energy, spectra.values, spectra.variance, form=self.background, alike=spectra.alike, **settings
+        )
         areas, sigma = found.areas, np.sqrt(np.einsum("...ii->...i", found.areas_covariance))
         values = {
             "ratio": Value(found.ratio, found.sigma, "area of L3 over that of L2"),
@@ -150,7 +153,7 @@ class _InWindow(_Measure):
     """What is in a window, above a background; see `callbacks.xas.moments`."""
 
     window: Window  # eV
-    background: Literal["none", "constant", "linear"] = "none"
+    background: Background = "none"
     pre_edge: Window | None = None
 
     def _moments(self, spectra: Spectra) -> Moments:

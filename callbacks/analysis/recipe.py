@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from callbacks.analysis.measured import Reference
 from callbacks.analysis.measures import Measure, Window
 from callbacks.stxm.edges import edge_of
+from callbacks.xas.background import Form
 
 TAKEN = (
     "energy",
@@ -77,7 +78,7 @@ class Normalisation(_Table):
 
     pre_edge: Window | None = None
     post_edge: Window | None = None
-    background: Literal["constant", "linear"] = "linear"
+    background: Form = "linear"
     by: Literal["edge", "area"] = "edge"
 
     def at(self, edge: str, energy: NDArray[np.floating]) -> Normalisation:

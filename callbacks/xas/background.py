@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from callbacks.wording import number_of
 
 FloatArray = NDArray[np.floating]
 Window = tuple[float, float]  # eV, from and to
+Form = Literal["constant", "linear", "power_law"]  # of a background
 
 PRE_EDGE_SHARE, POST_EDGE_SHARE = 0.12, 0.15  # of the energy range, where no window is given
 # Of a spectrum that reaches far beyond its edge, as Larch has them (`larch.xafs.pre_edge` of xraylarch 2026.3.1), eV:
@@ -193,7 +195,13 @@ class LowRank:
         return functionals - self.after(functionals)
 
 
-def background(energy: FloatArray, variance: FloatArray, inside: NDArray[np.bool_], kind: str) -> LowRank:
+def background(
+    energy: FloatArray,
+    variance: FloatArray,
+    inside: NDArray[np.bool_],
+    kind: Form,
+    mean: FloatArray | None = None,
+) -> LowRank:
     """Give what turns a spectrum into its background: a weighted fit to the points inside, drawn on.
 
     Parameters
@@ -201,11 +209,31 @@ def background(energy: FloatArray, variance: FloatArray, inside: NDArray[np.bool
     energy, variance : numpy.ndarray, shape (n_energies,)
         eV; of the points, independent.
     inside : numpy.ndarray of bool, shape (n_energies,)
-    kind : {"constant", "linear"}
+    kind : {"constant", "linear", "power_law"}
+    mean : numpy.ndarray, shape (n_energies,), optional
+        Of the spectra, for a power law.
+
+    Raises
+    ------
+    ValueError
+        For a power law, where the mean is not above zero.
+
+    Notes
+    -----
+    Power laws of about the exponent r of the mean are E^-r (b + c ln E), to first order in how much theirs differ: they
+    are fitted as a line is, and c takes up what each has of its own. Exponents that differ by 1 leave 0.2 % of the
+    background 6 % of the energy behind where it is fitted (half of the square of the logarithm).
     """
     design = np.ones((len(energy), 1))
     if kind == "linear":
         design = np.column_stack([design, energy - energy[inside].mean()])
+    elif kind == "power_law":
+        if mean is None or not (mean[inside] > 0).all():
+            raise ValueError("background: a power law needs a mean above zero everywhere in the pre-edge window")
+        logarithm = np.log(energy / energy[inside].mean())
+        exponent = np.polyfit(logarithm[inside], np.log(mean[inside]), 1, w=mean[inside] / np.sqrt(variance[inside]))[0]
+        law = np.exp(exponent * logarithm)
+        design = np.column_stack([law, law * logarithm])
     weight = 1.0 / np.sqrt(variance[inside])
     rows = np.zeros(design.T.shape)
     rows[:, inside] = np.linalg.pinv(design[inside] * weight[:, None]) * weight

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callbacks.fitting.rows import as_rows
-from callbacks.xas.background import MISSING, SIGMAS, Window, background, gaps, integrated, points_inside, windows
+from callbacks.xas.background import MISSING, SIGMAS, Form, Window, background, gaps, integrated, points_inside, windows
 from callbacks.xas.expected import holds_enough, too_thin
 
 FloatArray = NDArray[np.floating]
-Background = Literal["none", "constant", "linear"]
+Background = Literal["none"] | Form
 
 NO_AREA = "no area: it is not above 3 sigma"
 
@@ -64,7 +64,7 @@ def moments(
         Of independent points.
     window : tuple of float
         eV.
-    form : {"none", "constant", "linear"}
+    form : {"none", "constant", "linear", "power_law"}
         Of what is fitted before the edge and taken off.
     pre_edge : tuple of float, optional
         eV, where it is fitted; default beside the edge of the mean of the spectra (`callbacks.xas.background.windows`).
@@ -96,7 +96,7 @@ def moments(
     if form != "none":
         pre = windows(energy, pre_edge, None, rows.mean)[0]
         before = points_inside(energy, pre, "pre-edge", 1 if form == "constant" else 2, recorded)
-        fitted = background(energy, rows.mean_variance, before, form)
+        fitted = background(energy, rows.mean_variance, before, form, rows.mean)
         matrix, beneath = fitted.after_off(matrix), fitted.columns
     values = rows.values @ matrix.T
     covariance = (rows.variance @ (matrix[:, None] * matrix[None]).reshape(4, -1).T).reshape(-1, 2, 2)

@@ -13,6 +13,7 @@ from callbacks.xas.background import (
     MISSING,
     NO_EDGE,
     SIGMAS,
+    Form,
     Window,
     background,
     gaps,
@@ -98,7 +99,7 @@ def normalise_spectra(
     *,
     pre_edge: Window | None = None,
     post_edge: Window | None = None,
-    form: Literal["constant", "linear"] = "linear",
+    form: Form = "linear",
     by: Literal["edge", "area"] = "edge",
     alike: bool = False,
 ) -> Normalised:
@@ -115,7 +116,7 @@ def normalise_spectra(
         Of independent points.
     pre_edge, post_edge : tuple of float, optional
         eV; default beside the edge of the mean of the spectra (`callbacks.xas.background.windows`).
-    form : {"constant", "linear"}
+    form : {"constant", "linear", "power_law"}
         Of the background.
     by : {"edge", "area"}
         The mean in the window beyond the edge, or the area there.
@@ -143,7 +144,7 @@ def normalise_spectra(
     part, at, recorded = rows.at(span), energy[span], rows.recorded[span]
     pre, post = windows(at, pre_edge, post_edge, part.mean)
     inside = points_inside(at, pre, "pre-edge", 1 if form == "constant" else 2, recorded)
-    before = background(at, part.mean_variance, inside, form)
+    before = background(at, part.mean_variance, inside, form, part.mean)
     points_inside(at, post, "post-edge", 1 if by == "edge" else 2, recorded)
     weight = jump_weight(at, post, recorded, by)
     jump_row = before.after_off(weight)

@@ -66,6 +66,7 @@ def white_line_ratio(
     post_edge: Window | None = None,
     step: Literal["arctan", "sharp"] = "arctan",
     width: float = 1.0,
+    form: Literal["linear", "power_law"] = "linear",
     alike: bool = False,
 ) -> WhiteLines:
     """Measure the areas of the L3 and L2 white lines and divide them.
@@ -89,6 +90,8 @@ def white_line_ratio(
         Form of a continuum step.
     width : float
         eV, full width at half maximum of the Lorentzian whose integral the arctan is.
+    form : {"linear", "power_law"}
+        Of what is fitted before the edge and taken off: the latter beneath energy-loss spectra.
     alike : bool
         Whether the spectra are of one kind, as pixels are: those of which too little is expected
         (`callbacks.xas.expected`) are left out, and none for its own jump.
@@ -104,7 +107,7 @@ def white_line_ratio(
 
     Notes
     -----
-    A line fitted before the edge is subtracted; the continuum is two steps whose heights are as 2 to 1, scaled to the
+    What is fitted before the edge is subtracted; the continuum is two steps whose heights are as 2 to 1, scaled to the
     mean beyond both lines (D. Pearson, C. Ahn and B. Fultz, Phys. Rev. B 47 (1993) 8471). Areas and jump are linear in
     the spectrum, the same matrix for all spectra, so their covariance is exact; the ratio's is to first order.
     """
@@ -120,9 +123,9 @@ def white_line_ratio(
     energy, rows = np.asarray(energy, dtype=float)[rows.spanned], rows.at(rows.spanned)
     continuum = _continuum(energy, edges, width if step == "arctan" else 0.0)
     before = points_inside(energy, beside[0], "pre-edge", 3, rows.recorded)
-    line = background(energy, rows.mean_variance, before, "linear")
+    beneath = background(energy, rows.mean_variance, before, form, rows.mean)
     matrix = _functionals(
-        energy, rows.recorded, line, post_edge=beside[1], lines=(l3_window, l2_window), continuum=continuum
+        energy, rows.recorded, beneath, post_edge=beside[1], lines=(l3_window, l2_window), continuum=continuum
     )
     values = rows.values @ matrix.T
     covariance = (rows.variance @ (matrix[:, None] * matrix[None]).reshape(9, -1).T).reshape(-1, 3, 3)
@@ -133,7 +136,7 @@ def white_line_ratio(
     status = np.full(len(values), "ok", dtype="<U60")
     status[~(values[:, 2] > SIGMAS * sigma[:, 2])] = "no L2 line: its area is not above 3 sigma"
     if alike:  # not by their own jump either, whose noise is in the areas beside it
-        enough = holds_enough(rows, line.columns, matrix[2], values[:, 2], sigma[:, 2])
+        enough = holds_enough(rows, beneath.columns, matrix[2], values[:, 2], sigma[:, 2])
         status[(status == "ok") & ~enough] = too_thin("L2 area")
     else:
         status[~(values[:, 0] > SIGMAS * sigma[:, 0])] = NO_EDGE
@@ -156,7 +159,7 @@ def white_line_ratio(
 def _functionals(
     energy: FloatArray,
     recorded: NDArray[np.bool_],
-    line: LowRank,
+    beneath: LowRank,
     *,
     post_edge: Window,
     lines: tuple[Window, Window],
@@ -165,14 +168,14 @@ def _functionals(
     """Give the rows (3, n_energies) that make jump, L3 area and L2 area of a spectrum."""
     beyond = points_inside(energy, post_edge, "post-edge", 1, recorded)
     mean = beyond / beyond.sum()
-    continuum = line.off(continuum)  # the line before the edge takes up the tail of an arctan
+    continuum = beneath.off(continuum)  # what is fitted before the edge takes up the tail of an arctan
     if not mean @ continuum > 0:
         raise ValueError(f"the post-edge window {post_edge[0]:g} to {post_edge[1]:g} eV lies below the edges")
-    jump = line.after_off(mean) / (mean @ continuum)
+    jump = beneath.after_off(mean) / (mean @ continuum)
     areas = np.stack(
         [integrated(energy, window, name, recorded) for window, name in zip(lines, ("L3", "L2"), strict=True)]
     )
-    return np.vstack([jump, line.after_off(areas) - np.outer(areas @ continuum, jump)])
+    return np.vstack([jump, beneath.after_off(areas) - np.outer(areas @ continuum, jump)])
 
 
 def _continuum(energy: FloatArray, edges: tuple[float, float], width: float) -> FloatArray:

@@ -62,6 +62,29 @@ def test_valence_maps_of_a_spectrum_image_hold_the_truth_in_two_of_three(particl
     assert found.valence_background.attrs["units"] == "counts"
 
 
+def test_white_lines_of_a_spectrum_image_are_above_the_power_law_beneath_them(particle):
+    path, share = particle
+    white = {"by": "white_lines", "edges": [642, 653], "l3_window": [634, 648], "l2_window": [648, 660]}
+    white |= {"pre_edge": [620, 634], "post_edge": [664, 675]}
+    pure = share[..., None] * edge(3.6) + (1 - share[..., None]) * edge(2.1)
+    alone = xr.DataArray(pure, dims=("y", "x", "energy"), coords={"energy": ENERGY})
+    truth = read_off(alone, {"measures": {"white": white}}, sigma=xr.full_like(alone, 1e-3)).white_ratio.values
+    image = spectrum_image(path)
+    found = read_off(image, {"measures": {"white": white}})
+    assert (found.white_status == "ok").all()
+    assert 0.58 < np.mean(np.abs(found.white_ratio.values - truth) < found.white_ratio_sigma.values) < 0.78
+    normalised = read_off(
+        image, {"normalise": {"pre_edge": [620, 634], "post_edge": [664, 675]}, "measures": {"white": white}}
+    )
+    assert 0.58 < np.mean(np.abs(normalised.white_ratio.values - truth) < normalised.white_ratio_sigma.values) < 0.9
+    by_line = read_off(image, {"measures": {"white": white | {"background": "linear"}}})
+    too_high = [float(np.nanmedian(one.white_ratio.values - truth)) for one in (found, normalised, by_line)]
+    assert too_high[:2] == pytest.approx([0.0, 0.0], abs=0.1)
+    assert too_high[2] > 0.2
+    with pytest.raises(BeamlineError, match="a power law needs a mean above zero everywhere in the pre-edge window"):
+        read_off(image - 5000.0, {"measures": {"white": white}}, sigma=xr.full_like(image, 30.0, dtype=float))
+
+
 def test_one_spectrum_and_dimensions_in_any_order_give_the_same(particle):
     image = spectrum_image(particle[0])
     whole = read_off(image, RECIPE)
