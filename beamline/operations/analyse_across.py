@@ -198,9 +198,9 @@ def compare(runs: Runs, recipe: AcrossRecipe) -> Across:
         quantities[f"feature_{name}"] = Quantity(pairs[:, 0], meaning, units, axes)
         quantities[f"feature_{name}_sigma"] = Quantity(pairs[:, 1], "its standard uncertainty", units, axes)
     notes = [
-        f"{name}: not known of {', '.join(shortened(sample) for sample in samples if sample not in values)}"
+        f"{name}: not known of {', '.join(_with_reason(sample, analyses.get(name)) for sample in unknown_of)}"
         for name, (values, _, _) in found.items()
-        if any(sample not in values for sample in samples)
+        if (unknown_of := [sample for sample in samples if sample not in values])
     ]
     notes += [f"capacity: {unknown('sample', name, samples)}" for name, _ in recipe.capacity if name not in samples]
     uids = list(dict.fromkeys(uid for run in analyses.values() for uid in _raw_uids(run)))
@@ -226,6 +226,14 @@ def analyses_of(runs: Runs, recipe: AcrossRecipe) -> dict[str, Run]:
 def _raw_uids(run: Run) -> list[str]:
     assert run.derivation is not None
     return run.derivation.raw_uids
+
+
+def _with_reason(sample: str, analysis: Run | None) -> str:
+    """Name a sample, and say why pooled runs have nothing of it where they do."""
+    pooled = analysis is not None and analysis.derivation is not None and analysis.derivation.pipeline == STXM_POOLED
+    left_out = analysis.read(PooledResult).why_left_out.values() if analysis is not None and pooled else ()
+    why = [one.removeprefix(f"{sample}: ") for one in left_out if one.startswith(f"{sample}: ")]
+    return shortened(sample) + (f" ({'; '.join(why)})" if why else "")
 
 
 def _by_sample(name: str, feature: Feature, run: Run | None) -> Found:

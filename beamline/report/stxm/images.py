@@ -113,7 +113,8 @@ def gallery(
     columns = min(3, max(1, len(panels)))
     rows = -(-len(panels) // columns)
     tallest = max((_aspect(image) for _, image in panels), default=1.0)
-    figure = Figure(figsize=(3.4 * columns + 0.9, max(1.6, 3.3 * tallest * rows + 0.3)), layout="constrained")
+    height = max(1.3, 2.8 * tallest) + 0.9  # in, with the title above and the label below
+    figure = Figure(figsize=(3.4 * columns + 0.9, height * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     plain = [image for _, image in panels if image.ndim == 2]
     low, high = limits or _limits(plain)

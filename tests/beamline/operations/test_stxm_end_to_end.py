@@ -16,6 +16,7 @@ from beamline.errors import BeamlineError
 from beamline.formats.importers.nxstxm import nxstxm_documents
 from beamline.formats.importers.sdf import sdf_documents
 from beamline.operations.analyse import analyse_runs
+from beamline.operations.analyse_across import AcrossRecipe, compare
 from beamline.operations.demonstrate import techniques as demo
 from beamline.operations.exporting import export
 from beamline.operations.replay import reduce_documents, replay
@@ -270,6 +271,10 @@ def test_a_stack_that_lost_the_beam_at_the_edge_has_no_fractions_and_is_left_out
     assert outcome["left_out"] == [{"run": names[1], "reason": f"LRNMC 257 mAh/g: {why}"}]
     assert f"run {names[1][:8]} is left out: LRNMC 257 mAh/g: {why}" in (tmp_path / "pooled.html").read_text()
     assert as_json("show", outcome["derived_uid"], "--data-dir", tmp_path)["left_out"] == outcome["left_out"]
+    given = {sample: [number, 0.001] for number, sample in enumerate(("LRNMC 311 mAh/g", "LRNMC 257 mAh/g"))}
+    of = {"reduced": {"of": outcome["derived_uid"], "quantity": "total_reduced"}, "metals": {"values": given}}
+    across = compare(Runs(tmp_path), AcrossRecipe.model_validate({"technique": "across", "features": of}))
+    assert across.result.assumed.tolist() == [f"reduced: not known of LRNMC 257 mAh/g ({why})"]
     with pytest.raises(BeamlineError, match=f"run {names[1][:8]}: LRNMC 257 mAh/g: {why}"):
         analyse_runs(names[1:], config=None, data_dir=tmp_path, output=tmp_path / "none.html")
 
