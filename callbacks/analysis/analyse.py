@@ -60,6 +60,12 @@ def analyse(
         rows = [normalised_row(row, recipe.normalise) for row in rows]
     quantities = _spectra_of(rows) | dict(more or {}) | _differences(rows, recipe.difference_from)
     said = [*notes, *unlike]
+    if not recipe.measures:  # whose statuses tell it
+        said += [
+            f"{', '.join(filter(None, (row.sample, row.part, row.edge)))}: as measured: {row.status}"
+            for row in rows
+            if row.status != "ok"
+        ]
     own = [[name for name, each in recipe.references.items() if each.run == row.run] for row in rows]
     for name, measure in recipe.measures.items():
         found = [_of_row(measure, row, of_recipe, names) for row, names in zip(rows, own, strict=True)]

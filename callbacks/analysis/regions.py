@@ -112,15 +112,24 @@ def usable_images(result: StxmResult) -> BoolArray:
 
 
 def spectra_of_pixels(result: StxmResult, chosen: BoolArray) -> Spectra:
-    """Give the spectra of some pixels, (pixels, energies)."""
-    used = usable_images(result)
-    density, sigma = (
-        np.stack([np.asarray(image, dtype=float)[chosen] for image, ok in zip(images, used, strict=True) if ok], axis=1)
-        for images in (result.optical_density, result.optical_density_sigma)
-    )
+    """Give the spectra of some pixels, (pixels, energies); NaN where an image cannot be used.
+
+    So whatever is read off them knows of the gap, and does not draw a line across it.
+    """
+    used, at = usable_images(result), _with_energy(result)
+    density, sigma = np.full((2, int(chosen.sum()), len(at)), np.nan)
+    for column, place in enumerate(at):
+        if used[place]:
+            density[:, column] = np.asarray(result.optical_density[place], dtype=float)[chosen]
+            sigma[:, column] = np.asarray(result.optical_density_sigma[place], dtype=float)[chosen]
     with np.errstate(invalid="ignore"):
         variance = np.where(sigma > 0, sigma**2, np.nan)
-    return Spectra(np.asarray(result.stack_energy, dtype=float)[used], density, variance)
+    return Spectra(np.asarray(result.stack_energy, dtype=float)[at], density, variance)
+
+
+def _with_energy(result: StxmResult) -> NDArray[np.intp]:
+    """Give the places of the images whose energy is known."""
+    return np.flatnonzero(np.isfinite(np.asarray(result.stack_energy, dtype=float)))
 
 
 def mean_picture(result: StxmResult) -> FloatArray:
@@ -143,8 +152,9 @@ def mean_spectrum(result: StxmResult, pixels: Spectra) -> Spectra:
     At each energy those pixels are averaged that were measured there. The noise of I0 is common to all pixels of an
     image, and does not average out.
     """
-    used = usable_images(result)
-    relative = np.asarray(result.incident_sigma)[used] / np.asarray(result.incident_rate)[used]
+    at = _with_energy(result)
+    rate, sigma = np.asarray(result.incident_rate)[at], np.asarray(result.incident_sigma)[at]
+    relative = np.divide(sigma, rate, out=np.zeros(len(rate)), where=rate > 0)
     common = np.where(np.isfinite(relative), relative, 0.0) ** 2
     known = np.isfinite(pixels.values) & np.isfinite(pixels.variance)
     number = known.sum(axis=0)

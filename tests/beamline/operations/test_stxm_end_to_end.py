@@ -271,6 +271,13 @@ def test_a_stack_that_lost_the_beam_at_the_edge_has_no_fractions_and_is_left_out
     assert outcome["left_out"] == [{"run": names[1], "reason": f"LRNMC 257 mAh/g: {why}"}]
     assert f"run {names[1][:8]} is left out: LRNMC 257 mAh/g: {why}" in (tmp_path / "pooled.html").read_text()
     assert as_json("show", outcome["derived_uid"], "--data-dir", tmp_path)["left_out"] == outcome["left_out"]
+    (tmp_path / "mean.toml").write_text('maps = false\n[normalise]\nbackground = "constant"\nby = "area"\n')
+    mean = as_json(
+        "analyse", *names, "-r", tmp_path / "mean.toml", "-o", tmp_path / "mean.html", "--data-dir", tmp_path
+    )
+    (told,) = (line for line in mean["assumed"] if "as measured" in line)
+    said = r"LRNMC 257 mAh/g, sample, O K: as measured: nothing was measured between 52[78]\.\d* and 53[12][.\d]* eV"
+    assert re.fullmatch(said, told)
     given = {sample: [number, 0.001] for number, sample in enumerate(("LRNMC 311 mAh/g", "LRNMC 257 mAh/g"))}
     of = {"reduced": {"of": outcome["derived_uid"], "quantity": "total_reduced"}, "metals": {"values": given}}
     across = compare(Runs(tmp_path), AcrossRecipe.model_validate({"technique": "across", "features": of}))
