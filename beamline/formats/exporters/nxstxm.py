@@ -106,6 +106,14 @@ class _StxmRun:
 
 
 @dataclass(frozen=True)
+class _Readings:
+    """What the definition has no place for, of some lines, by data key; each of shape (lines,)."""
+
+    others: dict[str, NDArray[Any]]  # what devices without a place in the definition read
+    time_stamps: dict[str, FloatArray]  # s since 1970, of what was not read at the time of the event
+
+
+@dataclass(frozen=True)
 class _Lines:
     """The measured lines of one region, in the order of measurement."""
 
@@ -114,7 +122,7 @@ class _Lines:
     energy: NDArray[np.int_]  # index in the grid
     row: NDArray[np.int_]  # index in the region
     values: dict[str, FloatArray]  # (lines,) or (lines, columns)
-    others: dict[str, NDArray[Any]]  # (lines,), what devices without a place in the definition read
+    readings: _Readings
 
 
 def _read(documents: Documents) -> _StxmRun:
@@ -170,12 +178,22 @@ def _lines(run: _StxmRun, region: int) -> _Lines:
         energy=np.array(energies, dtype=int),
         row=np.array(rows, dtype=int),
         values=values,
-        others=_others([event["data"] for event in chosen]),
+        readings=_readings(chosen),
+    )
+
+
+def _readings(events: list[dict[str, Any]]) -> _Readings:
+    keys = events[0]["data"] if events else ()
+    stamps = {key: [event["timestamps"].get(key, event["time"]) for event in events] for key in keys}
+    times = [event["time"] for event in events]
+    return _Readings(
+        others=_others([event["data"] for event in events]),
+        time_stamps={key: np.array(column, dtype=float) for key, column in stamps.items() if column != times},
     )
 
 
 def _others(data: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
-    """Return what else all lines have one value of, as a polarisation: numbers, or texts."""
+    """Return what else all lines have one value of, as a polarisation or an alarm: numbers, or texts."""
     found: dict[str, NDArray[Any]] = {}
     for key in data[0] if data else ():
         column = [one.get(key) for one in data]
@@ -184,7 +202,8 @@ def _others(data: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
         if all(isinstance(one, str) for one in column):
             found[key] = np.array(column, dtype=object)
         elif all(isinstance(one, int | float) and not isinstance(one, bool) for one in column):
-            found[key] = np.array(column, dtype=float)
+            values = np.array(column)
+            found[key] = values if values.dtype.kind == "i" else values.astype(float)
     return found
 
 
@@ -206,7 +225,7 @@ def _write_entry(entry: h5py.Group, run: _StxmRun, region: int) -> None:
     _write_data(entry, run, region, lines)
     _write_lines(entry, lines, run.units)
     if run.dark and region == 0:
-        _write_dark_lines(entry, run.dark)
+        _write_dark_lines(entry, run.dark, run.units)
     write_document(entry, "start_document", run.start)
     if run.stop:
         write_document(entry, "stop_document", run.stop)
@@ -222,13 +241,21 @@ def _write_lines(entry: h5py.Group, lines: _Lines, units: dict[str, str]) -> Non
     for key in (Key.ENERGY_SETPOINT, Key.ZONE_PLATE):
         if key in lines.values:
             write_dataset(table, str(key), lines.values[key], UNITS[key], str(key))
-    if lines.others:
+    _write_readings(table, lines.readings, units)
+
+
+def _write_readings(table: h5py.Group, readings: _Readings, units: dict[str, str]) -> None:
+    if readings.others:
         others = make_group(table, "others", "NXcollection")
-        for name, values in lines.others.items():
+        for name, values in readings.others.items():
             write_dataset(others, safe_name(name), values, units.get(name, ""), name)
+    if readings.time_stamps:  # as the drift of an image is that of the moments at which its lines were counted
+        time_stamps = make_group(table, "time_stamps", "NXcollection")
+        for name, values in readings.time_stamps.items():
+            write_dataset(time_stamps, safe_name(name), values, "s", f"time of {name}, since 1970")
 
 
-def _write_dark_lines(entry: h5py.Group, events: list[dict[str, Any]]) -> None:
+def _write_dark_lines(entry: h5py.Group, events: list[dict[str, Any]], units: dict[str, str]) -> None:
     """Write the lines that were measured without light: one row for each, as wide as the first of them."""
     table = make_group(entry, "dark_lines", "NXcollection")
     width = np.shape(events[0]["data"][Key.STXM_COUNTS])
@@ -238,6 +265,7 @@ def _write_dark_lines(entry: h5py.Group, events: list[dict[str, Any]]) -> None:
         if all(key in event["data"] for event in kept):
             values = np.array([event["data"][key] for event in kept], dtype=float)
             write_dataset(table, str(key), values, UNITS[key], str(key))
+    _write_readings(table, _readings(kept), units)
     if len(kept) < len(events):
         table.attrs["left_out"] = f"{len(events) - len(kept)} of {len(events)} dark lines, of another width"
 

@@ -274,6 +274,7 @@ def _images(scans: Sequence[NxstxmScan], measurement: Measurement) -> list[StxmI
                     others={
                         key: Reading(one.values[index], one.unit) for key, one in scan.others.items() if key in shared
                     },
+                    time_stamps={key: values[index] for key, values in scan.time_stamps.items()},
                 )
             )
     return images

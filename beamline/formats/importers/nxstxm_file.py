@@ -75,6 +75,7 @@ class NxstxmScan:
     end: float
     times: FloatArray | None  # (energies, rows)
     others: dict[str, Reading]  # what else was read at each line, (energies, rows)
+    time_stamps: dict[str, FloatArray]  # of what was not read at `times`, by data key, (energies, rows)
     title: str
     sample: str
     configuration: dict[str, float]  # of the scanner, as far as it is known
@@ -144,6 +145,7 @@ def read_entry(entry: Group, detector: str, problems: list[str], *, modified: fl
         end=end,
         times=lines.times,
         others=lines.others,
+        time_stamps=lines.time_stamps,
         title=clean(read.optional(partial(entry.text, "title")) or ""),
         sample=_sample(entry, read),
         configuration=read_configuration(detector_group, read),

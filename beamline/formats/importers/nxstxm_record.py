@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from beamline.formats.importers.hdf5 import FloatArray, Group
+from beamline.formats.importers.hdf5 import Field, FloatArray, Group
 from beamline.formats.importers.nxstxm_fields import FieldReader
 from beamline.formats.importers.quantities import PLAIN, RATE, TIME, TIMES, check_range
 from beamline.formats.importers.stxm_run import ARRAYS, LARGEST_ID, SCALARS, DarkLine, Ended, Reading
@@ -23,8 +23,10 @@ from beamline.text import clean
 from callbacks.contract import MEASUREMENT, UNITS, Key, Measurement, ScannerConfig
 
 ENDS: tuple[Literal["success", "abort", "fail"], ...] = ("success", "abort", "fail")
-OTHERS = "others"  # of the table `lines`: what devices without a role here read at each line
-MOST_OTHERS = 100  # of them
+# Of the table of lines: what devices without a role here read at each line, and when which key was read.
+OTHERS, TIME_STAMPS = "others", "time_stamps"
+MOST_COLUMNS = 100  # of each
+LARGEST_WHOLE = 2**53  # that a float has, as which all numbers are read
 TAKEN = {*map(str, (*SCALARS, *ARRAYS, Key.ZONE_PLATE))}
 Places = tuple[NDArray[np.int_], ...]  # indices of the measured lines: of the energy, and the row
 CONFIGURATION = {  # setting of the scanner -> units, lower limit (allowed), upper limit (not allowed)
@@ -109,11 +111,14 @@ class Lines:
         s since 1970, NaN for lines that were not measured; None if the file does not have them.
     others : dict of str to Reading
         What else was read at each line, by data key.
+    time_stamps : dict of str to numpy.ndarray
+        When it was, by data key, s since 1970, of what was not read at `times`.
     """
 
     measured: NDArray[np.bool_]
     times: FloatArray | None = None
     others: dict[str, Reading] = field(default_factory=dict)
+    time_stamps: dict[str, FloatArray] = field(default_factory=dict)
 
 
 def read_lines(entry: Group, counts: FloatArray, read: FieldReader) -> Lines:
@@ -125,32 +130,55 @@ def read_lines(entry: Group, counts: FloatArray, read: FieldReader) -> Lines:
         return Lines(with_number)
     measured, times, places = found
     others = read.optional(lambda: _others(table, times.shape, places)) or {}
-    return Lines(measured, times, others)
+    return Lines(measured, times, others, read.optional(lambda: _time_stamps(table, times.shape, places)) or {})
 
 
 def _others(table: Group | None, shape: tuple[int, ...], places: Places) -> dict[str, Reading]:
     """Read what other devices read at each line; ValueError where it is not one value for each."""
-    group = None if table is None else table.group(OTHERS)
-    if group is None:
-        return {}
-    names = group.names()
-    if len(names) > MOST_OTHERS:
-        raise ValueError(f"{group.label}: {len(names)} columns, expected at most {MOST_OTHERS}")
     count = len(places[0])
     found = {}
-    for name in names:
-        column = group.field(name)
-        if column is None or name in TAKEN or not re.fullmatch(r"[A-Za-z_]\w{0,99}", name, re.ASCII):
-            raise ValueError(f"{group.label}: {quoted(name)} is no data key of another device")
-        if column.size != count:
-            raise ValueError(f"{column.label}: {column.size} values, expected {count}")
+    for name, column in _columns(table, OTHERS, count):
+        if name in TAKEN:
+            raise ValueError(f"{column.label}: no data key of another device")
         if column.is_text:
             values = np.full(shape, "", dtype=object)
             values[places] = [clean(one) for one in column.texts(count)]
         else:
-            values = np.full(shape, np.nan)
-            values[places] = column.numbers().ravel()
+            numbers = column.numbers().ravel()
+            whole = column.dtype.kind == "i" and bool((np.abs(numbers) < LARGEST_WHOLE).all())
+            values = np.zeros(shape, np.int64) if whole else np.full(shape, np.nan)
+            values[places] = numbers
         found[name] = Reading(values, clean(column.text_attribute("units")))
+    return found
+
+
+def _time_stamps(table: Group | None, shape: tuple[int, ...], places: Places) -> dict[str, FloatArray]:
+    """Read when each data key was read; ValueError where it is not one time for each line."""
+    found = {}
+    for name, column in _columns(table, TIME_STAMPS, len(places[0])):
+        numbers = column.numbers().ravel()
+        check_range(column.label, numbers, TIMES, "s")
+        found[name] = np.full(shape, np.nan)
+        found[name][places] = numbers
+    return found
+
+
+def _columns(table: Group | None, name: str, count: int) -> list[tuple[str, Field]]:
+    """Give the columns of a group of a table of lines, by data key; ValueError where one is not of so many lines."""
+    group = None if table is None else table.group(name)
+    if group is None:
+        return []
+    names = group.names()
+    if len(names) > MOST_COLUMNS:
+        raise ValueError(f"{group.label}: {len(names)} columns, expected at most {MOST_COLUMNS}")
+    found = []
+    for key in names:
+        column = group.field(key)
+        if column is None or not re.fullmatch(r"[A-Za-z_]\w{0,99}", key, re.ASCII):
+            raise ValueError(f"{group.label}: {quoted(key)} is no data key")
+        if column.size != count:
+            raise ValueError(f"{column.label}: {column.size} values, expected {count}")
+        found.append((key, column))
     return found
 
 
@@ -223,7 +251,19 @@ def _setting(detector: Group | None, setting: ScannerConfig, read: FieldReader) 
 
 def read_dark_lines(entry: Group, read: FieldReader) -> list[DarkLine]:
     """Read the lines that were measured without light, by which the dark rate is known."""
-    return read.optional(lambda: _dark_lines(_collection(entry, "dark_lines"), read)) or []
+    table = read.optional(lambda: _collection(entry, "dark_lines"))
+    lines = read.optional(lambda: _dark_lines(table, read)) or []
+    shape, places = (len(lines),), (np.arange(len(lines)),)
+    others = read.optional(lambda: _others(table, shape, places)) or {} if lines else {}
+    stamps = read.optional(lambda: _time_stamps(table, shape, places)) or {} if lines else {}
+    return [
+        DarkLine(
+            line.time,
+            line.data | {key: reading.at(row) for key, reading in others.items()},
+            {key: float(values[row]) for key, values in stamps.items()},
+        )
+        for row, line in enumerate(lines)
+    ]
 
 
 def _dark_lines(table: Group | None, read: FieldReader) -> list[DarkLine]:

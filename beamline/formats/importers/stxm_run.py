@@ -21,6 +21,7 @@ Ended = tuple[Literal["success", "abort", "fail"], str]  # exit status of a run 
 
 ARRAYS = (Key.STXM_COUNTS, Key.STXM_DWELL, Key.STXM_X, Key.STXM_Y)
 SCALARS = (Key.ENERGY, Key.ENERGY_SETPOINT, Key.RING_CURRENT)
+NUMBER = {"dtype": "number", "dtype_numpy": "<f8"}
 NOT_RECORDED = "not recorded"
 LARGEST_ID = 2**63  # of a scan: whole numbers of the documents have 64 bits
 
@@ -32,7 +33,7 @@ class Reading:
     Attributes
     ----------
     values : numpy.ndarray, shape (rows,)
-        Floats, or texts as objects.
+        Floats, whole numbers, or texts as objects.
     unit : str
     """
 
@@ -43,6 +44,18 @@ class Reading:
     def is_text(self) -> bool:
         """Whether it is text."""
         return self.values.dtype == object
+
+    def data_key(self, source: str) -> dict[str, Any]:
+        """Describe it, as a data key of a descriptor."""
+        if self.is_text:
+            return {"dtype": "string", "shape": [], "source": source}
+        dtype = {"dtype": "integer", "dtype_numpy": "<i8"} if self.values.dtype.kind == "i" else NUMBER
+        return {**dtype, "shape": [], "source": source, "units": self.unit}
+
+    def at(self, line: int) -> str | float:
+        """Return what was read at a line."""
+        value: str | float = self.values[line] if self.is_text else self.values[line].item()
+        return value
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,8 @@ class StxmImage:
         The lines that were measured; None for all.
     others : mapping of str to Reading
         What else was read at each line, by data key; the same keys for all images.
+    time_stamps : mapping of str to numpy.ndarray, shape (rows,)
+        When each was read, by data key, s since 1970, of what was not read at `time`.
     """
 
     energy: int
@@ -79,14 +94,26 @@ class StxmImage:
     zone_plate: ArrayLike | None = None
     measured: NDArray[np.bool_] | None = None
     others: Mapping[str, Reading] = field(default_factory=dict)
+    time_stamps: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class DarkLine:
-    """A line that was measured without light: when (s since 1970), and its values by data key."""
+    """A line that was measured without light.
+
+    Attributes
+    ----------
+    time : float
+        s since 1970.
+    data : dict
+        Its values by data key.
+    time_stamps : mapping of str to float
+        When each was read, by data key, s since 1970, of what was not read at `time`.
+    """
 
     time: float
     data: dict[str, Any]
+    time_stamps: Mapping[str, float] = field(default_factory=dict)
 
 
 def stxm_run(
@@ -144,17 +171,21 @@ def stxm_run(
     known = _configuration(start_time, configuration or {})
     numbers: dict[str, int] = {}
     if dark:
-        descriptor = _descriptor(run, Stream.DARK, _dark_keys(data_keys, dark), known, start_time)
+        dark_keys = _dark_keys(data_keys, dark)
+        descriptor = _descriptor(run, Stream.DARK, dark_keys, known, start_time)
         yield "descriptor", descriptor.descriptor_doc
         for line in dark:
-            yield "event", _event(descriptor, line.data, line.time)
+            data = {key: value for key, value in line.data.items() if key in dark_keys}
+            yield "event", _event(descriptor, data, line.time, line.time_stamps)
         numbers[str(Stream.DARK)] = len(dark)
     descriptor = _descriptor(run, Stream.PRIMARY, data_keys, known, start_time)
     yield "descriptor", descriptor.descriptor_doc
     count, end_time = 0, start_time
     for image in sorted(images, key=lambda image: (image.energy, image.region)):
         for row, time, data in _lines(image, grid, with_zone_plate):
-            yield "event", _event(descriptor, data, time, seq_num=seq_num(grid, image.energy, image.region, row))
+            stamps = {key: float(values[row]) for key, values in image.time_stamps.items()}
+            number = seq_num(grid, image.energy, image.region, row)
+            yield "event", _event(descriptor, data, time, stamps, seq_num=number)
             count, end_time = count + 1, max(end_time, time)
     exit_status, reason = ended or _end(count, len(grid.energies) * grid.lines)
     stop = run.compose_stop(time=end_time, exit_status=exit_status, reason=reason)
@@ -199,10 +230,12 @@ def _descriptor(run: Any, stream: Stream, data_keys: dict[str, Any], configurati
     )
 
 
-def _event(descriptor: Any, data: dict[str, Any], time: float, **number: int) -> dict[str, Any]:
+def _event(
+    descriptor: Any, data: dict[str, Any], time: float, stamps: Mapping[str, float], **number: int
+) -> dict[str, Any]:
     event: dict[str, Any] = descriptor.compose_event(
         data=data,
-        timestamps=dict.fromkeys(data, time),
+        timestamps={key: stamps.get(key, time) for key in data},
         time=time,
         validate=False,  # composed from the keys of the descriptor; the schema takes a ms an event
         **number,
@@ -256,7 +289,7 @@ def _lines(image: StxmImage, grid: StxmGrid, with_zone_plate: bool) -> Iterator[
         if with_zone_plate:
             data[str(Key.ZONE_PLATE)] = float(zone_plate[row])
         for key, reading in image.others.items():
-            data[key] = str(reading.values[row]) if reading.is_text else float(reading.values[row])
+            data[key] = reading.at(row)
         yield row, float(times[row]), data
 
 
@@ -265,10 +298,7 @@ def _data_keys(grid: StxmGrid, with_zone_plate: bool, source: str) -> dict[str, 
     shape = [columns.pop()] if len(columns) == 1 else [None]  # regions of different widths: the lines differ
     scalars = (*SCALARS, *((Key.ZONE_PLATE,) if with_zone_plate else ()))
     return {
-        **{
-            str(key): {"dtype": "number", "dtype_numpy": "<f8", "shape": [], "source": source, "units": UNITS[key]}
-            for key in scalars
-        },
+        **{str(key): {**NUMBER, "shape": [], "source": source, "units": UNITS[key]} for key in scalars},
         **{
             str(key): {"dtype": "array", "dtype_numpy": "<f8", "shape": shape, "source": source, "units": UNITS[key]}
             for key in ARRAYS
@@ -278,12 +308,7 @@ def _data_keys(grid: StxmGrid, with_zone_plate: bool, source: str) -> dict[str, 
 
 def _keys_of_others(images: Sequence[StxmImage], source: str) -> dict[str, Any]:
     """Return the data keys of what else was read at each line."""
-    return {
-        key: {"dtype": "string", "shape": [], "source": source}
-        if reading.is_text
-        else {"dtype": "number", "dtype_numpy": "<f8", "shape": [], "source": source, "units": reading.unit}
-        for key, reading in (images[0].others.items() if images else ())
-    }
+    return {key: reading.data_key(source) for key, reading in (images[0].others.items() if images else ())}
 
 
 def _configuration(time: float, known: Mapping[str, float]) -> dict[str, Any]:

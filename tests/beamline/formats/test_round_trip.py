@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 import pytest
+from scipy import ndimage
 from stxm_documents import START, events, stxm_documents
 
 from beamline.formats.exporters.nxstxm import write_nxstxm
@@ -79,10 +80,10 @@ SCANS = {
 }
 
 
-def reduced(documents):
-    """Reduce a run with the settings that hold by default."""
+def reduced(documents, settings=None):
+    """Reduce a run, with the settings that hold by default where none are given."""
     found = []
-    reducer = Reducer(lambda name, doc: found.append((name, doc)), pipelines(), {})
+    reducer = Reducer(lambda name, doc: found.append((name, doc)), pipelines(), settings or {})
     for name, doc in documents:
         reducer(name, doc)
     return collect(found)
@@ -173,11 +174,117 @@ def test_what_other_devices_read_at_a_line_is_kept(lines, tmp_path):
     assert differences(reduced(documents), reduced(again)) == []
 
 
+def as_measured(documents):
+    """A run with what a scan leaves beside: alarms of devices, and the moments at which each of them was read."""
+    texts = {"scanner_alarm": "", "ring_alarm": "clock is off"}
+    severities = ("scanner_severity", "ring_severity")
+    for name, doc in documents:
+        if name == "descriptor":
+            kinds = {key: {"dtype": "string"} for key in texts}
+            kinds |= {key: {"dtype": "integer", "dtype_numpy": "<i8"} for key in severities}
+            doc["data_keys"] |= {key: {**kind, "shape": [], "source": "x"} for key, kind in kinds.items()}
+        if name == "event":
+            number, is_dark = doc["seq_num"], doc["time"] < START
+            broken = number in ((2,) if is_dark else (31, 32))
+            doc["data"] |= {**texts, **dict.fromkeys(severities, 0)}
+            if broken:
+                doc["data"] |= {"scanner_alarm": "scanner: INVALID", "scanner_severity": 3}
+            late = 3.7 + 0.04 * np.sin(number)
+            doc["timestamps"] = dict.fromkeys(doc["data"], doc["time"] + 2.5) | {Key.STXM_COUNTS: doc["time"] + late}
+    return documents
+
+
+OXYGEN = np.array([520.0, 522.0, 524.0, 526.0, 528.0, 529.0, 530.0, 531.0, 533.0, 535.0, 537.0, 540.0, 545.0])
+ABSORPTIONS = {  # of two materials at these energies
+    "reduced": 0.3 + 0.9 / (1 + np.exp(530 - OXYGEN)),
+    "oxidised": 0.3 + 0.9 / (1 + np.exp(530 - OXYGEN)) + 0.8 * np.exp(-((OXYGEN - 529) ** 2)),
+}
+
+
+def drifting_stack(rows=32, columns=36):
+    """A stack of a sample that moves by a third of a pixel while an image is measured, beside an empty strip."""
+    rng = np.random.default_rng(4)
+    fields = np.clip(ndimage.gaussian_filter(rng.normal(size=(2, rows + 20, columns + 20)), (0, 2.5, 2.5)), 0, None)
+    fields *= 0.3 / fields.std()
+    fields[:, :, :18] = 0.0
+    y, x = np.mgrid[:rows, :columns] + 10.0
+    moved = np.arange(len(OXYGEN) * rows).reshape(-1, rows, 1) / rows / 3
+    counts = []
+    for place, along in enumerate(moved):
+        density = sum(each[place] * field for each, field in zip(ABSORPTIONS.values(), fields, strict=True))
+        seen = ndimage.map_coordinates(np.exp(-density), [y, x - along], order=3)
+        counts.append(rng.poisson(4e4 * np.clip(seen, 0, None)) / 10)
+    known = CONFIGURATION | {ScannerConfig.DEAD_TIME: 1.2e-8}
+    positions = [0.05 * np.arange(count) for count in (columns, rows)]
+    documents = stxm_documents(
+        np.array(counts), OXYGEN, *positions, edge="O K", configuration=known, dark=dark_lines(24), read_back=0.0123
+    )
+    return as_measured(documents)
+
+
+def test_moments_alarms_and_dark_lines_are_kept(tmp_path):
+    documents = as_measured(stack(dark=dark_lines(24)))
+    write_nxstxm(tmp_path / "scan.hdf5", documents, None)
+    again = list(nxstxm_documents(tmp_path / "scan.hdf5"))
+    for (name, ours), (_, theirs) in zip(documents, again, strict=True):
+        if name == "event":
+            assert theirs["timestamps"] == ours["timestamps"]
+            assert {key: type(one) for key, one in theirs["data"].items()} == {
+                key: type(one) for key, one in ours["data"].items()
+            }
+        if name == "descriptor":
+            assert theirs["data_keys"]["scanner_severity"]["dtype"] == "integer"
+
+
+@pytest.mark.long
+def test_a_stack_that_drifts_is_reduced_to_equal_arrays(tmp_path):
+    documents = drifting_stack()
+    write_nxstxm(tmp_path / "scan.hdf5", documents, None)
+    again = list(nxstxm_documents(tmp_path / "scan.hdf5"))
+    references = {
+        name: {"energy": OXYGEN.tolist(), "optical_density": each.tolist()} for name, each in ABSORPTIONS.items()
+    }
+    settings = {"stxm": {"chemistry": {"references": references}}}
+    ours, theirs = reduced(documents, settings), reduced(again, settings)
+    assert differences(ours, theirs) == []
+    for status in ("i0_status", "pca_status", "chemical_status"):
+        assert ours.result[status] == "ok"
+    assert ours.result["drift"][-1, 0] == pytest.approx([0, -4], abs=0.1)
+    for name, doc in again:
+        if name == "event":
+            doc["timestamps"] = dict.fromkeys(doc["data"], doc["time"])
+    without = " ".join(differences(ours, reduced(again, settings)))
+    for key in ("optical_density", "reduced_fraction"):
+        assert key in without  # a control: the moments are those by which drift is told
+
+
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("energy", np.zeros(160), "'energy' is no data key of another device"),
-        ("a b", np.zeros(160), "'a b' is no data key of another device"),
+        ("stxm_counts", np.full(160, 1e12), "stxm_counts: 1e+12 s among 160 values, expected"),
+        ("stxm_counts", np.full(159, START), "stxm_counts: 159 values, expected 160"),
+        ("stxm_counts", [b"x"] * 160, "stxm_counts: values of the type object, expected numbers"),
+        ("a b", np.full(160, START), "'a b' is no data key"),
+    ],
+)
+def test_moments_that_are_none_are_left_out_and_named(name, values, message, tmp_path):
+    write_nxstxm(tmp_path / "scan.hdf5", stack(), None)
+    with h5py.File(tmp_path / "scan.hdf5", "a") as file:
+        file[f"entry1/lines/time_stamps/{name}"] = values
+    again = list(nxstxm_documents(tmp_path / "scan.hdf5"))
+    (problem,) = again[0][1]["import_problems"]
+    assert problem.startswith("/entry1/lines/time_stamps")
+    assert message in problem
+    assert problem.endswith("; left out")
+    first = events(again)[1]
+    assert set(first["timestamps"].values()) == {first["time"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("energy", np.zeros(160), "energy: no data key of another device"),
+        ("a b", np.zeros(160), "'a b' is no data key"),
         ("cryostat", np.zeros(159), "cryostat: 159 values, expected 160"),
         ("cryostat", [b"x"] * 159, "cryostat: 159 values, expected 160"),
         ("cryostat", np.zeros(160, complex), "cryostat: values of the type complex128, expected numbers"),
