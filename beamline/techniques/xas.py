@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from beamline.formats.channel_fields import channel_fields
 from beamline.formats.exporters.columns import Table
 from beamline.formats.exporters.nexus import Axis, Plot
 from beamline.formats.exporters.nxxas import write_nxxas
@@ -18,6 +19,7 @@ from beamline.techniques.technique import NOT_KNOWN, Summary, Technique, columns
 from beamline.text import with_sigma
 from callbacks.contract import XasResult
 from callbacks.pipelines import XAS as PIPELINE
+from callbacks.xas import channels_of
 
 FloatArray = NDArray[np.floating]
 
@@ -134,7 +136,11 @@ def tables(derived: Run) -> Iterator[Table]:
         *_of_two(result),
         ("i0_counts", result.i0_counts),
     ]
-    yield Table("xas", [column for column in spectra if len(column[1]) == len(result.xas_energy)])
+    yield Table(
+        "xas",
+        [column for column in spectra if len(column[1]) == len(result.xas_energy)],
+        tuple(channel_fields(channels_of(derived.measurement))),
+    )
 
 
 def _of_two(result: XasResult) -> Iterator[tuple[str, FloatArray]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from beamline.formats.channel_fields import channel_fields
 from beamline.formats.exporters.nexus import iso_time
 from beamline.formats.exporters.nxxas import counted_points
 from beamline.storage import Documents, Run, Table, collect
@@ -83,9 +84,8 @@ def _header(raw: Run, derived: Run | None, columns: list[tuple[str, str, FloatAr
         yield f"# Scan.end_time: {iso_time(raw.stop['time'])}"
     yield f"# Beamline.name: {clean(raw.start.get('endstation', 'not recorded'))}"
     yield f"# Scan.uid: {raw.uid}"
-    for channel in channels_of(raw.measurement):
-        over = f" over {channel.over}" if channel.over else ""
-        yield f"# Channel.{channel.name}: {channel.form}{over}"
+    for field in channel_fields(channels_of(raw.measurement)):
+        yield f"# {field}"
     yield "# ///"
     yield "# Energies are as they were read back."
     for problem in raw.start.get("import_problems", []):

@@ -18,7 +18,7 @@ from beamline.formats.importers.column_names import (
 from beamline.formats.importers.kind import Documents, Kind, head_of
 from beamline.formats.importers.stxm_run import scan_id_of
 from beamline.formats.importers.text_table import TextTable, read_table
-from beamline.formats.importers.xas_columns import LOWEST_EDGE, Column, scan_of_columns
+from beamline.formats.importers.xas_columns import LOWEST_EDGE, Column, said_channels, scan_of_columns
 from beamline.formats.importers.xas_header import d_spacing_in, start_time
 from beamline.formats.importers.xas_run import xas_run
 from beamline.formats.text import decode, header_line
@@ -58,7 +58,8 @@ def columns_documents(path: Path, *, columns: Mapping[str, str] | None = None) -
         given = [
             Column(name, unit, table.numbers[:, place]) for place, (name, unit) in enumerate(map(name_and_unit, names))
         ]
-        scan = scan_of_columns(given, what, problems, d_spacing=d_spacing_in(table.header))
+        forms = said_channels(what, _fields(table.header))
+        scan = scan_of_columns(given, what, problems, d_spacing=d_spacing_in(table.header), forms=forms)
     except ValueError as error:
         raise BeamlineError(f"{path}: {error}") from error
     time = start_time(path, "\n".join(table.header), problems)
@@ -70,6 +71,12 @@ def columns_documents(path: Path, *, columns: Mapping[str, str] | None = None) -
         "import_problems": [clean(problem) for problem in problems],
     }
     yield from xas_run(scan, sample="", edge="", start_time=time, metadata=metadata, source=path.name)
+
+
+def _fields(header: Sequence[str]) -> dict[str, str]:
+    """Give the lines ``name: value`` of a header, by name in small letters."""
+    parts = [line.partition(": ") for line in header]
+    return {name.strip().lower(): value.strip() for name, colon, value in parts if colon}
 
 
 def _meaning(

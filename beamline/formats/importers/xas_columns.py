@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.constants import c, e, h
 
+from beamline.formats.channel_fields import channel_said
 from beamline.formats.importers.column_names import (
     ANGLE,
     DWELL,
@@ -76,6 +77,21 @@ class Column:
     name: str
     unit: str
     values: FloatArray
+
+
+def said_channels(what: Iterable[str], fields: Mapping[str, str]) -> dict[str, Channel]:
+    """Give what a header says of channels, as files that this program exported do, by the name of each.
+
+    Parameters
+    ----------
+    what : iterable of str
+        What the columns are; see `beamline.formats.importers.column_names`.
+    fields : mapping of str to str
+        See `beamline.formats.channel_fields.channel_said`.
+    """
+    names = {name.removesuffix(OVER_I0) for name in what}
+    found = {name: channel_said(name, fields, TITLES.get(name, name)) for name in names}
+    return {name: channel for name, channel in found.items() if channel is not None}
 
 
 def scan_of_columns(
@@ -265,7 +281,8 @@ def _channels(table: _Table, forms: Mapping[str, Channel]) -> list[Measured]:
     ready = {name.removesuffix(OVER_I0): name for name in names if name.endswith(OVER_I0)}
     if ready:
         problems.append(f"{', '.join(sorted(ready))}: taken over I0, as in the file; what was made of it is left out")
-        places.update(_absorbances([ready[name] for name in (TRANSMISSION, REFERENCE) if name in ready], table))
+        through = [name for name in ready if _is_transmission(name, forms)]
+        places.update(_absorbances([ready[name] for name in through], table))
     names = [name for name in names if name not in ready and not _is_made_of(name, table)]
     if empty := [name for name in names if not np.isfinite(places[name].values).any()]:
         problems.append(f"{', '.join(quoted(places[name].name) for name in empty)}: no value is a number; left out")
@@ -275,10 +292,18 @@ def _channels(table: _Table, forms: Mapping[str, Channel]) -> list[Measured]:
         raise ValueError(f"no column is a spectrum; they are {there}; name one by --columns, as tey=3 or mu=2")
     i0 = _i0(table)
     below = {I0: i0}
-    for name in sorted((one for one in names if one != I0), key=lambda one: one == REFERENCE):
-        channel = forms.get(name) or _channel_of(name, below, has_i0=I0 in places)
+    over = {name: one.over for name, one in forms.items() if one.over}
+    for name in sorted((one for one in names if one != I0), key=lambda one: one == REFERENCE or one in over):
+        if name in over and over[name] not in below:
+            problems.append(f"{name}: over {quoted(over[name])}, says the header, which is no channel; it is not used")
+        channel = _channel_of(name, below, forms, has_i0=I0 in places)
         below[channel.name] = _measured(name, channel, below[channel.over or I0], table)
     return list(below.values())
+
+
+def _is_transmission(name: str, forms: Mapping[str, Channel]) -> bool:
+    """Tell whether a channel is light that was let through: as it is said, or by its name."""
+    return forms[name].form == "transmission" if name in forms else name in (TRANSMISSION, REFERENCE)
 
 
 def _absorbances(names: Sequence[str], table: _Table) -> dict[str, Column]:
@@ -333,8 +358,11 @@ def _i0(table: _Table) -> Measured:
     return Measured(channel, column.values, np.zeros(len(column.values)), column.unit, column.name)
 
 
-def _channel_of(name: str, below: Mapping[str, Measured], *, has_i0: bool) -> Channel:
-    """Say what a channel is, by its name."""
+def _channel_of(name: str, below: Mapping[str, Measured], forms: Mapping[str, Channel], *, has_i0: bool) -> Channel:
+    """Say what a channel is: as it is said, or by its name."""
+    said = forms.get(name)
+    if said is not None and (not said.over or said.over in below):
+        return said
     plain = name.removesuffix(OVER_I0)
     title = TITLES.get(plain, plain)
     if name.endswith(OVER_I0) or plain == MU or not has_i0:

@@ -31,7 +31,7 @@ from beamline.formats.importers.kind import Documents, Kind, Request, head_of
 from beamline.formats.importers.quantities import number_of
 from beamline.formats.importers.stxm_run import scan_id_of
 from beamline.formats.importers.text_table import TextTable, read_table, read_text
-from beamline.formats.importers.xas_columns import TITLES, Column, scan_of_columns
+from beamline.formats.importers.xas_columns import Column, said_channels, scan_of_columns
 from beamline.formats.importers.xas_header import edge_named, start_time
 from beamline.formats.importers.xas_run import XasScan, xas_run
 from beamline.formats.text import header_line, quoted
@@ -178,7 +178,7 @@ def _scan(header: XdiHeader, table: TextTable, given: Mapping[str, str], problem
     forms |= {
         name: Channel(name=name, title=title, form="absorption") for name, title in ABSORPTIONS.items() if name in what
     }
-    forms |= {name: one for name in what if (one := _said_to_be(name, header.fields.get(f"channel.{name}", "")))}
+    forms |= said_channels(what, header.fields)
     columns = [
         Column(name, unit, table.numbers[:, place]) for place, (name, unit) in enumerate(zip(names, units, strict=True))
     ]
@@ -189,14 +189,6 @@ def _scan(header: XdiHeader, table: TextTable, given: Mapping[str, str], problem
         problems.append(f"Mono.d_spacing is {quoted(spacing[0])}, expected a number; it is not known")
         d_spacing = math.nan
     return scan_of_columns(columns, what, problems, d_spacing=d_spacing, forms=forms)
-
-
-def _said_to_be(name: str, said: str) -> Channel | None:
-    """Give what a channel is, as files that this program exported say it beside: a reference may be a yield, too."""
-    form, _, over = said.partition(" over ")
-    if form not in ("yield", "transmission"):
-        return None
-    return Channel.model_validate({"name": name, "title": TITLES.get(name, name), "form": form, "over": over})
 
 
 def _columns(header: XdiHeader, count: int) -> tuple[list[str], list[str]]:

@@ -5,12 +5,19 @@ import time
 
 import numpy as np
 import pytest
-from xas_files import ENERGY, MU, counted, events_of, imported, reduced
+from xas_files import ENERGY, MU, SETTINGS, counted, events_of, imported, reduced
 
 from beamline.errors import BeamlineError
 from beamline.formats.importers.column_names import known_columns, name_and_unit
 from beamline.formats.importers.columns import columns_documents
 from beamline.formats.importers.kinds import kind_of
+from beamline.formats.importers.xas_run import Measured, XasScan, xas_run
+from beamline.storage.results import collect
+from beamline.techniques import pipelines
+from beamline.techniques.technique import columns_exporter
+from beamline.techniques.xas import tables
+from callbacks.contract import Channel, XasResult
+from callbacks.reduction import Reducer
 
 I0, TEY, IT = counted()
 
@@ -421,3 +428,34 @@ def test_a_line_of_a_million_blanks_takes_no_time(line, tmp_path):
 )
 def test_a_unit_is_told_from_the_name(heading, expected):
     assert name_and_unit(heading) == expected
+
+
+def test_a_spectrum_that_is_exported_as_columns_and_imported_again_has_the_channels_that_it_had(tmp_path):
+    """A reference that is an electron yield, and light through the sample that is not called so."""
+    i0, tey, behind = (values.astype(float) for values in counted())
+    channels = {
+        "i0": ("monitor", i0),
+        "tey": ("yield", tey),
+        "reference": ("yield", tey),
+        "behind": ("transmission", behind),
+    }
+    scan = XasScan(
+        ENERGY, [Measured(Channel(name=name, form=form), values, None) for name, (form, values) in channels.items()]
+    )
+    about = {"sample": "LFP", "edge": "O K", "start_time": 1.7e9, "metadata": {}, "source": "test"}
+    raw = list(xas_run(scan, **about))
+    found = []
+    reducer = Reducer(lambda name, doc: found.append((name, doc)), pipelines(), SETTINGS)
+    for name, doc in raw:
+        reducer(name, doc)
+    (path,) = columns_exporter(tables)(tmp_path, raw, collect(raw), collect(found))
+    header = path.read_text().splitlines()[:10]
+    assert {"# Channel.reference: yield", "# Channel.behind: transmission"} <= set(header)
+    (again,) = imported(path)
+    ours, theirs = collect(found).read(XasResult).spectra, reduced(again).spectra
+    assert theirs.keys() == ours.keys() == {"tey", "reference", "behind"}
+    for name, spectrum in ours.items():
+        assert (spectrum.status, theirs[name].status) == ("ok", "ok")
+        np.testing.assert_allclose(theirs[name].normalised, spectrum.normalised, atol=1e-8)  # ten digits are printed
+        np.testing.assert_allclose(theirs[name].sigma, spectrum.sigma, rtol=1e-6)
+        assert theirs[name].edge_jump == pytest.approx(spectrum.edge_jump, rel=1e-7)

@@ -14,7 +14,7 @@ from beamline.formats.exporters.nxstxm import write_nxstxm
 from beamline.storage.results import Run, collect
 from beamline.storage.results import Table as Stream
 from beamline.techniques.xas import tables as tables_of_spectrum
-from callbacks.contract import DERIVATION
+from callbacks.contract import DERIVATION, MEASUREMENT
 
 SAMPLE = "LFP\n# 50 %\t[/b]\x1b[31m\0/../x \ud800"
 SHOWN = "LFP\\n# 50 %\\t[/b]\\x1b[31m\\x00/../x \\ud800"
@@ -29,7 +29,8 @@ def measured(sample=SAMPLE, **options):
 
 def derived(units=None, **result):
     table = Stream({key: np.array([value]) for key, value in result.items()}, {}, np.array([START]), units or {}, {})
-    return Run({"uid": "d", "time": START, DERIVATION: DERIVATION_BLOCK}, streams={"result": table})
+    start = {"uid": "d", "time": START, DERIVATION: DERIVATION_BLOCK, MEASUREMENT: measured()[0][1][MEASUREMENT]}
+    return Run(start, streams={"result": table})
 
 
 def written(tmp_path, *tables, documents=None, **result):

@@ -207,3 +207,12 @@ def test_what_cannot_be_a_spectrum_is_one_line(what, tmp_path):
         list(xdi_documents(write(tmp_path / "a.xdi", **changes)))
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("over", ["nowhere", "tfy", "energy"])
+def test_a_channel_that_is_said_to_be_over_none_is_taken_by_its_name(over, tmp_path):
+    header = [*HEADER[:-5], f"# Channel.tfy: yield over {over}", *HEADER[-5:]]
+    (run,) = imported(write(tmp_path / "a.xdi", header))
+    assert f"tfy: over '{over}', says the header, which is no channel; it is not used" in said(run)
+    (plain,) = imported(write(tmp_path / "b.xdi"))
+    np.testing.assert_array_equal(reduced(run).spectra["tfy"].normalised, reduced(plain).spectra["tfy"].normalised)
