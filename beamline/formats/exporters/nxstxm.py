@@ -75,8 +75,8 @@ def write_nxstxm(path: Path, raw_documents: Documents, derived: Run | None) -> N
 
     Notes
     -----
-    The axes of the data group are the energies as read back (mean over the lines of an image; as requested if there is
-    no line) and the positions as requested. Lines that were not measured are NaN. The detector's counts are written as
+    The axes of the data group are the energies as read back (mean over the lines of an image; as requested if none is
+    known) and the positions as requested. Lines that were not measured are NaN. The detector's counts are written as
     integers if all of them are; those of the data group are floats, because of the NaN.
     """
     run = _read(raw_documents)
@@ -335,7 +335,9 @@ def _write_energies(data: h5py.Group, run: _StxmRun, lines: _Lines) -> None:
     count_time = np.full(len(energies), run.measurement.exposure_time)
     for index in np.unique(lines.energy):
         of_image = lines.energy == index
-        energies[index] = lines.values[Key.ENERGY][of_image].mean()
+        read_back = lines.values[Key.ENERGY][of_image]
+        if (known := np.isfinite(read_back)).any():
+            energies[index] = read_back[known].mean()
         count_time[index] = np.median(lines.values[Key.STXM_DWELL][of_image])
     write_dataset(data, "energy", energies, "eV", "photon energy")
     write_dataset(data, "energy_setpoint", requested, "eV", "photon energy, as requested")

@@ -126,6 +126,7 @@ def read_entry(entry: Group, detector: str, problems: list[str], *, modified: fl
         measured=measured,
         energies=axes.readback,
         in_ms=in_ms,
+        with_gaps=lines.times is not None,
         read=read,
     )
     _say_other_energies(data, points["energy"], axes.readback, problems)

@@ -36,6 +36,7 @@ def read_points(
     measured: NDArray[np.bool_],
     energies: FloatArray,
     in_ms: bool,
+    with_gaps: bool,
     read: FieldReader,
 ) -> dict[str, FloatArray]:
     """Read energy, positions, dwell and zone plate of each point, as far as the file has lists of them.
@@ -60,6 +61,9 @@ def read_points(
         As read back, eV; used for points without an energy of their own.
     in_ms : bool
         Whether dwells are in ms, whatever the file says.
+    with_gaps : bool
+        Whether points may be without a value, NaN, which the alarms that the file keeps beside account for; else a list
+        with such a point is left out.
     read : FieldReader
 
     Returns
@@ -89,7 +93,7 @@ def read_points(
         "zone_plate": (instrument, "zone_plate/data", LENGTH, "um", NOT_CHECKED),
     }
     for name, where in lists.items():
-        found = read.optional(partial(_list, where, shape, len(energies), read))
+        found = read.optional(partial(_list, where, shape, len(energies), read, with_gaps=with_gaps))
         if found is not None:
             points[name] = np.full(counts.shape, np.nan)
             points[name][listed] = found
@@ -109,7 +113,9 @@ def detector_of(instrument: Group | None, data: Group) -> Group | None:
 _Where = tuple[Group, str, dict[str, float], str, tuple[float, float]]  # group, path, units, unit, limits
 
 
-def _list(where: _Where, shape: tuple[int, int], energies: int, read: FieldReader) -> FloatArray | None:
+def _list(
+    where: _Where, shape: tuple[int, int], energies: int, read: FieldReader, *, with_gaps: bool
+) -> FloatArray | None:
     """Read a list of the value at each point, as one row for each line; None if there is none, or one for an image."""
     group, path, units, unit, limits = where
     field = group.field(path)
@@ -119,7 +125,7 @@ def _list(where: _Where, shape: tuple[int, int], energies: int, read: FieldReade
         raise ValueError(f"{field.label}: {field.size} values, expected {math.prod(shape)}")
     values = read.array(field, units, unit).reshape(shape)
     if limits is not NOT_CHECKED:
-        check_range(field.label, values, limits, unit)
+        check_range(field.label, values[~np.isnan(values)] if with_gaps else values, limits, unit)
     return values
 
 
