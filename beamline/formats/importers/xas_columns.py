@@ -18,6 +18,7 @@ from beamline.formats.importers.column_names import (
     ENERGY,
     I0,
     MU,
+    NAME,
     OVER_I0,
     REFERENCE,
     RING,
@@ -92,6 +93,30 @@ def said_channels(what: Iterable[str], fields: Mapping[str, str]) -> dict[str, C
     names = {name.removesuffix(OVER_I0) for name in what}
     found = {name: channel_said(name, fields, TITLES.get(name, name)) for name in names}
     return {name: channel for name, channel in found.items() if channel is not None}
+
+
+def said_columns(names: Sequence[str], fields: Mapping[str, str]) -> dict[str, int]:
+    """Find the columns that have the name of a channel of which the header says what it is, and their uncertainties.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the columns.
+    fields : mapping of str to str
+        See `beamline.formats.channel_fields.channel_said`.
+
+    Returns
+    -------
+    dict of str to int
+        Index of a column by what it is; see `beamline.formats.importers.column_names`.
+    """
+    channels = [
+        name
+        for name in names
+        if NAME.fullmatch(name) and (name in TITLES or name not in set(Key)) and channel_said(name, fields, name)
+    ]
+    wanted = {*channels, *(name + SIGMA for name in channels)} - {I0, I0 + SIGMA}
+    return {name: place for place, name in enumerate(names) if name in wanted}
 
 
 def scan_of_columns(

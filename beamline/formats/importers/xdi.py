@@ -31,7 +31,7 @@ from beamline.formats.importers.kind import Documents, Kind, Request, head_of
 from beamline.formats.importers.quantities import number_of
 from beamline.formats.importers.stxm_run import scan_id_of
 from beamline.formats.importers.text_table import TextTable, read_table, read_text
-from beamline.formats.importers.xas_columns import Column, said_channels, scan_of_columns
+from beamline.formats.importers.xas_columns import Column, said_channels, said_columns, scan_of_columns
 from beamline.formats.importers.xas_header import edge_named, start_time
 from beamline.formats.importers.xas_run import XasScan, xas_run
 from beamline.formats.text import header_line, quoted
@@ -169,6 +169,7 @@ def _scan(header: XdiHeader, table: TextTable, given: Mapping[str, str], problem
     known = {index: LABELS[name.lower()] for index, name in enumerate(names) if name.lower() in LABELS}
     what = {name: place for name, place in known_columns(names).items() if place not in known}
     what |= {name: place for place, name in known.items()}
+    what = with_named(what, said_columns(names, header.fields))
     what = with_named(what, named_columns(given, names, len(names)))
     if "murefer" in what and REFERENCE not in what:
         what[REFERENCE] = what.pop("murefer")

@@ -216,3 +216,24 @@ def test_a_channel_that_is_said_to_be_over_none_is_taken_by_its_name(over, tmp_p
     assert f"tfy: over '{over}', says the header, which is no channel; it is not used" in said(run)
     (plain,) = imported(write(tmp_path / "b.xdi"))
     np.testing.assert_array_equal(reduced(run).spectra["tfy"].normalised, reduced(plain).spectra["tfy"].normalised)
+
+
+def test_channels_that_the_header_describes_are_channels_whatever_they_are_called(tmp_path):
+    labels = ("energy", "i0", "drain", "drain_sigma", "behind")
+    fields = ["# Channel.drain: yield", "# Channel.behind: transmission", "# Channel.energy: yield"]
+    header = [
+        HEADER[0],
+        *(f"# Column.{number}: {label}" for number, label in enumerate(labels, 1)),
+        *fields,
+        *HEADER[5:-1],
+        "# " + " ".join(labels),
+    ]
+    sigma = 2 * np.sqrt(TFY)
+    (run,) = imported(write(tmp_path / "a.xdi", header, columns=(ENERGY, I0, TFY, sigma, IT)))
+    channels = {each["name"]: each["form"] for each in run[0][1]["measurement"]["channels"]}
+    assert channels == {"i0": "monitor", "drain": "yield", "behind": "transmission"}
+    np.testing.assert_allclose(events_of(run)["drain_sigma"], sigma, rtol=1e-7)
+    (plain,) = imported(write(tmp_path / "b.xdi"))
+    ours, theirs = reduced(run).spectra, reduced(plain).spectra
+    np.testing.assert_array_equal(ours["behind"].normalised, theirs["transmission"].normalised)
+    np.testing.assert_allclose(ours["drain"].normalised, theirs["tfy"].normalised, atol=0.05)
