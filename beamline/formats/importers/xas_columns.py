@@ -213,8 +213,21 @@ def _with_known_sigmas(places: Mapping[str, Column], energy: FloatArray, problem
                     f"{column.name}: no value is above zero; the uncertainty of {own} is taken as not known"
                 )
                 continue
-        kept[name] = column
+        kept[name] = _without_zeros(column, energy, problems) if name.endswith(SIGMA) else column
     return kept
+
+
+def _without_zeros(sigma: Column, energy: FloatArray, problems: list[str]) -> Column:
+    """Put the median of uncertainties above zero in place of zeros: no point is measured without one."""
+    zero = np.flatnonzero(sigma.values == 0)
+    if not zero.size:
+        return sigma
+    median = float(np.median(sigma.values[sigma.values > 0]))
+    problems.append(
+        f"{sigma.name}: {len(zero)} of {len(sigma.values)} uncertainties are 0, the first at {energy[zero[0]]:g} eV;"
+        f" the median of the others, {median:g}, stands for them"
+    )
+    return Column(sigma.name, sigma.unit, np.where(sigma.values == 0, median, sigma.values))
 
 
 def _energy(columns: Sequence[Column], what: Mapping[str, int], d_spacing: float, problems: list[str]) -> FloatArray:

@@ -47,6 +47,15 @@ def test_uncertainties_that_are_all_zero_are_taken_as_not_known_and_said_to_be(t
         assert [line for line in told if line not in found[2][1]] == [said]
 
 
+def test_uncertainties_that_are_zero_here_and_there_are_those_of_the_other_points(tmp_path):
+    sigma = np.full(len(ENERGY), 0.01)
+    sigma[[3, 9]] = 0.0
+    (run,) = imported(write(tmp_path / "a.txt", [ENERGY, MU, sigma], "energy mu mu_err\n"))
+    assert set(events_of(run)["mu_sigma"].tolist()) == {0.01}
+    said = f"mu_err: 2 of {len(ENERGY)} uncertainties are 0, the first at {ENERGY[3]:g} eV; the median of the others"
+    assert any(line.startswith(said) for line in problems(run))
+
+
 @pytest.mark.parametrize("header", ["energy mu mu_err\n", "energy tey tey_sigma\n", "energy i0 tey i0_err\n"])
 def test_an_uncertainty_below_zero_is_refused_by_column_and_energy(tmp_path, header):
     width = len(header.split())
