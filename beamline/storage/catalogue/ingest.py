@@ -112,11 +112,13 @@ class Ingester:
             False when there was nothing to do.
         """
         self._find()
-        left = sorted(self._runs.values(), key=lambda run: run.start["time"])
         worked = False
-        while left:
-            worked |= self._advance(left.pop(0))
-            left = self._find() + left
+        meanwhile: list[_PendingRun] = []
+        for run in sorted(self._runs.values(), key=lambda run: run.start["time"]):
+            worked |= self._advance(run)
+            meanwhile = [each for each in meanwhile + self._find() if self._runs.get(each.path.stem) is each]
+            for each in meanwhile:
+                worked |= self._advance(each)
         return worked
 
     def check(self) -> None:

@@ -76,7 +76,7 @@ def test_the_measured_map_has_no_emission_above_the_excitation_energy(imported):
 def test_show_names_runs_by_uid_scan_id_and_place(imported):
     folder, summary = imported
     assert as_json("show", "-1", "--data-dir", folder)["derived_uid"] == summary["derived_uid"]
-    for name in ("17174", summary["raw_uid"], summary["raw_uid"][:6]):
+    for name in ("17174", summary["raw_uid"], summary["raw_uid"][:8]):
         shown = as_json("show", name, "--data-dir", folder)
         assert shown["derived_uid"] == summary["derived_uid"]
     message = beamline("show", "99999", "--data-dir", folder, expect=1)

@@ -306,20 +306,20 @@ def test_long_runs_take_turns(tmp_path, store, monkeypatch):
 def test_what_is_recorded_meanwhile_does_not_wait_for_all_that_is_left(tmp_path, store, monkeypatch):
     monkeypatch.setattr(ingest_module, "BATCH_DOCUMENTS", 4)
     long = [store.measure(bp.count([number(range(5))], num=5)) for _ in range(2)]
-    taken, short, take = [], [], ingest_module.LogReader.read
+    taken, late, take = [], [], ingest_module.LogReader.read
 
     def recording(reader):
         if reader.number == 2:  # of a batch: to find a log its first document is read
             taken.append(reader.path.stem)
-            if not short:
-                short.append(store.measure(bp.count([number(range(1))], num=1)))
+            if not late:
+                late.append(store.measure(bp.count([number(range(5))], num=5)))
         return take(reader)
 
     with closing(Ingester(tmp_path)) as ingester:
         monkeypatch.setattr(ingest_module.LogReader, "read", recording)
         assert ingester.advance()
         assert ingester.ingested == 1
-    assert taken == [long[0], *short, long[1]]
+    assert taken == [long[0], *late, long[1]]
 
 
 def test_a_catalogue_that_goes_away_ends_the_ingestion_and_one_that_is_locked_does_not(
