@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from callbacks.fitting.rows import Rows
 from callbacks.wording import number_of
 
 FloatArray = NDArray[np.floating]
@@ -22,6 +23,8 @@ PRE_EDGE_SHARE, POST_EDGE_SHARE = 0.12, 0.15  # of the energy range, where no wi
 POST_EDGE_BEGINS, POST_EDGE_ENDS, LEAST_LINE = 25.0, 300.0, 75.0
 FEWEST_BESIDE = 3  # points on either side of an edge: a line through two has no residual
 ROUNDING = 1e-6  # eV: energies that are computed, or printed, are the same to that; encoders tell them to a meV
+MOST_BENDS = 8  # times that a power law is fitted; each gains a digit or more where exponents differ by less than 1
+MOST_OFF = 10.0  # by which the exponent of a spectrum may differ from that of the mean
 SIGMAS = 3.0  # by which a jump, a slope or an area must be above zero: noise alone gives that once in 740 spectra
 NO_EDGE = "no edge: the jump is not above 3 sigma"
 MISSING = "not measured at an energy that is needed"
@@ -216,18 +219,19 @@ def background(
     Raises
     ------
     ValueError
-        For a power law, where the mean is not above zero.
+        For a power law, where an energy or the mean is not above zero.
 
     Notes
     -----
     Power laws of about the exponent r of the mean are E^-r (b + c ln E), to first order in how much theirs differ: they
-    are fitted as a line is, and c takes up what each has of its own. Exponents that differ by 1 leave 0.2 % of the
-    background 6 % of the energy behind where it is fitted (half of the square of the logarithm).
+    are fitted as a line is, and c takes up what each has of its own. `straightened` takes off what is beyond that.
     """
     design = np.ones((len(energy), 1))
     if kind == "linear":
         design = np.column_stack([design, energy - energy[inside].mean()])
     elif kind == "power_law":
+        if not energy[0] > 0:
+            raise ValueError(f"background: a power law needs energies above zero; the first is {energy[0]:g} eV")
         if mean is None or not (mean[inside] > 0).all():
             raise ValueError("background: a power law needs a mean above zero everywhere in the pre-edge window")
         logarithm = np.log(energy / energy[inside].mean())
@@ -238,6 +242,36 @@ def background(
     rows = np.zeros(design.T.shape)
     rows[:, inside] = np.linalg.pinv(design[inside] * weight[:, None]) * weight
     return LowRank(design, rows)
+
+
+def straightened(spectra: Rows, kind: Form, fitted: LowRank) -> Rows:
+    """Take off spectra by how much a power law of each one's own exponent bends away from what is fitted to it.
+
+    Parameters
+    ----------
+    spectra : Rows
+    kind : {"none", "constant", "linear", "power_law"}
+        Of the background; others than a power law have nothing to be taken off.
+    fitted : LowRank
+        By `background`.
+
+    Notes
+    -----
+    A power law of exponent r + d is E^-r (1 - d ln E + ...): b and c of the fit tell d. What is left of the series is
+    taken off and the fit repeated, until it is that of the power law of least squares. Its noise is propagated as that
+    of the fit, to first order in d.
+    """
+    if kind != "power_law":
+        return spectra
+    law, slope = fitted.columns.T
+    logarithm = slope / law
+    bent = np.zeros(spectra.values.shape)
+    for _ in range(MOST_BENDS):
+        height, turn = ((spectra.values - bent) @ fitted.rows.T).T
+        off = np.divide(-turn, height, out=np.zeros(len(height)), where=height > 0).clip(-MOST_OFF, MOST_OFF)
+        power = off[:, None] * logarithm
+        bent = np.where(spectra.measured, np.maximum(height, 0.0)[:, None] * law * (np.expm1(-power) + power), 0.0)
+    return replace(spectra, spectra=spectra.spectra - bent)
 
 
 def propagated(jacobian: FloatArray, variance: FloatArray) -> FloatArray:

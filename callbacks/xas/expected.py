@@ -14,6 +14,7 @@ FloatArray = NDArray[np.floating]
 # holds the truth where |z| (k + z) < k for a standard normal z: in 72 % at 5, 80 % at 4; its mean is 1/k sigma too high
 # at most.
 ENOUGH = 5.0
+FEWEST_ALIKE = 20  # spectra: of fewer the mean holds more than a twentieth of the noise of each
 SURELY = 2 * ENOUGH  # found in a spectrum itself: noise makes as much of five once in three million
 
 
@@ -35,7 +36,8 @@ def holds_enough(
     Returns
     -------
     numpy.ndarray of bool, shape (n,)
-        Also those unlike the mean are told to have it where they have twice as much themselves.
+        Also those unlike the mean are told to have it where they have twice as much themselves. Of fewer than 20
+        spectra, which are no map, each is judged by the caller alone: all are told to.
 
     Notes
     -----
@@ -45,7 +47,11 @@ def holds_enough(
     anything that does not depend on the amount and the background (E. L. Lehmann and G. Casella, Theory of Point
     Estimation, 2nd ed., Springer 1998, theorem 1.7 of chapter 2), as of quotients of what is linear, to first order.
     """
-    mean = np.nan_to_num(spectra.mean)
+    if len(spectra) < FEWEST_ALIKE:
+        return np.ones(len(spectra), dtype=bool)
+    # By the weights of all, so that a point with as much noise as it is out of place does not make it.
+    total = spectra.weights.sum(axis=0)
+    mean = np.divide((spectra.weights * spectra.values).sum(axis=0), total, out=np.zeros(len(total)), where=total > 0)
     gram, offered = normal_equations(spectra.values, spectra.weights, np.vstack([mean, background.T]))
     amounts, _, _ = solve_normal_equations(gram, offered, non_negative=False)
     expected = amounts[:, 0] * (functional @ mean)

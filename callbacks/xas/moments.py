@@ -9,7 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callbacks.fitting.rows import as_rows
-from callbacks.xas.background import MISSING, SIGMAS, Form, Window, background, gaps, integrated, points_inside, windows
+from callbacks.xas.background import (
+    MISSING,
+    SIGMAS,
+    Form,
+    Window,
+    background,
+    gaps,
+    integrated,
+    points_inside,
+    straightened,
+    windows,
+)
 from callbacks.xas.expected import holds_enough, too_thin
 
 FloatArray = NDArray[np.floating]
@@ -98,6 +109,7 @@ def moments(
         before = points_inside(energy, pre, "pre-edge", 1 if form == "constant" else 2, recorded)
         fitted = background(energy, rows.mean_variance, before, form, rows.mean)
         matrix, beneath = fitted.after_off(matrix), fitted.columns
+        rows = straightened(rows, form, fitted)
     values = rows.values @ matrix.T
     covariance = (rows.variance @ (matrix[:, None] * matrix[None]).reshape(4, -1).T).reshape(-1, 2, 2)
     needed = (matrix != 0).any(axis=0)

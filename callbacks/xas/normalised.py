@@ -20,6 +20,7 @@ from callbacks.xas.background import (
     jump_weight,
     points_inside,
     propagated,
+    straightened,
     windows,
 )
 from callbacks.xas.expected import holds_enough, too_thin
@@ -145,6 +146,7 @@ def normalise_spectra(
     pre, post = windows(at, pre_edge, post_edge, part.mean)
     inside = points_inside(at, pre, "pre-edge", 1 if form == "constant" else 2, recorded)
     before = background(at, part.mean_variance, inside, form, part.mean)
+    part = straightened(part, form, before)
     points_inside(at, post, "post-edge", 1 if by == "edge" else 2, recorded)
     weight = jump_weight(at, post, recorded, by)
     jump_row = before.after_off(weight)

@@ -19,6 +19,7 @@ from callbacks.xas.background import (
     gaps,
     integrated,
     points_inside,
+    straightened,
     windows,
 )
 from callbacks.xas.expected import holds_enough, too_thin
@@ -124,6 +125,7 @@ def white_line_ratio(
     continuum = _continuum(energy, edges, width if step == "arctan" else 0.0)
     before = points_inside(energy, beside[0], "pre-edge", 3, rows.recorded)
     beneath = background(energy, rows.mean_variance, before, form, rows.mean)
+    rows = straightened(rows, form, beneath)
     matrix = _functionals(
         energy, rows.recorded, beneath, post_edge=beside[1], lines=(l3_window, l2_window), continuum=continuum
     )

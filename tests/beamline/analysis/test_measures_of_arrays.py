@@ -85,6 +85,44 @@ def test_white_lines_of_a_spectrum_image_are_above_the_power_law_beneath_them(pa
         read_off(image - 5000.0, {"measures": {"white": white}}, sigma=xr.full_like(image, 30.0, dtype=float))
 
 
+@pytest.mark.parametrize("before", [(500.0, 535.0), (600.0, 635.0)])
+def test_each_spectrum_has_a_power_law_of_its_own_exponent_beneath_it_however_far_it_is_drawn_on(before):
+    rng = np.random.default_rng(2)
+    energy = np.arange(500.0, 760.0, 0.5)
+    lines = np.exp(-(((energy - 641.5) / 1.5) ** 2)) + 0.5 * np.exp(-(((energy - 652.5) / 1.5) ** 2))
+    step = (2 * (energy > 641) + (energy > 652)) / 3
+    edge = 0.4 * (0.3 * step + lines)
+    law = (energy / 641) ** -rng.uniform(2.0, 4.0, (300, 1))
+    white = {
+        "by": "white_lines",
+        "edges": [641, 652],
+        "l3_window": [637, 648],
+        "l2_window": [648, 660],
+        "step": "sharp",
+    }
+    white |= {"pre_edge": before, "post_edge": [700, 760]}
+
+    def array(values):
+        loss = ("energy", energy, {"units": "eV", "long_name": "energy loss"})
+        return xr.DataArray(values, dims=("pixel", "energy"), coords={"energy": loss}, attrs={"units": "counts"})
+
+    alone = array(edge[None])
+    by_line = {"white": white | {"background": "linear"}}
+    truth = read_off(alone, {"measures": by_line}, sigma=xr.full_like(alone, 1e-3)).white_l3.item()
+    found = read_off(array(rng.poisson(1e5 * (law + edge)).astype(float)), {"measures": {"white": white}})
+    off = (found.white_l3 - 1e5 * truth) / found.white_l3_sigma
+    assert 0.60 < float((np.abs(off) < 1).mean()) < 0.76
+    assert abs(float(off.mean())) < 0.2
+
+
+def test_a_power_law_needs_energies_above_zero():
+    energy = np.arange(-20.0, 80.0, 0.5)
+    flat = xr.DataArray(np.full(len(energy), 50.0), dims="energy", coords={"energy": energy})
+    area = {"by": "integral", "window": [60, 70], "pre_edge": [45, 58], "background": "power_law"}
+    with pytest.raises(BeamlineError, match="a power law needs energies above zero; the first is -20 eV"):
+        read_off(flat, {"measures": {"area": area}})
+
+
 def test_one_spectrum_and_dimensions_in_any_order_give_the_same(particle):
     image = spectrum_image(particle[0])
     whole = read_off(image, RECIPE)

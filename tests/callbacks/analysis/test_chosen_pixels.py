@@ -126,3 +126,21 @@ def test_pixels_unlike_the_mean_have_a_value_where_they_have_enough_themselves()
     )
     assert (found["centroid_status"] == "ok").all()
     assert float(found["centroid_energy"][-1]) == pytest.approx(859.0, abs=0.1)
+
+
+def test_one_point_that_is_out_of_place_empties_no_map():
+    thickness = np.random.default_rng(2).uniform(0.8, 1.2, PIXELS)
+    counts = np.random.default_rng(3).poisson(9000 * thickness[:, None] * (0.1 + PHASES[0])).astype(float)
+    counts[7, 30] = 1e7
+    reasons, *_ = map_of("lines", Spectra(ENERGY, counts, np.maximum(counts, 1.0), alike=True))
+    assert (reasons == "ok").mean() > 0.99
+
+
+def test_a_few_spectra_are_judged_each_by_itself():
+    noise = noise_of("edge", 1 / 8)  # of the weakest
+    spectra = np.array([40.0, 40.0, 1.0])[:, None] * PHASES[[0, 1, 0]]
+    spectra += np.random.default_rng(1).normal(0.0, noise, spectra.shape)
+    dims = ("sample", "energy")
+    array_of = xr.DataArray(spectra, dims=dims, coords={"energy": ENERGY})
+    found = read_off(array_of, recipe_of("edge"), sigma=xr.full_like(array_of, noise))
+    assert found.read_status.values.tolist() == ["ok"] * 3
